@@ -1,0 +1,95 @@
+//! Writes what follows from the types: the CRD (`crds/`), the chart's template of it, and the reference (`docs/reference.md`).
+//!
+//! `generate` writes; `generate --check` writes nothing and fails where a file differs.
+
+use std::{fs, path::Path, process::ExitCode};
+
+use kube::CustomResourceExt;
+use serde_json::Value;
+use userpipeline_api::UserPipeline;
+
+const HEADER: &str = "# Generated from api/ by `make generate`; do not edit.\n";
+
+fn main() -> ExitCode {
+    let check = std::env::args().any(|arg| arg == "--check");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let crd = serde_yaml::to_string(&UserPipeline::crd()).expect("a CRD is YAML");
+    let files = [
+        ("crds/userpipelines.userpipeline.dev.yaml", format!("{HEADER}{crd}")),
+        ("charts/userpipeline-operator/templates/crd-userpipelines.yaml", chart_template(&crd)),
+        ("docs/reference.md", reference(&serde_json::to_value(UserPipeline::crd()).expect("a CRD is JSON"))),
+    ];
+    let mut drifted = false;
+    for (path, wanted) in files {
+        let file = root.join(path);
+        if fs::read_to_string(&file).is_ok_and(|found| found == wanted) {
+            continue;
+        }
+        if check {
+            eprintln!("{path} is not what api/ says: run `make generate`");
+            drifted = true;
+        } else {
+            fs::create_dir_all(file.parent().expect("a file has a folder")).and_then(|()| fs::write(&file, wanted)).expect("the checkout can be written");
+            println!("wrote {path}");
+        }
+    }
+    ExitCode::from(u8::from(drifted))
+}
+
+/// The CRD as a template, so that Helm upgrades it; kept on uninstall, so that no pipeline is lost with the operator.
+fn chart_template(crd: &str) -> String {
+    let body = crd.replacen(
+        "metadata:\n",
+        "metadata:\n  labels:\n    {{- include \"userpipeline-operator.labels\" . | nindent 4 }}\n  {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n",
+        1,
+    );
+    format!("{{{{- if .Values.crds.enabled }}}}\n{HEADER}{body}{{{{- end }}}}\n")
+}
+
+/// Every field with its type, default and meaning, as the API server sees it.
+fn reference(crd: &Value) -> String {
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+    let mut out = String::from(
+        "# Reference: UserPipeline\n\n<!-- Generated from api/ by `make generate`; do not edit. -->\n\n\
+         `apiVersion: userpipeline.dev/v1alpha1`, `kind: UserPipeline`, namespaced, short name `up`, category `pipelines`.\n\n\
+         **Bold** fields are required. Durations are written as `30s`, `5m`, `1h30m`; sizes as `8Mi`.\n",
+    );
+    for part in ["spec", "status"] {
+        out += &format!("\n## {part}\n\n| field | type | default | meaning |\n|---|---|---|---|\n");
+        rows(part, &schema[part], &mut out);
+    }
+    out
+}
+
+fn rows(path: &str, schema: &Value, out: &mut String) {
+    let Some(properties) = schema["properties"].as_object() else { return };
+    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for (name, field) in properties {
+        let below = format!("{path}.{name}");
+        let shown = if required.contains(&name.as_str()) { format!("**{below}**") } else { below.clone() };
+        let default = field.get("default").filter(|d| !d.is_object()).map_or_else(String::new, |d| format!("`{}`", d.to_string().trim_matches('"')));
+        out.push_str(&format!("| {shown} | {} | {default} | {} |\n", type_of(field), meaning(field)));
+        // Kubernetes' own types are documented by Kubernetes.
+        if !below.ends_with(".resources") && !below.ends_with(".conditions") {
+            rows(&below, field, out);
+            rows(&format!("{below}[]"), &field["items"], out);
+        }
+    }
+}
+
+fn type_of(field: &Value) -> String {
+    if let Some(values) = field["enum"].as_array() {
+        return values.iter().filter_map(Value::as_str).map(|v| format!("`{v}`")).collect::<Vec<_>>().join(", ");
+    }
+    match (field["type"].as_str().unwrap_or("any"), field["minimum"].as_f64(), field["maximum"].as_f64()) {
+        (kind, Some(min), Some(max)) => format!("{kind}, {min} to {max}"),
+        ("object", ..) if field.get("additionalProperties").is_some() => "map".to_owned(),
+        (kind, ..) => kind.to_owned(),
+    }
+}
+
+fn meaning(field: &Value) -> String {
+    let rules = field["x-kubernetes-validations"].as_array().into_iter().flatten().filter_map(|rule| rule["message"].as_str());
+    let text = field["description"].as_str().unwrap_or_default().replace('\n', " ");
+    std::iter::once(text).chain(rules.map(|rule| format!("*{rule}.*"))).collect::<Vec<_>>().join(" ").replace('|', "\\|")
+}

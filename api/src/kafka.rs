@@ -1,0 +1,148 @@
+//! The topic, its schema, and its dead letters.
+
+use std::collections::BTreeMap;
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A Kafka cluster and the pipeline's place in it.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(has(self.groupId) ? self.groupId : '') == (has(oldSelf.groupId) ? oldSelf.groupId : '')")
+    .message("spec.kafka.groupId cannot be changed: offsets and totals are kept under it"))]
+pub struct Kafka {
+    /// Brokers to start from: `host:port`, several separated by commas.
+    #[schemars(length(min = 3, max = 2048))]
+    #[x_kube(validation = Rule::new("self.matches('^[^,:\\\\s]+:[0-9]{1,5}(,[^,:\\\\s]+:[0-9]{1,5})*$')")
+        .message("spec.kafka.bootstrapServers must be host:port, several separated by commas"))]
+    pub bootstrap_servers: String,
+    /// The workers' consumer group; `<namespace>.<name>` when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 249))]
+    pub group_id: Option<String>,
+    /// The topic between landing and the sinks.
+    #[serde(default)]
+    pub topic: Topic,
+}
+
+/// The topic between landing and the sinks.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.name) ? self.name : '') == (has(oldSelf.name) ? oldSelf.name : '')")
+        .message("spec.kafka.topic.name cannot be changed: make a new pipeline instead"),
+    validation = Rule::new("self.partitions >= oldSelf.partitions")
+        .message("spec.kafka.topic.partitions can only grow: Kafka does not remove partitions"),
+    validation = Rule::new("self.replicas == oldSelf.replicas")
+        .message("spec.kafka.topic.replicas cannot be changed here: reassign the partitions with Kafka's own tools"),
+)]
+pub struct Topic {
+    /// Its name; `<namespace>.<name>` when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 245))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9._-]+$') && self != '.' && self != '..'")
+        .message("spec.kafka.topic.name must be letters, digits, '.', '_' and '-'"))]
+    pub name: Option<String>,
+    /// How many partitions: the most workers that can share the work.
+    #[serde(default = "partitions")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub partitions: i32,
+    /// On how many brokers each partition is kept.
+    #[serde(default = "replicas")]
+    #[schemars(range(min = 1, max = 32))]
+    pub replicas: i32,
+    /// Settings of the topic, such as retention.ms.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub config: BTreeMap<String, String>,
+    /// Who makes the topic.
+    #[serde(default)]
+    pub management: TopicManagement,
+}
+
+impl Default for Topic {
+    fn default() -> Self {
+        Self { name: None, partitions: partitions(), replicas: replicas(), config: BTreeMap::new(), management: TopicManagement::default() }
+    }
+}
+
+/// Who makes the topic.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TopicManagement {
+    /// The pipeline, through Kafka's admin API.
+    #[default]
+    Direct,
+    /// Somebody else: it must be there, and stays as it is.
+    None,
+}
+
+/// A schema registry with Confluent's API.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SchemaRegistry {
+    /// Its address; a path prefix is allowed (Apicurio: `http://…/apis/ccompat/v7`).
+    #[schemars(length(min = 8, max = 2048))]
+    #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+(/[^?#\\\\s]*)?$')")
+        .message("spec.schemaRegistry.url must be an http or https address without user name, query and fragment"))]
+    pub url: String,
+    /// What a new version of the schema must be compatible with; set on the subject `<topic>-value`.
+    #[serde(default)]
+    pub compatibility: Compatibility,
+}
+
+/// The compatibility levels of a schema registry.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Compatibility {
+    /// Anything goes.
+    None,
+    /// New readers read what the last version wrote.
+    #[default]
+    Backward,
+    /// New readers read what any version wrote.
+    BackwardTransitive,
+    /// Readers of the last version read what new writers write.
+    Forward,
+    /// Readers of any version read what new writers write.
+    ForwardTransitive,
+    /// Both ways, with the last version.
+    Full,
+    /// Both ways, with any version.
+    FullTransitive,
+}
+
+impl Compatibility {
+    /// The level as the registry's API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Backward => "BACKWARD",
+            Self::BackwardTransitive => "BACKWARD_TRANSITIVE",
+            Self::Forward => "FORWARD",
+            Self::ForwardTransitive => "FORWARD_TRANSITIVE",
+            Self::Full => "FULL",
+            Self::FullTransitive => "FULL_TRANSITIVE",
+        }
+    }
+}
+
+/// Where messages go that can not be read or stored.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetter {
+    /// The topic's name; the pipeline's topic with `.dlq` when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 249))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9._-]+$') && self != '.' && self != '..'")
+        .message("spec.deadLetter.topic must be letters, digits, '.', '_' and '-'"))]
+    pub topic: Option<String>,
+}
+
+const fn partitions() -> i32 {
+    6
+}
+
+const fn replicas() -> i32 {
+    1
+}

@@ -1,0 +1,32 @@
+//! The `UserPipeline` resource and what its parts tell each other.
+//!
+//! Everything here is pure: types, defaults, CEL rules, printer columns, derived names, and the documents that travel
+//! between the operator and the pods. There is no client and no IO.
+
+pub mod condition;
+pub mod document;
+pub mod names;
+pub mod report;
+
+mod kafka;
+mod pipeline;
+mod schedule;
+mod sinks;
+mod source;
+mod status;
+mod stores;
+mod units;
+mod workers;
+
+pub use kafka::{Compatibility, DeadLetter, Kafka, SchemaRegistry, Topic, TopicManagement};
+pub use pipeline::{UserPipeline, UserPipelineSpec};
+pub use schedule::{ConcurrencyPolicy, Schedule};
+pub use sinks::{CassandraSink, Consistency, PostgresSink, Sinks};
+pub use source::{Header, HeaderSource, HttpSource, QueryParameter, RateLimit, SecretKeyRef, Source};
+pub use status::{LastRun, SchemaStatus, Totals, UserPipelineStatus, WorkersStatus};
+pub use stores::{Cassandra, Landing, Postgres, SecretRef};
+pub use units::{Duration, Quantity, bytes};
+pub use workers::{Batch, Workers};
+
+/// The API group of every resource of ours.
+pub const GROUP: &str = "userpipeline.dev";

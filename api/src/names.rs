@@ -1,0 +1,207 @@
+//! Names that follow from a pipeline's namespace and name, cut to their limits.
+//!
+//! Two pipelines never get the same name: what sanitising or cutting would make ambiguous carries a hash of the original.
+
+use sha2::{Digest, Sha256};
+
+use crate::{UserPipeline, UserPipelineSpec};
+
+/// The longest name of a keyspace or table in Cassandra.
+pub const CASSANDRA_LIMIT: usize = 48;
+/// The longest identifier in PostgreSQL, in bytes.
+pub const POSTGRES_LIMIT: usize = 63;
+/// The longest name of a CronJob: its Jobs append eleven characters.
+pub const CRON_JOB_LIMIT: usize = 52;
+/// The longest value of a label, and the longest name of a Job, whose pods carry it as one.
+pub const LABEL_LIMIT: usize = 63;
+
+/// Which pipeline: its namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PipelineId {
+    /// The namespace.
+    pub namespace: String,
+    /// The name within it.
+    pub name: String,
+}
+
+impl std::fmt::Display for PipelineId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl PipelineId {
+    /// The id of a resource; a file applied by hand that names no namespace is in `default`.
+    pub fn of(pipeline: &UserPipeline) -> Self {
+        Self {
+            namespace: pipeline.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
+            name: pipeline.metadata.name.clone().unwrap_or_default(),
+        }
+    }
+
+    /// `<namespace>.<name>`: unambiguous, because neither may contain a dot.
+    fn dotted(&self) -> String {
+        format!("{}.{}", self.namespace, self.name)
+    }
+
+    /// `<namespace>_<name>` as an identifier of SQL and CQL, at most `limit` characters with the suffix.
+    fn identifier(&self, suffix: &str, limit: usize) -> String {
+        let plain = format!("{}_{}", self.namespace, self.name);
+        let lossless = plain.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && plain.starts_with(|c: char| c.is_ascii_lowercase());
+        if lossless && plain.len() + suffix.len() <= limit {
+            return plain + suffix;
+        }
+        let mut safe: String = plain.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        if !safe.starts_with(|c: char| c.is_ascii_lowercase()) {
+            safe.insert_str(0, "up_");
+        }
+        cut(&safe, &hash(&self.to_string()), '_', limit - suffix.len()) + suffix
+    }
+}
+
+/// The spec with every name filled in that the user left to us. Filling in twice changes nothing.
+#[must_use]
+pub fn with_names(mut spec: UserPipelineSpec, id: &PipelineId) -> UserPipelineSpec {
+    spec.landing.table.get_or_insert_with(|| landing_table(id));
+    spec.kafka.group_id.get_or_insert_with(|| group_id(id));
+    let topic = spec.kafka.topic.name.get_or_insert_with(|| topic(id)).clone();
+    spec.dead_letter.topic.get_or_insert_with(|| dead_letter_topic(&topic));
+    if let Some(sink) = &mut spec.sinks.cassandra {
+        sink.keyspace.get_or_insert_with(|| keyspace(id));
+        sink.table.get_or_insert_with(|| cassandra_table(id));
+    }
+    if let Some(sink) = &mut spec.sinks.postgres {
+        sink.table.get_or_insert_with(|| postgres_table(id));
+    }
+    spec
+}
+
+/// The landing table, when `spec.landing.table` is not given.
+pub fn landing_table(id: &PipelineId) -> String {
+    id.identifier("_raw", POSTGRES_LIMIT)
+}
+
+/// The sink table in PostgreSQL, when `spec.sinks.postgres.table` is not given.
+pub fn postgres_table(id: &PipelineId) -> String {
+    id.identifier("", POSTGRES_LIMIT)
+}
+
+/// The keyspace, when `spec.sinks.cassandra.keyspace` is not given.
+pub fn keyspace(id: &PipelineId) -> String {
+    id.identifier("", CASSANDRA_LIMIT)
+}
+
+/// The table in Cassandra, when `spec.sinks.cassandra.table` is not given.
+pub fn cassandra_table(id: &PipelineId) -> String {
+    id.identifier("", CASSANDRA_LIMIT)
+}
+
+/// The topic, when `spec.kafka.topic.name` is not given.
+pub fn topic(id: &PipelineId) -> String {
+    id.dotted()
+}
+
+/// The dead-letter topic, when `spec.deadLetter.topic` is not given.
+pub fn dead_letter_topic(topic: &str) -> String {
+    format!("{topic}.dlq")
+}
+
+/// The consumer group, when `spec.kafka.groupId` is not given.
+pub fn group_id(id: &PipelineId) -> String {
+    id.dotted()
+}
+
+/// The registry's subject of a topic's values.
+pub fn subject(topic: &str) -> String {
+    format!("{topic}-value")
+}
+
+/// `<name>-<suffix>` as the name of a child object, at most `limit` characters.
+pub fn child(name: &str, suffix: &str, limit: usize) -> String {
+    let plain = format!("{name}-{suffix}");
+    if plain.len() <= limit {
+        return plain;
+    }
+    format!("{}-{suffix}", cut(name, &hash(name), '-', limit - suffix.len() - 1))
+}
+
+/// The CronJob that starts the runs.
+pub fn cron_job(name: &str) -> String {
+    child(name, "ingest", CRON_JOB_LIMIT)
+}
+
+/// The Deployment of the workers. As short as a CronJob, so that its pods' names stay labels.
+pub fn workers(name: &str) -> String {
+    child(name, "worker", CRON_JOB_LIMIT)
+}
+
+/// The first eight hexadecimal digits of the SHA-256 of a text: for names, not for secrets.
+pub fn hash(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn cut(text: &str, hash: &str, separator: char, limit: usize) -> String {
+    let room = limit - hash.len() - 1;
+    let kept: String = text.chars().take(room).collect();
+    format!("{}{separator}{hash}", kept.trim_end_matches(separator))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(namespace: &str, name: &str) -> PipelineId {
+        PipelineId { namespace: namespace.into(), name: name.into() }
+    }
+
+    #[test]
+    fn plain_names_stay_readable() {
+        let users = id("demo", "users");
+        assert_eq!(landing_table(&users), "demo_users_raw");
+        assert_eq!(postgres_table(&users), "demo_users");
+        assert_eq!(keyspace(&users), "demo_users");
+        assert_eq!(topic(&users), "demo.users");
+        assert_eq!(dead_letter_topic(&topic(&users)), "demo.users.dlq");
+        assert_eq!(group_id(&users), "demo.users");
+        assert_eq!(cron_job("users"), "users-ingest");
+    }
+
+    #[test]
+    fn names_that_sanitising_would_confuse_carry_a_hash() {
+        assert_ne!(keyspace(&id("a-b", "c")), keyspace(&id("a", "b-c")));
+        assert!(keyspace(&id("1st", "users")).starts_with("up_1st_users_"));
+    }
+
+    fn label() -> impl Strategy<Value = String> {
+        "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    }
+
+    proptest! {
+        #[test]
+        fn names_are_valid_and_within_their_limits(namespace in label(), name in label()) {
+            let id = id(&namespace, &name);
+            for (text, limit) in [(landing_table(&id), POSTGRES_LIMIT), (postgres_table(&id), POSTGRES_LIMIT), (keyspace(&id), CASSANDRA_LIMIT), (cassandra_table(&id), CASSANDRA_LIMIT)] {
+                prop_assert!(text.len() <= limit, "{text}");
+                prop_assert!(text.starts_with(|c: char| c.is_ascii_lowercase()), "{text}");
+                prop_assert!(text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'), "{text}");
+            }
+            prop_assert!(topic(&id).len() <= 249 - 4);
+            prop_assert!(cron_job(&id.name).len() <= CRON_JOB_LIMIT);
+            prop_assert!(workers(&id.name).len() <= CRON_JOB_LIMIT);
+        }
+
+        #[test]
+        fn two_pipelines_never_share_a_name(a in (label(), label()), b in (label(), label())) {
+            prop_assume!(a != b);
+            let (a, b) = (id(&a.0, &a.1), id(&b.0, &b.1));
+            let of = |id: &PipelineId| [landing_table(id), postgres_table(id), topic(id), dead_letter_topic(&topic(id))];
+            for left in of(&a) {
+                prop_assert!(!of(&b).contains(&left), "{left}");
+            }
+            prop_assert_ne!(keyspace(&a), keyspace(&b));
+        }
+    }
+}

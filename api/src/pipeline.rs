@@ -1,0 +1,81 @@
+//! The resource itself: what a user writes under `spec`.
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::{Cassandra, DeadLetter, Kafka, Landing, Postgres, Schedule, SchemaRegistry, Sinks, Source, UserPipelineStatus, Workers};
+
+/// Records from an HTTP API to PostgreSQL, through Kafka, into Cassandra and PostgreSQL; on a schedule.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "userpipeline.dev",
+    version = "v1alpha1",
+    kind = "UserPipeline",
+    plural = "userpipelines",
+    shortname = "up",
+    category = "pipelines",
+    namespaced,
+    status = "UserPipelineStatus",
+    derive = "PartialEq",
+    cel,
+    doc = "Records from an HTTP API to PostgreSQL, through Kafka, into Cassandra and PostgreSQL; on a schedule.",
+    scale(
+        spec_replicas_path = ".spec.workers.replicas",
+        status_replicas_path = ".status.workers.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.schedule.cron"),
+    printcolumn(name = "Suspended", type_ = "string", json_path = ".status.conditions[?(@.type=='Suspended')].status"),
+    printcolumn(name = "Last Run", type_ = "date", json_path = ".status.lastRun.finishedAt", description = "Since the last run ended"),
+    printcolumn(name = "Fetched", type_ = "integer", json_path = ".status.totals.fetched", description = "Record versions landed, ever"),
+    printcolumn(name = "Stored", type_ = "integer", json_path = ".status.totals.stored", description = "Topic offsets acknowledged by every sink, ever"),
+    printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag", description = "Records on the topic that the workers have not stored; empty while unknown"),
+    printcolumn(name = "Workers", type_ = "string", json_path = ".status.workers.summary", description = "Ready and wanted"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
+    printcolumn(name = "Topic", type_ = "string", json_path = ".status.topic", priority = 1),
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$')")
+        .message("metadata.name must be at most 63 lower-case letters, digits and '-', without dots: names of children, topics and tables derive from it")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.sinks.cassandra) || has(self.cassandra)")
+        .message("spec.cassandra is needed by spec.sinks.cassandra: give contactPoints, localDatacenter and credentialsSecretRef"),
+    validation = Rule::new("has(self.sinks.cassandra) || !has(self.cassandra)")
+        .message("spec.cassandra is given but nothing is written there: add spec.sinks.cassandra or remove it"),
+    validation = Rule::new("!has(self.sinks.postgres) || !has(self.sinks.postgres.table) || !has(self.landing.table) || self.sinks.postgres.table != self.landing.table")
+        .message("spec.landing.table and spec.sinks.postgres.table must differ: the one is what was fetched, the other what was streamed"),
+    validation = Rule::new("!has(self.deadLetter.topic) || !has(self.kafka.topic.name) || self.deadLetter.topic != self.kafka.topic.name")
+        .message("spec.deadLetter.topic must differ from spec.kafka.topic.name: a dead letter must not come back as a record"),
+)]
+pub struct UserPipelineSpec {
+    /// Stops the schedule and the workers; resume by setting it back. Nothing is deleted.
+    #[serde(default)]
+    pub suspend: bool,
+    /// When records are fetched.
+    pub schedule: Schedule,
+    /// Where records come from.
+    pub source: Source,
+    /// The PostgreSQL database of the landing table and of the pipeline's bookkeeping; also of `sinks.postgres`.
+    pub postgres: Postgres,
+    /// What was fetched, as it was fetched: the outbox from which the topic is filled.
+    #[serde(default)]
+    pub landing: Landing,
+    /// The topic between landing and the sinks.
+    pub kafka: Kafka,
+    /// The registry that holds the records' Avro schema.
+    pub schema_registry: SchemaRegistry,
+    /// The Cassandra cluster of `sinks.cassandra`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cassandra: Option<Cassandra>,
+    /// Where records end up: at least one.
+    pub sinks: Sinks,
+    /// Where messages go that can not be read or stored.
+    #[serde(default)]
+    pub dead_letter: DeadLetter,
+    /// The processes that read the topic and write to the sinks.
+    #[serde(default)]
+    pub workers: Workers,
+}

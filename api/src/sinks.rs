@@ -1,0 +1,84 @@
+//! Where records end up.
+
+use std::collections::BTreeMap;
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where records end up.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.cassandra) || has(self.postgres)").message("spec.sinks needs at least one of cassandra and postgres"))]
+pub struct Sinks {
+    /// A table in Cassandra.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cassandra: Option<CassandraSink>,
+    /// A table in `spec.postgres`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<PostgresSink>,
+}
+
+/// A table in Cassandra.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.keyspace) ? self.keyspace : '') == (has(oldSelf.keyspace) ? oldSelf.keyspace : '')")
+        .message("spec.sinks.cassandra.keyspace cannot be changed: make a new pipeline instead"),
+    validation = Rule::new("(has(self.table) ? self.table : '') == (has(oldSelf.table) ? oldSelf.table : '')")
+        .message("spec.sinks.cassandra.table cannot be changed: make a new pipeline instead"),
+)]
+pub struct CassandraSink {
+    /// Its keyspace, made if it is not there; derived from namespace and name when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 48))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z][a-z0-9_]*$')")
+        .message("spec.sinks.cassandra.keyspace must be lower-case letters, digits and '_', starting with a letter"))]
+    pub keyspace: Option<String>,
+    /// How many copies each datacenter keeps (NetworkTopologyStrategy), used when the keyspace is made. There is no
+    /// default, because durability is not ours to guess: 3 is usual, 1 is for trying out.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 32))]
+    pub replication: BTreeMap<String, i32>,
+    /// Its name; derived from namespace and name when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 48))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z][a-z0-9_]*$')")
+        .message("spec.sinks.cassandra.table must be lower-case letters, digits and '_', starting with a letter"))]
+    pub table: Option<String>,
+    /// How many replicas must acknowledge a write.
+    #[serde(default)]
+    pub consistency: Consistency,
+}
+
+/// How many replicas must acknowledge a write.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Consistency {
+    /// One, anywhere.
+    One,
+    /// One in the local datacenter.
+    LocalOne,
+    /// More than half of all.
+    Quorum,
+    /// More than half in the local datacenter.
+    #[default]
+    LocalQuorum,
+    /// More than half in each datacenter.
+    EachQuorum,
+    /// All of them.
+    All,
+}
+
+/// A table in `spec.postgres`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(has(self.table) ? self.table : '') == (has(oldSelf.table) ? oldSelf.table : '')")
+    .message("spec.sinks.postgres.table cannot be changed: make a new pipeline instead"))]
+pub struct PostgresSink {
+    /// Its name; derived from namespace and name when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z_][a-z0-9_]*$')")
+        .message("spec.sinks.postgres.table must be lower-case letters, digits and '_', not starting with a digit"))]
+    pub table: Option<String>,
+}

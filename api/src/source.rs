@@ -1,0 +1,175 @@
+//! Where records come from.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Duration, Quantity,
+    units::seconds,
+};
+
+/// Where records come from.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// An HTTP API that answers with JSON: `{"results": [ … ]}`.
+    pub http: HttpSource,
+}
+
+/// An HTTP API, asked again and again during a run.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpSource {
+    /// The address, http or https, without credentials in it.
+    #[schemars(length(min = 8, max = 2048))]
+    #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+([/?#][^\\\\s]*)?$')")
+        .message("spec.source.http.url must be an http or https address without a user name in it; credentials go into headers with valueFrom"))]
+    pub url: String,
+    /// Parameters added to the address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub query: Vec<QueryParameter>,
+    /// Headers sent with each request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub headers: Vec<Header>,
+    /// How long one request may take, from the connection to the end of the body.
+    #[serde(default = "timeout")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('10m')")
+        .message("spec.source.http.timeout must be between 100ms and 10m"))]
+    #[schemars(with = "DurationText")]
+    pub timeout: Duration,
+    /// How long a run goes on fetching.
+    #[serde(default = "run_duration")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')")
+        .message("spec.source.http.runDuration must be between 1s and 24h"))]
+    #[schemars(with = "DurationText")]
+    pub run_duration: Duration,
+    /// After how many records a run ends, even if its time is not up.
+    #[serde(default = "max_records")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_records_per_run: i64,
+    /// How often the API is asked.
+    #[serde(default)]
+    pub rate_limit: RateLimit,
+    /// How large an answer may be; a larger one is an error.
+    #[serde(default = "max_body")]
+    #[x_kube(validation = Rule::new("isQuantity(self) && !quantity(self).isLessThan(quantity('1Ki')) && !quantity(self).isGreaterThan(quantity('256Mi'))")
+        .message("spec.source.http.maxBodySize must be between 1Ki and 256Mi"))]
+    #[schemars(with = "QuantityText")]
+    pub max_body_size: Quantity,
+}
+
+/// One `name=value` of the address.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueryParameter {
+    /// Its name.
+    #[schemars(length(min = 1, max = 256))]
+    pub name: String,
+    /// Its value, before percent encoding.
+    #[schemars(length(max = 4096))]
+    pub value: String,
+}
+
+/// One header of a request.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.value) != has(self.valueFrom)").message("a header takes exactly one of value and valueFrom"),
+    validation = Rule::new("!(self.name.lowerAscii() in ['authorization', 'proxy-authorization', 'cookie']) || !has(self.value)")
+        .message("a header that carries credentials must take its value from a Secret: use valueFrom.secretKeyRef"),
+)]
+pub struct Header {
+    /// Its name.
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9!#$%&*+.^_|~-]+$')").message("a header's name has letters, digits and -"))]
+    pub name: String,
+    /// Its value, for all to read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub value: Option<String>,
+    /// Where its value is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<HeaderSource>,
+}
+
+/// Where a header's value is kept.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderSource {
+    /// A key of a Secret in the pipeline's namespace.
+    pub secret_key_ref: SecretKeyRef,
+}
+
+/// A key of a Secret in the pipeline's namespace.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')").message("the name of a Secret has lower-case letters, digits, '-' and '.'"))]
+    pub name: String,
+    /// The key in it.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9._-]+$') && self != '.' && self != '..'").message("a key of a Secret has letters, digits, '-', '_' and '.'"))]
+    pub key: String,
+}
+
+/// How often the API is asked: at most `requests` in each `per`.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimit {
+    /// How many requests.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub requests: i32,
+    /// In what time.
+    #[serde(default = "per")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('1h')")
+        .message("spec.source.http.rateLimit.per must be between 10ms and 1h"))]
+    #[schemars(with = "DurationText")]
+    pub per: Duration,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self { requests: one(), per: per() }
+    }
+}
+
+/// The schema of a duration: bounded text, so that a CEL rule over it has a bounded cost.
+#[derive(schemars::JsonSchema)]
+#[schemars(transparent)]
+#[allow(dead_code)]
+pub(crate) struct DurationText(#[schemars(length(min = 2, max = 32), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))] String);
+
+/// The schema of a quantity that is always written as text.
+#[derive(schemars::JsonSchema)]
+#[schemars(transparent)]
+#[allow(dead_code)]
+pub(crate) struct QuantityText(#[schemars(length(min = 1, max = 32), regex(pattern = "^[0-9]+(k|M|G|T|Ki|Mi|Gi|Ti)?$"))] String);
+
+fn timeout() -> Duration {
+    seconds(10).into()
+}
+
+fn run_duration() -> Duration {
+    seconds(30).into()
+}
+
+const fn max_records() -> i64 {
+    1000
+}
+
+fn max_body() -> Quantity {
+    Quantity("8Mi".to_owned())
+}
+
+const fn one() -> i32 {
+    1
+}
+
+fn per() -> Duration {
+    seconds(1).into()
+}

@@ -1,0 +1,142 @@
+//! What the operator says of a pipeline.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the operator says of a pipeline.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UserPipelineStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// What is so and what is not; see the guide to status and events.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The workers' label selector, for `kubectl scale` and autoscalers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// The topic in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// What was last applied by a schema Job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<SchemaStatus>,
+    /// The worker Deployment's counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<WorkersStatus>,
+    /// The run that ended last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<LastRun>,
+    /// What the pipeline did, ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub totals: Option<Totals>,
+    /// Records on the topic that the workers have not stored; absent while a partition has no worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag: Option<i64>,
+    /// When `totals` and `lag` were last measured to have changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured_at: Option<Time>,
+}
+
+/// What was last applied by a schema Job.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SchemaStatus {
+    /// The hash of what was applied; a schema Job is needed while the wanted hash differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied_hash: Option<String>,
+    /// When it was applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied_at: Option<Time>,
+    /// The registry's id of the schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_id: Option<i32>,
+    /// How many partitions the topic has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<i32>,
+    /// The hash that the attempts below were for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempted_hash: Option<String>,
+    /// How many schema Jobs have failed for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed_attempts: i32,
+    /// When the last of them failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<Time>,
+    /// Why: the reason it gave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_reason: Option<String>,
+    /// Why: its message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_message: Option<String>,
+}
+
+/// The worker Deployment's counts.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkersStatus {
+    /// How many there are.
+    pub replicas: i32,
+    /// How many are ready.
+    pub ready: i32,
+    /// Ready and wanted, as `2/2`.
+    pub summary: String,
+}
+
+/// The run that ended last.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastRun {
+    /// The Job, for `kubectl logs job/…`.
+    pub job: String,
+    /// The run's id in the ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+    /// The time it was scheduled for; absent for a manual run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduled_at: Option<Time>,
+    /// When it started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+    /// `Succeeded` or `Failed`.
+    pub outcome: String,
+    /// A word for how it ended.
+    pub reason: String,
+    /// A sentence for how it ended.
+    pub message: String,
+    /// Record versions that this run landed.
+    #[serde(default)]
+    pub landed: i64,
+    /// Record versions that this run published, those left by an interrupted run included.
+    #[serde(default)]
+    pub published: i64,
+    /// Items that this run refused; they are kept in `userpipeline.rejects`.
+    #[serde(default)]
+    pub rejected: i64,
+}
+
+/// What the pipeline did, ever.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    /// Record versions landed.
+    #[serde(default)]
+    pub fetched: i64,
+    /// Topic offsets acknowledged by every sink.
+    #[serde(default)]
+    pub stored: i64,
+    /// Messages sent to the dead-letter topic.
+    #[serde(default)]
+    pub dead_lettered: i64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands a reference
+const fn is_zero(n: &i32) -> bool {
+    *n == 0
+}

@@ -1,0 +1,74 @@
+//! What the pods are handed.
+
+use serde_json::{Value, json};
+use userpipeline_api::{
+    UserPipeline,
+    document::{Binary, IngestPipeline, SchemaPipeline, WorkerPipeline, reduce},
+};
+
+const EXAMPLE: &str = include_str!("../../examples/users.yaml");
+
+/// The smallest useful pipeline: every name is left to us.
+const MINIMAL: &str = "
+apiVersion: userpipeline.dev/v1alpha1
+kind: UserPipeline
+metadata: {name: users, namespace: demo}
+spec:
+  schedule: {cron: '@daily'}
+  source: {http: {url: 'https://randomuser.me/api/?results=100'}}
+  postgres: {host: db, database: app, credentialsSecretRef: {name: db}}
+  kafka: {bootstrapServers: 'kafka:9092'}
+  schemaRegistry: {url: 'http://registry'}
+  sinks: {postgres: {}}
+";
+
+fn pipeline(text: &str) -> UserPipeline {
+    serde_yaml::from_str(text).unwrap()
+}
+
+#[test]
+fn each_binary_is_handed_only_what_it_uses() {
+    for (binary, name) in [(Binary::Ingest, "ingest"), (Binary::Worker, "worker"), (Binary::Schema, "schema")] {
+        insta::assert_snapshot!(format!("example-{name}"), reduce(&pipeline(EXAMPLE), binary));
+        insta::assert_snapshot!(format!("minimal-{name}"), reduce(&pipeline(MINIMAL), binary));
+    }
+}
+
+#[test]
+fn the_file_a_user_applies_and_the_reduced_one_read_alike() {
+    for text in [EXAMPLE, MINIMAL] {
+        let of = |binary| reduce(&pipeline(text), binary);
+        assert_eq!(format!("{:?}", IngestPipeline::read(text).unwrap()), format!("{:?}", IngestPipeline::read(&of(Binary::Ingest)).unwrap()));
+        assert_eq!(format!("{:?}", WorkerPipeline::read(text).unwrap()), format!("{:?}", WorkerPipeline::read(&of(Binary::Worker)).unwrap()));
+        let (applied, reduced) = (SchemaPipeline::read(text).unwrap(), SchemaPipeline::read(&of(Binary::Schema)).unwrap());
+        assert_eq!((applied.topic, applied.landing_table, applied.postgres_table), (reduced.topic, reduced.landing_table, reduced.postgres_table));
+    }
+}
+
+#[test]
+fn a_change_that_a_binary_does_not_use_does_not_change_its_file() {
+    let before = pipeline(EXAMPLE);
+    let mut value: Value = serde_yaml::from_str(EXAMPLE).unwrap();
+    value["spec"]["schedule"]["cron"] = json!("@daily");
+    value["spec"]["workers"]["replicas"] = json!(5);
+    let after: UserPipeline = serde_json::from_value(value).unwrap();
+    for binary in [Binary::Ingest, Binary::Worker, Binary::Schema] {
+        assert_eq!(reduce(&before, binary), reduce(&after, binary));
+    }
+}
+
+#[test]
+fn secrets_are_those_the_binary_needs() {
+    let pipeline = pipeline(EXAMPLE);
+    assert_eq!(Binary::Ingest.secrets(&pipeline), ["postgres-credentials"]);
+    assert_eq!(Binary::Worker.secrets(&pipeline), ["cassandra-credentials", "postgres-credentials"]);
+}
+
+#[test]
+fn a_file_that_is_no_pipeline_says_what_is_wrong() {
+    assert!(WorkerPipeline::read("kind: Pod\nmetadata: {name: x}\nspec: {}").is_err());
+    let error = WorkerPipeline::read(&MINIMAL.replace("kind: UserPipeline", "kind: Pod")).unwrap_err().to_string();
+    assert!(error.contains("holds a Pod"), "{error}");
+    let error = IngestPipeline::read(&MINIMAL.replace("source:", "sauce:")).unwrap_err().to_string();
+    assert!(error.contains("source"), "{error}");
+}

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Lints the chart, renders it in each shape, and holds every object against Kubernetes' own schemas. Needs no cluster.
+source "$(dirname "$0")/../local/lib.sh"
+
+VALIDATOR=1.37.0
+CHART=$ROOT/charts/userpipeline-operator
+venv=$CACHE/kubernetes-validate-$VALIDATOR
+
+"$LOCAL/kubernetes/tools.sh" run
+if [[ ! -x $venv/bin/kubernetes-validate ]]; then
+  command -v python3 >/dev/null || die "python3 is needed to validate what the chart renders. Install it."
+  rm -rf "$venv"
+  quietly kubernetes-validate bash -c "python3 -m venv '$venv' && '$venv/bin/pip' install --quiet kubernetes-validate==$VALIDATOR"
+fi
+
+command helm lint --strict "$CHART" >/dev/null || command helm lint --strict "$CHART"
+rendered=$(mktemp -d)
+trap 'rm -rf "$rendered"' EXIT
+
+# render NAME [helm options]: the objects, one file.
+render() {
+  local name=$1
+  shift
+  command helm template userpipeline "$CHART" --namespace userpipeline-system "$@" >"$rendered/$name.yaml"
+  # The validator knows Kubernetes' own kinds; the CRD itself is one of them.
+  "$venv/bin/kubernetes-validate" --strict --quiet -k 1.34 "$rendered/$name.yaml"
+}
+
+render default
+render one-namespace --set watchNamespace=team-a
+render own-images --set image.registry=registry.example/team/userpipeline,image.tag=1.2.3,replicas=2
+render without-crds --set crds.enabled=false,rbac.aggregate=false
+
+# What must hold in every shape.
+! grep -q '^kind: CustomResourceDefinition' "$rendered/without-crds.yaml" || die "crds.enabled=false still renders the CRD"
+grep -q 'helm.sh/resource-policy: keep' "$rendered/default.yaml" || die "the CRD would go with the chart"
+! grep -q '^kind: ClusterRoleBinding' "$rendered/one-namespace.yaml" || die "with watchNamespace the operator must not have rights in the whole cluster"
+for file in "$rendered"/*.yaml; do
+  ! grep -qE '\bsecrets\b' <(sed '/^kind: CustomResourceDefinition/,/^---/d' "$file") || die "$(basename "$file"): the operator must have no right on Secrets"
+done
+if command helm template userpipeline "$CHART" --set image.pullPolicy=Sometimes >/dev/null 2>&1; then
+  die "values.schema.json lets a wrong value pass"
+fi
+echo "chart: lint, 4 renderings, validation: ok"

@@ -1,0 +1,51 @@
+{{- define "userpipeline-operator.name" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-operator" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "userpipeline-operator.selector" -}}
+app.kubernetes.io/name: userpipeline-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "userpipeline-operator.labels" -}}
+{{ include "userpipeline-operator.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "userpipeline-operator.tag" -}}
+{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{/* What the operator may do where it looks after pipelines: no more than it does, and nothing with Secrets. */}}
+{{- define "userpipeline-operator.rules" -}}
+- apiGroups: [userpipeline.dev]
+  resources: [userpipelines]
+  verbs: [get, list, watch]
+- apiGroups: [userpipeline.dev]
+  resources: [userpipelines/status]
+  verbs: [patch]
+# Owner references with blockOwnerDeletion, where the OwnerReferencesPermissionEnforcement admission plugin is on.
+- apiGroups: [userpipeline.dev]
+  resources: [userpipelines/finalizers]
+  verbs: [update]
+- apiGroups: [""]
+  resources: [configmaps, serviceaccounts]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [batch]
+  resources: [cronjobs, jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}

@@ -1,0 +1,53 @@
+//! Confluent's wire format: a zero byte, the schema's id in the registry (four bytes, big-endian), the Avro datum.
+
+/// The frame's length.
+pub const FRAME: usize = 5;
+
+/// Why a message does not carry the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// No payload at all.
+    #[error("the message has no value")]
+    Empty,
+    /// Shorter than the frame.
+    #[error("the message has {0} bytes, too few for the five of the schema registry's frame")]
+    Short(usize),
+    /// The first byte is not zero.
+    #[error("the message starts with the byte {0:#04x}, not with the 0x00 of the schema registry's frame")]
+    Magic(u8),
+}
+
+/// The schema's id and the Avro datum behind it.
+pub fn split(payload: &[u8]) -> Result<(u32, &[u8]), FrameError> {
+    match payload {
+        [] => Err(FrameError::Empty),
+        [0, a, b, c, d, datum @ ..] => Ok((u32::from_be_bytes([*a, *b, *c, *d]), datum)),
+        [0, ..] => Err(FrameError::Short(payload.len())),
+        [magic, ..] => Err(FrameError::Magic(*magic)),
+    }
+}
+
+/// The frame for a schema's id; the datum goes behind it.
+pub fn frame(schema_id: u32) -> [u8; FRAME] {
+    let [a, b, c, d] = schema_id.to_be_bytes();
+    [0, a, b, c, d]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_framed_is_split_again() {
+        let mut message = frame(0x0102_0304).to_vec();
+        message.extend(b"datum");
+        assert_eq!(split(&message), Ok((0x0102_0304, b"datum".as_slice())));
+    }
+
+    #[test]
+    fn what_is_no_frame_says_so() {
+        assert_eq!(split(b""), Err(FrameError::Empty));
+        assert_eq!(split(&[0, 1]), Err(FrameError::Short(2)));
+        assert_eq!(split(b"{\"json\":1}"), Err(FrameError::Magic(b'{')));
+    }
+}

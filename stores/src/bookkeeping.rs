@@ -1,0 +1,51 @@
+//! The tables that a pipeline keeps for itself: schema `userpipeline` in `spec.postgres`, shared by all its pipelines.
+
+/// Creates what is not there yet. Run it under [`LOCK`]: `IF NOT EXISTS` alone is no protection from a concurrent twin.
+pub const DDL: &[&str] = &[
+    "CREATE SCHEMA IF NOT EXISTS userpipeline",
+    // The ledger: one row per run. `landed` is advanced in the transaction that lands, so it counts exactly.
+    "CREATE TABLE IF NOT EXISTS userpipeline.runs (
+        pipeline text NOT NULL,
+        run_id text NOT NULL,
+        job text NOT NULL,
+        scheduled_at timestamptz,
+        state text NOT NULL CHECK (state IN ('Running', 'Succeeded', 'Failed')),
+        attempt integer NOT NULL DEFAULT 1,
+        started_at timestamptz NOT NULL DEFAULT now(),
+        finished_at timestamptz,
+        pages bigint NOT NULL DEFAULT 0,
+        items bigint NOT NULL DEFAULT 0,
+        landed bigint NOT NULL DEFAULT 0,
+        published bigint NOT NULL DEFAULT 0,
+        rejected bigint NOT NULL DEFAULT 0,
+        reason text,
+        message text,
+        PRIMARY KEY (pipeline, run_id))",
+    // Items that are no records, with the reason and as they were served.
+    "CREATE TABLE IF NOT EXISTS userpipeline.rejects (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        pipeline text NOT NULL,
+        run_id text NOT NULL,
+        field text NOT NULL,
+        reason text NOT NULL,
+        raw json NOT NULL,
+        rejected_at timestamptz NOT NULL DEFAULT now())",
+    "CREATE INDEX IF NOT EXISTS rejects_by_run ON userpipeline.rejects (pipeline, run_id)",
+    // Where the workers are. The topic's id tells a topic from one of the same name that was made anew; `owner` is the
+    // token of the worker that was assigned the partition last, and fences any earlier one.
+    "CREATE TABLE IF NOT EXISTS userpipeline.progress (
+        group_id text NOT NULL,
+        topic_id text NOT NULL,
+        partition integer NOT NULL,
+        topic text NOT NULL,
+        next_offset bigint NOT NULL,
+        owner uuid NOT NULL,
+        stored bigint NOT NULL DEFAULT 0,
+        dead_lettered bigint NOT NULL DEFAULT 0,
+        updated_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (group_id, topic_id, partition))",
+];
+
+/// The advisory lock under which tables are made.
+pub const LOCK: i64 = 0x7570_7363_6865_6d61;
+

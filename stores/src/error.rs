@@ -1,0 +1,69 @@
+//! What an error of a store means for those who wait for it.
+
+/// Whether an error passes by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Worth trying again: not reachable, overloaded, restarting.
+    Transient,
+    /// Somebody must change something: a Secret, a right, the spec, a table.
+    Configuration,
+}
+
+/// An error of a store, ready to be shown to a user: in a condition, a termination message, a log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct StoreError {
+    /// Whether it passes by itself.
+    pub class: Class,
+    /// One CamelCase word, of those below: a condition's reason.
+    pub reason: &'static str,
+    /// A sentence that names the store, the field or the Secret, and what to do. Never a secret's value.
+    pub message: String,
+}
+
+/// A Secret or a key of it is not there.
+pub const CREDENTIALS_MISSING: &str = "CredentialsMissing";
+/// The store does not accept the user name and password.
+pub const CREDENTIALS_REFUSED: &str = "CredentialsRefused";
+/// The user may not do what is needed.
+pub const PERMISSION_DENIED: &str = "PermissionDenied";
+/// PostgreSQL does not answer.
+pub const POSTGRES_UNREACHABLE: &str = "PostgresUnreachable";
+/// PostgreSQL refuses what was asked.
+pub const POSTGRES_FAILED: &str = "PostgresFailed";
+/// Cassandra does not answer.
+pub const CASSANDRA_UNREACHABLE: &str = "CassandraUnreachable";
+/// Cassandra refuses what was asked.
+pub const CASSANDRA_FAILED: &str = "CassandraFailed";
+/// No broker answers.
+pub const KAFKA_UNREACHABLE: &str = "KafkaUnreachable";
+/// Kafka refuses what was asked.
+pub const KAFKA_FAILED: &str = "KafkaFailed";
+/// The topic is not there.
+pub const TOPIC_MISSING: &str = "TopicMissing";
+/// The topic is there, but not as the spec wants it, and cannot be changed to that.
+pub const TOPIC_MISMATCH: &str = "TopicMismatch";
+/// Messages that were not stored yet are no longer on the topic, or never were.
+pub const OFFSET_OUT_OF_RANGE: &str = "OffsetOutOfRange";
+/// A dead letter cannot be written to its topic.
+pub const DEAD_LETTER_FAILED: &str = "DeadLetterFailed";
+/// The schema registry does not answer.
+pub const REGISTRY_UNREACHABLE: &str = "RegistryUnreachable";
+/// The schema registry refuses what was asked.
+pub const REGISTRY_FAILED: &str = "RegistryFailed";
+/// The schema registry finds the schema incompatible with the subject's versions.
+pub const SCHEMA_INCOMPATIBLE: &str = "SchemaIncompatible";
+/// A table is not there, or not as it must be.
+pub const TABLE_MISMATCH: &str = "TableMismatch";
+
+impl StoreError {
+    /// An error that passes by itself.
+    pub fn transient(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { class: Class::Transient, reason, message: message.into() }
+    }
+
+    /// An error that somebody must mend.
+    pub fn configuration(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { class: Class::Configuration, reason, message: message.into() }
+    }
+}

@@ -1,0 +1,144 @@
+//! Kafka's admin API: topics.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication},
+    client::{ClientContext, DefaultClientContext},
+    config::FromClientConfigAndContext,
+    error::KafkaError,
+    types::RDKafkaErrorCode as Code,
+};
+
+pub use super::native::TopicState;
+use super::{client_config, errors, native};
+use crate::{
+    StoreError,
+    error::{KAFKA_FAILED, KAFKA_UNREACHABLE},
+};
+
+/// A broker's answer is waited for this long.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A client of Kafka's admin API. Make one for a task and drop it: librdkafka's log of it is read by nobody.
+#[derive(Clone)]
+pub struct Admin {
+    client: Arc<AdminClient<DefaultClientContext>>,
+    brokers: String,
+}
+
+impl Admin {
+    /// A client; it connects with the first request.
+    pub fn new(bootstrap_servers: &str, client_id: &str) -> Result<Self, StoreError> {
+        let mut config = client_config(bootstrap_servers, client_id);
+        config.set("socket.timeout.ms", TIMEOUT.as_millis().to_string());
+        let client = AdminClient::from_config_and_context(&config, DefaultClientContext)
+            .map_err(|e| errors::explain("no client for spec.kafka.bootstrapServers", &e))?;
+        Ok(Self { client: Arc::new(client), brokers: bootstrap_servers.to_owned() })
+    }
+
+    /// A topic as it is; none where it does not exist.
+    pub async fn topic(&self, topic: &str) -> Result<Option<TopicState>, StoreError> {
+        let name = topic.to_owned();
+        self.blocking(move |client| native::describe_topic(client, &name, TIMEOUT)).await
+    }
+
+    /// Makes a topic and waits until each partition has a leader. One that was made meanwhile is fine.
+    pub async fn create(&self, topic: &str, partitions: i32, replicas: i32, config: &BTreeMap<String, String>) -> Result<(), StoreError> {
+        let settings: Vec<&str> = config.keys().map(String::as_str).collect();
+        let what = format!("making topic `{topic}` with {partitions} partitions on {replicas} brokers each, settings [{}]", settings.join(", "));
+        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas));
+        for (key, value) in config {
+            new = new.set(key, value);
+        }
+        let results = self.bounded(&what, self.client.create_topics([&new], &options())).await?;
+        match results.into_iter().find_map(Result::err) {
+            None | Some((_, Code::TopicAlreadyExists)) => self.await_topic(topic, partitions).await,
+            Some((_, code)) => Err(errors::explain_code(&what, code, "")),
+        }
+    }
+
+    /// Adds partitions up to `total`, and waits until each has a leader.
+    pub async fn add_partitions(&self, topic: &str, total: i32) -> Result<(), StoreError> {
+        let what = format!("adding partitions to topic `{topic}` up to {total}");
+        let new = NewPartitions::new(topic, usize::try_from(total).unwrap_or(0));
+        let results = self.bounded(&what, self.client.create_partitions([&new], &options())).await?;
+        match results.into_iter().find_map(Result::err) {
+            None => self.await_topic(topic, total).await,
+            Some((_, code)) => Err(errors::explain_code(&what, code, "")),
+        }
+    }
+
+    /// The settings of a topic in force, the brokers' defaults included.
+    pub async fn config(&self, topic: &str) -> Result<BTreeMap<String, String>, StoreError> {
+        let what = format!("reading the settings of topic `{topic}`");
+        let results = self.bounded(&what, self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options())).await?;
+        let mut settings = BTreeMap::new();
+        for result in results {
+            let resource = result.map_err(|code| errors::explain_code(&what, code, ""))?;
+            settings.extend(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
+        }
+        Ok(settings)
+    }
+
+    /// Changes settings of a topic and leaves all others alone.
+    pub async fn alter(&self, topic: &str, config: &BTreeMap<String, String>) -> Result<(), StoreError> {
+        let (name, config) = (topic.to_owned(), config.clone());
+        self.blocking(move |client| native::alter_topic_config(client, &name, &config, TIMEOUT)).await
+    }
+
+    /// A topic is there for one broker before it is there for all: waits until it answers with all its leaders.
+    async fn await_topic(&self, topic: &str, partitions: i32) -> Result<(), StoreError> {
+        let until = tokio::time::Instant::now() + TIMEOUT;
+        loop {
+            if self.topic(topic).await?.is_some_and(|found| found.partitions >= partitions && found.led) {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > until {
+                return Err(StoreError::transient(
+                    KAFKA_FAILED,
+                    format!("topic `{topic}` was made, but has not got leaders for its {partitions} partitions yet"),
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn bounded<T>(&self, what: &str, request: impl Future<Output = Result<T, KafkaError>>) -> Result<T, StoreError> {
+        match tokio::time::timeout(TIMEOUT * 2, request).await {
+            Ok(answer) => answer.map_err(|e| self.placed(errors::explain(what, &e))),
+            Err(_) => Err(self.placed(StoreError::transient(KAFKA_UNREACHABLE, format!("{what}: no answer")))),
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&rdkafka::client::Client<DefaultClientContext>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let client = Arc::clone(&self.client);
+        let answer = tokio::task::spawn_blocking(move || call(client.inner())).await;
+        answer.map_err(|e| StoreError::transient(KAFKA_FAILED, format!("the request to Kafka broke off: {e}")))?.map_err(|e| self.placed(e))
+    }
+
+    /// Names the brokers where none of them answered.
+    fn placed(&self, error: StoreError) -> StoreError {
+        unreachable_at(&self.brokers, error)
+    }
+}
+
+/// Names the brokers in an error that says that none of them answers.
+pub fn unreachable_at(brokers: &str, mut error: StoreError) -> StoreError {
+    if error.reason == KAFKA_UNREACHABLE {
+        error.message = format!("Kafka at {brokers} does not answer (spec.kafka.bootstrapServers): {}", error.message);
+    }
+    error
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT))
+}
+
+/// Describes a topic through a client of another kind, such as a consumer. Blocks.
+pub fn describe_topic<C: ClientContext>(client: &rdkafka::client::Client<C>, topic: &str) -> Result<Option<TopicState>, StoreError> {
+    native::describe_topic(client, topic, TIMEOUT)
+}

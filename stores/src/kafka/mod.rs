@@ -1,0 +1,21 @@
+//! Kafka clients.
+
+pub mod admin;
+pub mod errors;
+pub mod producer;
+mod native;
+
+use rdkafka::ClientConfig;
+
+/// What every client of ours has in common.
+pub fn client_config(bootstrap_servers: &str, client_id: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap_servers)
+        .set("client.id", client_id)
+        // A broker that comes back is found soon, also after a long time.
+        .set("reconnect.backoff.ms", "100")
+        .set("reconnect.backoff.max.ms", "5000")
+        .set("socket.keepalive.enable", "true");
+    config
+}

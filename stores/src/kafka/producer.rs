@@ -1,0 +1,160 @@
+//! A producer that knows, of each message, whether the topic has it.
+
+use std::time::Duration;
+
+use rdkafka::{
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    message::{Header, OwnedHeaders},
+    producer::{FutureProducer, FutureRecord, Producer as _, future_producer::DeliveryFuture},
+};
+use tokio::time::{Instant, error::Elapsed, timeout_at};
+
+use super::{admin, client_config, errors};
+use crate::{
+    StoreError,
+    error::{KAFKA_FAILED, KAFKA_UNREACHABLE, TOPIC_MISSING},
+};
+
+/// How long a message may take, retries included: a restart of a broker fits in.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
+/// The client reports each message within its time-out; if it did not, we would not wait for ever.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// A message for the topic.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// The record's key.
+    pub key: &'a str,
+    /// The value.
+    pub payload: &'a [u8],
+    /// Names and values.
+    pub headers: &'a [(&'a str, &'a [u8])],
+}
+
+/// A producer for one topic: idempotent, acknowledged by all in-sync replicas.
+pub struct Producer {
+    producer: FutureProducer,
+    topic: String,
+}
+
+impl Producer {
+    /// Connects, and looks whether the topic is there: it is never made by writing to it.
+    pub async fn open(bootstrap_servers: &str, topic: &str, client_id: &str) -> Result<Self, StoreError> {
+        let opened = Self::new(bootstrap_servers, topic, client_id)?;
+        let (asked, name) = (opened.producer.clone(), topic.to_owned());
+        let found = tokio::task::spawn_blocking(move || admin::describe_topic(asked.client(), &name)).await;
+        let found = found.map_err(|e| StoreError::transient(KAFKA_FAILED, format!("looking for topic `{topic}`: {e}")))?;
+        if found.map_err(|e| admin::unreachable_at(bootstrap_servers, e))?.is_none() {
+            let message = format!("topic `{topic}` is not there, and is not made by writing to it: the schema Job or Strimzi makes it");
+            return Err(StoreError::configuration(TOPIC_MISSING, message));
+        }
+        Ok(opened)
+    }
+
+    fn new(bootstrap_servers: &str, topic: &str, client_id: &str) -> Result<Self, StoreError> {
+        let producer = client_config(bootstrap_servers, client_id)
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("allow.auto.create.topics", "false")
+            // A key goes to the partition to which Java's clients send it.
+            .set("partitioner", "murmur2_random")
+            .set("compression.type", "lz4")
+            .set("linger.ms", "5")
+            .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
+            .create()
+            .map_err(|e| errors::explain("a Kafka client for spec.kafka.bootstrapServers", &e))?;
+        Ok(Self { producer, topic: topic.to_owned() })
+    }
+
+    /// Sends messages and waits until each is acknowledged or has failed, in their order.
+    pub async fn send_all(&self, messages: &[Message<'_>]) -> Vec<Result<(), StoreError>> {
+        // All are handed over before the first report is awaited: the client makes batches of what waits.
+        let sent: Vec<_> = messages.iter().map(|message| self.queue(message)).collect();
+        let deadline = Instant::now() + REPORT_TIMEOUT;
+        let mut reports = Vec::with_capacity(sent.len());
+        for queued in sent {
+            reports.push(match queued {
+                Ok(report) => self.delivered(timeout_at(deadline, report).await),
+                Err(e) => Err(e),
+            });
+        }
+        reports
+    }
+
+    fn queue(&self, message: &Message<'_>) -> Result<DeliveryFuture, StoreError> {
+        let headers = message
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new_with_capacity(message.headers.len()), |headers, &(key, value)| headers.insert(Header { key, value: Some(value) }));
+        let record = FutureRecord::to(&self.topic).key(message.key).payload(message.payload).headers(headers);
+        self.producer.send_result(record).map_err(|(e, _)| self.explain(&e))
+    }
+
+    fn delivered(&self, report: Result<<DeliveryFuture as Future>::Output, Elapsed>) -> Result<(), StoreError> {
+        match report {
+            Ok(Ok(Ok(_))) => Ok(()),
+            Ok(Ok(Err((e, _)))) => Err(self.explain(&e)),
+            Ok(Err(_)) => Err(StoreError::transient(KAFKA_FAILED, format!("topic `{}`: the producer ended before it reported a message", self.topic))),
+            Err(_) => {
+                Err(StoreError::transient(KAFKA_UNREACHABLE, format!("topic `{}`: no report of a message within {} s", self.topic, REPORT_TIMEOUT.as_secs())))
+            }
+        }
+    }
+
+    fn explain(&self, e: &KafkaError) -> StoreError {
+        explain(&self.topic, e)
+    }
+}
+
+/// What an error about a message means, and what to do about it.
+fn explain(topic: &str, e: &KafkaError) -> StoreError {
+    let mut error = errors::explain(&format!("topic `{topic}`"), e);
+    match e.rdkafka_error_code() {
+        Some(Code::MessageSizeTooLarge) => error.message.push_str("; raise max.message.bytes in spec.kafka.topic.config"),
+        Some(Code::MessageTimedOut) => error.message.push_str(" (no acknowledgement within 60 s)"),
+        _ => {}
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::{
+        Offset, TopicPartitionList,
+        consumer::{BaseConsumer, Consumer},
+        message::{Headers, Message as _},
+        mocking::MockCluster,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_message_is_on_the_topic_with_key_and_headers_when_it_is_reported() {
+        let cluster = MockCluster::new(3).unwrap();
+        cluster.create_topic("users", 2, 3).unwrap();
+        let producer = Producer::new(&cluster.bootstrap_servers(), "users", "test").unwrap();
+        let keys: Vec<String> = (0..500).map(|i| format!("key-{i}")).collect();
+        let messages: Vec<_> = keys.iter().map(|key| Message { key, payload: b"payload", headers: &[("version", b"17"), ("run", b"r")] }).collect();
+
+        let reports = producer.send_all(&messages).await;
+
+        assert!(reports.iter().all(Result::is_ok), "{reports:?}");
+        let consumer: BaseConsumer =
+            client_config(&cluster.bootstrap_servers(), "test").set("group.id", "g").set("auto.offset.reset", "earliest").create().unwrap();
+        let mut partitions = TopicPartitionList::new();
+        for partition in 0..2 {
+            partitions.add_partition_offset("users", partition, Offset::Beginning).unwrap();
+        }
+        consumer.assign(&partitions).unwrap();
+        let started = Instant::now();
+        let mut seen = std::collections::BTreeSet::new();
+        while seen.len() < keys.len() {
+            assert!(started.elapsed() < Duration::from_secs(30), "{} messages", seen.len());
+            let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+            let message = message.unwrap();
+            let headers: Vec<_> = message.headers().unwrap().iter().map(|h| (h.key.to_owned(), h.value.unwrap().to_vec())).collect();
+            assert_eq!(headers, [("version".to_owned(), b"17".to_vec()), ("run".to_owned(), b"r".to_vec())]);
+            assert!(seen.insert(message.key().unwrap().to_vec()));
+        }
+    }
+}

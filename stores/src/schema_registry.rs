@@ -1,0 +1,133 @@
+//! A schema registry with Confluent's API.
+
+use std::time::Duration;
+
+use reqwest::{Client, Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use userpipeline_api::Compatibility;
+
+use crate::{
+    StoreError,
+    error::{REGISTRY_FAILED, REGISTRY_UNREACHABLE, SCHEMA_INCOMPATIBLE},
+};
+
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Schemas are small; an answer beyond this is not one.
+const MAX_ANSWER: usize = 4 << 20;
+
+/// A schema registry.
+#[derive(Clone, Debug)]
+pub struct SchemaRegistry {
+    url: String,
+    client: Client,
+}
+
+impl SchemaRegistry {
+    /// The registry at an address, which may have a path prefix.
+    pub fn at(url: &str) -> Result<Self, StoreError> {
+        let client = Client::builder()
+            .timeout(TIMEOUT)
+            .build()
+            .map_err(|e| StoreError::configuration(REGISTRY_FAILED, format!("no HTTP client for spec.schemaRegistry.url: {e}")))?;
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), client })
+    }
+
+    /// Sets what new versions of a subject must be compatible with.
+    pub async fn set_compatibility(&self, subject: &str, level: Compatibility) -> Result<(), StoreError> {
+        self.call(Method::PUT, &format!("/config/{subject}"), Some(json!({"compatibility": level.as_str()}))).await.map(drop)
+    }
+
+    /// Whether a subject has any version.
+    pub async fn has_subject(&self, subject: &str) -> Result<bool, StoreError> {
+        match self.send(Method::GET, &format!("/subjects/{subject}/versions"), None).await? {
+            (StatusCode::NOT_FOUND, _) => Ok(false),
+            (status, answer) => self.checked(status, answer, subject).map(|_| true),
+        }
+    }
+
+    /// Registers a schema under a subject and returns its id; the same schema again has the same id.
+    pub async fn register(&self, subject: &str, schema: &Value) -> Result<u32, StoreError> {
+        #[derive(Deserialize)]
+        struct Registered {
+            id: u32,
+        }
+        let body = json!({"schema": schema.to_string(), "schemaType": "AVRO"});
+        let answer = self.call(Method::POST, &format!("/subjects/{subject}/versions"), Some(body)).await?;
+        serde_json::from_value::<Registered>(answer).map(|r| r.id).map_err(|e| self.failed(&format!("registering under `{subject}` gave an unexpected answer: {e}")))
+    }
+
+    /// The id of a schema under a subject, if it is registered there.
+    pub async fn id_of(&self, subject: &str, schema: &Value) -> Result<Option<u32>, StoreError> {
+        #[derive(Deserialize)]
+        struct Found {
+            id: u32,
+        }
+        let body = json!({"schema": schema.to_string(), "schemaType": "AVRO"});
+        match self.send(Method::POST, &format!("/subjects/{subject}"), Some(body)).await? {
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, answer) => {
+                let answer = self.checked(status, answer, subject)?;
+                serde_json::from_value::<Found>(answer).map(|f| Some(f.id)).map_err(|e| self.failed(&format!("looking up `{subject}` gave an unexpected answer: {e}")))
+            }
+        }
+    }
+
+    /// The schema of an id, as text; none where the registry does not know it.
+    pub async fn schema(&self, id: u32) -> Result<Option<String>, StoreError> {
+        #[derive(Deserialize)]
+        struct Schema {
+            schema: String,
+        }
+        match self.send(Method::GET, &format!("/schemas/ids/{id}"), None).await? {
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, answer) => {
+                let answer = self.checked(status, answer, &format!("schema {id}"))?;
+                serde_json::from_value::<Schema>(answer).map(|s| Some(s.schema)).map_err(|e| self.failed(&format!("schema {id} gave an unexpected answer: {e}")))
+            }
+        }
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, StoreError> {
+        let (status, answer) = self.send(method, path, body).await?;
+        self.checked(status, answer, path)
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Result<(StatusCode, Vec<u8>), StoreError> {
+        let unreachable = |e: &reqwest::Error| StoreError::transient(REGISTRY_UNREACHABLE, format!("the schema registry at {} does not answer: {e}", self.url));
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).header("accept", "application/vnd.schemaregistry.v1+json, application/json");
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let mut response = request.send().await.map_err(|e| unreachable(&e))?;
+        let status = response.status();
+        let mut answer = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| unreachable(&e))? {
+            answer.extend_from_slice(&chunk);
+            if answer.len() > MAX_ANSWER {
+                return Err(self.failed(&format!("{path} gave more than {MAX_ANSWER} bytes")));
+            }
+        }
+        Ok((status, answer))
+    }
+
+    fn checked(&self, status: StatusCode, answer: Vec<u8>, what: &str) -> Result<Value, StoreError> {
+        if status.is_success() {
+            return serde_json::from_slice(&answer).map_err(|e| self.failed(&format!("{what} gave no JSON: {e}")));
+        }
+        let said = serde_json::from_slice::<Value>(&answer)
+            .ok()
+            .and_then(|v| v.get("message").and_then(Value::as_str).map(str::to_owned))
+            .unwrap_or_else(|| String::from_utf8_lossy(&answer).chars().take(300).collect());
+        let message = format!("the schema registry at {} answered {status} to {what}: {said}", self.url);
+        Err(match status {
+            StatusCode::CONFLICT => StoreError::configuration(SCHEMA_INCOMPATIBLE, message),
+            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => StoreError::transient(REGISTRY_UNREACHABLE, message),
+            _ => StoreError::configuration(REGISTRY_FAILED, message),
+        })
+    }
+
+    fn failed(&self, what: &str) -> StoreError {
+        StoreError::configuration(REGISTRY_FAILED, format!("the schema registry at {}: {what}", self.url))
+    }
+}

@@ -1,0 +1,48 @@
+//! The local cluster, and no other.
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
+/// The only context that a story touches.
+pub const CONTEXT: &str = "kind-userpipeline";
+/// Where Kafka, Cassandra, PostgreSQL, the schema registry and the source run.
+pub const SERVICES: &str = "services";
+/// Where the operator runs.
+pub const OPERATOR_NAMESPACE: &str = "userpipeline-system";
+
+/// The services as seen from this machine: ports of the kind node, published on loopback.
+pub mod host {
+    /// Kafka.
+    pub const KAFKA: &str = "127.0.0.1:30094";
+    /// Cassandra.
+    pub const CASSANDRA: &str = "127.0.0.1:30042";
+    /// PostgreSQL's host.
+    pub const POSTGRES: (&str, u16) = ("127.0.0.1", 30432);
+    /// The schema registry.
+    pub const REGISTRY: &str = "http://127.0.0.1:30081/apis/ccompat/v7";
+    /// The stand-in source.
+    pub const SOURCE: &str = "http://127.0.0.1:30080";
+}
+
+/// A client of the local cluster.
+pub async fn connect() -> Result<Client> {
+    // Several crates link rustls; the first to choose a provider chooses for all.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let kubeconfig = Kubeconfig::read().context("no kubeconfig: run `make test`, or `eval \"$(make -s env)\"` first")?;
+    let options = KubeConfigOptions { context: Some(CONTEXT.to_owned()), ..KubeConfigOptions::default() };
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    ensure!(config.cluster_url.host() == Some("127.0.0.1"), "the context {CONTEXT} is not on this machine: {}", config.cluster_url);
+    Ok(Client::try_from(config)?)
+}
+
+/// User name and password in a Secret.
+pub async fn credentials(client: &Client, namespace: &str, name: &str) -> Result<(String, String)> {
+    let secret = Api::<Secret>::namespaced(client.clone(), namespace).get(name).await?;
+    let data = secret.data.unwrap_or_default();
+    let text = |key: &str| -> Result<String> { Ok(String::from_utf8(data.get(key).with_context(|| format!("Secret {name} has no {key}"))?.0.clone())?) };
+    Ok((text("username")?, text("password")?))
+}

@@ -1,0 +1,12 @@
+//! What the end-to-end stories are told with: the local cluster, a world of its own for each story, and eyes on every
+//! store that are independent of the code under test.
+
+pub mod cluster;
+pub mod eventually;
+pub mod expected;
+pub mod source;
+pub mod stores;
+pub mod world;
+
+pub use eventually::eventually;
+pub use world::World;

@@ -1,0 +1,142 @@
+//! Eyes on the stores: plain clients, plain queries.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use kube::Client;
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    message::{Header, Headers, OwnedHeaders},
+    producer::{FutureProducer, FutureRecord},
+};
+use scylla::client::{session::Session, session_builder::SessionBuilder};
+use tokio_postgres::NoTls;
+
+use crate::{
+    cluster::{SERVICES, credentials, host},
+    expected::{COLUMNS, Row, Rows},
+};
+
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A connection to PostgreSQL, as the pipelines' own role.
+pub async fn postgres(client: &Client) -> Result<tokio_postgres::Client> {
+    let (user, password) = credentials(client, SERVICES, "postgres-userpipeline").await?;
+    let mut config = tokio_postgres::Config::new();
+    config.host(host::POSTGRES.0).port(host::POSTGRES.1).dbname("userpipeline").user(user).password(password).connect_timeout(PATIENCE);
+    let (client, connection) = config.connect(NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// A session with Cassandra, as the pipelines' own role.
+pub async fn cassandra(client: &Client) -> Result<Session> {
+    let (user, password) = credentials(client, SERVICES, "cassandra-userpipeline").await?;
+    Ok(SessionBuilder::new().known_node(host::CASSANDRA).user(user, password).connection_timeout(PATIENCE).build().await?)
+}
+
+/// The rows of a table in PostgreSQL.
+pub async fn postgres_rows(db: &tokio_postgres::Client, table: &str) -> Result<Rows> {
+    let columns: Vec<String> =
+        COLUMNS.iter().map(|(name, time)| if *time { format!("(extract(epoch FROM {name}) * 1000)::bigint::text") } else { format!("{name}::text") }).collect();
+    let rows = db.query(&format!("SELECT {} FROM \"{table}\"", columns.join(", ")), &[]).await?;
+    Ok(rows.iter().map(|row| COLUMNS.iter().enumerate().map(|(i, (name, _))| ((*name).to_owned(), row.get::<_, String>(i))).collect::<Row>()).map(|row| (row["id"].clone(), row)).collect())
+}
+
+/// A single number from PostgreSQL.
+pub async fn number(db: &tokio_postgres::Client, query: &str) -> Result<i64> {
+    Ok(db.query_one(query, &[]).await?.get(0))
+}
+
+/// The rows of a table in Cassandra.
+pub async fn cassandra_rows(session: &Session, keyspace: &str, table: &str) -> Result<Rows> {
+    use scylla::value::CqlValue;
+    let columns: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
+    let result = session.query_unpaged(format!("SELECT {} FROM \"{keyspace}\".\"{table}\"", columns.join(", ")), &[]).await?.into_rows_result()?;
+    let mut rows = Rows::new();
+    for row in result.rows::<scylla::value::Row>()? {
+        let mut found = Row::new();
+        for ((name, _), value) in COLUMNS.iter().zip(row?.columns) {
+            let text = match value.with_context(|| format!("{name} is null"))? {
+                CqlValue::Text(text) => text,
+                CqlValue::Uuid(uuid) => uuid.to_string(),
+                CqlValue::Timestamp(time) => time.0.to_string(),
+                other => bail!("{name} holds {other:?}"),
+            };
+            found.insert((*name).to_owned(), text);
+        }
+        rows.insert(found["id"].clone(), found);
+    }
+    Ok(rows)
+}
+
+/// A message as it stands on a topic.
+#[derive(Clone, Debug)]
+pub struct TopicMessage {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Its key.
+    pub key: Option<String>,
+    /// Its value.
+    pub payload: Vec<u8>,
+    /// Its headers.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// All messages of a topic, from the first to those that are there now.
+pub async fn topic(name: &str) -> Result<Vec<TopicMessage>> {
+    let name = name.to_owned();
+    tokio::task::spawn_blocking(move || read_topic(&name)).await?
+}
+
+fn read_topic(name: &str) -> Result<Vec<TopicMessage>> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", host::KAFKA)
+        .set("group.id", "end-to-end-eyes")
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .create()?;
+    let metadata = consumer.fetch_metadata(Some(name), PATIENCE)?;
+    let mut wanted = TopicPartitionList::new();
+    let mut left = 0;
+    for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
+        let (low, high) = consumer.fetch_watermarks(name, partition.id(), PATIENCE)?;
+        left += high - low;
+        wanted.add_partition_offset(name, partition.id(), Offset::Beginning)?;
+    }
+    consumer.assign(&wanted)?;
+    let mut messages = Vec::new();
+    while left > 0 {
+        let message = consumer.poll(PATIENCE).context("the topic's messages")??;
+        left -= 1;
+        messages.push(TopicMessage {
+            partition: message.partition(),
+            offset: message.offset(),
+            key: message.key().map(|key| String::from_utf8_lossy(key).into_owned()),
+            payload: message.payload().unwrap_or_default().to_vec(),
+            headers: message
+                .headers()
+                .into_iter()
+                .flat_map(Headers::iter)
+                .map(|header| (header.key.to_owned(), String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned()))
+                .collect(),
+        });
+    }
+    Ok(messages)
+}
+
+/// Puts messages (key, value, version) on a topic and waits for their acknowledgement.
+pub async fn produce(topic: &str, messages: Vec<(String, Vec<u8>, Option<i64>)>) -> Result<()> {
+    let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", host::KAFKA).set("acks", "all").set("linger.ms", "5").create()?;
+    let deliveries = messages.iter().map(|(key, value, version)| {
+        let headers = version.map(|v| OwnedHeaders::new().insert(Header { key: "version", value: Some(&v.to_string()) })).unwrap_or_default();
+        producer.send(FutureRecord::to(topic).key(key).payload(value).headers(headers), PATIENCE)
+    });
+    for delivery in futures::future::join_all(deliveries).await {
+        delivery.map_err(|(error, _)| error)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! Stories in which something breaks that all pipelines share, or that takes the machine's strength: one at a time.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
+use serde_json::json;
+use tokio::sync::Mutex;
+use userpipeline_api::names;
+use userpipeline_record::{FieldType, Record, RecordSchema, Value, avro::Encoder, wire};
+use userpipeline_stores::schema_registry::SchemaRegistry;
+use userpipeline_tests::{
+    World,
+    cluster::{OPERATOR_NAMESPACE, SERVICES, host},
+    eventually,
+    expected::{self, assert_same},
+    source, stores,
+    world::SOON,
+};
+
+/// One disruption at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// Stops or starts the broker, and waits until it is so.
+async fn scale_kafka(world: &World, replicas: i32) -> Result<()> {
+    let sets: Api<StatefulSet> = Api::namespaced(world.client.clone(), SERVICES);
+    sets.patch_scale("kafka", &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": replicas}}))).await?;
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), SERVICES);
+    eventually("the broker to stop or start", SOON, async || {
+        let pod = pods.get_opt("kafka-0").await?;
+        let ready = pod.as_ref().and_then(|p| p.status.as_ref()).is_some_and(|s| s.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True"));
+        Ok(if (replicas == 0 && pod.is_none()) || (replicas == 1 && ready) { Ok(()) } else { Err(format!("a pod: {}, ready: {ready}", pod.is_some())) })
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingest_pod_killed_between_landing_and_publishing_loses_nothing() -> Result<()> {
+    let _alone = ALONE.lock().await;
+    // Given a ready pipeline, and a run whose first request hangs for a while
+    let world = World::new("killed-ingest").await?;
+    let mut pipeline = world.pipeline();
+    pipeline["spec"]["source"]["http"]["timeout"] = json!("60s");
+    pipeline["spec"]["source"]["http"]["runDuration"] = json!("3m");
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    let (db, id) = (stores::postgres(&world.client).await?, world.id());
+    let pending = format!("SELECT count(*) FROM \"{}\" WHERE _published_version IS DISTINCT FROM _version", names::landing_table(&id));
+    source::set_fault(&json!({"kind": "hang", "seconds": 15, "times": 1, "seed": world.seed})).await?;
+    world.start_run("interrupted").await?;
+    eventually("the run to wait for the source", SOON, async || {
+        let requests = source::requests(&world.seed).await?;
+        Ok(if requests["faults"].as_i64() == Some(1) { Ok(()) } else { Err(requests.to_string()) })
+    })
+    .await?;
+
+    // When the broker goes meanwhile, so that the run lands rows that it cannot publish, and its pod is killed
+    scale_kafka(&world, 0).await?;
+    eventually("landed and unpublished rows", SOON, async || {
+        let rows = stores::number(&db, &pending).await?;
+        Ok(if rows > 0 { Ok(()) } else { Err(format!("{rows} rows")) })
+    })
+    .await?;
+    let running = |pod: &Pod| pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
+    let killed = world.pods("ingest").await?.into_iter().find(running).context("a running ingest pod")?;
+    world.kill(&killed.name_any()).await?;
+    assert!(stores::number(&db, &pending).await? > 0, "the pod published before it was killed: the fault did not hit");
+
+    // And the broker is named while it is away, by workers that do not crash
+    let (_, message) = world.condition_where("WorkersReady", "False", SOON, |reason, _| reason == "KafkaUnreachable").await?;
+    assert!(message.contains("kafka.services"), "{message}");
+    scale_kafka(&world, 1).await?;
+
+    // Then the Job's next pod publishes them, and everything arrives
+    world.finished("interrupted", "Complete").await?;
+    assert_eq!(stores::number(&db, &pending).await?, 0);
+    world.condition("Ready", "True", Duration::from_secs(180)).await?;
+    let wanted = expected::rows(&source::served_users(&world.seed).await?)?;
+    assert_same("the landing table", &stores::postgres_rows(&db, &names::landing_table(&id)).await?, &wanted);
+    eventually("every landed user in the sink", SOON, async || {
+        let rows = stores::postgres_rows(&db, &names::postgres_table(&id)).await?;
+        Ok(if rows.len() == wanted.len() { Ok(()) } else { Err(format!("{} of {}", rows.len(), wanted.len())) })
+    })
+    .await?;
+    assert_same("PostgreSQL's table", &stores::postgres_rows(&db, &names::postgres_table(&id)).await?, &wanted);
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_while_behind_catches_up_without_loss() -> Result<()> {
+    const RECORDS: u128 = 30_000;
+    let _alone = ALONE.lock().await;
+    // Given a ready pipeline
+    let world = World::new("killed-worker").await?;
+    world.apply(&world.pipeline()).await?;
+    world.ready().await?;
+    let (db, id) = (stores::postgres(&world.client).await?, world.id());
+    let stored = format!("SELECT coalesce(sum(stored), 0)::bigint FROM userpipeline.progress WHERE group_id = '{}'", names::group_id(&id));
+
+    // When many records are on the topic and the worker is killed in the middle of them
+    let schema = RecordSchema::user();
+    let schema_id = SchemaRegistry::at(host::REGISTRY)?.id_of(&names::subject(&names::topic(&id)), &schema.avro_schema()).await?.context("registered")?;
+    let encoder = Encoder::new(schema.clone())?;
+    let messages = (0..RECORDS)
+        .map(|n| {
+            let record = Record(
+                schema
+                    .fields
+                    .iter()
+                    .map(|field| match field.field_type {
+                        FieldType::String => Value::String(format!("{} {n}", field.name)),
+                        FieldType::Uuid => Value::Uuid(uuid::Uuid::from_u128(n)),
+                        FieldType::Timestamp => Value::Timestamp(0),
+                    })
+                    .collect(),
+            );
+            let mut payload = wire::frame(schema_id).to_vec();
+            encoder.encode(&record, &mut payload)?;
+            Ok((record.key(&schema), payload, Some(1)))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let producing = tokio::spawn(async move { stores::produce(&names::topic(&id), messages).await });
+    let seen = eventually("some records stored", SOON, async || {
+        let n = stores::number(&db, &stored).await?;
+        Ok(if n > 0 { Ok(n) } else { Err("none".to_owned()) })
+    })
+    .await?;
+    for pod in world.pods("worker").await? {
+        world.kill(&pod.name_any()).await?;
+    }
+    producing.await??;
+    assert!(u128::try_from(seen)? < RECORDS, "all {seen} were stored before the kill: the fault did not hit");
+
+    // Then every record arrives, each offset counted once
+    eventually("all records stored", Duration::from_secs(240), async || {
+        let n = stores::number(&db, &stored).await?;
+        Ok(if u128::try_from(n)? >= RECORDS { Ok(()) } else { Err(format!("{n} of {RECORDS}")) })
+    })
+    .await?;
+    assert_eq!(u128::try_from(stores::number(&db, &stored).await?)?, RECORDS);
+    let id = world.id();
+    assert_eq!(u128::try_from(stores::number(&db, &format!("SELECT count(*) FROM \"{}\"", names::postgres_table(&id))).await?)?, RECORDS);
+    let session = stores::cassandra(&world.client).await?;
+    assert_eq!(stores::cassandra_rows(&session, &names::keyspace(&id), &names::cassandra_table(&id)).await?.len() as u128, RECORDS);
+    world.leave().await
+}
+
+/// What must not move: each object of the namespace and its resourceVersion.
+async fn versions(world: &World) -> Result<BTreeMap<String, String>> {
+    use k8s_openapi::api::{
+        apps::v1::Deployment,
+        batch::v1::{CronJob, Job},
+        core::v1::{ConfigMap, ServiceAccount},
+        policy::v1::PodDisruptionBudget,
+    };
+    let mut found = BTreeMap::new();
+    macro_rules! look_at {
+        ($($kind:ty),*) => {$(
+            for object in world.api::<$kind>().list(&ListParams::default()).await? {
+                found.insert(format!("{}/{}", stringify!($kind), object.name_any()), object.resource_version().unwrap_or_default());
+            }
+        )*};
+    }
+    look_at!(Deployment, CronJob, Job, ConfigMap, ServiceAccount, PodDisruptionBudget, userpipeline_api::UserPipeline);
+    Ok(found)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_restarts_over_an_unchanged_suspended_pipeline_writes_nothing() -> Result<()> {
+    let _alone = ALONE.lock().await;
+    // Given a suspended pipeline that has settled
+    let world = World::new("restart").await?;
+    let mut pipeline = world.pipeline();
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    pipeline["spec"]["suspend"] = json!(true);
+    world.apply(&pipeline).await?;
+    world.condition("Suspended", "True", SOON).await?;
+    world.ready().await?;
+    let before = versions(&world).await?;
+
+    // When the operator is killed, and its successor has reconciled the pipeline
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
+    let selector = ListParams::default().labels("app.kubernetes.io/name=userpipeline-operator");
+    let old: Vec<String> = pods.list(&selector).await?.iter().map(ResourceExt::name_any).collect();
+    for name in &old {
+        pods.delete(name, &kube::api::DeleteParams::default().grace_period(0)).await?;
+    }
+    let log = eventually("the successor to reconcile the pipeline", SOON, async || {
+        let Some(pod) = pods.list(&selector).await?.items.into_iter().find(|p| !old.contains(&p.name_any())) else { return Ok(Err("no successor".to_owned())) };
+        let log = pods.logs(&pod.name_any(), &kube::api::LogParams::default()).await?;
+        let seen = log.lines().any(|line| line.contains("reconciled") && line.contains(&world.namespace));
+        Ok(if seen { Ok(log) } else { Err(format!("{} lines of log", log.lines().count())) })
+    })
+    .await?;
+
+    // Then it has sent no write request for it, and no resourceVersion has moved
+    let writes: Vec<&str> = log.lines().filter(|line| line.contains("\"write\"") && line.contains(&world.namespace)).collect();
+    assert!(writes.is_empty(), "{writes:#?}");
+    assert_eq!(versions(&world).await?, before);
+    world.leave().await
+}
