@@ -1,0 +1,41 @@
+# Everything that is built or downloaded is kept here, outside the checkout; `make clean` removes it.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/userpipeline
+export CARGO_TARGET_DIR := $(CACHE)/target
+
+.DEFAULT_GOAL := help
+.PHONY: help up cluster down clean env check generate test rust-packages
+
+help: ## This list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## A local cluster with everything in it and an example pipeline, until rows are in both stores.
+	@local/up.sh demo
+
+cluster: ## The same without the example: what the end-to-end tests need.
+	@local/up.sh cluster
+
+down: ## Removes the cluster with its data; what was built is kept.
+	@local/down.sh cluster
+
+clean: ## Removes the cluster and the cache with everything that was built.
+	@local/down.sh cache
+
+env: ## Prints what puts kubectl, helm, kind and the cluster into your shell: eval "$$(make -s env)".
+	@echo 'export PATH="$(CACHE)/bin:$$PATH" KUBECONFIG="$(CACHE)/kubeconfig" CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)"'
+
+check: rust-packages ## Formatting, lints, every test that needs no cluster, drift of generated files, the chart.
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked --workspace --exclude userpipeline-tests
+	cargo run --quiet --locked -p userpipeline-api --bin generate -- --check
+	charts/check.sh
+
+generate: ## Writes what follows from api/: the CRD, the chart's template of it, the reference.
+	cargo run --quiet --locked -p userpipeline-api --bin generate
+
+test: cluster ## The end-to-end tests, in the local cluster.
+	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" cargo test --locked -p userpipeline-tests
+
+# Libraries that the Rust build links, installed where Debian lacks them.
+rust-packages:
+	@local/docker/packages.sh run rust

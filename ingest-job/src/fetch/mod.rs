@@ -1,0 +1,83 @@
+//! Pages from the source: at its pace, again after a failure, until the run's time is up.
+
+mod backoff;
+mod body;
+mod request;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use userpipeline_api::HttpSource;
+use userpipeline_stores::Secrets;
+use uuid::Uuid;
+
+use self::{
+    backoff::Pace,
+    request::{Fault, Request},
+};
+use crate::{
+    outcome::{End, Failure},
+    page::Raw,
+};
+
+/// The source of a run.
+pub struct Source {
+    request: Request,
+    pace: Pace,
+    run_duration: Duration,
+    deadline: Option<Instant>,
+}
+
+impl Source {
+    /// The source that the spec describes. The run's time starts with the first request.
+    pub fn new(http: &HttpSource, secrets: &Secrets) -> Result<Self, Failure> {
+        Ok(Self { request: Request::new(http, secrets)?, pace: Pace::of(&http.rate_limit), run_duration: http.run_duration.into(), deadline: None })
+    }
+
+    /// The next page's items, or why there is none. A request under way when the run's time is up is finished; none starts
+    /// afterwards. Whoever stops the process stops the request, too: nothing of it has landed.
+    pub async fn next(&mut self, stop: &CancellationToken) -> Result<Vec<Raw>, End> {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(End::Interrupted),
+            page = self.ask() => page,
+        }
+    }
+
+    async fn ask(&mut self) -> Result<Vec<Raw>, End> {
+        let mut tries = 0;
+        loop {
+            let first = self.deadline.is_none();
+            let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.run_duration);
+            let wait = self.pace.wait(Instant::now());
+            if tries == 0 && !first && Instant::now() + wait >= deadline {
+                return Err(End::TimeUp);
+            }
+            sleep(wait).await;
+            self.pace.asked(Instant::now());
+            let (error, retry_after) = match self.request.send().await {
+                Ok(items) => return Ok(items),
+                Err(Fault::Lasting(failure)) => return Err(End::Refused(failure)),
+                Err(Fault::Passing { error, retry_after }) => (error, retry_after),
+            };
+            tries += 1;
+            let delay = backoff::delay(tries, retry_after, dice()).max(self.pace.wait(Instant::now()));
+            // Waiting for the end would change nothing.
+            if Instant::now() + delay >= deadline {
+                let asked = retry_after.map(|after| format!("; it asks to wait {} s", after.as_secs())).unwrap_or_default();
+                return Err(End::SourceFailed { error: error + &asked, tries });
+            }
+            tracing::warn!(error, tries, delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), "the source failed; trying again");
+            sleep(delay).await;
+        }
+    }
+}
+
+/// A number from 0 to 1, by chance.
+fn dice() -> f64 {
+    f64::from(u16::from_be_bytes([Uuid::new_v4().as_bytes()[0], Uuid::new_v4().as_bytes()[1]])) / f64::from(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests;

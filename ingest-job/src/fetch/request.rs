@@ -1,0 +1,191 @@
+//! One request to the source.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::{
+    Client, Response, StatusCode, Url,
+    header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    redirect::{Attempt, Policy},
+};
+use userpipeline_api::{HttpSource, bytes};
+use userpipeline_stores::Secrets;
+
+use super::{backoff, body};
+use crate::{
+    outcome::{Failure, PIPELINE_INVALID, SOURCE_REFUSED},
+    page::Raw,
+};
+
+const USER_AGENT: &str = concat!("userpipeline-ingest/", env!("CARGO_PKG_VERSION"));
+const MAX_REDIRECTS: usize = 5;
+
+/// Why a request gave no page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The source may do better next time.
+    Passing {
+        /// What was wrong.
+        error: String,
+        /// How long the source asked to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// It will not, as long as the request is what it is.
+    Lasting(Failure),
+}
+
+impl Fault {
+    fn passing(error: impl Into<String>) -> Self {
+        Self::Passing { error: error.into(), retry_after: None }
+    }
+}
+
+/// The request of a pipeline, ready to be sent again and again.
+pub struct Request {
+    client: Client,
+    url: Url,
+    http: HttpSource,
+    secrets: Secrets,
+    max_body: u64,
+}
+
+impl Request {
+    /// The request that the spec describes.
+    pub fn new(http: &HttpSource, secrets: &Secrets) -> Result<Self, Failure> {
+        let invalid = |field: &str, e: &dyn std::fmt::Display| Failure::configuration(PIPELINE_INVALID, format!("spec.source.http.{field}: {e}"));
+        let mut url = Url::parse(&http.url).map_err(|e| invalid("url", &e))?;
+        if !http.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(http.query.iter().map(|q| (&q.name, &q.value)));
+        }
+        let client = Client::builder()
+            .user_agent(USER_AGENT)
+            .timeout(http.timeout.into())
+            .redirect(Policy::custom(follow))
+            // What is asked follows from the pipeline's file alone, not from the environment.
+            .no_proxy()
+            .build()
+            .map_err(|e| invalid("url", &with_causes(e)))?;
+        Ok(Self { client, url, http: http.clone(), secrets: secrets.clone(), max_body: bytes(&http.max_body_size).map_err(|e| invalid("maxBodySize", &e))? })
+    }
+
+    /// Asks once.
+    pub async fn send(&self) -> Result<Vec<Raw>, Fault> {
+        let headers = self.headers().map_err(Fault::Lasting)?;
+        let response = self.client.get(self.url.clone()).headers(headers).send().await.map_err(|e| Fault::passing(self.explain(e)))?;
+        let response = self.accepted(response)?;
+        // The client's time-out runs on until the body's end, and is reported there as one.
+        let body = body::read(response, self.max_body).await.map_err(Fault::passing)?;
+        tracing::debug!(bytes = body.len(), "answer");
+        body::items(&body).map_err(Fault::passing)
+    }
+
+    /// The headers. Secrets are read for each request, so that a rotated one takes effect in a long run.
+    fn headers(&self) -> Result<HeaderMap, Failure> {
+        let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
+        for (i, header) in self.http.headers.iter().enumerate() {
+            let field = format!("spec.source.http.headers[{i}]");
+            let name = HeaderName::from_bytes(header.name.as_bytes())
+                .map_err(|_| Failure::configuration(PIPELINE_INVALID, format!("{field}.name is no name of a header")))?;
+            // Without the value, which may be secret.
+            let unfit = || Failure::configuration(PIPELINE_INVALID, format!("{field} ({name}): the value has characters that a header cannot hold"));
+            let value = match (&header.value, &header.value_from) {
+                (_, Some(from)) => {
+                    let key = &from.secret_key_ref;
+                    let text = self.secrets.value(&key.name, &key.key, &format!("{field}.valueFrom.secretKeyRef"))?;
+                    let mut value = HeaderValue::from_str(&text).map_err(|_| unfit())?;
+                    value.set_sensitive(true);
+                    value
+                }
+                (Some(text), None) => HeaderValue::from_str(text).map_err(|_| unfit())?,
+                (None, None) => return Err(Failure::configuration(PIPELINE_INVALID, format!("{field} ({name}) has neither value nor valueFrom"))),
+            };
+            headers.insert(name, value);
+        }
+        Ok(headers)
+    }
+
+    fn accepted(&self, response: Response) -> Result<Response, Fault> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let refused = |what: &str| format!("{} answered {status}{what}", self.host());
+        if status.is_redirection() {
+            let to = response.headers().get("location").and_then(|l| l.to_str().ok()).and_then(|l| response.url().join(l).ok());
+            let to = to.as_ref().and_then(Url::host_str).unwrap_or("nowhere");
+            let what = format!(", a redirect to {to} that is not followed: only a few on the same host are; correct spec.source.http.url");
+            return Err(Fault::Lasting(Failure::configuration(SOURCE_REFUSED, refused(&what))));
+        }
+        Err(match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Fault::Lasting(Failure::configuration(SOURCE_REFUSED, refused(": check the credentials in spec.source.http.headers")))
+            }
+            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT => {
+                let header = response.headers().get(RETRY_AFTER).and_then(|h| h.to_str().ok());
+                Fault::Passing { error: refused(""), retry_after: header.and_then(|h| backoff::retry_after(h, Timestamp::now())) }
+            }
+            _ => Fault::Lasting(Failure::retry(SOURCE_REFUSED, refused(": the request is not what the source expects"))),
+        })
+    }
+
+    fn explain(&self, e: reqwest::Error) -> String {
+        if e.is_timeout() {
+            return format!("{} gave no answer within {} (spec.source.http.timeout)", self.host(), self.http.timeout);
+        }
+        format!("{} cannot be asked: {}", self.host(), with_causes(e))
+    }
+
+    /// Host and port only: a path or query may carry what is nobody's business.
+    fn host(&self) -> String {
+        let host = self.url.host_str().unwrap_or_default();
+        self.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+}
+
+/// Follows a redirect on the same host: the request carries credentials, and the spec names whom they are for.
+fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let same = attempt.previous().first().is_some_and(|first| same_server(first, attempt.url()));
+    if same && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
+}
+
+/// The same host and port; or https instead of http, each on its own port.
+fn same_server(from: &Url, to: &Url) -> bool {
+    let upgrade = from.scheme() == "http" && to.scheme() == "https" && from.port().is_none() && to.port().is_none();
+    from.host_str() == to.host_str() && (upgrade || (from.scheme() == to.scheme() && from.port_or_known_default() == to.port_or_known_default()))
+}
+
+/// An error of the client and what caused it, without the address.
+pub(super) fn with_causes(e: reqwest::Error) -> String {
+    let e = e.without_url();
+    if e.is_timeout() {
+        return "it took longer than spec.source.http.timeout".to_owned();
+    }
+    let mut text = e.to_string();
+    let mut cause = std::error::Error::source(&e);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_stays_on_its_server() {
+        for (from, to, same) in [
+            ("http://a/x", "http://a/y", true),
+            ("http://a", "http://a:80/", true),
+            ("http://a/", "https://a/", true),
+            ("https://a/", "http://a/", false),
+            ("http://a/", "http://b/", false),
+            ("http://a/", "http://a:8080/", false),
+            ("http://a:8080/", "https://a/", false),
+            ("http://a.b/", "http://b/", false),
+        ] {
+            assert_eq!(same_server(&Url::parse(from).unwrap(), &Url::parse(to).unwrap()), same, "{from} {to}");
+        }
+    }
+}

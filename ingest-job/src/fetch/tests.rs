@@ -1,0 +1,268 @@
+//! The source, against servers that misbehave.
+
+use std::{io::Write, sync::Once, time::Duration};
+
+use flate2::{Compression, write::GzEncoder};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+use userpipeline_api::report::exit;
+use wiremock::{
+    Match, Mock, MockServer, Request as Asked, ResponseTemplate,
+    matchers::{header, method, query_param},
+};
+
+use super::*;
+use crate::outcome::{PIPELINE_INVALID, SOURCE_REFUSED};
+
+fn source(url: &str, more: &serde_json::Value) -> Source {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| drop(rustls::crypto::aws_lc_rs::default_provider().install_default()));
+    let mut http = json!({"url": url, "timeout": "500ms", "runDuration": "3s", "maxBodySize": "1Mi", "rateLimit": {"requests": 100, "per": "10ms"}});
+    http.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    Source::new(&serde_json::from_value(http).unwrap(), &Secrets::in_dir("/nowhere")).unwrap()
+}
+
+fn page() -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_json(json!({"results": [{"a": 1}, {"a": 2}]}))
+}
+
+/// A server whose first answers are `first`, and then pages.
+async fn server(first: ResponseTemplate, times: u64) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(method("GET")).respond_with(first).up_to_n_times(times).mount(&server).await;
+    Mock::given(method("GET")).respond_with(page()).mount(&server).await;
+    server
+}
+
+async fn next(source: &mut Source) -> Result<usize, End> {
+    source.next(&CancellationToken::new()).await.map(|items| items.len())
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(plain).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A server that gives each connection the same bytes and closes it.
+async fn raw_server(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let mut asked = [0; 4096];
+            let _ = connection.read(&mut asked).await;
+            let _ = connection.write_all(answer.as_bytes()).await;
+        }
+    });
+    url
+}
+
+/// What the source says when nothing but `answer` is to be had.
+async fn failing(url: &str, more: serde_json::Value) -> String {
+    let mut more = more;
+    more.as_object_mut().unwrap().entry("runDuration").or_insert(json!("1s"));
+    match next(&mut source(url, &more)).await {
+        Err(End::SourceFailed { error, tries }) => {
+            assert!(tries >= 1);
+            error
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_passes_is_tried_again() {
+    for status in [408, 429, 500, 502, 503, 504] {
+        let server = server(ResponseTemplate::new(status), 1).await;
+        assert_eq!(next(&mut source(&server.uri(), &json!({}))).await, Ok(2), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_ends_the_run_at_once() {
+    for (status, code) in [(400, exit::RETRY), (404, exit::RETRY), (410, exit::RETRY), (401, exit::CONFIGURATION), (403, exit::CONFIGURATION)] {
+        let server = server(ResponseTemplate::new(status), 1).await;
+        let Err(End::Refused(failure)) = next(&mut source(&server.uri(), &json!({}))).await else { panic!("{status}") };
+        assert_eq!((failure.reason, failure.exit), (SOURCE_REFUSED, code));
+        assert!(failure.message.contains(&status.to_string()), "{}", failure.message);
+        assert_eq!(server.received_requests().await.unwrap().len(), 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn retry_after_is_honoured() {
+    let server = server(ResponseTemplate::new(429).insert_header("retry-after", "1"), 1).await;
+    let start = Instant::now();
+    assert_eq!(next(&mut source(&server.uri(), &json!({}))).await, Ok(2));
+    assert!(start.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_retry_after_beyond_the_run_ends_it_without_waiting() {
+    let server = server(ResponseTemplate::new(429).insert_header("retry-after", "300"), 9).await;
+    let start = Instant::now();
+    let Err(End::SourceFailed { error, tries: 1 }) = next(&mut source(&server.uri(), &json!({}))).await else { panic!() };
+    assert!(error.contains("429") && error.contains("300 s"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_source_that_fails_to_the_end_is_named_with_its_last_error() {
+    let server = server(ResponseTemplate::new(503), 99).await;
+    let Err(End::SourceFailed { error, tries }) = next(&mut source(&server.uri(), &json!({}))).await else { panic!() };
+    assert!(error.contains("503 Service Unavailable"), "{error}");
+    assert_eq!(server.received_requests().await.unwrap().len(), tries as usize);
+    assert!((2..=5).contains(&tries), "{tries}");
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_page_is_tried_again_and_named() {
+    for (body, says) in [("<html>", "no JSON"), ("{\"error\":\"Uh oh\"}", "no array at /results: it is an object with error"), ("", "empty")] {
+        let server = server(ResponseTemplate::new(200).set_body_string(body), 99).await;
+        let error = failing(&server.uri(), json!({})).await;
+        assert!(error.contains(says), "{error}");
+    }
+    let once = server(ResponseTemplate::new(200).set_body_string("<html>"), 1).await;
+    assert_eq!(next(&mut source(&once.uri(), &json!({}))).await, Ok(2));
+}
+
+#[tokio::test]
+async fn a_body_that_is_cut_off_is_no_page() {
+    for answer in
+        ["HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"results\": []}", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nf\r\n{\"results\": []}\r\n"]
+    {
+        let error = failing(&raw_server(answer).await, json!({})).await;
+        assert!(error.contains("cut off after 15 bytes"), "{error}");
+    }
+    // Without a length only the JSON tells.
+    let error = failing(&raw_server("HTTP/1.0 200 OK\r\n\r\n{\"results\": [").await, json!({})).await;
+    assert!(error.contains("ends too soon"), "{error}");
+}
+
+#[tokio::test]
+async fn a_body_is_bounded_by_what_it_unpacks_to() {
+    let bomb = gzip(&vec![b' '; 64 << 20]);
+    assert!(bomb.len() < 1 << 20);
+    let packed = |body: Vec<u8>| ResponseTemplate::new(200).set_body_bytes(body).insert_header("content-encoding", "gzip");
+    for answer in [packed(bomb), ResponseTemplate::new(200).set_body_bytes(vec![b' '; (1 << 20) + 1])] {
+        let error = failing(&server(answer, 99).await.uri(), json!({})).await;
+        assert!(error.contains("larger than 1048576 bytes"), "{error}");
+    }
+    let small = server(packed(gzip(b"{\"results\": [1, 2, 3]}")), 1).await;
+    assert_eq!(next(&mut source(&small.uri(), &json!({}))).await, Ok(3));
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_too_long_is_no_answer() {
+    let server = server(page().set_delay(Duration::from_secs(30)), 1).await;
+    assert_eq!(next(&mut source(&server.uri(), &json!({}))).await, Ok(2));
+    let error = failing(&self::server(page().set_delay(Duration::from_secs(30)), 99).await.uri(), json!({})).await;
+    assert!(error.contains("no answer within 500ms"), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_listening_is_a_failure_of_the_source() {
+    let error = failing("http://127.0.0.1:1/?token=hunter2", json!({})).await;
+    assert!(error.contains("127.0.0.1:1 cannot be asked") && error.contains("refused"), "{error}");
+    assert!(!error.contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_host_is_refused_and_one_at_home_is_followed() {
+    let other = server(page(), 9).await;
+    let away = server(ResponseTemplate::new(302).insert_header("location", other.uri()), 1).await;
+    let Err(End::Refused(failure)) = next(&mut source(&away.uri(), &json!({}))).await else { panic!() };
+    assert_eq!((failure.reason, failure.exit), (SOURCE_REFUSED, exit::CONFIGURATION));
+    assert!(failure.message.contains("redirect to 127.0.0.1"), "{}", failure.message);
+    assert!(other.received_requests().await.unwrap().is_empty());
+
+    let home = server(ResponseTemplate::new(302).insert_header("location", "/elsewhere"), 1).await;
+    assert_eq!(next(&mut source(&home.uri(), &json!({}))).await, Ok(2));
+
+    let round = server(ResponseTemplate::new(302).insert_header("location", "/again"), 99).await;
+    assert!(matches!(next(&mut source(&round.uri(), &json!({}))).await, Err(End::Refused(_))));
+}
+
+struct Ours;
+
+impl Match for Ours {
+    fn matches(&self, asked: &Asked) -> bool {
+        asked.headers.get("user-agent").is_some_and(|agent| agent.to_str().unwrap().starts_with("userpipeline-ingest/"))
+    }
+}
+
+#[tokio::test]
+async fn the_request_is_the_one_that_the_spec_describes() {
+    let secrets = tempfile::tempdir().unwrap();
+    std::fs::create_dir(secrets.path().join("api")).unwrap();
+    std::fs::write(secrets.path().join("api/token"), "Bearer one\n").unwrap();
+    let server = MockServer::start().await;
+    let asked = |token: &'static str| {
+        Mock::given(Ours)
+            .and(query_param("a", "1"))
+            .and(query_param("results", "5&6 ="))
+            .and(header("x-plain", "p"))
+            .and(header("authorization", token))
+            .respond_with(page())
+    };
+    asked("Bearer one").expect(1).mount(&server).await;
+    asked("Bearer two").expect(1).mount(&server).await;
+    let http = serde_json::from_value(json!({
+        "url": format!("{}/api/?a=1", server.uri()),
+        "query": [{"name": "results", "value": "5&6 ="}],
+        "headers": [{"name": "X-Plain", "value": "p"}, {"name": "Authorization", "valueFrom": {"secretKeyRef": {"name": "api", "key": "token"}}}],
+        "rateLimit": {"per": "10ms"},
+    }))
+    .unwrap();
+    let secrets_in = Secrets::in_dir(secrets.path());
+    let mut source = Source::new(&http, &secrets_in).unwrap();
+    assert_eq!(next(&mut source).await, Ok(2));
+
+    std::fs::write(secrets.path().join("api/token"), "Bearer two").unwrap();
+    assert_eq!(next(&mut source).await, Ok(2));
+
+    std::fs::write(secrets.path().join("api/token"), "hunter\u{7f}2").unwrap();
+    let Err(End::Refused(failure)) = next(&mut source).await else { panic!() };
+    assert_eq!((failure.reason, failure.exit), (PIPELINE_INVALID, exit::CONFIGURATION));
+    assert!(!failure.message.contains("hunter"), "{}", failure.message);
+
+    std::fs::remove_file(secrets.path().join("api/token")).unwrap();
+    let Err(End::Refused(failure)) = next(&mut source).await else { panic!() };
+    assert_eq!((failure.reason, failure.exit), ("CredentialsMissing", exit::CONFIGURATION));
+    assert!(failure.message.contains("`api`") && failure.message.contains("spec.source.http.headers[1].valueFrom.secretKeyRef"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn requests_keep_to_the_pace_and_end_with_the_runs_time() {
+    let server = server(page(), 1).await;
+    let mut source = source(&server.uri(), &json!({"runDuration": "1s", "rateLimit": {"requests": 2, "per": "400ms"}}));
+    let start = Instant::now();
+    let mut pages = 0;
+    let end = loop {
+        match next(&mut source).await {
+            Ok(_) => pages += 1,
+            Err(end) => break end,
+        }
+    };
+    assert_eq!((end, pages), (End::TimeUp, 6));
+    assert!(start.elapsed() < Duration::from_millis(1300), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn whoever_stops_the_run_does_not_wait_for_the_source() {
+    let server = server(page().set_delay(Duration::from_secs(60)), 1).await;
+    let mut source = source(&server.uri(), &json!({"timeout": "5m"}));
+    let stop = CancellationToken::new();
+    let stopper = stop.clone();
+    tokio::spawn(async move {
+        sleep(Duration::from_millis(100)).await;
+        stopper.cancel();
+    });
+    let start = Instant::now();
+    assert_eq!(source.next(&stop).await.map(|_| ()), Err(End::Interrupted));
+    assert!(start.elapsed() < Duration::from_secs(5));
+}

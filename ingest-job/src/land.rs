@@ -1,0 +1,83 @@
+//! A page into the landing table: one transaction, a fixed number of round trips.
+
+use std::pin::pin;
+
+use tokio_postgres::{Client, Statement, Transaction, binary_copy::BinaryCopyInWriter, types::ToSql, types::Type};
+use userpipeline_record::RecordSchema;
+use userpipeline_stores::{StoreError, postgres::explain};
+
+use crate::{
+    cell::{Cell, RawJson, column_type},
+    ledger::{self, Ledger, explain_missing},
+    outcome::Counts,
+    page::Page,
+};
+
+const REJECT: &str = "INSERT INTO userpipeline.rejects (pipeline, run_id, field, reason, raw) \
+     SELECT $1, $2, page.* FROM unnest($3::text[], $4::text[], $5::json[]) AS page";
+
+/// The landing table, ready for pages.
+pub struct Landing {
+    table: String,
+    types: Vec<Type>,
+    copy: Statement,
+    upsert: Statement,
+    reject: Statement,
+}
+
+impl Landing {
+    /// Prepares the session: the table into which pages are copied, and the statements.
+    pub async fn prepare(client: &Client, table: &str, schema: &RecordSchema) -> Result<Self, StoreError> {
+        let failed = |e| explain_missing(explain(&format!("landing table \"{table}\""), &e));
+        client.batch_execute(&schema.landing_batch_ddl()).await.map_err(failed)?;
+        let fields = schema.fields.iter().map(|f| column_type(f.field_type));
+        Ok(Self {
+            table: table.to_owned(),
+            types: [Type::INT4].into_iter().chain(fields).chain([Type::JSON]).collect(),
+            copy: client.prepare(&schema.landing_copy()).await.map_err(failed)?,
+            upsert: client.prepare(&schema.landing_upsert(table)).await.map_err(failed)?,
+            reject: client.prepare(REJECT).await.map_err(failed)?,
+        })
+    }
+
+    /// Lands a page. Records, rejects and counters are there together, or not at all.
+    pub async fn land(&self, ledger: &mut Ledger, page: &Page) -> Result<(), StoreError> {
+        let failed = |e| explain_missing(explain(&format!("landing table \"{}\"", self.table), &e));
+        let Ledger { client, key, counts, .. } = ledger;
+        let transaction = client.transaction().await.map_err(failed)?;
+        let mut landed = Counts { pages: 1, items: count(page.items()), rejected: count(page.rejects.len()), ..Counts::default() };
+        if !page.records.is_empty() {
+            self.copy(&transaction, page).await.map_err(failed)?;
+            landed.landed = i64::try_from(transaction.execute(&self.upsert, &[&key.run_id]).await.map_err(failed)?).unwrap_or(i64::MAX);
+        }
+        if !page.rejects.is_empty() {
+            let fields: Vec<&str> = page.rejects.iter().map(|r| r.field.as_str()).collect();
+            let reasons: Vec<&str> = page.rejects.iter().map(|r| r.reason.as_str()).collect();
+            let raws: Vec<RawJson<'_>> = page.rejects.iter().map(|r| RawJson(&r.raw)).collect();
+            transaction.execute(&self.reject, &[&key.pipeline, &key.run_id, &fields, &reasons, &raws]).await.map_err(failed)?;
+        }
+        ledger::advance(&transaction, key, landed).await?;
+        transaction.commit().await.map_err(failed)?;
+        *counts += landed;
+        Ok(())
+    }
+
+    async fn copy(&self, transaction: &Transaction<'_>, page: &Page) -> Result<(), tokio_postgres::Error> {
+        let sink = transaction.copy_in(&self.copy).await?;
+        let mut writer = pin!(BinaryCopyInWriter::new(sink, &self.types));
+        for (position, (record, raw)) in (0_i32..).zip(&page.records) {
+            let cells: Vec<Cell<'_>> = record.0.iter().map(Cell).collect();
+            let raw = RawJson(raw);
+            let mut row: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(self.types.len());
+            row.push(&position);
+            row.extend(cells.iter().map(|cell| cell as &(dyn ToSql + Sync)));
+            row.push(&raw);
+            writer.as_mut().write(&row).await?;
+        }
+        writer.finish().await.map(drop)
+    }
+}
+
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

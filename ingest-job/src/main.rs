@@ -1,0 +1,71 @@
+//! `ingest-job`: one run of a pipeline.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use ingest_job::{
+    report,
+    run::{Invocation, execute},
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use userpipeline_api::report::TERMINATION_LOG;
+
+/// Fetches records from a pipeline's HTTP API, lands them in PostgreSQL and publishes them to Kafka: one run.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    /// The pipeline: a UserPipeline, as a user applies it.
+    #[arg(long, value_name = "FILE")]
+    pipeline: PathBuf,
+    /// The folder of the Secrets: DIR/<secret>/<key>.
+    #[arg(long, value_name = "DIR")]
+    secrets: PathBuf,
+    /// The Job this runs in; without it, each start is a run of its own.
+    #[arg(long, value_name = "NAME")]
+    job: Option<String>,
+    /// The Job's uid: the id of a manual run.
+    #[arg(long, value_name = "UID")]
+    job_uid: Option<String>,
+    /// The CronJob; its Jobs, NAME-<minutes since 1970>, are the scheduled runs.
+    #[arg(long, value_name = "NAME")]
+    cronjob: Option<String>,
+    /// Where the report of the run is left.
+    #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
+    termination_log: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().json().with_env_filter(filter).flatten_event(true).with_span_list(false).init();
+    // Fails only when a provider is installed already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_on_signal(stop.clone()));
+
+    let invocation = Invocation { pipeline: cli.pipeline, secrets: cli.secrets, job: cli.job, job_uid: cli.job_uid, cronjob: cli.cronjob };
+    let ended = execute(&invocation, &stop).await;
+
+    if let Err(error) = report::leave(&ended.report, &cli.termination_log) {
+        tracing::error!(%error, path = %cli.termination_log.display(), "the report could not be left");
+    }
+    ExitCode::from(ended.exit)
+}
+
+async fn stop_on_signal(stop: CancellationToken) {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => drop(terminate.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = terminated => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    tracing::info!("asked to stop: finishing the page");
+    stop.cancel();
+}

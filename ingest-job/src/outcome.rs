@@ -1,0 +1,256 @@
+//! How a run ended, decided from how its fetching ended and what it counted.
+
+use std::ops::{Add, AddAssign};
+
+use userpipeline_api::report::exit;
+use userpipeline_stores::{Class, StoreError};
+
+/// The run did what it should.
+pub const COMPLETED: &str = "Completed";
+/// An earlier attempt of this run has succeeded.
+pub const ALREADY_DONE: &str = "AlreadyDone";
+/// Another process is at this run.
+pub const ALREADY_RUNNING: &str = "AlreadyRunning";
+/// The source failed until the run's time was up.
+pub const SOURCE_FAILED: &str = "SourceFailed";
+/// The source refuses the request as it is.
+pub const SOURCE_REFUSED: &str = "SourceRefused";
+/// Too many items are no records.
+pub const TOO_MANY_REJECTS: &str = "TooManyRejects";
+/// The process was told to stop.
+pub const INTERRUPTED: &str = "Interrupted";
+/// The pipeline's file cannot be used.
+pub const PIPELINE_INVALID: &str = "PipelineInvalid";
+/// The schema is not in the registry.
+pub const SCHEMA_MISSING: &str = "SchemaMissing";
+
+/// A run fails when more than this share of its items, in percent, are no records: then it is not the odd bad item but
+/// the mapping, or the source, that is wrong.
+pub const MAX_REJECTED_PERCENT: i64 = 10;
+/// After so many rejects, if they are too many, a run does not go on collecting more.
+const ENOUGH_REJECTS: i64 = 100;
+
+/// What a run counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests that were answered with a page.
+    pub pages: i64,
+    /// Items the source gave.
+    pub items: i64,
+    /// Record versions landed.
+    pub landed: i64,
+    /// Record versions published.
+    pub published: i64,
+    /// Items refused.
+    pub rejected: i64,
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            pages: self.pages + other.pages,
+            items: self.items + other.items,
+            landed: self.landed + other.landed,
+            published: self.published + other.published,
+            rejected: self.rejected + other.rejected,
+        }
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl Counts {
+    fn too_many_rejects(&self) -> bool {
+        self.rejected * 100 > self.items * MAX_REJECTED_PERCENT
+    }
+
+    /// Whether going on would only collect more rejects.
+    pub fn hopeless(&self) -> bool {
+        self.rejected >= ENOUGH_REJECTS && self.too_many_rejects()
+    }
+}
+
+/// How many items this attempt may take: what the records of earlier attempts leave of the run's limit. Rejects of earlier
+/// attempts do not count, or a run that failed by them could not be tried again once the source is mended.
+pub fn allowance(limit: i64, before: Counts) -> i64 {
+    (limit - (before.items - before.rejected)).max(0)
+}
+
+/// How fetching ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The source gave an empty page.
+    Exhausted,
+    /// The run has its number of records.
+    Limit,
+    /// The run's time is up, and the last request was answered.
+    TimeUp,
+    /// Rejects only.
+    Hopeless,
+    /// The process was told to stop.
+    Interrupted,
+    /// The source failed, and the run's time leaves no room for another try.
+    SourceFailed {
+        /// The last error.
+        error: String,
+        /// How many tries in a row failed.
+        tries: u32,
+    },
+    /// Trying again without a change is useless, or must be left to a later attempt.
+    Refused(Failure),
+}
+
+/// Why a run, or an attempt of it, failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+    /// The exit code.
+    pub exit: u8,
+}
+
+impl Failure {
+    /// A failure that a later attempt may not meet.
+    pub fn retry(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), exit: exit::RETRY }
+    }
+
+    /// A failure that somebody must mend.
+    pub fn configuration(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), exit: exit::CONFIGURATION }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error.class {
+            Class::Transient => Self::retry(error.reason, error.message),
+            Class::Configuration => Self::configuration(error.reason, error.message),
+        }
+    }
+}
+
+/// Whether the attempt succeeded: with a sentence, or why not. An attempt is judged by its own rejects; the sentence counts
+/// the whole run.
+///
+/// A source that fails at the end fails the run, even if pages landed before: whoever looks at the run must see it, and
+/// trying again lands nothing twice. Nothing new, or nothing at all from a source that answers, is a success.
+pub fn decide(end: End, before: Counts, counts: Counts) -> Result<String, Failure> {
+    let whole = before + counts;
+    let ended = match end {
+        End::Refused(failure) => return Err(Failure { message: format!("{} ({})", failure.message, summary(whole)), ..failure }),
+        End::Interrupted => return Err(Failure::retry(INTERRUPTED, format!("told to stop before the run was complete ({})", summary(whole)))),
+        End::SourceFailed { error, tries } => {
+            let times = if tries == 1 { "once".to_owned() } else { format!("{tries} times in a row") };
+            return Err(Failure::retry(SOURCE_FAILED, format!("the source failed {times}, at last: {error} ({})", summary(whole))));
+        }
+        End::Exhausted => "the source has no more",
+        End::Limit => "spec.source.http.maxRecordsPerRun is reached",
+        End::TimeUp => "spec.source.http.runDuration is over",
+        End::Hopeless => "",
+    };
+    if counts.too_many_rejects() {
+        return Err(Failure::retry(
+            TOO_MANY_REJECTS,
+            format!(
+                "{} of {} items are no records, more than {MAX_REJECTED_PERCENT} %; see table userpipeline.rejects ({})",
+                counts.rejected,
+                counts.items,
+                summary(whole)
+            ),
+        ));
+    }
+    let news = if whole.landed == 0 { "nothing new: " } else { "" };
+    Ok(format!("{news}{}; {ended}", summary(whole)))
+}
+
+fn summary(counts: Counts) -> String {
+    let Counts { pages, items, landed, published, rejected } = counts;
+    format!("pages {pages}, items {items}, landed {landed}, published {published}, rejected {rejected}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(items: i64, landed: i64, rejected: i64) -> Counts {
+        Counts { pages: 1, items, landed, published: landed, rejected }
+    }
+
+    fn failing() -> End {
+        End::SourceFailed { error: "status 503".into(), tries: 4 }
+    }
+
+    #[test]
+    fn a_run_is_green_only_when_its_source_answered_to_the_end() {
+        for (end, counts, reason) in [
+            (End::Exhausted, counts(10, 10, 0), None),
+            (End::Limit, counts(10, 10, 0), None),
+            (End::TimeUp, counts(10, 10, 0), None),
+            // Nothing new, and nothing at all.
+            (End::TimeUp, counts(10, 0, 0), None),
+            (End::Exhausted, counts(0, 0, 0), None),
+            // One in ten may be bad, not more.
+            (End::TimeUp, counts(10, 9, 1), None),
+            (End::TimeUp, counts(19, 17, 2), Some(TOO_MANY_REJECTS)),
+            (End::Exhausted, counts(1, 0, 1), Some(TOO_MANY_REJECTS)),
+            (End::Hopeless, counts(500, 300, 200), Some(TOO_MANY_REJECTS)),
+            // The source failed: at once, or after pages that landed.
+            (failing(), Counts::default(), Some(SOURCE_FAILED)),
+            (failing(), counts(10, 10, 0), Some(SOURCE_FAILED)),
+            (End::Interrupted, counts(10, 10, 0), Some(INTERRUPTED)),
+            (End::Refused(Failure::configuration(SOURCE_REFUSED, "status 401")), counts(10, 10, 0), Some(SOURCE_REFUSED)),
+        ] {
+            let decided = decide(end.clone(), Counts::default(), counts);
+            assert_eq!(decided.as_ref().err().map(|f| f.reason), reason, "{end:?} {counts:?}: {decided:?}");
+        }
+    }
+
+    #[test]
+    fn the_message_says_what_the_last_error_was_and_how_often_it_was_tried() {
+        let failure = decide(failing(), counts(5, 0, 5), counts(10, 9, 1)).unwrap_err();
+        assert_eq!(failure.message, "the source failed 4 times in a row, at last: status 503 (pages 2, items 15, landed 9, published 9, rejected 6)");
+        assert_eq!(failure.exit, exit::RETRY);
+    }
+
+    #[test]
+    fn rejects_of_an_earlier_attempt_do_not_fail_a_later_one() {
+        assert!(decide(End::Limit, counts(100, 0, 100), counts(10, 10, 0)).is_ok());
+    }
+
+    #[test]
+    fn nothing_new_says_so() {
+        assert!(decide(End::TimeUp, Counts::default(), counts(10, 0, 0)).unwrap().starts_with("nothing new: "));
+    }
+
+    #[test]
+    fn a_refusal_keeps_its_exit_code() {
+        let refused = Failure::configuration(SOURCE_REFUSED, "status 403");
+        assert_eq!(decide(End::Refused(refused), Counts::default(), Counts::default()).unwrap_err().exit, exit::CONFIGURATION);
+    }
+
+    #[test]
+    fn a_run_does_not_go_on_collecting_rejects() {
+        assert!(!counts(50, 0, 50).hopeless());
+        assert!(counts(100, 0, 100).hopeless());
+        assert!(!counts(1000, 900, 100).hopeless());
+        assert!(counts(999, 899, 100).hopeless());
+    }
+
+    #[test]
+    fn an_attempt_takes_what_earlier_ones_left() {
+        for (before, expected) in
+            [(counts(0, 0, 0), 1000), (counts(300, 300, 0), 700), (counts(1000, 1000, 0), 0), (counts(1000, 0, 1000), 1000), (counts(2000, 2000, 0), 0)]
+        {
+            assert_eq!(allowance(1000, before), expected, "{before:?}");
+        }
+    }
+}

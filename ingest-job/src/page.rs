@@ -1,0 +1,149 @@
+//! A page of items, cut to the run's limit and mapped to records.
+
+use serde_json::{Value as Json, value::RawValue};
+use userpipeline_record::{Record, RecordSchema};
+
+/// The largest record, in bytes, that is taken: it fits a message of Kafka's default size, whatever its text. A larger
+/// one would be fetched and landed, and then stay in the outbox for ever.
+pub const MAX_RECORD: usize = 256 << 10;
+/// The longest reason kept with a reject.
+const MAX_REASON: usize = 500;
+
+/// An item as it was served.
+pub type Raw = Box<RawValue>;
+
+/// An item that is no record.
+#[derive(Debug)]
+pub struct Rejected {
+    /// The field at fault; empty where it is the item as a whole.
+    pub field: String,
+    /// Why.
+    pub reason: String,
+    /// The item.
+    pub raw: Raw,
+}
+
+/// A page, mapped.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// Its records.
+    pub records: Vec<(Record, Raw)>,
+    /// Its other items.
+    pub rejects: Vec<Rejected>,
+}
+
+impl Page {
+    /// Maps up to `allowance` items; the others are left to a later run.
+    pub fn map(mut items: Vec<Raw>, allowance: i64, schema: &RecordSchema) -> Self {
+        items.truncate(usize::try_from(allowance).unwrap_or(0));
+        let mut page = Self::default();
+        for raw in items {
+            match record(&raw, schema) {
+                Ok(record) => page.records.push((record, raw)),
+                Err(Fault { field, reason, raw: instead }) => {
+                    page.rejects.push(Rejected { field, reason: storable(&reason), raw: instead.unwrap_or(raw) });
+                }
+            }
+        }
+        page
+    }
+
+    /// How many items it has.
+    pub fn items(&self) -> usize {
+        self.records.len() + self.rejects.len()
+    }
+}
+
+struct Fault {
+    field: String,
+    reason: String,
+    /// What is kept instead of the item, where that cannot be stored.
+    raw: Option<Raw>,
+}
+
+fn record(raw: &RawValue, schema: &RecordSchema) -> Result<Record, Fault> {
+    // Valid JSON by its grammar, and yet too deep, or with half of a surrogate pair. PostgreSQL may refuse it as well, and
+    // with it the whole page: it is kept as a text.
+    let item: Json = serde_json::from_str(raw.get()).map_err(|e| Fault {
+        field: String::new(),
+        reason: format!("the item does not read: {e}"),
+        raw: serde_json::value::to_raw_value(raw.get()).ok(),
+    })?;
+    let record = schema.map(&item).map_err(|reject| Fault { reason: format!("from {}: {}", reject.from, reject.reason), field: reject.field, raw: None })?;
+    let size = record.size();
+    if size > MAX_RECORD {
+        return Err(Fault { field: String::new(), reason: format!("the record has about {size} bytes; at most {MAX_RECORD} fit a message"), raw: None });
+    }
+    Ok(record)
+}
+
+/// A reason may quote the item: without NUL, which PostgreSQL's text cannot hold, and of bounded length.
+fn storable(reason: &str) -> String {
+    reason.chars().take(MAX_REASON).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn user() -> Json {
+        json!({
+            "gender": "female", "email": "a@example.com", "phone": "1", "picture": {"medium": "http://x"},
+            "name": {"first": "Ann", "last": "Lee"},
+            "location": {"street": {"number": 5, "name": "Elm"}, "city": "C", "state": "S", "country": "L", "postcode": 12345},
+            "login": {"uuid": "6c9f9e6c-0000-4000-8000-000000000001", "username": "ann"},
+            "dob": {"date": "1990-01-02T03:04:05.678Z"}, "registered": {"date": "2020-01-02T03:04:05.678Z"},
+        })
+    }
+
+    fn raw(text: &(impl ToString + ?Sized)) -> Raw {
+        RawValue::from_string(text.to_string()).unwrap()
+    }
+
+    fn with(pointer: &str, value: Json) -> Raw {
+        let mut user = user();
+        *user.pointer_mut(pointer).unwrap() = value;
+        raw(&user)
+    }
+
+    #[test]
+    fn a_page_is_cut_at_the_limit() {
+        for (items, allowance, taken) in [(5, 10, 5), (5, 5, 5), (5, 3, 3), (5, 0, 0), (5, -1, 0), (0, 10, 0)] {
+            let page = Page::map((0..items).map(|_| raw(&user())).collect(), allowance, &RecordSchema::user());
+            assert_eq!((page.items(), page.rejects.len()), (taken, 0), "{items} {allowance}");
+        }
+    }
+
+    #[test]
+    fn the_item_is_kept_as_it_was_served() {
+        let text = user().to_string().replace("12345", "12345.10").replace(':', " : ").replace("http : ", "http:").replace("03 : 04 : 05", "03:04:05");
+        let page = Page::map(vec![raw(&text)], 1, &RecordSchema::user());
+        assert_eq!(page.records[0].1.get(), text);
+    }
+
+    #[test]
+    fn what_is_no_record_is_kept_with_its_reason() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for (item, field, says) in [
+            (raw("17"), "id", "missing"),
+            (with("/login/uuid", json!("x\0")), "id", "/login/uuid"),
+            (with("/name/first", json!("x\0y")), "first_name", "NUL"),
+            (with("/phone", json!("x".repeat(MAX_RECORD))), "", "bytes"),
+            (raw(&deep), "", "does not read"),
+            (raw("\"\\ud800\""), "", "does not read"),
+        ] {
+            let page = Page::map(vec![item], 1, &RecordSchema::user());
+            let rejected = &page.rejects[0];
+            assert_eq!(rejected.field, field, "{}", rejected.reason);
+            assert!(rejected.reason.contains(says) && !rejected.reason.contains('\0'), "{}", rejected.reason);
+        }
+    }
+
+    #[test]
+    fn an_item_that_does_not_read_is_kept_as_text() {
+        let page = Page::map(vec![raw("\"\\ud800\"")], 1, &RecordSchema::user());
+        assert_eq!(serde_json::from_str::<String>(page.rejects[0].raw.get()).unwrap(), "\"\\ud800\"");
+    }
+}

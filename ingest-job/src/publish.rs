@@ -1,0 +1,126 @@
+//! From the landing table to the topic: whatever is not there yet, whichever run left it.
+
+use tokio_postgres::{Row, Statement, types::ToSql};
+use userpipeline_api::document::IngestPipeline;
+use userpipeline_api::names;
+use userpipeline_record::{Record, RecordSchema, avro::Encoder, wire};
+use userpipeline_stores::{
+    StoreError,
+    error::{POSTGRES_FAILED, TABLE_MISMATCH},
+    kafka::producer::{Message, Producer},
+    postgres::explain,
+    schema_registry::SchemaRegistry,
+};
+
+use crate::{
+    cell::{Cell, Read},
+    ledger::{self, Ledger, explain_missing},
+    outcome::{Counts, Failure, SCHEMA_MISSING},
+};
+
+/// How many rows are taken at a time: few enough to be held in memory with the largest records, and for others not to
+/// wait long for their locks.
+const BATCH: i64 = 1000;
+/// The header that carries a record's version, in decimal.
+pub const VERSION_HEADER: &str = "version";
+/// The header that names the run that published.
+pub const RUN_HEADER: &str = "run";
+
+/// The outbox and its topic.
+pub struct Publisher {
+    producer: Producer,
+    schema: RecordSchema,
+    encoder: Encoder,
+    frame: [u8; wire::FRAME],
+    table: String,
+    pending: Statement,
+    published: Statement,
+}
+
+/// A row of the outbox, ready to be sent.
+struct Pending {
+    record: Record,
+    key: String,
+    version: i64,
+    version_text: String,
+    payload: Vec<u8>,
+}
+
+impl Publisher {
+    /// Looks for schema and topic, makes neither, and prepares the statements.
+    pub async fn open(pipeline: &IngestPipeline, schema: &RecordSchema, ledger: &Ledger) -> Result<Self, Failure> {
+        let subject = names::subject(&pipeline.topic);
+        let id = SchemaRegistry::at(&pipeline.registry_url)?.id_of(&subject, &schema.avro_schema()).await?;
+        let id = id.ok_or_else(|| {
+            let message = format!("subject `{subject}` of the schema registry does not have this pipeline's schema: its schema Job has not been applied");
+            Failure::configuration(SCHEMA_MISSING, message)
+        })?;
+        let producer = Producer::open(&pipeline.bootstrap_servers, &pipeline.topic, "userpipeline-ingest").await?;
+        let encoder = Encoder::new(schema.clone()).map_err(|e| Failure::configuration(SCHEMA_MISSING, e.to_string()))?;
+        let table = pipeline.landing_table.clone();
+        let failed = |e| explain_missing(explain(&format!("landing table \"{table}\""), &e));
+        Ok(Self {
+            pending: ledger.client.prepare(&schema.pending_select(&table)).await.map_err(failed)?,
+            published: ledger.client.prepare(&schema.published_update(&table)).await.map_err(failed)?,
+            schema: schema.clone(),
+            frame: wire::frame(id),
+            producer,
+            encoder,
+            table,
+        })
+    }
+
+    /// Publishes until nothing is pending, but for what another publisher holds.
+    pub async fn publish_pending(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
+        while self.publish_batch(ledger).await? {}
+        Ok(())
+    }
+
+    /// Publishes a batch; whether there was one. The rows stay locked until the topic has acknowledged them and they are
+    /// marked; what was not acknowledged stays pending, and may then be on the topic twice.
+    async fn publish_batch(&self, ledger: &mut Ledger) -> Result<bool, StoreError> {
+        let failed = |e| explain_missing(explain(&format!("landing table \"{}\"", self.table), &e));
+        let Ledger { client, key, counts, .. } = ledger;
+        let transaction = client.transaction().await.map_err(failed)?;
+        let rows = transaction.query(&self.pending, &[&BATCH]).await.map_err(failed)?;
+        if rows.is_empty() {
+            return Ok(false);
+        }
+        let batch = rows.iter().map(|row| self.pending(row)).collect::<Result<Vec<_>, _>>()?;
+        drop(rows);
+        let headers: Vec<[(&str, &[u8]); 2]> =
+            batch.iter().map(|row| [(VERSION_HEADER, row.version_text.as_bytes()), (RUN_HEADER, key.run_id.as_bytes())]).collect();
+        let messages: Vec<Message<'_>> = batch.iter().zip(&headers).map(|(row, headers)| Message { key: &row.key, payload: &row.payload, headers }).collect();
+        let delivered = self.producer.send_all(&messages).await;
+        let acknowledged: Vec<&Pending> = batch.iter().zip(&delivered).filter(|(_, d)| d.is_ok()).map(|(row, _)| row).collect();
+        if !acknowledged.is_empty() {
+            let keys: Vec<Vec<Cell<'_>>> = self.schema.key_positions().map(|i| acknowledged.iter().map(|row| Cell(&row.record.0[i])).collect()).collect();
+            let versions: Vec<i64> = acknowledged.iter().map(|row| row.version).collect();
+            let mut values: Vec<&(dyn ToSql + Sync)> = keys.iter().map(|k| k as &(dyn ToSql + Sync)).collect();
+            values.push(&versions);
+            let marked = transaction.execute(&self.published, &values).await.map_err(failed)?;
+            if marked != acknowledged.len() as u64 {
+                let message = format!("landing table \"{}\": {marked} of {} published rows could be marked", self.table, acknowledged.len());
+                return Err(StoreError::configuration(POSTGRES_FAILED, message));
+            }
+            let published = Counts { published: i64::try_from(marked).unwrap_or(i64::MAX), ..Counts::default() };
+            ledger::advance(&transaction, key, published).await?;
+            transaction.commit().await.map_err(failed)?;
+            *counts += published;
+        }
+        delivered.into_iter().collect::<Result<Vec<()>, _>>().map(|_| true)
+    }
+
+    fn pending(&self, row: &Row) -> Result<Pending, StoreError> {
+        let unfit = |e: &dyn std::fmt::Display| {
+            StoreError::configuration(TABLE_MISMATCH, format!("landing table \"{}\" holds a row that is no record: {e}", self.table))
+        };
+        let fields = self.schema.fields.len();
+        let values = (0..fields).map(|i| row.try_get::<_, Read>(i).map(|read| read.0)).collect::<Result<_, _>>().map_err(|e| unfit(&e))?;
+        let version: i64 = row.try_get(fields).map_err(|e| unfit(&e))?;
+        let record = Record(values);
+        let mut payload = self.frame.to_vec();
+        self.encoder.encode(&record, &mut payload).map_err(|e| unfit(&e))?;
+        Ok(Pending { key: record.key(&self.schema), version, version_text: version.to_string(), payload, record })
+    }
+}

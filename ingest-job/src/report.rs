@@ -1,0 +1,121 @@
+//! What a run tells the operator: its exit code, and the report that becomes the pod's termination message.
+
+use std::{fs::OpenOptions, io, io::Write, path::Path};
+
+use jiff::Timestamp;
+use userpipeline_api::report::{RunReport, TERMINATION_LOG, cut_message, exit};
+
+use crate::{
+    outcome::{COMPLETED, Counts, Failure},
+    run_id::RunId,
+};
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// The report.
+    pub report: RunReport,
+    /// The exit code.
+    pub exit: u8,
+}
+
+impl Ended {
+    /// Logs how the run ended.
+    pub fn log(&self) {
+        let RunReport { run_id: run, reason, message, pages, items, landed, published, rejected, total_fetched, .. } = &self.report;
+        let code = self.exit;
+        if code == exit::DONE {
+            tracing::info!(run, reason, exit = code, pages, items, landed, published, rejected, total_fetched, "the run ended: {message}");
+        } else {
+            tracing::error!(run, reason, exit = code, pages, items, landed, published, rejected, total_fetched, "the run failed: {message}");
+        }
+    }
+}
+
+/// What a report says beside how the run ended.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Which run.
+    pub run: RunId,
+    /// When this attempt started.
+    pub started_at: Timestamp,
+    /// What the run counted, over all of its attempts, as the ledger does.
+    pub counts: Counts,
+    /// Record versions ever landed by the pipeline; none where the ledger could not be read.
+    pub total_fetched: Option<i64>,
+}
+
+impl Facts {
+    /// The report of a run that succeeded.
+    pub fn done(self, message: &str) -> Ended {
+        self.ended(exit::DONE, COMPLETED, message)
+    }
+
+    /// The report of an attempt that failed.
+    pub fn failed(self, failure: &Failure) -> Ended {
+        self.ended(failure.exit, failure.reason, &failure.message)
+    }
+
+    /// The report with a reason of its own.
+    pub fn ended(self, exit: u8, reason: &str, message: &str) -> Ended {
+        let report = RunReport {
+            run_id: self.run.id,
+            scheduled_at: self.run.scheduled_at,
+            started_at: Some(self.started_at),
+            finished_at: Some(Timestamp::now()),
+            reason: reason.to_owned(),
+            message: cut_message(message),
+            pages: self.counts.pages,
+            items: self.counts.items,
+            landed: self.counts.landed,
+            published: self.counts.published,
+            rejected: self.counts.rejected,
+            total_fetched: self.total_fetched,
+        };
+        Ended { report, exit }
+    }
+}
+
+/// Leaves the report where Kubernetes looks for it. The kubelet makes the default file; outside of a pod it is not there,
+/// and is not made in /dev. Any other is made.
+pub fn leave(report: &RunReport, path: &Path) -> io::Result<()> {
+    let by_kubelet = path == Path::new(TERMINATION_LOG);
+    let mut file = match OpenOptions::new().write(true).truncate(true).create(!by_kubelet).open(path) {
+        Err(e) if by_kubelet && e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    file.write_all(serde_json::to_string(report)?.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_report_is_a_valid_termination_message() {
+        let facts = Facts {
+            run: RunId { id: "x".repeat(63), scheduled_at: Some(Timestamp::MAX) },
+            started_at: Timestamp::MAX,
+            counts: Counts { pages: i64::MAX, items: i64::MAX, landed: i64::MAX, published: i64::MAX, rejected: i64::MAX },
+            total_fetched: Some(i64::MAX),
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("message");
+        let ended = facts.failed(&Failure::retry("SourceFailed", "\"".repeat(9000)));
+        leave(&ended.report, &path).unwrap();
+
+        let text = std::fs::read_to_string(&path).unwrap();
+
+        assert!(text.len() < 4096);
+        assert_eq!(serde_json::from_str::<RunReport>(&text).unwrap().run_id, ended.report.run_id);
+    }
+
+    #[test]
+    fn a_later_report_replaces_an_earlier_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("message");
+        std::fs::write(&path, "x".repeat(5000)).unwrap();
+        leave(&RunReport::default(), &path).unwrap();
+        assert!(serde_json::from_str::<RunReport>(&std::fs::read_to_string(&path).unwrap()).is_ok());
+    }
+}

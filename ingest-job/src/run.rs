@@ -1,0 +1,141 @@
+//! A run, as a table of contents.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use jiff::Timestamp;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+use userpipeline_api::{document::IngestPipeline, report::exit};
+use userpipeline_record::RecordSchema;
+use userpipeline_stores::Secrets;
+
+use crate::{
+    fetch::Source,
+    land::Landing,
+    ledger::{self, Ledger, Opened},
+    outcome::{ALREADY_DONE, ALREADY_RUNNING, Counts, End, Failure, INTERRUPTED, PIPELINE_INVALID, allowance, decide},
+    page::Page,
+    publish::Publisher,
+    report::{Ended, Facts},
+    run_id::RunId,
+};
+
+/// How long a run that is told to stop may take to finish its page and publish it: within Kubernetes' usual grace period
+/// of 30 s, with time left for the ledger and the report.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// What a run is started with.
+#[derive(Clone, Debug, Default)]
+pub struct Invocation {
+    /// The pipeline's file.
+    pub pipeline: PathBuf,
+    /// The folder of the Secrets.
+    pub secrets: PathBuf,
+    /// The Job this runs in.
+    pub job: Option<String>,
+    /// The Job's uid.
+    pub job_uid: Option<String>,
+    /// The CronJob whose Jobs are scheduled runs.
+    pub cronjob: Option<String>,
+}
+
+/// Runs once, and says how it ended, however it ended.
+pub async fn execute(invocation: &Invocation, stop: &CancellationToken) -> Ended {
+    let run = RunId::of(invocation.job.as_deref(), invocation.job_uid.as_deref(), invocation.cronjob.as_deref());
+    let facts = Facts { run, started_at: Timestamp::now(), counts: Counts::default(), total_fetched: None };
+    let read = fs::read_to_string(&invocation.pipeline).map_err(|e| format!("{}: {e}", invocation.pipeline.display()));
+    let pipeline = match read.and_then(|text| IngestPipeline::read(&text).map_err(|e| e.to_string())) {
+        Ok(pipeline) => pipeline,
+        Err(message) => {
+            let ended = facts.failed(&Failure::configuration(PIPELINE_INVALID, message));
+            ended.log();
+            return ended;
+        }
+    };
+    let span = tracing::info_span!("run", pipeline = %pipeline.id, run = facts.run.id);
+    let job = invocation.job.as_deref().unwrap_or_default();
+    let secrets = Secrets::in_dir(&invocation.secrets);
+    let logged = async {
+        let ended = under_lock(&pipeline, &secrets, job, facts, stop).await;
+        ended.log();
+        ended
+    };
+    logged.instrument(span).await
+}
+
+/// Opens the ledger, does the work, closes the ledger.
+async fn under_lock(pipeline: &IngestPipeline, secrets: &Secrets, job: &str, mut facts: Facts, stop: &CancellationToken) -> Ended {
+    let mut ledger = match ledger::open(&pipeline.postgres, secrets, &pipeline.id.to_string(), &facts.run, job).await {
+        Ok(Opened::Run(ledger)) => ledger,
+        Ok(Opened::Done { counts, total_fetched }) => {
+            let facts = Facts { counts, total_fetched: Some(total_fetched), ..facts };
+            return facts.ended(exit::DONE, ALREADY_DONE, "this run has succeeded before; nothing was done");
+        }
+        Ok(Opened::Taken { total_fetched }) => {
+            facts.total_fetched = Some(total_fetched);
+            return facts.failed(&Failure::retry(ALREADY_RUNNING, "another process holds the lock of this run in PostgreSQL"));
+        }
+        Err(e) => return facts.failed(&e.into()),
+    };
+    tracing::info!(attempt = ledger.key.attempt, job, "the run starts");
+    let worked = tokio::select! {
+        biased;
+        worked = work(pipeline, secrets, &mut ledger, stop) => worked,
+        () = overdue(stop) => Err(Failure::retry(INTERRUPTED, format!("told to stop, and its page was not finished within {} s; what has landed is published by a later run", GRACE.as_secs()))),
+    };
+    let closed = ledger.close(&worked, &pipeline.postgres, secrets).await;
+    facts.counts = ledger.before + ledger.counts;
+    facts.total_fetched = closed.as_ref().ok().copied();
+    match (worked, closed) {
+        (Ok(message), Ok(_)) => facts.done(&message),
+        // Without its mark the run is not done: the next attempt will find it so.
+        (Ok(_), Err(e)) => facts.failed(&e.into()),
+        (Err(failure), closed) => {
+            if let Err(e) = closed {
+                tracing::warn!(error = %e, "the ledger could not be told that the run failed");
+            }
+            facts.failed(&failure)
+        }
+    }
+}
+
+/// Page by page, until one of the ends.
+async fn work(pipeline: &IngestPipeline, secrets: &Secrets, ledger: &mut Ledger, stop: &CancellationToken) -> Result<String, Failure> {
+    let schema = RecordSchema::user();
+    let mut source = Source::new(&pipeline.source.http, secrets)?;
+    let publisher = Publisher::open(pipeline, &schema, ledger).await?;
+    let landing = Landing::prepare(&ledger.client, &pipeline.landing_table, &schema).await?;
+    publisher.publish_pending(ledger).await?;
+    if ledger.counts.published > 0 {
+        tracing::info!(published = ledger.counts.published, "published what interrupted runs had left");
+    }
+    let allowance = allowance(pipeline.source.http.max_records_per_run, ledger.before);
+    let end = loop {
+        let left = allowance - ledger.counts.items;
+        if left <= 0 {
+            break End::Limit;
+        }
+        let items = match source.next(stop).await {
+            Ok(items) => items,
+            Err(end) => break end,
+        };
+        let page = Page::map(items, left, &schema);
+        landing.land(ledger, &page).await?;
+        publisher.publish_pending(ledger).await?;
+        let counts = ledger.counts;
+        tracing::info!(items = page.items(), total_items = counts.items, total_landed = counts.landed, total_published = counts.published, "page");
+        if page.items() == 0 {
+            break End::Exhausted;
+        }
+        if counts.hopeless() {
+            break End::Hopeless;
+        }
+    };
+    decide(end, ledger.before, ledger.counts)
+}
+
+async fn overdue(stop: &CancellationToken) {
+    stop.cancelled().await;
+    sleep(GRACE).await;
+}

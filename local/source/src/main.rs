@@ -1,0 +1,113 @@
+//! The stand-in source as a program.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::Context;
+use clap::Parser;
+use jiff::SignedDuration;
+use randomuser_source::{Config, serve};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// A stand-in for randomuser.me 1.4, with faults on request.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    /// Where to listen.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Users per client address and window; 0 is no limit.
+    #[arg(long, default_value_t = 20_000)]
+    limit_users: u64,
+    /// The window of the limit.
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    limit_window: Duration,
+    /// The longest that a request with the fault `hang` hangs.
+    #[arg(long, default_value = "10m", value_parser = duration)]
+    hang_cap: Duration,
+    /// Requests for users at a time; one more is answered 503.
+    #[arg(long, default_value_t = 256)]
+    max_in_flight: usize,
+    /// How long a termination waits for requests under way.
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    drain: Duration,
+    /// What is logged, as `RUST_LOG` would say it.
+    #[arg(long, default_value = "info")]
+    log: String,
+}
+
+/// `90s`, `5m`, `1h30m`: more than nothing.
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration: SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
+    let duration = Duration::try_from(duration).map_err(|error| error.to_string())?;
+    if duration.is_zero() {
+        return Err("must be more than nothing".into());
+    }
+    Ok(duration)
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(EnvFilter::try_new(&cli.log).context("--log")?)
+        .init();
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let listener = TcpListener::bind(cli.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", cli.listen))?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+
+    let config = Config {
+        limit_users: cli.limit_users,
+        limit_window: cli.limit_window,
+        hang_cap: cli.hang_cap,
+        max_in_flight: cli.max_in_flight,
+    };
+    let stop = CancellationToken::new();
+    let mut server = tokio::spawn(serve(listener, config, stop.clone()));
+    tokio::select! {
+        ended = &mut server => return Ok(ended??),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.cancel();
+    if let Ok(ended) = tokio::time::timeout(cli.drain, server).await {
+        return Ok(ended??);
+    }
+    tracing::warn!("requests were still under way");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_has_a_unit_and_is_more_than_nothing() {
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5_400)));
+        for bad in ["", "0s", "5", "-5m", "soon"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_of_the_program_and_of_the_library_agree() {
+        let cli = Cli::parse_from(["randomuser-source"]);
+        let config = Config::default();
+        assert_eq!(cli.limit_users, config.limit_users);
+        assert_eq!(cli.limit_window, config.limit_window);
+        assert_eq!(cli.hang_cap, config.hang_cap);
+        assert_eq!(cli.max_in_flight, config.max_in_flight);
+    }
+}

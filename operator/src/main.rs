@@ -1,0 +1,125 @@
+//! `userpipeline-operator`: reconciles `UserPipeline` resources.
+
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+
+use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use userpipeline_operator::{
+    health,
+    leader::{self, LeaseSettings},
+    metrics::Metrics,
+    pipeline::{self, Images},
+};
+
+/// Reconciles `UserPipeline` resources.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the operator until it is told to stop.
+    Run(Run),
+}
+
+#[derive(clap::Args)]
+struct Run {
+    /// The registry, with its path, of the images that pipelines run.
+    #[arg(long, default_value = "userpipeline")]
+    image_registry: String,
+    /// The tag of these images.
+    #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
+    image_tag: String,
+    /// When these images are pulled: Always, IfNotPresent or Never.
+    #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
+    image_pull_policy: String,
+    /// The namespace of the Lease that elects the leader.
+    #[arg(long)]
+    lease_namespace: String,
+    /// The name of that Lease.
+    #[arg(long, default_value = userpipeline_operator::MANAGER)]
+    lease_name: String,
+    /// Who this is among the candidates: the pod's name.
+    #[arg(long)]
+    identity: String,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// The namespace whose pipelines are reconciled; all of them when not given.
+    #[arg(long)]
+    watch_namespace: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().json().with_env_filter(filter).flatten_event(true).init();
+    let Command::Run(run) = Cli::parse().command;
+    match operate(run).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the operator ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
+    // Fails only when a provider is installed already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let client = kube::Client::try_default().await?;
+    let shutdown = CancellationToken::new();
+    tokio::spawn(stop_on_signal(shutdown.clone()));
+
+    let metrics = Metrics::new();
+    let readiness = health::probe_crd(client.clone(), run.watch_namespace.clone());
+    let server = tokio::spawn(health::serve(run.listen, metrics.clone(), readiness, shutdown.clone()).await?);
+
+    let lease = LeaseSettings {
+        namespace: run.lease_namespace,
+        name: run.lease_name,
+        identity: run.identity.clone(),
+    };
+    let images = Images {
+        registry: run.image_registry,
+        tag: run.image_tag,
+        pull_policy: run.image_pull_policy,
+    };
+    let writers = pipeline::Writers::default();
+    let context = Arc::new(pipeline::Context::new(
+        client.clone(),
+        writers.caches(),
+        metrics.clone(),
+        images,
+        run.identity,
+    )?);
+    let scope = run.watch_namespace;
+    let led = leader::lead(client, lease, metrics, shutdown.clone(), |stop| {
+        pipeline::run(context, writers, scope, stop)
+    })
+    .await;
+    shutdown.cancel();
+    server.await??;
+    Ok(led?)
+}
+
+async fn stop_on_signal(shutdown: CancellationToken) {
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = terminate => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    tracing::info!("asked to stop");
+    shutdown.cancel();
+}

@@ -1,0 +1,322 @@
+//! What `/metrics` shows: names as controller-runtime gives them, our own below `userpipeline_operator_`.
+
+use std::{
+    collections::HashSet,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+use userpipeline_api::names::PipelineId;
+
+/// The controller's name in the metrics.
+const CONTROLLER: &str = "userpipeline";
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ControllerLabels {
+    controller: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResultLabels {
+    controller: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct NameLabels {
+    name: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WriteLabels {
+    kind: &'static str,
+    verb: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PipelineLabels {
+    namespace: String,
+    pipeline: String,
+}
+
+impl From<&PipelineId> for PipelineLabels {
+    fn from(id: &PipelineId) -> Self {
+        Self {
+            namespace: id.namespace.clone(),
+            pipeline: id.name.clone(),
+        }
+    }
+}
+
+/// How a reconciliation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is as wanted, or on its way.
+    Success,
+    /// It will be tried again.
+    Error,
+}
+
+/// All metrics of the operator.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    reconciles: Family<ResultLabels, Counter>,
+    errors: Family<ControllerLabels, Counter>,
+    seconds: Family<ControllerLabels, Histogram>,
+    depth: Family<NameLabels, Gauge>,
+    leader: Family<NameLabels, Gauge>,
+    writes: Family<WriteLabels, Counter>,
+    watch_errors: Counter,
+    unreadable: Family<PipelineLabels, Gauge>,
+    ready: Family<PipelineLabels, Gauge>,
+    last_run_succeeded: Family<PipelineLabels, Gauge>,
+    last_run_finished: Family<PipelineLabels, Gauge<f64, AtomicU64>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics, at nothing.
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let reconciles = Family::<ResultLabels, Counter>::default();
+        registry.register("controller_runtime_reconcile", "Reconciliations by result", reconciles.clone());
+        let errors = Family::<ControllerLabels, Counter>::default();
+        registry.register("controller_runtime_reconcile_errors", "Reconciliations that failed", errors.clone());
+        let seconds = Family::<ControllerLabels, Histogram>::new_with_constructor(|| {
+            Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0])
+        });
+        registry.register(
+            "controller_runtime_reconcile_time_seconds",
+            "How long a reconciliation took",
+            seconds.clone(),
+        );
+        let depth = Family::<NameLabels, Gauge>::default();
+        registry.register(
+            "workqueue_depth",
+            "Pipelines that an event has marked and that wait for their turn",
+            depth.clone(),
+        );
+        let leader = Family::<NameLabels, Gauge>::default();
+        registry.register("leader_election_master_status", "Whether this instance leads", leader.clone());
+
+        let own = registry.sub_registry_with_prefix("userpipeline_operator");
+        let writes = Family::<WriteLabels, Counter>::default();
+        own.register("writes", "Requests that change something, by kind and verb", writes.clone());
+        let watch_errors = Counter::default();
+        own.register("watch_errors", "Watches that broke and were taken up again", watch_errors.clone());
+        let unreadable = Family::<PipelineLabels, Gauge>::default();
+        own.register(
+            "pipeline_unreadable",
+            "Pipelines that this operator cannot read",
+            unreadable.clone(),
+        );
+        let ready = Family::<PipelineLabels, Gauge>::default();
+        own.register("pipeline_ready", "Whether the pipeline is Ready", ready.clone());
+        let last_run_succeeded = Family::<PipelineLabels, Gauge>::default();
+        own.register(
+            "last_run_succeeded",
+            "Whether the run that ended last has succeeded",
+            last_run_succeeded.clone(),
+        );
+        let last_run_finished = Family::<PipelineLabels, Gauge<f64, AtomicU64>>::default();
+        own.register(
+            "last_run_finished_timestamp_seconds",
+            "When the last run ended",
+            last_run_finished.clone(),
+        );
+
+        // Series that alerts ask for exist from the start.
+        for result in ["success", "error"] {
+            let _ = reconciles.get_or_create(&ResultLabels {
+                controller: CONTROLLER,
+                result,
+            });
+        }
+        let _ = errors.get_or_create(&ControllerLabels { controller: CONTROLLER });
+        let _ = depth.get_or_create(&NameLabels { name: CONTROLLER });
+        let _ = leader.get_or_create(&NameLabels { name: crate::MANAGER });
+        Self {
+            registry: Arc::new(registry),
+            reconciles,
+            errors,
+            seconds,
+            depth,
+            leader,
+            writes,
+            watch_errors,
+            unreadable,
+            ready,
+            last_run_succeeded,
+            last_run_finished,
+        }
+    }
+
+    /// The text that Prometheus reads.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// One reconciliation has ended.
+    pub fn reconciled(&self, outcome: Outcome, took: Duration) {
+        let result = match outcome {
+            Outcome::Success => "success",
+            Outcome::Error => "error",
+        };
+        self.reconciles
+            .get_or_create(&ResultLabels {
+                controller: CONTROLLER,
+                result,
+            })
+            .inc();
+        if outcome == Outcome::Error {
+            self.errors.get_or_create(&ControllerLabels { controller: CONTROLLER }).inc();
+        }
+        self.seconds
+            .get_or_create(&ControllerLabels { controller: CONTROLLER })
+            .observe(took.as_secs_f64());
+    }
+
+    /// Whether this instance leads.
+    pub fn leads(&self, leads: bool) {
+        self.leader
+            .get_or_create(&NameLabels { name: crate::MANAGER })
+            .set(i64::from(leads));
+    }
+
+    /// A request that changes something was sent.
+    pub fn wrote(&self, kind: &'static str, verb: &'static str) {
+        self.writes.get_or_create(&WriteLabels { kind, verb }).inc();
+    }
+
+    /// A watch broke.
+    pub fn watch_broke(&self) {
+        self.watch_errors.inc();
+    }
+
+    /// How a pipeline is.
+    pub fn pipeline(&self, id: &PipelineId, ready: bool, last_run: Option<(bool, f64)>) {
+        let labels = PipelineLabels::from(id);
+        self.unreadable.remove(&labels);
+        self.ready.get_or_create(&labels).set(i64::from(ready));
+        if let Some((succeeded, finished)) = last_run {
+            self.last_run_succeeded.get_or_create(&labels).set(i64::from(succeeded));
+            self.last_run_finished.get_or_create(&labels).set(finished);
+        }
+    }
+
+    /// A pipeline cannot be read.
+    pub fn unreadable(&self, id: &PipelineId) {
+        let labels = PipelineLabels::from(id);
+        self.ready.get_or_create(&labels).set(0);
+        self.unreadable.get_or_create(&labels).set(1);
+    }
+
+    /// A pipeline is gone.
+    pub fn forget(&self, id: &PipelineId) {
+        let labels = PipelineLabels::from(id);
+        self.unreadable.remove(&labels);
+        self.ready.remove(&labels);
+        self.last_run_succeeded.remove(&labels);
+        self.last_run_finished.remove(&labels);
+    }
+}
+
+/// What waits for its turn: marked by an event, not yet taken up.
+#[derive(Clone)]
+pub struct Waiting<K> {
+    keys: Arc<Mutex<HashSet<K>>>,
+    metrics: Metrics,
+}
+
+impl<K: Hash + Eq> Waiting<K> {
+    /// Nothing waits.
+    pub fn new(metrics: Metrics) -> Self {
+        Self {
+            keys: Arc::default(),
+            metrics,
+        }
+    }
+
+    /// An event has marked `key`.
+    pub fn mark(&self, key: K) {
+        self.change(|keys| {
+            keys.insert(key);
+        });
+    }
+
+    /// `key` is taken up.
+    pub fn take(&self, key: &K) {
+        self.change(|keys| {
+            keys.remove(key);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut HashSet<K>)) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut keys);
+        let depth = i64::try_from(keys.len()).unwrap_or(i64::MAX);
+        self.metrics.depth.get_or_create(&NameLabels { name: CONTROLLER }).set(depth);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_named_as_controller_runtime_names_them() {
+        let metrics = Metrics::new();
+        metrics.reconciled(Outcome::Error, Duration::from_millis(7));
+        metrics.wrote("Deployment", "patch");
+        let text = metrics.render();
+        for line in [
+            r#"controller_runtime_reconcile_total{controller="userpipeline",result="error"} 1"#,
+            r#"controller_runtime_reconcile_total{controller="userpipeline",result="success"} 0"#,
+            r#"controller_runtime_reconcile_errors_total{controller="userpipeline"} 1"#,
+            r#"controller_runtime_reconcile_time_seconds_count{controller="userpipeline"} 1"#,
+            r#"workqueue_depth{name="userpipeline"} 0"#,
+            r#"leader_election_master_status{name="userpipeline-operator"} 0"#,
+            r#"userpipeline_operator_writes_total{kind="Deployment",verb="patch"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_pipeline_that_is_marked_twice_waits_once() {
+        let metrics = Metrics::new();
+        let waiting = Waiting::new(metrics.clone());
+        waiting.mark("a");
+        waiting.mark("a");
+        assert!(metrics.render().contains(r#"workqueue_depth{name="userpipeline"} 1"#));
+        waiting.take(&"a");
+        assert!(metrics.render().contains(r#"workqueue_depth{name="userpipeline"} 0"#));
+    }
+
+    #[test]
+    fn a_pipeline_that_is_gone_leaves_no_series_behind() {
+        let metrics = Metrics::new();
+        let id = PipelineId {
+            namespace: "demo".into(),
+            name: "users".into(),
+        };
+        metrics.pipeline(&id, true, Some((true, 1.0)));
+        metrics.forget(&id);
+        assert!(!metrics.render().contains("demo"));
+    }
+}

@@ -1,0 +1,379 @@
+//! Server-side apply of what is wanted, then deletion of what is no longer wanted. The only writer of children.
+//!
+//! One child that cannot be applied does not keep the others from being applied.
+
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::Deployment,
+        batch::v1::{CronJob, Job},
+        core::v1::{ConfigMap, PodSpec, PodTemplateSpec},
+    },
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use userpipeline_api::names;
+
+use super::{
+    build::{Desired, Given, labels},
+    contain::contains,
+    dereference::{self, Observed},
+    pods, schema,
+    validate::ValidatedPipeline,
+};
+use crate::{MANAGER, metrics::Metrics};
+
+/// How long a file that nothing refers to is kept, for Jobs that are just being made from an older template.
+const KEEP_FILES_FOR: Duration = Duration::from_secs(120);
+
+/// Why a child is not as wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// There is another one of that name.
+    #[error("{kind} {name} exists and is not controlled by this UserPipeline; delete or rename it")]
+    NotOurs {
+        /// The child's kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// It has to be gone before it can be made again.
+    #[error("{kind} {name} is being deleted; it is made again when it is gone")]
+    BeingDeleted {
+        /// The child's kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// The apiserver has not taken it.
+    #[error("{kind} {name} cannot be applied: {}", words(.source))]
+    ApplyFailed {
+        /// The child's kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What it said.
+        source: Box<kube::Error>,
+    },
+    /// The apiserver has not deleted it.
+    #[error("{kind} {name} cannot be deleted: {}", words(.source))]
+    DeleteFailed {
+        /// The child's kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What it said.
+        source: Box<kube::Error>,
+    },
+}
+
+impl ApplyError {
+    /// The variant's name.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotOurs { .. } => "NotOurs",
+            Self::BeingDeleted { .. } => "BeingDeleted",
+            Self::ApplyFailed { .. } => "ApplyFailed",
+            Self::DeleteFailed { .. } => "DeleteFailed",
+        }
+    }
+}
+
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A child that was applied; `None` when it is not wanted yet.
+pub type Child<K> = Result<Option<Arc<K>>, ApplyError>;
+
+/// What has been applied, and what has not.
+#[derive(Debug)]
+pub struct Applied {
+    /// What was decided about the schema.
+    pub decision: schema::Decision,
+    /// Who the pods are.
+    pub account: Result<(), ApplyError>,
+    /// The schema Job.
+    pub schema: Result<(), ApplyError>,
+    /// What starts the runs.
+    pub schedule: Child<CronJob>,
+    /// The workers.
+    pub workers: Child<Deployment>,
+    /// What could not be deleted.
+    pub leftovers: Vec<ApplyError>,
+}
+
+impl Applied {
+    /// All that went wrong.
+    pub fn errors(&self) -> impl Iterator<Item = &ApplyError> {
+        let results = [
+            self.account.as_ref().err(),
+            self.schema.as_ref().err(),
+            self.schedule.as_ref().err(),
+            self.workers.as_ref().err(),
+        ];
+        results.into_iter().flatten().chain(&self.leftovers)
+    }
+}
+
+/// A kind of which children are.
+trait Kind: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned {}
+impl<K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned> Kind for K {}
+
+fn kind<K: Kind>() -> String {
+    K::kind(&()).into_owned()
+}
+
+/// Applies what is wanted, then deletes what is no longer wanted.
+pub async fn apply(
+    client: &Client,
+    metrics: &Metrics,
+    pipeline: &ValidatedPipeline,
+    desired: Desired,
+    decision: schema::Decision,
+    observed: &Observed,
+    now: Timestamp,
+) -> Applied {
+    let to = Target { client, metrics, pipeline };
+    let unused = unused_files(&desired, observed, now);
+    let account = to.apply(&observed.accounts, desired.account).await.map(drop);
+    let schema = to.schema(desired.schema_config, desired.schema_job, &decision, observed).await;
+    let schedule = to
+        .behind(desired.ingest_config, desired.cron_job, &observed.config_maps, &observed.cron_jobs)
+        .await;
+    let workers = to
+        .behind(
+            desired.worker_config,
+            desired.deployment,
+            &observed.config_maps,
+            &observed.deployments,
+        )
+        .await;
+    let workers = match (workers, desired.budget) {
+        (Ok(workers), Some(budget)) => to.apply(&observed.budgets, budget).await.map(|_| workers),
+        (workers, _) => workers,
+    };
+    let mut leftovers = Vec::new();
+    for file in unused {
+        leftovers.extend(to.delete(file, PropagationPolicy::Background).await.err());
+    }
+    Applied {
+        decision,
+        account,
+        schema,
+        schedule,
+        workers,
+        leftovers,
+    }
+}
+
+struct Target<'a> {
+    client: &'a Client,
+    metrics: &'a Metrics,
+    pipeline: &'a ValidatedPipeline,
+}
+
+impl Target<'_> {
+    fn api<K: Kind>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.pipeline.id.namespace)
+    }
+
+    async fn schema(
+        &self,
+        config: Option<ConfigMap>,
+        job: Option<Job>,
+        decision: &schema::Decision,
+        observed: &Observed,
+    ) -> Result<(), ApplyError> {
+        for delete in &decision.delete {
+            let Some(job) = observed.jobs.iter().find(|job| job.name_any() == delete.name) else {
+                continue;
+            };
+            // One that runs is to be seen until its pods are gone.
+            let policy = if delete.running {
+                PropagationPolicy::Foreground
+            } else {
+                PropagationPolicy::Background
+            };
+            self.delete(job.as_ref(), policy).await?;
+        }
+        if let Some(config) = config {
+            self.apply(&observed.config_maps, config).await?;
+        }
+        if let Some(job) = job {
+            self.apply(&observed.jobs, job).await?;
+        }
+        Ok(())
+    }
+
+    /// A child, once the file that it refers to is there.
+    async fn behind<K: Kind>(&self, config: Option<ConfigMap>, child: Option<K>, files: &[Arc<ConfigMap>], live: &[Arc<K>]) -> Child<K> {
+        if let Some(config) = config {
+            self.apply(files, config).await?;
+        }
+        match child {
+            Some(child) => self.apply(live, child).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn is_ours<K: Kind>(&self, live: &K) -> bool {
+        live.owner_references()
+            .iter()
+            .any(|owner| owner.controller == Some(true) && owner.uid == self.pipeline.owner.uid)
+    }
+
+    async fn apply<K: Kind>(&self, seen: &[Arc<K>], desired: K) -> Result<Arc<K>, ApplyError> {
+        let name = desired.name_any();
+        let failed = |source: kube::Error| ApplyError::ApplyFailed {
+            kind: kind::<K>(),
+            name: name.clone(),
+            source: Box::new(source),
+        };
+        let wanted = with_hash(&desired).map_err(|error| failed(kube::Error::SerdeError(error)))?;
+        let api = self.api::<K>();
+        let live = match seen.iter().find(|object| object.name_any() == name) {
+            Some(live) => Some(live.clone()),
+            // It may be somebody else's, or made a moment ago.
+            None => api.get_opt(&name).await.map_err(failed)?.map(Arc::new),
+        };
+        if let Some(live) = live {
+            if !self.is_ours(live.as_ref()) {
+                return Err(ApplyError::NotOurs { kind: kind::<K>(), name });
+            }
+            if live.meta().deletion_timestamp.is_some() {
+                return Err(ApplyError::BeingDeleted { kind: kind::<K>(), name });
+            }
+            // A Job is made once and never changed.
+            if kind::<K>() == "Job" || is_as_wanted(live.as_ref(), &wanted) {
+                return Ok(live);
+            }
+        }
+        let params = PatchParams::apply(MANAGER).force();
+        let applied = api.patch(&name, &params, &Patch::Apply(&wanted)).await.map_err(failed)?;
+        self.metrics.wrote(metric_kind(&kind::<K>()), "patch");
+        tracing::info!(kind = kind::<K>(), name, namespace = self.pipeline.id.namespace, "applied");
+        Ok(Arc::new(applied))
+    }
+
+    /// Deletes just what was seen: another one of the same name, or a changed one, stays.
+    async fn delete<K: Kind>(&self, seen: &K, policy: PropagationPolicy) -> Result<(), ApplyError> {
+        let name = seen.name_any();
+        let params = DeleteParams {
+            propagation_policy: Some(policy),
+            preconditions: Some(Preconditions {
+                uid: seen.uid(),
+                resource_version: seen.resource_version(),
+            }),
+            ..DeleteParams::default()
+        };
+        match self.api::<K>().delete(&name, &params).await {
+            Ok(_) => {
+                self.metrics.wrote(metric_kind(&kind::<K>()), "delete");
+                tracing::info!(kind = kind::<K>(), name, namespace = self.pipeline.id.namespace, "deleted");
+                Ok(())
+            }
+            // Gone, or no longer what was seen: the next look tells.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(source) => Err(ApplyError::DeleteFailed {
+                kind: kind::<K>(),
+                name,
+                source: Box::new(source),
+            }),
+        }
+    }
+}
+
+fn metric_kind(kind: &str) -> &'static str {
+    ["ConfigMap", "ServiceAccount", "Job", "CronJob", "Deployment", "PodDisruptionBudget"]
+        .into_iter()
+        .find(|known| *known == kind)
+        .unwrap_or("Other")
+}
+
+fn with_hash<K: Serialize>(desired: &K) -> Result<Value, serde_json::Error> {
+    let mut value = serde_json::to_value(desired)?;
+    let hash = names::hash(&value.to_string());
+    value["metadata"]["annotations"][labels::DESIRED_HASH] = Value::String(hash);
+    Ok(value)
+}
+
+fn is_as_wanted<K: Kind>(live: &K, wanted: &Value) -> bool {
+    let hash = wanted["metadata"]["annotations"][labels::DESIRED_HASH].as_str();
+    live.annotations().get(labels::DESIRED_HASH).map(String::as_str) == hash
+        && serde_json::to_value(live).is_ok_and(|live| contains(&live, wanted))
+}
+
+/// Files that are no longer wanted and that nothing refers to.
+fn unused_files<'a>(desired: &Desired, observed: &'a Observed, now: Timestamp) -> Vec<&'a ConfigMap> {
+    fn template(template: &PodTemplateSpec) -> Option<&PodSpec> {
+        template.spec.as_ref()
+    }
+    let pods = observed
+        .pods
+        .iter()
+        .filter(|pod| pods::is_live(pod))
+        .filter_map(|pod| pod.spec.as_ref());
+    let jobs = observed
+        .jobs
+        .iter()
+        .filter(|job| dereference::end(job).is_none())
+        .filter_map(|job| template(&job.spec.as_ref()?.template));
+    let cron_jobs = observed
+        .cron_jobs
+        .iter()
+        .filter_map(|c| template(&c.spec.as_ref()?.job_template.spec.as_ref()?.template));
+    let deployments = observed.deployments.iter().filter_map(|d| template(&d.spec.as_ref()?.template));
+    let wanted_job = desired.schema_job.iter().filter_map(|job| template(&job.spec.as_ref()?.template));
+    let wanted_cron_job = desired
+        .cron_job
+        .iter()
+        .filter_map(|c| template(&c.spec.as_ref()?.job_template.spec.as_ref()?.template));
+    let wanted_deployment = desired.deployment.iter().filter_map(|d| template(&d.spec.as_ref()?.template));
+    let used: BTreeSet<String> = pods
+        .chain(jobs)
+        .chain(cron_jobs)
+        .chain(deployments)
+        .chain(wanted_job)
+        .chain(wanted_cron_job)
+        .chain(wanted_deployment)
+        .filter_map(Given::read)
+        .map(|given| given.config_map)
+        .collect();
+
+    observed
+        .config_maps
+        .iter()
+        .filter(|file| !used.contains(&file.name_any()) && file.metadata.deletion_timestamp.is_none())
+        .filter(|file| match file.labels().get(labels::COMPONENT).map(String::as_str) {
+            Some("schema") => true,
+            Some("ingest") => has_settled(desired.ingest_config.as_ref(), observed, now),
+            Some("worker") => has_settled(desired.worker_config.as_ref(), observed, now),
+            _ => false,
+        })
+        .map(AsRef::as_ref)
+        .collect()
+}
+
+/// Whether the file that is wanted instead has been there for a while.
+fn has_settled(wanted: Option<&ConfigMap>, observed: &Observed, now: Timestamp) -> bool {
+    let Some(wanted) = wanted.map(ResourceExt::name_any) else {
+        return false;
+    };
+    let made = observed
+        .config_maps
+        .iter()
+        .find(|file| file.name_any() == wanted)
+        .and_then(|file| file.metadata.creation_timestamp.as_ref());
+    made.is_some_and(|made| Duration::try_from(now.duration_since(made.0)).unwrap_or_default() >= KEEP_FILES_FOR)
+}

@@ -1,0 +1,61 @@
+//! How long to wait after failures: twice as long each time, each pipeline by itself, and never all at once.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use userpipeline_api::names::PipelineId;
+
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// Failures in a row, by pipeline.
+#[derive(Default)]
+pub struct BackOff(Mutex<HashMap<PipelineId, u32>>);
+
+impl BackOff {
+    /// A reconciliation has failed: how long to wait before the next.
+    pub fn after_failure(&self, id: PipelineId) -> Duration {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = failures.entry(id).or_default();
+        let wait = (FIRST * 2_u32.pow((*failures).min(16))).min(LONGEST);
+        *failures = failures.saturating_add(1);
+        jitter(wait)
+    }
+
+    /// It has succeeded, or the pipeline is gone.
+    pub fn forget(&self, id: &PipelineId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}
+
+/// Up to a fifth shorter or longer.
+pub fn jitter(wait: Duration) -> Duration {
+    let random = RandomState::new().hash_one(0_u8) % 1000;
+    // 0.8 to 1.2, in thousandths.
+    let thousandths = 800 + u32::try_from(random * 400 / 1000).unwrap_or(200);
+    wait * thousandths / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_to_five_minutes_and_start_over_after_a_success() {
+        let back_off = BackOff::default();
+        let id = PipelineId {
+            namespace: "demo".into(),
+            name: "users".into(),
+        };
+        let near = |wait: Duration, seconds: f64| (0.8 * seconds..=1.2 * seconds).contains(&wait.as_secs_f64());
+        for seconds in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0] {
+            assert!(near(back_off.after_failure(id.clone()), seconds));
+        }
+        back_off.forget(&id);
+        assert!(near(back_off.after_failure(id), 1.0));
+    }
+}

@@ -1,0 +1,91 @@
+//! How children are labelled and owned.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+
+use crate::{MANAGER, pipeline::validate::ValidatedPipeline};
+
+/// The pipeline that a child belongs to.
+pub const PIPELINE: &str = "userpipeline.dev/pipeline";
+/// The part of the pipeline that a child is.
+pub const COMPONENT: &str = "app.kubernetes.io/component";
+/// Who made it.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// What a schema Job applies.
+pub const SCHEMA_HASH: &str = "userpipeline.dev/schema-hash";
+/// How many schema Jobs for the same have failed before it.
+pub const SCHEMA_ATTEMPT: &str = "userpipeline.dev/schema-attempt";
+/// The hash of what the operator last wanted of an object (an annotation).
+pub const DESIRED_HASH: &str = "userpipeline.dev/desired-hash";
+
+const NAME: &str = "app.kubernetes.io/name";
+const INSTANCE: &str = "app.kubernetes.io/instance";
+
+/// A part of a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Component {
+    /// The runs.
+    Ingest,
+    /// The workers.
+    Worker,
+    /// The schema Jobs.
+    Schema,
+}
+
+impl Component {
+    /// Its label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Worker => "worker",
+            Self::Schema => "schema",
+        }
+    }
+}
+
+fn selected(pipeline: &str, component: Component) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (NAME.to_owned(), "userpipeline".to_owned()),
+        (COMPONENT.to_owned(), component.as_str().to_owned()),
+        (INSTANCE.to_owned(), pipeline.to_owned()),
+    ])
+}
+
+/// The labels of a child, and of its pods.
+pub fn labels(pipeline: &str, component: Component) -> BTreeMap<String, String> {
+    let mut labels = selected(pipeline, component);
+    labels.extend([
+        (MANAGED_BY.to_owned(), MANAGER.to_owned()),
+        (PIPELINE.to_owned(), pipeline.to_owned()),
+    ]);
+    labels
+}
+
+/// The workers' selector: what of their labels never changes.
+pub fn worker_selector(pipeline: &str) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(selected(pipeline, Component::Worker)),
+        match_expressions: None,
+    }
+}
+
+/// The same as text, for the scale subresource.
+pub fn worker_selector_text(pipeline: &str) -> String {
+    let parts: Vec<String> = selected(pipeline, Component::Worker)
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    parts.join(",")
+}
+
+/// The metadata of a child.
+pub fn meta(pipeline: &ValidatedPipeline, name: String, component: Component) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(pipeline.id.namespace.clone()),
+        labels: Some(labels(&pipeline.id.name, component)),
+        owner_references: Some(vec![pipeline.owner.clone()]),
+        ..ObjectMeta::default()
+    }
+}

@@ -1,0 +1,25 @@
+//! Who the pods are: nobody in particular, and without a token.
+
+use k8s_openapi::api::core::v1::ServiceAccount;
+use userpipeline_api::names;
+
+use super::labels;
+use crate::pipeline::validate::ValidatedPipeline;
+
+/// The account's name.
+pub fn name(pipeline: &str) -> String {
+    names::child(pipeline, "pods", names::LABEL_LIMIT)
+}
+
+pub(super) fn build(pipeline: &ValidatedPipeline) -> ServiceAccount {
+    let mut metadata = labels::meta(pipeline, name(&pipeline.id.name), labels::Component::Worker);
+    // It is of no component: all pods of the pipeline share it.
+    if let Some(labels) = &mut metadata.labels {
+        labels.remove(labels::COMPONENT);
+    }
+    ServiceAccount {
+        metadata,
+        automount_service_account_token: Some(false),
+        ..ServiceAccount::default()
+    }
+}

@@ -1,0 +1,96 @@
+//! What the watches have seen. Reading costs no request.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::{CronJob, Job},
+    core::v1::{ConfigMap, Pod, ServiceAccount},
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{
+    Resource, ResourceExt,
+    runtime::reflector::{Lookup, Store, store::Writer},
+};
+use userpipeline_api::names::PipelineId;
+
+use super::build::labels;
+
+/// What the watches have seen, by kind.
+#[derive(Clone)]
+pub struct Caches {
+    /// Files of the binaries.
+    pub config_maps: Store<ConfigMap>,
+    /// Who the pods are.
+    pub accounts: Store<ServiceAccount>,
+    /// Schema Jobs and runs.
+    pub jobs: Store<Job>,
+    /// Schedules.
+    pub cron_jobs: Store<CronJob>,
+    /// Workers.
+    pub deployments: Store<Deployment>,
+    /// Their budgets.
+    pub budgets: Store<PodDisruptionBudget>,
+    /// All pods of pipelines.
+    pub pods: Store<Pod>,
+}
+
+/// The other ends: what the watches write to.
+#[derive(Default)]
+pub struct Writers {
+    /// Files of the binaries.
+    pub config_maps: Writer<ConfigMap>,
+    /// Who the pods are.
+    pub accounts: Writer<ServiceAccount>,
+    /// Schema Jobs and runs.
+    pub jobs: Writer<Job>,
+    /// Schedules.
+    pub cron_jobs: Writer<CronJob>,
+    /// Workers.
+    pub deployments: Writer<Deployment>,
+    /// Their budgets.
+    pub budgets: Writer<PodDisruptionBudget>,
+    /// All pods of pipelines.
+    pub pods: Writer<Pod>,
+}
+
+impl Writers {
+    /// What is read from what they write.
+    pub fn caches(&self) -> Caches {
+        Caches {
+            config_maps: self.config_maps.as_reader(),
+            accounts: self.accounts.as_reader(),
+            jobs: self.jobs.as_reader(),
+            cron_jobs: self.cron_jobs.as_reader(),
+            deployments: self.deployments.as_reader(),
+            budgets: self.budgets.as_reader(),
+            pods: self.pods.as_reader(),
+        }
+    }
+}
+
+impl Caches {
+    /// Waits until each has been filled once; `false` when a watch has ended instead.
+    pub async fn filled(&self) -> bool {
+        self.config_maps.wait_until_ready().await.is_ok()
+            && self.accounts.wait_until_ready().await.is_ok()
+            && self.jobs.wait_until_ready().await.is_ok()
+            && self.cron_jobs.wait_until_ready().await.is_ok()
+            && self.deployments.wait_until_ready().await.is_ok()
+            && self.budgets.wait_until_ready().await.is_ok()
+            && self.pods.wait_until_ready().await.is_ok()
+    }
+}
+
+/// What a cache holds of a pipeline, by name.
+pub fn of_pipeline<K>(store: &Store<K>, id: &PipelineId) -> Vec<Arc<K>>
+where
+    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + 'static,
+{
+    let mut found = store.state_filter(|object| {
+        ResourceExt::namespace(object).as_deref() == Some(id.namespace.as_str())
+            && object.labels().get(labels::PIPELINE).is_some_and(|name| *name == id.name)
+    });
+    found.sort_by_key(|object| object.name_any());
+    found
+}

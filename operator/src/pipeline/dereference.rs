@@ -1,0 +1,233 @@
+//! What there is: children, pods and their messages from the caches, and what workers say when asked. IO, and only reading.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::{CronJob, Job},
+    core::v1::{ConfigMap, Pod, PodTemplateSpec, ServiceAccount},
+    policy::v1::PodDisruptionBudget,
+};
+use kube::ResourceExt;
+use userpipeline_api::{
+    names::PipelineId,
+    report::{SchemaReport, WORKER_PORT, WorkerReport},
+};
+
+use super::{
+    build::{Gate, Given, labels},
+    caches::{Caches, of_pipeline},
+    pods,
+    schema::{Progress, SeenJob},
+};
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+const LARGEST_ANSWER: usize = 512 * 1024;
+const ASKED_AT_ONCE: usize = 16;
+
+/// What there is of a pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// Files of the binaries.
+    pub config_maps: Vec<Arc<ConfigMap>>,
+    /// Who the pods are.
+    pub accounts: Vec<Arc<ServiceAccount>>,
+    /// Schema Jobs and runs.
+    pub jobs: Vec<Arc<Job>>,
+    /// Schedules.
+    pub cron_jobs: Vec<Arc<CronJob>>,
+    /// Workers.
+    pub deployments: Vec<Arc<Deployment>>,
+    /// Their budgets.
+    pub budgets: Vec<Arc<PodDisruptionBudget>>,
+    /// All its pods.
+    pub pods: Vec<Arc<Pod>>,
+    /// What workers have answered, by the pod's name; those that did not are not in it.
+    pub reports: BTreeMap<String, WorkerReport>,
+}
+
+/// Reads all there is of a pipeline.
+pub async fn dereference(id: &PipelineId, caches: &Caches, http: &reqwest::Client) -> Observed {
+    let mut observed = Observed {
+        config_maps: of_pipeline(&caches.config_maps, id),
+        accounts: of_pipeline(&caches.accounts, id),
+        jobs: of_pipeline(&caches.jobs, id),
+        cron_jobs: of_pipeline(&caches.cron_jobs, id),
+        deployments: of_pipeline(&caches.deployments, id),
+        budgets: of_pipeline(&caches.budgets, id),
+        pods: of_pipeline(&caches.pods, id),
+        reports: BTreeMap::new(),
+    };
+    observed.reports = ask(&observed, http).await;
+    observed
+}
+
+/// The client with which workers are asked: it follows nobody elsewhere.
+pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .timeout(ANSWER_WITHIN)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+}
+
+async fn ask(observed: &Observed, http: &reqwest::Client) -> BTreeMap<String, WorkerReport> {
+    let asked: Vec<(String, String)> = observed
+        .workers()
+        .filter_map(|pod| Some((pod.name_any(), pods::address(pod)?.to_owned())))
+        .collect();
+    stream::iter(asked)
+        .map(|(name, address)| async move { Some((name, report(&address, http).await?)) })
+        .buffer_unordered(ASKED_AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await
+}
+
+async fn report(address: &str, http: &reqwest::Client) -> Option<WorkerReport> {
+    let host = match address.parse().ok()? {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    };
+    let mut answer = http
+        .get(format!("http://{host}:{WORKER_PORT}/status"))
+        .send()
+        .await
+        .ok()?
+        .error_for_status()
+        .ok()?;
+    let mut body = Vec::new();
+    while let Some(part) = answer.chunk().await.ok()? {
+        if body.len() + part.len() > LARGEST_ANSWER {
+            return None;
+        }
+        body.extend_from_slice(&part);
+    }
+    serde_json::from_slice(&body).ok()
+}
+
+fn is<K: ResourceExt>(object: &K, component: labels::Component) -> bool {
+    object
+        .labels()
+        .get(labels::COMPONENT)
+        .is_some_and(|label| label == component.as_str())
+}
+
+impl Observed {
+    /// The workers' pods, those that go included.
+    pub fn workers(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods
+            .iter()
+            .filter(|pod| is(pod.as_ref(), labels::Component::Worker) && pods::is_live(pod))
+    }
+
+    /// The Jobs of runs, those made by hand included.
+    pub fn runs(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.jobs.iter().filter(|job| is(job.as_ref(), labels::Component::Ingest))
+    }
+
+    /// The pods of a Job.
+    pub fn pods_of(&self, job: &Job) -> Vec<&Pod> {
+        let uid = job.metadata.uid.as_deref().unwrap_or_default();
+        self.pods
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|pod| pods::is_of_job(pod, uid))
+            .collect()
+    }
+
+    /// The schema Jobs.
+    pub fn schema_jobs(&self) -> Vec<SeenJob> {
+        self.jobs.iter().filter_map(|job| self.schema_job(job)).collect()
+    }
+
+    fn schema_job(&self, job: &Job) -> Option<SeenJob> {
+        let label = |key: &str| job.labels().get(key).cloned();
+        let hash = label(labels::SCHEMA_HASH)?;
+        let pods = self.pods_of(job);
+        let told = pods
+            .iter()
+            .filter_map(|pod| pods::last_words::<SchemaReport>(pod))
+            .max_by_key(|(at, _)| *at)
+            .map(|(_, report)| report);
+        let progress = match end(job) {
+            None => Progress::Running {
+                stuck: pods.iter().find_map(|pod| pods::problem(pod)),
+            },
+            Some(JobEnd { succeeded: true, at, .. }) => Progress::Succeeded {
+                at,
+                report: told.unwrap_or_default(),
+            },
+            Some(JobEnd {
+                succeeded: false,
+                at,
+                reason,
+                message,
+            }) => {
+                let mut report = told.unwrap_or_default();
+                if report.reason.is_empty() {
+                    let ended = pods.iter().find_map(|pod| pods::end(pod)).filter(|_| reason != "DeadlineExceeded");
+                    (report.reason, report.message) = ended.unwrap_or((reason, message));
+                }
+                Progress::Failed { at, report }
+            }
+        };
+        Some(SeenJob {
+            name: job.name_any(),
+            hash,
+            attempt: label(labels::SCHEMA_ATTEMPT).and_then(|text| text.parse().ok()).unwrap_or(0),
+            created_at: job.metadata.creation_timestamp.as_ref().map_or(Timestamp::MIN, |t| t.0),
+            deleting: job.metadata.deletion_timestamp.is_some(),
+            progress,
+        })
+    }
+
+    /// What runs and workers have now, to be kept while the schema is behind.
+    pub fn held(&self, cron_job: &str, deployment: &str) -> Gate {
+        let given = |template: Option<&PodTemplateSpec>| Given::read(template?.spec.as_ref()?);
+        let cron_job = self.cron_jobs.iter().find(|c| c.name_any() == cron_job);
+        let deployment = self.deployments.iter().find(|d| d.name_any() == deployment);
+        Gate::Held {
+            ingest: given(cron_job.and_then(|c| Some(&c.spec.as_ref()?.job_template.spec.as_ref()?.template))),
+            worker: given(deployment.and_then(|d| Some(&d.spec.as_ref()?.template))),
+        }
+    }
+}
+
+/// How a Job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobEnd {
+    /// Whether it did what it was for.
+    pub succeeded: bool,
+    /// When.
+    pub at: Timestamp,
+    /// A word, from its condition.
+    pub reason: String,
+    /// A sentence, from its condition.
+    pub message: String,
+}
+
+/// How a Job ended, if it has.
+pub fn end(job: &Job) -> Option<JobEnd> {
+    let status = job.status.as_ref()?;
+    let condition = status
+        .conditions
+        .as_ref()?
+        .iter()
+        .find(|c| c.status == "True" && matches!(c.type_.as_str(), "Complete" | "Failed"))?;
+    let succeeded = condition.type_ == "Complete";
+    let at = status
+        .completion_time
+        .as_ref()
+        .filter(|_| succeeded)
+        .or(condition.last_transition_time.as_ref())
+        .map_or(Timestamp::MIN, |t| t.0);
+    Some(JobEnd {
+        succeeded,
+        at,
+        reason: condition.reason.clone().unwrap_or_default(),
+        message: condition.message.clone().unwrap_or_default(),
+    })
+}

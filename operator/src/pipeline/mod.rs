@@ -1,0 +1,189 @@
+//! A pipeline is reconciled in five steps: what is there is read, the spec is checked, the children are built, they are
+//! applied, and what came of it is told.
+
+mod apply;
+mod back_off;
+mod build;
+mod caches;
+mod contain;
+mod cron;
+mod dereference;
+mod event;
+#[cfg(test)]
+mod example;
+mod pods;
+mod quantity;
+mod run;
+mod schema;
+mod status;
+#[cfg(test)]
+mod tests;
+mod unreadable;
+mod validate;
+mod write;
+
+use std::{sync::Arc, time::Instant};
+
+use jiff::Timestamp;
+use kube::{
+    Client,
+    core::DeserializeGuard,
+    runtime::{
+        controller::Action,
+        events::{Recorder, Reporter},
+    },
+};
+use userpipeline_api::{UserPipeline, condition, names, names::PipelineId};
+
+use self::{
+    apply::{Applied, ApplyError},
+    build::Gate,
+    dereference::Observed,
+    validate::ValidateError,
+};
+pub use self::{
+    build::Images,
+    caches::{Caches, Writers},
+    run::run,
+};
+use crate::{
+    MANAGER,
+    metrics::{Metrics, Outcome, Waiting},
+};
+
+/// A pipeline, or why it cannot be read.
+pub type Guarded = DeserializeGuard<UserPipeline>;
+
+/// What every reconciliation needs.
+pub struct Context {
+    client: Client,
+    caches: Caches,
+    http: reqwest::Client,
+    recorder: Recorder,
+    metrics: Metrics,
+    images: Images,
+    waiting: Waiting<PipelineId>,
+    back_off: back_off::BackOff,
+    written: write::Written,
+}
+
+impl Context {
+    /// What every reconciliation needs; `identity` is told in Events.
+    pub fn new(client: Client, caches: Caches, metrics: Metrics, images: Images, identity: String) -> Result<Self, reqwest::Error> {
+        let reporter = Reporter {
+            controller: MANAGER.to_owned(),
+            instance: Some(identity),
+        };
+        Ok(Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            http: dereference::http_client()?,
+            waiting: Waiting::new(metrics.clone()),
+            back_off: back_off::BackOff::default(),
+            written: write::Written::default(),
+            client,
+            caches,
+            metrics,
+            images,
+        })
+    }
+
+    fn forget(&self, id: &PipelineId) {
+        self.metrics.forget(id);
+        self.back_off.forget(id);
+        self.written.forget(id);
+    }
+}
+
+/// Why a reconciliation is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// Children are not as wanted.
+    #[error("{}", .0.join("; "))]
+    Apply(Vec<String>),
+    /// The status could not be written.
+    #[error("the status cannot be written: {0}")]
+    Status(#[from] write::WriteError),
+}
+
+/// Reconciles whatever was read as a pipeline, and counts.
+async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let started = Instant::now();
+    let result = match &resource.0 {
+        Ok(pipeline) => {
+            context.waiting.take(&PipelineId::of(pipeline));
+            Box::pin(reconcile_pipeline(pipeline, &context)).await
+        }
+        Err(invalid) => {
+            context.waiting.take(&unreadable::id(invalid));
+            unreadable::report(invalid, &context).await
+        }
+    };
+    let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Error };
+    context.metrics.reconciled(outcome, started.elapsed());
+    result
+}
+
+/// The five steps.
+async fn reconcile_pipeline(pipeline: &UserPipeline, context: &Context) -> Result<Action, ReconcileError> {
+    if pipeline.metadata.deletion_timestamp.is_some() {
+        // Children go by garbage collection; what holds data stays.
+        return Ok(Action::await_change());
+    }
+    let id = PipelineId::of(pipeline);
+    let pipeline = &context.written.newest(pipeline);
+    let observed = dereference::dereference(&id, &context.caches, &context.http).await;
+    let outcome = Box::pin(advance(pipeline, &observed, context)).await;
+
+    let status = status::of(pipeline, outcome.as_ref(), &observed, Timestamp::now());
+    let written = write::status(pipeline, &status, context).await;
+    tell(&id, &status, context);
+    written?;
+
+    let problems: Vec<String> = outcome.iter().flat_map(Applied::errors).map(ApplyError::to_string).collect();
+    if !problems.is_empty() {
+        return Err(ReconcileError::Apply(problems));
+    }
+    context.back_off.forget(&id);
+    Ok(Action::requeue(back_off::jitter(status::look_again(
+        pipeline,
+        outcome.as_ref(),
+        &observed,
+    ))))
+}
+
+/// From the spec to what is applied.
+async fn advance(pipeline: &UserPipeline, observed: &Observed, context: &Context) -> Result<Applied, ValidateError> {
+    let now = Timestamp::now();
+    let valid = validate::validate(pipeline)?;
+    let recorded = pipeline
+        .status
+        .as_ref()
+        .and_then(|status| status.schema.clone())
+        .unwrap_or_default();
+    let decision = schema::decide(&valid.schema_hash, &recorded, &observed.schema_jobs(), now);
+    let gate = if decision.is_applied() {
+        Gate::Open
+    } else {
+        observed.held(&names::cron_job(&valid.id.name), &names::workers(&valid.id.name))
+    };
+    let desired = build::build(&valid, &context.images, &decision, &gate);
+    Ok(Box::pin(apply::apply(
+        &context.client,
+        &context.metrics,
+        &valid,
+        desired,
+        decision,
+        observed,
+        now,
+    ))
+    .await)
+}
+
+fn tell(id: &PipelineId, status: &userpipeline_api::UserPipelineStatus, context: &Context) {
+    let ready = status.conditions.iter().any(|c| c.type_ == condition::READY && c.status == "True");
+    let last_run = status.last_run.as_ref().and_then(|run| {
+        let finished = run.finished_at.as_ref()?.0.as_duration().as_secs_f64();
+        Some((run.outcome == "Succeeded", finished))
+    });
+    context.metrics.pipeline(id, ready, last_run);
+}

@@ -1,0 +1,470 @@
+//! Is a schema Job due? Pure: what was recorded, the Jobs there are, and the time.
+//!
+//! Only success is remembered. A Job is recorded in the status first and deleted only when the status that is read
+//! back says so; a crash or a stale cache between the two repeats a harmless step. As long as any schema Job is there, no other is made.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use userpipeline_api::{SchemaStatus, report::SchemaReport};
+
+const FIRST_BACK_OFF: Duration = Duration::from_secs(2);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+
+/// A schema Job, as seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenJob {
+    /// Its name.
+    pub name: String,
+    /// What it applies.
+    pub hash: String,
+    /// How many for the same have failed before it.
+    pub attempt: i32,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+/// How far a schema Job is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// It is under way; what holds it up, if anything.
+    Running {
+        /// A word and a sentence.
+        stuck: Option<(String, String)>,
+    },
+    /// It has applied the schema.
+    Succeeded {
+        /// When.
+        at: Timestamp,
+        /// What it told.
+        report: SchemaReport,
+    },
+    /// It has not.
+    Failed {
+        /// When.
+        at: Timestamp,
+        /// What it told, or what its Job's condition says.
+        report: SchemaReport,
+    },
+}
+
+/// What there is to say of the schema.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Finding {
+    /// What is wanted has been applied.
+    #[default]
+    Applied,
+    /// A Job is about to run, or runs; what holds it up, if anything.
+    Applying(Option<(String, String)>),
+    /// An older Job must go first.
+    Waiting,
+    /// The last Job has failed; the next one follows after the back-off.
+    Failed,
+}
+
+/// A Job that is to be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delete {
+    /// Its name.
+    pub name: String,
+    /// It still runs: it must be seen to be gone, pods and all.
+    pub running: bool,
+}
+
+/// What is to be done about the schema.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    /// What is to be recorded.
+    pub status: SchemaStatus,
+    /// The attempt for which a Job is to be made.
+    pub create: Option<i32>,
+    /// Jobs that are to be deleted.
+    pub delete: Vec<Delete>,
+    /// When to look again, if nothing happens before.
+    pub look_again: Option<Duration>,
+    /// What there is to say.
+    pub finding: Finding,
+    /// What the last Job that has just ended told of the topic.
+    pub topic_ready: Option<bool>,
+}
+
+impl Decision {
+    /// Whether what is wanted has been applied, so that pods may have it.
+    pub fn is_applied(&self) -> bool {
+        self.finding == Finding::Applied
+    }
+}
+
+/// How long to wait after the attempt that has failed last.
+pub fn back_off(failed_attempts: i32) -> Duration {
+    let doublings = u32::try_from(failed_attempts.saturating_sub(1)).unwrap_or(0).min(6);
+    (FIRST_BACK_OFF * 2_u32.pow(doublings)).min(LONGEST_BACK_OFF)
+}
+
+/// Decides what is to be done so that `desired` gets applied.
+pub fn decide(desired: &str, recorded: &SchemaStatus, jobs: &[SeenJob], now: Timestamp) -> Decision {
+    let mut decision = Decision {
+        status: recorded.clone(),
+        ..Decision::default()
+    };
+    let mut ended: Vec<&SeenJob> = jobs
+        .iter()
+        .filter(|job| !matches!(job.progress, Progress::Running { .. }))
+        .collect();
+    ended.sort_by_key(|job| ended_at(job));
+    for job in ended {
+        record(job, &mut decision);
+    }
+
+    let needed = |status: &SchemaStatus| status.applied_hash.as_deref() != Some(desired) || status.attempted_hash.is_some();
+    let mut running = None;
+    for job in jobs.iter().filter(|job| !job.deleting) {
+        match &job.progress {
+            Progress::Running { stuck } if job.hash == desired && needed(&decision.status) => {
+                attempt(&mut decision.status, desired);
+                running = Some(stuck.clone());
+            }
+            Progress::Running { .. } => {
+                // What it has done so far is unknown, so an attempt is recorded before it is ended.
+                if recorded.attempted_hash.is_some() {
+                    decision.delete.push(Delete {
+                        name: job.name.clone(),
+                        running: true,
+                    });
+                } else {
+                    attempt(&mut decision.status, &job.hash);
+                }
+            }
+            Progress::Succeeded { .. } | Progress::Failed { .. } if is_recorded(job, recorded) => decision.delete.push(Delete {
+                name: job.name.clone(),
+                running: false,
+            }),
+            Progress::Succeeded { .. } | Progress::Failed { .. } => {}
+        }
+    }
+
+    let status = &decision.status;
+    if !needed(status) {
+        decision.finding = Finding::Applied;
+        return decision;
+    }
+    if let Some(stuck) = running {
+        decision.finding = Finding::Applying(stuck);
+        return decision;
+    }
+    let failures = if status.attempted_hash.as_deref() == Some(desired) {
+        status.failed_attempts
+    } else {
+        0
+    };
+    decision.finding = if failures > 0 { Finding::Failed } else { Finding::Applying(None) };
+    let wait = status.failed_at.as_ref().filter(|_| failures > 0).and_then(|failed| {
+        let since = Duration::try_from(now.duration_since(failed.0)).unwrap_or_default();
+        back_off(failures).checked_sub(since).filter(|left| !left.is_zero())
+    });
+    if let Some(wait) = wait {
+        // Until then its log can be read.
+        let kept = |delete: &Delete| !jobs.iter().any(|job| job.name == delete.name && job.hash == desired);
+        decision.delete.retain(kept);
+        decision.look_again = Some(wait);
+    } else if jobs.is_empty() {
+        decision.create = Some(failures);
+    } else {
+        decision.look_again = Some(Duration::from_secs(1));
+        if jobs.iter().any(|job| job.hash != desired) {
+            decision.finding = Finding::Waiting;
+        }
+    }
+    decision
+}
+
+fn ended_at(job: &SeenJob) -> Timestamp {
+    match &job.progress {
+        Progress::Running { .. } => Timestamp::MAX,
+        Progress::Succeeded { at, .. } | Progress::Failed { at, .. } => *at,
+    }
+}
+
+/// Whether the status says what became of the Job, or the Job is older than what was applied last.
+fn is_recorded(job: &SeenJob, status: &SchemaStatus) -> bool {
+    let outdated = status.applied_at.as_ref().is_some_and(|applied| job.created_at < applied.0);
+    match &job.progress {
+        Progress::Running { .. } => false,
+        Progress::Succeeded { at, .. } => {
+            let itself =
+                status.applied_hash.as_deref() == Some(&job.hash) && status.applied_at.as_ref().is_some_and(|applied| applied.0 == *at);
+            itself || outdated
+        }
+        Progress::Failed { .. } => {
+            outdated || (status.attempted_hash.as_deref() == Some(&job.hash) && status.failed_attempts > job.attempt)
+        }
+    }
+}
+
+fn record(job: &SeenJob, decision: &mut Decision) {
+    if is_recorded(job, &decision.status) {
+        return;
+    }
+    let status = &mut decision.status;
+    match &job.progress {
+        Progress::Running { .. } => {}
+        Progress::Succeeded { at, report } => {
+            *status = SchemaStatus {
+                applied_hash: Some(job.hash.clone()),
+                applied_at: Some(Time(*at)),
+                schema_id: report.schema_id.or(status.schema_id),
+                partitions: report.partitions.or(status.partitions),
+                ..SchemaStatus::default()
+            };
+            decision.topic_ready = report.topic_ready;
+        }
+        Progress::Failed { at, report } => {
+            attempt(status, &job.hash);
+            status.failed_attempts = job.attempt.saturating_add(1);
+            status.failed_at = Some(Time(*at));
+            status.failure_reason = Some(report.reason.clone());
+            status.failure_message = Some(report.message.clone());
+            decision.topic_ready = report.topic_ready;
+        }
+    }
+}
+
+/// From now on something else than what was applied last may be there.
+fn attempt(status: &mut SchemaStatus, hash: &str) {
+    if status.attempted_hash.as_deref() == Some(hash) {
+        return;
+    }
+    status.attempted_hash = Some(hash.to_owned());
+    status.failed_attempts = 0;
+    status.failed_at = None;
+    status.failure_reason = None;
+    status.failure_message = None;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    fn job(hash: &str, attempt: i32, created: i64, progress: Progress) -> SeenJob {
+        SeenJob {
+            name: format!("users-schema-{hash}-{attempt}"),
+            hash: hash.into(),
+            attempt,
+            created_at: at(created),
+            deleting: false,
+            progress,
+        }
+    }
+
+    fn running() -> Progress {
+        Progress::Running { stuck: None }
+    }
+
+    fn succeeded(second: i64) -> Progress {
+        Progress::Succeeded {
+            at: at(second),
+            report: SchemaReport {
+                reason: "Applied".into(),
+                topic_ready: Some(true),
+                partitions: Some(3),
+                schema_id: Some(7),
+                ..SchemaReport::default()
+            },
+        }
+    }
+
+    fn failed(second: i64) -> Progress {
+        Progress::Failed {
+            at: at(second),
+            report: SchemaReport {
+                reason: "RegistryUnreachable".into(),
+                message: "no route".into(),
+                ..SchemaReport::default()
+            },
+        }
+    }
+
+    fn applied(hash: &str, second: i64) -> SchemaStatus {
+        SchemaStatus {
+            applied_hash: Some(hash.into()),
+            applied_at: Some(Time(at(second))),
+            schema_id: Some(7),
+            partitions: Some(3),
+            ..SchemaStatus::default()
+        }
+    }
+
+    fn attempted(status: SchemaStatus, hash: &str, failures: i32, second: i64) -> SchemaStatus {
+        SchemaStatus {
+            attempted_hash: Some(hash.into()),
+            failed_attempts: failures,
+            failed_at: (failures > 0).then(|| Time(at(second))),
+            failure_reason: (failures > 0).then(|| "RegistryUnreachable".into()),
+            failure_message: (failures > 0).then(|| "no route".into()),
+            ..status
+        }
+    }
+
+    fn deleted(decision: &Decision) -> Vec<(&str, bool)> {
+        decision.delete.iter().map(|d| (d.name.as_str(), d.running)).collect()
+    }
+
+    #[test]
+    fn given_nothing_then_the_first_job_is_made() {
+        let decision = decide("a", &SchemaStatus::default(), &[], at(0));
+        assert_eq!(decision.create, Some(0));
+        assert_eq!(decision.finding, Finding::Applying(None));
+    }
+
+    #[test]
+    fn given_what_is_wanted_was_applied_then_nothing_is_done() {
+        let decision = decide("a", &applied("a", 0), &[], at(100));
+        assert_eq!(
+            decision,
+            Decision {
+                status: applied("a", 0),
+                ..Decision::default()
+            }
+        );
+    }
+
+    #[test]
+    fn given_a_running_job_then_its_attempt_is_recorded_and_it_is_waited_for() {
+        let decision = decide("a", &SchemaStatus::default(), &[job("a", 0, 0, running())], at(1));
+        assert_eq!(decision.create, None);
+        assert_eq!(decision.status.attempted_hash.as_deref(), Some("a"));
+        assert_eq!(decision.finding, Finding::Applying(None));
+    }
+
+    #[test]
+    fn a_success_is_recorded_first_and_deleted_when_the_record_is_read_back() {
+        let jobs = [job("a", 0, 0, succeeded(5))];
+        let first = decide("a", &attempted(SchemaStatus::default(), "a", 0, 0), &jobs, at(6));
+        assert_eq!(first.status, applied("a", 5));
+        assert_eq!(first.finding, Finding::Applied);
+        assert!(first.delete.is_empty());
+        let again = decide("a", &attempted(SchemaStatus::default(), "a", 0, 0), &jobs, at(9));
+        assert_eq!(again.status, first.status, "a stale cache changes nothing");
+        let second = decide("a", &first.status, &jobs, at(10));
+        assert_eq!(deleted(&second), [("users-schema-a-0", false)]);
+        assert_eq!(second.status, first.status);
+    }
+
+    #[test]
+    fn a_failure_is_recorded_backed_off_from_deleted_and_tried_again() {
+        let jobs = [job("a", 0, 0, failed(5))];
+        let first = decide("a", &SchemaStatus::default(), &jobs, at(5));
+        assert_eq!(first.status, attempted(SchemaStatus::default(), "a", 1, 5));
+        assert_eq!(first.finding, Finding::Failed);
+        let second = decide("a", &first.status, &jobs, at(6));
+        assert!(second.delete.is_empty(), "its log can be read during the back-off");
+        assert_eq!(second.look_again, Some(Duration::from_secs(1)));
+        let third = decide("a", &first.status, &jobs, at(7));
+        assert_eq!(deleted(&third), [("users-schema-a-0", false)]);
+        assert_eq!(third.create, None, "only when the old one is gone");
+        let fourth = decide("a", &first.status, &[], at(8));
+        assert_eq!(fourth.create, Some(1));
+    }
+
+    #[test]
+    fn the_back_off_doubles_up_to_a_minute() {
+        let seconds: Vec<u64> = [0, 1, 2, 3, 4, 5, 6, 7, 1000, i32::MAX]
+            .into_iter()
+            .map(|n| back_off(n).as_secs())
+            .collect();
+        assert_eq!(seconds, [2, 2, 4, 8, 16, 32, 60, 60, 60, 60]);
+    }
+
+    #[test]
+    fn given_a_to_b_and_back_then_a_is_applied_again() {
+        let b = applied("b", 50);
+        assert_eq!(decide("a", &b, &[], at(60)).create, Some(0));
+        // A Job for A that could not be deleted before B was applied is no proof of A.
+        let leftover = [job("a", 0, 0, succeeded(5))];
+        let decision = decide("a", &b, &leftover, at(60));
+        assert_eq!(decision.status.applied_hash.as_deref(), Some("b"));
+        assert_eq!(deleted(&decision), [("users-schema-a-0", false)]);
+        assert_eq!(decision.create, None);
+    }
+
+    #[test]
+    fn given_a_half_applied_b_then_going_back_to_a_applies_a_again() {
+        let status = attempted(applied("a", 0), "b", 1, 20);
+        assert_eq!(
+            decide("a", &status, &[], at(21)).create,
+            Some(0),
+            "another spec waits for nobody's back-off"
+        );
+        assert_ne!(decide("a", &status, &[], at(21)).finding, Finding::Applied);
+    }
+
+    #[test]
+    fn an_outdated_running_job_is_recorded_then_ended_then_seen_to_be_gone() {
+        let mut jobs = [job("b", 0, 10, running())];
+        let first = decide("c", &applied("a", 0), &jobs, at(11));
+        assert!(first.delete.is_empty());
+        assert_eq!(first.status.attempted_hash.as_deref(), Some("b"));
+        let second = decide("c", &first.status, &jobs, at(12));
+        assert_eq!(deleted(&second), [("users-schema-b-0", true)]);
+        assert_eq!(second.finding, Finding::Waiting);
+        jobs[0].deleting = true;
+        let third = decide("c", &first.status, &jobs, at(13));
+        assert_eq!((third.create, third.delete.len()), (None, 0));
+        let fourth = decide("c", &first.status, &[], at(14));
+        assert_eq!(fourth.create, Some(0));
+    }
+
+    #[test]
+    fn an_unwanted_success_is_recorded_all_the_same() {
+        let decision = decide("a", &applied("a", 0), &[job("b", 0, 10, succeeded(15))], at(16));
+        assert_eq!(decision.status.applied_hash.as_deref(), Some("b"));
+        assert!(!decision.is_applied());
+    }
+
+    #[test]
+    fn what_holds_a_running_job_up_is_told() {
+        let stuck = Some(("ImagePullBackOff".to_owned(), "no such image".to_owned()));
+        let decision = decide(
+            "a",
+            &SchemaStatus::default(),
+            &[job("a", 0, 0, Progress::Running { stuck: stuck.clone() })],
+            at(1),
+        );
+        assert_eq!(decision.finding, Finding::Applying(stuck));
+    }
+
+    #[test]
+    fn whatever_is_seen_there_is_never_a_second_job_beside_a_first() {
+        let progresses = [running(), succeeded(5), failed(5)];
+        let statuses = [
+            SchemaStatus::default(),
+            applied("a", 5),
+            applied("b", 1),
+            attempted(applied("a", 0), "b", 2, 3),
+            attempted(SchemaStatus::default(), "a", 1, 5),
+        ];
+        for status in &statuses {
+            for progress in &progresses {
+                for hash in ["a", "b"] {
+                    for deleting in [false, true] {
+                        let jobs = [SeenJob {
+                            deleting,
+                            ..job(hash, 0, 2, progress.clone())
+                        }];
+                        let decision = decide("a", status, &jobs, at(1000));
+                        assert_eq!(decision.create, None, "{status:?} {jobs:?}");
+                    }
+                }
+            }
+        }
+    }
+}

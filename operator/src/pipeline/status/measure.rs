@@ -1,0 +1,154 @@
+//! Totals and lag: told by pods, never going backwards, and changed at most every ten seconds.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use userpipeline_api::{Totals, UserPipelineStatus, report::WorkerReport};
+
+use super::{MEASURE_EVERY, runs};
+use crate::pipeline::dereference::Observed;
+
+/// Brings totals and lag up to date, if it is time.
+pub fn measure(status: &mut UserPipelineStatus, observed: &Observed, now: Timestamp) {
+    let recently = status
+        .measured_at
+        .as_ref()
+        .is_some_and(|t| Duration::try_from(now.duration_since(t.0)).unwrap_or_default() + Duration::from_millis(500) < MEASURE_EVERY);
+    if recently {
+        return;
+    }
+    let totals = totals(status.totals.as_ref(), observed);
+    let lag = lag(observed.reports.values());
+    if (totals.as_ref(), lag) != (status.totals.as_ref(), status.lag) {
+        status.totals = totals;
+        status.lag = lag;
+        status.measured_at = Some(Time(Timestamp::from_second(now.as_second()).unwrap_or(now)));
+    }
+}
+
+fn totals(before: Option<&Totals>, observed: &Observed) -> Option<Totals> {
+    let fetched: Vec<i64> = observed
+        .runs()
+        .filter_map(|job| runs::report(observed, job)?.total_fetched)
+        .collect();
+    let stored: Vec<_> = observed.reports.values().filter_map(|report| report.totals).collect();
+    if before.is_none() && fetched.is_empty() && stored.is_empty() {
+        return None;
+    }
+    let mut totals = before.cloned().unwrap_or_default();
+    for n in fetched {
+        totals.fetched = totals.fetched.max(n);
+    }
+    for told in stored {
+        totals.stored = totals.stored.max(told.stored);
+        totals.dead_lettered = totals.dead_lettered.max(told.dead_lettered);
+    }
+    Some(totals)
+}
+
+/// Known only while every partition has just one ready worker, and that knows the partition's end.
+pub fn lag<'a>(reports: impl Iterator<Item = &'a WorkerReport>) -> Option<i64> {
+    let mut partitions = 0;
+    let mut distances = BTreeMap::new();
+    for report in reports.filter(|report| report.ready) {
+        partitions = partitions.max(report.topic_partitions);
+        for owned in &report.partitions {
+            let distance = owned.end_offset?.saturating_sub(owned.next_offset).max(0);
+            if distances.insert(owned.partition, owned.lag.unwrap_or(distance).max(0)).is_some() {
+                return None;
+            }
+        }
+    }
+    let complete = partitions > 0 && (0..partitions).all(|partition| distances.contains_key(&partition));
+    complete.then(|| distances.values().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use userpipeline_api::report::{PartitionReport, StoredTotals};
+
+    use super::*;
+
+    fn worker(owned: &[(i32, i64, Option<i64>)]) -> WorkerReport {
+        let partitions = owned.iter().map(|&(partition, next_offset, end_offset)| PartitionReport {
+            partition,
+            next_offset,
+            end_offset,
+            lag: None,
+        });
+        WorkerReport {
+            ready: true,
+            topic_partitions: 2,
+            partitions: partitions.collect(),
+            ..WorkerReport::default()
+        }
+    }
+
+    #[test]
+    fn lag_is_known_only_when_every_partition_is_owned_once_and_its_end_known() {
+        let table = [
+            (vec![worker(&[(0, 5, Some(7)), (1, 1, Some(4))])], Some(5)),
+            (vec![worker(&[(0, 5, Some(7))]), worker(&[(1, 4, Some(4))])], Some(2)),
+            (vec![worker(&[(0, 5, Some(7)), (1, 4, Some(4))]), worker(&[])], Some(2)),
+            (vec![worker(&[(0, 5, Some(7))])], None),
+            (vec![worker(&[(0, 5, Some(7)), (1, 1, None)])], None),
+            (vec![worker(&[(0, 5, Some(7)), (1, 4, Some(4))]), worker(&[(1, 4, Some(4))])], None),
+            (
+                vec![
+                    worker(&[(0, 5, Some(7))]),
+                    WorkerReport {
+                        ready: false,
+                        ..worker(&[(1, 4, Some(4))])
+                    },
+                ],
+                None,
+            ),
+            (
+                vec![WorkerReport {
+                    ready: true,
+                    ..WorkerReport::default()
+                }],
+                None,
+            ),
+            (vec![], None),
+        ];
+        for (reports, expected) in table {
+            assert_eq!(lag(reports.iter()), expected, "{reports:?}");
+        }
+    }
+
+    fn observed(stored: i64) -> Observed {
+        let report = WorkerReport {
+            totals: Some(StoredTotals { stored, dead_lettered: 1 }),
+            ..worker(&[(0, 5, Some(7)), (1, 4, Some(4))])
+        };
+        Observed {
+            reports: [("w".to_owned(), report)].into(),
+            ..Observed::default()
+        }
+    }
+
+    #[test]
+    fn measurements_change_at_most_every_ten_seconds_and_never_go_backwards() {
+        let at = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
+        let mut status = UserPipelineStatus::default();
+        measure(&mut status, &observed(10), at(0));
+        let first = status.clone();
+        assert_eq!((first.totals.as_ref().unwrap().stored, first.lag), (10, Some(2)));
+        measure(&mut status, &observed(20), at(5));
+        assert_eq!(status, first, "too soon");
+        measure(&mut status, &observed(10), at(60));
+        assert_eq!(status, first, "nothing has moved");
+        measure(&mut status, &observed(20), at(61));
+        assert_eq!(status.totals.as_ref().unwrap().stored, 20);
+        measure(&mut status, &Observed::default(), at(80));
+        assert_eq!(
+            (status.totals.as_ref().unwrap().stored, status.lag),
+            (20, None),
+            "no worker: the lag is unknown"
+        );
+        measure(&mut status, &observed(3), at(100));
+        assert_eq!(status.totals.unwrap().stored, 20);
+    }
+}

@@ -1,0 +1,194 @@
+//! What was applied and what is seen, as a status. Pure.
+
+mod measure;
+mod runs;
+mod verdict;
+mod workers;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use userpipeline_api::{UserPipeline, UserPipelineStatus, condition, names, names::PipelineId};
+
+use super::{
+    apply::{Applied, ApplyError},
+    build::labels,
+    dereference::Observed,
+    schema,
+    validate::ValidateError,
+};
+use verdict::Verdict;
+
+/// How long nothing needs to be looked at where nothing moves.
+const RESYNC: Duration = Duration::from_secs(450);
+/// How often working pipelines are measured.
+pub const MEASURE_EVERY: Duration = Duration::from_secs(10);
+
+/// The status of a pipeline whose status was `pipeline.status` before.
+pub fn of(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, observed: &Observed, now: Timestamp) -> UserPipelineStatus {
+    let before = pipeline.status.clone().unwrap_or_default();
+    let generation = pipeline.metadata.generation;
+    let id = PipelineId::of(pipeline);
+    let named = names::with_names(pipeline.spec.clone(), &id);
+    let mut status = UserPipelineStatus {
+        observed_generation: generation,
+        selector: Some(labels::worker_selector_text(&id.name)),
+        topic: named.kafka.topic.name,
+        workers: workers::counts(pipeline, outcome, observed),
+        last_run: runs::last(&names::cron_job(&id.name), before.last_run.as_ref(), observed),
+        schema: match outcome {
+            Ok(applied) => Some(applied.decision.status.clone()).filter(|schema| *schema != userpipeline_api::SchemaStatus::default()),
+            Err(_) => before.schema.clone(),
+        },
+        ..before.clone()
+    };
+    measure::measure(&mut status, observed, now);
+
+    let verdicts = match outcome {
+        Ok(applied) => verdicts(pipeline, applied, observed, &before),
+        Err(error) => invalid(error),
+    };
+    status.conditions = verdicts
+        .into_iter()
+        .map(|(type_, verdict)| verdict.condition(type_, generation, &before.conditions, now))
+        .collect();
+    status
+}
+
+/// When to look again, if nothing happens before.
+pub fn look_again(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, observed: &Observed) -> Duration {
+    let soon = match outcome {
+        Ok(applied) => applied.decision.look_again,
+        Err(_) => None,
+    };
+    let working = observed.workers().next().is_some() || (!pipeline.spec.suspend && pipeline.spec.workers.replicas > 0 && outcome.is_ok());
+    soon.unwrap_or(RESYNC).min(if working { MEASURE_EVERY } else { RESYNC })
+}
+
+fn verdicts(pipeline: &UserPipeline, applied: &Applied, observed: &Observed, before: &UserPipelineStatus) -> Vec<(&'static str, Verdict)> {
+    let schema = schema_ready(applied);
+    let topic = topic_ready(pipeline, applied, before);
+    let schedule = schedule_ready(pipeline, applied);
+    let workers = workers::ready(pipeline, applied, observed);
+    let suspended = workers::suspended(pipeline, applied, observed);
+    let ready = ready(applied, &suspended, [&schema, &topic, &schedule, &workers]);
+    let reconciling = if ready.is_true() {
+        Verdict::no("Settled", "nothing is left to be done")
+    } else {
+        Verdict::yes(&ready.reason, &ready.message)
+    };
+    vec![
+        (condition::READY, ready),
+        (condition::SCHEMA_READY, schema),
+        (condition::TOPIC_READY, topic),
+        (condition::SCHEDULE_READY, schedule),
+        (condition::WORKERS_READY, workers),
+        (condition::SUSPENDED, suspended),
+        (condition::RECONCILING, reconciling),
+        (condition::STALLED, Verdict::no("NotStalled", "the spec can be worked towards")),
+    ]
+}
+
+/// Nothing of an invalid spec was applied, so nothing is claimed of it; what was applied before runs on.
+fn invalid(error: &ValidateError) -> Vec<(&'static str, Verdict)> {
+    let (reason, message) = (error.reason(), error.to_string());
+    let unknown = || Verdict::unknown(reason, "the spec is invalid; what was applied before it runs on");
+    vec![
+        (condition::READY, Verdict::no(reason, &message)),
+        (condition::SCHEMA_READY, unknown()),
+        (condition::TOPIC_READY, unknown()),
+        (condition::SCHEDULE_READY, unknown()),
+        (condition::WORKERS_READY, unknown()),
+        (condition::SUSPENDED, unknown()),
+        (
+            condition::RECONCILING,
+            Verdict::no(reason, "nothing is done before the spec is corrected"),
+        ),
+        (condition::STALLED, Verdict::yes(reason, &message)),
+    ]
+}
+
+fn failed(error: &ApplyError) -> Verdict {
+    Verdict::no(error.reason(), &error.to_string())
+}
+
+fn schema_ready(applied: &Applied) -> Verdict {
+    if let Err(error) = &applied.schema {
+        return failed(error);
+    }
+    let status = &applied.decision.status;
+    match &applied.decision.finding {
+        schema::Finding::Applied => Verdict::yes("Applied", "topic, subject and tables are as wanted"),
+        schema::Finding::Applying(None) => Verdict::no("Applying", "a schema Job is making topic, subject and tables"),
+        schema::Finding::Applying(Some((reason, message))) => Verdict::no(reason, message),
+        schema::Finding::Waiting => Verdict::no("Applying", "a schema Job for an older spec is being ended first"),
+        schema::Finding::Failed => Verdict::no(
+            status.failure_reason.as_deref().unwrap_or_default(),
+            status.failure_message.as_deref().unwrap_or_default(),
+        )
+        .or_word("SchemaFailed"),
+    }
+}
+
+fn topic_ready(pipeline: &UserPipeline, applied: &Applied, before: &UserPipelineStatus) -> Verdict {
+    let status = &applied.decision.status;
+    if applied.decision.is_applied() {
+        let partitions = status.partitions.map_or(String::new(), |n| format!(" and has {n} partitions"));
+        return Verdict::yes("TopicExists", &format!("the topic is there{partitions}"));
+    }
+    match applied.decision.topic_ready {
+        Some(true) => Verdict::yes("TopicExists", "the topic is there"),
+        Some(false) => Verdict::no(
+            status.failure_reason.as_deref().unwrap_or_default(),
+            status.failure_message.as_deref().unwrap_or_default(),
+        )
+        .or_word("TopicNotReady"),
+        // What a Job has told of this very spec stays so until the next one tells otherwise.
+        None => before
+            .conditions
+            .iter()
+            .find(|c| {
+                c.type_ == condition::TOPIC_READY
+                    && c.observed_generation == pipeline.metadata.generation
+                    && c.observed_generation.is_some()
+            })
+            .map_or_else(
+                || Verdict::unknown("WaitingForSchema", "no schema Job has told of the topic yet"),
+                Verdict::from,
+            ),
+    }
+}
+
+fn schedule_ready(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
+    let schedule = &pipeline.spec.schedule;
+    match &applied.schedule {
+        Err(error) => failed(error),
+        Ok(None) => Verdict::no("WaitingForSchema", "runs begin when the schema has been applied"),
+        Ok(Some(_)) if !applied.decision.is_applied() => Verdict::no(
+            "WaitingForSchema",
+            "runs keep to the spec that was applied last until the schema has been applied",
+        ),
+        Ok(Some(_)) if pipeline.spec.suspend => Verdict::yes("Suspended", "no run is started while the pipeline is suspended"),
+        Ok(Some(_)) => Verdict::yes("Scheduled", &format!("runs start at {} ({})", schedule.cron, schedule.time_zone)),
+    }
+}
+
+fn ready(applied: &Applied, suspended: &Verdict, parts: [&Verdict; 4]) -> Verdict {
+    if let Err(error) = &applied.account {
+        return failed(error);
+    }
+    if let Some(part) = parts
+        .iter()
+        .find(|part| part.is_false())
+        .or_else(|| parts.iter().find(|part| !part.is_true()))
+    {
+        return (*part).clone();
+    }
+    if suspended.is_true() {
+        return Verdict::yes("Suspended", &suspended.message);
+    }
+    Verdict::yes("Ready", &parts[3].message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,386 @@
+//! What conditions say, as tables.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Pod};
+use serde_json::{Value, json};
+use userpipeline_api::{SchemaStatus, report::WorkerReport};
+
+use super::*;
+use crate::pipeline::{example, schema::Finding, validate};
+
+fn now() -> Timestamp {
+    "2025-01-01T00:10:00Z".parse().unwrap()
+}
+
+fn deployment(generation: i64, status: &Value) -> Deployment {
+    serde_json::from_value(json!({"metadata": {"name": "users-worker", "generation": generation}, "spec": {"replicas": 2, "selector": {}, "template": {}}, "status": status})).unwrap()
+}
+
+fn healthy() -> Deployment {
+    deployment(
+        1,
+        &json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2, "readyReplicas": 2}),
+    )
+}
+
+fn stopped() -> Deployment {
+    let mut deployment = deployment(2, &json!({"observedGeneration": 2}));
+    deployment.spec.as_mut().unwrap().replicas = Some(0);
+    deployment
+}
+
+fn applied(deployment: Deployment) -> Applied {
+    let status = SchemaStatus {
+        applied_hash: Some("a".into()),
+        partitions: Some(3),
+        ..SchemaStatus::default()
+    };
+    Applied {
+        decision: schema::Decision {
+            status,
+            ..schema::Decision::default()
+        },
+        account: Ok(()),
+        schema: Ok(()),
+        schedule: Ok(Some(Arc::default())),
+        workers: Ok(Some(Arc::new(deployment))),
+        leftovers: Vec::new(),
+    }
+}
+
+fn worker_pod(name: &str, status: &Value) -> Arc<Pod> {
+    let labels = labels::labels("users", labels::Component::Worker);
+    Arc::new(serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}, "status": status})).unwrap())
+}
+
+fn condition<'a>(status: &'a UserPipelineStatus, type_: &str) -> (&'a str, &'a str, &'a str) {
+    let found = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == type_)
+        .unwrap_or_else(|| panic!("{type_} is missing"));
+    (&found.status, &found.reason, &found.message)
+}
+
+fn failure() -> ApplyError {
+    ApplyError::NotOurs {
+        kind: "Deployment".into(),
+        name: "users-worker".into(),
+    }
+}
+
+#[test]
+fn a_pipeline_that_is_as_wanted_is_ready() {
+    let status = of(&example::pipeline(), Ok(&applied(healthy())), &Observed::default(), now());
+    for type_ in ["Ready", "SchemaReady", "TopicReady", "ScheduleReady", "WorkersReady"] {
+        assert_eq!(condition(&status, type_).0, "True", "{type_}");
+    }
+    for type_ in ["Suspended", "Reconciling", "Stalled"] {
+        assert_eq!(condition(&status, type_).0, "False", "{type_}");
+    }
+    assert_eq!(status.observed_generation, Some(1));
+    assert!(status.conditions.iter().all(|c| c.observed_generation == Some(1)));
+    assert_eq!(status.workers.unwrap().summary, "2/2");
+    assert_eq!(status.topic.as_deref(), Some("demo.users"));
+}
+
+#[test]
+fn workers_are_ready_only_when_the_wanted_ones_run_the_wanted_spec() {
+    let table = [
+        (
+            deployment(
+                2,
+                &json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2, "readyReplicas": 2}),
+            ),
+            "RollingOut",
+        ),
+        (deployment(1, &json!({})), "RollingOut"),
+        (
+            deployment(
+                1,
+                &json!({"observedGeneration": 1, "replicas": 3, "updatedReplicas": 2, "availableReplicas": 3, "readyReplicas": 3}),
+            ),
+            "RollingOut",
+        ),
+        (
+            deployment(
+                1,
+                &json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 2, "readyReplicas": 2}),
+            ),
+            "RollingOut",
+        ),
+        (
+            deployment(
+                1,
+                &json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 1, "readyReplicas": 1}),
+            ),
+            "Unavailable",
+        ),
+        (
+            deployment(
+                1,
+                &json!({"observedGeneration": 1, "conditions": [{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "quota"}]}),
+            ),
+            "FailedCreate",
+        ),
+    ];
+    for (deployment, reason) in table {
+        let status = of(&example::pipeline(), Ok(&applied(deployment.clone())), &Observed::default(), now());
+        assert_eq!(condition(&status, "WorkersReady").0, "False", "{deployment:?}");
+        assert_eq!(condition(&status, "WorkersReady").1, reason, "{deployment:?}");
+        assert_eq!(condition(&status, "Ready"), condition(&status, "WorkersReady"));
+        assert_eq!(condition(&status, "Reconciling").0, "True");
+    }
+}
+
+#[test]
+fn a_stuck_pod_and_an_unready_worker_say_why() {
+    let waiting = json!({"phase": "Pending", "containerStatuses": [{"name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]});
+    let stuck = Observed {
+        pods: vec![worker_pod("w-1", &waiting)],
+        ..Observed::default()
+    };
+    let status = of(&example::pipeline(), Ok(&applied(healthy())), &stuck, now());
+    assert_eq!(
+        condition(&status, "WorkersReady"),
+        ("False", "ImagePullBackOff", "pod w-1: no such image")
+    );
+
+    let message = "Secret `postgres-credentials` has no key `password`";
+    let report = WorkerReport {
+        ready: false,
+        reason: "CredentialsMissing".into(),
+        message: message.into(),
+        ..WorkerReport::default()
+    };
+    let unready = Observed {
+        pods: vec![worker_pod("w-1", &json!({"phase": "Running"}))],
+        reports: BTreeMap::from([("w-1".to_owned(), report)]),
+        ..Observed::default()
+    };
+    let status = of(
+        &example::pipeline(),
+        Ok(&applied(deployment(
+            1,
+            &json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2}),
+        ))),
+        &unready,
+        now(),
+    );
+    assert_eq!(condition(&status, "WorkersReady"), ("False", "CredentialsMissing", message));
+}
+
+#[test]
+fn a_schema_that_is_not_applied_makes_nothing_ready() {
+    let table = [
+        (Finding::Applying(None), "Applying"),
+        (
+            Finding::Applying(Some(("ImagePullBackOff".into(), "no such image".into()))),
+            "ImagePullBackOff",
+        ),
+        (Finding::Waiting, "Applying"),
+        (Finding::Failed, "RegistryUnreachable"),
+    ];
+    for (finding, reason) in table {
+        let mut applied = applied(healthy());
+        applied.decision.finding = finding;
+        applied.decision.status.failure_reason = Some("RegistryUnreachable".into());
+        let status = of(&example::pipeline(), Ok(&applied), &Observed::default(), now());
+        assert_eq!(
+            (condition(&status, "SchemaReady").0, condition(&status, "SchemaReady").1),
+            ("False", reason)
+        );
+        assert_eq!(condition(&status, "Ready"), condition(&status, "SchemaReady"));
+        assert_eq!(condition(&status, "ScheduleReady").1, "WaitingForSchema");
+        assert_eq!(condition(&status, "WorkersReady").1, "WaitingForSchema");
+        assert_eq!(condition(&status, "TopicReady").0, "Unknown");
+    }
+}
+
+#[test]
+fn what_a_failed_schema_job_told_of_the_topic_stays_for_that_spec() {
+    let mut failed = applied(healthy());
+    failed.decision.finding = Finding::Failed;
+    failed.decision.topic_ready = Some(true);
+    let mut pipeline = example::pipeline();
+    pipeline.status = Some(of(&pipeline, Ok(&failed), &Observed::default(), now()));
+    failed.decision.topic_ready = None;
+    assert_eq!(
+        condition(&of(&pipeline, Ok(&failed), &Observed::default(), now()), "TopicReady").0,
+        "True"
+    );
+    pipeline.metadata.generation = Some(2);
+    assert_eq!(
+        condition(&of(&pipeline, Ok(&failed), &Observed::default(), now()), "TopicReady").0,
+        "Unknown"
+    );
+}
+
+#[test]
+fn a_child_that_cannot_be_applied_takes_ready_away() {
+    type Break = fn(&mut Applied);
+    let cases: [(&str, Break); 4] = [
+        ("SchemaReady", |applied| applied.schema = Err(failure())),
+        ("ScheduleReady", |applied| applied.schedule = Err(failure())),
+        ("WorkersReady", |applied| applied.workers = Err(failure())),
+        ("Ready", |applied| applied.account = Err(failure())),
+    ];
+    for (type_, fail) in cases {
+        let mut applied = applied(healthy());
+        fail(&mut applied);
+        let status = of(&example::pipeline(), Ok(&applied), &Observed::default(), now());
+        assert_eq!(
+            (condition(&status, type_).0, condition(&status, type_).1),
+            ("False", "NotOurs"),
+            "{type_}"
+        );
+        assert_eq!(condition(&status, "Ready").1, "NotOurs");
+    }
+}
+
+#[test]
+fn an_invalid_spec_is_stalled_names_the_field_and_forgets_nothing() {
+    let mut pipeline = example::pipeline();
+    pipeline.status = Some(of(&pipeline, Ok(&applied(healthy())), &Observed::default(), now()));
+    pipeline.metadata.generation = Some(2);
+    pipeline.spec.schedule.cron = "61 * * * *".into();
+    let error = validate::validate(&pipeline).unwrap_err();
+    let status = of(&pipeline, Err(&error), &Observed::default(), now());
+    let (ready, reason, message) = condition(&status, "Ready");
+    assert_eq!((ready, reason), ("False", "InvalidSpec"));
+    assert!(message.starts_with("spec.schedule.cron: "), "{message}");
+    assert_eq!(condition(&status, "Stalled").0, "True");
+    assert_eq!(condition(&status, "Reconciling").0, "False");
+    assert_eq!(status.observed_generation, Some(2));
+    assert_eq!(status.schema, pipeline.status.unwrap().schema);
+    assert!(status.conditions.iter().all(|c| c.status != "True" || c.type_ == "Stalled"));
+}
+
+#[test]
+fn suspended_is_told_when_no_worker_is_left_and_counts_as_ready() {
+    let mut pipeline = example::pipeline();
+    pipeline.spec.suspend = true;
+    let going = Observed {
+        pods: vec![worker_pod("w-1", &json!({"phase": "Running"}))],
+        ..Observed::default()
+    };
+    for (deployment, observed) in [
+        (healthy(), Observed::default()),
+        (stopped(), going),
+        (deployment(3, &json!({"observedGeneration": 2})), Observed::default()),
+    ] {
+        let status = of(&pipeline, Ok(&applied(deployment)), &observed, now());
+        assert_eq!(
+            (condition(&status, "Suspended").0, condition(&status, "Suspended").1),
+            ("False", "Draining")
+        );
+        assert_eq!(condition(&status, "Ready").0, "False");
+    }
+    let status = of(&pipeline, Ok(&applied(stopped())), &Observed::default(), now());
+    assert_eq!(condition(&status, "Suspended").0, "True");
+    assert_eq!(
+        (condition(&status, "Ready").0, condition(&status, "Ready").1),
+        ("True", "Suspended")
+    );
+    assert_eq!(status.workers.unwrap().summary, "0/0");
+}
+
+fn run(name: &str, ended: &Value) -> Arc<Job> {
+    let labels = labels::labels("users", labels::Component::Ingest);
+    Arc::new(serde_json::from_value(json!({"metadata": {"name": name, "uid": name, "labels": labels}, "status": ended})).unwrap())
+}
+
+fn run_pod(job: &str, message: &str) -> Arc<Pod> {
+    let mut labels = labels::labels("users", labels::Component::Ingest);
+    labels.insert("batch.kubernetes.io/controller-uid".into(), job.into());
+    let state = json!({"terminated": {"exitCode": 0, "finishedAt": "2025-01-01T00:00:30Z", "message": message}});
+    Arc::new(
+        serde_json::from_value(json!({"metadata": {"name": format!("{job}-x"), "labels": labels},
+            "status": {"phase": "Succeeded", "containerStatuses": [{"name": "ingest", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]}}))
+        .unwrap(),
+    )
+}
+
+#[test]
+fn the_last_run_is_told_and_kept_and_totals_only_grow() {
+    let complete = json!({"startTime": "2025-01-01T00:00:01Z", "completionTime": "2025-01-01T00:00:31Z", "conditions": [{"type": "Complete", "status": "True"}]});
+    let message = r#"{"runId":"r","reason":"Completed","message":"10 landed","landed":10,"published":9,"rejected":1,"totalFetched":110}"#;
+    let first = Observed {
+        jobs: vec![run("users-ingest-28928160", &complete)],
+        pods: vec![run_pod("users-ingest-28928160", message)],
+        ..Observed::default()
+    };
+    let mut pipeline = example::pipeline();
+    let status = of(&pipeline, Ok(&applied(healthy())), &first, now());
+    let last = status.last_run.clone().unwrap();
+    assert_eq!(
+        (
+            last.outcome.as_str(),
+            last.reason.as_str(),
+            last.landed,
+            last.published,
+            last.rejected
+        ),
+        ("Succeeded", "Completed", 10, 9, 1)
+    );
+    assert_eq!(last.scheduled_at.unwrap().0, "2025-01-01T00:00:00Z".parse().unwrap());
+    assert_eq!(status.totals.as_ref().unwrap().fetched, 110);
+
+    pipeline.status = Some(status.clone());
+    for gone in [
+        Observed {
+            jobs: first.jobs.clone(),
+            ..Observed::default()
+        },
+        Observed::default(),
+    ] {
+        assert_eq!(
+            of(&pipeline, Ok(&applied(healthy())), &gone, now()),
+            status,
+            "what is known stays when pod and Job are gone"
+        );
+    }
+
+    let failed = json!({"startTime": "2025-01-01T00:05:01Z",
+        "conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long", "lastTransitionTime": "2025-01-01T00:06:00Z"}]});
+    let second = Observed {
+        jobs: vec![run("users-ingest-28928165", &failed)],
+        ..Observed::default()
+    };
+    let status = of(&pipeline, Ok(&applied(healthy())), &second, now());
+    let last = status.last_run.as_ref().unwrap();
+    assert_eq!(
+        (last.outcome.as_str(), last.reason.as_str(), last.message.as_str()),
+        ("Failed", "DeadlineExceeded", "too long")
+    );
+    assert_eq!(
+        condition(&status, "Ready").0,
+        "True",
+        "a failed run does not make the pipeline unready"
+    );
+    assert_eq!(status.totals.unwrap().fetched, 110);
+}
+
+#[test]
+fn a_status_that_is_computed_again_is_the_same() {
+    let mut pipeline = example::pipeline();
+    pipeline.status = Some(of(&pipeline, Ok(&applied(healthy())), &Observed::default(), now()));
+    let later = now() + jiff::SignedDuration::from_hours(1);
+    assert_eq!(
+        Some(of(&pipeline, Ok(&applied(healthy())), &Observed::default(), later)),
+        pipeline.status
+    );
+}
+
+#[test]
+fn working_pipelines_are_looked_at_often_and_resting_ones_seldom() {
+    let mut pipeline = example::pipeline();
+    assert_eq!(look_again(&pipeline, Ok(&applied(healthy())), &Observed::default()), MEASURE_EVERY);
+    pipeline.spec.suspend = true;
+    assert_eq!(look_again(&pipeline, Ok(&applied(stopped())), &Observed::default()), RESYNC);
+    let mut waiting = applied(stopped());
+    waiting.decision.look_again = Some(Duration::from_secs(3));
+    assert_eq!(look_again(&pipeline, Ok(&waiting), &Observed::default()), Duration::from_secs(3));
+}

@@ -1,0 +1,233 @@
+//! A pipeline that can be built: what the apiserver's rules cannot see is checked here. No client.
+
+use k8s_openapi::{
+    api::core::v1::ResourceRequirements,
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::OwnerReference},
+};
+use kube::Resource;
+use userpipeline_api::{UserPipeline, UserPipelineSpec, bytes, document, document::Binary, names, names::PipelineId};
+use userpipeline_record::RecordSchema;
+
+use super::{cron, quantity};
+
+/// Why a pipeline cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValidateError {
+    /// A field is wrong; each is named, with what to do.
+    #[error("{}", .0.join("; "))]
+    InvalidSpec(Vec<String>),
+}
+
+impl ValidateError {
+    /// The variant's name.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::InvalidSpec(_) => "InvalidSpec",
+        }
+    }
+}
+
+/// What a binary is handed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// The name of the ConfigMap that holds it: its content's hash is in it.
+    pub config_map: String,
+    /// The resource, reduced.
+    pub text: String,
+    /// The Secrets that the binary needs.
+    pub secrets: Vec<String>,
+}
+
+/// A pipeline that can be built.
+#[derive(Clone, Debug)]
+pub struct ValidatedPipeline {
+    /// Which one.
+    pub id: PipelineId,
+    /// The owner of all children.
+    pub owner: OwnerReference,
+    /// What is wanted, with every name filled in.
+    pub spec: UserPipelineSpec,
+    /// What `ingest-job` is handed.
+    pub ingest: Document,
+    /// What `stream-worker` is handed.
+    pub worker: Document,
+    /// What the schema Job is handed.
+    pub schema: Document,
+    /// What a schema Job must have applied.
+    pub schema_hash: String,
+}
+
+/// Checks a pipeline.
+pub fn validate(pipeline: &UserPipeline) -> Result<ValidatedPipeline, ValidateError> {
+    let id = PipelineId::of(pipeline);
+    let spec = names::with_names(pipeline.spec.clone(), &id);
+    let mut problems = Vec::new();
+    let mut check = |field: &str, result: Result<(), String>| problems.extend(result.err().map(|problem| format!("{field}: {problem}")));
+
+    check("spec.schedule.cron", cron::check(&spec.schedule.cron));
+    check("spec.schedule.timeZone", cron::check_zone(&spec.schedule.time_zone));
+    check("spec.source.http.maxBodySize", bytes(&spec.source.http.max_body_size).map(drop));
+    if let Some(sink) = &spec.sinks.cassandra {
+        check("spec.sinks.cassandra.replication", replication(sink.replication.iter()));
+    }
+    if let Some(sink) = &spec.sinks.postgres {
+        check(
+            "spec.sinks.postgres.table",
+            differs(sink.table.as_ref(), spec.landing.table.as_ref(), "spec.landing.table"),
+        );
+    }
+    check(
+        "spec.deadLetter.topic",
+        differs(
+            spec.dead_letter.topic.as_ref(),
+            spec.kafka.topic.name.as_ref(),
+            "spec.kafka.topic.name",
+        ),
+    );
+    if let Some(resources) = &spec.workers.resources {
+        for (field, problem) in resource_problems(resources) {
+            check(&field, Err(problem));
+        }
+    }
+    let owner = pipeline.controller_owner_ref(&());
+    if owner.is_none() {
+        check("metadata", Err("name and uid are missing".to_owned()));
+    }
+    let (Some(owner), true) = (owner, problems.is_empty()) else {
+        return Err(ValidateError::InvalidSpec(problems));
+    };
+
+    let schema = document(pipeline, &id, Binary::Schema, "schema");
+    Ok(ValidatedPipeline {
+        owner,
+        ingest: document(pipeline, &id, Binary::Ingest, "ingest"),
+        worker: document(pipeline, &id, Binary::Worker, "worker"),
+        schema_hash: names::hash(&format!("{}\n{}", schema.text, RecordSchema::user().fingerprint())),
+        schema,
+        spec,
+        id,
+    })
+}
+
+fn document(pipeline: &UserPipeline, id: &PipelineId, binary: Binary, word: &str) -> Document {
+    let text = document::reduce(pipeline, binary);
+    let config_map = names::child(&id.name, &format!("{word}-{}", names::hash(&text)), names::LABEL_LIMIT);
+    Document {
+        config_map,
+        text,
+        secrets: binary.secrets(pipeline),
+    }
+}
+
+fn replication<'a>(mut datacenters: impl Iterator<Item = (&'a String, &'a i32)>) -> Result<(), String> {
+    match datacenters.find(|(name, copies)| **copies < 1 || name.is_empty()) {
+        Some((name, copies)) => Err(format!("`{name}: {copies}` must name a datacenter and keep at least 1 copy")),
+        None => Ok(()),
+    }
+}
+
+fn differs(name: Option<&String>, other: Option<&String>, field: &str) -> Result<(), String> {
+    if name.is_some() && name == other {
+        return Err(format!(
+            "`{}` is also the name of {field}, given or derived; choose another",
+            name.map_or("", String::as_str)
+        ));
+    }
+    Ok(())
+}
+
+fn resource_problems(resources: &ResourceRequirements) -> Vec<(String, String)> {
+    let mut problems = Vec::new();
+    for (part, quantities) in [("requests", &resources.requests), ("limits", &resources.limits)] {
+        for (name, Quantity(text)) in quantities.iter().flatten() {
+            if quantity::value(text).is_none_or(|value| value < 0.0) {
+                problems.push((
+                    format!("spec.workers.resources.{part}.{name}"),
+                    format!("`{text}` is not a quantity; write it as 500m or 256Mi"),
+                ));
+            }
+        }
+    }
+    for (name, Quantity(request)) in resources.requests.iter().flatten() {
+        let limit = resources.limits.as_ref().and_then(|limits| limits.get(name));
+        if let Some(Quantity(limit)) = limit
+            && let (Some(wanted), Some(most)) = (quantity::value(request), quantity::value(limit))
+            && wanted > most
+        {
+            problems.push((
+                format!("spec.workers.resources.requests.{name}"),
+                format!("`{request}` is more than the limit `{limit}`"),
+            ));
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::example;
+
+    fn problem(change: impl FnOnce(&mut UserPipelineSpec)) -> String {
+        let mut pipeline = example::pipeline();
+        change(&mut pipeline.spec);
+        let error = validate(&pipeline).expect_err("invalid");
+        assert_eq!(error.reason(), "InvalidSpec");
+        error.to_string()
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_field() {
+        assert!(problem(|spec| spec.schedule.cron = "61 * * * *".into()).starts_with("spec.schedule.cron: "));
+        assert!(problem(|spec| spec.schedule.time_zone = "Mars/Olympus".into()).starts_with("spec.schedule.timeZone: "));
+        assert!(problem(|spec| spec.source.http.max_body_size = Quantity("8 apples".into())).starts_with("spec.source.http.maxBodySize: "));
+        assert!(problem(|spec| spec.landing.table = Some("demo_users".into())).starts_with("spec.sinks.postgres.table: "));
+        assert!(problem(|spec| spec.dead_letter.topic = Some("demo.users".into())).starts_with("spec.deadLetter.topic: "));
+        let resources = |requests: &str, limits: &str| ResourceRequirements {
+            requests: Some([("memory".to_owned(), Quantity(requests.into()))].into()),
+            limits: Some([("memory".to_owned(), Quantity(limits.into()))].into()),
+            claims: None,
+        };
+        assert!(
+            problem(|spec| spec.workers.resources = Some(resources("much", "1Gi"))).starts_with("spec.workers.resources.requests.memory: ")
+        );
+        assert!(problem(|spec| spec.workers.resources = Some(resources("2Gi", "1Gi"))).contains("more than the limit"));
+        assert!(
+            problem(|spec| spec
+                .sinks
+                .cassandra
+                .as_mut()
+                .unwrap()
+                .replication
+                .insert("dc1".into(), 0)
+                .map_or((), drop))
+            .starts_with("spec.sinks.cassandra.replication: ")
+        );
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once() {
+        let error = problem(|spec| {
+            spec.schedule.cron = "never".into();
+            spec.schedule.time_zone = "Nowhere".into();
+        });
+        assert!(
+            error.contains("spec.schedule.cron") && error.contains("spec.schedule.timeZone"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_schema_job_is_due_for_what_concerns_the_schema_and_nothing_else() {
+        let before = validate(&example::pipeline()).unwrap();
+        let after = |change: fn(&mut UserPipelineSpec)| {
+            let mut pipeline = example::pipeline();
+            change(&mut pipeline.spec);
+            validate(&pipeline).unwrap().schema_hash
+        };
+        assert_eq!(after(|spec| spec.schedule.cron = "@daily".into()), before.schema_hash);
+        assert_eq!(after(|spec| spec.workers.replicas = 5), before.schema_hash);
+        assert_eq!(after(|spec| spec.workers.batch.max_records = 7), before.schema_hash);
+        assert_ne!(after(|spec| spec.kafka.topic.partitions = 12), before.schema_hash);
+    }
+}

@@ -1,0 +1,145 @@
+//! The topic and the dead-letter topic.
+
+use std::collections::BTreeMap;
+
+use userpipeline_api::{TopicManagement, document::SchemaPipeline};
+use userpipeline_stores::{
+    StoreError,
+    error::{TOPIC_MISMATCH, TOPIC_MISSING},
+    kafka::admin::{Admin, TopicState},
+};
+
+/// Kafka's own default for `max.message.bytes`.
+const MESSAGE_LIMIT: u64 = 1_048_588;
+/// What a dead letter's headers add to the message, generously.
+const DEAD_LETTER_HEADERS: u64 = 64 << 10;
+/// How long dead letters are kept when nobody says otherwise: four weeks to notice and re-drive them.
+const DEAD_LETTER_RETENTION_MS: &str = "2419200000";
+
+/// What came of it, also where it failed half-way.
+#[derive(Debug, Default)]
+pub struct Topics {
+    /// How many partitions the topic has.
+    pub partitions: Option<i32>,
+    /// Why it is not as wanted.
+    pub error: Option<StoreError>,
+}
+
+/// Makes, mends or just finds both topics. The outer error says that no broker could be asked.
+pub async fn apply(pipeline: &SchemaPipeline) -> Result<Topics, StoreError> {
+    let admin = Admin::new(&pipeline.kafka.bootstrap_servers, &format!("apply-schema {}", pipeline.id))?;
+    let found = admin.topic(&pipeline.topic).await?;
+    let mut topics = Topics { partitions: found.as_ref().map(|f| f.partitions), error: None };
+    let ensured = match pipeline.kafka.topic.management {
+        TopicManagement::Direct => ensure(&admin, pipeline, found, &mut topics.partitions).await,
+        TopicManagement::None => find(&admin, pipeline, found.is_some()).await,
+    };
+    topics.error = ensured.err();
+    Ok(topics)
+}
+
+async fn find(admin: &Admin, pipeline: &SchemaPipeline, found: bool) -> Result<(), StoreError> {
+    let missing = |topic: &str, field: &str| {
+        StoreError::configuration(
+            TOPIC_MISSING,
+            format!("topic `{topic}` ({field}) is not there, and spec.kafka.topic.management is None: make it, or choose Direct"),
+        )
+    };
+    if !found {
+        return Err(missing(&pipeline.topic, "spec.kafka.topic.name"));
+    }
+    // A worker that meets its first bad message needs it.
+    admin.topic(&pipeline.dead_letter_topic).await?.map(drop).ok_or_else(|| missing(&pipeline.dead_letter_topic, "spec.deadLetter.topic"))
+}
+
+async fn ensure(admin: &Admin, pipeline: &SchemaPipeline, found: Option<TopicState>, partitions: &mut Option<i32>) -> Result<(), StoreError> {
+    let (topic, wanted) = (&pipeline.topic, &pipeline.kafka.topic);
+    if let Some(found) = found {
+        if growth(topic, wanted.partitions, wanted.replicas, &found)? {
+            admin.add_partitions(topic, wanted.partitions).await?;
+            tracing::info!(topic, from = found.partitions, to = wanted.partitions, "partitions added");
+        }
+    } else {
+        admin.create(topic, wanted.partitions, wanted.replicas, &wanted.config).await?;
+        tracing::info!(topic, partitions = wanted.partitions, replicas = wanted.replicas, "topic made");
+    }
+    *partitions = Some(wanted.partitions);
+    if !wanted.config.is_empty() {
+        let changes = differing(&wanted.config, &admin.config(topic).await?);
+        if !changes.is_empty() {
+            admin.alter(topic, &changes).await?;
+            tracing::info!(topic, settings = ?changes.keys().collect::<Vec<_>>(), "settings changed");
+        }
+    }
+    // Made once and then left alone: how long letters are kept is for whoever reads them.
+    if admin.topic(&pipeline.dead_letter_topic).await?.is_none() {
+        admin.create(&pipeline.dead_letter_topic, 1, wanted.replicas, &dead_letter_config(&wanted.config)).await?;
+        tracing::info!(topic = pipeline.dead_letter_topic, "dead-letter topic made");
+    }
+    Ok(())
+}
+
+/// Whether partitions must be added; an error where the topic cannot become as wanted.
+fn growth(topic: &str, partitions: i32, replicas: i32, found: &TopicState) -> Result<bool, StoreError> {
+    let mismatch = |message: String| Err(StoreError::configuration(TOPIC_MISMATCH, message));
+    if found.partitions > partitions {
+        return mismatch(format!(
+            "topic `{topic}` has {} partitions and spec.kafka.topic.partitions is {partitions}: Kafka does not remove partitions, so set it to {}",
+            found.partitions, found.partitions
+        ));
+    }
+    if found.replicas != replicas {
+        return mismatch(format!(
+            "topic `{topic}` keeps {} replicas and spec.kafka.topic.replicas is {replicas}: set it to {}, or reassign the partitions with Kafka's own tools",
+            found.replicas, found.replicas
+        ));
+    }
+    Ok(found.partitions < partitions)
+}
+
+/// The declared settings that are not in force.
+fn differing(wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    wanted.iter().filter(|(key, value)| found.get(*key) != Some(value)).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// A dead letter is the message and some headers, so its topic must take larger messages.
+fn dead_letter_config(topic: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let limit = topic.get("max.message.bytes").and_then(|v| v.parse().ok()).unwrap_or(MESSAGE_LIMIT);
+    let mut config = BTreeMap::from([
+        ("max.message.bytes".to_owned(), limit.saturating_add(DEAD_LETTER_HEADERS).min(i32::MAX as u64).to_string()),
+        ("retention.ms".to_owned(), DEAD_LETTER_RETENTION_MS.to_owned()),
+    ]);
+    if let Some(insync) = topic.get("min.insync.replicas") {
+        config.insert("min.insync.replicas".to_owned(), insync.clone());
+    }
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_grows_but_never_shrinks() {
+        let found = |partitions, replicas| TopicState { id: "x".into(), partitions, replicas, led: true };
+        assert_eq!(growth("t", 6, 1, &found(6, 1)), Ok(false));
+        assert_eq!(growth("t", 6, 1, &found(3, 1)), Ok(true));
+        assert!(growth("t", 6, 1, &found(8, 1)).unwrap_err().message.contains("has 8 partitions and spec.kafka.topic.partitions is 6"));
+        assert!(growth("t", 6, 3, &found(6, 1)).unwrap_err().message.contains("keeps 1 replicas and spec.kafka.topic.replicas is 3"));
+    }
+
+    #[test]
+    fn only_declared_settings_that_differ_are_changed() {
+        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>();
+        let wanted = map(&[("retention.ms", "1000"), ("cleanup.policy", "compact")]);
+        let found = map(&[("retention.ms", "2000"), ("cleanup.policy", "compact"), ("segment.ms", "5")]);
+        assert_eq!(differing(&wanted, &found), map(&[("retention.ms", "1000")]));
+    }
+
+    #[test]
+    fn a_dead_letter_has_room_for_its_headers() {
+        let config = dead_letter_config(&BTreeMap::from([("max.message.bytes".to_owned(), "5000000".to_owned())]));
+        assert_eq!(config["max.message.bytes"], "5065536");
+        assert_eq!(dead_letter_config(&BTreeMap::new())["max.message.bytes"], "1114124");
+    }
+}

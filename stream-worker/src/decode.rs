@@ -1,0 +1,196 @@
+//! From messages to records. What is wrong with a message is a [`Fault`]; what is wrong with the registry is not.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use userpipeline_record::{Record, RecordSchema, avro::Decoder, wire};
+use userpipeline_stores::{StoreError, schema_registry::SchemaRegistry};
+
+use crate::message::Message;
+
+/// The header that carries a record's version.
+pub const VERSION_HEADER: &str = "version";
+/// A schema id that the registry did not know is asked for again after this long: it may have been registered since.
+const UNKNOWN_FOR: Duration = Duration::from_secs(60);
+/// Garbage may name any id; so many unknown ones are remembered.
+const UNKNOWN_LIMIT: usize = 1000;
+
+/// Why a message is a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// A CamelCase word.
+    pub class: &'static str,
+    /// A sentence, without the record's content where that can be avoided.
+    pub message: String,
+}
+
+impl Fault {
+    /// A fault.
+    pub fn new(class: &'static str, message: impl Into<String>) -> Self {
+        Self { class, message: message.into() }
+    }
+}
+
+/// A record with its version, and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Partition and offset.
+    pub origin: (i32, i64),
+    /// The record's key.
+    pub key: String,
+    /// Its version, in microseconds.
+    pub version: i64,
+    /// Its values.
+    pub record: Record,
+}
+
+/// What a message says before its datum is read.
+#[derive(Debug, PartialEq, Eq)]
+struct Envelope<'a> {
+    key: &'a str,
+    version: i64,
+    schema_id: u32,
+    datum: &'a [u8],
+}
+
+fn open(message: &Message) -> Result<Envelope<'_>, Fault> {
+    let (schema_id, datum) = wire::split(message.payload.as_deref().unwrap_or_default()).map_err(|e| Fault::new("FrameInvalid", e.to_string()))?;
+    let key = message.key.as_deref().ok_or_else(|| Fault::new("KeyMissing", "the message has no key"))?;
+    let key = std::str::from_utf8(key).map_err(|_| Fault::new("KeyInvalid", "the key is not UTF-8"))?;
+    let version = message.header(VERSION_HEADER).ok_or_else(|| Fault::new("VersionMissing", "the header `version` is missing"))?;
+    let version = std::str::from_utf8(version).ok().and_then(|text| text.parse::<i64>().ok()).filter(|v| *v > 0);
+    let version = version.ok_or_else(|| Fault::new("VersionInvalid", "the header `version` is not a positive number of microseconds"))?;
+    Ok(Envelope { key, version, schema_id, datum })
+}
+
+enum Known {
+    Decoder(Box<Decoder>),
+    Unreadable(String),
+    Unknown(Instant),
+}
+
+/// The decoders, one for each schema that was met.
+pub struct Decoders {
+    registry: SchemaRegistry,
+    schema: RecordSchema,
+    known: HashMap<u32, Known>,
+}
+
+impl Decoders {
+    /// Decoders to records of `schema`.
+    pub fn new(registry: SchemaRegistry, schema: RecordSchema) -> Self {
+        Self { registry, schema, known: HashMap::new() }
+    }
+
+    /// The record in a message. The outer error is the registry's, and passes.
+    pub async fn decode(&mut self, message: &Message) -> Result<Result<Entry, Fault>, StoreError> {
+        let envelope = match open(message) {
+            Ok(envelope) => envelope,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let id = envelope.schema_id;
+        let stale = |known: &Known| matches!(known, Known::Unknown(at) if at.elapsed() > UNKNOWN_FOR);
+        if self.known.get(&id).is_none_or(stale) {
+            let known = self.look_up(id).await?;
+            if matches!(known, Known::Unknown(_)) && self.known.values().filter(|k| matches!(k, Known::Unknown(_))).count() >= UNKNOWN_LIMIT {
+                self.known.retain(|_, k| !matches!(k, Known::Unknown(_)));
+            }
+            self.known.insert(id, known);
+        }
+        Ok(match &self.known[&id] {
+            Known::Decoder(decoder) => read(&self.schema, decoder, &envelope, message.origin()),
+            Known::Unreadable(why) => Err(Fault::new("SchemaUnreadable", format!("schema {id} cannot be read as `{}`: {why}", self.schema.name))),
+            Known::Unknown(_) => Err(Fault::new("SchemaUnknown", format!("the schema registry does not know schema {id}"))),
+        })
+    }
+
+    async fn look_up(&self, id: u32) -> Result<Known, StoreError> {
+        // Ids are positive numbers of 31 bits; registries answer others with errors of their own.
+        if i32::try_from(id).is_err() {
+            return Ok(Known::Unknown(Instant::now()));
+        }
+        Ok(match self.registry.schema(id).await? {
+            None => Known::Unknown(Instant::now()),
+            Some(text) => match Decoder::new(self.schema.clone(), &text) {
+                Ok(decoder) => Known::Decoder(Box::new(decoder)),
+                Err(e) => Known::Unreadable(e.to_string()),
+            },
+        })
+    }
+}
+
+fn read(schema: &RecordSchema, decoder: &Decoder, envelope: &Envelope<'_>, origin: (i32, i64)) -> Result<Entry, Fault> {
+    let record = decoder.decode(envelope.datum).map_err(|e| Fault::new("DecodeFailed", e.to_string()))?;
+    let key = record.key(schema);
+    if key != envelope.key {
+        return Err(Fault::new("KeyMismatch", "the message's key is not the record's"));
+    }
+    Ok(Entry { origin, key, version: envelope.version, record })
+}
+
+#[cfg(test)]
+mod tests {
+    use userpipeline_record::{FieldType, Value, avro::Encoder};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn user(id: Uuid) -> Record {
+        let value = |t| match t {
+            FieldType::String => Value::String("x".into()),
+            FieldType::Uuid => Value::Uuid(id),
+            FieldType::Timestamp => Value::Timestamp(1000),
+        };
+        Record(RecordSchema::user().fields.iter().map(|f| value(f.field_type)).collect())
+    }
+
+    fn message(id: Uuid) -> Message {
+        let mut payload = wire::frame(7).to_vec();
+        Encoder::new(RecordSchema::user()).unwrap().encode(&user(id), &mut payload).unwrap();
+        Message {
+            partition: 3,
+            offset: 42,
+            key: Some(id.to_string().into_bytes()),
+            payload: Some(payload),
+            headers: vec![("version".into(), Some(b"1700000000000001".to_vec()))],
+            ..Message::default()
+        }
+    }
+
+    fn decode(message: &Message) -> Result<Entry, Fault> {
+        let schema = RecordSchema::user();
+        let decoder = Decoder::new(schema.clone(), &schema.avro_schema().to_string()).unwrap();
+        open(message).and_then(|envelope| read(&schema, &decoder, &envelope, message.origin()))
+    }
+
+    #[test]
+    fn a_record_comes_with_key_version_and_origin() {
+        let id = Uuid::new_v4();
+        let entry = decode(&message(id)).unwrap();
+        assert_eq!(entry, Entry { origin: (3, 42), key: id.to_string(), version: 1_700_000_000_000_001, record: user(id) });
+    }
+
+    #[test]
+    fn each_fault_of_a_message_has_its_class() {
+        let good = message(Uuid::nil());
+        let version = |value: &[u8]| Message { headers: vec![("version".into(), Some(value.to_vec()))], ..good.clone() };
+        let cases = [
+            (Message { payload: None, ..good.clone() }, "FrameInvalid"),
+            (Message { payload: Some(b"{\"json\":1}".to_vec()), ..good.clone() }, "FrameInvalid"),
+            (Message { key: None, ..good.clone() }, "KeyMissing"),
+            (Message { key: Some(vec![0xff]), ..good.clone() }, "KeyInvalid"),
+            (Message { key: Some(b"another".to_vec()), ..good.clone() }, "KeyMismatch"),
+            (Message { headers: vec![], ..good.clone() }, "VersionMissing"),
+            (version(b""), "VersionInvalid"),
+            (version(b"-5"), "VersionInvalid"),
+            (version(b"1e3"), "VersionInvalid"),
+            (version(b"9223372036854775808"), "VersionInvalid"),
+            (Message { payload: Some(vec![0, 0, 0, 0, 7, 1, 2, 3]), ..good.clone() }, "DecodeFailed"),
+        ];
+        for (message, class) in cases {
+            assert_eq!(decode(&message).unwrap_err().class, class);
+        }
+    }
+}

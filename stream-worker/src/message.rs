@@ -1,0 +1,54 @@
+//! A message of the topic, taken out of librdkafka's memory.
+
+use rdkafka::message::{BorrowedMessage, Headers, Message as _};
+
+/// A header: its name, and its value, if it has one.
+pub type Header = (String, Option<Vec<u8>>);
+
+/// A message of the topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// The partition it came from.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
+    /// Its time in milliseconds, if it has one.
+    pub timestamp: Option<i64>,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value.
+    pub payload: Option<Vec<u8>>,
+    /// Its headers, in order.
+    pub headers: Vec<Header>,
+}
+
+impl Message {
+    /// A copy of a message that librdkafka holds.
+    pub fn copied(message: &BorrowedMessage<'_>) -> Self {
+        let header = |h: rdkafka::message::Header<'_, &[u8]>| (h.key.to_owned(), h.value.map(<[u8]>::to_vec));
+        Self {
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp: message.timestamp().to_millis(),
+            key: message.key().map(<[u8]>::to_vec),
+            payload: message.payload().map(<[u8]>::to_vec),
+            headers: message.headers().map(|headers| headers.iter().map(header).collect()).unwrap_or_default(),
+        }
+    }
+
+    /// The value of a header; the last one counts where there are several.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().rev().find(|(key, _)| key == name).and_then(|(_, value)| value.as_deref())
+    }
+
+    /// Where it came from: partition and offset.
+    pub const fn origin(&self) -> (i32, i64) {
+        (self.partition, self.offset)
+    }
+
+    /// About how many bytes it takes in memory.
+    pub fn size(&self) -> usize {
+        let bytes = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
+        size_of::<Self>() + bytes(&self.key) + bytes(&self.payload) + self.headers.iter().map(|(k, v)| 48 + k.len() + bytes(v)).sum::<usize>()
+    }
+}

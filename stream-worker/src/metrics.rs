@@ -1,0 +1,161 @@
+//! What `/metrics` shows.
+
+use std::{collections::BTreeSet, sync::Mutex, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::report::Status;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Class {
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Sink {
+    sink: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Store {
+    store: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Partition {
+    partition: i32,
+}
+
+/// All metrics of a worker.
+pub struct Metrics {
+    registry: Registry,
+    /// Messages delivered by the brokers.
+    pub records: Counter,
+    /// Offsets that every sink acknowledged, counted once.
+    pub stored: Counter,
+    /// Batches written.
+    pub batches: Counter,
+    /// Messages in a batch.
+    pub batch_records: Histogram,
+    /// Messages that are being written.
+    pub in_flight: Gauge,
+    /// Whether the worker is ready.
+    ready: Gauge,
+    dead_letters: Family<Class, Counter>,
+    sink_seconds: Family<Sink, Histogram>,
+    retries: Family<Store, Counter>,
+    lag: Family<Partition, Gauge>,
+    shown: Mutex<BTreeSet<i32>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics, at nothing.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("userpipeline_worker");
+        let records = Counter::default();
+        registry.register("records", "Messages delivered by the brokers", records.clone());
+        let stored = Counter::default();
+        registry.register("stored", "Topic offsets acknowledged by every sink, counted once", stored.clone());
+        let dead_letters = Family::<Class, Counter>::default();
+        registry.register("dead_letters", "Messages sent to the dead-letter topic, by what is wrong with them", dead_letters.clone());
+        let batches = Counter::default();
+        registry.register("batches", "Batches written", batches.clone());
+        let batch_records = Histogram::new([1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0]);
+        registry.register("batch_records", "Messages in a batch", batch_records.clone());
+        let sink_seconds =
+            Family::<Sink, Histogram>::new_with_constructor(|| Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]));
+        registry.register("sink_seconds", "How long a sink took for a batch", sink_seconds.clone());
+        let retries = Family::<Store, Counter>::default();
+        registry.register("retries", "Attempts that failed and were made again, by the store that failed", retries.clone());
+        let lag = Family::<Partition, Gauge>::default();
+        registry.register("lag_records", "Messages of an owned partition that are not stored", lag.clone());
+        let in_flight = Gauge::default();
+        registry.register("in_flight", "Messages that are being written", in_flight.clone());
+        let ready = Gauge::default();
+        registry.register("ready", "Whether the worker consumes and stores", ready.clone());
+        // Series that alerts ask for exist from the start.
+        for store in ["postgres", "cassandra", "kafka", "registry"] {
+            let _ = retries.get_or_create(&Store { store });
+        }
+        Self { registry, records, stored, batches, batch_records, in_flight, ready, dead_letters, sink_seconds, retries, lag, shown: Mutex::default() }
+    }
+
+    /// A message became a dead letter.
+    pub fn dead_letter(&self, class: &'static str) {
+        self.dead_letters.get_or_create(&Class { class }).inc();
+    }
+
+    /// A sink has written a batch.
+    pub fn sink_took(&self, sink: &'static str, took: Duration) {
+        self.sink_seconds.get_or_create(&Sink { sink }).observe(took.as_secs_f64());
+    }
+
+    /// An attempt failed for a store, by the error's reason.
+    pub fn retry(&self, reason: &str) {
+        let store = [("Postgres", "postgres"), ("Cassandra", "cassandra"), ("Registry", "registry"), ("Kafka", "kafka"), ("DeadLetter", "kafka")];
+        let store = store.iter().find(|(start, _)| reason.starts_with(start)).map_or("other", |(_, store)| store);
+        self.retries.get_or_create(&Store { store }).inc();
+    }
+
+    /// The text that Prometheus reads.
+    pub fn render(&self, status: &Status) -> String {
+        self.ready.set(i64::from(status.report(std::time::Instant::now()).ready));
+        let lags = status.lags();
+        let mut shown = self.shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for partition in std::mem::take(&mut *shown) {
+            if !lags.iter().any(|(p, lag)| *p == partition && lag.is_some()) {
+                self.lag.remove(&Partition { partition });
+            }
+        }
+        for (partition, lag) in lags {
+            if let Some(lag) = lag {
+                self.lag.get_or_create(&Partition { partition }).set(lag);
+                shown.insert(partition);
+            }
+        }
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_lag_of_a_partition_that_was_given_away_is_not_shown() {
+        let (metrics, status) = (Metrics::new(), Status::default());
+        status.consuming(true);
+        status.assigned(3, 10);
+        status.ends(&BTreeMap::from([(3, 15)]));
+        assert!(metrics.render(&status).contains("userpipeline_worker_lag_records{partition=\"3\"} 5"));
+        status.revoked(3);
+        assert!(!metrics.render(&status).contains("partition=\"3\""));
+    }
+
+    #[test]
+    fn series_have_the_names_that_alerts_ask_for() {
+        let (metrics, status) = (Metrics::new(), Status::default());
+        metrics.dead_letter("DecodeFailed");
+        metrics.retry("CassandraUnreachable");
+        metrics.sink_took("cassandra", Duration::from_millis(3));
+        let text = metrics.render(&status);
+        for name in ["records_total", "stored_total", "dead_letters_total{class=\"DecodeFailed\"} 1", "batches_total", "batch_records_count", "retries_total{store=\"cassandra\"} 1", "in_flight", "sink_seconds_count{sink=\"cassandra\"} 1"] {
+            assert!(text.contains(&format!("userpipeline_worker_{name}")), "{name} in {text}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What is known of the worker at this moment, for `/readyz` and `/status`.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::jiff::Timestamp;
+use userpipeline_api::report::{PartitionReport, StoredTotals, WorkerReport};
+use userpipeline_stores::StoreError;
+
+/// Rates are of the last minute.
+const RATE_WINDOW: Duration = Duration::from_secs(60);
+
+/// What can be wrong, the gravest first: that one is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// Work cannot begin, or broke off.
+    Session,
+    /// A batch cannot be written.
+    Write,
+    /// A partition's messages are gone.
+    Partition(i32),
+    /// An assigned partition cannot be taken over.
+    Claim,
+    /// The brokers do not answer.
+    Kafka,
+    /// PostgreSQL does not answer, though nothing needs writing.
+    Postgres,
+    /// Cassandra does not answer, though nothing needs writing.
+    Cassandra,
+}
+
+/// An owned partition.
+#[derive(Clone, Copy, Debug, Default)]
+struct Partition {
+    next_offset: i64,
+    end_offset: Option<i64>,
+    lag: Option<i64>,
+    /// All that the topic has was delivered; unknown again with the next message.
+    at_end: bool,
+}
+
+#[derive(Default)]
+struct Inner {
+    consuming: bool,
+    troubles: BTreeMap<Trouble, (&'static str, String)>,
+    topic_partitions: i32,
+    partitions: BTreeMap<i32, Partition>,
+    totals: Option<StoredTotals>,
+    last_commit_at: Option<Timestamp>,
+    stored: VecDeque<(Instant, i64)>,
+}
+
+/// What is known of the worker at this moment.
+#[derive(Default)]
+pub struct Status {
+    inner: Mutex<Inner>,
+}
+
+impl Status {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Every change is a single step, so a panic elsewhere leaves nothing half-done.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something is wrong.
+    pub fn trouble(&self, trouble: Trouble, error: &StoreError) {
+        let new = self.inner().troubles.insert(trouble, (error.reason, error.message.clone())).is_none_or(|(reason, _)| reason != error.reason);
+        if new {
+            tracing::warn!(reason = error.reason, message = error.message, "not ready");
+        }
+    }
+
+    /// It is right again.
+    pub fn clear(&self, trouble: Trouble) {
+        if let Some((reason, _)) = self.inner().troubles.remove(&trouble) {
+            tracing::info!(reason, "mended");
+        }
+    }
+
+    /// The worker has stores and group, or has let go of them.
+    pub fn consuming(&self, consuming: bool) {
+        let mut inner = self.inner();
+        inner.consuming = consuming;
+        if !consuming {
+            inner.partitions.clear();
+            inner.troubles.retain(|trouble, _| *trouble == Trouble::Session);
+        }
+    }
+
+    /// How many partitions the topic has.
+    pub fn topic_partitions(&self, partitions: i32) {
+        self.inner().topic_partitions = partitions;
+    }
+
+    /// A partition was taken over.
+    pub fn assigned(&self, partition: i32, next_offset: i64) {
+        self.inner().partitions.insert(partition, Partition { next_offset, ..Partition::default() });
+    }
+
+    /// A partition was given away.
+    pub fn revoked(&self, partition: i32) {
+        let mut inner = self.inner();
+        inner.partitions.remove(&partition);
+        inner.troubles.remove(&Trouble::Partition(partition));
+    }
+
+    /// Offsets of a partition were stored.
+    pub fn stored(&self, partition: i32, next_offset: i64) {
+        if let Some(there) = self.inner().partitions.get_mut(&partition) {
+            there.next_offset = next_offset;
+        }
+    }
+
+    /// So many records were stored.
+    pub fn count(&self, records: i64, now: Instant) {
+        let mut inner = self.inner();
+        inner.stored.push_back((now, records));
+        while inner.stored.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > RATE_WINDOW) {
+            inner.stored.pop_front();
+        }
+    }
+
+    /// Whether all messages of a partition were delivered, as the broker said.
+    pub fn at_end(&self, partition: i32, at_end: bool) {
+        if let Some(there) = self.inner().partitions.get_mut(&partition) {
+            there.at_end = at_end;
+        }
+    }
+
+    /// The owned partitions.
+    pub fn partitions(&self) -> Vec<i32> {
+        self.inner().partitions.keys().copied().collect()
+    }
+
+    /// The ends that the brokers listed.
+    pub fn ends(&self, ends: &BTreeMap<i32, i64>) {
+        let mut inner = self.inner();
+        for (partition, end) in ends {
+            if let Some(there) = inner.partitions.get_mut(partition) {
+                there.lag = Some(lag(there.next_offset, *end, there.end_offset, there.at_end));
+                there.end_offset = Some(*end);
+            }
+        }
+    }
+
+    /// The pipeline's totals.
+    pub fn totals(&self, totals: StoredTotals) {
+        self.inner().totals = Some(totals);
+    }
+
+    /// Offsets were committed.
+    pub fn committed(&self) {
+        self.inner().last_commit_at = Some(Timestamp::now());
+    }
+
+    /// Each owned partition and its lag.
+    pub fn lags(&self) -> Vec<(i32, Option<i64>)> {
+        self.inner().partitions.iter().map(|(partition, p)| (*partition, p.lag)).collect()
+    }
+
+    /// The report for `/status`.
+    pub fn report(&self, now: Instant) -> WorkerReport {
+        let inner = self.inner();
+        let (reason, message) = match inner.troubles.first_key_value() {
+            Some((_, (reason, message))) => ((*reason).to_owned(), message.clone()),
+            None if inner.consuming => (String::new(), String::new()),
+            None => ("Starting".to_owned(), "the worker has not joined its consumer group yet".to_owned()),
+        };
+        let recent: i64 = inner.stored.iter().filter(|(at, _)| now.saturating_duration_since(*at) <= RATE_WINDOW).map(|(_, n)| n).sum();
+        #[allow(clippy::cast_precision_loss)] // A rate of 2^52 records a second is not to be expected.
+        let stored_per_second = recent as f64 / RATE_WINDOW.as_secs_f64();
+        let partition = |(partition, p): (&i32, &Partition)| PartitionReport { partition: *partition, next_offset: p.next_offset, end_offset: p.end_offset, lag: p.lag };
+        WorkerReport {
+            ready: reason.is_empty(),
+            reason,
+            message,
+            topic_partitions: inner.topic_partitions,
+            partitions: inner.partitions.iter().map(partition).collect(),
+            totals: inner.totals,
+            last_commit_at: inner.last_commit_at,
+            stored_per_second,
+        }
+    }
+}
+
+/// The distance to the end. Behind the last message there may be offsets that are none: marks of a transaction, or what
+/// compaction removed. So it is nothing where the broker said that all was delivered and the end has not moved since.
+fn lag(next: i64, end: i64, previous_end: Option<i64>, at_end: bool) -> i64 {
+    if at_end && previous_end == Some(end) { 0 } else { (end - next).max(0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_is_the_distance_to_the_end_unless_only_gaps_are_left() {
+        for (next, end, previous, at_end, expected) in [
+            (10, 15, None, false, 5),
+            (15, 15, None, false, 0),
+            (16, 15, None, false, 0),
+            (14, 15, Some(15), true, 0),
+            (14, 15, Some(15), false, 1),
+            (14, 20, Some(15), true, 6),
+            (14, 15, None, true, 1),
+        ] {
+            assert_eq!(lag(next, end, previous, at_end), expected, "{next} {end} {previous:?} {at_end}");
+        }
+    }
+
+    #[test]
+    fn the_gravest_trouble_is_shown_and_none_is_forgotten() {
+        let status = Status::default();
+        let now = Instant::now();
+        assert_eq!(status.report(now).reason, "Starting");
+        status.consuming(true);
+        assert!(status.report(now).ready);
+        status.trouble(Trouble::Kafka, &StoreError::transient("KafkaUnreachable", "k"));
+        status.trouble(Trouble::Write, &StoreError::transient("CassandraUnreachable", "c"));
+        assert_eq!(status.report(now).reason, "CassandraUnreachable");
+        status.clear(Trouble::Write);
+        let report = status.report(now);
+        assert_eq!((report.ready, report.reason.as_str(), report.message.as_str()), (false, "KafkaUnreachable", "k"));
+        status.clear(Trouble::Kafka);
+        assert!(status.report(now).ready);
+    }
+
+    #[test]
+    fn the_rate_is_of_the_last_minute() {
+        let status = Status::default();
+        let start = Instant::now();
+        status.count(600, start);
+        assert!((status.report(start).stored_per_second - 10.0).abs() < 1e-9);
+        assert!(status.report(start + RATE_WINDOW * 2).stored_per_second.abs() < 1e-9);
+    }
+}

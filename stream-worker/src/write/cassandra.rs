@@ -1,0 +1,98 @@
+//! The table in Cassandra.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use scylla::{
+    client::session::Session,
+    statement::prepared::PreparedStatement,
+    value::{CqlTimestamp, CqlValue},
+};
+use userpipeline_api::document::CassandraTarget;
+use userpipeline_record::{RecordSchema, Value};
+use userpipeline_stores::{
+    Credentials, Secrets, StoreError, cassandra,
+    error::{CASSANDRA_FAILED, CASSANDRA_UNREACHABLE},
+};
+
+use crate::decode::Entry;
+
+/// So many rows are on their way at once.
+const IN_FLIGHT: usize = 256;
+/// All rows of a batch are acknowledged by then: the transaction in PostgreSQL waits for them, and must not wait for ever.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// A session, ready to write.
+pub struct CassandraSink {
+    /// The session.
+    pub session: Arc<Session>,
+    insert: PreparedStatement,
+    /// What the session was opened with; other credentials need another session.
+    pub credentials: Credentials,
+}
+
+impl CassandraSink {
+    /// Opens a session, and prepares what will be written: a table that is missing is noticed here.
+    pub async fn open(target: &CassandraTarget, schema: &RecordSchema, secrets: &Secrets) -> Result<Self, StoreError> {
+        let credentials = cassandra::credentials(&target.cluster, secrets)?;
+        let session = cassandra::connect(&target.cluster, target.consistency, secrets).await?;
+        let what = format!("writing to table `{}.{}`", target.keyspace, target.table);
+        let statement = schema.cassandra_insert_cql(&target.keyspace, &target.table);
+        let mut insert = session.prepare(statement).await.map_err(|e| cassandra::explain_prepare(&what, &e))?;
+        // Its version is in it, so that a repeated write changes nothing.
+        insert.set_is_idempotent(true);
+        Ok(Self { session: Arc::new(session), insert, credentials })
+    }
+
+    /// Writes entries; gives those that Cassandra refuses for their own sake, by position, and why.
+    pub async fn write(&self, entries: &[&Entry]) -> Result<Vec<(usize, String)>, StoreError> {
+        let write = |(i, entry): (usize, &Entry)| {
+            let row = row(entry);
+            async move {
+                match self.session.execute_unpaged(&self.insert, row).await {
+                    Ok(_) => Ok(None),
+                    Err(e) => match cassandra::record_fault(&e) {
+                        Some(why) => Ok(Some((i, why))),
+                        None => Err(cassandra::explain("writing to Cassandra", &e)),
+                    },
+                }
+            }
+        };
+        // The futures are made here and not in the stream's closure, whose lifetimes the compiler cannot see through.
+        let writes: Vec<_> = entries.iter().enumerate().map(|(i, e)| write((i, e))).collect();
+        let all = stream::iter(writes).buffer_unordered(IN_FLIGHT).try_filter_map(|refused| async move { Ok(refused) }).try_collect();
+        tokio::time::timeout(BATCH_TIMEOUT, all)
+            .await
+            .map_err(|_| StoreError::transient(CASSANDRA_UNREACHABLE, format!("Cassandra did not acknowledge a batch within {} seconds", BATCH_TIMEOUT.as_secs())))?
+    }
+}
+
+/// Whether the next attempt needs a new session. The driver finds its way back to nodes that it lost; but not with other
+/// credentials, nor to a table that was made anew, nor to a cluster that moved.
+pub fn needs_new_session(error: &StoreError) -> bool {
+    error.reason != CASSANDRA_FAILED
+}
+
+/// The values in the order of the statement: the fields, null included, and the version as the write time.
+fn row(entry: &Entry) -> Vec<Option<CqlValue>> {
+    let value = |value: &Value| match value {
+        Value::Null => None,
+        Value::String(text) => Some(CqlValue::Text(text.clone())),
+        Value::Uuid(uuid) => Some(CqlValue::Uuid(*uuid)),
+        Value::Timestamp(millis) => Some(CqlValue::Timestamp(CqlTimestamp(*millis))),
+    };
+    entry.record.0.iter().map(value).chain([Some(CqlValue::BigInt(entry.version))]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use userpipeline_record::Record;
+
+    use super::*;
+
+    #[test]
+    fn null_is_bound_and_the_version_comes_last() {
+        let entry = Entry { origin: (0, 0), key: "k".into(), version: 7, record: Record(vec![Value::String("a".into()), Value::Null, Value::Timestamp(5)]) };
+        assert_eq!(row(&entry), [Some(CqlValue::Text("a".into())), None, Some(CqlValue::Timestamp(CqlTimestamp(5))), Some(CqlValue::BigInt(7))]);
+    }
+}
