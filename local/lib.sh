@@ -1,5 +1,6 @@
 # Sourced by every script in local/: paths, versions, messages, and a kubectl that reaches our cluster only.
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # what is set here is used by those who source this
 set -euo pipefail
 
 LOCAL=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -19,10 +19,11 @@ run() {
   # An install that was killed leaves a pending release, and Helm then refuses every further one.
   kubectl -n "$RELEASE_NAMESPACE" delete secret -l 'owner=helm,name=userpipeline,status in (pending-install,pending-upgrade,pending-rollback)' \
     >/dev/null 2>&1 || true
+  # Ownership is taken: a CRD that was applied by hand would stop the install otherwise.
   say "installing the operator"
   quietly helm-operator helm upgrade --install userpipeline "$CHART" --namespace "$RELEASE_NAMESPACE" --create-namespace \
     --set image.registry="$PRODUCT_REGISTRY" --set image.tag="$PRODUCT_TAG" --set image.pullPolicy=IfNotPresent \
-    --wait --timeout 180s
+    --take-ownership --wait --timeout 180s
 }
 
 step_main "$@"

@@ -58,6 +58,9 @@ impl Binary {
 }
 
 /// The resource with names filled in and reduced to what `binary` uses: the same text for the same content, always.
+///
+/// # Panics
+/// Never: a spec is JSON, and JSON is YAML.
 pub fn reduce(pipeline: &UserPipeline, binary: Binary) -> String {
     let id = PipelineId::of(pipeline);
     let named = names::with_names(pipeline.spec.clone(), &id);

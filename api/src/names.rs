@@ -137,8 +137,7 @@ pub fn workers(name: &str) -> String {
 
 /// The first eight hexadecimal digits of the SHA-256 of a text: for names, not for secrets.
 pub fn hash(text: &str) -> String {
-    let digest = Sha256::digest(text.as_bytes());
-    digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    format!("{:.8x}", Sha256::digest(text.as_bytes()))
 }
 
 fn cut(text: &str, hash: &str, separator: char, limit: usize) -> String {

@@ -1,5 +1,7 @@
 //! What the pods are handed.
 
+#![allow(clippy::unwrap_used)]
+
 use serde_json::{Value, json};
 use userpipeline_api::{
     UserPipeline,

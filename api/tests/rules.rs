@@ -1,5 +1,7 @@
 //! The rules of the resource, as a user meets them: evaluated from the CRD's own CEL, without a cluster.
 
+#![allow(clippy::unwrap_used)]
+
 use serde_json::{Value, json};
 use userpipeline_api::UserPipeline;
 

@@ -24,7 +24,10 @@ impl ToSql for Cell<'_> {
             Value::String(text) => text.to_sql(ty, out),
             Value::Uuid(uuid) => uuid.to_sql(ty, out),
             Value::Timestamp(millis) => {
-                let micros = millis.checked_sub(EPOCH_MILLIS).and_then(|m| m.checked_mul(1000)).ok_or("a time out of range")?;
+                let micros = millis
+                    .checked_sub(EPOCH_MILLIS)
+                    .and_then(|m| m.checked_mul(1000))
+                    .ok_or("a time out of range")?;
                 out.put_i64(micros);
                 Ok(IsNull::No)
             }
@@ -103,8 +106,13 @@ mod tests {
     #[test]
     fn a_time_is_written_as_postgresql_reads_it() {
         let (mut ours, mut theirs) = (BytesMut::new(), BytesMut::new());
-        Cell(&Value::Timestamp(1_693_735_200_123)).to_sql(&Type::TIMESTAMPTZ, &mut ours).unwrap();
-        jiff::Timestamp::from_millisecond(1_693_735_200_123).unwrap().to_sql(&Type::TIMESTAMPTZ, &mut theirs).unwrap();
+        Cell(&Value::Timestamp(1_693_735_200_123))
+            .to_sql(&Type::TIMESTAMPTZ, &mut ours)
+            .unwrap();
+        jiff::Timestamp::from_millisecond(1_693_735_200_123)
+            .unwrap()
+            .to_sql(&Type::TIMESTAMPTZ, &mut theirs)
+            .unwrap();
         assert_eq!(ours, theirs);
     }
 }

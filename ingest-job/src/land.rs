@@ -45,7 +45,12 @@ impl Landing {
         let failed = |e| explain_missing(explain(&format!("landing table \"{}\"", self.table), &e));
         let Ledger { client, key, counts, .. } = ledger;
         let transaction = client.transaction().await.map_err(failed)?;
-        let mut landed = Counts { pages: 1, items: count(page.items()), rejected: count(page.rejects.len()), ..Counts::default() };
+        let mut landed = Counts {
+            pages: 1,
+            items: count(page.items()),
+            rejected: count(page.rejects.len()),
+            ..Counts::default()
+        };
         if !page.records.is_empty() {
             self.copy(&transaction, page).await.map_err(failed)?;
             landed.landed = i64::try_from(transaction.execute(&self.upsert, &[&key.run_id]).await.map_err(failed)?).unwrap_or(i64::MAX);
@@ -54,7 +59,10 @@ impl Landing {
             let fields: Vec<&str> = page.rejects.iter().map(|r| r.field.as_str()).collect();
             let reasons: Vec<&str> = page.rejects.iter().map(|r| r.reason.as_str()).collect();
             let raws: Vec<RawJson<'_>> = page.rejects.iter().map(|r| RawJson(&r.raw)).collect();
-            transaction.execute(&self.reject, &[&key.pipeline, &key.run_id, &fields, &reasons, &raws]).await.map_err(failed)?;
+            transaction
+                .execute(&self.reject, &[&key.pipeline, &key.run_id, &fields, &reasons, &raws])
+                .await
+                .map_err(failed)?;
         }
         ledger::advance(&transaction, key, landed).await?;
         transaction.commit().await.map_err(failed)?;

@@ -27,7 +27,8 @@ const LOCK_SEED: i64 = 0x7570_7275_6e00_0000;
 
 const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended($1, $2))";
 /// A client that vanished without a word must not hold the run's lock for hours, as TCP's defaults would let it.
-const KEEPALIVE: &str = "SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 30000";
+const KEEPALIVE: &str =
+    "SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 30000";
 /// Gives no row where the run has succeeded before.
 const OPEN: &str = "INSERT INTO userpipeline.runs AS r (pipeline, run_id, job, scheduled_at, state) VALUES ($1, $2, $3, $4, 'Running') \
      ON CONFLICT (pipeline, run_id) DO UPDATE SET state = 'Running', attempt = r.attempt + 1, job = excluded.job, finished_at = NULL, reason = NULL, \
@@ -85,28 +86,56 @@ pub async fn open(postgres: &Postgres, secrets: &Secrets, pipeline: &str, run: &
     let client = connect(postgres, secrets, APPLICATION).await?;
     let failed = |e| explain_missing(explain("the ledger userpipeline.runs", &e));
     client.batch_execute(KEEPALIVE).await.map_err(failed)?;
-    let locked: bool = client.query_one(LOCK, &[&format!("{pipeline} {}", run.id), &LOCK_SEED]).await.map_err(failed)?.get(0);
+    let locked: bool = client
+        .query_one(LOCK, &[&format!("{pipeline} {}", run.id), &LOCK_SEED])
+        .await
+        .map_err(failed)?
+        .get(0);
     let total = async || client.query_one(TOTAL, &[&pipeline]).await.map(|row| row.get(0)).map_err(failed);
     if !locked {
-        return Ok(Opened::Taken { total_fetched: total().await? });
+        return Ok(Opened::Taken {
+            total_fetched: total().await?,
+        });
     }
-    let opened = client.query_opt(OPEN, &[&pipeline, &run.id, &job, &run.scheduled_at]).await.map_err(failed)?;
+    let opened = client
+        .query_opt(OPEN, &[&pipeline, &run.id, &job, &run.scheduled_at])
+        .await
+        .map_err(failed)?;
     let Some(row) = opened else {
         let row = client.query_one(COUNTS, &[&pipeline, &run.id]).await.map_err(failed)?;
-        return Ok(Opened::Done { counts: counts(&row), total_fetched: total().await? });
+        return Ok(Opened::Done {
+            counts: counts(&row),
+            total_fetched: total().await?,
+        });
     };
-    let key = Key { pipeline: pipeline.to_owned(), run_id: run.id.clone(), attempt: row.get(0) };
-    Ok(Opened::Run(Box::new(Ledger { before: counts(&row), key, counts: Counts::default(), client })))
+    let key = Key {
+        pipeline: pipeline.to_owned(),
+        run_id: run.id.clone(),
+        attempt: row.get(0),
+    };
+    Ok(Opened::Run(Box::new(Ledger {
+        before: counts(&row),
+        key,
+        counts: Counts::default(),
+        client,
+    })))
 }
 
 fn counts(row: &tokio_postgres::Row) -> Counts {
-    Counts { pages: row.get(1), items: row.get(2), landed: row.get(3), published: row.get(4), rejected: row.get(5) }
+    Counts {
+        pages: row.get(1),
+        items: row.get(2),
+        landed: row.get(3),
+        published: row.get(4),
+        rejected: row.get(5),
+    }
 }
 
 /// A table that is not there is not made here: the schema Job makes it.
 pub(crate) fn explain_missing(mut e: StoreError) -> StoreError {
     if e.reason == TABLE_MISMATCH {
-        e.message.push_str("; the schema Job of this pipeline has not been applied, or a table was changed by hand");
+        e.message
+            .push_str("; the schema Job of this pipeline has not been applied, or a table was changed by hand");
     }
     e
 }
@@ -115,13 +144,28 @@ pub(crate) fn explain_missing(mut e: StoreError) -> StoreError {
 pub async fn advance(transaction: &Transaction<'_>, key: &Key, by: Counts) -> Result<(), StoreError> {
     let Key { pipeline, run_id, attempt } = key;
     let rows = transaction
-        .execute(ADVANCE, &[pipeline, run_id, attempt, &by.pages, &by.items, &by.landed, &by.published, &by.rejected])
+        .execute(
+            ADVANCE,
+            &[
+                pipeline,
+                run_id,
+                attempt,
+                &by.pages,
+                &by.items,
+                &by.landed,
+                &by.published,
+                &by.rejected,
+            ],
+        )
         .await
         .map_err(|e| explain_missing(explain("the ledger userpipeline.runs", &e)))?;
     if rows == 1 {
         return Ok(());
     }
-    Err(StoreError::transient(POSTGRES_FAILED, format!("run {run_id} is no longer this attempt's in userpipeline.runs: another attempt has taken it")))
+    Err(StoreError::transient(
+        POSTGRES_FAILED,
+        format!("run {run_id} is no longer this attempt's in userpipeline.runs: another attempt has taken it"),
+    ))
 }
 
 impl Ledger {
@@ -134,9 +178,12 @@ impl Ledger {
             return Ok(total);
         }
         let again = async { self.mark(&connect(postgres, secrets, APPLICATION).await?, result).await };
-        timeout(CLOSING, again)
-            .await
-            .unwrap_or_else(|_| Err(StoreError::transient(POSTGRES_UNREACHABLE, "the ledger userpipeline.runs: PostgreSQL does not answer")))
+        timeout(CLOSING, again).await.unwrap_or_else(|_| {
+            Err(StoreError::transient(
+                POSTGRES_UNREACHABLE,
+                "the ledger userpipeline.runs: PostgreSQL does not answer",
+            ))
+        })
     }
 
     async fn mark(&self, client: &Client, result: &Result<String, Failure>) -> Result<i64, StoreError> {
@@ -148,7 +195,10 @@ impl Ledger {
         let failed = |e| explain_missing(explain("the ledger userpipeline.runs", &e));
         // Text of PostgreSQL holds no NUL; an error's text may.
         let message = message.replace('\0', "\u{fffd}");
-        let rows = client.execute(CLOSE, &[pipeline, run_id, attempt, &state, &reason, &message]).await.map_err(failed)?;
+        let rows = client
+            .execute(CLOSE, &[pipeline, run_id, attempt, &state, &reason, &message])
+            .await
+            .map_err(failed)?;
         if rows == 0 && result.is_ok() {
             return Err(StoreError::transient(
                 POSTGRES_FAILED,

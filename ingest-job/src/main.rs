@@ -40,13 +40,24 @@ struct Cli {
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().json().with_env_filter(filter).flatten_event(true).with_span_list(false).init();
+    tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(filter)
+        .flatten_event(true)
+        .with_span_list(false)
+        .init();
     // Fails only when a provider is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
 
-    let invocation = Invocation { pipeline: cli.pipeline, secrets: cli.secrets, job: cli.job, job_uid: cli.job_uid, cronjob: cli.cronjob };
+    let invocation = Invocation {
+        pipeline: cli.pipeline,
+        secrets: cli.secrets,
+        job: cli.job,
+        job_uid: cli.job_uid,
+        cronjob: cli.cronjob,
+    };
     let ended = execute(&invocation, &stop).await;
 
     if let Err(error) = report::leave(&ended.report, &cli.termination_log) {

@@ -120,12 +120,20 @@ pub struct Failure {
 impl Failure {
     /// A failure that a later attempt may not meet.
     pub fn retry(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), exit: exit::RETRY }
+        Self {
+            reason,
+            message: message.into(),
+            exit: exit::RETRY,
+        }
     }
 
     /// A failure that somebody must mend.
     pub fn configuration(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), exit: exit::CONFIGURATION }
+        Self {
+            reason,
+            message: message.into(),
+            exit: exit::CONFIGURATION,
+        }
     }
 }
 
@@ -146,11 +154,28 @@ impl From<StoreError> for Failure {
 pub fn decide(end: End, before: Counts, counts: Counts) -> Result<String, Failure> {
     let whole = before + counts;
     let ended = match end {
-        End::Refused(failure) => return Err(Failure { message: format!("{} ({})", failure.message, summary(whole)), ..failure }),
-        End::Interrupted => return Err(Failure::retry(INTERRUPTED, format!("told to stop before the run was complete ({})", summary(whole)))),
+        End::Refused(failure) => {
+            return Err(Failure {
+                message: format!("{} ({})", failure.message, summary(whole)),
+                ..failure
+            });
+        }
+        End::Interrupted => {
+            return Err(Failure::retry(
+                INTERRUPTED,
+                format!("told to stop before the run was complete ({})", summary(whole)),
+            ));
+        }
         End::SourceFailed { error, tries } => {
-            let times = if tries == 1 { "once".to_owned() } else { format!("{tries} times in a row") };
-            return Err(Failure::retry(SOURCE_FAILED, format!("the source failed {times}, at last: {error} ({})", summary(whole))));
+            let times = if tries == 1 {
+                "once".to_owned()
+            } else {
+                format!("{tries} times in a row")
+            };
+            return Err(Failure::retry(
+                SOURCE_FAILED,
+                format!("the source failed {times}, at last: {error} ({})", summary(whole)),
+            ));
         }
         End::Exhausted => "the source has no more",
         End::Limit => "spec.source.http.maxRecordsPerRun is reached",
@@ -173,7 +198,13 @@ pub fn decide(end: End, before: Counts, counts: Counts) -> Result<String, Failur
 }
 
 fn summary(counts: Counts) -> String {
-    let Counts { pages, items, landed, published, rejected } = counts;
+    let Counts {
+        pages,
+        items,
+        landed,
+        published,
+        rejected,
+    } = counts;
     format!("pages {pages}, items {items}, landed {landed}, published {published}, rejected {rejected}")
 }
 
@@ -182,11 +213,20 @@ mod tests {
     use super::*;
 
     fn counts(items: i64, landed: i64, rejected: i64) -> Counts {
-        Counts { pages: 1, items, landed, published: landed, rejected }
+        Counts {
+            pages: 1,
+            items,
+            landed,
+            published: landed,
+            rejected,
+        }
     }
 
     fn failing() -> End {
-        End::SourceFailed { error: "status 503".into(), tries: 4 }
+        End::SourceFailed {
+            error: "status 503".into(),
+            tries: 4,
+        }
     }
 
     #[test]
@@ -207,7 +247,11 @@ mod tests {
             (failing(), Counts::default(), Some(SOURCE_FAILED)),
             (failing(), counts(10, 10, 0), Some(SOURCE_FAILED)),
             (End::Interrupted, counts(10, 10, 0), Some(INTERRUPTED)),
-            (End::Refused(Failure::configuration(SOURCE_REFUSED, "status 401")), counts(10, 10, 0), Some(SOURCE_REFUSED)),
+            (
+                End::Refused(Failure::configuration(SOURCE_REFUSED, "status 401")),
+                counts(10, 10, 0),
+                Some(SOURCE_REFUSED),
+            ),
         ] {
             let decided = decide(end.clone(), Counts::default(), counts);
             assert_eq!(decided.as_ref().err().map(|f| f.reason), reason, "{end:?} {counts:?}: {decided:?}");
@@ -217,7 +261,10 @@ mod tests {
     #[test]
     fn the_message_says_what_the_last_error_was_and_how_often_it_was_tried() {
         let failure = decide(failing(), counts(5, 0, 5), counts(10, 9, 1)).unwrap_err();
-        assert_eq!(failure.message, "the source failed 4 times in a row, at last: status 503 (pages 2, items 15, landed 9, published 9, rejected 6)");
+        assert_eq!(
+            failure.message,
+            "the source failed 4 times in a row, at last: status 503 (pages 2, items 15, landed 9, published 9, rejected 6)"
+        );
         assert_eq!(failure.exit, exit::RETRY);
     }
 
@@ -228,13 +275,22 @@ mod tests {
 
     #[test]
     fn nothing_new_says_so() {
-        assert!(decide(End::TimeUp, Counts::default(), counts(10, 0, 0)).unwrap().starts_with("nothing new: "));
+        assert!(
+            decide(End::TimeUp, Counts::default(), counts(10, 0, 0))
+                .unwrap()
+                .starts_with("nothing new: ")
+        );
     }
 
     #[test]
     fn a_refusal_keeps_its_exit_code() {
         let refused = Failure::configuration(SOURCE_REFUSED, "status 403");
-        assert_eq!(decide(End::Refused(refused), Counts::default(), Counts::default()).unwrap_err().exit, exit::CONFIGURATION);
+        assert_eq!(
+            decide(End::Refused(refused), Counts::default(), Counts::default())
+                .unwrap_err()
+                .exit,
+            exit::CONFIGURATION
+        );
     }
 
     #[test]
@@ -247,9 +303,13 @@ mod tests {
 
     #[test]
     fn an_attempt_takes_what_earlier_ones_left() {
-        for (before, expected) in
-            [(counts(0, 0, 0), 1000), (counts(300, 300, 0), 700), (counts(1000, 1000, 0), 0), (counts(1000, 0, 1000), 1000), (counts(2000, 2000, 0), 0)]
-        {
+        for (before, expected) in [
+            (counts(0, 0, 0), 1000),
+            (counts(300, 300, 0), 700),
+            (counts(1000, 1000, 0), 0),
+            (counts(1000, 0, 1000), 1000),
+            (counts(2000, 2000, 0), 0),
+        ] {
             assert_eq!(allowance(1000, before), expected, "{before:?}");
         }
     }

@@ -40,8 +40,16 @@ impl Page {
         for raw in items {
             match record(&raw, schema) {
                 Ok(record) => page.records.push((record, raw)),
-                Err(Fault { field, reason, raw: instead }) => {
-                    page.rejects.push(Rejected { field, reason: storable(&reason), raw: instead.unwrap_or(raw) });
+                Err(Fault {
+                    field,
+                    reason,
+                    raw: instead,
+                }) => {
+                    page.rejects.push(Rejected {
+                        field,
+                        reason: storable(&reason),
+                        raw: instead.unwrap_or(raw),
+                    });
                 }
             }
         }
@@ -69,17 +77,29 @@ fn record(raw: &RawValue, schema: &RecordSchema) -> Result<Record, Fault> {
         reason: format!("the item does not read: {e}"),
         raw: serde_json::value::to_raw_value(raw.get()).ok(),
     })?;
-    let record = schema.map(&item).map_err(|reject| Fault { reason: format!("from {}: {}", reject.from, reject.reason), field: reject.field, raw: None })?;
+    let record = schema.map(&item).map_err(|reject| Fault {
+        reason: format!("from {}: {}", reject.from, reject.reason),
+        field: reject.field,
+        raw: None,
+    })?;
     let size = record.size();
     if size > MAX_RECORD {
-        return Err(Fault { field: String::new(), reason: format!("the record has about {size} bytes; at most {MAX_RECORD} fit a message"), raw: None });
+        return Err(Fault {
+            field: String::new(),
+            reason: format!("the record has about {size} bytes; at most {MAX_RECORD} fit a message"),
+            raw: None,
+        });
     }
     Ok(record)
 }
 
 /// A reason may quote the item: without NUL, which PostgreSQL's text cannot hold, and of bounded length.
 fn storable(reason: &str) -> String {
-    reason.chars().take(MAX_REASON).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect()
+    reason
+        .chars()
+        .take(MAX_REASON)
+        .map(|c| if c == '\0' { '\u{fffd}' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
@@ -118,7 +138,12 @@ mod tests {
 
     #[test]
     fn the_item_is_kept_as_it_was_served() {
-        let text = user().to_string().replace("12345", "12345.10").replace(':', " : ").replace("http : ", "http:").replace("03 : 04 : 05", "03:04:05");
+        let text = user()
+            .to_string()
+            .replace("12345", "12345.10")
+            .replace(':', " : ")
+            .replace("http : ", "http:")
+            .replace("03 : 04 : 05", "03:04:05");
         let page = Page::map(vec![raw(&text)], 1, &RecordSchema::user());
         assert_eq!(page.records[0].1.get(), text);
     }
@@ -137,7 +162,11 @@ mod tests {
             let page = Page::map(vec![item], 1, &RecordSchema::user());
             let rejected = &page.rejects[0];
             assert_eq!(rejected.field, field, "{}", rejected.reason);
-            assert!(rejected.reason.contains(says) && !rejected.reason.contains('\0'), "{}", rejected.reason);
+            assert!(
+                rejected.reason.contains(says) && !rejected.reason.contains('\0'),
+                "{}",
+                rejected.reason
+            );
         }
     }
 

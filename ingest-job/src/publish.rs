@@ -50,9 +50,13 @@ impl Publisher {
     /// Looks for schema and topic, makes neither, and prepares the statements.
     pub async fn open(pipeline: &IngestPipeline, schema: &RecordSchema, ledger: &Ledger) -> Result<Self, Failure> {
         let subject = names::subject(&pipeline.topic);
-        let id = SchemaRegistry::at(&pipeline.registry_url)?.id_of(&subject, &schema.avro_schema()).await?;
+        let id = SchemaRegistry::at(&pipeline.registry_url)?
+            .id_of(&subject, &schema.avro_schema())
+            .await?;
         let id = id.ok_or_else(|| {
-            let message = format!("subject `{subject}` of the schema registry does not have this pipeline's schema: its schema Job has not been applied");
+            let message = format!(
+                "subject `{subject}` of the schema registry does not have this pipeline's schema: its schema Job has not been applied"
+            );
             Failure::configuration(SCHEMA_MISSING, message)
         })?;
         let producer = Producer::open(&pipeline.bootstrap_servers, &pipeline.topic, "userpipeline-ingest").await?;
@@ -88,22 +92,48 @@ impl Publisher {
         }
         let batch = rows.iter().map(|row| self.pending(row)).collect::<Result<Vec<_>, _>>()?;
         drop(rows);
-        let headers: Vec<[(&str, &[u8]); 2]> =
-            batch.iter().map(|row| [(VERSION_HEADER, row.version_text.as_bytes()), (RUN_HEADER, key.run_id.as_bytes())]).collect();
-        let messages: Vec<Message<'_>> = batch.iter().zip(&headers).map(|(row, headers)| Message { key: &row.key, payload: &row.payload, headers }).collect();
+        let headers: Vec<[(&str, &[u8]); 2]> = batch
+            .iter()
+            .map(|row| [(VERSION_HEADER, row.version_text.as_bytes()), (RUN_HEADER, key.run_id.as_bytes())])
+            .collect();
+        let messages: Vec<Message<'_>> = batch
+            .iter()
+            .zip(&headers)
+            .map(|(row, headers)| Message {
+                key: &row.key,
+                payload: &row.payload,
+                headers,
+            })
+            .collect();
         let delivered = self.producer.send_all(&messages).await;
-        let acknowledged: Vec<&Pending> = batch.iter().zip(&delivered).filter(|(_, d)| d.is_ok()).map(|(row, _)| row).collect();
+        let acknowledged: Vec<&Pending> = batch
+            .iter()
+            .zip(&delivered)
+            .filter(|(_, d)| d.is_ok())
+            .map(|(row, _)| row)
+            .collect();
         if !acknowledged.is_empty() {
-            let keys: Vec<Vec<Cell<'_>>> = self.schema.key_positions().map(|i| acknowledged.iter().map(|row| Cell(&row.record.0[i])).collect()).collect();
+            let keys: Vec<Vec<Cell<'_>>> = self
+                .schema
+                .key_positions()
+                .map(|i| acknowledged.iter().map(|row| Cell(&row.record.0[i])).collect())
+                .collect();
             let versions: Vec<i64> = acknowledged.iter().map(|row| row.version).collect();
             let mut values: Vec<&(dyn ToSql + Sync)> = keys.iter().map(|k| k as &(dyn ToSql + Sync)).collect();
             values.push(&versions);
             let marked = transaction.execute(&self.published, &values).await.map_err(failed)?;
             if marked != acknowledged.len() as u64 {
-                let message = format!("landing table \"{}\": {marked} of {} published rows could be marked", self.table, acknowledged.len());
+                let message = format!(
+                    "landing table \"{}\": {marked} of {} published rows could be marked",
+                    self.table,
+                    acknowledged.len()
+                );
                 return Err(StoreError::configuration(POSTGRES_FAILED, message));
             }
-            let published = Counts { published: i64::try_from(marked).unwrap_or(i64::MAX), ..Counts::default() };
+            let published = Counts {
+                published: i64::try_from(marked).unwrap_or(i64::MAX),
+                ..Counts::default()
+            };
             ledger::advance(&transaction, key, published).await?;
             transaction.commit().await.map_err(failed)?;
             *counts += published;
@@ -113,14 +143,26 @@ impl Publisher {
 
     fn pending(&self, row: &Row) -> Result<Pending, StoreError> {
         let unfit = |e: &dyn std::fmt::Display| {
-            StoreError::configuration(TABLE_MISMATCH, format!("landing table \"{}\" holds a row that is no record: {e}", self.table))
+            StoreError::configuration(
+                TABLE_MISMATCH,
+                format!("landing table \"{}\" holds a row that is no record: {e}", self.table),
+            )
         };
         let fields = self.schema.fields.len();
-        let values = (0..fields).map(|i| row.try_get::<_, Read>(i).map(|read| read.0)).collect::<Result<_, _>>().map_err(|e| unfit(&e))?;
+        let values = (0..fields)
+            .map(|i| row.try_get::<_, Read>(i).map(|read| read.0))
+            .collect::<Result<_, _>>()
+            .map_err(|e| unfit(&e))?;
         let version: i64 = row.try_get(fields).map_err(|e| unfit(&e))?;
         let record = Record(values);
         let mut payload = self.frame.to_vec();
         self.encoder.encode(&record, &mut payload).map_err(|e| unfit(&e))?;
-        Ok(Pending { key: record.key(&self.schema), version, version_text: version.to_string(), payload, record })
+        Ok(Pending {
+            key: record.key(&self.schema),
+            version,
+            version_text: version.to_string(),
+            payload,
+            record,
+        })
     }
 }

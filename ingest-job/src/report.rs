@@ -22,12 +22,45 @@ pub struct Ended {
 impl Ended {
     /// Logs how the run ended.
     pub fn log(&self) {
-        let RunReport { run_id: run, reason, message, pages, items, landed, published, rejected, total_fetched, .. } = &self.report;
+        let RunReport {
+            run_id: run,
+            reason,
+            message,
+            pages,
+            items,
+            landed,
+            published,
+            rejected,
+            total_fetched,
+            ..
+        } = &self.report;
         let code = self.exit;
         if code == exit::DONE {
-            tracing::info!(run, reason, exit = code, pages, items, landed, published, rejected, total_fetched, "the run ended: {message}");
+            tracing::info!(
+                run,
+                reason,
+                exit = code,
+                pages,
+                items,
+                landed,
+                published,
+                rejected,
+                total_fetched,
+                "the run ended: {message}"
+            );
         } else {
-            tracing::error!(run, reason, exit = code, pages, items, landed, published, rejected, total_fetched, "the run failed: {message}");
+            tracing::error!(
+                run,
+                reason,
+                exit = code,
+                pages,
+                items,
+                landed,
+                published,
+                rejected,
+                total_fetched,
+                "the run failed: {message}"
+            );
         }
     }
 }
@@ -94,9 +127,18 @@ mod tests {
     #[test]
     fn the_longest_report_is_a_valid_termination_message() {
         let facts = Facts {
-            run: RunId { id: "x".repeat(63), scheduled_at: Some(Timestamp::MAX) },
+            run: RunId {
+                id: "x".repeat(63),
+                scheduled_at: Some(Timestamp::MAX),
+            },
             started_at: Timestamp::MAX,
-            counts: Counts { pages: i64::MAX, items: i64::MAX, landed: i64::MAX, published: i64::MAX, rejected: i64::MAX },
+            counts: Counts {
+                pages: i64::MAX,
+                items: i64::MAX,
+                landed: i64::MAX,
+                published: i64::MAX,
+                rejected: i64::MAX,
+            },
             total_fetched: Some(i64::MAX),
         };
         let dir = tempfile::tempdir().unwrap();

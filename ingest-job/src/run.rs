@@ -42,8 +42,17 @@ pub struct Invocation {
 
 /// Runs once, and says how it ended, however it ended.
 pub async fn execute(invocation: &Invocation, stop: &CancellationToken) -> Ended {
-    let run = RunId::of(invocation.job.as_deref(), invocation.job_uid.as_deref(), invocation.cronjob.as_deref());
-    let facts = Facts { run, started_at: Timestamp::now(), counts: Counts::default(), total_fetched: None };
+    let run = RunId::of(
+        invocation.job.as_deref(),
+        invocation.job_uid.as_deref(),
+        invocation.cronjob.as_deref(),
+    );
+    let facts = Facts {
+        run,
+        started_at: Timestamp::now(),
+        counts: Counts::default(),
+        total_fetched: None,
+    };
     let read = fs::read_to_string(&invocation.pipeline).map_err(|e| format!("{}: {e}", invocation.pipeline.display()));
     let pipeline = match read.and_then(|text| IngestPipeline::read(&text).map_err(|e| e.to_string())) {
         Ok(pipeline) => pipeline,
@@ -69,12 +78,19 @@ async fn under_lock(pipeline: &IngestPipeline, secrets: &Secrets, job: &str, mut
     let mut ledger = match ledger::open(&pipeline.postgres, secrets, &pipeline.id.to_string(), &facts.run, job).await {
         Ok(Opened::Run(ledger)) => ledger,
         Ok(Opened::Done { counts, total_fetched }) => {
-            let facts = Facts { counts, total_fetched: Some(total_fetched), ..facts };
+            let facts = Facts {
+                counts,
+                total_fetched: Some(total_fetched),
+                ..facts
+            };
             return facts.ended(exit::DONE, ALREADY_DONE, "this run has succeeded before; nothing was done");
         }
         Ok(Opened::Taken { total_fetched }) => {
             facts.total_fetched = Some(total_fetched);
-            return facts.failed(&Failure::retry(ALREADY_RUNNING, "another process holds the lock of this run in PostgreSQL"));
+            return facts.failed(&Failure::retry(
+                ALREADY_RUNNING,
+                "another process holds the lock of this run in PostgreSQL",
+            ));
         }
         Err(e) => return facts.failed(&e.into()),
     };
@@ -124,7 +140,13 @@ async fn work(pipeline: &IngestPipeline, secrets: &Secrets, ledger: &mut Ledger,
         landing.land(ledger, &page).await?;
         publisher.publish_pending(ledger).await?;
         let counts = ledger.counts;
-        tracing::info!(items = page.items(), total_items = counts.items, total_landed = counts.landed, total_published = counts.published, "page");
+        tracing::info!(
+            items = page.items(),
+            total_items = counts.items,
+            total_landed = counts.landed,
+            total_published = counts.published,
+            "page"
+        );
         if page.items() == 0 {
             break End::Exhausted;
         }

@@ -22,7 +22,10 @@ impl RunId {
         if let (Some(job), Some(cronjob)) = (job, cronjob)
             && let Some(scheduled_at) = scheduled(job, cronjob)
         {
-            return Self { id: scheduled_at.to_string(), scheduled_at: Some(scheduled_at) };
+            return Self {
+                id: scheduled_at.to_string(),
+                scheduled_at: Some(scheduled_at),
+            };
         }
         // A Job's name may be used again after it was deleted, its uid never: without the uid there is nothing to go by.
         let id = match (job, job_uid) {
@@ -79,13 +82,26 @@ mod tests {
             ("users-ingest-99999999999999999999", Some("users-ingest")),
             ("users-ingest-28228920", Some("")),
         ] {
-            assert_eq!(RunId::of(Some(job), Some("uid"), cronjob), RunId { id: "uid".into(), scheduled_at: None }, "{job} of {cronjob:?}");
+            assert_eq!(
+                RunId::of(Some(job), Some("uid"), cronjob),
+                RunId {
+                    id: "uid".into(),
+                    scheduled_at: None
+                },
+                "{job} of {cronjob:?}"
+            );
         }
     }
 
     #[test]
     fn without_a_job_each_start_is_a_run_of_its_own() {
-        for (job, uid) in [(None, None), (None, Some("uid")), (Some("by-hand"), None), (Some(""), Some("uid")), (Some("by-hand"), Some(""))] {
+        for (job, uid) in [
+            (None, None),
+            (None, Some("uid")),
+            (Some("by-hand"), None),
+            (Some(""), Some("uid")),
+            (Some("by-hand"), Some("")),
+        ] {
             let (a, b) = (RunId::of(job, uid, None), RunId::of(job, uid, None));
             assert_ne!(a.id, b.id);
             assert!(Uuid::parse_str(&a.id).is_ok());

@@ -71,8 +71,9 @@ run() {
 # Every change of a binary makes new images; the ones before are of no use. (Docker keeps what a container uses.)
 forget_old() {
   local image
-  docker image ls --format '{{.Repository}}:{{.Tag}}' | grep -E '^userpipeline/(operator|ingest-job|stream-worker|source):' |
-    grep -vE ":($1|$2)$" | while read -r image; do docker rmi "$image" >/dev/null 2>&1 || true; done
+  # sed, not grep: to find none is no error.
+  docker image ls --format '{{.Repository}}:{{.Tag}}' | sed -nE "/:($1|$2)\$/d; /^userpipeline\/(operator|ingest-job|stream-worker|source):/p" |
+    while read -r image; do docker rmi "$image" >/dev/null 2>&1 || true; done
 }
 
 # For the manifests: NAME=IMAGE, a line each; nothing before the first build.

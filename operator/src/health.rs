@@ -1,10 +1,10 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use kube::{Api, Client, api::ListParams};
-use tokio::sync::watch;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use userpipeline_api::UserPipeline;
 
@@ -81,14 +81,61 @@ async fn readyz(State(shown): State<Shown>) -> (StatusCode, String) {
     }
 }
 
-/// Binds `listen`, so that a taken port is an error at once, and returns the server to be run.
+/// Serves until told to stop.
 pub async fn serve(
-    listen: SocketAddr,
+    listener: TcpListener,
     metrics: Metrics,
     readiness: watch::Receiver<Readiness>,
     shutdown: CancellationToken,
-) -> std::io::Result<impl Future<Output = std::io::Result<()>>> {
-    let listener = tokio::net::TcpListener::bind(listen).await?;
-    let app = router(metrics, readiness);
-    Ok(async move { axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned()).await })
+) -> std::io::Result<()> {
+    axum::serve(listener, router(metrics, readiness))
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn listen() -> (TcpListener, String) {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        (listener, address)
+    }
+
+    async fn get(address: &str) -> (u16, String) {
+        let answer = reqwest::get(address).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn given_no_crd_then_the_operator_is_alive_but_not_ready_and_says_which_is_missing() {
+        let (apiserver, address) = listen().await;
+        let missing =
+            r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404,"message":"404 page not found"}"#;
+        let app = Router::new().fallback(move || async move { (StatusCode::NOT_FOUND, missing) });
+        tokio::spawn(async move { axum::serve(apiserver, app).await });
+        let client = Client::try_from(kube::Config::new(address.parse().unwrap())).unwrap();
+        let mut readiness = probe_crd(client, None);
+        readiness.changed().await.unwrap();
+
+        let (listener, address) = listen().await;
+        tokio::spawn(serve(listener, Metrics::new(), readiness, CancellationToken::new()));
+        assert_eq!(get(&format!("{address}/healthz")).await.0, 200);
+        let (status, text) = get(&format!("{address}/readyz")).await;
+        assert_eq!(status, 503);
+        assert!(text.contains("userpipelines.userpipeline.dev"), "{text}");
+        assert!(get(&format!("{address}/metrics")).await.1.contains("leader_election_master_status"));
+    }
+
+    #[tokio::test]
+    async fn given_told_to_stop_then_the_server_ends() {
+        let (listener, _) = listen().await;
+        let (_sender, readiness) = watch::channel(Ok(()));
+        let shutdown = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, Metrics::new(), readiness, shutdown.clone()));
+        shutdown.cancel();
+        server.await.unwrap().unwrap();
+    }
 }

@@ -57,7 +57,12 @@ struct Run {
 #[tokio::main]
 async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().json().with_env_filter(filter).flatten_event(true).init();
+    tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(filter)
+        .flatten_event(true)
+        .with_span_list(false)
+        .init();
     let Command::Run(run) = Cli::parse().command;
     match operate(run).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -77,7 +82,9 @@ async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
 
     let metrics = Metrics::new();
     let readiness = health::probe_crd(client.clone(), run.watch_namespace.clone());
-    let server = tokio::spawn(health::serve(run.listen, metrics.clone(), readiness, shutdown.clone()).await?);
+    // Bound first, so that a taken port is an error at once.
+    let listener = tokio::net::TcpListener::bind(run.listen).await?;
+    let server = tokio::spawn(health::serve(listener, metrics.clone(), readiness, shutdown.clone()));
 
     let lease = LeaseSettings {
         namespace: run.lease_namespace,

@@ -54,6 +54,7 @@ pub struct RecordSchema {
 impl RecordSchema {
     /// The built-in record: a user of randomuser.me.
     pub fn user() -> Self {
+        use FieldType::{String, Timestamp, Uuid};
         let field = |name: &str, field_type, from: &str, doc: &str| Field {
             name: name.to_owned(),
             field_type,
@@ -61,7 +62,6 @@ impl RecordSchema {
             optional: false,
             doc: doc.to_owned(),
         };
-        use FieldType::{String, Timestamp, Uuid};
         Self {
             name: "User".to_owned(),
             namespace: "dev.userpipeline".to_owned(),
@@ -103,7 +103,6 @@ impl RecordSchema {
 
     /// A hash over all that tables and subject follow from: it changes when a schema Job must run again.
     pub fn fingerprint(&self) -> String {
-        let digest = Sha256::digest(format!("{self:?}").as_bytes());
-        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        format!("{:.16x}", Sha256::digest(format!("{self:?}").as_bytes()))
     }
 }

@@ -33,19 +33,15 @@ pub async fn connect(cluster: &Cassandra, consistency: Consistency, secrets: &Se
     let at = format!("Cassandra at {}", cluster.contact_points.join(", "));
     let policy = DefaultPolicy::builder().prefer_datacenter(cluster.local_datacenter.clone()).token_aware(true).permit_dc_failover(false).build();
     let profile = ExecutionProfile::builder().consistency(level(consistency)).load_balancing_policy(policy).request_timeout(Some(REQUEST_TIMEOUT)).build();
-    let mut session = SessionBuilder::new()
+    let session = SessionBuilder::new()
         .known_nodes(&cluster.contact_points)
         .user(&credentials.username, &credentials.password)
         .default_execution_profile_handle(profile.into_handle())
         .connection_timeout(CONNECT_TIMEOUT)
         .schema_agreement_timeout(SCHEMA_AGREEMENT_TIMEOUT)
-        // Tables are read where they are verified; to follow every keyspace of a shared cluster is needless work.
-        .fetch_schema_metadata(true)
+        // Whatever the consistency, the local nodes coordinate and ask the others.
+        .host_filter(Arc::new(DcHostFilter::new(cluster.local_datacenter.clone())))
         .tcp_nodelay(true);
-    // Where all replicas of the whole cluster must answer, the coordinator asks them; we still ask only the local nodes.
-    if !matches!(consistency, Consistency::One | Consistency::Quorum | Consistency::All) {
-        session = session.host_filter(Arc::new(DcHostFilter::new(cluster.local_datacenter.clone())));
-    }
     let session = tokio::time::timeout(SESSION_TIMEOUT, session.build())
         .await
         .map_err(|_| StoreError::transient(CASSANDRA_UNREACHABLE, format!("{at} does not answer")))?
@@ -59,11 +55,6 @@ pub async fn connect(cluster: &Cassandra, consistency: Consistency, secrets: &Se
         return Err(StoreError::configuration(CASSANDRA_FAILED, message));
     }
     Ok(session)
-}
-
-/// Whether a session can be had no longer and a new one is needed: its credentials were refused.
-pub fn needs_new_session(error: &StoreError) -> bool {
-    [CREDENTIALS_REFUSED, CASSANDRA_UNREACHABLE].contains(&error.reason)
 }
 
 fn level(consistency: Consistency) -> Level {

@@ -42,7 +42,7 @@ impl SchemaRegistry {
     pub async fn has_subject(&self, subject: &str) -> Result<bool, StoreError> {
         match self.send(Method::GET, &format!("/subjects/{subject}/versions"), None).await? {
             (StatusCode::NOT_FOUND, _) => Ok(false),
-            (status, answer) => self.checked(status, answer, subject).map(|_| true),
+            (status, answer) => self.checked(status, &answer, subject).map(|_| true),
         }
     }
 
@@ -67,7 +67,7 @@ impl SchemaRegistry {
         match self.send(Method::POST, &format!("/subjects/{subject}"), Some(body)).await? {
             (StatusCode::NOT_FOUND, _) => Ok(None),
             (status, answer) => {
-                let answer = self.checked(status, answer, subject)?;
+                let answer = self.checked(status, &answer, subject)?;
                 serde_json::from_value::<Found>(answer).map(|f| Some(f.id)).map_err(|e| self.failed(&format!("looking up `{subject}` gave an unexpected answer: {e}")))
             }
         }
@@ -82,7 +82,7 @@ impl SchemaRegistry {
         match self.send(Method::GET, &format!("/schemas/ids/{id}"), None).await? {
             (StatusCode::NOT_FOUND, _) => Ok(None),
             (status, answer) => {
-                let answer = self.checked(status, answer, &format!("schema {id}"))?;
+                let answer = self.checked(status, &answer, &format!("schema {id}"))?;
                 serde_json::from_value::<Schema>(answer).map(|s| Some(s.schema)).map_err(|e| self.failed(&format!("schema {id} gave an unexpected answer: {e}")))
             }
         }
@@ -90,7 +90,7 @@ impl SchemaRegistry {
 
     async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, StoreError> {
         let (status, answer) = self.send(method, path, body).await?;
-        self.checked(status, answer, path)
+        self.checked(status, &answer, path)
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Result<(StatusCode, Vec<u8>), StoreError> {
@@ -111,14 +111,14 @@ impl SchemaRegistry {
         Ok((status, answer))
     }
 
-    fn checked(&self, status: StatusCode, answer: Vec<u8>, what: &str) -> Result<Value, StoreError> {
+    fn checked(&self, status: StatusCode, answer: &[u8], what: &str) -> Result<Value, StoreError> {
         if status.is_success() {
-            return serde_json::from_slice(&answer).map_err(|e| self.failed(&format!("{what} gave no JSON: {e}")));
+            return serde_json::from_slice(answer).map_err(|e| self.failed(&format!("{what} gave no JSON: {e}")));
         }
-        let said = serde_json::from_slice::<Value>(&answer)
+        let said = serde_json::from_slice::<Value>(answer)
             .ok()
             .and_then(|v| v.get("message").and_then(Value::as_str).map(str::to_owned))
-            .unwrap_or_else(|| String::from_utf8_lossy(&answer).chars().take(300).collect());
+            .unwrap_or_else(|| String::from_utf8_lossy(answer).chars().take(300).collect());
         let message = format!("the schema registry at {} answered {status} to {what}: {said}", self.url);
         Err(match status {
             StatusCode::CONFLICT => StoreError::configuration(SCHEMA_INCOMPATIBLE, message),

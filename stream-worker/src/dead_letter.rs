@@ -55,8 +55,14 @@ impl DeadLetters {
             for (key, value) in headers_of(message, fault, &self.origin, &self.group, at) {
                 headers = headers.insert(KafkaHeader { key: &key, value: value.as_ref() });
             }
-            let record: FutureRecord<'_, [u8], [u8]> =
-                FutureRecord { topic: &self.topic, partition: None, payload: message.payload.as_deref(), key: message.key.as_deref(), timestamp: None, headers: Some(headers) };
+            let record: FutureRecord<'_, [u8], [u8]> = FutureRecord {
+                topic: &self.topic,
+                partition: None,
+                payload: message.payload.as_deref(),
+                key: message.key.as_deref(),
+                timestamp: None,
+                headers: Some(headers),
+            };
             self.producer.send(record, TIMEOUT).await.map(drop).map_err(|(error, _)| self.failed(&error))
         });
         try_join_all(deliveries).await.map(drop)

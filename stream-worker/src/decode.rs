@@ -134,6 +134,7 @@ fn read(schema: &RecordSchema, decoder: &Decoder, envelope: &Envelope<'_>, origi
 mod tests {
     use userpipeline_record::{FieldType, Value, avro::Encoder};
     use uuid::Uuid;
+    use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
     use super::*;
 
@@ -192,5 +193,43 @@ mod tests {
         for (message, class) in cases {
             assert_eq!(decode(&message).unwrap_err().class, class);
         }
+    }
+
+    async fn decoders(registry: &MockServer) -> Decoders {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        Decoders::new(SchemaRegistry::at(&registry.uri()).unwrap(), RecordSchema::user())
+    }
+
+    #[tokio::test]
+    async fn a_schema_is_asked_for_once() {
+        let registry = MockServer::start().await;
+        let schema = serde_json::json!({"schema": RecordSchema::user().avro_schema().to_string()});
+        Mock::given(path("/schemas/ids/7")).respond_with(ResponseTemplate::new(200).set_body_json(schema)).expect(1).mount(&registry).await;
+        let mut decoders = decoders(&registry).await;
+        for _ in 0..3 {
+            assert!(decoders.decode(&message(Uuid::new_v4())).await.unwrap().is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unknown_schema_is_the_messages_fault_and_a_registry_that_is_down_is_not() {
+        let registry = MockServer::start().await;
+        Mock::given(path("/schemas/ids/7")).respond_with(ResponseTemplate::new(503)).up_to_n_times(1).mount(&registry).await;
+        Mock::given(path("/schemas/ids/7")).respond_with(ResponseTemplate::new(404)).expect(1).mount(&registry).await;
+        let mut decoders = decoders(&registry).await;
+        let message = message(Uuid::new_v4());
+        assert_eq!(decoders.decode(&message).await.unwrap_err().reason, "RegistryUnreachable");
+        for _ in 0..2 {
+            assert_eq!(decoders.decode(&message).await.unwrap().unwrap_err().class, "SchemaUnknown");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_schema_of_something_else_is_unreadable() {
+        let registry = MockServer::start().await;
+        let other = serde_json::json!({"schema": "{\"type\":\"record\",\"name\":\"Other\",\"fields\":[]}"});
+        Mock::given(path("/schemas/ids/7")).respond_with(ResponseTemplate::new(200).set_body_json(other)).mount(&registry).await;
+        let fault = decoders(&registry).await.decode(&message(Uuid::new_v4())).await.unwrap().unwrap_err();
+        assert!(["SchemaUnreadable", "DecodeFailed"].contains(&fault.class), "{fault:?}");
     }
 }

@@ -1,3 +1,15 @@
 //! From the topic to the sinks, and what must be there before: topic, subject and tables.
 
 pub mod apply_schema;
+pub mod batch;
+pub mod consume;
+pub mod dead_letter;
+pub mod decode;
+pub mod http;
+pub mod lag;
+pub mod message;
+pub mod metrics;
+pub mod report;
+pub mod retry;
+pub mod supervise;
+pub mod write;

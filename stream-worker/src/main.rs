@@ -1,12 +1,21 @@
 //! The stream worker's command line.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
-use stream_worker::apply_schema;
+use stream_worker::{
+    apply_schema,
+    supervise::{self, Shared},
+};
 use tracing_subscriber::EnvFilter;
-use userpipeline_api::report::TERMINATION_LOG;
+use userpipeline_api::{
+    document::WorkerPipeline,
+    report::{TERMINATION_LOG, exit},
+};
 use userpipeline_stores::Secrets;
+
+/// Libraries speak up where something is wrong; what stores do, we say ourselves.
+const LOG: &str = "info,scylla=off,tokio_postgres=warn,rdkafka::consumer=off";
 
 /// Brings a pipeline's records from its topic to its sinks.
 #[derive(Parser)]
@@ -18,6 +27,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Reads the topic and writes to the sinks, until SIGTERM.
+    Run(Run),
     /// Makes or mends topic, subject and tables, and ends.
     ApplySchema(ApplySchema),
 }
@@ -33,6 +44,18 @@ struct Handed {
 }
 
 #[derive(Args)]
+struct Run {
+    #[command(flatten)]
+    handed: Handed,
+    /// Where /livez, /readyz, /status and /metrics are.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// This worker's name, as brokers and databases show it: the pod's.
+    #[arg(long, default_value = "worker")]
+    instance: String,
+}
+
+#[derive(Args)]
 struct ApplySchema {
     #[command(flatten)]
     handed: Handed,
@@ -43,14 +66,40 @@ struct ApplySchema {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().json().with_env_filter(filter).flatten_event(true).init();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
+    tracing_subscriber::fmt().json().with_env_filter(filter).flatten_event(true).with_span_list(false).init();
     // It fails only where one is installed already, and that one serves.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Cli::parse().command {
         Command::ApplySchema(args) => {
             let secrets = Secrets::in_dir(&args.handed.secrets);
             ExitCode::from(Box::pin(apply_schema::run(&args.handed.pipeline, &secrets, &args.termination_log)).await)
+        }
+        Command::Run(args) => {
+            let code = Box::pin(work(args)).await;
+            // And not a return: that would wait for whatever hangs in a thread.
+            std::process::exit(i32::from(code));
+        }
+    }
+}
+
+async fn work(args: Run) -> u8 {
+    let path = args.handed.pipeline;
+    let read = std::fs::read_to_string(&path).map_err(|e| e.to_string()).and_then(|text| WorkerPipeline::read(&text).map_err(|e| e.to_string()));
+    let pipeline = match read {
+        Ok(pipeline) => pipeline,
+        Err(error) => {
+            tracing::error!(path = %path.display(), error, "the pipeline's file cannot be used");
+            return exit::CONFIGURATION;
+        }
+    };
+    let span = tracing::info_span!("worker", pipeline = %pipeline.id);
+    let shared = Arc::new(Shared::new(pipeline, Secrets::in_dir(&args.handed.secrets), &args.instance));
+    match tracing::Instrument::instrument(supervise::run(shared, args.listen), span).await {
+        Ok(()) => exit::DONE,
+        Err(error) => {
+            tracing::error!(listen = %args.listen, %error, "the worker cannot run");
+            exit::RETRY
         }
     }
 }

@@ -10,6 +10,8 @@ use k8s_openapi::jiff::Timestamp;
 use userpipeline_api::report::{PartitionReport, StoredTotals, WorkerReport};
 use userpipeline_stores::StoreError;
 
+/// A partition that has messages, and delivers none for so long though nothing is wrong, has stalled.
+const STALLED: Duration = Duration::from_secs(90);
 /// Rates are of the last minute.
 const RATE_WINDOW: Duration = Duration::from_secs(60);
 
@@ -33,13 +35,15 @@ pub enum Trouble {
 }
 
 /// An owned partition.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Partition {
     next_offset: i64,
+    /// When it came on, or had nowhere to go.
+    moved_at: Instant,
     end_offset: Option<i64>,
     lag: Option<i64>,
-    /// All that the topic has was delivered; unknown again with the next message.
-    at_end: bool,
+    /// All that the topic has was delivered, and this is the offset behind it; unknown again with the next message.
+    delivered: Option<i64>,
 }
 
 #[derive(Default)]
@@ -97,7 +101,8 @@ impl Status {
 
     /// A partition was taken over.
     pub fn assigned(&self, partition: i32, next_offset: i64) {
-        self.inner().partitions.insert(partition, Partition { next_offset, ..Partition::default() });
+        let fresh = Partition { next_offset, moved_at: Instant::now(), end_offset: None, lag: None, delivered: None };
+        self.inner().partitions.insert(partition, fresh);
     }
 
     /// A partition was given away.
@@ -111,6 +116,7 @@ impl Status {
     pub fn stored(&self, partition: i32, next_offset: i64) {
         if let Some(there) = self.inner().partitions.get_mut(&partition) {
             there.next_offset = next_offset;
+            there.moved_at = Instant::now();
         }
     }
 
@@ -123,10 +129,10 @@ impl Status {
         }
     }
 
-    /// Whether all messages of a partition were delivered, as the broker said.
-    pub fn at_end(&self, partition: i32, at_end: bool) {
+    /// All messages of a partition were delivered, as the broker said, up to this offset; or that is no longer known.
+    pub fn delivered(&self, partition: i32, up_to: Option<i64>) {
         if let Some(there) = self.inner().partitions.get_mut(&partition) {
-            there.at_end = at_end;
+            there.delivered = up_to;
         }
     }
 
@@ -136,14 +142,24 @@ impl Status {
     }
 
     /// The ends that the brokers listed.
-    pub fn ends(&self, ends: &BTreeMap<i32, i64>) {
+    pub fn ends(&self, ends: &BTreeMap<i32, i64>, now: Instant) {
         let mut inner = self.inner();
+        // While something is wrong nobody expects progress.
+        let waiting = !inner.troubles.is_empty();
         for (partition, end) in ends {
             if let Some(there) = inner.partitions.get_mut(partition) {
-                there.lag = Some(lag(there.next_offset, *end, there.end_offset, there.at_end));
+                there.lag = Some(lag(there.next_offset, *end, there.end_offset, there.delivered));
                 there.end_offset = Some(*end);
+                if waiting || there.lag == Some(0) {
+                    there.moved_at = now;
+                }
             }
         }
+    }
+
+    /// A partition that has stalled: somebody should join the group anew.
+    pub fn stalled(&self, now: Instant) -> Option<i32> {
+        self.inner().partitions.iter().find(|(_, p)| now.saturating_duration_since(p.moved_at) > STALLED).map(|(partition, _)| *partition)
     }
 
     /// The pipeline's totals.
@@ -172,7 +188,8 @@ impl Status {
         let recent: i64 = inner.stored.iter().filter(|(at, _)| now.saturating_duration_since(*at) <= RATE_WINDOW).map(|(_, n)| n).sum();
         #[allow(clippy::cast_precision_loss)] // A rate of 2^52 records a second is not to be expected.
         let stored_per_second = recent as f64 / RATE_WINDOW.as_secs_f64();
-        let partition = |(partition, p): (&i32, &Partition)| PartitionReport { partition: *partition, next_offset: p.next_offset, end_offset: p.end_offset, lag: p.lag };
+        let partition =
+            |(partition, p): (&i32, &Partition)| PartitionReport { partition: *partition, next_offset: p.next_offset, end_offset: p.end_offset, lag: p.lag };
         WorkerReport {
             ready: reason.is_empty(),
             reason,
@@ -187,9 +204,11 @@ impl Status {
 }
 
 /// The distance to the end. Behind the last message there may be offsets that are none: marks of a transaction, or what
-/// compaction removed. So it is nothing where the broker said that all was delivered and the end has not moved since.
-fn lag(next: i64, end: i64, previous_end: Option<i64>, at_end: bool) -> i64 {
-    if at_end && previous_end == Some(end) { 0 } else { (end - next).max(0) }
+/// compaction removed. So it is nothing where the broker said that all was delivered, all of that is stored, and the end
+/// has not moved since.
+fn lag(next: i64, end: i64, previous_end: Option<i64>, delivered: Option<i64>) -> i64 {
+    let nothing_left = delivered.is_some_and(|delivered| next >= delivered) && previous_end == Some(end);
+    if nothing_left { 0 } else { (end - next).max(0) }
 }
 
 #[cfg(test)]
@@ -198,16 +217,18 @@ mod tests {
 
     #[test]
     fn lag_is_the_distance_to_the_end_unless_only_gaps_are_left() {
-        for (next, end, previous, at_end, expected) in [
-            (10, 15, None, false, 5),
-            (15, 15, None, false, 0),
-            (16, 15, None, false, 0),
-            (14, 15, Some(15), true, 0),
-            (14, 15, Some(15), false, 1),
-            (14, 20, Some(15), true, 6),
-            (14, 15, None, true, 1),
+        for (next, end, previous, delivered, expected) in [
+            (10, 15, None, None, 5),
+            (15, 15, None, None, 0),
+            (16, 15, None, None, 0),
+            (14, 15, Some(15), Some(14), 0),
+            (14, 15, Some(15), None, 1),
+            // Delivered, and not stored yet.
+            (10, 15, Some(15), Some(14), 5),
+            (14, 20, Some(15), Some(14), 6),
+            (14, 15, None, Some(14), 1),
         ] {
-            assert_eq!(lag(next, end, previous, at_end), expected, "{next} {end} {previous:?} {at_end}");
+            assert_eq!(lag(next, end, previous, delivered), expected, "{next} {end} {previous:?} {delivered:?}");
         }
     }
 
@@ -226,6 +247,26 @@ mod tests {
         assert_eq!((report.ready, report.reason.as_str(), report.message.as_str()), (false, "KafkaUnreachable", "k"));
         status.clear(Trouble::Kafka);
         assert!(status.report(now).ready);
+    }
+
+    #[test]
+    fn a_partition_stalls_that_has_messages_and_no_trouble_and_does_not_move() {
+        let status = Status::default();
+        status.consuming(true);
+        status.assigned(0, 10);
+        let start = Instant::now();
+        let later = |seconds| start + Duration::from_secs(seconds);
+        let list = |end, seconds| status.ends(&BTreeMap::from([(0, end)]), later(seconds));
+        list(10, 100);
+        assert_eq!(status.stalled(later(150)), None);
+        list(20, 150);
+        assert_eq!(status.stalled(later(180)), None);
+        status.trouble(Trouble::Write, &StoreError::transient("CassandraUnreachable", "c"));
+        list(20, 300);
+        assert_eq!(status.stalled(later(350)), None);
+        status.clear(Trouble::Write);
+        list(20, 350);
+        assert_eq!(status.stalled(later(400)), Some(0));
     }
 
     #[test]

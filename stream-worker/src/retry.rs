@@ -20,7 +20,7 @@ impl Backoff {
     }
 
     /// The next wait.
-    pub fn next(&mut self) -> Duration {
+    pub fn wait(&mut self) -> Duration {
         let wait = FIRST.saturating_mul(2_u32.saturating_pow(self.attempts.min(16))).min(LONGEST);
         self.attempts = self.attempts.saturating_add(1);
         // Between half of it and all of it.
@@ -43,10 +43,10 @@ mod tests {
         let mut backoff = Backoff::default();
         for exponent in 0..30 {
             let full = FIRST.saturating_mul(2_u32.pow(exponent.min(16))).min(LONGEST);
-            let wait = backoff.next();
+            let wait = backoff.wait();
             assert!(wait >= full / 2 && wait <= full, "{wait:?} of {full:?}");
         }
         backoff.reset();
-        assert!(backoff.next() <= FIRST);
+        assert!(backoff.wait() <= FIRST);
     }
 }

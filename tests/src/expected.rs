@@ -56,6 +56,9 @@ pub fn rows(users: &[Value]) -> Result<Rows> {
 }
 
 /// Fails with the first difference, in words, where two stores do not hold the same.
+///
+/// # Panics
+/// At the first difference: that is the failure of the story.
 pub fn assert_same(what: &str, found: &Rows, wanted: &Rows) {
     for (key, row) in wanted {
         let Some(other) = found.get(key) else { panic!("{what} lacks {key} ({} of {} keys are there)", found.len(), wanted.len()) };

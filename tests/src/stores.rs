@@ -1,12 +1,19 @@
 //! Eyes on the stores: plain clients, plain queries.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
-use kube::Client;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
+    metadata::MetadataTopic,
     message::{Header, Headers, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
 };
@@ -33,7 +40,13 @@ pub async fn postgres(client: &Client) -> Result<tokio_postgres::Client> {
 /// A session with Cassandra, as the pipelines' own role.
 pub async fn cassandra(client: &Client) -> Result<Session> {
     let (user, password) = credentials(client, SERVICES, "cassandra-userpipeline").await?;
-    Ok(SessionBuilder::new().known_node(host::CASSANDRA).user(user, password).connection_timeout(PATIENCE).build().await?)
+    // The node tells its pod's address, which is not reachable from here.
+    let pod = Api::<Pod>::namespaced(client.clone(), SERVICES).get("cassandra-0").await?;
+    let address: IpAddr = pod.status.and_then(|s| s.pod_ip).context("Cassandra's address")?.parse()?;
+    let published: SocketAddr = host::CASSANDRA.parse()?;
+    let translation = HashMap::from([(SocketAddr::new(address, published.port()), published)]);
+    let builder = SessionBuilder::new().known_node(host::CASSANDRA).user(user, password).connection_timeout(PATIENCE);
+    Ok(builder.address_translator(Arc::new(translation)).build().await?)
 }
 
 /// The rows of a table in PostgreSQL.
@@ -102,7 +115,7 @@ fn read_topic(name: &str) -> Result<Vec<TopicMessage>> {
     let metadata = consumer.fetch_metadata(Some(name), PATIENCE)?;
     let mut wanted = TopicPartitionList::new();
     let mut left = 0;
-    for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
+    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
         let (low, high) = consumer.fetch_watermarks(name, partition.id(), PATIENCE)?;
         left += high - low;
         wanted.add_partition_offset(name, partition.id(), Offset::Beginning)?;

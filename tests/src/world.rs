@@ -9,8 +9,9 @@ use k8s_openapi::api::{
     batch::v1::{CronJob, Job},
     core::v1::{Namespace, Pod, Secret},
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
@@ -133,9 +134,14 @@ impl World {
     /// Starts a run as `kubectl create job --from=cronjob/…` does, and gives the Job's name.
     pub async fn start_run(&self, job: &str) -> Result<String> {
         let cron_job = self.api::<CronJob>().get(&names::cron_job("users")).await?;
+        let owner = OwnerReference {
+            controller: Some(true),
+            ..cron_job.owner_ref(&()).context("a name and a uid")?
+        };
         let template = cron_job.spec.context("a spec")?.job_template;
         let mut metadata = template.metadata.unwrap_or_default();
         metadata.name = Some(job.to_owned());
+        metadata.owner_references = Some(vec![owner]);
         metadata.annotations.get_or_insert_default().insert("cronjob.kubernetes.io/instantiate".to_owned(), "manual".to_owned());
         let manual = Job { metadata, spec: template.spec, status: None };
         Ok(self.api::<Job>().create(&PostParams::default(), &manual).await?.name_any())

@@ -73,7 +73,7 @@ async fn an_applied_pipeline_moves_every_user_to_both_stores() -> Result<()> {
 
     // And the status tells it: the totals, and the last run
     let status = world.get().await?.status.context("a status")?;
-    assert_eq!(status.totals.map(|t| (t.fetched, t.dead_lettered)), Some((wanted.len() as i64, 0)));
+    assert_eq!(status.totals.map(|t| (t.fetched, t.dead_lettered)), Some((i64::try_from(wanted.len())?, 0)));
     assert_eq!(status.last_run.map(|run| (run.outcome, run.rejected)), Some(("Succeeded".to_owned(), 0)));
     world.leave().await
 }

@@ -2,7 +2,7 @@
 //!
 //! `generate` writes; `generate --check` writes nothing and fails where a file differs.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{fmt::Write, fs, path::Path, process::ExitCode};
 
 use kube::CustomResourceExt;
 use serde_json::Value;
@@ -55,7 +55,7 @@ fn reference(crd: &Value) -> String {
          **Bold** fields are required. Durations are written as `30s`, `5m`, `1h30m`; sizes as `8Mi`.\n",
     );
     for part in ["spec", "status"] {
-        out += &format!("\n## {part}\n\n| field | type | default | meaning |\n|---|---|---|---|\n");
+        let _ = write!(out, "\n## {part}\n\n| field | type | default | meaning |\n|---|---|---|---|\n");
         rows(part, &schema[part], &mut out);
     }
     out
@@ -68,7 +68,7 @@ fn rows(path: &str, schema: &Value, out: &mut String) {
         let below = format!("{path}.{name}");
         let shown = if required.contains(&name.as_str()) { format!("**{below}**") } else { below.clone() };
         let default = field.get("default").filter(|d| !d.is_object()).map_or_else(String::new, |d| format!("`{}`", d.to_string().trim_matches('"')));
-        out.push_str(&format!("| {shown} | {} | {default} | {} |\n", type_of(field), meaning(field)));
+        let _ = writeln!(out, "| {shown} | {} | {default} | {} |", type_of(field), meaning(field));
         // Kubernetes' own types are documented by Kubernetes.
         if !below.ends_with(".resources") && !below.ends_with(".conditions") {
             rows(&below, field, out);

@@ -43,7 +43,11 @@ impl Pace {
     /// The pace of a rate limit.
     pub fn of(limit: &RateLimit) -> Self {
         let requests = usize::try_from(limit.requests).unwrap_or(1).max(1);
-        Self { requests, per: limit.per.into(), recent: VecDeque::new() }
+        Self {
+            requests,
+            per: limit.per.into(),
+            recent: VecDeque::new(),
+        }
     }
 
     /// How long to wait before the next request.
@@ -73,9 +77,16 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_a_bound_and_half_of_them_is_chance() {
-        for (failures, dice, expected) in
-            [(1, 1.0, 500), (1, 0.0, 250), (2, 1.0, 1000), (3, 0.5, 1500), (6, 1.0, 16_000), (7, 1.0, 30_000), (u32::MAX, 1.0, 30_000), (0, 1.0, 500)]
-        {
+        for (failures, dice, expected) in [
+            (1, 1.0, 500),
+            (1, 0.0, 250),
+            (2, 1.0, 1000),
+            (3, 0.5, 1500),
+            (6, 1.0, 16_000),
+            (7, 1.0, 30_000),
+            (u32::MAX, 1.0, 30_000),
+            (0, 1.0, 500),
+        ] {
             assert_eq!(delay(failures, None, dice), ms(expected), "{failures} {dice}");
         }
     }
@@ -107,7 +118,10 @@ mod tests {
     #[test]
     fn no_window_has_more_requests_than_allowed() {
         let start = Instant::now();
-        let mut pace = Pace::of(&RateLimit { requests: 2, per: ms(1000).into() });
+        let mut pace = Pace::of(&RateLimit {
+            requests: 2,
+            per: ms(1000).into(),
+        });
         let mut now = start;
         let mut at = Vec::new();
         for _ in 0..5 {

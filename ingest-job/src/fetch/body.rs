@@ -21,7 +21,13 @@ pub async fn read(mut response: Response, limit: u64) -> Result<Vec<u8>, String>
             Ok(Some(chunk)) if (body.len() + chunk.len()) as u64 > limit => return Err(too_large()),
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body),
-            Err(e) => return Err(format!("the answer was cut off after {} bytes: {}", body.len(), super::request::with_causes(e))),
+            Err(e) => {
+                return Err(format!(
+                    "the answer was cut off after {} bytes: {}",
+                    body.len(),
+                    super::request::with_causes(e)
+                ));
+            }
         }
     }
 }
@@ -46,7 +52,11 @@ fn shape(body: &[u8]) -> String {
         return "no object".to_owned();
     };
     let keys: Vec<String> = object.keys().take(5).map(|key| key.chars().take(40).collect()).collect();
-    if keys.is_empty() { "an empty object".to_owned() } else { format!("an object with {}", keys.join(", ")) }
+    if keys.is_empty() {
+        "an empty object".to_owned()
+    } else {
+        format!("an object with {}", keys.join(", "))
+    }
 }
 
 #[cfg(test)]

@@ -32,7 +32,12 @@ pub struct Source {
 impl Source {
     /// The source that the spec describes. The run's time starts with the first request.
     pub fn new(http: &HttpSource, secrets: &Secrets) -> Result<Self, Failure> {
-        Ok(Self { request: Request::new(http, secrets)?, pace: Pace::of(&http.rate_limit), run_duration: http.run_duration.into(), deadline: None })
+        Ok(Self {
+            request: Request::new(http, secrets)?,
+            pace: Pace::of(&http.rate_limit),
+            run_duration: http.run_duration.into(),
+            deadline: None,
+        })
     }
 
     /// The next page's items, or why there is none. A request under way when the run's time is up is finished; none starts
@@ -65,10 +70,20 @@ impl Source {
             let delay = backoff::delay(tries, retry_after, dice()).max(self.pace.wait(Instant::now()));
             // Waiting for the end would change nothing.
             if Instant::now() + delay >= deadline {
-                let asked = retry_after.map(|after| format!("; it asks to wait {} s", after.as_secs())).unwrap_or_default();
-                return Err(End::SourceFailed { error: error + &asked, tries });
+                let asked = retry_after
+                    .map(|after| format!("; it asks to wait {} s", after.as_secs()))
+                    .unwrap_or_default();
+                return Err(End::SourceFailed {
+                    error: error + &asked,
+                    tries,
+                });
             }
-            tracing::warn!(error, tries, delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), "the source failed; trying again");
+            tracing::warn!(
+                error,
+                tries,
+                delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+                "the source failed; trying again"
+            );
             sleep(delay).await;
         }
     }

@@ -36,7 +36,10 @@ pub enum Fault {
 
 impl Fault {
     fn passing(error: impl Into<String>) -> Self {
-        Self::Passing { error: error.into(), retry_after: None }
+        Self::Passing {
+            error: error.into(),
+            retry_after: None,
+        }
     }
 }
 
@@ -52,7 +55,8 @@ pub struct Request {
 impl Request {
     /// The request that the spec describes.
     pub fn new(http: &HttpSource, secrets: &Secrets) -> Result<Self, Failure> {
-        let invalid = |field: &str, e: &dyn std::fmt::Display| Failure::configuration(PIPELINE_INVALID, format!("spec.source.http.{field}: {e}"));
+        let invalid =
+            |field: &str, e: &dyn std::fmt::Display| Failure::configuration(PIPELINE_INVALID, format!("spec.source.http.{field}: {e}"));
         let mut url = Url::parse(&http.url).map_err(|e| invalid("url", &e))?;
         if !http.query.is_empty() {
             url.query_pairs_mut().extend_pairs(http.query.iter().map(|q| (&q.name, &q.value)));
@@ -65,13 +69,25 @@ impl Request {
             .no_proxy()
             .build()
             .map_err(|e| invalid("url", &with_causes(e)))?;
-        Ok(Self { client, url, http: http.clone(), secrets: secrets.clone(), max_body: bytes(&http.max_body_size).map_err(|e| invalid("maxBodySize", &e))? })
+        Ok(Self {
+            client,
+            url,
+            http: http.clone(),
+            secrets: secrets.clone(),
+            max_body: bytes(&http.max_body_size).map_err(|e| invalid("maxBodySize", &e))?,
+        })
     }
 
     /// Asks once.
     pub async fn send(&self) -> Result<Vec<Raw>, Fault> {
         let headers = self.headers().map_err(Fault::Lasting)?;
-        let response = self.client.get(self.url.clone()).headers(headers).send().await.map_err(|e| Fault::passing(self.explain(e)))?;
+        let response = self
+            .client
+            .get(self.url.clone())
+            .headers(headers)
+            .send()
+            .await
+            .map_err(|e| Fault::passing(self.explain(e)))?;
         let response = self.accepted(response)?;
         // The client's time-out runs on until the body's end, and is reported there as one.
         let body = body::read(response, self.max_body).await.map_err(Fault::passing)?;
@@ -87,17 +103,29 @@ impl Request {
             let name = HeaderName::from_bytes(header.name.as_bytes())
                 .map_err(|_| Failure::configuration(PIPELINE_INVALID, format!("{field}.name is no name of a header")))?;
             // Without the value, which may be secret.
-            let unfit = || Failure::configuration(PIPELINE_INVALID, format!("{field} ({name}): the value has characters that a header cannot hold"));
+            let unfit = || {
+                Failure::configuration(
+                    PIPELINE_INVALID,
+                    format!("{field} ({name}): the value has characters that a header cannot hold"),
+                )
+            };
             let value = match (&header.value, &header.value_from) {
                 (_, Some(from)) => {
                     let key = &from.secret_key_ref;
-                    let text = self.secrets.value(&key.name, &key.key, &format!("{field}.valueFrom.secretKeyRef"))?;
+                    let text = self
+                        .secrets
+                        .value(&key.name, &key.key, &format!("{field}.valueFrom.secretKeyRef"))?;
                     let mut value = HeaderValue::from_str(&text).map_err(|_| unfit())?;
                     value.set_sensitive(true);
                     value
                 }
                 (Some(text), None) => HeaderValue::from_str(text).map_err(|_| unfit())?,
-                (None, None) => return Err(Failure::configuration(PIPELINE_INVALID, format!("{field} ({name}) has neither value nor valueFrom"))),
+                (None, None) => {
+                    return Err(Failure::configuration(
+                        PIPELINE_INVALID,
+                        format!("{field} ({name}) has neither value nor valueFrom"),
+                    ));
+                }
             };
             headers.insert(name, value);
         }
@@ -111,26 +139,41 @@ impl Request {
         }
         let refused = |what: &str| format!("{} answered {status}{what}", self.host());
         if status.is_redirection() {
-            let to = response.headers().get("location").and_then(|l| l.to_str().ok()).and_then(|l| response.url().join(l).ok());
+            let to = response
+                .headers()
+                .get("location")
+                .and_then(|l| l.to_str().ok())
+                .and_then(|l| response.url().join(l).ok());
             let to = to.as_ref().and_then(Url::host_str).unwrap_or("nowhere");
             let what = format!(", a redirect to {to} that is not followed: only a few on the same host are; correct spec.source.http.url");
             return Err(Fault::Lasting(Failure::configuration(SOURCE_REFUSED, refused(&what))));
         }
         Err(match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Fault::Lasting(Failure::configuration(SOURCE_REFUSED, refused(": check the credentials in spec.source.http.headers")))
-            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Fault::Lasting(Failure::configuration(
+                SOURCE_REFUSED,
+                refused(": check the credentials in spec.source.http.headers"),
+            )),
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT => {
                 let header = response.headers().get(RETRY_AFTER).and_then(|h| h.to_str().ok());
-                Fault::Passing { error: refused(""), retry_after: header.and_then(|h| backoff::retry_after(h, Timestamp::now())) }
+                Fault::Passing {
+                    error: refused(""),
+                    retry_after: header.and_then(|h| backoff::retry_after(h, Timestamp::now())),
+                }
             }
-            _ => Fault::Lasting(Failure::retry(SOURCE_REFUSED, refused(": the request is not what the source expects"))),
+            _ => Fault::Lasting(Failure::retry(
+                SOURCE_REFUSED,
+                refused(": the request is not what the source expects"),
+            )),
         })
     }
 
     fn explain(&self, e: reqwest::Error) -> String {
         if e.is_timeout() {
-            return format!("{} gave no answer within {} (spec.source.http.timeout)", self.host(), self.http.timeout);
+            return format!(
+                "{} gave no answer within {} (spec.source.http.timeout)",
+                self.host(),
+                self.http.timeout
+            );
         }
         format!("{} cannot be asked: {}", self.host(), with_causes(e))
     }
@@ -145,13 +188,18 @@ impl Request {
 /// Follows a redirect on the same host: the request carries credentials, and the spec names whom they are for.
 fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     let same = attempt.previous().first().is_some_and(|first| same_server(first, attempt.url()));
-    if same && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
+    if same && attempt.previous().len() <= MAX_REDIRECTS {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
 }
 
 /// The same host and port; or https instead of http, each on its own port.
 fn same_server(from: &Url, to: &Url) -> bool {
     let upgrade = from.scheme() == "http" && to.scheme() == "https" && from.port().is_none() && to.port().is_none();
-    from.host_str() == to.host_str() && (upgrade || (from.scheme() == to.scheme() && from.port_or_known_default() == to.port_or_known_default()))
+    from.host_str() == to.host_str()
+        && (upgrade || (from.scheme() == to.scheme() && from.port_or_known_default() == to.port_or_known_default()))
 }
 
 /// An error of the client and what caused it, without the address.
@@ -185,7 +233,11 @@ mod tests {
             ("http://a:8080/", "https://a/", false),
             ("http://a.b/", "http://b/", false),
         ] {
-            assert_eq!(same_server(&Url::parse(from).unwrap(), &Url::parse(to).unwrap()), same, "{from} {to}");
+            assert_eq!(
+                same_server(&Url::parse(from).unwrap(), &Url::parse(to).unwrap()),
+                same,
+                "{from} {to}"
+            );
         }
     }
 }

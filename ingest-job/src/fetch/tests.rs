@@ -20,7 +20,8 @@ use crate::outcome::{PIPELINE_INVALID, SOURCE_REFUSED};
 fn source(url: &str, more: &serde_json::Value) -> Source {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| drop(rustls::crypto::aws_lc_rs::default_provider().install_default()));
-    let mut http = json!({"url": url, "timeout": "500ms", "runDuration": "3s", "maxBodySize": "1Mi", "rateLimit": {"requests": 100, "per": "10ms"}});
+    let mut http =
+        json!({"url": url, "timeout": "500ms", "runDuration": "3s", "maxBodySize": "1Mi", "rateLimit": {"requests": 100, "per": "10ms"}});
     http.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     Source::new(&serde_json::from_value(http).unwrap(), &Secrets::in_dir("/nowhere")).unwrap()
 }
@@ -32,7 +33,11 @@ fn page() -> ResponseTemplate {
 /// A server whose first answers are `first`, and then pages.
 async fn server(first: ResponseTemplate, times: u64) -> MockServer {
     let server = MockServer::start().await;
-    Mock::given(method("GET")).respond_with(first).up_to_n_times(times).mount(&server).await;
+    Mock::given(method("GET"))
+        .respond_with(first)
+        .up_to_n_times(times)
+        .mount(&server)
+        .await;
     Mock::given(method("GET")).respond_with(page()).mount(&server).await;
     server
 }
@@ -84,9 +89,17 @@ async fn what_passes_is_tried_again() {
 
 #[tokio::test]
 async fn a_refusal_ends_the_run_at_once() {
-    for (status, code) in [(400, exit::RETRY), (404, exit::RETRY), (410, exit::RETRY), (401, exit::CONFIGURATION), (403, exit::CONFIGURATION)] {
+    for (status, code) in [
+        (400, exit::RETRY),
+        (404, exit::RETRY),
+        (410, exit::RETRY),
+        (401, exit::CONFIGURATION),
+        (403, exit::CONFIGURATION),
+    ] {
         let server = server(ResponseTemplate::new(status), 1).await;
-        let Err(End::Refused(failure)) = next(&mut source(&server.uri(), &json!({}))).await else { panic!("{status}") };
+        let Err(End::Refused(failure)) = next(&mut source(&server.uri(), &json!({}))).await else {
+            panic!("{status}")
+        };
         assert_eq!((failure.reason, failure.exit), (SOURCE_REFUSED, code));
         assert!(failure.message.contains(&status.to_string()), "{}", failure.message);
         assert_eq!(server.received_requests().await.unwrap().len(), 1, "{status}");
@@ -105,7 +118,9 @@ async fn retry_after_is_honoured() {
 async fn a_retry_after_beyond_the_run_ends_it_without_waiting() {
     let server = server(ResponseTemplate::new(429).insert_header("retry-after", "300"), 9).await;
     let start = Instant::now();
-    let Err(End::SourceFailed { error, tries: 1 }) = next(&mut source(&server.uri(), &json!({}))).await else { panic!() };
+    let Err(End::SourceFailed { error, tries: 1 }) = next(&mut source(&server.uri(), &json!({}))).await else {
+        panic!()
+    };
     assert!(error.contains("429") && error.contains("300 s"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(2));
 }
@@ -113,7 +128,9 @@ async fn a_retry_after_beyond_the_run_ends_it_without_waiting() {
 #[tokio::test]
 async fn a_source_that_fails_to_the_end_is_named_with_its_last_error() {
     let server = server(ResponseTemplate::new(503), 99).await;
-    let Err(End::SourceFailed { error, tries }) = next(&mut source(&server.uri(), &json!({}))).await else { panic!() };
+    let Err(End::SourceFailed { error, tries }) = next(&mut source(&server.uri(), &json!({}))).await else {
+        panic!()
+    };
     assert!(error.contains("503 Service Unavailable"), "{error}");
     assert_eq!(server.received_requests().await.unwrap().len(), tries as usize);
     assert!((2..=5).contains(&tries), "{tries}");
@@ -121,7 +138,11 @@ async fn a_source_that_fails_to_the_end_is_named_with_its_last_error() {
 
 #[tokio::test]
 async fn a_body_that_is_no_page_is_tried_again_and_named() {
-    for (body, says) in [("<html>", "no JSON"), ("{\"error\":\"Uh oh\"}", "no array at /results: it is an object with error"), ("", "empty")] {
+    for (body, says) in [
+        ("<html>", "no JSON"),
+        ("{\"error\":\"Uh oh\"}", "no array at /results: it is an object with error"),
+        ("", "empty"),
+    ] {
         let server = server(ResponseTemplate::new(200).set_body_string(body), 99).await;
         let error = failing(&server.uri(), json!({})).await;
         assert!(error.contains(says), "{error}");
@@ -132,9 +153,10 @@ async fn a_body_that_is_no_page_is_tried_again_and_named() {
 
 #[tokio::test]
 async fn a_body_that_is_cut_off_is_no_page() {
-    for answer in
-        ["HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"results\": []}", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nf\r\n{\"results\": []}\r\n"]
-    {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"results\": []}",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nf\r\n{\"results\": []}\r\n",
+    ] {
         let error = failing(&raw_server(answer).await, json!({})).await;
         assert!(error.contains("cut off after 15 bytes"), "{error}");
     }
@@ -147,7 +169,11 @@ async fn a_body_that_is_cut_off_is_no_page() {
 async fn a_body_is_bounded_by_what_it_unpacks_to() {
     let bomb = gzip(&vec![b' '; 64 << 20]);
     assert!(bomb.len() < 1 << 20);
-    let packed = |body: Vec<u8>| ResponseTemplate::new(200).set_body_bytes(body).insert_header("content-encoding", "gzip");
+    let packed = |body: Vec<u8>| {
+        ResponseTemplate::new(200)
+            .set_body_bytes(body)
+            .insert_header("content-encoding", "gzip")
+    };
     for answer in [packed(bomb), ResponseTemplate::new(200).set_body_bytes(vec![b' '; (1 << 20) + 1])] {
         let error = failing(&server(answer, 99).await.uri(), json!({})).await;
         assert!(error.contains("larger than 1048576 bytes"), "{error}");
@@ -167,7 +193,10 @@ async fn an_answer_that_takes_too_long_is_no_answer() {
 #[tokio::test]
 async fn nobody_listening_is_a_failure_of_the_source() {
     let error = failing("http://127.0.0.1:1/?token=hunter2", json!({})).await;
-    assert!(error.contains("127.0.0.1:1 cannot be asked") && error.contains("refused"), "{error}");
+    assert!(
+        error.contains("127.0.0.1:1 cannot be asked") && error.contains("refused"),
+        "{error}"
+    );
     assert!(!error.contains("hunter2"));
 }
 
@@ -175,7 +204,9 @@ async fn nobody_listening_is_a_failure_of_the_source() {
 async fn a_redirect_to_another_host_is_refused_and_one_at_home_is_followed() {
     let other = server(page(), 9).await;
     let away = server(ResponseTemplate::new(302).insert_header("location", other.uri()), 1).await;
-    let Err(End::Refused(failure)) = next(&mut source(&away.uri(), &json!({}))).await else { panic!() };
+    let Err(End::Refused(failure)) = next(&mut source(&away.uri(), &json!({}))).await else {
+        panic!()
+    };
     assert_eq!((failure.reason, failure.exit), (SOURCE_REFUSED, exit::CONFIGURATION));
     assert!(failure.message.contains("redirect to 127.0.0.1"), "{}", failure.message);
     assert!(other.received_requests().await.unwrap().is_empty());
@@ -191,7 +222,10 @@ struct Ours;
 
 impl Match for Ours {
     fn matches(&self, asked: &Asked) -> bool {
-        asked.headers.get("user-agent").is_some_and(|agent| agent.to_str().unwrap().starts_with("userpipeline-ingest/"))
+        asked
+            .headers
+            .get("user-agent")
+            .is_some_and(|agent| agent.to_str().unwrap().starts_with("userpipeline-ingest/"))
     }
 }
 
@@ -226,20 +260,31 @@ async fn the_request_is_the_one_that_the_spec_describes() {
     assert_eq!(next(&mut source).await, Ok(2));
 
     std::fs::write(secrets.path().join("api/token"), "hunter\u{7f}2").unwrap();
-    let Err(End::Refused(failure)) = next(&mut source).await else { panic!() };
+    let Err(End::Refused(failure)) = next(&mut source).await else {
+        panic!()
+    };
     assert_eq!((failure.reason, failure.exit), (PIPELINE_INVALID, exit::CONFIGURATION));
     assert!(!failure.message.contains("hunter"), "{}", failure.message);
 
     std::fs::remove_file(secrets.path().join("api/token")).unwrap();
-    let Err(End::Refused(failure)) = next(&mut source).await else { panic!() };
+    let Err(End::Refused(failure)) = next(&mut source).await else {
+        panic!()
+    };
     assert_eq!((failure.reason, failure.exit), ("CredentialsMissing", exit::CONFIGURATION));
-    assert!(failure.message.contains("`api`") && failure.message.contains("spec.source.http.headers[1].valueFrom.secretKeyRef"), "{}", failure.message);
+    assert!(
+        failure.message.contains("`api`") && failure.message.contains("spec.source.http.headers[1].valueFrom.secretKeyRef"),
+        "{}",
+        failure.message
+    );
 }
 
 #[tokio::test]
 async fn requests_keep_to_the_pace_and_end_with_the_runs_time() {
     let server = server(page(), 1).await;
-    let mut source = source(&server.uri(), &json!({"runDuration": "1s", "rateLimit": {"requests": 2, "per": "400ms"}}));
+    let mut source = source(
+        &server.uri(),
+        &json!({"runDuration": "1s", "rateLimit": {"requests": 2, "per": "400ms"}}),
+    );
     let start = Instant::now();
     let mut pages = 0;
     let end = loop {

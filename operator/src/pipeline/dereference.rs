@@ -79,20 +79,20 @@ async fn ask(observed: &Observed, http: &reqwest::Client) -> BTreeMap<String, Wo
         .filter_map(|pod| Some((pod.name_any(), pods::address(pod)?.to_owned())))
         .collect();
     stream::iter(asked)
-        .map(|(name, address)| async move { Some((name, report(&address, http).await?)) })
+        .map(|(name, address)| async move { Some((name, report(&address, WORKER_PORT, http).await?)) })
         .buffer_unordered(ASKED_AT_ONCE)
         .filter_map(std::future::ready)
         .collect()
         .await
 }
 
-async fn report(address: &str, http: &reqwest::Client) -> Option<WorkerReport> {
+async fn report(address: &str, port: u16, http: &reqwest::Client) -> Option<WorkerReport> {
     let host = match address.parse().ok()? {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("[{address}]"),
     };
     let mut answer = http
-        .get(format!("http://{host}:{WORKER_PORT}/status"))
+        .get(format!("http://{host}:{port}/status"))
         .send()
         .await
         .ok()?
@@ -230,4 +230,45 @@ pub fn end(job: &Job) -> Option<JobEnd> {
         reason: condition.reason.clone().unwrap_or_default(),
         message: condition.message.clone().unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, response::Redirect, routing::get};
+
+    use super::*;
+
+    async fn asked(app: Router) -> Option<WorkerReport> {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        report("127.0.0.1", port, &http_client().unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn a_worker_is_asked_for_its_report() {
+        let app = Router::new().route(
+            "/status",
+            get(|| async { r#"{"ready":true,"topicPartitions":3,"news":"unknown fields are fine"}"# }),
+        );
+        let report = asked(app).await.unwrap();
+        assert_eq!((report.ready, report.topic_partitions), (true, 3));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_none_is_taken_for_none() {
+        let table = [
+            Router::new(),
+            Router::new().route("/status", get(|| async { "no JSON" })),
+            Router::new().route("/status", get(|| async { " ".repeat(LARGEST_ANSWER) + r#"{"ready":true}"# })),
+            Router::new()
+                .route("/status", get(|| async { Redirect::temporary("/elsewhere") }))
+                .route("/elsewhere", get(|| async { r#"{"ready":true}"# })),
+            Router::new().route("/status", get(|| async { tokio::time::sleep(ANSWER_WITHIN * 2).await })),
+        ];
+        for app in table {
+            assert_eq!(asked(app).await, None);
+        }
+    }
 }

@@ -134,7 +134,8 @@ async fn reconcile_pipeline(pipeline: &UserPipeline, context: &Context) -> Resul
     let observed = dereference::dereference(&id, &context.caches, &context.http).await;
     let outcome = Box::pin(advance(pipeline, &observed, context)).await;
 
-    let status = status::of(pipeline, outcome.as_ref(), &observed, Timestamp::now());
+    let now = Timestamp::now();
+    let status = status::of(pipeline, outcome.as_ref(), &observed, now);
     let written = write::status(pipeline, &status, context).await;
     tell(&id, &status, context);
     written?;
@@ -144,11 +145,16 @@ async fn reconcile_pipeline(pipeline: &UserPipeline, context: &Context) -> Resul
         return Err(ReconcileError::Apply(problems));
     }
     context.back_off.forget(&id);
-    Ok(Action::requeue(back_off::jitter(status::look_again(
-        pipeline,
-        outcome.as_ref(),
-        &observed,
-    ))))
+    let now_known = UserPipeline {
+        status: Some(status),
+        ..pipeline.clone()
+    };
+    let wait = status::look_again(&now_known, outcome.as_ref(), &observed, now);
+    Ok(Action::requeue(if wait > status::MEASURE_EVERY {
+        back_off::jitter(wait)
+    } else {
+        wait
+    }))
 }
 
 /// From the spec to what is applied.

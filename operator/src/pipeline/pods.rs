@@ -8,16 +8,21 @@ use serde::de::DeserializeOwned;
 /// The label by which a pod knows its Job.
 const JOB_UID: &str = "batch.kubernetes.io/controller-uid";
 
-/// Container states from which only a change gets a pod out, or nothing does.
-const STUCK: [&str; 9] = [
-    "ImagePullBackOff",
+const CRASH_LOOP: &str = "CrashLoopBackOff";
+const PULL_BACK_OFF: &str = "ImagePullBackOff";
+const OUT_OF_MEMORY: &str = "OOMKilled";
+/// From so many restarts on, a container that is not ready is taken to end again.
+const MANY_RESTARTS: i32 = 3;
+
+/// Container states from which only a change gets a pod out.
+const STUCK: [&str; 8] = [
+    PULL_BACK_OFF,
     "ErrImagePull",
     "ErrImageNeverPull",
     "InvalidImageName",
     "CreateContainerConfigError",
     "CreateContainerError",
     "RunContainerError",
-    "CrashLoopBackOff",
     "StartError",
 ];
 
@@ -53,11 +58,11 @@ pub fn end(pod: &Pod) -> Option<(String, String)> {
     let terminated = terminated(pod)?;
     let reason = terminated.reason.clone().filter(|r| !r.is_empty())?;
     let mut message = format!("pod {} ended with exit code {}", pod.name_any(), terminated.exit_code);
-    if let Some(text) = terminated.message.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
-        message = format!("{message}: {text}");
+    if let Some(words) = said(terminated) {
+        message = format!("{message}: {words}");
     }
-    if reason == "OOMKilled" {
-        message.push_str("; give it more memory");
+    if reason == OUT_OF_MEMORY {
+        message.push_str("; it needs more memory");
     }
     Some((reason, message))
 }
@@ -74,29 +79,60 @@ pub fn problem(pod: &Pod) -> Option<(String, String)> {
             format!("pod {name} has no node: {}", message.unwrap_or("the scheduler does not say why")),
         ));
     }
-    containers(pod).find_map(|container| {
-        let waiting = container.state.as_ref()?.waiting.as_ref()?;
-        let reason = waiting.reason.as_deref().filter(|reason| STUCK.contains(reason))?;
-        let before = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-        if let Some(killed) = before.filter(|t| t.reason.as_deref() == Some("OOMKilled")) {
-            return Some((
-                "OOMKilled".to_owned(),
-                format!(
-                    "pod {name} was killed for want of memory (exit code {}); raise spec.workers.resources.limits.memory",
-                    killed.exit_code
-                ),
-            ));
-        }
-        let mut message = format!("pod {name}: {}", waiting.message.as_deref().unwrap_or(reason));
-        if let Some(words) = before
-            .and_then(|t| t.message.as_deref())
-            .map(str::trim)
-            .filter(|words| !words.is_empty())
-        {
-            message = format!("{message}; it last said: {words}");
-        }
-        Some((reason.to_owned(), message))
-    })
+    containers(pod).find_map(|container| crashing(&name, container).or_else(|| stuck(&name, container)))
+}
+
+/// A container that ends again and again, told the same way while it runs, ends and waits in turn.
+fn crashing(pod: &str, container: &ContainerStatus) -> Option<(String, String)> {
+    let state = container.state.as_ref()?;
+    let backs_off = state
+        .waiting
+        .as_ref()
+        .is_some_and(|waiting| waiting.reason.as_deref() == Some(CRASH_LOOP));
+    if container.ready || !(backs_off || container.restart_count >= MANY_RESTARTS) {
+        return None;
+    }
+    let before = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let end = state.terminated.as_ref().or(before)?;
+    if end.reason.as_deref() == Some(OUT_OF_MEMORY) {
+        let advice = if container.name == "worker" {
+            "; raise spec.workers.resources.limits.memory"
+        } else {
+            ""
+        };
+        return Some((
+            OUT_OF_MEMORY.to_owned(),
+            format!("pod {pod} is killed again and again for want of memory{advice}"),
+        ));
+    }
+    let words = said(end).map_or_else(String::new, |words| format!(": {words}"));
+    Some((
+        CRASH_LOOP.to_owned(),
+        format!("pod {pod} ends again and again, last with exit code {}{words}", end.exit_code),
+    ))
+}
+
+fn stuck(pod: &str, container: &ContainerStatus) -> Option<(String, String)> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref().filter(|reason| STUCK.contains(reason))?;
+    let message = waiting.message.as_deref().unwrap_or(reason);
+    if matches!(reason, "ErrImagePull" | PULL_BACK_OFF) {
+        // The kubelet tries and waits in turn; that is one problem.
+        let why = message.split_once("ErrImagePull: ").map_or(message, |(_, why)| why);
+        return Some((
+            PULL_BACK_OFF.to_owned(),
+            format!("pod {pod} cannot pull its image {}: {why}", container.image),
+        ));
+    }
+    Some((reason.to_owned(), format!("pod {pod}: {message}")))
+}
+
+/// What a container left as its last message: the sentence of its report, if it is one.
+fn said(end: &ContainerStateTerminated) -> Option<String> {
+    let text = end.message.as_deref().map(str::trim).filter(|text| !text.is_empty())?;
+    let report: Option<serde_json::Value> = serde_json::from_str(text).ok();
+    let sentence = report.as_ref().and_then(|report| report.get("message")?.as_str());
+    Some(sentence.unwrap_or(text).to_owned())
 }
 
 fn phase(pod: &Pod) -> &str {
@@ -126,30 +162,75 @@ mod tests {
         serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
     }
 
+    fn container(restarts: i32, state: &serde_json::Value, last: &serde_json::Value) -> Pod {
+        pod(
+            &json!({"phase": "Running", "containerStatuses": [{"name": "worker", "image": "i:1", "imageID": "", "ready": false,
+            "restartCount": restarts, "state": state, "lastState": last}]}),
+        )
+    }
+
+    fn waiting(reason: &str, message: &str) -> serde_json::Value {
+        json!({"waiting": {"reason": reason, "message": message}})
+    }
+
     #[test]
     fn a_stuck_pod_says_by_what() {
-        let waiting = |reason: &str| {
-            json!({"phase": "Pending", "containerStatuses": [{"name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-            "state": {"waiting": {"reason": reason, "message": "because"}}}]})
-        };
         for reason in STUCK {
-            let (word, sentence) = problem(&pod(&waiting(reason))).unwrap();
-            assert_eq!((word.as_str(), sentence.as_str()), (reason, "pod p: because"));
+            let (word, sentence) = problem(&container(0, &waiting(reason, "because"), &json!({}))).unwrap();
+            assert!(sentence.starts_with("pod p") && sentence.ends_with(": because"), "{sentence}");
+            assert_eq!(word, if reason == "ErrImagePull" { PULL_BACK_OFF } else { reason });
         }
         for reason in ["ContainerCreating", "PodInitializing"] {
-            assert_eq!(problem(&pod(&waiting(reason))), None, "{reason}");
+            assert_eq!(problem(&container(0, &waiting(reason, ""), &json!({}))), None, "{reason}");
         }
         let unschedulable = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]});
         assert_eq!(problem(&pod(&unschedulable)).unwrap().0, "Unschedulable");
-        let killed = json!({"phase": "Running", "containerStatuses": [{"name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 3,
-            "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]});
-        assert_eq!(problem(&pod(&killed)).unwrap().0, "OOMKilled");
+    }
+
+    #[test]
+    fn a_problem_that_comes_and_goes_is_told_the_same_way_all_the_time() {
+        let same = |pods: &[Pod], word: &str, sentence: &str| {
+            for pod in pods {
+                assert_eq!(problem(pod), Some((word.to_owned(), sentence.to_owned())), "{pod:?}");
+            }
+        };
+        let pulls = [
+            container(0, &waiting("ErrImagePull", "no such image"), &json!({})),
+            container(
+                0,
+                &waiting("ImagePullBackOff", "Back-off pulling image \"i:1\": ErrImagePull: no such image"),
+                &json!({}),
+            ),
+        ];
+        same(&pulls, "ImagePullBackOff", "pod p cannot pull its image i:1: no such image");
+
+        let ended = json!({"terminated": {"exitCode": 2, "reason": "Error", "message": "{\"message\":\"no table\"}"}});
+        let crashes = [
+            container(1, &waiting("CrashLoopBackOff", "back-off 10s"), &ended),
+            container(3, &waiting("CrashLoopBackOff", "back-off 40s"), &ended),
+            container(3, &json!({"running": {}}), &ended),
+            container(3, &ended, &json!({})),
+        ];
+        same(
+            &crashes,
+            "CrashLoopBackOff",
+            "pod p ends again and again, last with exit code 2: no table",
+        );
+
+        let killed = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
+        let advice = "pod p is killed again and again for want of memory; raise spec.workers.resources.limits.memory";
+        same(&[container(1, &waiting("CrashLoopBackOff", ""), &killed)], "OOMKilled", advice);
+        assert_eq!(
+            problem(&container(1, &json!({"running": {}}), &killed)),
+            None,
+            "one restart is no crash loop"
+        );
     }
 
     #[test]
     fn last_words_that_are_not_a_report_are_kept_as_text() {
         let ended = pod(
-            json!({"phase": "Failed", "containerStatuses": [{"name": "schema", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            &json!({"phase": "Failed", "containerStatuses": [{"name": "schema", "image": "", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"terminated": {"exitCode": 101, "reason": "Error", "message": "panicked"}}}]}),
         );
         assert_eq!(last_words::<userpipeline_api::report::SchemaReport>(&ended), None);

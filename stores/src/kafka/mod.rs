@@ -2,8 +2,8 @@
 
 pub mod admin;
 pub mod errors;
-pub mod producer;
 mod native;
+pub mod producer;
 
 use rdkafka::ClientConfig;
 

@@ -63,7 +63,10 @@ impl Producer {
             .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
             .create()
             .map_err(|e| errors::explain("a Kafka client for spec.kafka.bootstrapServers", &e))?;
-        Ok(Self { producer, topic: topic.to_owned() })
+        Ok(Self {
+            producer,
+            topic: topic.to_owned(),
+        })
     }
 
     /// Sends messages and waits until each is acknowledged or has failed, in their order.
@@ -85,8 +88,13 @@ impl Producer {
         let headers = message
             .headers
             .iter()
-            .fold(OwnedHeaders::new_with_capacity(message.headers.len()), |headers, &(key, value)| headers.insert(Header { key, value: Some(value) }));
-        let record = FutureRecord::to(&self.topic).key(message.key).payload(message.payload).headers(headers);
+            .fold(OwnedHeaders::new_with_capacity(message.headers.len()), |headers, &(key, value)| {
+                headers.insert(Header { key, value: Some(value) })
+            });
+        let record = FutureRecord::to(&self.topic)
+            .key(message.key)
+            .payload(message.payload)
+            .headers(headers);
         self.producer.send_result(record).map_err(|(e, _)| self.explain(&e))
     }
 
@@ -94,10 +102,18 @@ impl Producer {
         match report {
             Ok(Ok(Ok(_))) => Ok(()),
             Ok(Ok(Err((e, _)))) => Err(self.explain(&e)),
-            Ok(Err(_)) => Err(StoreError::transient(KAFKA_FAILED, format!("topic `{}`: the producer ended before it reported a message", self.topic))),
-            Err(_) => {
-                Err(StoreError::transient(KAFKA_UNREACHABLE, format!("topic `{}`: no report of a message within {} s", self.topic, REPORT_TIMEOUT.as_secs())))
-            }
+            Ok(Err(_)) => Err(StoreError::transient(
+                KAFKA_FAILED,
+                format!("topic `{}`: the producer ended before it reported a message", self.topic),
+            )),
+            Err(_) => Err(StoreError::transient(
+                KAFKA_UNREACHABLE,
+                format!(
+                    "topic `{}`: no report of a message within {} s",
+                    self.topic,
+                    REPORT_TIMEOUT.as_secs()
+                ),
+            )),
         }
     }
 
@@ -134,13 +150,23 @@ mod tests {
         cluster.create_topic("users", 2, 3).unwrap();
         let producer = Producer::new(&cluster.bootstrap_servers(), "users", "test").unwrap();
         let keys: Vec<String> = (0..500).map(|i| format!("key-{i}")).collect();
-        let messages: Vec<_> = keys.iter().map(|key| Message { key, payload: b"payload", headers: &[("version", b"17"), ("run", b"r")] }).collect();
+        let messages: Vec<_> = keys
+            .iter()
+            .map(|key| Message {
+                key,
+                payload: b"payload",
+                headers: &[("version", b"17"), ("run", b"r")],
+            })
+            .collect();
 
         let reports = producer.send_all(&messages).await;
 
         assert!(reports.iter().all(Result::is_ok), "{reports:?}");
-        let consumer: BaseConsumer =
-            client_config(&cluster.bootstrap_servers(), "test").set("group.id", "g").set("auto.offset.reset", "earliest").create().unwrap();
+        let consumer: BaseConsumer = client_config(&cluster.bootstrap_servers(), "test")
+            .set("group.id", "g")
+            .set("auto.offset.reset", "earliest")
+            .create()
+            .unwrap();
         let mut partitions = TopicPartitionList::new();
         for partition in 0..2 {
             partitions.add_partition_offset("users", partition, Offset::Beginning).unwrap();
@@ -150,9 +176,16 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         while seen.len() < keys.len() {
             assert!(started.elapsed() < Duration::from_secs(30), "{} messages", seen.len());
-            let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+            let Some(message) = consumer.poll(Duration::from_millis(100)) else {
+                continue;
+            };
             let message = message.unwrap();
-            let headers: Vec<_> = message.headers().unwrap().iter().map(|h| (h.key.to_owned(), h.value.unwrap().to_vec())).collect();
+            let headers: Vec<_> = message
+                .headers()
+                .unwrap()
+                .iter()
+                .map(|h| (h.key.to_owned(), h.value.unwrap().to_vec()))
+                .collect();
             assert_eq!(headers, [("version".to_owned(), b"17".to_vec()), ("run".to_owned(), b"r".to_vec())]);
             assert!(seen.insert(message.key().unwrap().to_vec()));
         }

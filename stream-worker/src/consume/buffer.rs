@@ -38,11 +38,6 @@ impl Buffer {
         self.since.get_or_insert(now);
     }
 
-    /// Whether there is nothing in it.
-    pub const fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-
     /// Whether it takes no more.
     pub const fn is_full(&self) -> bool {
         self.messages.len() >= self.max_records || self.bytes >= MAX_BYTES
@@ -109,6 +104,6 @@ mod tests {
         buffer.push(message(1, 1), now);
         buffer.forget(0);
         assert_eq!(buffer.take(), vec![message(1, 1)]);
-        assert!(buffer.is_empty() && buffer.due_in(now).is_none());
+        assert_eq!((buffer.due_in(now), buffer.take()), (None, vec![]));
     }
 }

@@ -37,10 +37,11 @@ pub fn first(known: &Known) -> i64 {
 }
 
 /// The lower of Kafka's and PostgreSQL's offset: whichever is behind, nothing is missed, and what comes again changes
-/// nothing.
+/// nothing. Where Kafka's is behind and its messages are deleted, PostgreSQL's counts: all before that is stored.
 pub fn start(known: &Known) -> Start {
     let committed = known.committed.filter(|_| !(known.made_anew && known.recorded.is_none()));
     let wanted = match (committed, known.recorded) {
+        (Some(committed), Some(recorded)) if committed < known.low && recorded >= known.low => recorded,
         (Some(committed), Some(recorded)) => committed.min(recorded),
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => known.low,
@@ -55,7 +56,7 @@ pub fn out_of_range(topic: &str, partition: i32, wanted: i64, low: i64, high: i6
     } else {
         format!("partition {partition} of topic `{topic}` ends at offset {high}, before offset {wanted} where the workers are")
     };
-    format!("{what}; nothing is skipped: to go on at offset {low}, stop the workers, set the group's offset and next_offset in userpipeline.progress to {low}, and start them")
+    format!("{what}; nothing is skipped unasked: to go on at offset {low}, set this partition's next_offset in userpipeline.progress to {low}")
 }
 
 #[cfg(test)]
@@ -77,7 +78,11 @@ mod tests {
             (known(Some(70), Some(60)), Start::At(60)),
             (known(Some(100), Some(100)), Start::At(100)),
             (known(Some(10), Some(10)), Start::At(10)),
-            (known(Some(9), Some(60)), gone(9)),
+            (known(Some(9), Some(60)), Start::At(60)),
+            (known(Some(9), Some(8)), gone(8)),
+            (known(Some(9), Some(101)), gone(101)),
+            (known(Some(9), None), gone(9)),
+            (known(Some(200), Some(60)), Start::At(60)),
             (known(Some(50), Some(3)), gone(3)),
             (known(Some(101), None), gone(101)),
             (Known { made_anew: true, ..known(Some(101), None) }, Start::At(10)),

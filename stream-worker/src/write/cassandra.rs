@@ -61,9 +61,9 @@ impl CassandraSink {
         // The futures are made here and not in the stream's closure, whose lifetimes the compiler cannot see through.
         let writes: Vec<_> = entries.iter().enumerate().map(|(i, e)| write((i, e))).collect();
         let all = stream::iter(writes).buffer_unordered(IN_FLIGHT).try_filter_map(|refused| async move { Ok(refused) }).try_collect();
-        tokio::time::timeout(BATCH_TIMEOUT, all)
-            .await
-            .map_err(|_| StoreError::transient(CASSANDRA_UNREACHABLE, format!("Cassandra did not acknowledge a batch within {} seconds", BATCH_TIMEOUT.as_secs())))?
+        tokio::time::timeout(BATCH_TIMEOUT, all).await.map_err(|_| {
+            StoreError::transient(CASSANDRA_UNREACHABLE, format!("Cassandra did not acknowledge a batch within {} seconds", BATCH_TIMEOUT.as_secs()))
+        })?
     }
 }
 

@@ -9,13 +9,15 @@ use userpipeline_api::{Totals, UserPipelineStatus, report::WorkerReport};
 use super::{MEASURE_EVERY, runs};
 use crate::pipeline::dereference::Observed;
 
+/// Whether it is too early to measure again.
+pub fn is_early(status: Option<&UserPipelineStatus>, now: Timestamp) -> bool {
+    let measured = status.and_then(|status| status.measured_at.as_ref());
+    measured.is_some_and(|t| Duration::try_from(now.duration_since(t.0)).unwrap_or_default() < MEASURE_EVERY)
+}
+
 /// Brings totals and lag up to date, if it is time.
 pub fn measure(status: &mut UserPipelineStatus, observed: &Observed, now: Timestamp) {
-    let recently = status
-        .measured_at
-        .as_ref()
-        .is_some_and(|t| Duration::try_from(now.duration_since(t.0)).unwrap_or_default() + Duration::from_millis(500) < MEASURE_EVERY);
-    if recently {
+    if is_early(Some(status), now) {
         return;
     }
     let totals = totals(status.totals.as_ref(), observed);

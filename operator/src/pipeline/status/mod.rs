@@ -8,7 +8,7 @@ mod workers;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use userpipeline_api::{UserPipeline, UserPipelineStatus, condition, names, names::PipelineId};
+use userpipeline_api::{SchemaStatus, UserPipeline, UserPipelineStatus, condition, names, names::PipelineId};
 
 use super::{
     apply::{Applied, ApplyError},
@@ -37,7 +37,7 @@ pub fn of(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, ob
         workers: workers::counts(pipeline, outcome, observed),
         last_run: runs::last(&names::cron_job(&id.name), before.last_run.as_ref(), observed),
         schema: match outcome {
-            Ok(applied) => Some(applied.decision.status.clone()).filter(|schema| *schema != userpipeline_api::SchemaStatus::default()),
+            Ok(applied) => Some(applied.decision.status.clone()).filter(|schema| *schema != SchemaStatus::default()),
             Err(_) => before.schema.clone(),
         },
         ..before.clone()
@@ -56,13 +56,15 @@ pub fn of(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, ob
 }
 
 /// When to look again, if nothing happens before.
-pub fn look_again(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, observed: &Observed) -> Duration {
+pub fn look_again(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, observed: &Observed, now: Timestamp) -> Duration {
     let soon = match outcome {
         Ok(applied) => applied.decision.look_again,
         Err(_) => None,
     };
     let working = observed.workers().next().is_some() || (!pipeline.spec.suspend && pipeline.spec.workers.replicas > 0 && outcome.is_ok());
-    soon.unwrap_or(RESYNC).min(if working { MEASURE_EVERY } else { RESYNC })
+    // What was measured a moment ago is not measured again before its time, and then once more.
+    let often = working || measure::is_early(pipeline.status.as_ref(), now);
+    soon.unwrap_or(RESYNC).min(if often { MEASURE_EVERY } else { RESYNC })
 }
 
 fn verdicts(pipeline: &UserPipeline, applied: &Applied, observed: &Observed, before: &UserPipelineStatus) -> Vec<(&'static str, Verdict)> {
@@ -119,15 +121,18 @@ fn schema_ready(applied: &Applied) -> Verdict {
     let status = &applied.decision.status;
     match &applied.decision.finding {
         schema::Finding::Applied => Verdict::yes("Applied", "topic, subject and tables are as wanted"),
+        // While it is tried again, why it has failed is what there is to know.
+        schema::Finding::Applying(None) if status.failed_attempts > 0 => schema_failed(status),
         schema::Finding::Applying(None) => Verdict::no("Applying", "a schema Job is making topic, subject and tables"),
         schema::Finding::Applying(Some((reason, message))) => Verdict::no(reason, message),
         schema::Finding::Waiting => Verdict::no("Applying", "a schema Job for an older spec is being ended first"),
-        schema::Finding::Failed => Verdict::no(
-            status.failure_reason.as_deref().unwrap_or_default(),
-            status.failure_message.as_deref().unwrap_or_default(),
-        )
-        .or_word("SchemaFailed"),
+        schema::Finding::Failed => schema_failed(status),
     }
+}
+
+fn schema_failed(status: &SchemaStatus) -> Verdict {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    Verdict::no(&text(&status.failure_reason), &text(&status.failure_message)).or_word("SchemaFailed")
 }
 
 fn topic_ready(pipeline: &UserPipeline, applied: &Applied, before: &UserPipelineStatus) -> Verdict {

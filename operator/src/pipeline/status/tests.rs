@@ -136,7 +136,7 @@ fn workers_are_ready_only_when_the_wanted_ones_run_the_wanted_spec() {
 
 #[test]
 fn a_stuck_pod_and_an_unready_worker_say_why() {
-    let waiting = json!({"phase": "Pending", "containerStatuses": [{"name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+    let waiting = json!({"phase": "Pending", "containerStatuses": [{"name": "worker", "image": "i:1", "imageID": "", "ready": false, "restartCount": 0,
         "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]});
     let stuck = Observed {
         pods: vec![worker_pod("w-1", &waiting)],
@@ -145,7 +145,7 @@ fn a_stuck_pod_and_an_unready_worker_say_why() {
     let status = of(&example::pipeline(), Ok(&applied(healthy())), &stuck, now());
     assert_eq!(
         condition(&status, "WorkersReady"),
-        ("False", "ImagePullBackOff", "pod w-1: no such image")
+        ("False", "ImagePullBackOff", "pod w-1 cannot pull its image i:1: no such image")
     );
 
     let message = "Secret `postgres-credentials` has no key `password`";
@@ -197,6 +197,17 @@ fn a_schema_that_is_not_applied_makes_nothing_ready() {
         assert_eq!(condition(&status, "WorkersReady").1, "WaitingForSchema");
         assert_eq!(condition(&status, "TopicReady").0, "Unknown");
     }
+}
+
+#[test]
+fn why_a_schema_job_has_failed_is_told_while_it_is_tried_again() {
+    let mut retrying = applied(healthy());
+    retrying.decision.finding = Finding::Applying(None);
+    retrying.decision.status.failed_attempts = 1;
+    retrying.decision.status.failure_reason = Some("RegistryUnreachable".into());
+    retrying.decision.status.failure_message = Some("no route".into());
+    let status = of(&example::pipeline(), Ok(&retrying), &Observed::default(), now());
+    assert_eq!(condition(&status, "SchemaReady"), ("False", "RegistryUnreachable", "no route"));
 }
 
 #[test]
@@ -377,10 +388,23 @@ fn a_status_that_is_computed_again_is_the_same() {
 #[test]
 fn working_pipelines_are_looked_at_often_and_resting_ones_seldom() {
     let mut pipeline = example::pipeline();
-    assert_eq!(look_again(&pipeline, Ok(&applied(healthy())), &Observed::default()), MEASURE_EVERY);
+    assert_eq!(
+        look_again(&pipeline, Ok(&applied(healthy())), &Observed::default(), now()),
+        MEASURE_EVERY
+    );
     pipeline.spec.suspend = true;
-    assert_eq!(look_again(&pipeline, Ok(&applied(stopped())), &Observed::default()), RESYNC);
+    assert_eq!(look_again(&pipeline, Ok(&applied(stopped())), &Observed::default(), now()), RESYNC);
+    let measured = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now());
+    pipeline.status.get_or_insert_default().measured_at = Some(measured);
+    assert_eq!(
+        look_again(&pipeline, Ok(&applied(stopped())), &Observed::default(), now()),
+        MEASURE_EVERY
+    );
+    pipeline.status = None;
     let mut waiting = applied(stopped());
     waiting.decision.look_again = Some(Duration::from_secs(3));
-    assert_eq!(look_again(&pipeline, Ok(&waiting), &Observed::default()), Duration::from_secs(3));
+    assert_eq!(
+        look_again(&pipeline, Ok(&waiting), &Observed::default(), now()),
+        Duration::from_secs(3)
+    );
 }

@@ -1,0 +1,251 @@
+//! An apiserver that is just large enough: it keeps objects, applies, deletes with preconditions, and notes what is written.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{Method, StatusCode, Uri},
+    response::{IntoResponse, Json, Response},
+};
+use kube::runtime::{reflector::store::Writer, watcher::Event};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::super::*;
+
+pub const PIPELINE: &str = "/apis/userpipeline.dev/v1alpha1/namespaces/demo/userpipelines/users";
+pub const JOBS: &str = "/apis/batch/v1/namespaces/demo/jobs/";
+pub const CRON_JOB: &str = "/apis/batch/v1/namespaces/demo/cronjobs/users-ingest";
+pub const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/demo/deployments/users-worker";
+pub const CONFIG_MAPS: &str = "/api/v1/namespaces/demo/configmaps/";
+pub const PODS: &str = "/api/v1/namespaces/demo/pods/";
+
+#[derive(Default)]
+pub struct Cluster {
+    pub objects: Mutex<BTreeMap<String, Value>>,
+    writes: Mutex<Vec<String>>,
+    pub refused: Mutex<Option<&'static str>>,
+    counter: Mutex<u64>,
+}
+
+impl Cluster {
+    pub async fn start() -> (Arc<Self>, Client) {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let cluster = Arc::new(Self::default());
+        cluster.put(PIPELINE, serde_json::to_value(example::pipeline()).unwrap());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let app = Router::new().fallback(answer).with_state(cluster.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        (cluster, Client::try_from(kube::Config::new(uri)).unwrap())
+    }
+
+    fn next(&self) -> u64 {
+        let mut counter = self.counter.lock().unwrap();
+        *counter += 1;
+        *counter + 1000
+    }
+
+    pub fn put(&self, path: &str, mut object: Value) {
+        object["metadata"]["resourceVersion"] = json!(self.next().to_string());
+        self.objects.lock().unwrap().insert(path.to_owned(), object);
+    }
+
+    pub fn get(&self, path: &str) -> Value {
+        self.objects
+            .lock()
+            .unwrap()
+            .get(path)
+            .cloned()
+            .unwrap_or_else(|| panic!("{path} is missing"))
+    }
+
+    pub fn change(&self, path: &str, change: impl FnOnce(&mut Value)) {
+        let mut object = self.get(path);
+        change(&mut object);
+        self.put(path, object);
+    }
+
+    pub fn paths(&self, start: &str) -> Vec<String> {
+        self.objects
+            .lock()
+            .unwrap()
+            .keys()
+            .filter(|path| path.starts_with(start))
+            .cloned()
+            .collect()
+    }
+
+    pub fn writes(&self) -> Vec<String> {
+        std::mem::take(&mut *self.writes.lock().unwrap())
+    }
+
+    pub fn condition(&self, type_: &str) -> (String, String) {
+        let status = self.get(PIPELINE)["status"].clone();
+        let found = status["conditions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|c| c["type"] == type_)
+            .unwrap()
+            .clone();
+        (
+            found["status"].as_str().unwrap().to_owned(),
+            found["reason"].as_str().unwrap().to_owned(),
+        )
+    }
+
+    fn fill<K>(&self, mut writer: Writer<K>, plural: &str)
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + 'static,
+    {
+        writer.apply_watcher_event(&Event::Init);
+        for (path, object) in self.objects.lock().unwrap().iter() {
+            if path.contains(&format!("/{plural}/")) && object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == MANAGER {
+                writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(object.clone()).unwrap()));
+            }
+        }
+        writer.apply_watcher_event(&Event::InitDone);
+    }
+
+    /// A context that has just started and whose caches have seen all there is.
+    pub fn context(&self, client: &Client) -> Arc<Context> {
+        let writers = Writers::default();
+        let caches = writers.caches();
+        self.fill(writers.config_maps, "configmaps");
+        self.fill(writers.accounts, "serviceaccounts");
+        self.fill(writers.jobs, "jobs");
+        self.fill(writers.cron_jobs, "cronjobs");
+        self.fill(writers.deployments, "deployments");
+        self.fill(writers.budgets, "poddisruptionbudgets");
+        self.fill(writers.pods, "pods");
+        let images = Images {
+            registry: "userpipeline".into(),
+            tag: "0.1.0".into(),
+            pull_policy: "IfNotPresent".into(),
+        };
+        Arc::new(Context::new(client.clone(), caches, Metrics::new(), images, "test".into()).unwrap())
+    }
+
+    pub async fn reconcile(&self, client: &Client) -> Result<Action, ReconcileError> {
+        let resource: Guarded = serde_json::from_value(self.get(PIPELINE)).unwrap();
+        reconcile(Arc::new(resource), self.context(client)).await
+    }
+
+    /// The schema Job that there is ends well.
+    pub fn finish_schema_job(&self) {
+        let path = self.paths(JOBS).pop().expect("a schema Job");
+        let uid = self.get(&path)["metadata"]["uid"].clone();
+        self.change(&path, |job| {
+            job["status"] = json!({"completionTime": time(self.next()), "conditions": [{"type": "Complete", "status": "True"}]});
+        });
+        let mut labels = serde_json::to_value(build::labels::labels("users", build::labels::Component::Schema)).unwrap();
+        labels["batch.kubernetes.io/controller-uid"] = uid;
+        let message = r#"{"reason":"Applied","message":"","topicReady":true,"partitions":3,"schemaId":7}"#;
+        let state = json!({"terminated": {"exitCode": 0, "finishedAt": time(self.next()), "message": message}});
+        let status = json!({"phase": "Succeeded", "containerStatuses": [{"name": "schema", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]});
+        self.put(
+            &format!("{PODS}schema"),
+            json!({"metadata": {"name": "schema", "namespace": "demo", "labels": labels}, "status": status}),
+        );
+    }
+
+    /// The Deployment's controller has done its work.
+    pub fn roll_out(&self) {
+        self.change(DEPLOYMENT, |deployment| {
+            let (generation, n) = (deployment["metadata"]["generation"].clone(), deployment["spec"]["replicas"].clone());
+            deployment["status"] =
+                json!({"observedGeneration": generation, "replicas": n, "updatedReplicas": n, "availableReplicas": n, "readyReplicas": n});
+        });
+    }
+
+    /// A pipeline that is Ready, and nothing left to do.
+    pub async fn ready(&self, client: &Client) {
+        self.reconcile(client).await.unwrap();
+        self.finish_schema_job();
+        self.reconcile(client).await.unwrap();
+        self.roll_out();
+        self.reconcile(client).await.unwrap();
+        self.reconcile(client).await.unwrap();
+        assert_eq!(self.condition("Ready").0, "True", "{:#}", self.get(PIPELINE)["status"]);
+        self.writes();
+    }
+
+    fn refuse(status: StatusCode, reason: &str, message: &str) -> Response {
+        (status, Json(json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status.as_u16(), "reason": reason, "message": message}))).into_response()
+    }
+
+    fn apply(&self, path: &str, body: Value) -> Response {
+        let old = self.objects.lock().unwrap().get(path.trim_end_matches("/status")).cloned();
+        if let Some(path) = path.strip_suffix("/status") {
+            let Some(mut object) = old else {
+                return Self::refuse(StatusCode::NOT_FOUND, "NotFound", "not found");
+            };
+            if object["metadata"]["uid"] != body["metadata"]["uid"] {
+                return Self::refuse(StatusCode::CONFLICT, "Conflict", "uid");
+            }
+            object["status"] = body["status"].clone();
+            self.put(path, object);
+            return Json(self.get(path)).into_response();
+        }
+        let mut object = body;
+        let fresh = self.next();
+        let old =
+            old.unwrap_or_else(|| json!({"metadata": {"uid": format!("uid-{fresh}"), "creationTimestamp": time(fresh), "generation": 0}}));
+        for key in ["uid", "creationTimestamp"] {
+            object["metadata"][key] = old["metadata"][key].clone();
+        }
+        let changed = i64::from(object["spec"] != old["spec"]);
+        object["metadata"]["generation"] = json!(old["metadata"]["generation"].as_i64().unwrap() + changed);
+        if let Some(status) = old.get("status") {
+            object["status"] = status.clone();
+        }
+        self.put(path, object);
+        Json(self.get(path)).into_response()
+    }
+}
+
+/// The clock of the cluster: each change takes a second, long ago.
+fn time(counter: u64) -> String {
+    Timestamp::from_second(1_600_000_000 + i64::try_from(counter).unwrap())
+        .unwrap()
+        .to_string()
+}
+
+async fn answer(State(cluster): State<Arc<Cluster>>, method: Method, uri: Uri, body: Bytes) -> Response {
+    let path = uri.path().to_owned();
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if method != Method::GET {
+        cluster.writes.lock().unwrap().push(format!("{method} {path}"));
+    }
+    if method != Method::GET && cluster.refused.lock().unwrap().is_some_and(|refused| path.contains(refused)) {
+        return Cluster::refuse(StatusCode::FORBIDDEN, "Forbidden", "quota exceeded");
+    }
+    if method == Method::GET {
+        return match cluster.objects.lock().unwrap().get(&path) {
+            Some(object) => Json(object).into_response(),
+            None => Cluster::refuse(StatusCode::NOT_FOUND, "NotFound", "not found"),
+        };
+    }
+    if method == Method::PATCH {
+        return cluster.apply(&path, body);
+    }
+    if method == Method::DELETE {
+        let Some(object) = cluster.objects.lock().unwrap().get(&path).cloned() else {
+            return Cluster::refuse(StatusCode::NOT_FOUND, "NotFound", "not found");
+        };
+        for key in ["uid", "resourceVersion"] {
+            if body["preconditions"][key] != object["metadata"][key] {
+                return Cluster::refuse(StatusCode::CONFLICT, "Conflict", "precondition");
+            }
+        }
+        cluster.objects.lock().unwrap().remove(&path);
+        return Json(object).into_response();
+    }
+    (StatusCode::CREATED, Json(body)).into_response()
+}

@@ -1,0 +1,245 @@
+//! Reconciliations against an apiserver, told by the requests it gets.
+
+mod cluster;
+
+use cluster::{CONFIG_MAPS, CRON_JOB, Cluster, DEPLOYMENT, JOBS, PIPELINE, PODS};
+use serde_json::json;
+
+use super::*;
+
+/// Writes without Events, by their last two parts.
+fn short(writes: Vec<String>) -> Vec<String> {
+    let short = writes.into_iter().filter(|write| !write.contains("/events")).map(|write| {
+        let (verb, path) = write.split_once(' ').unwrap();
+        let parts: Vec<&str> = path.rsplit('/').take(2).collect();
+        format!("{verb} {}/{}", parts[1], parts[0])
+    });
+    short.collect()
+}
+
+#[tokio::test]
+async fn given_a_new_pipeline_then_the_schema_goes_first_and_the_rest_follows_its_success() {
+    let (cluster, client) = Cluster::start().await;
+
+    cluster.reconcile(&client).await.unwrap();
+    let writes = short(cluster.writes());
+    assert_eq!(writes.len(), 4, "{writes:?}");
+    assert!(
+        writes[0].contains("serviceaccounts/users-pods")
+            && writes[1].contains("configmaps/users-schema-")
+            && writes[2].contains("jobs/users-schema-"),
+        "{writes:?}"
+    );
+    assert_eq!(writes[3], "PATCH users/status");
+    assert_eq!(cluster.condition("Ready"), ("False".into(), "Applying".into()));
+    assert!(cluster.paths(CRON_JOB).is_empty() && cluster.paths(DEPLOYMENT).is_empty());
+
+    cluster.finish_schema_job();
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.condition("SchemaReady").0, "True");
+    assert_eq!(cluster.condition("Ready"), ("False".into(), "RollingOut".into()));
+    assert_eq!(cluster.paths(JOBS).len(), 1, "it is deleted when the record is read back");
+
+    cluster.roll_out();
+    cluster.reconcile(&client).await.unwrap();
+    assert!(cluster.paths(JOBS).is_empty());
+    assert_eq!(cluster.condition("Ready"), ("True".into(), "Ready".into()));
+
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(
+        cluster.paths(CONFIG_MAPS).len(),
+        2,
+        "the schema Job's file went with it: {:?}",
+        cluster.paths(CONFIG_MAPS)
+    );
+}
+
+#[tokio::test]
+async fn given_nothing_has_changed_then_neither_the_same_nor_a_restarted_operator_writes_anything() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.ready(&client).await;
+
+    let context = cluster.context(&client);
+    for _ in 0..3 {
+        let resource: Guarded = serde_json::from_value(cluster.get(PIPELINE)).unwrap();
+        reconcile(Arc::new(resource), context.clone()).await.unwrap();
+    }
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.writes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn given_caches_that_are_behind_then_nothing_is_written_twice() {
+    let (cluster, client) = Cluster::start().await;
+    let context = cluster.context(&client);
+    let stale: Guarded = serde_json::from_value(cluster.get(PIPELINE)).unwrap();
+    let stale = Arc::new(stale);
+    reconcile(stale.clone(), context.clone()).await.unwrap();
+    assert_eq!(short(cluster.writes()).len(), 4);
+    for _ in 0..3 {
+        reconcile(stale.clone(), context.clone()).await.unwrap();
+    }
+    assert_eq!(cluster.writes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn given_somebody_has_changed_a_child_then_it_is_put_right() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.ready(&client).await;
+    cluster.change(DEPLOYMENT, |deployment| {
+        deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!("evil");
+    });
+    cluster.reconcile(&client).await.unwrap();
+    assert!(short(cluster.writes()).contains(&"PATCH deployments/users-worker".to_owned()));
+    assert_eq!(
+        cluster.get(DEPLOYMENT)["spec"]["template"]["spec"]["containers"][0]["image"],
+        "userpipeline/stream-worker:0.1.0"
+    );
+}
+
+#[tokio::test]
+async fn given_a_changed_cron_then_only_the_schedule_is_written() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.ready(&client).await;
+    cluster.change(PIPELINE, |pipeline| {
+        pipeline["spec"]["schedule"]["cron"] = json!("@daily");
+        pipeline["metadata"]["generation"] = json!(2);
+    });
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(short(cluster.writes()), ["PATCH cronjobs/users-ingest", "PATCH users/status"]);
+    assert_eq!(cluster.condition("Ready").0, "True");
+}
+
+#[tokio::test]
+async fn given_a_changed_schema_then_pods_keep_what_they_have_until_it_is_applied() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.ready(&client).await;
+    let before = cluster.get(DEPLOYMENT)["spec"].clone();
+    cluster.change(PIPELINE, |pipeline| {
+        pipeline["spec"]["deadLetter"] = json!({"topic": "other.dlq"});
+        pipeline["metadata"]["generation"] = json!(2);
+    });
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.get(DEPLOYMENT)["spec"], before);
+    assert_eq!(cluster.condition("Ready").0, "False");
+    assert_eq!(cluster.paths(JOBS).len(), 1);
+
+    cluster.finish_schema_job();
+    cluster.reconcile(&client).await.unwrap();
+    assert_ne!(cluster.get(DEPLOYMENT)["spec"], before);
+
+    // The file of the old workers stays as long as one of them is there.
+    let old = before["template"]["spec"]["volumes"][0]["configMap"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let labels = build::labels::labels("users", build::labels::Component::Worker);
+    let pod = format!("{PODS}old");
+    cluster.put(&pod, json!({"metadata": {"name": "old", "namespace": "demo", "labels": labels}, "spec": before["template"]["spec"], "status": {"phase": "Running"}}));
+    cluster.roll_out();
+    cluster.reconcile(&client).await.unwrap();
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.paths(&format!("{CONFIG_MAPS}{old}")).len(), 1);
+    cluster.objects.lock().unwrap().remove(&pod);
+    cluster.reconcile(&client).await.unwrap();
+    assert!(cluster.paths(&format!("{CONFIG_MAPS}{old}")).is_empty());
+}
+
+#[tokio::test]
+async fn given_an_invalid_spec_then_only_the_status_is_written_and_a_corrected_one_is_ready_again() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.ready(&client).await;
+    cluster.change(PIPELINE, |pipeline| {
+        pipeline["spec"]["schedule"]["cron"] = json!("61 * * * *");
+        pipeline["metadata"]["generation"] = json!(2);
+    });
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(short(cluster.writes()), ["PATCH users/status"]);
+    assert_eq!(cluster.condition("Ready"), ("False".into(), "InvalidSpec".into()));
+    assert_eq!(cluster.condition("Stalled").0, "True");
+
+    cluster.change(PIPELINE, |pipeline| {
+        pipeline["spec"]["schedule"]["cron"] = json!("*/5 * * * *");
+        pipeline["metadata"]["generation"] = json!(3);
+    });
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(short(cluster.writes()), ["PATCH users/status"]);
+    assert_eq!(cluster.condition("Ready").0, "True");
+}
+
+#[tokio::test]
+async fn given_one_child_cannot_be_applied_then_the_others_are_and_the_status_says_so() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.reconcile(&client).await.unwrap();
+    cluster.finish_schema_job();
+    *cluster.refused.lock().unwrap() = Some("/cronjobs/");
+    let error = cluster.reconcile(&client).await.unwrap_err();
+    assert!(
+        error.to_string().contains("CronJob users-ingest cannot be applied: quota exceeded"),
+        "{error}"
+    );
+    assert_eq!(cluster.paths(DEPLOYMENT).len(), 1);
+    assert_eq!(cluster.condition("ScheduleReady"), ("False".into(), "ApplyFailed".into()));
+    *cluster.refused.lock().unwrap() = None;
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.condition("ScheduleReady").0, "True");
+}
+
+#[tokio::test]
+async fn given_an_object_of_somebody_else_then_it_is_left_alone() {
+    let (cluster, client) = Cluster::start().await;
+    let theirs = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "users-worker", "namespace": "demo", "uid": "theirs"}, "spec": {"selector": {}, "template": {}}});
+    cluster.put(DEPLOYMENT, theirs);
+    cluster.reconcile(&client).await.unwrap();
+    cluster.finish_schema_job();
+    assert!(cluster.reconcile(&client).await.is_err());
+    assert_eq!(cluster.condition("WorkersReady"), ("False".into(), "NotOurs".into()));
+    assert_eq!(cluster.get(DEPLOYMENT)["metadata"]["uid"], "theirs");
+    assert_eq!(cluster.paths(CRON_JOB).len(), 1);
+}
+
+#[tokio::test]
+async fn given_a_pipeline_is_suspended_then_it_is_drained_ready_and_silent() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.ready(&client).await;
+    cluster.change(PIPELINE, |pipeline| {
+        pipeline["spec"]["suspend"] = json!(true);
+        pipeline["metadata"]["generation"] = json!(2);
+    });
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.condition("Suspended"), ("False".into(), "Draining".into()));
+    assert_eq!(cluster.get(DEPLOYMENT)["spec"]["replicas"], 0);
+    assert_eq!(cluster.get(CRON_JOB)["spec"]["suspend"], true);
+    cluster.roll_out();
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.condition("Suspended").0, "True");
+    assert_eq!(cluster.condition("Ready"), ("True".into(), "Suspended".into()));
+    cluster.writes();
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.writes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn given_a_resource_that_does_not_read_then_its_status_says_so_once() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.ready(&client).await;
+    cluster.change(PIPELINE, |pipeline| {
+        pipeline["spec"]["kafka"] = json!("nonsense");
+    });
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(short(cluster.writes()), ["PATCH users/status"]);
+    assert_eq!(cluster.condition("Ready"), ("False".into(), "Unreadable".into()));
+    assert_eq!(cluster.get(PIPELINE)["status"]["topic"], "demo.users");
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.writes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn given_the_pipeline_is_being_deleted_then_nothing_is_written() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.change(PIPELINE, |pipeline| {
+        pipeline["metadata"]["deletionTimestamp"] = json!("2025-01-01T00:00:00Z");
+    });
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.writes(), [""; 0]);
+}

@@ -1,0 +1,403 @@
+//! The thread that polls.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender},
+    },
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    consumer::{CommitMode, Consumer as _},
+    error::KafkaError,
+    message::{BorrowedMessage, Message as _},
+    topic_partition_list::{Offset, TopicPartitionList},
+    types::RDKafkaErrorCode as Code,
+};
+use tokio::{runtime::Handle, sync::mpsc};
+use tokio_util::sync::CancellationToken;
+use userpipeline_stores::{StoreError, error::KAFKA_FAILED, kafka::errors};
+
+use super::{
+    Event,
+    assignment::{Held, Pending, State},
+    buffer::Buffer,
+    rebalance::Consumer,
+};
+use crate::{
+    batch::Batch,
+    message::Message,
+    supervise::Shared,
+    write::{Ownership, Written, progress::Rows},
+};
+
+/// The longest wait for a message; a stop is noticed as late.
+const POLL: Duration = Duration::from_millis(100);
+/// While a batch is being written, its end is noticed as late.
+const POLL_IN_FLIGHT: Duration = Duration::from_millis(10);
+/// So many messages are taken in a row before anything else is looked at.
+const IN_A_ROW: usize = 500;
+/// A full batch waits this long for the writer before partitions are paused: pausing throws away what was fetched ahead.
+const PAUSE_AFTER: Duration = Duration::from_secs(1);
+/// Offsets whose commit failed are committed again after this long.
+const COMMIT_AGAIN: Duration = Duration::from_secs(5);
+/// What is left is written within this time when the worker is to stop.
+const DRAIN: Duration = Duration::from_secs(20);
+/// The brokers are told that we leave, within this time.
+const LEAVE: Duration = Duration::from_secs(5);
+
+/// The thread's state.
+pub struct Poller {
+    pub(super) shared: Arc<Shared>,
+    pub(super) consumer: Arc<Consumer>,
+    pub(super) rows: Rows,
+    pub(super) ownership: Arc<Ownership>,
+    pub(super) runtime: Handle,
+    pub(super) sender: Sender<Event>,
+    pub(super) inbox: Receiver<Event>,
+    pub(super) buffer: Buffer,
+    pub(super) held: BTreeMap<i32, Held>,
+    pub(super) pending: Option<Pending>,
+    pub(super) uncommitted: BTreeMap<i32, i64>,
+    pub(super) in_flight: Option<BTreeSet<i32>>,
+    pub(super) paused: bool,
+    pub(super) requests: u64,
+    pub(super) recheck: Option<(u64, Instant)>,
+    stop: CancellationToken,
+    batches: mpsc::Sender<Batch>,
+    full_since: Option<Instant>,
+    committing: bool,
+    commit_failed_at: Option<Instant>,
+}
+
+impl Poller {
+    #[allow(clippy::too_many_arguments)] // Each is one end of something; a struct for them would be unpacked right here.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        consumer: Arc<Consumer>,
+        rows: Rows,
+        ownership: Arc<Ownership>,
+        stop: CancellationToken,
+        batches: mpsc::Sender<Batch>,
+        inbox: Receiver<Event>,
+        sender: Sender<Event>,
+    ) -> Self {
+        let buffer = Buffer::new(&shared.pipeline.batch);
+        Self {
+            shared,
+            consumer,
+            rows,
+            ownership,
+            runtime: Handle::current(),
+            sender,
+            inbox,
+            buffer,
+            held: BTreeMap::new(),
+            pending: None,
+            uncommitted: BTreeMap::new(),
+            in_flight: None,
+            paused: false,
+            requests: 0,
+            recheck: None,
+            stop,
+            batches,
+            full_since: None,
+            committing: false,
+            commit_failed_at: None,
+        }
+    }
+
+    /// Consumes until the worker is to stop, or cannot go on; then leaves the group.
+    pub(super) fn run(mut self) -> Result<(), StoreError> {
+        let result = self.consume();
+        if result.is_ok() {
+            self.drain();
+        }
+        self.leave();
+        self.shared.heartbeat.rest();
+        result
+    }
+
+    fn consume(&mut self) -> Result<(), StoreError> {
+        while !self.stop.is_cancelled() {
+            self.shared.heartbeat.beat();
+            while let Ok(event) = self.inbox.try_recv() {
+                self.handle(event)?;
+            }
+            self.rebalances()?;
+            self.ask()?;
+            self.hand_over(false);
+            self.commit();
+            if self.buffer.is_full() && self.in_flight.is_some() {
+                self.wait_for_writer()?;
+            } else {
+                self.pause_all(false)?;
+                self.poll()?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle(&mut self, event: Event) -> Result<(), StoreError> {
+        match event {
+            Event::Claimed(request, result) => self.claimed(request, result),
+            Event::Written(written) => self.written(written),
+            Event::Committed(offsets, done) => {
+                self.committed(&offsets, done);
+                Ok(())
+            }
+            Event::End(error) => Err(error),
+        }
+    }
+
+    fn poll(&mut self) -> Result<(), StoreError> {
+        let longest = if self.in_flight.is_some() || self.pending.is_some() { POLL_IN_FLIGHT } else { POLL };
+        let mut timeout = self.buffer.due_in(Instant::now()).map_or(longest, |due| due.min(longest));
+        let consumer = Arc::clone(&self.consumer);
+        for _ in 0..IN_A_ROW {
+            match consumer.poll(timeout) {
+                Some(Ok(message)) => self.deliver(&message),
+                Some(Err(e)) => self.failed(&e)?,
+                None => break,
+            }
+            if self.buffer.is_full() {
+                break;
+            }
+            timeout = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, message: &BorrowedMessage<'_>) {
+        let partition = message.partition();
+        let Some(held) = self.held.get_mut(&partition).filter(|held| held.state == State::Active) else { return };
+        // What was there before a pause may come again.
+        if message.offset() < held.position {
+            return;
+        }
+        held.position = message.offset() + 1;
+        if std::mem::take(&mut held.at_end) {
+            self.shared.status.delivered(partition, None);
+        }
+        self.shared.metrics.records.inc();
+        self.buffer.push(Message::copied(message), Instant::now());
+    }
+
+    fn failed(&mut self, error: &KafkaError) -> Result<(), StoreError> {
+        match error {
+            KafkaError::PartitionEOF(partition) => {
+                if let Some(held) = self.held.get_mut(partition) {
+                    held.at_end = true;
+                    self.shared.status.delivered(*partition, Some(held.position));
+                }
+                Ok(())
+            }
+            KafkaError::MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::NoOffset) => self.check_ranges(),
+            KafkaError::MessageConsumptionFatal(_)
+            | KafkaError::MessageConsumption(
+                Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed,
+            ) => Err(errors::explain(&format!("consuming topic `{}`", self.rows.topic), error)),
+            // Brokers that come and go: librdkafka connects again, and the status says so meanwhile.
+            other => {
+                tracing::debug!(error = %other, "consuming");
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the writer what was gathered, when it is due and the writer is free.
+    fn hand_over(&mut self, at_once: bool) {
+        let due = self.buffer.due_in(Instant::now()).is_some_and(|due| at_once || due.is_zero());
+        if !due || self.in_flight.is_some() {
+            return;
+        }
+        let mut batch = Batch { messages: self.buffer.take(), owners: BTreeMap::new() };
+        for message in &batch.messages {
+            if let Some(held) = self.held.get(&message.partition) {
+                batch.owners.insert(message.partition, held.token);
+            }
+        }
+        let partitions = batch.owners.keys().copied().collect();
+        // There is room for one, and none is under way; where nobody receives, the session ends.
+        if self.batches.try_send(batch).is_ok() {
+            self.in_flight = Some(partitions);
+        }
+        self.full_since = None;
+    }
+
+    /// A full batch waits for the writer: stays in the group, without taking more.
+    fn wait_for_writer(&mut self) -> Result<(), StoreError> {
+        let since = *self.full_since.get_or_insert_with(Instant::now);
+        if let Ok(event) = self.inbox.recv_timeout(POLL / 2) {
+            self.handle(event)?;
+        }
+        if since.elapsed() > PAUSE_AFTER {
+            self.pause_all(true)?;
+            let consumer = Arc::clone(&self.consumer);
+            match consumer.poll(Duration::ZERO) {
+                Some(Ok(message)) => self.deliver(&message),
+                Some(Err(e)) => self.failed(&e)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Pauses the partitions that deliver, or resumes them.
+    fn pause_all(&mut self, pause: bool) -> Result<(), StoreError> {
+        if self.paused == pause {
+            return Ok(());
+        }
+        let active: Vec<i32> = self.held.iter().filter(|(_, held)| held.state == State::Active).map(|(p, _)| *p).collect();
+        let list = self.list(&active);
+        let done = if pause { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        done.map_err(|e| errors::explain("pausing or resuming partitions", &e))?;
+        tracing::debug!(pause, "back-pressure");
+        if pause {
+            // What comes now is not seen. After the pause the broker says again where the end is.
+            active.iter().for_each(|partition| self.shared.status.delivered(*partition, None));
+        }
+        self.paused = pause;
+        Ok(())
+    }
+
+    fn written(&mut self, written: Written) -> Result<(), StoreError> {
+        self.in_flight = None;
+        for partition in written.fenced {
+            self.fenced(partition)?;
+        }
+        for (partition, next) in written.next {
+            if self.held.get(&partition).is_some_and(|held| held.state == State::Active) {
+                self.shared.status.stored(partition, next);
+                self.uncommitted.insert(partition, next);
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits what is stored, without waiting for it; one commit at a time. librdkafka tells nobody how an asynchronous
+    /// commit ended, so another thread waits for a synchronous one.
+    fn commit(&mut self) {
+        if self.committing || self.uncommitted.is_empty() || self.commit_failed_at.is_some_and(|at| at.elapsed() < COMMIT_AGAIN) {
+            return;
+        }
+        let (offsets, list) = self.offsets(None);
+        let (consumer, sender) = (Arc::clone(&self.consumer), self.sender.clone());
+        self.committing = true;
+        self.runtime.spawn_blocking(move || {
+            let result = consumer.commit(&list, CommitMode::Sync);
+            if let Err(e) = &result {
+                tracing::info!(error = %e, "offsets were not committed");
+            }
+            // The thread is gone only where nobody needs the answer.
+            let _ = sender.send(Event::Committed(offsets, result.is_ok()));
+        });
+    }
+
+    fn committed(&mut self, offsets: &BTreeMap<i32, i64>, done: bool) {
+        self.committing = false;
+        // A failure is no loss: the progress rows have the offsets, and they are committed again.
+        self.commit_failed_at = (!done).then(Instant::now);
+        if done {
+            self.uncommitted.retain(|partition, next| offsets.get(partition).is_none_or(|done| done < next));
+            self.shared.status.committed();
+        }
+    }
+
+    /// Commits what is stored, and waits for it: of all partitions, or of some.
+    pub(super) fn commit_now(&mut self, only: Option<&[i32]>) {
+        let (offsets, list) = self.offsets(only);
+        if offsets.is_empty() {
+            return;
+        }
+        match self.consumer.commit(&list, CommitMode::Sync) {
+            Ok(()) => self.shared.status.committed(),
+            Err(e) => tracing::info!(error = %e, "offsets were not committed"),
+        }
+    }
+
+    fn offsets(&self, only: Option<&[i32]>) -> (BTreeMap<i32, i64>, TopicPartitionList) {
+        let offsets: BTreeMap<i32, i64> = self.uncommitted.iter().filter(|(p, _)| only.is_none_or(|only| only.contains(p))).map(|(p, o)| (*p, *o)).collect();
+        let mut list = TopicPartitionList::new();
+        for (partition, next) in &offsets {
+            if let Err(e) = list.add_partition_offset(&self.rows.topic, *partition, Offset::Offset(*next)) {
+                tracing::warn!(partition, offset = next, error = %e, "an offset that cannot be committed");
+            }
+        }
+        (offsets, list)
+    }
+
+    /// Writes what was taken from the topic, as long as the writer gets on and time is left.
+    fn drain(&mut self) {
+        let until = Instant::now() + DRAIN;
+        loop {
+            self.shared.heartbeat.beat();
+            self.hand_over(true);
+            if self.in_flight.is_none() {
+                break;
+            }
+            match self.inbox.recv_timeout(until.saturating_duration_since(Instant::now()).min(POLL)) {
+                Ok(Event::Written(written)) => {
+                    let abandoned = written.abandoned;
+                    if let Err(error) = self.written(written) {
+                        tracing::debug!(message = error.message, "draining");
+                    }
+                    if abandoned {
+                        tracing::warn!("a store does not answer: what was taken and not stored will be delivered again");
+                        break;
+                    }
+                }
+                Err(_) if Instant::now() >= until => {
+                    tracing::warn!("no time is left: what was taken and not stored will be delivered again");
+                    break;
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        self.commit_now(None);
+    }
+
+    /// Leaves the group, so that others need not wait for the session's time-out.
+    fn leave(&mut self) {
+        let context = self.consumer.context();
+        context.close();
+        // A rebalance that waits for our consent would keep the group waiting, and us with it.
+        for rebalanced in context.rebalances() {
+            self.consent(&rebalanced);
+        }
+        if let Some(pending) = self.pending.take() {
+            self.consent(&super::rebalance::Rebalanced::Assigned(pending.partitions));
+        }
+        for partition in std::mem::take(&mut self.held).into_keys() {
+            self.ownership.release(partition);
+        }
+        if let Err(e) = self.consumer.close_queue() {
+            tracing::debug!(error = %e, "leaving the group");
+        }
+        let until = Instant::now() + LEAVE;
+        while !self.consumer.closed() {
+            if Instant::now() > until {
+                tracing::warn!("the group was not told that this worker leaves; it will find out");
+                // To drop the last reference would wait for ever.
+                std::mem::forget(Arc::clone(&self.consumer));
+                return;
+            }
+            let _ = self.consumer.poll(Duration::from_millis(50));
+        }
+        tracing::info!("left the group");
+    }
+
+    pub(super) fn list(&self, partitions: &[i32]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition(&self.rows.topic, *partition);
+        }
+        list
+    }
+
+    pub(super) fn out_of_step(what: &str, error: &KafkaError) -> StoreError {
+        StoreError::transient(KAFKA_FAILED, format!("{what}: {error}"))
+    }
+}
