@@ -7,7 +7,9 @@ use kube::core::ObjectMeta;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::{Batch, Cassandra, DeadLetter, Kafka, Landing, Postgres, SchemaRegistry, Sinks, Source, UserPipeline, names, names::PipelineId};
+use crate::{
+    Batch, Cassandra, DeadLetter, Kafka, Landing, Postgres, SchemaRegistry, Sinks, Source, UserPipeline, names, names::PipelineId,
+};
 
 /// A program that is handed a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +26,14 @@ impl Binary {
     /// What of the spec the binary uses, as paths below `spec`. Nothing else may roll its pods.
     const fn paths(self) -> &'static [&'static str] {
         match self {
-            Self::Ingest => &["source", "postgres", "landing", "kafka.bootstrapServers", "kafka.topic.name", "schemaRegistry.url"],
+            Self::Ingest => &[
+                "source",
+                "postgres",
+                "landing",
+                "kafka.bootstrapServers",
+                "kafka.topic.name",
+                "schemaRegistry.url",
+            ],
             Self::Worker => &[
                 "postgres",
                 "kafka.bootstrapServers",
@@ -48,7 +57,14 @@ impl Binary {
         let spec = &pipeline.spec;
         let mut secrets = vec![spec.postgres.credentials_secret_ref.name.clone()];
         match self {
-            Self::Ingest => secrets.extend(spec.source.http.headers.iter().filter_map(|h| h.value_from.as_ref()).map(|v| v.secret_key_ref.name.clone())),
+            Self::Ingest => secrets.extend(
+                spec.source
+                    .http
+                    .headers
+                    .iter()
+                    .filter_map(|h| h.value_from.as_ref())
+                    .map(|v| v.secret_key_ref.name.clone()),
+            ),
             Self::Worker | Self::Schema => secrets.extend(spec.cassandra.iter().map(|c| c.credentials_secret_ref.name.clone())),
         }
         secrets.sort();
@@ -114,7 +130,10 @@ fn read<S: DeserializeOwned>(text: &str) -> Result<(PipelineId, S), DocumentErro
     if document.kind != "UserPipeline" {
         return Err(DocumentError(format!("the file holds a {}, not a UserPipeline", document.kind)));
     }
-    let name = document.metadata.name.ok_or_else(|| DocumentError("metadata.name is missing".to_owned()))?;
+    let name = document
+        .metadata
+        .name
+        .ok_or_else(|| DocumentError("metadata.name is missing".to_owned()))?;
     let namespace = document.metadata.namespace.unwrap_or_else(|| "default".to_owned());
     Ok((PipelineId { namespace, name }, document.spec))
 }
@@ -218,7 +237,11 @@ struct CassandraSinkParts {
     consistency: crate::Consistency,
 }
 
-fn cassandra_target(id: &PipelineId, cluster: Option<Cassandra>, sink: Option<CassandraSinkParts>) -> Result<Option<CassandraTarget>, DocumentError> {
+fn cassandra_target(
+    id: &PipelineId,
+    cluster: Option<Cassandra>,
+    sink: Option<CassandraSinkParts>,
+) -> Result<Option<CassandraTarget>, DocumentError> {
     match (cluster, sink) {
         (Some(cluster), Some(sink)) => Ok(Some(CassandraTarget {
             keyspace: sink.keyspace.unwrap_or_else(|| names::keyspace(id)),
@@ -262,7 +285,10 @@ impl WorkerPipeline {
             topic,
             registry_url: parts.schema_registry.url,
             cassandra: cassandra_target(&id, parts.cassandra, parts.sinks.cassandra)?,
-            postgres_table: parts.sinks.postgres.map(|sink| sink.table.unwrap_or_else(|| names::postgres_table(&id))),
+            postgres_table: parts
+                .sinks
+                .postgres
+                .map(|sink| sink.table.unwrap_or_else(|| names::postgres_table(&id))),
             batch: parts.workers.batch,
             id,
         })
@@ -313,11 +339,18 @@ impl SchemaPipeline {
         let (id, parts) = read::<Parts>(text)?;
         let topic = parts.kafka.topic.name.clone().unwrap_or_else(|| names::topic(&id));
         let replication = parts.sinks.cassandra.as_ref().map(|s| s.replication.clone()).unwrap_or_default();
-        let sink = parts.sinks.cassandra.map(|s| CassandraSinkParts { keyspace: s.keyspace, table: s.table, consistency: s.consistency });
+        let sink = parts.sinks.cassandra.map(|s| CassandraSinkParts {
+            keyspace: s.keyspace,
+            table: s.table,
+            consistency: s.consistency,
+        });
         Ok(Self {
             postgres: parts.postgres,
             landing_table: parts.landing.table.unwrap_or_else(|| names::landing_table(&id)),
-            postgres_table: parts.sinks.postgres.map(|sink| sink.table.unwrap_or_else(|| names::postgres_table(&id))),
+            postgres_table: parts
+                .sinks
+                .postgres
+                .map(|sink| sink.table.unwrap_or_else(|| names::postgres_table(&id))),
             kafka: parts.kafka,
             dead_letter_topic: parts.dead_letter.topic.unwrap_or_else(|| names::dead_letter_topic(&topic)),
             topic,

@@ -63,7 +63,13 @@ pub struct Topic {
 
 impl Default for Topic {
     fn default() -> Self {
-        Self { name: None, partitions: partitions(), replicas: replicas(), config: BTreeMap::new(), management: TopicManagement::default() }
+        Self {
+            name: None,
+            partitions: partitions(),
+            replicas: replicas(),
+            config: BTreeMap::new(),
+            management: TopicManagement::default(),
+        }
     }
 }
 

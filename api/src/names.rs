@@ -153,7 +153,10 @@ mod tests {
     use super::*;
 
     fn id(namespace: &str, name: &str) -> PipelineId {
-        PipelineId { namespace: namespace.into(), name: name.into() }
+        PipelineId {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     #[test]

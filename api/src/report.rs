@@ -141,7 +141,11 @@ mod tests {
     #[test]
     fn a_report_with_the_longest_message_fits_a_termination_message() {
         // A quote is the worst case that JSON doubles.
-        let report = RunReport { message: cut_message(&"\"".repeat(10_000)), run_id: "x".repeat(200), ..RunReport::default() };
+        let report = RunReport {
+            message: cut_message(&"\"".repeat(10_000)),
+            run_id: "x".repeat(200),
+            ..RunReport::default()
+        };
         assert!(serde_json::to_string(&report).unwrap().len() < 4096);
     }
 

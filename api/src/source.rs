@@ -3,10 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Duration, Quantity,
-    units::seconds,
-};
+use crate::{Duration, Quantity, units::seconds};
 
 /// Where records come from.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -134,7 +131,10 @@ pub struct RateLimit {
 
 impl Default for RateLimit {
     fn default() -> Self {
-        Self { requests: one(), per: per() }
+        Self {
+            requests: one(),
+            per: per(),
+        }
     }
 }
 

@@ -29,7 +29,11 @@ pub fn bytes(quantity: &Quantity) -> Result<u64, String> {
         "Mi" => 1 << 20,
         "Gi" => 1 << 30,
         "Ti" => 1 << 40,
-        other => return Err(format!("`{text}` has the unknown suffix `{other}`; use k, M, G, T, Ki, Mi, Gi or Ti")),
+        other => {
+            return Err(format!(
+                "`{text}` has the unknown suffix `{other}`; use k, M, G, T, Ki, Mi, Gi or Ti"
+            ));
+        }
     };
     number.checked_mul(factor).ok_or_else(|| format!("`{text}` is too large"))
 }
@@ -47,7 +51,13 @@ mod tests {
 
     #[test]
     fn a_size_that_makes_no_sense_says_why() {
-        for (text, says) in [("", "not a size"), ("-1", "not a size"), ("8 Mi", "suffix"), ("8MB", "suffix"), ("99999999Ti", "too large")] {
+        for (text, says) in [
+            ("", "not a size"),
+            ("-1", "not a size"),
+            ("8 Mi", "suffix"),
+            ("8MB", "suffix"),
+            ("99999999Ti", "too large"),
+        ] {
             let error = bytes(&Quantity(text.into())).expect_err(text);
             assert!(error.contains(says), "{text}: {error}");
         }

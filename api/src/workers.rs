@@ -24,7 +24,11 @@ pub struct Workers {
 
 impl Default for Workers {
     fn default() -> Self {
-        Self { replicas: replicas(), resources: None, batch: Batch::default() }
+        Self {
+            replicas: replicas(),
+            resources: None,
+            batch: Batch::default(),
+        }
     }
 }
 
@@ -46,7 +50,10 @@ pub struct Batch {
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { max_records: max_records(), max_latency: max_latency() }
+        Self {
+            max_records: max_records(),
+            max_latency: max_latency(),
+        }
     }
 }
 

@@ -40,10 +40,22 @@ fn each_binary_is_handed_only_what_it_uses() {
 fn the_file_a_user_applies_and_the_reduced_one_read_alike() {
     for text in [EXAMPLE, MINIMAL] {
         let of = |binary| reduce(&pipeline(text), binary);
-        assert_eq!(format!("{:?}", IngestPipeline::read(text).unwrap()), format!("{:?}", IngestPipeline::read(&of(Binary::Ingest)).unwrap()));
-        assert_eq!(format!("{:?}", WorkerPipeline::read(text).unwrap()), format!("{:?}", WorkerPipeline::read(&of(Binary::Worker)).unwrap()));
-        let (applied, reduced) = (SchemaPipeline::read(text).unwrap(), SchemaPipeline::read(&of(Binary::Schema)).unwrap());
-        assert_eq!((applied.topic, applied.landing_table, applied.postgres_table), (reduced.topic, reduced.landing_table, reduced.postgres_table));
+        assert_eq!(
+            format!("{:?}", IngestPipeline::read(text).unwrap()),
+            format!("{:?}", IngestPipeline::read(&of(Binary::Ingest)).unwrap())
+        );
+        assert_eq!(
+            format!("{:?}", WorkerPipeline::read(text).unwrap()),
+            format!("{:?}", WorkerPipeline::read(&of(Binary::Worker)).unwrap())
+        );
+        let (applied, reduced) = (
+            SchemaPipeline::read(text).unwrap(),
+            SchemaPipeline::read(&of(Binary::Schema)).unwrap(),
+        );
+        assert_eq!(
+            (applied.topic, applied.landing_table, applied.postgres_table),
+            (reduced.topic, reduced.landing_table, reduced.postgres_table)
+        );
     }
 }
 
@@ -69,7 +81,9 @@ fn secrets_are_those_the_binary_needs() {
 #[test]
 fn a_file_that_is_no_pipeline_says_what_is_wrong() {
     assert!(WorkerPipeline::read("kind: Pod\nmetadata: {name: x}\nspec: {}").is_err());
-    let error = WorkerPipeline::read(&MINIMAL.replace("kind: UserPipeline", "kind: Pod")).unwrap_err().to_string();
+    let error = WorkerPipeline::read(&MINIMAL.replace("kind: UserPipeline", "kind: Pod"))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("holds a Pod"), "{error}");
     let error = IngestPipeline::read(&MINIMAL.replace("source:", "sauce:")).unwrap_err().to_string();
     assert!(error.contains("source"), "{error}");

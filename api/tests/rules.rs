@@ -27,7 +27,12 @@ fn with(path: &str, value: Value) -> Value {
 fn without(path: &str) -> Value {
     let mut resource = example();
     let (parent, last) = path.rsplit_once('.').unwrap();
-    resource.pointer_mut(&format!("/{}", parent.replace('.', "/"))).unwrap().as_object_mut().unwrap().remove(last);
+    resource
+        .pointer_mut(&format!("/{}", parent.replace('.', "/")))
+        .unwrap()
+        .as_object_mut()
+        .unwrap()
+        .remove(last);
     resource
 }
 
@@ -43,21 +48,51 @@ fn a_spec_that_cannot_work_is_refused_in_words_a_user_understands() {
         (without("spec.cassandra"), "spec.cassandra is needed by spec.sinks.cassandra"),
         (without("spec.sinks.cassandra"), "nothing is written there"),
         (with("spec.landing.table", json!("created_users")), "must differ"),
-        (with("spec.landing.table", json!("Raw Users")), "spec.landing.table must be lower-case"),
-        (with("spec.deadLetter", json!({"topic": "users_created"})), "must differ from spec.kafka.topic.name"),
-        (with("spec.kafka.topic.name", json!("users created")), "spec.kafka.topic.name must be"),
+        (
+            with("spec.landing.table", json!("Raw Users")),
+            "spec.landing.table must be lower-case",
+        ),
+        (
+            with("spec.deadLetter", json!({"topic": "users_created"})),
+            "must differ from spec.kafka.topic.name",
+        ),
+        (
+            with("spec.kafka.topic.name", json!("users created")),
+            "spec.kafka.topic.name must be",
+        ),
         (with("spec.kafka.bootstrapServers", json!("kafka")), "must be host:port"),
         (with("spec.sinks.cassandra.keyspace", json!("9lives")), "starting with a letter"),
-        (with("spec.schemaRegistry.url", json!("http://ann:pw@registry")), "without user name"),
-        (with("spec.source.http.url", json!("https://ann:pw@example.com/")), "without a user name"),
+        (
+            with("spec.schemaRegistry.url", json!("http://ann:pw@registry")),
+            "without user name",
+        ),
+        (
+            with("spec.source.http.url", json!("https://ann:pw@example.com/")),
+            "without a user name",
+        ),
         (with("spec.source.http.url", json!("ftp://example.com/")), "http or https"),
         (with("spec.source.http.timeout", json!("1ms")), "between 100ms and 10m"),
-        (with("spec.source.http.rateLimit", json!({"requests": 1, "per": "2h"})), "between 10ms and 1h"),
-        (with("spec.schedule.cron", json!("TZ=Europe/Berlin * * * * *")), "use spec.schedule.timeZone"),
+        (
+            with("spec.source.http.rateLimit", json!({"requests": 1, "per": "2h"})),
+            "between 10ms and 1h",
+        ),
+        (
+            with("spec.schedule.cron", json!("TZ=Europe/Berlin * * * * *")),
+            "use spec.schedule.timeZone",
+        ),
         (with("spec.workers.batch", json!({"maxLatency": "1h"})), "between 1ms and 1m"),
-        (with("spec.source.http.headers", json!([{"name": "Authorization", "value": "Bearer x"}])), "from a Secret"),
-        (with("spec.source.http.headers", json!([{"name": "X-A"}])), "exactly one of value and valueFrom"),
-        (with("spec.source.http.headers", json!([{"name": "X A", "value": "x"}])), "a header's name"),
+        (
+            with("spec.source.http.headers", json!([{"name": "Authorization", "value": "Bearer x"}])),
+            "from a Secret",
+        ),
+        (
+            with("spec.source.http.headers", json!([{"name": "X-A"}])),
+            "exactly one of value and valueFrom",
+        ),
+        (
+            with("spec.source.http.headers", json!([{"name": "X A", "value": "x"}])),
+            "a header's name",
+        ),
         (with("metadata.name", json!("users.v1")), "without dots"),
         (with("metadata.name", json!("u".repeat(64))), "at most 63"),
     ] {
@@ -70,7 +105,10 @@ fn a_spec_that_cannot_work_is_refused_in_words_a_user_understands() {
 fn what_holds_data_cannot_be_renamed_added_or_removed_by_an_edit() {
     let old = parse(example());
     for (resource, says) in [
-        (with("spec.kafka.topic.name", json!("other")), "spec.kafka.topic.name cannot be changed"),
+        (
+            with("spec.kafka.topic.name", json!("other")),
+            "spec.kafka.topic.name cannot be changed",
+        ),
         (without("spec.kafka.topic.name"), "spec.kafka.topic.name cannot be changed"),
         (with("spec.kafka.groupId", json!("other")), "spec.kafka.groupId cannot be changed"),
         (with("spec.kafka.topic.partitions", json!(3)), "can only grow"),
@@ -94,7 +132,10 @@ fn what_may_change_is_accepted() {
         with("spec.workers.replicas", json!(4)),
         with("spec.kafka.topic.partitions", json!(12)),
         with("spec.suspend", json!(true)),
-        with("spec.source.http.headers", json!([{"name": "Authorization", "valueFrom": {"secretKeyRef": {"name": "token", "key": "header"}}}])),
+        with(
+            "spec.source.http.headers",
+            json!([{"name": "Authorization", "valueFrom": {"secretKeyRef": {"name": "token", "key": "header"}}}]),
+        ),
     ] {
         parse(resource).validate_cel_update(&old).unwrap();
     }

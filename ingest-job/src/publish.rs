@@ -21,8 +21,6 @@ use crate::{
 /// How many rows are taken at a time: few enough to be held in memory with the largest records, and for others not to
 /// wait long for their locks.
 const BATCH: i64 = 1000;
-/// The header that carries a record's version, in decimal.
-pub const VERSION_HEADER: &str = "version";
 /// The header that names the run that published.
 pub const RUN_HEADER: &str = "run";
 
@@ -94,7 +92,12 @@ impl Publisher {
         drop(rows);
         let headers: Vec<[(&str, &[u8]); 2]> = batch
             .iter()
-            .map(|row| [(VERSION_HEADER, row.version_text.as_bytes()), (RUN_HEADER, key.run_id.as_bytes())])
+            .map(|row| {
+                [
+                    (wire::VERSION_HEADER, row.version_text.as_bytes()),
+                    (RUN_HEADER, key.run_id.as_bytes()),
+                ]
+            })
             .collect();
         let messages: Vec<Message<'_>> = batch
             .iter()

@@ -1,6 +1,8 @@
 //! A record in Avro.
 
-use apache_avro::{Schema, reader::datum::GenericDatumReader, types::Value as Avro, util::max_allocation_bytes, writer::datum::GenericDatumWriter};
+use apache_avro::{
+    Schema, reader::datum::GenericDatumReader, types::Value as Avro, util::max_allocation_bytes, writer::datum::GenericDatumWriter,
+};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
@@ -72,7 +74,9 @@ pub struct Encoder {
 impl Encoder {
     /// An encoder; make one and keep it.
     pub fn new(schema: RecordSchema) -> Result<Self, AvroError> {
-        let writer = GenericDatumWriter::builder(parse(&schema.avro_schema().to_string())?).build().map_err(|e| AvroError::Encode(Box::new(e)))?;
+        let writer = GenericDatumWriter::builder(parse(&schema.avro_schema().to_string())?)
+            .build()
+            .map_err(|e| AvroError::Encode(Box::new(e)))?;
         Ok(Self { schema, writer })
     }
 
@@ -85,7 +89,11 @@ impl Encoder {
                 Value::Uuid(uuid) => Avro::Uuid(*uuid),
                 Value::Timestamp(millis) => Avro::TimestampMillis(*millis),
             };
-            let avro = if field.optional { Avro::Union(u32::from(avro != Avro::Null), Box::new(avro)) } else { avro };
+            let avro = if field.optional {
+                Avro::Union(u32::from(avro != Avro::Null), Box::new(avro))
+            } else {
+                avro
+            };
             (field.name.clone(), avro)
         });
         let value = Avro::Record(fields.collect());
@@ -105,7 +113,10 @@ impl Decoder {
     pub fn new(schema: RecordSchema, writer_schema: &str) -> Result<Self, AvroError> {
         max_allocation_bytes(MAX_ALLOCATION);
         let ours = parse(&schema.avro_schema().to_string())?;
-        let reader = GenericDatumReader::builder(parse(writer_schema)?).reader_schema(ours).build().map_err(|e| AvroError::Decode(Box::new(e)))?;
+        let reader = GenericDatumReader::builder(parse(writer_schema)?)
+            .reader_schema(ours)
+            .build()
+            .map_err(|e| AvroError::Decode(Box::new(e)))?;
         Ok(Self { schema, reader })
     }
 
@@ -116,23 +127,40 @@ impl Decoder {
             return Err(AvroError::LeftOver(datum.len()));
         }
         let Avro::Record(values) = value else {
-            return Err(AvroError::Field { field: "the datum".to_owned(), found: format!("{value:?}") });
+            return Err(AvroError::Field {
+                field: "the datum".to_owned(),
+                found: format!("{value:?}"),
+            });
         };
-        self.schema.fields.iter().zip(values).map(|(field, (_, value))| from_avro(field, value)).collect::<Result<_, _>>().map(Record)
+        self.schema
+            .fields
+            .iter()
+            .zip(values)
+            .map(|(field, (_, value))| from_avro(field, value))
+            .collect::<Result<_, _>>()
+            .map(Record)
     }
 }
 
 fn from_avro(field: &crate::Field, value: Avro) -> Result<Value, AvroError> {
-    let wrong = |found: String| AvroError::Field { field: field.name.clone(), found };
+    let wrong = |found: String| AvroError::Field {
+        field: field.name.clone(),
+        found,
+    };
     match value {
         Avro::Union(_, inner) => from_avro(field, *inner),
         Avro::Null => Ok(Value::Null),
         Avro::String(text) if text.contains('\0') => Err(wrong("a NUL character, which PostgreSQL text cannot hold".to_owned())),
-        Avro::String(text) if field.field_type == FieldType::Uuid => Uuid::try_parse(&text).map(Value::Uuid).map_err(|e| wrong(e.to_string())),
+        Avro::String(text) if field.field_type == FieldType::Uuid => {
+            Uuid::try_parse(&text).map(Value::Uuid).map_err(|e| wrong(e.to_string()))
+        }
         Avro::String(text) => Ok(Value::String(text)),
         Avro::Uuid(uuid) => Ok(Value::Uuid(uuid)),
         Avro::TimestampMillis(millis) | Avro::Long(millis) => crate::map::check_millis(millis).map(Value::Timestamp).map_err(wrong),
-        other => Err(wrong(format!("{:?}, which is not of the field's type", apache_avro::schema::SchemaKind::from(&other)))),
+        other => Err(wrong(format!(
+            "{:?}, which is not of the field's type",
+            apache_avro::schema::SchemaKind::from(&other)
+        ))),
     }
 }
 
@@ -187,11 +215,17 @@ mod tests {
     #[test]
     fn bytes_behind_the_datum_are_an_error() {
         let schema = RecordSchema::user();
-        let record = Record(schema.fields.iter().map(|f| match f.field_type {
-            FieldType::String => Value::String("x".into()),
-            FieldType::Uuid => Value::Uuid(Uuid::nil()),
-            FieldType::Timestamp => Value::Timestamp(0),
-        }).collect());
+        let record = Record(
+            schema
+                .fields
+                .iter()
+                .map(|f| match f.field_type {
+                    FieldType::String => Value::String("x".into()),
+                    FieldType::Uuid => Value::Uuid(Uuid::nil()),
+                    FieldType::Timestamp => Value::Timestamp(0),
+                })
+                .collect(),
+        );
         let mut datum = Vec::new();
         Encoder::new(schema.clone()).unwrap().encode(&record, &mut datum).unwrap();
         datum.push(7);

@@ -19,22 +19,44 @@ impl FieldType {
 
 /// Creates a keyspace that keeps `replication` copies in each datacenter.
 pub fn keyspace_cql(keyspace: &str, replication: &BTreeMap<String, i32>) -> String {
-    let copies: Vec<String> = replication.iter().map(|(datacenter, copies)| format!(", '{}': {copies}", datacenter.replace('\'', "''"))).collect();
-    format!("CREATE KEYSPACE IF NOT EXISTS {} WITH replication = {{'class': 'NetworkTopologyStrategy'{}}}", quote(keyspace), copies.concat())
+    let copies: Vec<String> = replication
+        .iter()
+        .map(|(datacenter, copies)| format!(", '{}': {copies}", datacenter.replace('\'', "''")))
+        .collect();
+    format!(
+        "CREATE KEYSPACE IF NOT EXISTS {} WITH replication = {{'class': 'NetworkTopologyStrategy'{}}}",
+        quote(keyspace),
+        copies.concat()
+    )
 }
 
 impl RecordSchema {
     /// Creates the table. The key is the partition: one record, one partition.
     pub fn cassandra_table_cql(&self, keyspace: &str, table: &str) -> String {
-        let columns: Vec<String> = self.fields.iter().map(|f| format!("{} {}", quote(&f.name), f.field_type.cassandra())).collect();
-        format!("CREATE TABLE IF NOT EXISTS {}.{} ({}, PRIMARY KEY (({})))", quote(keyspace), quote(table), columns.join(", "), self.columns_of_key())
+        let columns: Vec<String> = self
+            .fields
+            .iter()
+            .map(|f| format!("{} {}", quote(&f.name), f.field_type.cassandra()))
+            .collect();
+        format!(
+            "CREATE TABLE IF NOT EXISTS {}.{} ({}, PRIMARY KEY (({})))",
+            quote(keyspace),
+            quote(table),
+            columns.join(", "),
+            self.columns_of_key()
+        )
     }
 
     /// Writes one record: its fields, then its version as the write time. Every field is bound, null included: an
     /// unset one would keep an older version's value.
     pub fn cassandra_insert_cql(&self, keyspace: &str, table: &str) -> String {
         let marks = vec!["?"; self.fields.len()].join(", ");
-        format!("INSERT INTO {}.{} ({}) VALUES ({marks}) USING TIMESTAMP ?", quote(keyspace), quote(table), self.columns(""))
+        format!(
+            "INSERT INTO {}.{} ({}) VALUES ({marks}) USING TIMESTAMP ?",
+            quote(keyspace),
+            quote(table),
+            self.columns("")
+        )
     }
 
     fn columns_of_key(&self) -> String {

@@ -25,14 +25,22 @@ pub struct Reject {
 impl RecordSchema {
     /// Maps one item.
     pub fn map(&self, item: &Json) -> Result<Record, Reject> {
-        self.fields.iter().map(|field| map_field(field, item)).collect::<Result<_, _>>().map(Record)
+        self.fields
+            .iter()
+            .map(|field| map_field(field, item))
+            .collect::<Result<_, _>>()
+            .map(Record)
     }
 }
 
 fn map_field(field: &Field, item: &Json) -> Result<Value, Reject> {
     match &field.from {
         Origin::Pointer(pointer) => {
-            let reject = |reason: String| Reject { field: field.name.clone(), from: pointer.clone(), reason };
+            let reject = |reason: String| Reject {
+                field: field.name.clone(),
+                from: pointer.clone(),
+                reason,
+            };
             match item.pointer(pointer) {
                 None | Some(Json::Null) if field.optional => Ok(Value::Null),
                 None => Err(reject("missing".to_owned())),
@@ -50,7 +58,11 @@ fn fill(field: &Field, template: &str, item: &Json) -> Result<Value, Reject> {
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
         let (pointer, after) = after.split_once('}').unwrap_or((after, ""));
-        let reject = |reason: String| Reject { field: field.name.clone(), from: pointer.to_owned(), reason };
+        let reject = |reason: String| Reject {
+            field: field.name.clone(),
+            from: pointer.to_owned(),
+            reason,
+        };
         text.push_str(before);
         match item.pointer(pointer) {
             None | Some(Json::Null) if field.optional => return Ok(Value::Null),
@@ -67,11 +79,15 @@ fn convert(field_type: FieldType, json: &Json) -> Result<Value, String> {
     match field_type {
         FieldType::String => plain_text(json).map(Value::String),
         FieldType::Uuid => {
-            let text = json.as_str().ok_or_else(|| format!("expected a UUID as text, found {}", kind(json)))?;
+            let text = json
+                .as_str()
+                .ok_or_else(|| format!("expected a UUID as text, found {}", kind(json)))?;
             Uuid::try_parse(text).map(Value::Uuid).map_err(|e| format!("not a UUID: {e}"))
         }
         FieldType::Timestamp => {
-            let text = json.as_str().ok_or_else(|| format!("expected a time such as 2023-09-03T10:00:00Z as text, found {}", kind(json)))?;
+            let text = json
+                .as_str()
+                .ok_or_else(|| format!("expected a time such as 2023-09-03T10:00:00Z as text, found {}", kind(json)))?;
             let time: Timestamp = text.parse().map_err(|e| format!("not a time such as 2023-09-03T10:00:00Z: {e}"))?;
             check_millis(time.as_millisecond()).map(Value::Timestamp)
         }
@@ -150,7 +166,10 @@ mod tests {
     fn a_postal_code_that_is_a_number_becomes_text() {
         let mut item = item();
         item["location"]["postcode"] = json!(71439);
-        assert_eq!(value(&RecordSchema::user().map(&item).unwrap(), "post_code"), Value::String("71439".into()));
+        assert_eq!(
+            value(&RecordSchema::user().map(&item).unwrap(), "post_code"),
+            Value::String("71439".into())
+        );
     }
 
     #[test]

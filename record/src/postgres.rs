@@ -57,18 +57,29 @@ impl RecordSchema {
     /// The columns that a sink table must have.
     pub fn sink_columns(&self) -> Vec<Column> {
         let own = [(VERSION.to_owned(), "int8"), ("_ingested_at".to_owned(), "timestamptz")];
-        self.fields.iter().map(|f| (f.name.clone(), f.field_type.postgres())).chain(own).collect()
+        self.fields
+            .iter()
+            .map(|f| (f.name.clone(), f.field_type.postgres()))
+            .chain(own)
+            .collect()
     }
 
     /// The columns that a landing table must have.
     pub fn landing_columns(&self) -> Vec<Column> {
-        let own = [("_raw".to_owned(), "json"), ("_published_version".to_owned(), "int8"), ("_run_id".to_owned(), "text")];
+        let own = [
+            ("_raw".to_owned(), "json"),
+            ("_published_version".to_owned(), "int8"),
+            ("_run_id".to_owned(), "text"),
+        ];
         self.sink_columns().into_iter().chain(own).collect()
     }
 
     /// Creates the session's table into which a page is copied; it is emptied at each commit.
     pub fn landing_batch_ddl(&self) -> String {
-        format!("CREATE TEMPORARY TABLE IF NOT EXISTS landing_batch (_position integer NOT NULL, {}, _raw json NOT NULL) ON COMMIT DELETE ROWS", self.column_definitions())
+        format!(
+            "CREATE TEMPORARY TABLE IF NOT EXISTS landing_batch (_position integer NOT NULL, {}, _raw json NOT NULL) ON COMMIT DELETE ROWS",
+            self.column_definitions()
+        )
     }
 
     /// Copies a page, in PostgreSQL's binary format: position, fields, raw item.
@@ -108,7 +119,11 @@ impl RecordSchema {
     /// version by now stays pending.
     pub fn published_update(&self, table: &str) -> String {
         let key: Vec<_> = self.fields.iter().filter(|f| self.is_key(f)).collect();
-        let arrays: Vec<String> = key.iter().enumerate().map(|(i, f)| format!("${}::{}[]", i + 1, f.field_type.postgres())).collect();
+        let arrays: Vec<String> = key
+            .iter()
+            .enumerate()
+            .map(|(i, f)| format!("${}::{}[]", i + 1, f.field_type.postgres()))
+            .collect();
         let names: Vec<String> = key.iter().map(|f| quote(&f.name)).collect();
         let same: Vec<String> = names.iter().map(|name| format!("t.{name} = p.{name}")).collect();
         format!(
@@ -125,7 +140,12 @@ impl RecordSchema {
     /// The newest version of a record wins, whatever the order of arrival.
     pub fn sink_upsert(&self, table: &str) -> String {
         let columns = self.columns("");
-        let arrays: Vec<String> = self.fields.iter().enumerate().map(|(i, f)| format!("${}::{}[]", i + 1, f.field_type.postgres())).collect();
+        let arrays: Vec<String> = self
+            .fields
+            .iter()
+            .enumerate()
+            .map(|(i, f)| format!("${}::{}[]", i + 1, f.field_type.postgres()))
+            .collect();
         format!(
             "INSERT INTO {table} AS t ({columns}, {VERSION}) SELECT * FROM unnest({arrays}, ${n}::bigint[]) \
              ON CONFLICT ({key}) DO UPDATE SET {sets}, {VERSION} = excluded.{VERSION}, _ingested_at = now() WHERE excluded.{VERSION} > t.{VERSION}",
@@ -138,25 +158,52 @@ impl RecordSchema {
     }
 
     fn column_definitions(&self) -> String {
-        let definition = |f: &crate::Field| format!("{} {}{}", quote(&f.name), f.field_type.postgres(), if f.optional { "" } else { " NOT NULL" });
+        let definition = |f: &crate::Field| {
+            format!(
+                "{} {}{}",
+                quote(&f.name),
+                f.field_type.postgres(),
+                if f.optional { "" } else { " NOT NULL" }
+            )
+        };
         self.fields.iter().map(definition).collect::<Vec<_>>().join(", ")
     }
 
     /// The fields as a list of columns, in the schema's order.
     pub fn columns(&self, prefix: &str) -> String {
-        self.fields.iter().map(|f| format!("{prefix}{}", quote(&f.name))).collect::<Vec<_>>().join(", ")
+        self.fields
+            .iter()
+            .map(|f| format!("{prefix}{}", quote(&f.name)))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     fn key_columns(&self, prefix: &str) -> String {
-        self.key.iter().map(|name| format!("{prefix}{}", quote(name))).collect::<Vec<_>>().join(", ")
+        self.key
+            .iter()
+            .map(|name| format!("{prefix}{}", quote(name)))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     fn take_excluded(&self) -> String {
-        self.fields.iter().filter(|f| !self.is_key(f)).map(|f| format!("{0} = excluded.{0}", quote(&f.name))).collect::<Vec<_>>().join(", ")
+        self.fields
+            .iter()
+            .filter(|f| !self.is_key(f))
+            .map(|f| format!("{0} = excluded.{0}", quote(&f.name)))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     fn values_differ(&self, left: &str, right: &str) -> String {
-        let row = |of: &str| self.fields.iter().filter(|f| !self.is_key(f)).map(|f| format!("{of}.{}", quote(&f.name))).collect::<Vec<_>>().join(", ");
+        let row = |of: &str| {
+            self.fields
+                .iter()
+                .filter(|f| !self.is_key(f))
+                .map(|f| format!("{of}.{}", quote(&f.name)))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         format!("({}) IS DISTINCT FROM ({})", row(left), row(right))
     }
 }

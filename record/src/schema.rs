@@ -58,7 +58,11 @@ impl RecordSchema {
         let field = |name: &str, field_type, from: &str, doc: &str| Field {
             name: name.to_owned(),
             field_type,
-            from: if from.contains('{') { Origin::Template(from.to_owned()) } else { Origin::Pointer(from.to_owned()) },
+            from: if from.contains('{') {
+                Origin::Template(from.to_owned())
+            } else {
+                Origin::Pointer(from.to_owned())
+            },
             optional: false,
             doc: doc.to_owned(),
         };
@@ -77,7 +81,12 @@ impl RecordSchema {
                     "{/location/street/number} {/location/street/name}, {/location/city}, {/location/state}, {/location/country}",
                     "NUMBER STREET, CITY, STATE, COUNTRY",
                 ),
-                field("post_code", String, "/location/postcode", "Postal code; digits in some countries, text in others"),
+                field(
+                    "post_code",
+                    String,
+                    "/location/postcode",
+                    "Postal code; digits in some countries, text in others",
+                ),
                 field("email", String, "/email", "E-mail address; not unique"),
                 field("username", String, "/login/username", "Login name"),
                 field("dob", Timestamp, "/dob/date", "Date of birth"),
@@ -93,7 +102,9 @@ impl RecordSchema {
     /// # Panics
     /// If the key names no field: a schema is checked when it is made.
     pub fn key_positions(&self) -> impl Iterator<Item = usize> + '_ {
-        self.key.iter().map(|name| self.fields.iter().position(|f| f.name == *name).expect("a key names a field"))
+        self.key
+            .iter()
+            .map(|name| self.fields.iter().position(|f| f.name == *name).expect("a key names a field"))
     }
 
     /// Whether a field belongs to the key.

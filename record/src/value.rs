@@ -40,7 +40,11 @@ impl Record {
     /// The record's key as text: the value of its one key field, or a JSON array of the values of several.
     pub fn key(&self, schema: &crate::RecordSchema) -> String {
         let mut parts: Vec<String> = schema.key_positions().map(|i| self.0[i].key_text()).collect();
-        if parts.len() == 1 { parts.swap_remove(0) } else { serde_json::Value::from(parts).to_string() }
+        if parts.len() == 1 {
+            parts.swap_remove(0)
+        } else {
+            serde_json::Value::from(parts).to_string()
+        }
     }
 
     /// About how many bytes the record takes in memory.

@@ -1,5 +1,8 @@
-//! Confluent's wire format: a zero byte, the schema's id in the registry (four bytes, big-endian), the Avro datum.
+//! A record on the topic: Confluent's wire format (a zero byte, the schema's id in the registry in four bytes, big-endian, the Avro
+//! datum) and the version beside it.
 
+/// The header of a message that carries its record's version, in decimal.
+pub const VERSION_HEADER: &str = "version";
 /// The frame's length.
 pub const FRAME: usize = 5;
 

@@ -48,4 +48,3 @@ pub const DDL: &[&str] = &[
 
 /// The advisory lock under which tables are made.
 pub const LOCK: i64 = 0x7570_7363_6865_6d61;
-

@@ -31,8 +31,16 @@ pub fn credentials(cluster: &Cassandra, secrets: &Secrets) -> Result<Credentials
 pub async fn connect(cluster: &Cassandra, consistency: Consistency, secrets: &Secrets) -> Result<Session, StoreError> {
     let credentials = credentials(cluster, secrets)?;
     let at = format!("Cassandra at {}", cluster.contact_points.join(", "));
-    let policy = DefaultPolicy::builder().prefer_datacenter(cluster.local_datacenter.clone()).token_aware(true).permit_dc_failover(false).build();
-    let profile = ExecutionProfile::builder().consistency(level(consistency)).load_balancing_policy(policy).request_timeout(Some(REQUEST_TIMEOUT)).build();
+    let policy = DefaultPolicy::builder()
+        .prefer_datacenter(cluster.local_datacenter.clone())
+        .token_aware(true)
+        .permit_dc_failover(false)
+        .build();
+    let profile = ExecutionProfile::builder()
+        .consistency(level(consistency))
+        .load_balancing_policy(policy)
+        .request_timeout(Some(REQUEST_TIMEOUT))
+        .build();
     let session = SessionBuilder::new()
         .known_nodes(&cluster.contact_points)
         .user(&credentials.username, &credentials.password)
@@ -47,11 +55,19 @@ pub async fn connect(cluster: &Cassandra, consistency: Consistency, secrets: &Se
         .map_err(|_| StoreError::transient(CASSANDRA_UNREACHABLE, format!("{at} does not answer")))?
         .map_err(|e| explain_connect(&at, &credentials, &e))?;
     let state = session.get_cluster_state();
-    let mut datacenters: Vec<&str> = state.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref()).collect();
+    let mut datacenters: Vec<&str> = state
+        .get_nodes_info()
+        .iter()
+        .filter_map(|node| node.datacenter.as_deref())
+        .collect();
     datacenters.sort_unstable();
     datacenters.dedup();
     if !datacenters.contains(&cluster.local_datacenter.as_str()) {
-        let message = format!("{at} has no datacenter `{}` (spec.cassandra.localDatacenter); it has: {}", cluster.local_datacenter, datacenters.join(", "));
+        let message = format!(
+            "{at} has no datacenter `{}` (spec.cassandra.localDatacenter); it has: {}",
+            cluster.local_datacenter,
+            datacenters.join(", ")
+        );
         return Err(StoreError::configuration(CASSANDRA_FAILED, message));
     }
     Ok(session)
@@ -70,10 +86,16 @@ fn level(consistency: Consistency) -> Level {
 
 fn explain_connect(at: &str, credentials: &Credentials, error: &NewSessionError) -> StoreError {
     if let NewSessionError::FailedToResolveAnyHostname(names) = error {
-        return StoreError::transient(CASSANDRA_UNREACHABLE, format!("no address is known for {} (spec.cassandra.contactPoints)", names.join(", ")));
+        return StoreError::transient(
+            CASSANDRA_UNREACHABLE,
+            format!("no address is known for {} (spec.cassandra.contactPoints)", names.join(", ")),
+        );
     }
     if is_authentication(error) {
-        let message = format!("{at} refused the keys `username` and `password` of Secret `{}` (spec.cassandra.credentialsSecretRef)", credentials.secret);
+        let message = format!(
+            "{at} refused the keys `username` and `password` of Secret `{}` (spec.cassandra.credentialsSecretRef)",
+            credentials.secret
+        );
         return StoreError::configuration(CREDENTIALS_REFUSED, message);
     }
     StoreError::transient(CASSANDRA_UNREACHABLE, format!("{at} does not answer: {error}"))
@@ -112,7 +134,9 @@ pub fn explain(what: &str, error: &ExecutionError) -> StoreError {
 /// What an error of a statement's preparation means.
 pub fn explain_prepare(what: &str, error: &PrepareError) -> StoreError {
     match error {
-        PrepareError::AllAttemptsFailed { first_attempt: RequestAttemptError::DbError(db, said) } => explain_db(what, db, said),
+        PrepareError::AllAttemptsFailed {
+            first_attempt: RequestAttemptError::DbError(db, said),
+        } => explain_db(what, db, said),
         _ => StoreError::transient(CASSANDRA_UNREACHABLE, format!("{what}: {error}")),
     }
 }
@@ -122,12 +146,22 @@ fn explain_db(what: &str, error: &DbError, said: &str) -> StoreError {
     match error {
         DbError::Unauthorized => StoreError::configuration(PERMISSION_DENIED, message),
         DbError::Invalid
-            if ["unconfigured table", "Undefined column", "does not exist", "Unknown keyspace", "Unknown identifier"].iter().any(|t| said.contains(t)) =>
+            if [
+                "unconfigured table",
+                "Undefined column",
+                "does not exist",
+                "Unknown keyspace",
+                "Unknown identifier",
+            ]
+            .iter()
+            .any(|t| said.contains(t)) =>
         {
             StoreError::configuration(TABLE_MISMATCH, message)
         }
         DbError::AuthenticationError => StoreError::configuration(CREDENTIALS_REFUSED, message),
-        DbError::SyntaxError | DbError::Invalid | DbError::AlreadyExists { .. } | DbError::ConfigError => StoreError::configuration(CASSANDRA_FAILED, message),
+        DbError::SyntaxError | DbError::Invalid | DbError::AlreadyExists { .. } | DbError::ConfigError => {
+            StoreError::configuration(CASSANDRA_FAILED, message)
+        }
         // Unavailable, overloaded, bootstrapping, time-outs, failed replicas: all of them pass.
         other => StoreError::transient(CASSANDRA_FAILED, format!("{what}: {other}: {said}")),
     }
@@ -141,11 +175,10 @@ pub fn record_fault(error: &ExecutionError) -> Option<String> {
         | ExecutionError::LastAttemptError(RequestAttemptError::SerializationError(_) | RequestAttemptError::CqlRequestSerialization(_)) => {
             Some(error.to_string())
         }
-        ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Invalid | DbError::ServerError | DbError::ProtocolError, said))
-            if is_too_large(said) =>
-        {
-            Some(said.clone())
-        }
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(
+            DbError::Invalid | DbError::ServerError | DbError::ProtocolError,
+            said,
+        )) if is_too_large(said) => Some(said.clone()),
         _ => None,
     }
 }
@@ -187,7 +220,13 @@ mod tests {
 
     #[test]
     fn only_a_size_is_a_fault_of_the_record() {
-        assert!(record_fault(&answer(DbError::Invalid, "Rejected an oversized mutation (17000000/16777216) for keyspace: k")).is_some());
+        assert!(
+            record_fault(&answer(
+                DbError::Invalid,
+                "Rejected an oversized mutation (17000000/16777216) for keyspace: k"
+            ))
+            .is_some()
+        );
         assert!(record_fault(&answer(DbError::Invalid, "Key length of 70000 is longer than maximum of 65535")).is_some());
         assert!(record_fault(&answer(DbError::Invalid, "unconfigured table created_users")).is_none());
         assert!(record_fault(&answer(DbError::Overloaded, "too large a queue")).is_none());

@@ -59,11 +59,19 @@ pub const TABLE_MISMATCH: &str = "TableMismatch";
 impl StoreError {
     /// An error that passes by itself.
     pub fn transient(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { class: Class::Transient, reason, message: message.into() }
+        Self {
+            class: Class::Transient,
+            reason,
+            message: message.into(),
+        }
     }
 
     /// An error that somebody must mend.
     pub fn configuration(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { class: Class::Configuration, reason, message: message.into() }
+        Self {
+            class: Class::Configuration,
+            reason,
+            message: message.into(),
+        }
     }
 }

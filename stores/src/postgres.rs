@@ -20,7 +20,8 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 pub async fn connect(postgres: &Postgres, secrets: &Secrets, application: &str) -> Result<Client, StoreError> {
     let credentials = secrets.credentials(&postgres.credentials_secret_ref.name, "spec.postgres.credentialsSecretRef")?;
     let at = format!("PostgreSQL at {}:{}", postgres.host, postgres.port);
-    let port = u16::try_from(postgres.port).map_err(|_| StoreError::configuration(POSTGRES_FAILED, "spec.postgres.port must be between 1 and 65535"))?;
+    let port = u16::try_from(postgres.port)
+        .map_err(|_| StoreError::configuration(POSTGRES_FAILED, "spec.postgres.port must be between 1 and 65535"))?;
     let mut config = Config::new();
     config
         .host(&postgres.host)
@@ -39,11 +40,15 @@ pub async fn connect(postgres: &Postgres, secrets: &Secrets, application: &str) 
         .map_err(|e| match e.code() {
             Some(&SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => StoreError::configuration(
                 CREDENTIALS_REFUSED,
-                format!("{at} refused the keys `username` and `password` of Secret `{}` (spec.postgres.credentialsSecretRef)", credentials.secret),
+                format!(
+                    "{at} refused the keys `username` and `password` of Secret `{}` (spec.postgres.credentialsSecretRef)",
+                    credentials.secret
+                ),
             ),
-            Some(&SqlState::INVALID_CATALOG_NAME) => {
-                StoreError::configuration(POSTGRES_FAILED, format!("{at} has no database `{}` (spec.postgres.database)", postgres.database))
-            }
+            Some(&SqlState::INVALID_CATALOG_NAME) => StoreError::configuration(
+                POSTGRES_FAILED,
+                format!("{at} has no database `{}` (spec.postgres.database)", postgres.database),
+            ),
             _ => explain(&at, &e),
         })?;
     tokio::spawn(async move {
@@ -74,7 +79,8 @@ pub fn explain(what: &str, e: &tokio_postgres::Error) -> StoreError {
 /// Whether the fault is in the record: data that the table refuses (classes 22 and 23) or cannot hold (54000). Such a
 /// record is a dead letter; everything else is tried again.
 pub fn is_record_fault(e: &tokio_postgres::Error) -> bool {
-    e.code().is_some_and(|code| code.code().starts_with("22") || code.code().starts_with("23") || code == &SqlState::PROGRAM_LIMIT_EXCEEDED)
+    e.code()
+        .is_some_and(|code| code.code().starts_with("22") || code.code().starts_with("23") || code == &SqlState::PROGRAM_LIMIT_EXCEEDED)
 }
 
 /// The error and what caused it: tokio-postgres' own text stops at "db error" and "error connecting to server".

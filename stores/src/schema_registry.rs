@@ -30,12 +30,21 @@ impl SchemaRegistry {
             .timeout(TIMEOUT)
             .build()
             .map_err(|e| StoreError::configuration(REGISTRY_FAILED, format!("no HTTP client for spec.schemaRegistry.url: {e}")))?;
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), client })
+        Ok(Self {
+            url: url.trim_end_matches('/').to_owned(),
+            client,
+        })
     }
 
     /// Sets what new versions of a subject must be compatible with.
     pub async fn set_compatibility(&self, subject: &str, level: Compatibility) -> Result<(), StoreError> {
-        self.call(Method::PUT, &format!("/config/{subject}"), Some(json!({"compatibility": level.as_str()}))).await.map(drop)
+        self.call(
+            Method::PUT,
+            &format!("/config/{subject}"),
+            Some(json!({"compatibility": level.as_str()})),
+        )
+        .await
+        .map(drop)
     }
 
     /// Whether a subject has any version.
@@ -53,8 +62,12 @@ impl SchemaRegistry {
             id: u32,
         }
         let body = json!({"schema": schema.to_string(), "schemaType": "AVRO"});
-        let answer = self.call(Method::POST, &format!("/subjects/{subject}/versions"), Some(body)).await?;
-        serde_json::from_value::<Registered>(answer).map(|r| r.id).map_err(|e| self.failed(&format!("registering under `{subject}` gave an unexpected answer: {e}")))
+        let answer = self
+            .call(Method::POST, &format!("/subjects/{subject}/versions"), Some(body))
+            .await?;
+        serde_json::from_value::<Registered>(answer)
+            .map(|r| r.id)
+            .map_err(|e| self.failed(&format!("registering under `{subject}` gave an unexpected answer: {e}")))
     }
 
     /// The id of a schema under a subject, if it is registered there.
@@ -68,7 +81,9 @@ impl SchemaRegistry {
             (StatusCode::NOT_FOUND, _) => Ok(None),
             (status, answer) => {
                 let answer = self.checked(status, &answer, subject)?;
-                serde_json::from_value::<Found>(answer).map(|f| Some(f.id)).map_err(|e| self.failed(&format!("looking up `{subject}` gave an unexpected answer: {e}")))
+                serde_json::from_value::<Found>(answer)
+                    .map(|f| Some(f.id))
+                    .map_err(|e| self.failed(&format!("looking up `{subject}` gave an unexpected answer: {e}")))
             }
         }
     }
@@ -83,7 +98,9 @@ impl SchemaRegistry {
             (StatusCode::NOT_FOUND, _) => Ok(None),
             (status, answer) => {
                 let answer = self.checked(status, &answer, &format!("schema {id}"))?;
-                serde_json::from_value::<Schema>(answer).map(|s| Some(s.schema)).map_err(|e| self.failed(&format!("schema {id} gave an unexpected answer: {e}")))
+                serde_json::from_value::<Schema>(answer)
+                    .map(|s| Some(s.schema))
+                    .map_err(|e| self.failed(&format!("schema {id} gave an unexpected answer: {e}")))
             }
         }
     }
@@ -94,8 +111,16 @@ impl SchemaRegistry {
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Result<(StatusCode, Vec<u8>), StoreError> {
-        let unreachable = |e: &reqwest::Error| StoreError::transient(REGISTRY_UNREACHABLE, format!("the schema registry at {} does not answer: {e}", self.url));
-        let mut request = self.client.request(method, format!("{}{path}", self.url)).header("accept", "application/vnd.schemaregistry.v1+json, application/json");
+        let unreachable = |e: &reqwest::Error| {
+            StoreError::transient(
+                REGISTRY_UNREACHABLE,
+                format!("the schema registry at {} does not answer: {e}", self.url),
+            )
+        };
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.url))
+            .header("accept", "application/vnd.schemaregistry.v1+json, application/json");
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -122,7 +147,9 @@ impl SchemaRegistry {
         let message = format!("the schema registry at {} answered {status} to {what}: {said}", self.url);
         Err(match status {
             StatusCode::CONFLICT => StoreError::configuration(SCHEMA_INCOMPATIBLE, message),
-            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => StoreError::transient(REGISTRY_UNREACHABLE, message),
+            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                StoreError::transient(REGISTRY_UNREACHABLE, message)
+            }
             _ => StoreError::configuration(REGISTRY_FAILED, message),
         })
     }

@@ -26,7 +26,10 @@ pub struct Credentials {
 /// Without the password, so that none gets into a log.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("secret", &self.secret).field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("secret", &self.secret)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
     }
 }
 
@@ -38,7 +41,11 @@ impl Secrets {
 
     /// A user name and password (a Secret of type kubernetes.io/basic-auth). `field` is where the spec names the Secret.
     pub fn credentials(&self, secret: &str, field: &str) -> Result<Credentials, StoreError> {
-        Ok(Credentials { secret: secret.to_owned(), username: self.value(secret, "username", field)?, password: self.value(secret, "password", field)? })
+        Ok(Credentials {
+            secret: secret.to_owned(),
+            username: self.value(secret, "username", field)?,
+            password: self.value(secret, "password", field)?,
+        })
     }
 
     /// The value of one key, without the line end that `echo` leaves. `field` is where the spec names the Secret.
@@ -86,19 +93,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let secrets = Secrets::in_dir(dir.path());
         let message = |secrets: &Secrets| secrets.credentials("db", "spec.postgres.credentialsSecretRef").unwrap_err().message;
-        assert_eq!(message(&secrets), "Secret `db` (spec.postgres.credentialsSecretRef) is missing: create it with the key `username`");
+        assert_eq!(
+            message(&secrets),
+            "Secret `db` (spec.postgres.credentialsSecretRef) is missing: create it with the key `username`"
+        );
 
         fs::create_dir(dir.path().join("db")).unwrap();
         fs::write(dir.path().join("db/username"), "ann").unwrap();
-        assert_eq!(message(&secrets), "Secret `db` (spec.postgres.credentialsSecretRef) has no key `password`");
+        assert_eq!(
+            message(&secrets),
+            "Secret `db` (spec.postgres.credentialsSecretRef) has no key `password`"
+        );
 
         fs::write(dir.path().join("db/password"), "").unwrap();
-        assert_eq!(message(&secrets), "Secret `db` (spec.postgres.credentialsSecretRef) has an empty key `password`");
+        assert_eq!(
+            message(&secrets),
+            "Secret `db` (spec.postgres.credentialsSecretRef) has an empty key `password`"
+        );
     }
 
     #[test]
     fn a_password_is_not_printed() {
-        let credentials = Credentials { secret: "db".into(), username: "ann".into(), password: "hunter2".into() };
+        let credentials = Credentials {
+            secret: "db".into(),
+            username: "ann".into(),
+            password: "hunter2".into(),
+        };
         assert!(!format!("{credentials:?}").contains("hunter2"));
     }
 }

@@ -91,27 +91,45 @@ mod tests {
     use super::*;
 
     fn entry(key: &str, version: i64, offset: i64) -> Entry {
-        Entry { origin: (0, offset), key: key.into(), version, record: Record(Vec::new()) }
+        Entry {
+            origin: (0, offset),
+            key: key.into(),
+            version,
+            record: Record(Vec::new()),
+        }
     }
 
     fn message(partition: i32, offset: i64) -> Message {
-        Message { partition, offset, ..Message::default() }
+        Message {
+            partition,
+            offset,
+            ..Message::default()
+        }
     }
 
     fn dead(origins: &[(i32, i64)]) -> Faults {
-        origins.iter().map(|origin| (*origin, Fault::new("DecodeFailed", "garbage"))).collect()
+        origins
+            .iter()
+            .map(|origin| (*origin, Fault::new("DecodeFailed", "garbage")))
+            .collect()
     }
 
     #[test]
     fn the_next_offset_is_behind_the_last_delivered_one() {
-        let batch = Batch { messages: vec![message(1, 5), message(2, 0), message(1, 9), message(2, 7)], owners: BTreeMap::new() };
+        let batch = Batch {
+            messages: vec![message(1, 5), message(2, 0), message(1, 9), message(2, 7)],
+            owners: BTreeMap::new(),
+        };
         assert_eq!(batch.next_offsets(), BTreeMap::from([(1, 10), (2, 8)]));
     }
 
     #[test]
     fn a_partition_that_is_no_longer_owned_is_left_out() {
         let (mine, old) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let mut batch = Batch { messages: vec![message(1, 5), message(2, 0), message(1, 9)], owners: BTreeMap::from([(1, mine), (2, old)]) };
+        let mut batch = Batch {
+            messages: vec![message(1, 5), message(2, 0), message(1, 9)],
+            owners: BTreeMap::from([(1, mine), (2, old)]),
+        };
         batch.retain(|_, owner| owner == mine);
         assert_eq!(batch.messages, vec![message(1, 5), message(1, 9)]);
         assert_eq!(batch.next_offsets(), BTreeMap::from([(1, 10)]));
@@ -120,7 +138,10 @@ mod tests {
     #[test]
     fn of_a_key_the_newest_version_is_written_in_the_order_of_keys() {
         let entries = [entry("b", 2, 0), entry("a", 9, 1), entry("b", 3, 2), entry("a", 4, 3)];
-        let written: Vec<_> = newest(&entries, &Faults::new()).iter().map(|e| (e.key.clone(), e.version)).collect();
+        let written: Vec<_> = newest(&entries, &Faults::new())
+            .iter()
+            .map(|e| (e.key.clone(), e.version))
+            .collect();
         assert_eq!(written, [("a".to_owned(), 9), ("b".to_owned(), 3)]);
     }
 
@@ -134,10 +155,24 @@ mod tests {
     fn an_offset_counts_once() {
         let messages = [message(0, 4), message(0, 5), message(0, 8), message(0, 9), message(1, 0)];
         let dead = dead(&[(0, 5), (0, 9)]);
-        let expected = |a: (i64, i64, i64)| Advance { next_offset: a.0, stored: a.1, dead_lettered: a.2 };
-        for (previous, first) in [(0, (10, 2, 2)), (5, (10, 1, 2)), (6, (10, 1, 1)), (10, (10, 0, 0)), (50, (10, 0, 0))] {
+        let expected = |a: (i64, i64, i64)| Advance {
+            next_offset: a.0,
+            stored: a.1,
+            dead_lettered: a.2,
+        };
+        for (previous, first) in [
+            (0, (10, 2, 2)),
+            (5, (10, 1, 2)),
+            (6, (10, 1, 1)),
+            (10, (10, 0, 0)),
+            (50, (10, 0, 0)),
+        ] {
             let advances = advances(&messages, &dead, &BTreeMap::from([(0, previous), (1, 0)]));
-            assert_eq!(advances, BTreeMap::from([(0, expected(first)), (1, expected((1, 1, 0)))]), "from {previous}");
+            assert_eq!(
+                advances,
+                BTreeMap::from([(0, expected(first)), (1, expected((1, 1, 0)))]),
+                "from {previous}"
+            );
         }
     }
 

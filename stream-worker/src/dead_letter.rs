@@ -44,7 +44,12 @@ impl DeadLetters {
             .set("message.max.bytes", MAX_MESSAGE_BYTES)
             .create()
             .map_err(|e| errors::explain("no producer for dead letters", &e))?;
-        Ok(Self { producer, origin: pipeline.topic.clone(), topic: pipeline.dead_letter_topic.clone(), group: pipeline.group_id.clone() })
+        Ok(Self {
+            producer,
+            origin: pipeline.topic.clone(),
+            topic: pipeline.dead_letter_topic.clone(),
+            group: pipeline.group_id.clone(),
+        })
     }
 
     /// Writes messages with their faults; returns when all of them are acknowledged by all replicas.
@@ -53,7 +58,10 @@ impl DeadLetters {
         let deliveries = letters.iter().map(|(message, fault)| async move {
             let mut headers = OwnedHeaders::new_with_capacity(message.headers.len() + 9);
             for (key, value) in headers_of(message, fault, &self.origin, &self.group, at) {
-                headers = headers.insert(KafkaHeader { key: &key, value: value.as_ref() });
+                headers = headers.insert(KafkaHeader {
+                    key: &key,
+                    value: value.as_ref(),
+                });
             }
             let record: FutureRecord<'_, [u8], [u8]> = FutureRecord {
                 topic: &self.topic,
@@ -63,16 +71,26 @@ impl DeadLetters {
                 timestamp: None,
                 headers: Some(headers),
             };
-            self.producer.send(record, TIMEOUT).await.map(drop).map_err(|(error, _)| self.failed(&error))
+            self.producer
+                .send(record, TIMEOUT)
+                .await
+                .map(drop)
+                .map_err(|(error, _)| self.failed(&error))
         });
         try_join_all(deliveries).await.map(drop)
     }
 
     fn failed(&self, error: &rdkafka::error::KafkaError) -> StoreError {
-        let explained = errors::explain(&format!("writing to the dead-letter topic `{}` (spec.deadLetter.topic)", self.topic), error);
+        let explained = errors::explain(
+            &format!("writing to the dead-letter topic `{}` (spec.deadLetter.topic)", self.topic),
+            error,
+        );
         match explained.class {
             Class::Transient => explained,
-            Class::Configuration => StoreError { reason: DEAD_LETTER_FAILED, ..explained },
+            Class::Configuration => StoreError {
+                reason: DEAD_LETTER_FAILED,
+                ..explained
+            },
         }
     }
 }
@@ -89,7 +107,12 @@ fn headers_of(message: &Message, fault: &Fault, topic: &str, group: &str, at: ji
         ("dlq.at", Some(at.to_string())),
         ("dlq.consumer.group", Some(group.to_owned())),
     ];
-    message.headers.iter().cloned().chain(own.into_iter().map(|(key, value)| (key.to_owned(), value.map(String::into_bytes)))).collect()
+    message
+        .headers
+        .iter()
+        .cloned()
+        .chain(own.into_iter().map(|(key, value)| (key.to_owned(), value.map(String::into_bytes))))
+        .collect()
 }
 
 #[cfg(test)]
@@ -102,14 +125,21 @@ mod tests {
             partition: 2,
             offset: 77,
             timestamp: Some(1_700_000_000_123),
-            headers: vec![("version".into(), Some(b"x".to_vec())), ("empty".into(), None), ("version".into(), Some(b"y".to_vec()))],
+            headers: vec![
+                ("version".into(), Some(b"x".to_vec())),
+                ("empty".into(), None),
+                ("version".into(), Some(b"y".to_vec())),
+            ],
             ..Message::default()
         };
         let fault = Fault::new("DecodeFailed", "e".repeat(5000));
         let at = jiff::Timestamp::from_millisecond(0).unwrap();
         let headers = headers_of(&message, &fault, "users", "demo.users", at);
         assert_eq!(headers[..3], message.headers);
-        let own: Vec<(&str, String)> = headers[3..].iter().map(|(k, v)| (k.as_str(), String::from_utf8(v.clone().unwrap()).unwrap())).collect();
+        let own: Vec<(&str, String)> = headers[3..]
+            .iter()
+            .map(|(k, v)| (k.as_str(), String::from_utf8(v.clone().unwrap()).unwrap()))
+            .collect();
         let expected: Vec<(&str, String)> = vec![
             ("dlq.origin.topic", "users".into()),
             ("dlq.origin.partition", "2".into()),

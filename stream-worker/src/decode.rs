@@ -10,8 +10,6 @@ use userpipeline_stores::{StoreError, schema_registry::SchemaRegistry};
 
 use crate::message::Message;
 
-/// The header that carries a record's version.
-pub const VERSION_HEADER: &str = "version";
 /// A schema id that the registry did not know is asked for again after this long: it may have been registered since.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 /// Garbage may name any id; so many unknown ones are remembered.
@@ -29,7 +27,10 @@ pub struct Fault {
 impl Fault {
     /// A fault.
     pub fn new(class: &'static str, message: impl Into<String>) -> Self {
-        Self { class, message: message.into() }
+        Self {
+            class,
+            message: message.into(),
+        }
     }
 }
 
@@ -56,13 +57,27 @@ struct Envelope<'a> {
 }
 
 fn open(message: &Message) -> Result<Envelope<'_>, Fault> {
-    let (schema_id, datum) = wire::split(message.payload.as_deref().unwrap_or_default()).map_err(|e| Fault::new("FrameInvalid", e.to_string()))?;
-    let key = message.key.as_deref().ok_or_else(|| Fault::new("KeyMissing", "the message has no key"))?;
+    let (schema_id, datum) =
+        wire::split(message.payload.as_deref().unwrap_or_default()).map_err(|e| Fault::new("FrameInvalid", e.to_string()))?;
+    let key = message
+        .key
+        .as_deref()
+        .ok_or_else(|| Fault::new("KeyMissing", "the message has no key"))?;
     let key = std::str::from_utf8(key).map_err(|_| Fault::new("KeyInvalid", "the key is not UTF-8"))?;
-    let version = message.header(VERSION_HEADER).ok_or_else(|| Fault::new("VersionMissing", "the header `version` is missing"))?;
-    let version = std::str::from_utf8(version).ok().and_then(|text| text.parse::<i64>().ok()).filter(|v| *v > 0);
+    let version = message
+        .header(wire::VERSION_HEADER)
+        .ok_or_else(|| Fault::new("VersionMissing", "the header `version` is missing"))?;
+    let version = std::str::from_utf8(version)
+        .ok()
+        .and_then(|text| text.parse::<i64>().ok())
+        .filter(|v| *v > 0);
     let version = version.ok_or_else(|| Fault::new("VersionInvalid", "the header `version` is not a positive number of microseconds"))?;
-    Ok(Envelope { key, version, schema_id, datum })
+    Ok(Envelope {
+        key,
+        version,
+        schema_id,
+        datum,
+    })
 }
 
 enum Known {
@@ -81,7 +96,11 @@ pub struct Decoders {
 impl Decoders {
     /// Decoders to records of `schema`.
     pub fn new(registry: SchemaRegistry, schema: RecordSchema) -> Self {
-        Self { registry, schema, known: HashMap::new() }
+        Self {
+            registry,
+            schema,
+            known: HashMap::new(),
+        }
     }
 
     /// The record in a message. The outer error is the registry's, and passes.
@@ -94,15 +113,22 @@ impl Decoders {
         let stale = |known: &Known| matches!(known, Known::Unknown(at) if at.elapsed() > UNKNOWN_FOR);
         if self.known.get(&id).is_none_or(stale) {
             let known = self.look_up(id).await?;
-            if matches!(known, Known::Unknown(_)) && self.known.values().filter(|k| matches!(k, Known::Unknown(_))).count() >= UNKNOWN_LIMIT {
+            if matches!(known, Known::Unknown(_)) && self.known.values().filter(|k| matches!(k, Known::Unknown(_))).count() >= UNKNOWN_LIMIT
+            {
                 self.known.retain(|_, k| !matches!(k, Known::Unknown(_)));
             }
             self.known.insert(id, known);
         }
         Ok(match &self.known[&id] {
             Known::Decoder(decoder) => read(&self.schema, decoder, &envelope, message.origin()),
-            Known::Unreadable(why) => Err(Fault::new("SchemaUnreadable", format!("schema {id} cannot be read as `{}`: {why}", self.schema.name))),
-            Known::Unknown(_) => Err(Fault::new("SchemaUnknown", format!("the schema registry does not know schema {id}"))),
+            Known::Unreadable(why) => Err(Fault::new(
+                "SchemaUnreadable",
+                format!("schema {id} cannot be read as `{}`: {why}", self.schema.name),
+            )),
+            Known::Unknown(_) => Err(Fault::new(
+                "SchemaUnknown",
+                format!("the schema registry does not know schema {id}"),
+            )),
         })
     }
 
@@ -122,12 +148,19 @@ impl Decoders {
 }
 
 fn read(schema: &RecordSchema, decoder: &Decoder, envelope: &Envelope<'_>, origin: (i32, i64)) -> Result<Entry, Fault> {
-    let record = decoder.decode(envelope.datum).map_err(|e| Fault::new("DecodeFailed", e.to_string()))?;
+    let record = decoder
+        .decode(envelope.datum)
+        .map_err(|e| Fault::new("DecodeFailed", e.to_string()))?;
     let key = record.key(schema);
     if key != envelope.key {
         return Err(Fault::new("KeyMismatch", "the message's key is not the record's"));
     }
-    Ok(Entry { origin, key, version: envelope.version, record })
+    Ok(Entry {
+        origin,
+        key,
+        version: envelope.version,
+        record,
+    })
 }
 
 #[cfg(test)]
@@ -170,32 +203,79 @@ mod tests {
     fn a_record_comes_with_key_version_and_origin() {
         let id = Uuid::new_v4();
         let entry = decode(&message(id)).unwrap();
-        assert_eq!(entry, Entry { origin: (3, 42), key: id.to_string(), version: 1_700_000_000_000_001, record: user(id) });
+        assert_eq!(
+            entry,
+            Entry {
+                origin: (3, 42),
+                key: id.to_string(),
+                version: 1_700_000_000_000_001,
+                record: user(id)
+            }
+        );
     }
 
     #[test]
     fn each_fault_of_a_message_has_its_class() {
         let good = message(Uuid::nil());
-        let version = |value: &[u8]| Message { headers: vec![("version".into(), Some(value.to_vec()))], ..good.clone() };
+        let version = |value: &[u8]| Message {
+            headers: vec![("version".into(), Some(value.to_vec()))],
+            ..good.clone()
+        };
         let cases = [
-            (Message { payload: None, ..good.clone() }, "FrameInvalid"),
-            (Message { payload: Some(b"{\"json\":1}".to_vec()), ..good.clone() }, "FrameInvalid"),
+            (
+                Message {
+                    payload: None,
+                    ..good.clone()
+                },
+                "FrameInvalid",
+            ),
+            (
+                Message {
+                    payload: Some(b"{\"json\":1}".to_vec()),
+                    ..good.clone()
+                },
+                "FrameInvalid",
+            ),
             (Message { key: None, ..good.clone() }, "KeyMissing"),
-            (Message { key: Some(vec![0xff]), ..good.clone() }, "KeyInvalid"),
-            (Message { key: Some(b"another".to_vec()), ..good.clone() }, "KeyMismatch"),
-            (Message { headers: vec![], ..good.clone() }, "VersionMissing"),
+            (
+                Message {
+                    key: Some(vec![0xff]),
+                    ..good.clone()
+                },
+                "KeyInvalid",
+            ),
+            (
+                Message {
+                    key: Some(b"another".to_vec()),
+                    ..good.clone()
+                },
+                "KeyMismatch",
+            ),
+            (
+                Message {
+                    headers: vec![],
+                    ..good.clone()
+                },
+                "VersionMissing",
+            ),
             (version(b""), "VersionInvalid"),
             (version(b"-5"), "VersionInvalid"),
             (version(b"1e3"), "VersionInvalid"),
             (version(b"9223372036854775808"), "VersionInvalid"),
-            (Message { payload: Some(vec![0, 0, 0, 0, 7, 1, 2, 3]), ..good.clone() }, "DecodeFailed"),
+            (
+                Message {
+                    payload: Some(vec![0, 0, 0, 0, 7, 1, 2, 3]),
+                    ..good.clone()
+                },
+                "DecodeFailed",
+            ),
         ];
         for (message, class) in cases {
             assert_eq!(decode(&message).unwrap_err().class, class);
         }
     }
 
-    async fn decoders(registry: &MockServer) -> Decoders {
+    fn decoders(registry: &MockServer) -> Decoders {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Decoders::new(SchemaRegistry::at(&registry.uri()).unwrap(), RecordSchema::user())
     }
@@ -204,8 +284,12 @@ mod tests {
     async fn a_schema_is_asked_for_once() {
         let registry = MockServer::start().await;
         let schema = serde_json::json!({"schema": RecordSchema::user().avro_schema().to_string()});
-        Mock::given(path("/schemas/ids/7")).respond_with(ResponseTemplate::new(200).set_body_json(schema)).expect(1).mount(&registry).await;
-        let mut decoders = decoders(&registry).await;
+        Mock::given(path("/schemas/ids/7"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(schema))
+            .expect(1)
+            .mount(&registry)
+            .await;
+        let mut decoders = decoders(&registry);
         for _ in 0..3 {
             assert!(decoders.decode(&message(Uuid::new_v4())).await.unwrap().is_ok());
         }
@@ -214,9 +298,17 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_schema_is_the_messages_fault_and_a_registry_that_is_down_is_not() {
         let registry = MockServer::start().await;
-        Mock::given(path("/schemas/ids/7")).respond_with(ResponseTemplate::new(503)).up_to_n_times(1).mount(&registry).await;
-        Mock::given(path("/schemas/ids/7")).respond_with(ResponseTemplate::new(404)).expect(1).mount(&registry).await;
-        let mut decoders = decoders(&registry).await;
+        Mock::given(path("/schemas/ids/7"))
+            .respond_with(ResponseTemplate::new(503))
+            .up_to_n_times(1)
+            .mount(&registry)
+            .await;
+        Mock::given(path("/schemas/ids/7"))
+            .respond_with(ResponseTemplate::new(404))
+            .expect(1)
+            .mount(&registry)
+            .await;
+        let mut decoders = decoders(&registry);
         let message = message(Uuid::new_v4());
         assert_eq!(decoders.decode(&message).await.unwrap_err().reason, "RegistryUnreachable");
         for _ in 0..2 {
@@ -228,8 +320,11 @@ mod tests {
     async fn a_schema_of_something_else_is_unreadable() {
         let registry = MockServer::start().await;
         let other = serde_json::json!({"schema": "{\"type\":\"record\",\"name\":\"Other\",\"fields\":[]}"});
-        Mock::given(path("/schemas/ids/7")).respond_with(ResponseTemplate::new(200).set_body_json(other)).mount(&registry).await;
-        let fault = decoders(&registry).await.decode(&message(Uuid::new_v4())).await.unwrap().unwrap_err();
+        Mock::given(path("/schemas/ids/7"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(other))
+            .mount(&registry)
+            .await;
+        let fault = decoders(&registry).decode(&message(Uuid::new_v4())).await.unwrap().unwrap_err();
         assert!(["SchemaUnreadable", "DecodeFailed"].contains(&fault.class), "{fault:?}");
     }
 }

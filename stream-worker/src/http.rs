@@ -13,7 +13,10 @@ use crate::supervise::Shared;
 pub async fn listen(address: SocketAddr, shared: Arc<Shared>, stop: CancellationToken) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     tokio::spawn(async move {
-        if let Err(e) = axum::serve(listener, router(shared)).with_graceful_shutdown(stop.cancelled_owned()).await {
+        if let Err(e) = axum::serve(listener, router(shared))
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
+        {
             tracing::error!(error = %e, "no longer listening");
         }
     });
@@ -21,17 +24,30 @@ pub async fn listen(address: SocketAddr, shared: Arc<Shared>, stop: Cancellation
 }
 
 fn router(shared: Arc<Shared>) -> Router {
-    Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).route("/status", get(status)).route("/metrics", get(metrics)).with_state(shared)
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/status", get(status))
+        .route("/metrics", get(metrics))
+        .with_state(shared)
 }
 
 /// Alive is what a restart cannot mend better: it does not depend on any store.
 async fn livez(State(shared): State<Arc<Shared>>) -> (StatusCode, &'static str) {
-    if shared.heartbeat.is_alive() { (StatusCode::OK, "ok\n") } else { (StatusCode::INTERNAL_SERVER_ERROR, "the thread that polls Kafka hangs\n") }
+    if shared.heartbeat.is_alive() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::INTERNAL_SERVER_ERROR, "the thread that polls Kafka hangs\n")
+    }
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
     let report = shared.status.report(Instant::now());
-    if report.ready { (StatusCode::OK, "ok\n".to_owned()) } else { (StatusCode::SERVICE_UNAVAILABLE, format!("{}: {}\n", report.reason, report.message)) }
+    if report.ready {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{}: {}\n", report.reason, report.message))
+    }
 }
 
 async fn status(State(shared): State<Arc<Shared>>) -> Json<WorkerReport> {
@@ -39,5 +55,8 @@ async fn status(State(shared): State<Arc<Shared>>) -> Json<WorkerReport> {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> ([(&'static str, &'static str); 1], String) {
-    ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], shared.metrics.render(&shared.status))
+    (
+        [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+        shared.metrics.render(&shared.status),
+    )
 }

@@ -52,7 +52,10 @@ pub async fn watch(shared: &Arc<Shared>, consumer: &Arc<Consumer>, topic_id: &st
             }
         }
         if let Some(partition) = shared.status.stalled(Instant::now()) {
-            return StoreError::transient(KAFKA_FAILED, format!("partition {partition} has messages and delivers none: joining the group anew"));
+            return StoreError::transient(
+                KAFKA_FAILED,
+                format!("partition {partition} has messages and delivers none: joining the group anew"),
+            );
         }
         if tick % TOTALS == 0 {
             tell(shared, Trouble::Postgres, totals(shared, &mut client).await);
@@ -77,7 +80,9 @@ fn tell(shared: &Shared, trouble: Trouble, result: Result<(), StoreError>) {
 }
 
 async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(call).await.map_err(|e| StoreError::transient(KAFKA_FAILED, format!("a question to Kafka broke off: {e}")))?
+    tokio::task::spawn_blocking(call)
+        .await
+        .map_err(|e| StoreError::transient(KAFKA_FAILED, format!("a question to Kafka broke off: {e}")))?
 }
 
 async fn list(shared: &Arc<Shared>, consumer: &Arc<Consumer>) -> Result<(), StoreError> {
@@ -86,7 +91,9 @@ async fn list(shared: &Arc<Shared>, consumer: &Arc<Consumer>) -> Result<(), Stor
         if partitions.is_empty() {
             // A worker without partitions has nothing to list, but must know whether brokers are there.
             let asked = consumer.fetch_metadata(Some(&topic), Duration::from_secs(5));
-            return asked.map(|_| std::collections::BTreeMap::new()).map_err(|e| errors::explain("asking for the topic", &e));
+            return asked
+                .map(|_| std::collections::BTreeMap::new())
+                .map_err(|e| errors::explain("asking for the topic", &e));
         }
         ends(&consumer, &topic, &partitions)
     })
@@ -96,17 +103,29 @@ async fn list(shared: &Arc<Shared>, consumer: &Arc<Consumer>) -> Result<(), Stor
     Ok(())
 }
 
-async fn totals(shared: &Shared, client: &mut Option<(tokio_postgres::Client, userpipeline_stores::Credentials)>) -> Result<(), StoreError> {
+async fn totals(
+    shared: &Shared,
+    client: &mut Option<(tokio_postgres::Client, userpipeline_stores::Credentials)>,
+) -> Result<(), StoreError> {
     let pipeline = &shared.pipeline;
     let credentials = sink::credentials(&pipeline.postgres, &shared.secrets)?;
-    if client.as_ref().is_none_or(|(client, with)| client.is_closed() || *with != credentials) {
-        *client = Some((postgres::connect(&pipeline.postgres, &shared.secrets, &shared.instance).await?, credentials));
+    if client
+        .as_ref()
+        .is_none_or(|(client, with)| client.is_closed() || *with != credentials)
+    {
+        *client = Some((
+            postgres::connect(&pipeline.postgres, &shared.secrets, &shared.instance).await?,
+            credentials,
+        ));
     }
     let Some((connected, _)) = client else { return Ok(()) };
     let asked = tokio::time::timeout(TIMEOUT, progress::totals(connected, &pipeline.group_id)).await;
     let answer = match asked {
         Ok(answer) => answer.map_err(|e| postgres::explain("reading userpipeline.progress", &e)),
-        Err(_) => Err(StoreError::transient(userpipeline_stores::error::POSTGRES_UNREACHABLE, "PostgreSQL does not answer")),
+        Err(_) => Err(StoreError::transient(
+            userpipeline_stores::error::POSTGRES_UNREACHABLE,
+            "PostgreSQL does not answer",
+        )),
     };
     if answer.is_err() {
         *client = None;
@@ -119,7 +138,9 @@ async fn cassandra(shared: &Shared) -> Result<(), StoreError> {
     let Some(session) = shared.session() else { return Ok(()) };
     let asked = tokio::time::timeout(TIMEOUT, session.query_unpaged("SELECT key FROM system.local", ())).await;
     match asked {
-        Ok(answer) => answer.map(drop).map_err(|e| userpipeline_stores::cassandra::explain("asking Cassandra", &e)),
+        Ok(answer) => answer
+            .map(drop)
+            .map_err(|e| userpipeline_stores::cassandra::explain("asking Cassandra", &e)),
         Err(_) => Err(StoreError::transient(CASSANDRA_UNREACHABLE, "Cassandra does not answer")),
     }
 }
@@ -127,11 +148,19 @@ async fn cassandra(shared: &Shared) -> Result<(), StoreError> {
 /// Whether the topic is there and the same. Where nobody answers, that is for others to say.
 async fn topic(shared: &Arc<Shared>, consumer: &Arc<Consumer>, id: &str) -> Result<(), StoreError> {
     let (consumer, name) = (Arc::clone(consumer), shared.pipeline.topic.clone());
-    let Ok(found) = blocking(move || admin::describe_topic(consumer.client(), &name)).await else { return Ok(()) };
+    let Ok(found) = blocking(move || admin::describe_topic(consumer.client(), &name)).await else {
+        return Ok(());
+    };
     let name = &shared.pipeline.topic;
     match found {
-        None => Err(StoreError::configuration(TOPIC_MISSING, format!("topic `{name}` (spec.kafka.topic.name) is no longer there"))),
-        Some(found) if found.id != id => Err(StoreError::transient(TOPIC_MISSING, format!("topic `{name}` (spec.kafka.topic.name) was deleted and made anew"))),
+        None => Err(StoreError::configuration(
+            TOPIC_MISSING,
+            format!("topic `{name}` (spec.kafka.topic.name) is no longer there"),
+        )),
+        Some(found) if found.id != id => Err(StoreError::transient(
+            TOPIC_MISSING,
+            format!("topic `{name}` (spec.kafka.topic.name) was deleted and made anew"),
+        )),
         Some(found) => {
             shared.status.topic_partitions(found.partitions);
             Ok(())

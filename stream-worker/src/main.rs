@@ -67,7 +67,12 @@ struct ApplySchema {
 #[tokio::main]
 async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
-    tracing_subscriber::fmt().json().with_env_filter(filter).flatten_event(true).with_span_list(false).init();
+    tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(filter)
+        .flatten_event(true)
+        .with_span_list(false)
+        .init();
     // It fails only where one is installed already, and that one serves.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Cli::parse().command {
@@ -85,7 +90,9 @@ async fn main() -> ExitCode {
 
 async fn work(args: Run) -> u8 {
     let path = args.handed.pipeline;
-    let read = std::fs::read_to_string(&path).map_err(|e| e.to_string()).and_then(|text| WorkerPipeline::read(&text).map_err(|e| e.to_string()));
+    let read = std::fs::read_to_string(&path)
+        .map_err(|e| e.to_string())
+        .and_then(|text| WorkerPipeline::read(&text).map_err(|e| e.to_string()));
     let pipeline = match read {
         Ok(pipeline) => pipeline,
         Err(error) => {

@@ -32,13 +32,20 @@ impl Message {
             timestamp: message.timestamp().to_millis(),
             key: message.key().map(<[u8]>::to_vec),
             payload: message.payload().map(<[u8]>::to_vec),
-            headers: message.headers().map(|headers| headers.iter().map(header).collect()).unwrap_or_default(),
+            headers: message
+                .headers()
+                .map(|headers| headers.iter().map(header).collect())
+                .unwrap_or_default(),
         }
     }
 
     /// The value of a header; the last one counts where there are several.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers.iter().rev().find(|(key, _)| key == name).and_then(|(_, value)| value.as_deref())
+        self.headers
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .and_then(|(_, value)| value.as_deref())
     }
 
     /// Where it came from: partition and offset.
@@ -49,6 +56,9 @@ impl Message {
     /// About how many bytes it takes in memory.
     pub fn size(&self) -> usize {
         let bytes = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
-        size_of::<Self>() + bytes(&self.key) + bytes(&self.payload) + self.headers.iter().map(|(k, v)| 48 + k.len() + bytes(v)).sum::<usize>()
+        size_of::<Self>()
+            + bytes(&self.key)
+            + bytes(&self.payload)
+            + self.headers.iter().map(|(k, v)| 48 + k.len() + bytes(v)).sum::<usize>()
     }
 }

@@ -67,16 +67,25 @@ impl Metrics {
         let stored = Counter::default();
         registry.register("stored", "Topic offsets acknowledged by every sink, counted once", stored.clone());
         let dead_letters = Family::<Class, Counter>::default();
-        registry.register("dead_letters", "Messages sent to the dead-letter topic, by what is wrong with them", dead_letters.clone());
+        registry.register(
+            "dead_letters",
+            "Messages sent to the dead-letter topic, by what is wrong with them",
+            dead_letters.clone(),
+        );
         let batches = Counter::default();
         registry.register("batches", "Batches written", batches.clone());
         let batch_records = Histogram::new([1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0]);
         registry.register("batch_records", "Messages in a batch", batch_records.clone());
-        let sink_seconds =
-            Family::<Sink, Histogram>::new_with_constructor(|| Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]));
+        let sink_seconds = Family::<Sink, Histogram>::new_with_constructor(|| {
+            Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
+        });
         registry.register("sink_seconds", "How long a sink took for a batch", sink_seconds.clone());
         let retries = Family::<Store, Counter>::default();
-        registry.register("retries", "Attempts that failed and were made again, by the store that failed", retries.clone());
+        registry.register(
+            "retries",
+            "Attempts that failed and were made again, by the store that failed",
+            retries.clone(),
+        );
         let lag = Family::<Partition, Gauge>::default();
         registry.register("lag_records", "Messages of an owned partition that are not stored", lag.clone());
         let in_flight = Gauge::default();
@@ -87,7 +96,20 @@ impl Metrics {
         for store in ["postgres", "cassandra", "kafka", "registry"] {
             let _ = retries.get_or_create(&Store { store });
         }
-        Self { registry, records, stored, batches, batch_records, in_flight, ready, dead_letters, sink_seconds, retries, lag, shown: Mutex::default() }
+        Self {
+            registry,
+            records,
+            stored,
+            batches,
+            batch_records,
+            in_flight,
+            ready,
+            dead_letters,
+            sink_seconds,
+            retries,
+            lag,
+            shown: Mutex::default(),
+        }
     }
 
     /// A message became a dead letter.
@@ -140,7 +162,11 @@ mod tests {
         status.consuming(true);
         status.assigned(3, 10);
         status.ends(&BTreeMap::from([(3, 15)]), std::time::Instant::now());
-        assert!(metrics.render(&status).contains("userpipeline_worker_lag_records{partition=\"3\"} 5"));
+        assert!(
+            metrics
+                .render(&status)
+                .contains("userpipeline_worker_lag_records{partition=\"3\"} 5")
+        );
         status.revoked(3);
         assert!(!metrics.render(&status).contains("partition=\"3\""));
     }

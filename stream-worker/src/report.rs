@@ -71,7 +71,11 @@ impl Status {
 
     /// Something is wrong.
     pub fn trouble(&self, trouble: Trouble, error: &StoreError) {
-        let new = self.inner().troubles.insert(trouble, (error.reason, error.message.clone())).is_none_or(|(reason, _)| reason != error.reason);
+        let new = self
+            .inner()
+            .troubles
+            .insert(trouble, (error.reason, error.message.clone()))
+            .is_none_or(|(reason, _)| reason != error.reason);
         if new {
             tracing::warn!(reason = error.reason, message = error.message, "not ready");
         }
@@ -101,7 +105,13 @@ impl Status {
 
     /// A partition was taken over.
     pub fn assigned(&self, partition: i32, next_offset: i64) {
-        let fresh = Partition { next_offset, moved_at: Instant::now(), end_offset: None, lag: None, delivered: None };
+        let fresh = Partition {
+            next_offset,
+            moved_at: Instant::now(),
+            end_offset: None,
+            lag: None,
+            delivered: None,
+        };
         self.inner().partitions.insert(partition, fresh);
     }
 
@@ -124,7 +134,11 @@ impl Status {
     pub fn count(&self, records: i64, now: Instant) {
         let mut inner = self.inner();
         inner.stored.push_back((now, records));
-        while inner.stored.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > RATE_WINDOW) {
+        while inner
+            .stored
+            .front()
+            .is_some_and(|(at, _)| now.saturating_duration_since(*at) > RATE_WINDOW)
+        {
             inner.stored.pop_front();
         }
     }
@@ -159,7 +173,11 @@ impl Status {
 
     /// A partition that has stalled: somebody should join the group anew.
     pub fn stalled(&self, now: Instant) -> Option<i32> {
-        self.inner().partitions.iter().find(|(_, p)| now.saturating_duration_since(p.moved_at) > STALLED).map(|(partition, _)| *partition)
+        self.inner()
+            .partitions
+            .iter()
+            .find(|(_, p)| now.saturating_duration_since(p.moved_at) > STALLED)
+            .map(|(partition, _)| *partition)
     }
 
     /// The pipeline's totals.
@@ -185,11 +203,20 @@ impl Status {
             None if inner.consuming => (String::new(), String::new()),
             None => ("Starting".to_owned(), "the worker has not joined its consumer group yet".to_owned()),
         };
-        let recent: i64 = inner.stored.iter().filter(|(at, _)| now.saturating_duration_since(*at) <= RATE_WINDOW).map(|(_, n)| n).sum();
+        let recent: i64 = inner
+            .stored
+            .iter()
+            .filter(|(at, _)| now.saturating_duration_since(*at) <= RATE_WINDOW)
+            .map(|(_, n)| n)
+            .sum();
         #[allow(clippy::cast_precision_loss)] // A rate of 2^52 records a second is not to be expected.
         let stored_per_second = recent as f64 / RATE_WINDOW.as_secs_f64();
-        let partition =
-            |(partition, p): (&i32, &Partition)| PartitionReport { partition: *partition, next_offset: p.next_offset, end_offset: p.end_offset, lag: p.lag };
+        let partition = |(partition, p): (&i32, &Partition)| PartitionReport {
+            partition: *partition,
+            next_offset: p.next_offset,
+            end_offset: p.end_offset,
+            lag: p.lag,
+        };
         WorkerReport {
             ready: reason.is_empty(),
             reason,
@@ -228,7 +255,11 @@ mod tests {
             (14, 20, Some(15), Some(14), 6),
             (14, 15, None, Some(14), 1),
         ] {
-            assert_eq!(lag(next, end, previous, delivered), expected, "{next} {end} {previous:?} {delivered:?}");
+            assert_eq!(
+                lag(next, end, previous, delivered),
+                expected,
+                "{next} {end} {previous:?} {delivered:?}"
+            );
         }
     }
 
@@ -244,7 +275,10 @@ mod tests {
         assert_eq!(status.report(now).reason, "CassandraUnreachable");
         status.clear(Trouble::Write);
         let report = status.report(now);
-        assert_eq!((report.ready, report.reason.as_str(), report.message.as_str()), (false, "KafkaUnreachable", "k"));
+        assert_eq!(
+            (report.ready, report.reason.as_str(), report.message.as_str()),
+            (false, "KafkaUnreachable", "k")
+        );
         status.clear(Trouble::Kafka);
         assert!(status.report(now).ready);
     }

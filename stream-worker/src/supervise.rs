@@ -86,13 +86,18 @@ pub struct Heartbeat {
 
 impl Default for Heartbeat {
     fn default() -> Self {
-        Self { started: Instant::now(), last: AtomicU64::new(0) }
+        Self {
+            started: Instant::now(),
+            last: AtomicU64::new(0),
+        }
     }
 }
 
 impl Heartbeat {
     fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        u64::try_from(self.started.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
     }
 
     /// The thread is alive.
@@ -162,7 +167,11 @@ async fn session(shared: &Arc<Shared>, stop: &CancellationToken) -> Result<(), S
     let ownership = Arc::new(Ownership::default());
     let opened = async {
         let topic = topics(shared).await?;
-        let rows = Rows { group: shared.pipeline.group_id.clone(), topic: shared.pipeline.topic.clone(), topic_id: topic.id.clone() };
+        let rows = Rows {
+            group: shared.pipeline.group_id.clone(),
+            topic: shared.pipeline.topic.clone(),
+            topic_id: topic.id.clone(),
+        };
         let writer = Writer::open(Arc::clone(shared), rows.clone(), Arc::clone(&ownership), stop.clone()).await?;
         Ok((topic, rows, writer))
     };
@@ -199,10 +208,20 @@ async fn session(shared: &Arc<Shared>, stop: &CancellationToken) -> Result<(), S
 async fn topics(shared: &Shared) -> Result<TopicState, StoreError> {
     let pipeline = &shared.pipeline;
     let admin = Admin::new(&pipeline.bootstrap_servers, &shared.instance)?;
-    let missing =
-        |topic: &str, field: &str| StoreError::configuration(TOPIC_MISSING, format!("topic `{topic}` ({field}) is not there; the schema Job makes it"));
-    let topic = admin.topic(&pipeline.topic).await?.ok_or_else(|| missing(&pipeline.topic, "spec.kafka.topic.name"))?;
-    admin.topic(&pipeline.dead_letter_topic).await?.ok_or_else(|| missing(&pipeline.dead_letter_topic, "spec.deadLetter.topic"))?;
+    let missing = |topic: &str, field: &str| {
+        StoreError::configuration(
+            TOPIC_MISSING,
+            format!("topic `{topic}` ({field}) is not there; the schema Job makes it"),
+        )
+    };
+    let topic = admin
+        .topic(&pipeline.topic)
+        .await?
+        .ok_or_else(|| missing(&pipeline.topic, "spec.kafka.topic.name"))?;
+    admin
+        .topic(&pipeline.dead_letter_topic)
+        .await?
+        .ok_or_else(|| missing(&pipeline.dead_letter_topic, "spec.deadLetter.topic"))?;
     Ok(topic)
 }
 

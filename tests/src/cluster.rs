@@ -33,9 +33,16 @@ pub async fn connect() -> Result<Client> {
     // Several crates link rustls; the first to choose a provider chooses for all.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let kubeconfig = Kubeconfig::read().context("no kubeconfig: run `make test`, or `eval \"$(make -s env)\"` first")?;
-    let options = KubeConfigOptions { context: Some(CONTEXT.to_owned()), ..KubeConfigOptions::default() };
+    let options = KubeConfigOptions {
+        context: Some(CONTEXT.to_owned()),
+        ..KubeConfigOptions::default()
+    };
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-    ensure!(config.cluster_url.host() == Some("127.0.0.1"), "the context {CONTEXT} is not on this machine: {}", config.cluster_url);
+    ensure!(
+        config.cluster_url.host() == Some("127.0.0.1"),
+        "the context {CONTEXT} is not on this machine: {}",
+        config.cluster_url
+    );
     Ok(Client::try_from(config)?)
 }
 
@@ -43,6 +50,10 @@ pub async fn connect() -> Result<Client> {
 pub async fn credentials(client: &Client, namespace: &str, name: &str) -> Result<(String, String)> {
     let secret = Api::<Secret>::namespaced(client.clone(), namespace).get(name).await?;
     let data = secret.data.unwrap_or_default();
-    let text = |key: &str| -> Result<String> { Ok(String::from_utf8(data.get(key).with_context(|| format!("Secret {name} has no {key}"))?.0.clone())?) };
+    let text = |key: &str| -> Result<String> {
+        Ok(String::from_utf8(
+            data.get(key).with_context(|| format!("Secret {name} has no {key}"))?.0.clone(),
+        )?)
+    };
     Ok((text("username")?, text("password")?))
 }

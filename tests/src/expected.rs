@@ -30,9 +30,23 @@ pub const COLUMNS: &[(&str, bool)] = &[
 /// The row of a user.
 pub fn row(user: &Value) -> Result<Row> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let time = |value: &Value| -> Result<String> { Ok(value.as_str().context("a time")?.parse::<k8s_openapi::jiff::Timestamp>()?.as_millisecond().to_string()) };
+    let time = |value: &Value| -> Result<String> {
+        Ok(value
+            .as_str()
+            .context("a time")?
+            .parse::<k8s_openapi::jiff::Timestamp>()?
+            .as_millisecond()
+            .to_string())
+    };
     let at = &user["location"];
-    let address = format!("{} {}, {}, {}, {}", at["street"]["number"], text(&at["street"]["name"]), text(&at["city"]), text(&at["state"]), text(&at["country"]));
+    let address = format!(
+        "{} {}, {}, {}, {}",
+        at["street"]["number"],
+        text(&at["street"]["name"]),
+        text(&at["city"]),
+        text(&at["state"]),
+        text(&at["country"])
+    );
     let values = [
         text(&user["login"]["uuid"]),
         text(&user["name"]["first"]),
@@ -61,7 +75,9 @@ pub fn rows(users: &[Value]) -> Result<Rows> {
 /// At the first difference: that is the failure of the story.
 pub fn assert_same(what: &str, found: &Rows, wanted: &Rows) {
     for (key, row) in wanted {
-        let Some(other) = found.get(key) else { panic!("{what} lacks {key} ({} of {} keys are there)", found.len(), wanted.len()) };
+        let Some(other) = found.get(key) else {
+            panic!("{what} lacks {key} ({} of {} keys are there)", found.len(), wanted.len())
+        };
         for (column, value) in row {
             assert_eq!(other.get(column), Some(value), "{what}: {column} of {key}");
         }

@@ -11,7 +11,11 @@ pub async fn served_users(seed: &str) -> Result<Vec<Value>> {
     let mut users: Vec<Value> = Vec::new();
     let mut known = std::collections::HashSet::new();
     let mut asked = std::collections::HashSet::new();
-    for page in pages["served"].as_array().or(pages.as_array()).context("a list of what was served")? {
+    for page in pages["served"]
+        .as_array()
+        .or(pages.as_array())
+        .context("a list of what was served")?
+    {
         let (number, results) = (page["page"].to_string(), page["results"].to_string());
         if !asked.insert((number.clone(), results.clone())) {
             continue;
@@ -28,7 +32,12 @@ pub async fn served_users(seed: &str) -> Result<Vec<Value>> {
 
 /// How the source misbehaves from now on, for one seed.
 pub async fn set_fault(fault: &Value) -> Result<()> {
-    reqwest::Client::new().put(format!("{}/admin/fault", host::SOURCE)).json(fault).send().await?.error_for_status()?;
+    reqwest::Client::new()
+        .put(format!("{}/admin/fault", host::SOURCE))
+        .json(fault)
+        .send()
+        .await?
+        .error_for_status()?;
     Ok(())
 }
 
@@ -38,5 +47,12 @@ pub async fn requests(seed: &str) -> Result<Value> {
 }
 
 async fn get(path: &str, query: &[(&str, &str)]) -> Result<Value> {
-    Ok(reqwest::Client::new().get(format!("{}{path}", host::SOURCE)).query(query).send().await?.error_for_status()?.json().await?)
+    Ok(reqwest::Client::new()
+        .get(format!("{}{path}", host::SOURCE))
+        .query(query)
+        .send()
+        .await?
+        .error_for_status()?
+        .json()
+        .await?)
 }

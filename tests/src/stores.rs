@@ -13,8 +13,8 @@ use kube::{Api, Client};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    metadata::MetadataTopic,
     message::{Header, Headers, OwnedHeaders},
+    metadata::MetadataTopic,
     producer::{FutureProducer, FutureRecord},
 };
 use scylla::client::{session::Session, session_builder::SessionBuilder};
@@ -31,7 +31,13 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub async fn postgres(client: &Client) -> Result<tokio_postgres::Client> {
     let (user, password) = credentials(client, SERVICES, "postgres-userpipeline").await?;
     let mut config = tokio_postgres::Config::new();
-    config.host(host::POSTGRES.0).port(host::POSTGRES.1).dbname("userpipeline").user(user).password(password).connect_timeout(PATIENCE);
+    config
+        .host(host::POSTGRES.0)
+        .port(host::POSTGRES.1)
+        .dbname("userpipeline")
+        .user(user)
+        .password(password)
+        .connect_timeout(PATIENCE);
     let (client, connection) = config.connect(NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
@@ -45,16 +51,37 @@ pub async fn cassandra(client: &Client) -> Result<Session> {
     let address: IpAddr = pod.status.and_then(|s| s.pod_ip).context("Cassandra's address")?.parse()?;
     let published: SocketAddr = host::CASSANDRA.parse()?;
     let translation = HashMap::from([(SocketAddr::new(address, published.port()), published)]);
-    let builder = SessionBuilder::new().known_node(host::CASSANDRA).user(user, password).connection_timeout(PATIENCE);
+    let builder = SessionBuilder::new()
+        .known_node(host::CASSANDRA)
+        .user(user, password)
+        .connection_timeout(PATIENCE);
     Ok(builder.address_translator(Arc::new(translation)).build().await?)
 }
 
 /// The rows of a table in PostgreSQL.
 pub async fn postgres_rows(db: &tokio_postgres::Client, table: &str) -> Result<Rows> {
-    let columns: Vec<String> =
-        COLUMNS.iter().map(|(name, time)| if *time { format!("(extract(epoch FROM {name}) * 1000)::bigint::text") } else { format!("{name}::text") }).collect();
+    let columns: Vec<String> = COLUMNS
+        .iter()
+        .map(|(name, time)| {
+            if *time {
+                format!("(extract(epoch FROM {name}) * 1000)::bigint::text")
+            } else {
+                format!("{name}::text")
+            }
+        })
+        .collect();
     let rows = db.query(&format!("SELECT {} FROM \"{table}\"", columns.join(", ")), &[]).await?;
-    Ok(rows.iter().map(|row| COLUMNS.iter().enumerate().map(|(i, (name, _))| ((*name).to_owned(), row.get::<_, String>(i))).collect::<Row>()).map(|row| (row["id"].clone(), row)).collect())
+    Ok(rows
+        .iter()
+        .map(|row| {
+            COLUMNS
+                .iter()
+                .enumerate()
+                .map(|(i, (name, _))| ((*name).to_owned(), row.get::<_, String>(i)))
+                .collect::<Row>()
+        })
+        .map(|row| (row["id"].clone(), row))
+        .collect())
 }
 
 /// A single number from PostgreSQL.
@@ -66,7 +93,10 @@ pub async fn number(db: &tokio_postgres::Client, query: &str) -> Result<i64> {
 pub async fn cassandra_rows(session: &Session, keyspace: &str, table: &str) -> Result<Rows> {
     use scylla::value::CqlValue;
     let columns: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
-    let result = session.query_unpaged(format!("SELECT {} FROM \"{keyspace}\".\"{table}\"", columns.join(", ")), &[]).await?.into_rows_result()?;
+    let result = session
+        .query_unpaged(format!("SELECT {} FROM \"{keyspace}\".\"{table}\"", columns.join(", ")), &[])
+        .await?
+        .into_rows_result()?;
     let mut rows = Rows::new();
     for row in result.rows::<scylla::value::Row>()? {
         let mut found = Row::new();
@@ -134,7 +164,12 @@ fn read_topic(name: &str) -> Result<Vec<TopicMessage>> {
                 .headers()
                 .into_iter()
                 .flat_map(Headers::iter)
-                .map(|header| (header.key.to_owned(), String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned()))
+                .map(|header| {
+                    (
+                        header.key.to_owned(),
+                        String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned(),
+                    )
+                })
                 .collect(),
         });
     }
@@ -143,9 +178,20 @@ fn read_topic(name: &str) -> Result<Vec<TopicMessage>> {
 
 /// Puts messages (key, value, version) on a topic and waits for their acknowledgement.
 pub async fn produce(topic: &str, messages: Vec<(String, Vec<u8>, Option<i64>)>) -> Result<()> {
-    let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", host::KAFKA).set("acks", "all").set("linger.ms", "5").create()?;
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", host::KAFKA)
+        .set("acks", "all")
+        .set("linger.ms", "5")
+        .create()?;
     let deliveries = messages.iter().map(|(key, value, version)| {
-        let headers = version.map(|v| OwnedHeaders::new().insert(Header { key: "version", value: Some(&v.to_string()) })).unwrap_or_default();
+        let headers = version
+            .map(|v| {
+                OwnedHeaders::new().insert(Header {
+                    key: "version",
+                    value: Some(&v.to_string()),
+                })
+            })
+            .unwrap_or_default();
         producer.send(FutureRecord::to(topic).key(key).payload(value).headers(headers), PATIENCE)
     });
     for delivery in futures::future::join_all(deliveries).await {

@@ -52,13 +52,22 @@ impl World {
                 "pod-security.kubernetes.io/enforce-version": "latest"
             }}
         });
-        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &serde_json::from_value(manifest)?).await?;
-        Ok(Self { client, seed: namespace.clone(), namespace })
+        Api::<Namespace>::all(client.clone())
+            .create(&PostParams::default(), &serde_json::from_value(manifest)?)
+            .await?;
+        Ok(Self {
+            client,
+            seed: namespace.clone(),
+            namespace,
+        })
     }
 
     /// The credentials of the local stores.
     pub async fn give_credentials(&self) -> Result<()> {
-        for (name, original) in [("postgres-credentials", "postgres-userpipeline"), ("cassandra-credentials", "cassandra-userpipeline")] {
+        for (name, original) in [
+            ("postgres-credentials", "postgres-userpipeline"),
+            ("cassandra-credentials", "cassandra-userpipeline"),
+        ] {
             let (username, password) = cluster::credentials(&self.client, cluster::SERVICES, original).await?;
             self.set_secret(name, &username, &password).await?;
         }
@@ -71,7 +80,9 @@ impl World {
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "kubernetes.io/basic-auth",
             "stringData": {"username": username, "password": password}
         });
-        self.api::<Secret>().patch(name, &PatchParams::apply("end-to-end").force(), &Patch::Apply(secret)).await?;
+        self.api::<Secret>()
+            .patch(name, &PatchParams::apply("end-to-end").force(), &Patch::Apply(secret))
+            .await?;
         Ok(())
     }
 
@@ -100,7 +111,10 @@ impl World {
     /// Applies the pipeline, as `kubectl apply --server-side` does.
     pub async fn apply(&self, pipeline: &Value) -> Result<UserPipeline> {
         let name = pipeline["metadata"]["name"].as_str().context("a name")?;
-        Ok(self.api::<UserPipeline>().patch(name, &PatchParams::apply("end-to-end").force(), &Patch::Apply(pipeline)).await?)
+        Ok(self
+            .api::<UserPipeline>()
+            .patch(name, &PatchParams::apply("end-to-end").force(), &Patch::Apply(pipeline))
+            .await?)
     }
 
     /// The pipeline as it is now.
@@ -114,14 +128,26 @@ impl World {
     }
 
     /// The same, and the reason and message must be as wanted.
-    pub async fn condition_where(&self, kind: &str, status: &str, within: Duration, wanted: impl Fn(&str, &str) -> bool) -> Result<(String, String)> {
+    pub async fn condition_where(
+        &self,
+        kind: &str,
+        status: &str,
+        within: Duration,
+        wanted: impl Fn(&str, &str) -> bool,
+    ) -> Result<(String, String)> {
         eventually(&format!("{kind}={status} of {}", self.namespace), within, async || {
             let pipeline = self.get().await?;
             let generation = pipeline.metadata.generation;
             let conditions = pipeline.status.unwrap_or_default().conditions;
-            let Some(found) = conditions.iter().find(|c| c.type_ == kind) else { return Ok(Err(format!("no such condition among {:?}", summary(&conditions)))) };
+            let Some(found) = conditions.iter().find(|c| c.type_ == kind) else {
+                return Ok(Err(format!("no such condition among {:?}", summary(&conditions))));
+            };
             let current = found.status == status && found.observed_generation == generation && wanted(&found.reason, &found.message);
-            Ok(if current { Ok((found.reason.clone(), found.message.clone())) } else { Err(format!("generation {generation:?}, {:?}", summary(&conditions))) })
+            Ok(if current {
+                Ok((found.reason.clone(), found.message.clone()))
+            } else {
+                Err(format!("generation {generation:?}, {:?}", summary(&conditions)))
+            })
         })
         .await
     }
@@ -142,8 +168,15 @@ impl World {
         let mut metadata = template.metadata.unwrap_or_default();
         metadata.name = Some(job.to_owned());
         metadata.owner_references = Some(vec![owner]);
-        metadata.annotations.get_or_insert_default().insert("cronjob.kubernetes.io/instantiate".to_owned(), "manual".to_owned());
-        let manual = Job { metadata, spec: template.spec, status: None };
+        metadata
+            .annotations
+            .get_or_insert_default()
+            .insert("cronjob.kubernetes.io/instantiate".to_owned(), "manual".to_owned());
+        let manual = Job {
+            metadata,
+            spec: template.spec,
+            status: None,
+        };
         Ok(self.api::<Job>().create(&PostParams::default(), &manual).await?.name_any())
     }
 
@@ -157,8 +190,18 @@ impl World {
     pub async fn finished(&self, job: &str, wanted: &str) -> Result<()> {
         eventually(&format!("Job {job} to be {wanted}"), SOON, async || {
             let status = self.api::<Job>().get(job).await?.status.unwrap_or_default();
-            let ended: Vec<String> = status.conditions.unwrap_or_default().into_iter().filter(|c| c.status == "True").map(|c| c.type_).collect();
-            Ok(if ended.iter().any(|c| c == wanted) { Ok(()) } else { Err(format!("{ended:?}, active {:?}, failed {:?}", status.active, status.failed)) })
+            let ended: Vec<String> = status
+                .conditions
+                .unwrap_or_default()
+                .into_iter()
+                .filter(|c| c.status == "True")
+                .map(|c| c.type_)
+                .collect();
+            Ok(if ended.iter().any(|c| c == wanted) {
+                Ok(())
+            } else {
+                Err(format!("{ended:?}, active {:?}, failed {:?}", status.active, status.failed))
+            })
         })
         .await
     }
@@ -182,7 +225,10 @@ impl World {
 
     /// The pipeline's id, from which its names derive.
     pub fn id(&self) -> PipelineId {
-        PipelineId { namespace: self.namespace.clone(), name: "users".to_owned() }
+        PipelineId {
+            namespace: self.namespace.clone(),
+            name: "users".to_owned(),
+        }
     }
 
     /// Kubernetes objects of the story's namespace.
@@ -196,11 +242,22 @@ impl World {
     /// Clears up after a story that went well; one that failed leaves everything for inspection.
     pub async fn leave(self) -> Result<()> {
         let namespaces = Api::<Namespace>::all(self.client.clone());
-        namespaces.delete(&self.namespace, &DeleteParams::background()).await.map_err(|e| anyhow!("deleting {}: {e}", self.namespace))?;
+        namespaces
+            .delete(&self.namespace, &DeleteParams::background())
+            .await
+            .map_err(|e| anyhow!("deleting {}: {e}", self.namespace))?;
         Ok(())
     }
 }
 
 fn summary(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> Vec<String> {
-    conditions.iter().map(|c| format!("{}={} ({}: {}) for generation {:?}", c.type_, c.status, c.reason, c.message, c.observed_generation)).collect()
+    conditions
+        .iter()
+        .map(|c| {
+            format!(
+                "{}={} ({}: {}) for generation {:?}",
+                c.type_, c.status, c.reason, c.message, c.observed_generation
+            )
+        })
+        .collect()
 }

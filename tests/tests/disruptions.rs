@@ -28,12 +28,24 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 /// Stops or starts the broker, and waits until it is so.
 async fn scale_kafka(world: &World, replicas: i32) -> Result<()> {
     let sets: Api<StatefulSet> = Api::namespaced(world.client.clone(), SERVICES);
-    sets.patch_scale("kafka", &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": replicas}}))).await?;
+    sets.patch_scale(
+        "kafka",
+        &PatchParams::default(),
+        &Patch::Merge(json!({"spec": {"replicas": replicas}})),
+    )
+    .await?;
     let pods: Api<Pod> = Api::namespaced(world.client.clone(), SERVICES);
     eventually("the broker to stop or start", SOON, async || {
         let pod = pods.get_opt("kafka-0").await?;
-        let ready = pod.as_ref().and_then(|p| p.status.as_ref()).is_some_and(|s| s.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True"));
-        Ok(if (replicas == 0 && pod.is_none()) || (replicas == 1 && ready) { Ok(()) } else { Err(format!("a pod: {}, ready: {ready}", pod.is_some())) })
+        let ready = pod
+            .as_ref()
+            .and_then(|p| p.status.as_ref())
+            .is_some_and(|s| s.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True"));
+        Ok(if (replicas == 0 && pod.is_none()) || (replicas == 1 && ready) {
+            Ok(())
+        } else {
+            Err(format!("a pod: {}, ready: {ready}", pod.is_some()))
+        })
     })
     .await
 }
@@ -49,12 +61,19 @@ async fn an_ingest_pod_killed_between_landing_and_publishing_loses_nothing() -> 
     world.apply(&pipeline).await?;
     world.ready().await?;
     let (db, id) = (stores::postgres(&world.client).await?, world.id());
-    let pending = format!("SELECT count(*) FROM \"{}\" WHERE _published_version IS DISTINCT FROM _version", names::landing_table(&id));
+    let pending = format!(
+        "SELECT count(*) FROM \"{}\" WHERE _published_version IS DISTINCT FROM _version",
+        names::landing_table(&id)
+    );
     source::set_fault(&json!({"kind": "hang", "seconds": 15, "times": 1, "seed": world.seed})).await?;
     world.start_run("interrupted").await?;
     eventually("the run to wait for the source", SOON, async || {
         let requests = source::requests(&world.seed).await?;
-        Ok(if requests["faults"].as_i64() == Some(1) { Ok(()) } else { Err(requests.to_string()) })
+        Ok(if requests["faults"].as_i64() == Some(1) {
+            Ok(())
+        } else {
+            Err(requests.to_string())
+        })
     })
     .await?;
 
@@ -66,12 +85,22 @@ async fn an_ingest_pod_killed_between_landing_and_publishing_loses_nothing() -> 
     })
     .await?;
     let running = |pod: &Pod| pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
-    let killed = world.pods("ingest").await?.into_iter().find(running).context("a running ingest pod")?;
+    let killed = world
+        .pods("ingest")
+        .await?
+        .into_iter()
+        .find(running)
+        .context("a running ingest pod")?;
     world.kill(&killed.name_any()).await?;
-    assert!(stores::number(&db, &pending).await? > 0, "the pod published before it was killed: the fault did not hit");
+    assert!(
+        stores::number(&db, &pending).await? > 0,
+        "the pod published before it was killed: the fault did not hit"
+    );
 
     // And the broker is named while it is away, by workers that do not crash
-    let (_, message) = world.condition_where("WorkersReady", "False", SOON, |reason, _| reason == "KafkaUnreachable").await?;
+    let (_, message) = world
+        .condition_where("WorkersReady", "False", SOON, |reason, _| reason == "KafkaUnreachable")
+        .await?;
     assert!(message.contains("kafka.services"), "{message}");
     scale_kafka(&world, 1).await?;
 
@@ -80,13 +109,25 @@ async fn an_ingest_pod_killed_between_landing_and_publishing_loses_nothing() -> 
     assert_eq!(stores::number(&db, &pending).await?, 0);
     world.condition("Ready", "True", Duration::from_secs(180)).await?;
     let wanted = expected::rows(&source::served_users(&world.seed).await?)?;
-    assert_same("the landing table", &stores::postgres_rows(&db, &names::landing_table(&id)).await?, &wanted);
+    assert_same(
+        "the landing table",
+        &stores::postgres_rows(&db, &names::landing_table(&id)).await?,
+        &wanted,
+    );
     eventually("every landed user in the sink", SOON, async || {
         let rows = stores::postgres_rows(&db, &names::postgres_table(&id)).await?;
-        Ok(if rows.len() == wanted.len() { Ok(()) } else { Err(format!("{} of {}", rows.len(), wanted.len())) })
+        Ok(if rows.len() == wanted.len() {
+            Ok(())
+        } else {
+            Err(format!("{} of {}", rows.len(), wanted.len()))
+        })
     })
     .await?;
-    assert_same("PostgreSQL's table", &stores::postgres_rows(&db, &names::postgres_table(&id)).await?, &wanted);
+    assert_same(
+        "PostgreSQL's table",
+        &stores::postgres_rows(&db, &names::postgres_table(&id)).await?,
+        &wanted,
+    );
     world.leave().await
 }
 
@@ -99,11 +140,17 @@ async fn a_worker_killed_while_behind_catches_up_without_loss() -> Result<()> {
     world.apply(&world.pipeline()).await?;
     world.ready().await?;
     let (db, id) = (stores::postgres(&world.client).await?, world.id());
-    let stored = format!("SELECT coalesce(sum(stored), 0)::bigint FROM userpipeline.progress WHERE group_id = '{}'", names::group_id(&id));
+    let stored = format!(
+        "SELECT coalesce(sum(stored), 0)::bigint FROM userpipeline.progress WHERE group_id = '{}'",
+        names::group_id(&id)
+    );
 
     // When many records are on the topic and the worker is killed in the middle of them
     let schema = RecordSchema::user();
-    let schema_id = SchemaRegistry::at(host::REGISTRY)?.id_of(&names::subject(&names::topic(&id)), &schema.avro_schema()).await?.context("registered")?;
+    let schema_id = SchemaRegistry::at(host::REGISTRY)?
+        .id_of(&names::subject(&names::topic(&id)), &schema.avro_schema())
+        .await?
+        .context("registered")?;
     let encoder = Encoder::new(schema.clone())?;
     let messages = (0..RECORDS)
         .map(|n| {
@@ -133,19 +180,34 @@ async fn a_worker_killed_while_behind_catches_up_without_loss() -> Result<()> {
         world.kill(&pod.name_any()).await?;
     }
     producing.await??;
-    assert!(u128::try_from(seen)? < RECORDS, "all {seen} were stored before the kill: the fault did not hit");
+    assert!(
+        u128::try_from(seen)? < RECORDS,
+        "all {seen} were stored before the kill: the fault did not hit"
+    );
 
     // Then every record arrives, each offset counted once
     eventually("all records stored", Duration::from_secs(240), async || {
         let n = stores::number(&db, &stored).await?;
-        Ok(if u128::try_from(n)? >= RECORDS { Ok(()) } else { Err(format!("{n} of {RECORDS}")) })
+        Ok(if u128::try_from(n)? >= RECORDS {
+            Ok(())
+        } else {
+            Err(format!("{n} of {RECORDS}"))
+        })
     })
     .await?;
     assert_eq!(u128::try_from(stores::number(&db, &stored).await?)?, RECORDS);
     let id = world.id();
-    assert_eq!(u128::try_from(stores::number(&db, &format!("SELECT count(*) FROM \"{}\"", names::postgres_table(&id))).await?)?, RECORDS);
+    assert_eq!(
+        u128::try_from(stores::number(&db, &format!("SELECT count(*) FROM \"{}\"", names::postgres_table(&id))).await?)?,
+        RECORDS
+    );
     let session = stores::cassandra(&world.client).await?;
-    assert_eq!(stores::cassandra_rows(&session, &names::keyspace(&id), &names::cassandra_table(&id)).await?.len() as u128, RECORDS);
+    assert_eq!(
+        stores::cassandra_rows(&session, &names::keyspace(&id), &names::cassandra_table(&id))
+            .await?
+            .len() as u128,
+        RECORDS
+    );
     world.leave().await
 }
 
@@ -165,7 +227,15 @@ async fn versions(world: &World) -> Result<BTreeMap<String, String>> {
             }
         )*};
     }
-    look_at!(Deployment, CronJob, Job, ConfigMap, ServiceAccount, PodDisruptionBudget, userpipeline_api::UserPipeline);
+    look_at!(
+        Deployment,
+        CronJob,
+        Job,
+        ConfigMap,
+        ServiceAccount,
+        PodDisruptionBudget,
+        userpipeline_api::UserPipeline
+    );
     Ok(found)
 }
 
@@ -197,13 +267,20 @@ async fn an_operator_that_restarts_over_an_unchanged_suspended_pipeline_writes_n
         };
         let metrics = scrape(&world, &pod.name_any()).await?;
         let reconciled = total(&metrics, "controller_runtime_reconcile_total");
-        Ok(if reconciled > others { Ok((pod.name_any(), metrics)) } else { Err(format!("{reconciled} of {} pipelines", others + 1)) })
+        Ok(if reconciled > others {
+            Ok((pod.name_any(), metrics))
+        } else {
+            Err(format!("{reconciled} of {} pipelines", others + 1))
+        })
     })
     .await?;
 
     // Then it has sent no write request for it, and no resourceVersion has moved
     let log = pods.logs(&successor, &kube::api::LogParams::default()).await?;
-    let writes: Vec<&str> = log.lines().filter(|line| line.contains(&format!("\"namespace\":\"{}\"", world.namespace))).collect();
+    let writes: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains(&format!("\"namespace\":\"{}\"", world.namespace)))
+        .collect();
     assert!(writes.is_empty(), "{writes:#?}");
     if others == 0 {
         assert_eq!(total(&metrics, "userpipeline_operator_writes_total"), 0, "{metrics}");
@@ -219,12 +296,22 @@ async fn other_pipelines(world: &World) -> Result<u64> {
     let all: Api<userpipeline_api::UserPipeline> = Api::all(world.client.clone());
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(world.client.clone());
     eventually("namespaces that are being deleted to be gone", SOON, async || {
-        let going: Vec<String> =
-            namespaces.list(&ListParams::default()).await?.iter().filter(|n| n.metadata.deletion_timestamp.is_some()).map(ResourceExt::name_any).collect();
+        let going: Vec<String> = namespaces
+            .list(&ListParams::default())
+            .await?
+            .iter()
+            .filter(|n| n.metadata.deletion_timestamp.is_some())
+            .map(ResourceExt::name_any)
+            .collect();
         Ok(if going.is_empty() { Ok(()) } else { Err(format!("{going:?}")) })
     })
     .await?;
-    Ok(all.list(&ListParams::default()).await?.iter().filter(|p| p.namespace().as_deref() != Some(&world.namespace)).count() as u64)
+    Ok(all
+        .list(&ListParams::default())
+        .await?
+        .iter()
+        .filter(|p| p.namespace().as_deref() != Some(&world.namespace))
+        .count() as u64)
 }
 
 /// The operator's metrics, through the API server.

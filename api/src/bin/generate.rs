@@ -16,8 +16,14 @@ fn main() -> ExitCode {
     let crd = serde_yaml::to_string(&UserPipeline::crd()).expect("a CRD is YAML");
     let files = [
         ("crds/userpipelines.userpipeline.dev.yaml", format!("{HEADER}{crd}")),
-        ("charts/userpipeline-operator/templates/crd-userpipelines.yaml", chart_template(&crd)),
-        ("docs/reference.md", reference(&serde_json::to_value(UserPipeline::crd()).expect("a CRD is JSON"))),
+        (
+            "charts/userpipeline-operator/templates/crd-userpipelines.yaml",
+            chart_template(&crd),
+        ),
+        (
+            "docs/reference.md",
+            reference(&serde_json::to_value(UserPipeline::crd()).expect("a CRD is JSON")),
+        ),
     ];
     let mut drifted = false;
     for (path, wanted) in files {
@@ -29,7 +35,9 @@ fn main() -> ExitCode {
             eprintln!("{path} is not what api/ says: run `make generate`");
             drifted = true;
         } else {
-            fs::create_dir_all(file.parent().expect("a file has a folder")).and_then(|()| fs::write(&file, wanted)).expect("the checkout can be written");
+            fs::create_dir_all(file.parent().expect("a file has a folder"))
+                .and_then(|()| fs::write(&file, wanted))
+                .expect("the checkout can be written");
             println!("wrote {path}");
         }
     }
@@ -62,12 +70,26 @@ fn reference(crd: &Value) -> String {
 }
 
 fn rows(path: &str, schema: &Value, out: &mut String) {
-    let Some(properties) = schema["properties"].as_object() else { return };
-    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let Some(properties) = schema["properties"].as_object() else {
+        return;
+    };
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     for (name, field) in properties {
         let below = format!("{path}.{name}");
-        let shown = if required.contains(&name.as_str()) { format!("**{below}**") } else { below.clone() };
-        let default = field.get("default").filter(|d| !d.is_object()).map_or_else(String::new, |d| format!("`{}`", d.to_string().trim_matches('"')));
+        let shown = if required.contains(&name.as_str()) {
+            format!("**{below}**")
+        } else {
+            below.clone()
+        };
+        let default = field
+            .get("default")
+            .filter(|d| !d.is_object())
+            .map_or_else(String::new, |d| format!("`{}`", d.to_string().trim_matches('"')));
         let _ = writeln!(out, "| {shown} | {} | {default} | {} |", type_of(field), meaning(field));
         // Kubernetes' own types are documented by Kubernetes.
         if !below.ends_with(".resources") && !below.ends_with(".conditions") {
@@ -79,9 +101,18 @@ fn rows(path: &str, schema: &Value, out: &mut String) {
 
 fn type_of(field: &Value) -> String {
     if let Some(values) = field["enum"].as_array() {
-        return values.iter().filter_map(Value::as_str).map(|v| format!("`{v}`")).collect::<Vec<_>>().join(", ");
+        return values
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|v| format!("`{v}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
     }
-    match (field["type"].as_str().unwrap_or("any"), field["minimum"].as_f64(), field["maximum"].as_f64()) {
+    match (
+        field["type"].as_str().unwrap_or("any"),
+        field["minimum"].as_f64(),
+        field["maximum"].as_f64(),
+    ) {
         (kind, Some(min), Some(max)) => format!("{kind}, {min} to {max}"),
         ("object", ..) if field.get("additionalProperties").is_some() => "map".to_owned(),
         (kind, ..) => kind.to_owned(),
@@ -89,7 +120,15 @@ fn type_of(field: &Value) -> String {
 }
 
 fn meaning(field: &Value) -> String {
-    let rules = field["x-kubernetes-validations"].as_array().into_iter().flatten().filter_map(|rule| rule["message"].as_str());
+    let rules = field["x-kubernetes-validations"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|rule| rule["message"].as_str());
     let text = field["description"].as_str().unwrap_or_default().replace('\n', " ");
-    std::iter::once(text).chain(rules.map(|rule| format!("*{rule}.*"))).collect::<Vec<_>>().join(" ").replace('|', "\\|")
+    std::iter::once(text)
+        .chain(rules.map(|rule| format!("*{rule}.*")))
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace('|', "\\|")
 }

@@ -25,10 +25,7 @@ type Shared = extract::State<Arc<State>>;
 
 pub(crate) fn routes() -> Router<Arc<State>> {
     Router::new()
-        .route(
-            "/fault",
-            put(put_fault).get(list_faults).delete(delete_fault),
-        )
+        .route("/fault", put(put_fault).get(list_faults).delete(delete_fault))
         .route("/requests", get(requests))
         .route("/served", get(served))
         .route("/users", get(again))
@@ -42,12 +39,10 @@ fn seed(raw: Option<&str>) -> Option<String> {
 
 async fn put_fault(extract::State(state): Shared, body: Bytes) -> Response {
     let order: Result<Order, _> = serde_json::from_slice(&body);
-    let done = order
-        .map_err(|mistake| mistake.to_string())
-        .and_then(|order| {
-            tracing::info!(?order, "fault");
-            state.faults().put(order)
-        });
+    let done = order.map_err(|mistake| mistake.to_string()).and_then(|order| {
+        tracing::info!(?order, "fault");
+        state.faults().put(order)
+    });
     match done {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(mistake) => page::error(StatusCode::BAD_REQUEST, &mistake),

@@ -52,12 +52,7 @@ pub(crate) fn failed(error: &anyhow::Error) -> Response {
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 
-async fn suffer(
-    state: &State,
-    client: SocketAddr,
-    query: Query,
-    fault: Fault,
-) -> anyhow::Result<Response> {
+async fn suffer(state: &State, client: SocketAddr, query: Query, fault: Fault) -> anyhow::Result<Response> {
     let seed = query.seed.clone();
     if fault.kind == Kind::Repeat {
         return repeat(state, client, query).await;
@@ -99,16 +94,8 @@ async fn serve(state: &State, client: SocketAddr, query: Query) -> anyhow::Resul
 }
 
 /// Sends a page, within the limit, and notes it as served.
-async fn send(
-    state: &State,
-    client: SocketAddr,
-    asked: Option<String>,
-    query: Query,
-    used: String,
-) -> anyhow::Result<Response> {
-    let admitted = state
-        .limit()
-        .admit(client.ip(), query.results, state.uptime());
+async fn send(state: &State, client: SocketAddr, asked: Option<String>, query: Query, used: String) -> anyhow::Result<Response> {
+    let admitted = state.limit().admit(client.ip(), query.results, state.uptime());
     if let Err(Exceeded(users)) = admitted {
         state.books().limited(asked.as_deref());
         let message = format!("Whoa, ease up there. You've requested {users} users lately.");

@@ -98,9 +98,8 @@ impl Books {
 
     /// What was served, in the order of its first time, and how much of it is forgotten.
     pub(crate) fn list(&self, seed: Option<&str>) -> (Vec<Served>, u64) {
-        self.read(seed).map_or_else(Default::default, |book| {
-            (book.served.iter().cloned().collect(), book.dropped)
-        })
+        self.read(seed)
+            .map_or_else(Default::default, |book| (book.served.iter().cloned().collect(), book.dropped))
     }
 
     pub(crate) fn total(&self) -> Counters {
@@ -114,9 +113,7 @@ impl Books {
 
     pub(crate) fn by_seed(&self) -> BTreeMap<String, Counters> {
         let books = self.by_seed.iter();
-        books
-            .map(|(seed, book)| (seed.clone(), book.counters.clone()))
-            .collect()
+        books.map(|(seed, book)| (seed.clone(), book.counters.clone())).collect()
     }
 
     fn count(&mut self, seed: Option<&str>, count: impl Fn(&mut Counters)) {

@@ -39,9 +39,7 @@ impl Dice {
 
     /// Some characters out of an ASCII alphabet.
     pub(crate) fn text(&mut self, alphabet: &[u8], len: usize) -> String {
-        (0..len)
-            .map(|_| char::from(alphabet[self.index(alphabet.len())]))
-            .collect()
+        (0..len).map(|_| char::from(alphabet[self.index(alphabet.len())])).collect()
     }
 
     /// A pattern with every `#` made a digit and every `?` a capital letter.

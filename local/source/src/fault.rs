@@ -100,11 +100,7 @@ pub(crate) fn from_query(pairs: &[(String, String)]) -> Result<Option<Fault>, St
     let value = query::value(pairs, &format!("fault.{}", kind.as_str())).unwrap_or_default();
     let number = match value {
         "" | "true" => None,
-        digits => Some(
-            digits
-                .parse()
-                .map_err(|_| format!("`{digits}` is not a number"))?,
-        ),
+        digits => Some(digits.parse().map_err(|_| format!("`{digits}` is not a number"))?),
     };
     let status = |number| u16::try_from(number).map_err(|_| format!("{number} is not a status"));
     let fault = match kind {

@@ -12,13 +12,7 @@ fn hits(faults: &mut Faults, seeds: &[Option<&str>]) -> Vec<Option<Kind>> {
 
 #[test]
 fn a_query_names_a_fault() {
-    let fault = |kind, status, seconds| {
-        Ok(Some(Fault {
-            kind,
-            status,
-            seconds,
-        }))
-    };
+    let fault = |kind, status, seconds| Ok(Some(Fault { kind, status, seconds }));
     let table = [
         ("results=5", Ok(None)),
         ("fault.status=503", fault(Kind::Status, Some(503), None)),
@@ -59,11 +53,7 @@ fn a_mistake_in_a_fault_is_said() {
     }
     let mut faults = Faults::default();
     assert!(faults.put(order(r#"{"kind":"status"}"#)).is_err());
-    assert!(
-        faults
-            .put(order(r#"{"kind":"empty","seconds":3}"#))
-            .is_err()
-    );
+    assert!(faults.put(order(r#"{"kind":"empty","seconds":3}"#)).is_err());
     assert_eq!(faults.list(), []);
 }
 
@@ -76,10 +66,7 @@ fn a_fault_hits_so_many_requests_after_so_many() {
 
     // When five requests come, then it hits these and no other
     let empty = Some(Kind::Empty);
-    assert_eq!(
-        hits(&mut faults, &[None; 5]),
-        [None, empty, empty, None, None]
-    );
+    assert_eq!(hits(&mut faults, &[None; 5]), [None, empty, empty, None, None]);
     assert_eq!(faults.list()[0].hits, 2);
 
     // And put again, it begins again.

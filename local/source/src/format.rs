@@ -130,9 +130,7 @@ fn children(fields: &Map<String, Value>, depth: usize, text: &mut String) {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// A scalar without quotes; null is nothing.

@@ -73,10 +73,7 @@ fn pretty_and_yaml_say_the_same_as_json() {
 fn csv_names_nested_fields_by_their_path_and_leaves_the_info_out() {
     let csv = told("seed=abc&nat=ir&inc=name,id,nat&results=2", Format::Csv);
     let lines: Vec<_> = csv.lines().collect();
-    assert_eq!(
-        lines[0],
-        "name.title,name.first,name.last,id.name,id.value,nat"
-    );
+    assert_eq!(lines[0], "name.title,name.first,name.last,id.name,id.value,nat");
     assert_eq!(lines.len(), 3);
     assert!(lines[1].ends_with(",,,IR"), "{csv}");
 }
@@ -84,10 +81,7 @@ fn csv_names_nested_fields_by_their_path_and_leaves_the_info_out() {
 #[test]
 fn a_csv_cell_is_quoted_where_it_must_be() {
     let mut text = String::new();
-    line(
-        ["plain", "a,b", "say \"hi\"", "two\nlines"].into_iter(),
-        &mut text,
-    );
+    line(["plain", "a,b", "say \"hi\"", "two\nlines"].into_iter(), &mut text);
     assert_eq!(text, "plain,\"a,b\",\"say \"\"hi\"\"\",\"two\nlines\"\n");
 }
 

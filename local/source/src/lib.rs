@@ -26,11 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub use state::Config;
 
 /// Answers requests until `stop` is cancelled, and then those that are under way; hanging ones end.
-pub async fn serve(
-    listener: TcpListener,
-    config: Config,
-    stop: CancellationToken,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, config: Config, stop: CancellationToken) -> io::Result<()> {
     let app = Router::new()
         .route("/api", get(api::get))
         .route("/api/", get(api::get))
@@ -41,7 +37,5 @@ pub async fn serve(
         .fallback(|| async { (StatusCode::NOT_FOUND, "Not Found") })
         .with_state(state::State::new(&config, stop.clone()));
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+    axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await
 }

@@ -58,9 +58,7 @@ pub(crate) fn truncate(page: &Page) -> Response {
     let sent = stream::iter([Ok::<Bytes, io::Error>(half)]).chain(cut);
     let mut response = page.with(Body::from_stream(sent));
     let length = HeaderValue::from(page.body.len());
-    response
-        .headers_mut()
-        .insert(header::CONTENT_LENGTH, length);
+    response.headers_mut().insert(header::CONTENT_LENGTH, length);
     response
 }
 

@@ -42,10 +42,7 @@ impl Page {
             format::render(&answer, query.format)
         })
         .await??;
-        Ok(Self {
-            body: body.into(),
-            format,
-        })
+        Ok(Self { body: body.into(), format })
     }
 
     /// An answer of this page's type with another body.

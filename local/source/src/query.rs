@@ -11,9 +11,7 @@ pub(crate) const MAX_PAGE: u32 = 10_000;
 
 /// The parameters of a raw query string, in order.
 pub(crate) fn pairs(raw: &str) -> Vec<(String, String)> {
-    form_urlencoded::parse(raw.as_bytes())
-        .into_owned()
-        .collect()
+    form_urlencoded::parse(raw.as_bytes()).into_owned().collect()
 }
 
 /// The value of a parameter: the last one of several.
@@ -97,10 +95,7 @@ fn whole(value: Option<&str>, max: u32) -> u32 {
 /// One code that is unknown voids the list.
 fn nations(list: Option<&str>) -> Vec<&'static Nation> {
     let codes = list.unwrap_or_default().split(',');
-    let found: Option<Vec<_>> = codes
-        .filter(|code| !code.is_empty())
-        .map(names::find)
-        .collect();
+    let found: Option<Vec<_>> = codes.filter(|code| !code.is_empty()).map(names::find).collect();
     found.unwrap_or_default()
 }
 
@@ -190,9 +185,9 @@ impl Fields {
             let mut names = list.split(',');
             names.any(|given| given.trim().eq_ignore_ascii_case(name))
         };
-        let shown = FIELDS.iter().filter(|(_, name)| {
-            inc.is_none_or(|list| named(list, name)) && !exc.is_some_and(|list| named(list, name))
-        });
+        let shown = FIELDS
+            .iter()
+            .filter(|(_, name)| inc.is_none_or(|list| named(list, name)) && !exc.is_some_and(|list| named(list, name)));
         Self(shown.map(|(field, _)| *field).collect())
     }
 

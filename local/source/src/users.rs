@@ -10,9 +10,7 @@ use crate::{
     dice::Dice,
     names::{self, Nation, common},
     query::{Field, Gender, Query},
-    user::{
-        Coordinates, Id, Location, Login, Moment, Name, Picture, Postcode, Street, Timezone, User,
-    },
+    user::{Coordinates, Id, Location, Login, Moment, Name, Picture, Postcode, Street, Timezone, User},
 };
 
 // The moments which the real API uses as the ends of its ranges, in milliseconds.
@@ -31,9 +29,7 @@ pub(crate) fn random_seed() -> String {
 /// The users that a query gives.
 pub(crate) fn users(query: &Query, seed: &str, now: Timestamp) -> Vec<User> {
     let now = civil(now);
-    (0..query.results)
-        .map(|index| user(query, seed, index, now))
-        .collect()
+    (0..query.results).map(|index| user(query, seed, index, now)).collect()
 }
 
 fn user(query: &Query, seed: &str, index: u32, now: DateTime) -> User {
@@ -101,10 +97,7 @@ fn name(nation: &Nation, gender: Gender, dice: &mut Dice) -> Name {
     let (title, first) = match gender {
         Gender::Male if swiss => ("Monsieur", dice.pick(nation.male)),
         Gender::Male => ("Mr", dice.pick(nation.male)),
-        Gender::Female if swiss => (
-            dice.pick(&["Mademoiselle", "Madame"]),
-            dice.pick(nation.female),
-        ),
+        Gender::Female if swiss => (dice.pick(&["Mademoiselle", "Madame"]), dice.pick(nation.female)),
         Gender::Female => (dice.pick(common::TITLES), dice.pick(nation.female)),
     };
     Name {
@@ -135,10 +128,7 @@ fn location(nation: &Nation, dice: &mut Dice) -> Location {
             latitude: degrees(dice.signed(-900_000, 900_000)),
             longitude: degrees(dice.signed(-1_800_000, 1_800_000)),
         },
-        timezone: Timezone {
-            offset,
-            description,
-        },
+        timezone: Timezone { offset, description },
     }
 }
 
@@ -176,10 +166,7 @@ fn login(uuid: String, dice: &mut Dice) -> Login {
 
 fn id(nation: &Nation, born: Timestamp, dice: &mut Dice) -> Id {
     let Some((name, pattern)) = nation.id else {
-        return Id {
-            name: "",
-            value: None,
-        };
+        return Id { name: "", value: None };
     };
     let born = civil(born);
     let pattern = pattern

@@ -84,8 +84,7 @@ fn a_postcode_is_text_in_four_countries_and_a_number_elsewhere() {
     }
     // Norwegian ones begin with a zero at times, which a number would lose.
     let norwegians = made("seed=abc&nat=no&results=50");
-    let zero =
-        |user: &User| matches!(postcode(user), Postcode::Text(text) if text.starts_with('0'));
+    let zero = |user: &User| matches!(postcode(user), Postcode::Text(text) if text.starts_with('0'));
     assert!(norwegians.iter().any(zero));
 }
 
@@ -191,12 +190,7 @@ fn dates_have_milliseconds_and_a_z() {
 
 #[test]
 fn coordinates_are_text_with_four_decimals() {
-    let table = [
-        (0, "0.0000"),
-        (-1, "-0.0001"),
-        (1_799_999, "179.9999"),
-        (-123_456, "-12.3456"),
-    ];
+    let table = [(0, "0.0000"), (-1, "-0.0001"), (1_799_999, "179.9999"), (-123_456, "-12.3456")];
     for (value, text) in table {
         assert_eq!(degrees(value), text);
     }

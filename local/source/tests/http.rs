@@ -63,9 +63,7 @@ impl Source {
 
 fn uuids(answer: &Value) -> Vec<&str> {
     let users = answer["results"].as_array().unwrap().iter();
-    users
-        .map(|user| user["login"]["uuid"].as_str().unwrap())
-        .collect()
+    users.map(|user| user["login"]["uuid"].as_str().unwrap()).collect()
 }
 
 #[tokio::test]
@@ -73,18 +71,12 @@ async fn users_are_served_on_every_path_of_the_api() {
     let source = Source::start().await;
     let first = source.json("/api/?results=3&seed=abc").await;
     assert_eq!(uuids(&first).len(), 3);
-    assert_eq!(
-        first["info"],
-        json!({"seed": "abc", "results": 3, "page": 1, "version": "1.4"})
-    );
+    assert_eq!(first["info"], json!({"seed": "abc", "results": 3, "page": 1, "version": "1.4"}));
     for path in ["/api", "/api/1.4", "/api/1.4/"] {
         let again = source.json(&format!("{path}?results=3&seed=abc")).await;
         assert_eq!(again["results"], first["results"], "{path}");
     }
-    assert_eq!(
-        source.get("/api/0.9/").await.status(),
-        StatusCode::NOT_FOUND
-    );
+    assert_eq!(source.get("/api/0.9/").await.status(), StatusCode::NOT_FOUND);
     assert_eq!(source.get("/healthz").await.text().await.unwrap(), "ok");
 }
 
@@ -134,10 +126,7 @@ async fn beyond_the_limit_is_429_without_retry_after() {
 
     // The admin API neither counts nor is refused.
     let counted = source.json("/admin/requests?seed=abc").await;
-    assert_eq!(
-        (&counted["limited"], &counted["users"]),
-        (&json!(1), &json!(10))
-    );
+    assert_eq!((&counted["limited"], &counted["users"]), (&json!(1), &json!(10)));
     source.json("/admin/users?seed=abc&results=5000").await;
 }
 
@@ -158,10 +147,7 @@ async fn an_error_status_hits_the_next_requests_and_is_counted() {
     // Then two of them fail, and the counters say so
     assert_eq!(told, [503, 200, 503, 200]);
     let counted = source.json("/admin/requests").await;
-    assert_eq!(
-        (&counted["requests"], &counted["faults"]),
-        (&json!(4), &json!(2))
-    );
+    assert_eq!((&counted["requests"], &counted["faults"]), (&json!(4), &json!(2)));
     assert_eq!(
         counted["bySeed"]["abc"],
         json!({"requests": 3, "users": 1, "faults": 2, "faultsByKind": {"status": 2}, "limited": 0})
@@ -173,9 +159,7 @@ async fn an_error_status_hits_the_next_requests_and_is_counted() {
 #[tokio::test]
 async fn a_fault_without_a_seed_hits_all_until_it_is_deleted() {
     let source = Source::start().await;
-    source
-        .put_fault(&json!({"kind": "status", "status": 500}))
-        .await;
+    source.put_fault(&json!({"kind": "status", "status": 500})).await;
     for path in ["/api/", "/api/?seed=abc", "/api/1.4/"] {
         assert_eq!(source.get(path).await.status(), 500, "{path}");
     }
@@ -213,9 +197,7 @@ async fn an_empty_answer_has_the_form_but_no_users() {
 #[tokio::test]
 async fn a_hang_outlasts_the_patience_of_its_client() {
     let source = Source::start().await;
-    let request = source
-        .client
-        .get(format!("{}/api/?fault.hang", source.base));
+    let request = source.client.get(format!("{}/api/?fault.hang", source.base));
     let answer = request.timeout(Duration::from_millis(300)).send().await;
     assert!(answer.unwrap_err().is_timeout());
     // Others are served meanwhile.
@@ -233,12 +215,7 @@ async fn a_hang_ends_at_its_cap_or_when_the_server_stops() {
     assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
 
     let source = Source::start().await;
-    let hanging = tokio::spawn(
-        source
-            .client
-            .get(format!("{}/api/?fault.hang", source.base))
-            .send(),
-    );
+    let hanging = tokio::spawn(source.client.get(format!("{}/api/?fault.hang", source.base)).send());
     while source.json("/admin/requests").await["faults"] == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -254,9 +231,7 @@ async fn a_truncated_body_promises_more_than_it_sends() {
     let whole = source.get("/api/?seed=abc&results=100").await;
     let whole = whole.text().await.unwrap();
 
-    let mut response = source
-        .get("/api/?seed=abc&results=100&fault.truncate")
-        .await;
+    let mut response = source.get("/api/?seed=abc&results=100&fault.truncate").await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.content_length(), Some(whole.len() as u64));
     let mut received = Vec::new();
@@ -301,10 +276,7 @@ async fn the_same_page_comes_again() {
     assert_eq!(third["info"]["page"], 3);
     let served = source.json("/admin/served?seed=abc").await;
     let told: Vec<_> = served["served"].as_array().unwrap().iter().collect();
-    let told: Vec<_> = told
-        .iter()
-        .map(|one| (&one["page"], &one["times"]))
-        .collect();
+    let told: Vec<_> = told.iter().map(|one| (&one["page"], &one["times"])).collect();
     assert_eq!(told, [(&json!(1), &json!(2)), (&json!(3), &json!(1))]);
 }
 
@@ -314,9 +286,7 @@ async fn what_was_served_can_be_fetched_again_without_a_trace() {
     let source = Source::start().await;
     let answers = [
         source.json("/api/?seed=abc&results=5&page=2").await,
-        source
-            .json("/api/?results=7&gender=female&nat=ir,ua&exc=dob,registered")
-            .await,
+        source.json("/api/?results=7&gender=female&nat=ir,ua&exc=dob,registered").await,
     ];
     let before = source.json("/admin/requests").await;
 
@@ -343,12 +313,7 @@ async fn too_many_requests_at_once_are_turned_away() {
         ..Config::default()
     })
     .await;
-    let hanging = tokio::spawn(
-        source
-            .client
-            .get(format!("{}/api/?fault.hang", source.base))
-            .send(),
-    );
+    let hanging = tokio::spawn(source.client.get(format!("{}/api/?fault.hang", source.base)).send());
     while source.json("/admin/requests").await["faults"] == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -34,7 +34,10 @@ impl Admin {
         config.set("socket.timeout.ms", TIMEOUT.as_millis().to_string());
         let client = AdminClient::from_config_and_context(&config, DefaultClientContext)
             .map_err(|e| errors::explain("no client for spec.kafka.bootstrapServers", &e))?;
-        Ok(Self { client: Arc::new(client), brokers: bootstrap_servers.to_owned() })
+        Ok(Self {
+            client: Arc::new(client),
+            brokers: bootstrap_servers.to_owned(),
+        })
     }
 
     /// A topic as it is; none where it does not exist.
@@ -46,7 +49,10 @@ impl Admin {
     /// Makes a topic and waits until each partition has a leader. One that was made meanwhile is fine.
     pub async fn create(&self, topic: &str, partitions: i32, replicas: i32, config: &BTreeMap<String, String>) -> Result<(), StoreError> {
         let settings: Vec<&str> = config.keys().map(String::as_str).collect();
-        let what = format!("making topic `{topic}` with {partitions} partitions on {replicas} brokers each, settings [{}]", settings.join(", "));
+        let what = format!(
+            "making topic `{topic}` with {partitions} partitions on {replicas} brokers each, settings [{}]",
+            settings.join(", ")
+        );
         let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas));
         for (key, value) in config {
             new = new.set(key, value);
@@ -72,7 +78,9 @@ impl Admin {
     /// The settings of a topic in force, the brokers' defaults included.
     pub async fn config(&self, topic: &str) -> Result<BTreeMap<String, String>, StoreError> {
         let what = format!("reading the settings of topic `{topic}`");
-        let results = self.bounded(&what, self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options())).await?;
+        let results = self
+            .bounded(&what, self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options()))
+            .await?;
         let mut settings = BTreeMap::new();
         for result in results {
             let resource = result.map_err(|code| errors::explain_code(&what, code, ""))?;
@@ -84,14 +92,19 @@ impl Admin {
     /// Changes settings of a topic and leaves all others alone.
     pub async fn alter(&self, topic: &str, config: &BTreeMap<String, String>) -> Result<(), StoreError> {
         let (name, config) = (topic.to_owned(), config.clone());
-        self.blocking(move |client| native::alter_topic_config(client, &name, &config, TIMEOUT)).await
+        self.blocking(move |client| native::alter_topic_config(client, &name, &config, TIMEOUT))
+            .await
     }
 
     /// A topic is there for one broker before it is there for all: waits until it answers with all its leaders.
     async fn await_topic(&self, topic: &str, partitions: i32) -> Result<(), StoreError> {
         let until = tokio::time::Instant::now() + TIMEOUT;
         loop {
-            if self.topic(topic).await?.is_some_and(|found| found.partitions >= partitions && found.led) {
+            if self
+                .topic(topic)
+                .await?
+                .is_some_and(|found| found.partitions >= partitions && found.led)
+            {
                 return Ok(());
             }
             if tokio::time::Instant::now() > until {
@@ -117,7 +130,9 @@ impl Admin {
     ) -> Result<T, StoreError> {
         let client = Arc::clone(&self.client);
         let answer = tokio::task::spawn_blocking(move || call(client.inner())).await;
-        answer.map_err(|e| StoreError::transient(KAFKA_FAILED, format!("the request to Kafka broke off: {e}")))?.map_err(|e| self.placed(e))
+        answer
+            .map_err(|e| StoreError::transient(KAFKA_FAILED, format!("the request to Kafka broke off: {e}")))?
+            .map_err(|e| self.placed(e))
     }
 
     /// Names the brokers where none of them answered.
@@ -129,7 +144,10 @@ impl Admin {
 /// Names the brokers in an error that says that none of them answers.
 pub fn unreachable_at(brokers: &str, mut error: StoreError) -> StoreError {
     if error.reason == KAFKA_UNREACHABLE {
-        error.message = format!("Kafka at {brokers} does not answer (spec.kafka.bootstrapServers): {}", error.message);
+        error.message = format!(
+            "Kafka at {brokers} does not answer (spec.kafka.bootstrapServers): {}",
+            error.message
+        );
     }
     error
 }

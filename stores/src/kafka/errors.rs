@@ -9,11 +9,16 @@ use crate::{
 
 /// What an error of Kafka means. `detail` is what the broker said beyond the code, or nothing.
 pub fn explain_code(what: &str, code: Code, detail: &str) -> StoreError {
-    let message = if detail.is_empty() { format!("{what}: {code}") } else { format!("{what}: {code}: {detail}") };
+    let message = if detail.is_empty() {
+        format!("{what}: {code}")
+    } else {
+        format!("{what}: {code}: {detail}")
+    };
     match code {
-        Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed | Code::TransactionalIdAuthorizationFailed => {
-            StoreError::configuration(PERMISSION_DENIED, message)
-        }
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed => StoreError::configuration(PERMISSION_DENIED, message),
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => StoreError::configuration(TOPIC_MISSING, message),
         Code::InvalidConfig
         | Code::InvalidReplicationFactor
@@ -37,8 +42,12 @@ pub fn explain_code(what: &str, code: Code, detail: &str) -> StoreError {
 /// What an error of a Kafka client means.
 pub fn explain(what: &str, error: &KafkaError) -> StoreError {
     match error {
-        KafkaError::ClientConfig(_, description, key, _) => StoreError::configuration(KAFKA_FAILED, format!("{what}: {description}: {key}")),
-        KafkaError::ClientCreation(text) | KafkaError::AdminOpCreation(text) => StoreError::configuration(KAFKA_FAILED, format!("{what}: {text}")),
+        KafkaError::ClientConfig(_, description, key, _) => {
+            StoreError::configuration(KAFKA_FAILED, format!("{what}: {description}: {key}"))
+        }
+        KafkaError::ClientCreation(text) | KafkaError::AdminOpCreation(text) => {
+            StoreError::configuration(KAFKA_FAILED, format!("{what}: {text}"))
+        }
         other => match other.rdkafka_error_code() {
             Some(code) => explain_code(what, code, ""),
             None => StoreError::transient(KAFKA_FAILED, format!("{what}: {other}")),

@@ -41,7 +41,9 @@ struct Owned<T> {
 
 impl<T> Owned<T> {
     fn new(object: *mut T, destroy: unsafe extern "C" fn(*mut T), what: &str) -> Result<Self, StoreError> {
-        NonNull::new(object).map(|object| Self { object, destroy }).ok_or_else(|| StoreError::configuration(KAFKA_FAILED, format!("librdkafka made no {what}")))
+        NonNull::new(object)
+            .map(|object| Self { object, destroy })
+            .ok_or_else(|| StoreError::configuration(KAFKA_FAILED, format!("librdkafka made no {what}")))
     }
 
     const fn ptr(&self) -> *mut T {
@@ -64,15 +66,25 @@ pub fn describe_topic<C: ClientContext>(client: &Client<C>, topic: &str, timeout
     // SAFETY: `names` holds one pointer to a C string that outlives the call, which copies it.
     let collection = unsafe { sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len()) };
     let collection = Owned::new(collection, sys::rd_kafka_TopicCollection_destroy, "collection of topics")?;
-    let event = request(client, rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout, &what, |options, queue| {
-        // SAFETY: all four objects are alive, and the call copies what it keeps.
-        unsafe { sys::rd_kafka_DescribeTopics(client.native_ptr(), collection.ptr(), options, queue) }
-    })?;
+    let event = request(
+        client,
+        rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+        timeout,
+        &what,
+        |options, queue| {
+            // SAFETY: all four objects are alive, and the call copies what it keeps.
+            unsafe { sys::rd_kafka_DescribeTopics(client.native_ptr(), collection.ptr(), options, queue) }
+        },
+    )?;
     // SAFETY: the event is alive until the end of this function; everything below points into it and is only read. Null
     // pointers are checked before they are followed, and lists are read up to the length that came with them.
     unsafe {
         let result = sys::rd_kafka_event_DescribeTopics_result(event.ptr());
-        let described = if result.is_null() { &[] } else { list(|count| sys::rd_kafka_DescribeTopics_result_topics(result, count)) };
+        let described = if result.is_null() {
+            &[]
+        } else {
+            list(|count| sys::rd_kafka_DescribeTopics_result_topics(result, count))
+        };
         let Some(&described) = described.first() else {
             return Err(StoreError::transient(KAFKA_FAILED, format!("{what}: the answer is empty")));
         };
@@ -100,7 +112,12 @@ pub fn describe_topic<C: ClientContext>(client: &Client<C>, topic: &str, timeout
 
 /// Changes settings of a topic and leaves all others alone (the older `AlterConfigs`, which rdkafka offers, resets them).
 /// Blocks up to `timeout`.
-pub fn alter_topic_config<C: ClientContext>(client: &Client<C>, topic: &str, config: &BTreeMap<String, String>, timeout: Duration) -> Result<(), StoreError> {
+pub fn alter_topic_config<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    config: &BTreeMap<String, String>,
+    timeout: Duration,
+) -> Result<(), StoreError> {
     let what = format!("changing the settings of topic `{topic}`");
     let name = c_string(topic)?;
     // SAFETY: the name is a C string that outlives the call, which copies it.
@@ -114,25 +131,45 @@ pub fn alter_topic_config<C: ClientContext>(client: &Client<C>, topic: &str, con
             let set = rd_kafka_AlterConfigOpType_t::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET;
             let error = sys::rd_kafka_ConfigResource_add_incremental_config(resource.ptr(), key.as_ptr(), set, value.as_ptr());
             if !error.is_null() {
-                let said = explain_code(&what, sys::rd_kafka_error_code(error).into(), &text(sys::rd_kafka_error_string(error)));
+                let said = explain_code(
+                    &what,
+                    sys::rd_kafka_error_code(error).into(),
+                    &text(sys::rd_kafka_error_string(error)),
+                );
                 sys::rd_kafka_error_destroy(error);
                 return Err(said);
             }
         }
     }
     let mut resources = [resource.ptr()];
-    let event = request(client, rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS, timeout, &what, |options, queue| {
-        // SAFETY: all objects are alive, and the call copies what it keeps.
-        unsafe { sys::rd_kafka_IncrementalAlterConfigs(client.native_ptr(), resources.as_mut_ptr(), resources.len(), options, queue) }
-    })?;
+    let event = request(
+        client,
+        rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS,
+        timeout,
+        &what,
+        |options, queue| {
+            // SAFETY: all objects are alive, and the call copies what it keeps.
+            unsafe { sys::rd_kafka_IncrementalAlterConfigs(client.native_ptr(), resources.as_mut_ptr(), resources.len(), options, queue) }
+        },
+    )?;
     // SAFETY: as in `describe_topic`.
     unsafe {
         let result = sys::rd_kafka_event_IncrementalAlterConfigs_result(event.ptr());
-        let altered = if result.is_null() { &[] } else { list(|count| sys::rd_kafka_IncrementalAlterConfigs_result_resources(result, count)) };
+        let altered = if result.is_null() {
+            &[]
+        } else {
+            list(|count| sys::rd_kafka_IncrementalAlterConfigs_result_resources(result, count))
+        };
         for &resource in altered {
             match sys::rd_kafka_ConfigResource_error(resource) {
                 Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
-                code => return Err(explain_code(&what, code.into(), &text(sys::rd_kafka_ConfigResource_error_string(resource)))),
+                code => {
+                    return Err(explain_code(
+                        &what,
+                        code.into(),
+                        &text(sys::rd_kafka_ConfigResource_error_string(resource)),
+                    ));
+                }
             }
         }
     }
@@ -149,7 +186,11 @@ fn request<C: ClientContext>(
 ) -> Result<Owned<sys::rd_kafka_event_t>, StoreError> {
     let millis = |d: Duration| i32::try_from(d.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: the client is alive as long as the borrow of it.
-    let queue = Owned::new(unsafe { sys::rd_kafka_queue_new(client.native_ptr()) }, sys::rd_kafka_queue_destroy, "queue")?;
+    let queue = Owned::new(
+        unsafe { sys::rd_kafka_queue_new(client.native_ptr()) },
+        sys::rd_kafka_queue_destroy,
+        "queue",
+    )?;
     // SAFETY: as above.
     let options = unsafe { sys::rd_kafka_AdminOptions_new(client.native_ptr(), operation) };
     let options = Owned::new(options, sys::rd_kafka_AdminOptions_destroy, "options")?;
@@ -169,7 +210,11 @@ fn request<C: ClientContext>(
     match unsafe { sys::rd_kafka_event_error(event.ptr()) } {
         Code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(event),
         // SAFETY: the event is alive, and its text with it.
-        code => Err(explain_code(what, code.into(), &text(unsafe { sys::rd_kafka_event_error_string(event.ptr()) }))),
+        code => Err(explain_code(
+            what,
+            code.into(),
+            &text(unsafe { sys::rd_kafka_event_error_string(event.ptr()) }),
+        )),
     }
 }
 

@@ -13,32 +13,84 @@ pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, secrets: &S
     let session = cassandra::connect(&target.cluster, target.consistency, secrets).await?;
     let (keyspace, table) = (&target.keyspace, &target.table);
     // Asked first, so that a user who may not make keyspaces can use one that was made for it.
-    if rows::<(String,)>(&session, "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?", &[keyspace]).await?.is_empty() {
-        execute(&session, &keyspace_cql(keyspace, &pipeline.replication), &format!("making keyspace `{keyspace}` (spec.sinks.cassandra)")).await?;
+    if rows::<(String,)>(
+        &session,
+        "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?",
+        &[keyspace],
+    )
+    .await?
+    .is_empty()
+    {
+        execute(
+            &session,
+            &keyspace_cql(keyspace, &pipeline.replication),
+            &format!("making keyspace `{keyspace}` (spec.sinks.cassandra)"),
+        )
+        .await?;
     }
     let mut columns = columns(&session, keyspace, table).await?;
     if columns.is_empty() {
-        execute(&session, &schema.cassandra_table_cql(keyspace, table), &format!("making table `{keyspace}.{table}` (spec.sinks.cassandra)")).await?;
-        session
-            .await_schema_agreement()
-            .await
-            .map_err(|e| StoreError::transient(CASSANDRA_FAILED, format!("the nodes do not agree on table `{keyspace}.{table}` yet: {e}")))?;
+        execute(
+            &session,
+            &schema.cassandra_table_cql(keyspace, table),
+            &format!("making table `{keyspace}.{table}` (spec.sinks.cassandra)"),
+        )
+        .await?;
+        session.await_schema_agreement().await.map_err(|e| {
+            StoreError::transient(
+                CASSANDRA_FAILED,
+                format!("the nodes do not agree on table `{keyspace}.{table}` yet: {e}"),
+            )
+        })?;
         columns = self::columns(&session, keyspace, table).await?;
     }
-    let key: Vec<String> = columns.iter().filter(|(.., kind)| kind == "partition_key" || kind == "clustering").map(|(name, ..)| name.clone()).collect();
+    let key: Vec<String> = columns
+        .iter()
+        .filter(|(.., kind)| kind == "partition_key" || kind == "clustering")
+        .map(|(name, ..)| name.clone())
+        .collect();
     // Nothing is required in Cassandra but the key, which is compared on its own.
-    let found: Vec<Found> = columns.into_iter().map(|(name, data_type, _)| Found { name, data_type, required: false }).collect();
-    let wanted: Vec<Wanted> =
-        schema.fields.iter().map(|f| Wanted { name: f.name.clone(), data_type: f.field_type.cassandra(), optional: f.optional }).collect();
-    verify(&format!("`{keyspace}.{table}` (spec.sinks.cassandra.table)"), &wanted, &schema.key, &found, &key)
+    let found: Vec<Found> = columns
+        .into_iter()
+        .map(|(name, data_type, _)| Found {
+            name,
+            data_type,
+            required: false,
+        })
+        .collect();
+    let wanted: Vec<Wanted> = schema
+        .fields
+        .iter()
+        .map(|f| Wanted {
+            name: f.name.clone(),
+            data_type: f.field_type.cassandra(),
+            optional: f.optional,
+        })
+        .collect();
+    verify(
+        &format!("`{keyspace}.{table}` (spec.sinks.cassandra.table)"),
+        &wanted,
+        &schema.key,
+        &found,
+        &key,
+    )
 }
 
 async fn columns(session: &Session, keyspace: &str, table: &str) -> Result<Vec<(String, String, String)>, StoreError> {
-    rows(session, "SELECT column_name, type, kind FROM system_schema.columns WHERE keyspace_name = ? AND table_name = ?", &[keyspace, table]).await
+    rows(
+        session,
+        "SELECT column_name, type, kind FROM system_schema.columns WHERE keyspace_name = ? AND table_name = ?",
+        &[keyspace, table],
+    )
+    .await
 }
 
 async fn execute(session: &Session, statement: &str, what: &str) -> Result<(), StoreError> {
-    session.query_unpaged(statement, ()).await.map(drop).map_err(|e| cassandra::explain(what, &e))
+    session
+        .query_unpaged(statement, ())
+        .await
+        .map(drop)
+        .map_err(|e| cassandra::explain(what, &e))
 }
 
 async fn rows<T>(session: &Session, statement: &str, values: &[&str]) -> Result<Vec<T>, StoreError>
@@ -47,7 +99,14 @@ where
 {
     let what = "reading Cassandra's schema";
     let unexpected = |e: &dyn std::fmt::Display| StoreError::configuration(CASSANDRA_FAILED, format!("{what}: {e}"));
-    let answer = session.query_unpaged(statement, values).await.map_err(|e| cassandra::explain(what, &e))?;
+    let answer = session
+        .query_unpaged(statement, values)
+        .await
+        .map_err(|e| cassandra::explain(what, &e))?;
     let answer = answer.into_rows_result().map_err(|e| unexpected(&e))?;
-    answer.rows::<T>().map_err(|e| unexpected(&e))?.collect::<Result<_, _>>().map_err(|e| unexpected(&e))
+    answer
+        .rows::<T>()
+        .map_err(|e| unexpected(&e))?
+        .collect::<Result<_, _>>()
+        .map_err(|e| unexpected(&e))
 }

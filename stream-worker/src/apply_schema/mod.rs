@@ -32,7 +32,14 @@ pub async fn run(pipeline: &Path, secrets: &Secrets, termination_log: &Path) -> 
         }
         Err(message) => {
             tracing::error!(reason = "PipelineInvalid", message, "the pipeline's file cannot be used");
-            (SchemaReport { reason: "PipelineInvalid".to_owned(), message: cut_message(&message), ..SchemaReport::default() }, exit::CONFIGURATION)
+            (
+                SchemaReport {
+                    reason: "PipelineInvalid".to_owned(),
+                    message: cut_message(&message),
+                    ..SchemaReport::default()
+                },
+                exit::CONFIGURATION,
+            )
         }
     };
     if let Err(e) = std::fs::write(termination_log, message(&report)) {
@@ -53,8 +60,16 @@ pub async fn apply(pipeline: &SchemaPipeline, secrets: &Secrets) -> (SchemaRepor
     let mut errors = Vec::new();
     let mut report = SchemaReport::default();
 
-    note(&mut errors, "PostgreSQL", bounded(postgres::apply(pipeline, &schema, secrets)).await);
-    note(&mut errors, "Cassandra", bounded(cassandra::apply(pipeline, &schema, secrets)).await);
+    note(
+        &mut errors,
+        "PostgreSQL",
+        bounded(postgres::apply(pipeline, &schema, secrets)).await,
+    );
+    note(
+        &mut errors,
+        "Cassandra",
+        bounded(cassandra::apply(pipeline, &schema, secrets)).await,
+    );
     if let Some(topics) = note(&mut errors, "the topic", bounded(topics::apply(pipeline)).await) {
         report.partitions = topics.partitions;
         report.topic_ready = Some(topics.error.is_none());
@@ -84,7 +99,12 @@ fn note<T>(errors: &mut Vec<StoreError>, step: &str, result: Result<T, StoreErro
 }
 
 async fn bounded<T>(step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let timeout = || Err(StoreError::transient("TimedOut", format!("a step took longer than {} seconds", STEP_TIMEOUT.as_secs())));
+    let timeout = || {
+        Err(StoreError::transient(
+            "TimedOut",
+            format!("a step took longer than {} seconds", STEP_TIMEOUT.as_secs()),
+        ))
+    };
     tokio::time::timeout(STEP_TIMEOUT, step).await.unwrap_or_else(|_| timeout())
 }
 
@@ -95,7 +115,13 @@ fn conclude(report: &mut SchemaReport, errors: &[StoreError]) -> u8 {
     report.message = match errors {
         [] => "topic, subject and tables are as wanted".to_owned(),
         [one] => cut_message(&one.message),
-        several => cut_message(&several.iter().map(|e| format!("{}: {}", e.reason, e.message)).collect::<Vec<_>>().join("; ")),
+        several => cut_message(
+            &several
+                .iter()
+                .map(|e| format!("{}: {}", e.reason, e.message))
+                .collect::<Vec<_>>()
+                .join("; "),
+        ),
     };
     match first.map(|e| e.class) {
         None => exit::DONE,
@@ -137,8 +163,15 @@ mod tests {
 
     #[test]
     fn the_longest_report_fits_a_termination_message() {
-        let mut report = SchemaReport { topic_ready: Some(true), partitions: Some(i32::MAX), schema_id: Some(i32::MAX), ..SchemaReport::default() };
-        let errors: Vec<_> = (0..4).map(|_| StoreError::transient("PostgresUnreachable", "\u{1}\"".repeat(5000))).collect();
+        let mut report = SchemaReport {
+            topic_ready: Some(true),
+            partitions: Some(i32::MAX),
+            schema_id: Some(i32::MAX),
+            ..SchemaReport::default()
+        };
+        let errors: Vec<_> = (0..4)
+            .map(|_| StoreError::transient("PostgresUnreachable", "\u{1}\"".repeat(5000)))
+            .collect();
         conclude(&mut report, &errors);
         let text = message(&report);
         assert!(text.len() < TERMINATION_LIMIT, "{}", text.len());

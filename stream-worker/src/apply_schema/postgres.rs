@@ -18,9 +18,15 @@ pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, secrets: &S
         move |e: tokio_postgres::Error| postgres::explain(&what, &e)
     };
     let transaction = client.transaction().await.map_err(explain("PostgreSQL"))?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&bookkeeping::LOCK]).await.map_err(explain("waiting for another schema Job"))?;
+    transaction
+        .execute("SELECT pg_advisory_xact_lock($1)", &[&bookkeeping::LOCK])
+        .await
+        .map_err(explain("waiting for another schema Job"))?;
     for statement in bookkeeping::DDL {
-        transaction.batch_execute(statement).await.map_err(explain("making the tables of schema `userpipeline` (spec.postgres)"))?;
+        transaction
+            .batch_execute(statement)
+            .await
+            .map_err(explain("making the tables of schema `userpipeline` (spec.postgres)"))?;
     }
 
     let landing = &pipeline.landing_table;
@@ -37,13 +43,22 @@ pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, secrets: &S
     }
 
     if let Some(sink) = &pipeline.postgres_table {
-        transaction.batch_execute(&schema.sink_ddl(sink)).await.map_err(explain(&format!("making table `{sink}` (spec.sinks.postgres.table)")))?;
+        transaction
+            .batch_execute(&schema.sink_ddl(sink))
+            .await
+            .map_err(explain(&format!("making table `{sink}` (spec.sinks.postgres.table)")))?;
         check(&transaction, sink, "spec.sinks.postgres.table", schema, &schema.sink_columns()).await?;
     }
     transaction.commit().await.map_err(explain("making the tables"))
 }
 
-async fn check(transaction: &Transaction<'_>, table: &str, field: &str, schema: &RecordSchema, columns: &[Column]) -> Result<(), StoreError> {
+async fn check(
+    transaction: &Transaction<'_>,
+    table: &str,
+    field: &str,
+    schema: &RecordSchema,
+    columns: &[Column],
+) -> Result<(), StoreError> {
     let explain = |e| postgres::explain(&format!("verifying table `{table}` ({field})"), &e);
     // The catalogue and not information_schema, which hides columns for which the user has no right.
     let rows = transaction
@@ -54,7 +69,14 @@ async fn check(transaction: &Transaction<'_>, table: &str, field: &str, schema: 
         )
         .await
         .map_err(explain)?;
-    let found: Vec<Found> = rows.iter().map(|row| Found { name: row.get(0), data_type: row.get(1), required: row.get(2) }).collect();
+    let found: Vec<Found> = rows
+        .iter()
+        .map(|row| Found {
+            name: row.get(0),
+            data_type: row.get(1),
+            required: row.get(2),
+        })
+        .collect();
     let rows = transaction
         .query(
             "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey) \
@@ -65,6 +87,13 @@ async fn check(transaction: &Transaction<'_>, table: &str, field: &str, schema: 
         .map_err(explain)?;
     let found_key: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     let optional = |name: &str| name == "_published_version" || schema.fields.iter().any(|f| f.name == name && f.optional);
-    let wanted: Vec<Wanted> = columns.iter().map(|(name, data_type)| Wanted { name: name.clone(), data_type, optional: optional(name) }).collect();
+    let wanted: Vec<Wanted> = columns
+        .iter()
+        .map(|(name, data_type)| Wanted {
+            name: name.clone(),
+            data_type,
+            optional: optional(name),
+        })
+        .collect();
     verify(&format!("`{table}` ({field})"), &wanted, &schema.key, &found, &found_key)
 }

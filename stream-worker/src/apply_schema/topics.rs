@@ -29,7 +29,10 @@ pub struct Topics {
 pub async fn apply(pipeline: &SchemaPipeline) -> Result<Topics, StoreError> {
     let admin = Admin::new(&pipeline.kafka.bootstrap_servers, &format!("apply-schema {}", pipeline.id))?;
     let found = admin.topic(&pipeline.topic).await?;
-    let mut topics = Topics { partitions: found.as_ref().map(|f| f.partitions), error: None };
+    let mut topics = Topics {
+        partitions: found.as_ref().map(|f| f.partitions),
+        error: None,
+    };
     let ensured = match pipeline.kafka.topic.management {
         TopicManagement::Direct => ensure(&admin, pipeline, found, &mut topics.partitions).await,
         TopicManagement::None => find(&admin, pipeline, found.is_some()).await,
@@ -49,10 +52,19 @@ async fn find(admin: &Admin, pipeline: &SchemaPipeline, found: bool) -> Result<(
         return Err(missing(&pipeline.topic, "spec.kafka.topic.name"));
     }
     // A worker that meets its first bad message needs it.
-    admin.topic(&pipeline.dead_letter_topic).await?.map(drop).ok_or_else(|| missing(&pipeline.dead_letter_topic, "spec.deadLetter.topic"))
+    admin
+        .topic(&pipeline.dead_letter_topic)
+        .await?
+        .map(drop)
+        .ok_or_else(|| missing(&pipeline.dead_letter_topic, "spec.deadLetter.topic"))
 }
 
-async fn ensure(admin: &Admin, pipeline: &SchemaPipeline, found: Option<TopicState>, partitions: &mut Option<i32>) -> Result<(), StoreError> {
+async fn ensure(
+    admin: &Admin,
+    pipeline: &SchemaPipeline,
+    found: Option<TopicState>,
+    partitions: &mut Option<i32>,
+) -> Result<(), StoreError> {
     let (topic, wanted) = (&pipeline.topic, &pipeline.kafka.topic);
     if let Some(found) = found {
         if growth(topic, wanted.partitions, wanted.replicas, &found)? {
@@ -73,7 +85,9 @@ async fn ensure(admin: &Admin, pipeline: &SchemaPipeline, found: Option<TopicSta
     }
     // Made once and then left alone: how long letters are kept is for whoever reads them.
     if admin.topic(&pipeline.dead_letter_topic).await?.is_none() {
-        admin.create(&pipeline.dead_letter_topic, 1, wanted.replicas, &dead_letter_config(&wanted.config)).await?;
+        admin
+            .create(&pipeline.dead_letter_topic, 1, wanted.replicas, &dead_letter_config(&wanted.config))
+            .await?;
         tracing::info!(topic = pipeline.dead_letter_topic, "dead-letter topic made");
     }
     Ok(())
@@ -99,14 +113,21 @@ fn growth(topic: &str, partitions: i32, replicas: i32, found: &TopicState) -> Re
 
 /// The declared settings that are not in force.
 fn differing(wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    wanted.iter().filter(|(key, value)| found.get(*key) != Some(value)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    wanted
+        .iter()
+        .filter(|(key, value)| found.get(*key) != Some(value))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
 }
 
 /// A dead letter is the message and some headers, so its topic must take larger messages.
 fn dead_letter_config(topic: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let limit = topic.get("max.message.bytes").and_then(|v| v.parse().ok()).unwrap_or(MESSAGE_LIMIT);
     let mut config = BTreeMap::from([
-        ("max.message.bytes".to_owned(), limit.saturating_add(DEAD_LETTER_HEADERS).min(i32::MAX as u64).to_string()),
+        (
+            "max.message.bytes".to_owned(),
+            limit.saturating_add(DEAD_LETTER_HEADERS).min(i32::MAX as u64).to_string(),
+        ),
         ("retention.ms".to_owned(), DEAD_LETTER_RETENTION_MS.to_owned()),
     ]);
     if let Some(insync) = topic.get("min.insync.replicas") {
@@ -121,16 +142,36 @@ mod tests {
 
     #[test]
     fn a_topic_grows_but_never_shrinks() {
-        let found = |partitions, replicas| TopicState { id: "x".into(), partitions, replicas, led: true };
+        let found = |partitions, replicas| TopicState {
+            id: "x".into(),
+            partitions,
+            replicas,
+            led: true,
+        };
         assert_eq!(growth("t", 6, 1, &found(6, 1)), Ok(false));
         assert_eq!(growth("t", 6, 1, &found(3, 1)), Ok(true));
-        assert!(growth("t", 6, 1, &found(8, 1)).unwrap_err().message.contains("has 8 partitions and spec.kafka.topic.partitions is 6"));
-        assert!(growth("t", 6, 3, &found(6, 1)).unwrap_err().message.contains("keeps 1 replicas and spec.kafka.topic.replicas is 3"));
+        assert!(
+            growth("t", 6, 1, &found(8, 1))
+                .unwrap_err()
+                .message
+                .contains("has 8 partitions and spec.kafka.topic.partitions is 6")
+        );
+        assert!(
+            growth("t", 6, 3, &found(6, 1))
+                .unwrap_err()
+                .message
+                .contains("keeps 1 replicas and spec.kafka.topic.replicas is 3")
+        );
     }
 
     #[test]
     fn only_declared_settings_that_differ_are_changed() {
-        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>();
+        let map = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect::<BTreeMap<_, _>>()
+        };
         let wanted = map(&[("retention.ms", "1000"), ("cleanup.policy", "compact")]);
         let found = map(&[("retention.ms", "2000"), ("cleanup.policy", "compact"), ("segment.ms", "5")]);
         assert_eq!(differing(&wanted, &found), map(&[("retention.ms", "1000")]));

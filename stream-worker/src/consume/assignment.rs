@@ -12,7 +12,8 @@ use rdkafka::{
 };
 use userpipeline_stores::{
     StoreError,
-    error::{KAFKA_FAILED, OFFSET_OUT_OF_RANGE},
+    error::{KAFKA_FAILED, OFFSET_OUT_OF_RANGE, TOPIC_MISSING},
+    kafka::admin,
 };
 use uuid::Uuid;
 
@@ -80,7 +81,14 @@ impl Poller {
                 }
                 Rebalanced::Assigned(partitions) => {
                     let now = Instant::now();
-                    self.pending = Some(Pending { partitions, token: Uuid::new_v4(), since: now, asked: None, again_at: now, backoff: Backoff::default() });
+                    self.pending = Some(Pending {
+                        partitions,
+                        token: Uuid::new_v4(),
+                        since: now,
+                        asked: None,
+                        again_at: now,
+                        backoff: Backoff::default(),
+                    });
                 }
                 Rebalanced::Revoked(partitions) => self.revoke(&partitions)?,
             }
@@ -89,7 +97,9 @@ impl Poller {
     }
 
     fn assign(&self, list: &TopicPartitionList) -> Result<(), StoreError> {
-        self.consumer.incremental_assign(list).map_err(|e| Self::out_of_step("taking assigned partitions", &e))
+        self.consumer
+            .incremental_assign(list)
+            .map_err(|e| Self::out_of_step("taking assigned partitions", &e))
     }
 
     /// Asks for what is not claimed yet, and looks again at what is stuck.
@@ -104,7 +114,12 @@ impl Poller {
             let (partitions, token, request) = (pending.partitions.clone(), pending.token, self.requests);
             self.request(request, partitions, token);
         }
-        let stuck: Vec<i32> = self.held.iter().filter(|(_, held)| held.state == State::Stuck).map(|(p, _)| *p).collect();
+        let stuck: Vec<i32> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.state == State::Stuck)
+            .map(|(p, _)| *p)
+            .collect();
         if stuck.is_empty() {
             self.recheck = None;
         } else if self.recheck.is_none_or(|(_, at)| at <= now) {
@@ -119,14 +134,27 @@ impl Poller {
             self.recheck = Some((self.requests, now + RECHECK));
             self.request(self.requests, stuck, token);
         }
-        if self.held.values().any(|held| matches!(held.state, State::Fenced(since) if since.elapsed() > FENCED)) {
-            return Err(StoreError::transient(KAFKA_FAILED, "partitions that another worker has claimed were not revoked: joining the group anew"));
+        if self
+            .held
+            .values()
+            .any(|held| matches!(held.state, State::Fenced(since) if since.elapsed() > FENCED))
+        {
+            return Err(StoreError::transient(
+                KAFKA_FAILED,
+                "partitions that another worker has claimed were not revoked: joining the group anew",
+            ));
         }
         Ok(())
     }
 
     fn request(&self, request: u64, partitions: Vec<i32>, token: Uuid) {
-        let claiming = claim::claim(Arc::clone(&self.shared), Arc::clone(&self.consumer), self.rows.clone(), partitions, token);
+        let claiming = claim::claim(
+            Arc::clone(&self.shared),
+            Arc::clone(&self.consumer),
+            self.rows.clone(),
+            partitions,
+            token,
+        );
         let sender = self.sender.clone();
         self.runtime.spawn(async move {
             // The thread is gone only where nobody needs the answer.
@@ -137,9 +165,10 @@ impl Poller {
     pub(super) fn claimed(&mut self, request: u64, result: Result<Vec<(i32, Start)>, StoreError>) -> Result<(), StoreError> {
         if self.recheck.is_some_and(|(r, _)| r == request) {
             return match result {
-                Ok(starts) if starts.iter().any(|(_, start)| matches!(start, Start::At(_))) => {
-                    Err(StoreError::transient(OFFSET_OUT_OF_RANGE, "offsets were set anew: joining the group anew"))
-                }
+                Ok(starts) if starts.iter().any(|(_, start)| matches!(start, Start::At(_))) => Err(StoreError::transient(
+                    OFFSET_OUT_OF_RANGE,
+                    "offsets were set anew: joining the group anew",
+                )),
                 _ => Ok(()),
             };
         }
@@ -174,7 +203,15 @@ impl Poller {
                 // Assigned all the same, for the group counts on it, but paused.
                 Start::OutOfRange { wanted, .. } => (wanted, State::Stuck),
             };
-            self.held.insert(*partition, Held { token: pending.token, position, at_end: false, state });
+            self.held.insert(
+                *partition,
+                Held {
+                    token: pending.token,
+                    position,
+                    at_end: false,
+                    state,
+                },
+            );
             self.shared.status.assigned(*partition, position);
             let at = match *start {
                 Start::At(offset) => Offset::Offset(offset),
@@ -189,24 +226,47 @@ impl Poller {
             }
             let quiet = state == State::Stuck || self.paused;
             (if quiet { &mut silent } else { &mut loud }).push(*partition);
-            list.add_partition_offset(&self.rows.topic, *partition, at).map_err(|e| Self::out_of_step("taking assigned partitions", &e))?;
+            list.add_partition_offset(&self.rows.topic, *partition, at)
+                .map_err(|e| Self::out_of_step("taking assigned partitions", &e))?;
         }
         self.assign(&list)?;
-        self.consumer.pause(&self.list(&silent)).map_err(|e| Self::out_of_step("pausing partitions", &e))?;
+        self.consumer
+            .pause(&self.list(&silent))
+            .map_err(|e| Self::out_of_step("pausing partitions", &e))?;
         // librdkafka remembers of a partition that it was paused when we had it last.
-        self.consumer.resume(&self.list(&loud)).map_err(|e| Self::out_of_step("resuming partitions", &e))
+        self.consumer
+            .resume(&self.list(&loud))
+            .map_err(|e| Self::out_of_step("resuming partitions", &e))
     }
 
     fn stuck(&mut self, partition: i32, wanted: i64, low: i64, high: i64) {
         self.shared.status.delivered(partition, None);
         let message = out_of_range(&self.rows.topic, partition, wanted, low, high);
-        self.shared.status.trouble(Trouble::Partition(partition), &StoreError::configuration(OFFSET_OUT_OF_RANGE, message));
+        self.shared.status.trouble(
+            Trouble::Partition(partition),
+            &StoreError::configuration(OFFSET_OUT_OF_RANGE, message),
+        );
         self.recheck.get_or_insert((0, Instant::now() + RECHECK));
     }
 
     /// A broker said that some offset is out of range, but not which: looks for partitions whose position is.
     pub(super) fn check_ranges(&mut self) -> Result<(), StoreError> {
-        let active: Vec<i32> = self.held.iter().filter(|(_, held)| held.state == State::Active).map(|(p, _)| *p).collect();
+        // Of a topic that was made anew all offsets are new, and nothing is missing.
+        let topic = &self.rows.topic;
+        if let Ok(Some(found)) = admin::describe_topic(self.consumer.client(), topic)
+            && found.id != self.rows.topic_id
+        {
+            return Err(StoreError::transient(
+                TOPIC_MISSING,
+                format!("topic `{topic}` was deleted and made anew: joining the group anew"),
+            ));
+        }
+        let active: Vec<i32> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.state == State::Active)
+            .map(|(p, _)| *p)
+            .collect();
         let ranges = claim::ranges(&self.consumer, &self.rows.topic, &active)?;
         let gone: BTreeMap<i32, (i64, i64, i64)> = ranges
             .into_iter()
@@ -226,7 +286,9 @@ impl Poller {
                 held.state = State::Stuck;
             }
             self.stuck(partition, position, low, high);
-            self.consumer.pause(&self.list(&[partition])).map_err(|e| Self::out_of_step("pausing partitions", &e))?;
+            self.consumer
+                .pause(&self.list(&[partition]))
+                .map_err(|e| Self::out_of_step("pausing partitions", &e))?;
         }
         Ok(())
     }
@@ -239,7 +301,9 @@ impl Poller {
         self.shared.status.revoked(partition);
         if let Some(held) = self.held.get_mut(&partition) {
             held.state = State::Fenced(Instant::now());
-            self.consumer.pause(&self.list(&[partition])).map_err(|e| Self::out_of_step("pausing partitions", &e))?;
+            self.consumer
+                .pause(&self.list(&[partition]))
+                .map_err(|e| Self::out_of_step("pausing partitions", &e))?;
         }
         Ok(())
     }
@@ -254,7 +318,12 @@ impl Poller {
         }
         if !lost {
             let until = Instant::now() + REVOKE;
-            while self.in_flight.as_ref().is_some_and(|in_flight| partitions.iter().any(|p| in_flight.contains(p))) && Instant::now() < until {
+            while self
+                .in_flight
+                .as_ref()
+                .is_some_and(|in_flight| partitions.iter().any(|p| in_flight.contains(p)))
+                && Instant::now() < until
+            {
                 self.shared.heartbeat.beat();
                 if let Ok(event) = self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
                     self.handle(event)?;
@@ -272,7 +341,9 @@ impl Poller {
             self.ownership.release(*partition);
             self.shared.status.revoked(*partition);
         }
-        self.consumer.incremental_unassign(&self.list(partitions)).map_err(|e| Self::out_of_step("giving partitions away", &e))
+        self.consumer
+            .incremental_unassign(&self.list(partitions))
+            .map_err(|e| Self::out_of_step("giving partitions away", &e))
     }
 
     /// Agrees to what the coordinator decided, without acting on it.
@@ -281,7 +352,8 @@ impl Poller {
             Rebalanced::Revoked(partitions) => self.consumer.incremental_unassign(&self.list(partitions)),
             Rebalanced::Assigned(partitions) => {
                 let mut list = self.list(partitions);
-                list.set_all_offsets(Offset::End).and_then(|()| self.consumer.incremental_assign(&list))
+                list.set_all_offsets(Offset::End)
+                    .and_then(|()| self.consumer.incremental_assign(&list))
             }
         };
         if let Err(e) = done {

@@ -46,7 +46,11 @@ impl Buffer {
     /// How long until the batch is due; none where it is empty.
     pub fn due_in(&self, now: Instant) -> Option<Duration> {
         let since = self.since?;
-        Some(if self.is_full() { Duration::ZERO } else { (since + self.max_latency).saturating_duration_since(now) })
+        Some(if self.is_full() {
+            Duration::ZERO
+        } else {
+            (since + self.max_latency).saturating_duration_since(now)
+        })
     }
 
     /// Takes everything.
@@ -71,11 +75,18 @@ mod tests {
     use super::*;
 
     fn buffer() -> Buffer {
-        Buffer::new(&Limits { max_records: 3, max_latency: Duration::from_secs(1).into() })
+        Buffer::new(&Limits {
+            max_records: 3,
+            max_latency: Duration::from_secs(1).into(),
+        })
     }
 
     fn message(partition: i32, payload: usize) -> Message {
-        Message { partition, payload: Some(vec![0; payload]), ..Message::default() }
+        Message {
+            partition,
+            payload: Some(vec![0; payload]),
+            ..Message::default()
+        }
     }
 
     #[test]

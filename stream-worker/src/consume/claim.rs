@@ -27,14 +27,31 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Claims partitions for `owner`.
-pub async fn claim(shared: Arc<Shared>, consumer: Arc<Consumer>, rows: Rows, partitions: Vec<i32>, owner: Uuid) -> Result<Vec<(i32, Start)>, StoreError> {
+pub async fn claim(
+    shared: Arc<Shared>,
+    consumer: Arc<Consumer>,
+    rows: Rows,
+    partitions: Vec<i32>,
+    owner: Uuid,
+) -> Result<Vec<(i32, Start)>, StoreError> {
     let topic = rows.topic.clone();
     let facts = tokio::task::spawn_blocking(move || facts(&consumer, &topic, &partitions)).await;
     let facts = facts
         .map_err(|e| StoreError::transient(KAFKA_FAILED, format!("asking Kafka for offsets broke off: {e}")))?
         .map_err(|e| unreachable_at(&shared.pipeline.bootstrap_servers, e))?;
     let initial = |made_anew: &std::collections::BTreeSet<i32>| {
-        facts.iter().map(|(p, known)| (*p, first(&Known { made_anew: made_anew.contains(p), ..*known }))).collect()
+        facts
+            .iter()
+            .map(|(p, known)| {
+                (
+                    *p,
+                    first(&Known {
+                        made_anew: made_anew.contains(p),
+                        ..*known
+                    }),
+                )
+            })
+            .collect()
     };
     let (claimed, made_anew) = postgres::claim(&shared.pipeline.postgres, &shared.secrets, &shared.instance, &rows, initial, owner).await?;
     Ok(facts
@@ -42,14 +59,23 @@ pub async fn claim(shared: Arc<Shared>, consumer: Arc<Consumer>, rows: Rows, par
         .map(|(partition, known)| {
             // A row that was made just now knows nothing that Kafka does not.
             let recorded = claimed.rows.get(partition).filter(|(_, inserted)| !inserted).map(|(next, _)| *next);
-            (*partition, start(&Known { recorded, made_anew: made_anew.contains(partition), ..*known }))
+            (
+                *partition,
+                start(&Known {
+                    recorded,
+                    made_anew: made_anew.contains(partition),
+                    ..*known
+                }),
+            )
         })
         .collect())
 }
 
 /// What Kafka knows of partitions. Blocks.
 fn facts(consumer: &Consumer, topic: &str, partitions: &[i32]) -> Result<BTreeMap<i32, Known>, StoreError> {
-    let committed = consumer.committed_offsets(list(topic, partitions), TIMEOUT).map_err(|e| errors::explain("asking Kafka for the group's offsets", &e))?;
+    let committed = consumer
+        .committed_offsets(list(topic, partitions), TIMEOUT)
+        .map_err(|e| errors::explain("asking Kafka for the group's offsets", &e))?;
     let committed = offsets(&committed, "asking Kafka for the group's offsets")?;
     let low = list_offsets(consumer, topic, partitions, Offset::Beginning)?;
     let high = ends(consumer, topic, partitions)?;
@@ -57,9 +83,21 @@ fn facts(consumer: &Consumer, topic: &str, partitions: &[i32]) -> Result<BTreeMa
         .iter()
         .map(|p| {
             let (Some(&low), Some(&high)) = (low.get(p), high.get(p)) else {
-                return Err(StoreError::transient(KAFKA_FAILED, format!("Kafka does not list the offsets of partition {p} of topic `{topic}`")));
+                return Err(StoreError::transient(
+                    KAFKA_FAILED,
+                    format!("Kafka does not list the offsets of partition {p} of topic `{topic}`"),
+                ));
             };
-            Ok((*p, Known { committed: committed.get(p).copied(), recorded: None, low, high, made_anew: false }))
+            Ok((
+                *p,
+                Known {
+                    committed: committed.get(p).copied(),
+                    recorded: None,
+                    low,
+                    high,
+                    made_anew: false,
+                },
+            ))
         })
         .collect()
 }

@@ -6,6 +6,7 @@
 mod assignment;
 mod buffer;
 mod claim;
+mod commit;
 mod rebalance;
 mod start_offset;
 mod thread;
@@ -62,14 +63,26 @@ pub struct Consuming {
 pub fn start(shared: &Arc<Shared>, rows: &Rows, ownership: &Arc<Ownership>, stop: &CancellationToken) -> Result<Consuming, StoreError> {
     let pipeline = &shared.pipeline;
     let refused = |e| errors::explain("no consumer for spec.kafka.bootstrapServers", &e);
-    let consumer =
-        Consumer::from_config_and_context(&config(&pipeline.bootstrap_servers, &pipeline.group_id, &shared.instance), Context::default()).map_err(refused)?;
+    let consumer = Consumer::from_config_and_context(
+        &config(&pipeline.bootstrap_servers, &pipeline.group_id, &shared.instance),
+        Context::default(),
+    )
+    .map_err(refused)?;
     consumer.subscribe(&[&pipeline.topic]).map_err(refused)?;
     let consumer = Arc::new(consumer);
     let (batch_sender, batches) = mpsc::channel(1);
     let (events, inbox) = channel();
     let (end, ended) = oneshot::channel();
-    let poller = Poller::new(Arc::clone(shared), Arc::clone(&consumer), rows.clone(), Arc::clone(ownership), stop.clone(), batch_sender, inbox, events.clone());
+    let poller = Poller::new(
+        Arc::clone(shared),
+        Arc::clone(&consumer),
+        rows.clone(),
+        Arc::clone(ownership),
+        stop.clone(),
+        batch_sender,
+        inbox,
+        events.clone(),
+    );
     let span = tracing::Span::current();
     std::thread::Builder::new()
         .name("poll".to_owned())
@@ -79,7 +92,12 @@ pub fn start(shared: &Arc<Shared>, rows: &Rows, ownership: &Arc<Ownership>, stop
             let _ = end.send(poller.run());
         })
         .map_err(|e| StoreError::transient("ThreadFailed", format!("no thread to poll Kafka with: {e}")))?;
-    Ok(Consuming { batches, events, ended, consumer })
+    Ok(Consuming {
+        batches,
+        events,
+        ended,
+        consumer,
+    })
 }
 
 fn config(brokers: &str, group: &str, instance: &str) -> ClientConfig {

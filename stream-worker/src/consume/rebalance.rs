@@ -65,16 +65,30 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        let list = || partitions.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition).collect();
+        let list = || {
+            partitions
+                .elements()
+                .iter()
+                .map(rdkafka::topic_partition_list::TopicPartitionListElem::partition)
+                .collect()
+        };
         let assigned = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.closing.load(Ordering::Relaxed) {
-            let done = if assigned { consumer.incremental_assign(partitions) } else { consumer.incremental_unassign(partitions) };
+            let done = if assigned {
+                consumer.incremental_assign(partitions)
+            } else {
+                consumer.incremental_unassign(partitions)
+            };
             if let Err(e) = done {
                 tracing::debug!(error = %e, "letting go of partitions");
             }
             return;
         }
-        let rebalanced = if assigned { Rebalanced::Assigned(list()) } else { Rebalanced::Revoked(list()) };
+        let rebalanced = if assigned {
+            Rebalanced::Assigned(list())
+        } else {
+            Rebalanced::Revoked(list())
+        };
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalanced);
     }
 }

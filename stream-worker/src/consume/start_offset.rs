@@ -46,17 +46,30 @@ pub fn start(known: &Known) -> Start {
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => known.low,
     };
-    if (known.low..=known.high).contains(&wanted) { Start::At(wanted) } else { Start::OutOfRange { wanted, low: known.low, high: known.high } }
+    if (known.low..=known.high).contains(&wanted) {
+        Start::At(wanted)
+    } else {
+        Start::OutOfRange {
+            wanted,
+            low: known.low,
+            high: known.high,
+        }
+    }
 }
 
 /// What to tell whoever must decide.
 pub fn out_of_range(topic: &str, partition: i32, wanted: i64, low: i64, high: i64) -> String {
     let what = if wanted < low {
-        format!("the messages {wanted} to {} of partition {partition} of topic `{topic}` were deleted before they were stored", low - 1)
+        format!(
+            "the messages {wanted} to {} of partition {partition} of topic `{topic}` were deleted before they were stored",
+            low - 1
+        )
     } else {
         format!("partition {partition} of topic `{topic}` ends at offset {high}, before offset {wanted} where the workers are")
     };
-    format!("{what}; nothing is skipped unasked: to go on at offset {low}, set this partition's next_offset in userpipeline.progress to {low}")
+    format!(
+        "{what}; nothing is skipped unasked: to go on at offset {low}, set this partition's next_offset in userpipeline.progress to {low}"
+    )
 }
 
 #[cfg(test)]
@@ -64,12 +77,22 @@ mod tests {
     use super::*;
 
     const fn known(committed: Option<i64>, recorded: Option<i64>) -> Known {
-        Known { committed, recorded, low: 10, high: 100, made_anew: false }
+        Known {
+            committed,
+            recorded,
+            low: 10,
+            high: 100,
+            made_anew: false,
+        }
     }
 
     #[test]
     fn a_partition_is_resumed_at_the_lower_offset_and_never_past_a_gap() {
-        let gone = |wanted| Start::OutOfRange { wanted, low: 10, high: 100 };
+        let gone = |wanted| Start::OutOfRange {
+            wanted,
+            low: 10,
+            high: 100,
+        };
         let cases = [
             (known(None, None), Start::At(10)),
             (known(Some(50), None), Start::At(50)),
@@ -85,8 +108,20 @@ mod tests {
             (known(Some(200), Some(60)), Start::At(60)),
             (known(Some(50), Some(3)), gone(3)),
             (known(Some(101), None), gone(101)),
-            (Known { made_anew: true, ..known(Some(101), None) }, Start::At(10)),
-            (Known { made_anew: true, ..known(Some(50), Some(60)) }, Start::At(50)),
+            (
+                Known {
+                    made_anew: true,
+                    ..known(Some(101), None)
+                },
+                Start::At(10),
+            ),
+            (
+                Known {
+                    made_anew: true,
+                    ..known(Some(50), Some(60))
+                },
+                Start::At(50),
+            ),
         ];
         for (known, expected) in cases {
             assert_eq!(start(&known), expected, "{known:?}");
@@ -97,13 +132,22 @@ mod tests {
     fn the_first_row_says_where_the_partition_begins() {
         assert_eq!(first(&known(None, None)), 10);
         assert_eq!(first(&known(Some(50), None)), 50);
-        assert_eq!(first(&Known { made_anew: true, ..known(Some(50), None) }), 10);
+        assert_eq!(
+            first(&Known {
+                made_anew: true,
+                ..known(Some(50), None)
+            }),
+            10
+        );
     }
 
     #[test]
     fn out_of_range_says_what_is_missing_and_what_to_do() {
         let gone = out_of_range("users", 2, 3, 10, 100);
-        assert!(gone.starts_with("the messages 3 to 9 of partition 2 of topic `users` were deleted"), "{gone}");
+        assert!(
+            gone.starts_with("the messages 3 to 9 of partition 2 of topic `users` were deleted"),
+            "{gone}"
+        );
         let beyond = out_of_range("users", 2, 101, 10, 100);
         assert!(beyond.contains("ends at offset 100, before offset 101"), "{beyond}");
     }

@@ -10,10 +10,10 @@ use std::{
 };
 
 use rdkafka::{
-    consumer::{CommitMode, Consumer as _},
+    consumer::Consumer as _,
     error::KafkaError,
     message::{BorrowedMessage, Message as _},
-    topic_partition_list::{Offset, TopicPartitionList},
+    topic_partition_list::TopicPartitionList,
     types::RDKafkaErrorCode as Code,
 };
 use tokio::{runtime::Handle, sync::mpsc};
@@ -41,8 +41,6 @@ const POLL_IN_FLIGHT: Duration = Duration::from_millis(10);
 const IN_A_ROW: usize = 500;
 /// A full batch waits this long for the writer before partitions are paused: pausing throws away what was fetched ahead.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
-/// Offsets whose commit failed are committed again after this long.
-const COMMIT_AGAIN: Duration = Duration::from_secs(5);
 /// What is left is written within this time when the worker is to stop.
 const DRAIN: Duration = Duration::from_secs(20);
 /// The brokers are told that we leave, within this time.
@@ -68,8 +66,8 @@ pub struct Poller {
     stop: CancellationToken,
     batches: mpsc::Sender<Batch>,
     full_since: Option<Instant>,
-    committing: bool,
-    commit_failed_at: Option<Instant>,
+    pub(super) committing: bool,
+    pub(super) commit_failed_at: Option<Instant>,
 }
 
 impl Poller {
@@ -153,7 +151,11 @@ impl Poller {
     }
 
     fn poll(&mut self) -> Result<(), StoreError> {
-        let longest = if self.in_flight.is_some() || self.pending.is_some() { POLL_IN_FLIGHT } else { POLL };
+        let longest = if self.in_flight.is_some() || self.pending.is_some() {
+            POLL_IN_FLIGHT
+        } else {
+            POLL
+        };
         let mut timeout = self.buffer.due_in(Instant::now()).map_or(longest, |due| due.min(longest));
         let consumer = Arc::clone(&self.consumer);
         for _ in 0..IN_A_ROW {
@@ -172,7 +174,9 @@ impl Poller {
 
     fn deliver(&mut self, message: &BorrowedMessage<'_>) {
         let partition = message.partition();
-        let Some(held) = self.held.get_mut(&partition).filter(|held| held.state == State::Active) else { return };
+        let Some(held) = self.held.get_mut(&partition).filter(|held| held.state == State::Active) else {
+            return;
+        };
         // What was there before a pause may come again.
         if message.offset() < held.position {
             return;
@@ -213,7 +217,10 @@ impl Poller {
         if !due || self.in_flight.is_some() {
             return;
         }
-        let mut batch = Batch { messages: self.buffer.take(), owners: BTreeMap::new() };
+        let mut batch = Batch {
+            messages: self.buffer.take(),
+            owners: BTreeMap::new(),
+        };
         for message in &batch.messages {
             if let Some(held) = self.held.get(&message.partition) {
                 batch.owners.insert(message.partition, held.token);
@@ -250,14 +257,25 @@ impl Poller {
         if self.paused == pause {
             return Ok(());
         }
-        let active: Vec<i32> = self.held.iter().filter(|(_, held)| held.state == State::Active).map(|(p, _)| *p).collect();
+        let active: Vec<i32> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.state == State::Active)
+            .map(|(p, _)| *p)
+            .collect();
         let list = self.list(&active);
-        let done = if pause { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        let done = if pause {
+            self.consumer.pause(&list)
+        } else {
+            self.consumer.resume(&list)
+        };
         done.map_err(|e| errors::explain("pausing or resuming partitions", &e))?;
         tracing::debug!(pause, "back-pressure");
         if pause {
             // What comes now is not seen. After the pause the broker says again where the end is.
-            active.iter().for_each(|partition| self.shared.status.delivered(*partition, None));
+            for partition in active {
+                self.shared.status.delivered(partition, None);
+            }
         }
         self.paused = pause;
         Ok(())
@@ -275,58 +293,6 @@ impl Poller {
             }
         }
         Ok(())
-    }
-
-    /// Commits what is stored, without waiting for it; one commit at a time. librdkafka tells nobody how an asynchronous
-    /// commit ended, so another thread waits for a synchronous one.
-    fn commit(&mut self) {
-        if self.committing || self.uncommitted.is_empty() || self.commit_failed_at.is_some_and(|at| at.elapsed() < COMMIT_AGAIN) {
-            return;
-        }
-        let (offsets, list) = self.offsets(None);
-        let (consumer, sender) = (Arc::clone(&self.consumer), self.sender.clone());
-        self.committing = true;
-        self.runtime.spawn_blocking(move || {
-            let result = consumer.commit(&list, CommitMode::Sync);
-            if let Err(e) = &result {
-                tracing::info!(error = %e, "offsets were not committed");
-            }
-            // The thread is gone only where nobody needs the answer.
-            let _ = sender.send(Event::Committed(offsets, result.is_ok()));
-        });
-    }
-
-    fn committed(&mut self, offsets: &BTreeMap<i32, i64>, done: bool) {
-        self.committing = false;
-        // A failure is no loss: the progress rows have the offsets, and they are committed again.
-        self.commit_failed_at = (!done).then(Instant::now);
-        if done {
-            self.uncommitted.retain(|partition, next| offsets.get(partition).is_none_or(|done| done < next));
-            self.shared.status.committed();
-        }
-    }
-
-    /// Commits what is stored, and waits for it: of all partitions, or of some.
-    pub(super) fn commit_now(&mut self, only: Option<&[i32]>) {
-        let (offsets, list) = self.offsets(only);
-        if offsets.is_empty() {
-            return;
-        }
-        match self.consumer.commit(&list, CommitMode::Sync) {
-            Ok(()) => self.shared.status.committed(),
-            Err(e) => tracing::info!(error = %e, "offsets were not committed"),
-        }
-    }
-
-    fn offsets(&self, only: Option<&[i32]>) -> (BTreeMap<i32, i64>, TopicPartitionList) {
-        let offsets: BTreeMap<i32, i64> = self.uncommitted.iter().filter(|(p, _)| only.is_none_or(|only| only.contains(p))).map(|(p, o)| (*p, *o)).collect();
-        let mut list = TopicPartitionList::new();
-        for (partition, next) in &offsets {
-            if let Err(e) = list.add_partition_offset(&self.rows.topic, *partition, Offset::Offset(*next)) {
-                tracing::warn!(partition, offset = next, error = %e, "an offset that cannot be committed");
-            }
-        }
-        (offsets, list)
     }
 
     /// Writes what was taken from the topic, as long as the writer gets on and time is left.

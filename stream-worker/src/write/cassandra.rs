@@ -38,10 +38,17 @@ impl CassandraSink {
         let session = cassandra::connect(&target.cluster, target.consistency, secrets).await?;
         let what = format!("writing to table `{}.{}`", target.keyspace, target.table);
         let statement = schema.cassandra_insert_cql(&target.keyspace, &target.table);
-        let mut insert = session.prepare(statement).await.map_err(|e| cassandra::explain_prepare(&what, &e))?;
+        let mut insert = session
+            .prepare(statement)
+            .await
+            .map_err(|e| cassandra::explain_prepare(&what, &e))?;
         // Its version is in it, so that a repeated write changes nothing.
         insert.set_is_idempotent(true);
-        Ok(Self { session: Arc::new(session), insert, credentials })
+        Ok(Self {
+            session: Arc::new(session),
+            insert,
+            credentials,
+        })
     }
 
     /// Writes entries; gives those that Cassandra refuses for their own sake, by position, and why.
@@ -60,9 +67,15 @@ impl CassandraSink {
         };
         // The futures are made here and not in the stream's closure, whose lifetimes the compiler cannot see through.
         let writes: Vec<_> = entries.iter().enumerate().map(|(i, e)| write((i, e))).collect();
-        let all = stream::iter(writes).buffer_unordered(IN_FLIGHT).try_filter_map(|refused| async move { Ok(refused) }).try_collect();
+        let all = stream::iter(writes)
+            .buffer_unordered(IN_FLIGHT)
+            .try_filter_map(|refused| async move { Ok(refused) })
+            .try_collect();
         tokio::time::timeout(BATCH_TIMEOUT, all).await.map_err(|_| {
-            StoreError::transient(CASSANDRA_UNREACHABLE, format!("Cassandra did not acknowledge a batch within {} seconds", BATCH_TIMEOUT.as_secs()))
+            StoreError::transient(
+                CASSANDRA_UNREACHABLE,
+                format!("Cassandra did not acknowledge a batch within {} seconds", BATCH_TIMEOUT.as_secs()),
+            )
         })?
     }
 }
@@ -81,7 +94,13 @@ fn row(entry: &Entry) -> Vec<Option<CqlValue>> {
         Value::Uuid(uuid) => Some(CqlValue::Uuid(*uuid)),
         Value::Timestamp(millis) => Some(CqlValue::Timestamp(CqlTimestamp(*millis))),
     };
-    entry.record.0.iter().map(value).chain([Some(CqlValue::BigInt(entry.version))]).collect()
+    entry
+        .record
+        .0
+        .iter()
+        .map(value)
+        .chain([Some(CqlValue::BigInt(entry.version))])
+        .collect()
 }
 
 #[cfg(test)]
@@ -92,7 +111,20 @@ mod tests {
 
     #[test]
     fn null_is_bound_and_the_version_comes_last() {
-        let entry = Entry { origin: (0, 0), key: "k".into(), version: 7, record: Record(vec![Value::String("a".into()), Value::Null, Value::Timestamp(5)]) };
-        assert_eq!(row(&entry), [Some(CqlValue::Text("a".into())), None, Some(CqlValue::Timestamp(CqlTimestamp(5))), Some(CqlValue::BigInt(7))]);
+        let entry = Entry {
+            origin: (0, 0),
+            key: "k".into(),
+            version: 7,
+            record: Record(vec![Value::String("a".into()), Value::Null, Value::Timestamp(5)]),
+        };
+        assert_eq!(
+            row(&entry),
+            [
+                Some(CqlValue::Text("a".into())),
+                None,
+                Some(CqlValue::Timestamp(CqlTimestamp(5))),
+                Some(CqlValue::BigInt(7))
+            ]
+        );
     }
 }

@@ -122,7 +122,17 @@ impl Writer {
         // The one record there is so far; a pipeline will declare its own.
         let schema = RecordSchema::user();
         let decoders = Decoders::new(SchemaRegistry::at(&shared.pipeline.registry_url)?, schema.clone());
-        let mut writer = Self { shared, rows, schema, decoders, postgres: None, cassandra: None, dead_letters: None, ownership, stop };
+        let mut writer = Self {
+            shared,
+            rows,
+            schema,
+            decoders,
+            postgres: None,
+            cassandra: None,
+            dead_letters: None,
+            ownership,
+            stop,
+        };
         writer.open_postgres().await?;
         writer.open_cassandra().await?;
         Ok(writer)
@@ -131,9 +141,17 @@ impl Writer {
     /// Writes a batch, as often as it takes. It gives up only where the worker is to stop.
     pub async fn write(&mut self, batch: Batch) -> Written {
         let shared = Arc::clone(&self.shared);
-        let mut work = Work { batch, entries: None, dead: Faults::new(), sent: BTreeSet::new() };
+        let mut work = Work {
+            batch,
+            entries: None,
+            dead: Faults::new(),
+            sent: BTreeSet::new(),
+        };
         let (mut backoff, mut fenced) = (Backoff::default(), Vec::new());
-        shared.metrics.in_flight.set(i64::try_from(work.batch.messages.len()).unwrap_or(i64::MAX));
+        shared
+            .metrics
+            .in_flight
+            .set(i64::try_from(work.batch.messages.len()).unwrap_or(i64::MAX));
         let abandoned = loop {
             work.retain(|partition, token| self.ownership.holds(partition, token));
             if work.batch.messages.is_empty() {
@@ -145,7 +163,10 @@ impl Writer {
                     break false;
                 }
                 Err(Failure::Fenced(partitions)) => {
-                    tracing::warn!(?partitions, "another worker has claimed partitions; what this one holds of them is dropped");
+                    tracing::warn!(
+                        ?partitions,
+                        "another worker has claimed partitions; what this one holds of them is dropped"
+                    );
                     work.retain(|partition, _| !partitions.contains(&partition));
                     fenced.extend(partitions);
                 }
@@ -173,7 +194,11 @@ impl Writer {
         if !abandoned {
             shared.status.clear(Trouble::Write);
         }
-        Written { next: if abandoned { BTreeMap::new() } else { work.batch.next_offsets() }, fenced, abandoned }
+        Written {
+            next: if abandoned { BTreeMap::new() } else { work.batch.next_offsets() },
+            fenced,
+            abandoned,
+        }
     }
 
     async fn attempt(&mut self, work: &mut Work) -> Result<BTreeMap<i32, Advance>, Failure> {
@@ -186,9 +211,16 @@ impl Writer {
             let letters = DeadLetters::new(&self.shared.pipeline, &self.shared.instance).map_err(|e| Failure::Store(KAFKA, e))?;
             self.dead_letters = Some(letters);
         }
-        let Some(sink) = &mut self.postgres else { unreachable!("it was opened above") };
+        let Some(sink) = &mut self.postgres else {
+            unreachable!("it was opened above")
+        };
         let (schema, metrics) = (&self.schema, &self.shared.metrics);
-        let Work { batch, entries, dead, sent } = work;
+        let Work {
+            batch,
+            entries,
+            dead,
+            sent,
+        } = work;
         let entries = newest(entries.as_deref().unwrap_or_default(), dead);
         let postgres_failed = |e: tokio_postgres::Error| Failure::Store(POSTGRES, postgres::explain(&e));
 
@@ -201,7 +233,9 @@ impl Writer {
         }
 
         let to_postgres = async {
-            let Some(upsert) = upsert.filter(|_| !entries.is_empty()) else { return Ok(true) };
+            let Some(upsert) = upsert.filter(|_| !entries.is_empty()) else {
+                return Ok(true);
+            };
             let started = Instant::now();
             match postgres::execute(&transaction, &upsert, schema, &entries).await {
                 Ok(()) => {
@@ -213,7 +247,9 @@ impl Writer {
             }
         };
         let to_cassandra = async {
-            let Some(sink) = self.cassandra.as_ref().filter(|_| !entries.is_empty()) else { return Ok(Vec::new()) };
+            let Some(sink) = self.cassandra.as_ref().filter(|_| !entries.is_empty()) else {
+                return Ok(Vec::new());
+            };
             let started = Instant::now();
             let refused = sink.write(&entries).await.map_err(|e| Failure::Store(CASSANDRA, e))?;
             metrics.sink_took(CASSANDRA, started.elapsed());
@@ -221,7 +257,12 @@ impl Writer {
         };
         let to_dead_letters = async {
             let Some(letters) = &self.dead_letters else { return Ok(()) };
-            let unsent: Vec<_> = batch.messages.iter().filter(|m| !sent.contains(&m.origin())).filter_map(|m| Some((m, dead.get(&m.origin())?))).collect();
+            let unsent: Vec<_> = batch
+                .messages
+                .iter()
+                .filter(|m| !sent.contains(&m.origin()))
+                .filter_map(|m| Some((m, dead.get(&m.origin())?)))
+                .collect();
             letters.send(&unsent).await.map_err(|e| Failure::Store(KAFKA, e))?;
             sent.extend(unsent.iter().map(|(m, _)| m.origin()));
             Ok(())
@@ -273,10 +314,22 @@ impl Writer {
         for (origin, fault) in &work.dead {
             metrics.dead_letter(fault.class);
             classes.entry(fault.class).or_insert((0, *origin)).0 += 1;
-            tracing::debug!(partition = origin.0, offset = origin.1, class = fault.class, fault = fault.message, "dead letter");
+            tracing::debug!(
+                partition = origin.0,
+                offset = origin.1,
+                class = fault.class,
+                fault = fault.message,
+                "dead letter"
+            );
         }
         for (class, (count, (partition, offset))) in classes {
-            tracing::warn!(class, count, partition, offset, "dead letters; partition and offset are those of the first");
+            tracing::warn!(
+                class,
+                count,
+                partition,
+                offset,
+                "dead letters; partition and offset are those of the first"
+            );
         }
         self.shared.status.count(stored, Instant::now());
     }
@@ -296,10 +349,24 @@ impl Writer {
 
     /// Opens a connection where there is none, or the credentials have changed since.
     async fn open_postgres(&mut self) -> Result<(), StoreError> {
-        let Shared { pipeline, secrets, instance, .. } = &*self.shared;
+        let Shared {
+            pipeline,
+            secrets,
+            instance,
+            ..
+        } = &*self.shared;
         let rotated = |sink: &PostgresSink| postgres::credentials(&pipeline.postgres, secrets).is_ok_and(|now| now != sink.credentials);
         if self.postgres.as_ref().is_none_or(rotated) {
-            self.postgres = Some(PostgresSink::open(&pipeline.postgres, pipeline.postgres_table.as_deref(), &self.schema, secrets, instance).await?);
+            self.postgres = Some(
+                PostgresSink::open(
+                    &pipeline.postgres,
+                    pipeline.postgres_table.as_deref(),
+                    &self.schema,
+                    secrets,
+                    instance,
+                )
+                .await?,
+            );
         }
         Ok(())
     }
@@ -308,7 +375,9 @@ impl Writer {
     async fn open_cassandra(&mut self) -> Result<(), StoreError> {
         let Shared { pipeline, secrets, .. } = &*self.shared;
         let Some(target) = &pipeline.cassandra else { return Ok(()) };
-        let rotated = |sink: &CassandraSink| userpipeline_stores::cassandra::credentials(&target.cluster, secrets).is_ok_and(|now| now != sink.credentials);
+        let rotated = |sink: &CassandraSink| {
+            userpipeline_stores::cassandra::credentials(&target.cluster, secrets).is_ok_and(|now| now != sink.credentials)
+        };
         if self.cassandra.as_ref().is_none_or(rotated) {
             let sink = CassandraSink::open(target, &self.schema, secrets).await?;
             self.shared.share_session(Some(Arc::clone(&sink.session)));

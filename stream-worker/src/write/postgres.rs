@@ -45,16 +45,37 @@ pub fn explain(error: &Error) -> StoreError {
 
 impl PostgresSink {
     /// Connects, and prepares what will be written: a table that is missing is noticed here.
-    pub async fn open(postgres: &Postgres, table: Option<&str>, schema: &RecordSchema, secrets: &Secrets, application: &str) -> Result<Self, StoreError> {
+    pub async fn open(
+        postgres: &Postgres,
+        table: Option<&str>,
+        schema: &RecordSchema,
+        secrets: &Secrets,
+        application: &str,
+    ) -> Result<Self, StoreError> {
         let credentials = credentials(postgres, secrets)?;
         let client = postgres::connect(postgres, secrets, application).await?;
-        client.batch_execute(IDLE_IN_TRANSACTION).await.map_err(|e| postgres::explain("PostgreSQL", &e))?;
-        client.query("SELECT 1 FROM userpipeline.progress LIMIT 0", &[]).await.map_err(|e| postgres::explain("reading userpipeline.progress", &e))?;
+        client
+            .batch_execute(IDLE_IN_TRANSACTION)
+            .await
+            .map_err(|e| postgres::explain("PostgreSQL", &e))?;
+        client
+            .query("SELECT 1 FROM userpipeline.progress LIMIT 0", &[])
+            .await
+            .map_err(|e| postgres::explain("reading userpipeline.progress", &e))?;
         let upsert = match table {
-            Some(table) => Some(client.prepare(&schema.sink_upsert(table)).await.map_err(|e| postgres::explain(&format!("writing to table `{table}`"), &e))?),
+            Some(table) => Some(
+                client
+                    .prepare(&schema.sink_upsert(table))
+                    .await
+                    .map_err(|e| postgres::explain(&format!("writing to table `{table}`"), &e))?,
+            ),
             None => None,
         };
-        Ok(Self { client, upsert, credentials })
+        Ok(Self {
+            client,
+            upsert,
+            credentials,
+        })
     }
 
     /// Begins a batch's transaction.
@@ -82,14 +103,20 @@ impl PostgresSink {
                 }
                 Err(e) if postgres::is_record_fault(&e) => {
                     part.rollback().await.map_err(|e| explain(&e))?;
-                    bisect.refused(e.as_db_error().map_or_else(|| e.to_string(), |db| format!("{} (SQLSTATE {})", db.message(), db.code().code())));
+                    bisect.refused(
+                        e.as_db_error()
+                            .map_or_else(|| e.to_string(), |db| format!("{} (SQLSTATE {})", db.message(), db.code().code())),
+                    );
                 }
                 Err(e) => return Err(explain(&e)),
             }
         }
         let refused = bisect.into_refused();
         if refused.is_empty() {
-            return Err(StoreError::transient(POSTGRES_FAILED, "PostgreSQL refused a batch and then each of its parts not"));
+            return Err(StoreError::transient(
+                POSTGRES_FAILED,
+                "PostgreSQL refused a batch and then each of its parts not",
+            ));
         }
         Ok(refused)
     }
@@ -109,11 +136,27 @@ fn columns<'a>(schema: &RecordSchema, entries: &[&'a Entry]) -> Vec<Box<dyn ToSq
     let column = |(i, field): (usize, &userpipeline_record::Field)| -> Box<dyn ToSql + Sync + Send + 'a> {
         let values = entries.iter().map(move |e| e.record.0.get(i).unwrap_or(&Value::Null));
         match field.field_type {
-            FieldType::String => Box::new(values.map(|v| if let Value::String(s) = v { Some(s.as_str()) } else { None }).collect::<Vec<_>>()),
-            FieldType::Uuid => Box::new(values.map(|v| if let Value::Uuid(u) = v { Some(*u) } else { None }).collect::<Vec<_>>()),
-            FieldType::Timestamp => {
-                Box::new(values.map(|v| if let Value::Timestamp(ms) = v { Timestamp::from_millisecond(*ms).ok() } else { None }).collect::<Vec<_>>())
-            }
+            FieldType::String => Box::new(
+                values
+                    .map(|v| if let Value::String(s) = v { Some(s.as_str()) } else { None })
+                    .collect::<Vec<_>>(),
+            ),
+            FieldType::Uuid => Box::new(
+                values
+                    .map(|v| if let Value::Uuid(u) = v { Some(*u) } else { None })
+                    .collect::<Vec<_>>(),
+            ),
+            FieldType::Timestamp => Box::new(
+                values
+                    .map(|v| {
+                        if let Value::Timestamp(ms) = v {
+                            Timestamp::from_millisecond(*ms).ok()
+                        } else {
+                            None
+                        }
+                    })
+                    .collect::<Vec<_>>(),
+            ),
         }
     };
     schema.fields.iter().enumerate().map(column).collect()

@@ -30,7 +30,12 @@ impl Rows {
     /// The partitions that were read before under another id of the topic: it was deleted and made anew.
     pub async fn made_anew(&self, client: &Client) -> Result<BTreeSet<i32>, Error> {
         let statement = "SELECT DISTINCT partition FROM userpipeline.progress WHERE group_id = $1 AND topic = $2 AND topic_id <> $3";
-        Ok(client.query(statement, &[&self.group, &self.topic, &self.topic_id]).await?.iter().map(|row| row.get(0)).collect())
+        Ok(client
+            .query(statement, &[&self.group, &self.topic, &self.topic_id])
+            .await?
+            .iter()
+            .map(|row| row.get(0))
+            .collect())
     }
 
     /// Makes `owner` the owner of partitions. Whoever owned them before is fenced from here on; a transaction of theirs
@@ -41,8 +46,15 @@ impl Rows {
              ON CONFLICT (group_id, topic_id, partition) DO UPDATE SET owner = excluded.owner, updated_at = now() \
              RETURNING p.partition, p.next_offset, p.xmax = 0 AS inserted";
         let (partitions, offsets): (Vec<i32>, Vec<i64>) = first.iter().map(|(p, o)| (*p, *o)).unzip();
-        let rows = client.query(statement, &[&self.group, &self.topic_id, &self.topic, &partitions, &offsets, &owner]).await?;
-        Ok(Claimed { rows: rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect() })
+        let rows = client
+            .query(
+                statement,
+                &[&self.group, &self.topic_id, &self.topic, &partitions, &offsets, &owner],
+            )
+            .await?;
+        Ok(Claimed {
+            rows: rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect(),
+        })
     }
 
     /// Locks the rows that are still owned under the given tokens, and gives their offsets. What is not among them has
@@ -52,7 +64,9 @@ impl Rows {
              JOIN unnest($3::integer[], $4::uuid[]) AS u (partition, owner) ON u.partition = p.partition AND u.owner = p.owner \
              WHERE p.group_id = $1 AND p.topic_id = $2 ORDER BY p.partition FOR UPDATE OF p";
         let (partitions, tokens): (Vec<i32>, Vec<Uuid>) = owners.iter().map(|(p, o)| (*p, *o)).unzip();
-        let rows = transaction.query(statement, &[&self.group, &self.topic_id, &partitions, &tokens]).await?;
+        let rows = transaction
+            .query(statement, &[&self.group, &self.topic_id, &partitions, &tokens])
+            .await?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
@@ -66,13 +80,20 @@ impl Rows {
         let next: Vec<i64> = advances.values().map(|a| a.next_offset).collect();
         let stored: Vec<i64> = advances.values().map(|a| a.stored).collect();
         let dead: Vec<i64> = advances.values().map(|a| a.dead_lettered).collect();
-        transaction.execute(statement, &[&self.group, &self.topic_id, &partitions, &next, &stored, &dead]).await.map(drop)
+        transaction
+            .execute(statement, &[&self.group, &self.topic_id, &partitions, &next, &stored, &dead])
+            .await
+            .map(drop)
     }
 }
 
 /// The totals of a group over all its partitions, those of a topic's earlier lives included: totals never go backwards.
 pub async fn totals(client: &Client, group: &str) -> Result<StoredTotals, Error> {
-    let statement = "SELECT coalesce(sum(stored), 0)::bigint, coalesce(sum(dead_lettered), 0)::bigint FROM userpipeline.progress WHERE group_id = $1";
+    let statement =
+        "SELECT coalesce(sum(stored), 0)::bigint, coalesce(sum(dead_lettered), 0)::bigint FROM userpipeline.progress WHERE group_id = $1";
     let row = client.query_one(statement, &[&group]).await?;
-    Ok(StoredTotals { stored: row.get(0), dead_lettered: row.get(1) })
+    Ok(StoredTotals {
+        stored: row.get(0),
+        dead_lettered: row.get(1),
+    })
 }

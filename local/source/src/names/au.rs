@@ -6,8 +6,7 @@ pub(super) const NATION: Nation = Nation {
     code: "AU",
     country: "Australia",
     male: &[
-        "Oliver", "Noah", "Jack", "Lachlan", "Cooper", "Hudson", "Archie", "Harrison", "Declan",
-        "Zachary", "Angus", "Flynn",
+        "Oliver", "Noah", "Jack", "Lachlan", "Cooper", "Hudson", "Archie", "Harrison", "Declan", "Zachary", "Angus", "Flynn",
     ],
     female: &[
         "Charlotte",
@@ -24,8 +23,8 @@ pub(super) const NATION: Nation = Nation {
         "Skye",
     ],
     last: &[
-        "Nguyen", "Smith", "O'Brien", "Campbell", "Walker", "Murray", "Kelly", "Wright", "Fraser",
-        "Hughes", "Burns", "McDonald", "Singh", "Barrett", "Doyle", "Watts",
+        "Nguyen", "Smith", "O'Brien", "Campbell", "Walker", "Murray", "Kelly", "Wright", "Fraser", "Hughes", "Burns", "McDonald", "Singh",
+        "Barrett", "Doyle", "Watts",
     ],
     streets: &[
         "Wattle Street",

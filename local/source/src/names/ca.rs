@@ -20,8 +20,7 @@ pub(super) const NATION: Nation = Nation {
         "Théo",
     ],
     female: &[
-        "Océane", "Zoé", "Chloé", "Maëlle", "Hannah", "Brielle", "Noémie", "Olivia", "Amélie",
-        "Delphine", "Scarlett", "Maïka",
+        "Océane", "Zoé", "Chloé", "Maëlle", "Hannah", "Brielle", "Noémie", "Olivia", "Amélie", "Delphine", "Scarlett", "Maïka",
     ],
     last: &[
         "Tremblay",

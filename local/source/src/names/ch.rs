@@ -20,8 +20,7 @@ pub(super) const NATION: Nation = Nation {
         "Matteo",
     ],
     female: &[
-        "Regula", "Annelies", "Hélène", "Noëlle", "Ladina", "Käthi", "Sandrine", "Chiara",
-        "Brigitte", "Mélanie", "Vreni", "Gaëlle",
+        "Regula", "Annelies", "Hélène", "Noëlle", "Ladina", "Käthi", "Sandrine", "Chiara", "Brigitte", "Mélanie", "Vreni", "Gaëlle",
     ],
     last: &[
         "Müller",

@@ -6,8 +6,7 @@ pub(super) const NATION: Nation = Nation {
     code: "DE",
     country: "Germany",
     male: &[
-        "Jürgen", "Jörg", "Günther", "Björn", "Götz", "Matthias", "Till", "Ulrich", "Sönke",
-        "Lothar", "Rüdiger", "Henrik",
+        "Jürgen", "Jörg", "Günther", "Björn", "Götz", "Matthias", "Till", "Ulrich", "Sönke", "Lothar", "Rüdiger", "Henrik",
     ],
     female: &[
         "Käthe",

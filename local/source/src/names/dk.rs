@@ -6,12 +6,10 @@ pub(super) const NATION: Nation = Nation {
     code: "DK",
     country: "Denmark",
     male: &[
-        "Søren", "Jørgen", "Bjørn", "Åge", "Mikkel", "Rasmus", "Frederik", "Malthe", "Emil",
-        "Kåre", "Asbjørn", "Nikolaj",
+        "Søren", "Jørgen", "Bjørn", "Åge", "Mikkel", "Rasmus", "Frederik", "Malthe", "Emil", "Kåre", "Asbjørn", "Nikolaj",
     ],
     female: &[
-        "Bodil", "Signe", "Sørine", "Åse", "Freja", "Maja", "Ragnhild", "Mathilde", "Jytte",
-        "Kirstine", "Astrid", "Liv",
+        "Bodil", "Signe", "Sørine", "Åse", "Freja", "Maja", "Ragnhild", "Mathilde", "Jytte", "Kirstine", "Astrid", "Liv",
     ],
     last: &[
         "Sørensen",
@@ -57,13 +55,7 @@ pub(super) const NATION: Nation = Nation {
         "Rønne",
         "Frederiksværk",
     ],
-    states: &[
-        "Hovedstaden",
-        "Midtjylland",
-        "Nordjylland",
-        "Sjælland",
-        "Syddanmark",
-    ],
+    states: &["Hovedstaden", "Midtjylland", "Nordjylland", "Sjælland", "Syddanmark"],
     phone: "########",
     cell: "########",
     id: Some(("CPR", "DDMMYY-####")),

@@ -6,8 +6,7 @@ pub(super) const NATION: Nation = Nation {
     code: "FI",
     country: "Finland",
     male: &[
-        "Väinö", "Eetu", "Jyrki", "Pekka", "Tapio", "Yrjö", "Mikko", "Eero", "Åke", "Onni",
-        "Arttu", "Ilmari",
+        "Väinö", "Eetu", "Jyrki", "Pekka", "Tapio", "Yrjö", "Mikko", "Eero", "Åke", "Onni", "Arttu", "Ilmari",
     ],
     female: &[
         "Irmeli",

@@ -6,12 +6,10 @@ pub(super) const NATION: Nation = Nation {
     code: "GB",
     country: "United Kingdom",
     male: &[
-        "Alfie", "Callum", "Rhys", "Nigel", "Clive", "Gareth", "Alastair", "Toby", "Jenson",
-        "Hamish", "Graham", "Mohammed",
+        "Alfie", "Callum", "Rhys", "Nigel", "Clive", "Gareth", "Alastair", "Toby", "Jenson", "Hamish", "Graham", "Mohammed",
     ],
     female: &[
-        "Beatrice", "Siân", "Poppy", "Harriet", "Gwen", "Fiona", "Tilly", "Maisie", "Eilidh",
-        "Jessica", "Esmé", "Aisha",
+        "Beatrice", "Siân", "Poppy", "Harriet", "Gwen", "Fiona", "Tilly", "Maisie", "Eilidh", "Jessica", "Esmé", "Aisha",
     ],
     last: &[
         "Smith",

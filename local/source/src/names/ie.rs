@@ -6,12 +6,10 @@ pub(super) const NATION: Nation = Nation {
     code: "IE",
     country: "Ireland",
     male: &[
-        "Seán", "Oisín", "Cillian", "Darragh", "Pádraig", "Rían", "Fionn", "Conor", "Tadhg",
-        "Eoghan", "Séamus", "Dáithí",
+        "Seán", "Oisín", "Cillian", "Darragh", "Pádraig", "Rían", "Fionn", "Conor", "Tadhg", "Eoghan", "Séamus", "Dáithí",
     ],
     female: &[
-        "Aoife", "Gráinne", "Róisín", "Niamh", "Caoimhe", "Sinéad", "Ciara", "Méabh", "Orla",
-        "Bríd", "Siobhán", "Éabha",
+        "Aoife", "Gráinne", "Róisín", "Niamh", "Caoimhe", "Sinéad", "Ciara", "Méabh", "Orla", "Bríd", "Siobhán", "Éabha",
     ],
     last: &[
         "O'Sullivan",

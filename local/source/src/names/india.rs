@@ -20,8 +20,7 @@ pub(super) const NATION: Nation = Nation {
         "Harsh",
     ],
     female: &[
-        "Ananya", "Diya", "Saanvi", "Priya", "Kavya", "Lakshmi", "Meera", "Pooja", "Riya", "Sneha",
-        "Tanvi", "Vedhika",
+        "Ananya", "Diya", "Saanvi", "Priya", "Kavya", "Lakshmi", "Meera", "Pooja", "Riya", "Sneha", "Tanvi", "Vedhika",
     ],
     last: &[
         "Sharma",

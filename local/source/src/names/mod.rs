@@ -77,7 +77,5 @@ pub(crate) static NATIONS: [Nation; 21] = [
 
 /// The nationality of a code, in upper or lower case.
 pub(crate) fn find(code: &str) -> Option<&'static Nation> {
-    NATIONS
-        .iter()
-        .find(|nation| nation.code.eq_ignore_ascii_case(code))
+    NATIONS.iter().find(|nation| nation.code.eq_ignore_ascii_case(code))
 }

@@ -20,8 +20,7 @@ pub(super) const NATION: Nation = Nation {
         "Sølve",
     ],
     female: &[
-        "Ingrid", "Åshild", "Bjørg", "Solveig", "Marte", "Øydis", "Synnøve", "Gro", "Thea", "Tuva",
-        "Målfrid", "Hedda",
+        "Ingrid", "Åshild", "Bjørg", "Solveig", "Marte", "Øydis", "Synnøve", "Gro", "Thea", "Tuva", "Målfrid", "Hedda",
     ],
     last: &[
         "Sæther",

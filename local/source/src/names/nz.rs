@@ -6,12 +6,10 @@ pub(super) const NATION: Nation = Nation {
     code: "NZ",
     country: "New Zealand",
     male: &[
-        "Nikau", "Tane", "Hunter", "Lachlan", "Manaia", "Wiremu", "Caleb", "Toby", "Kāhu", "Finn",
-        "Rangi", "Arlo",
+        "Nikau", "Tane", "Hunter", "Lachlan", "Manaia", "Wiremu", "Caleb", "Toby", "Kāhu", "Finn", "Rangi", "Arlo",
     ],
     female: &[
-        "Aroha", "Maia", "Anahera", "Kiri", "Holly", "Mereana", "Isla", "Paige", "Tūī", "Lucy",
-        "Hinewai", "Ngaire",
+        "Aroha", "Maia", "Anahera", "Kiri", "Holly", "Mereana", "Isla", "Paige", "Tūī", "Lucy", "Hinewai", "Ngaire",
     ],
     last: &[
         "Williams",

@@ -20,8 +20,7 @@ pub(super) const NATION: Nation = Nation {
         "Göktürk",
     ],
     female: &[
-        "Çiğdem", "Gülşen", "Şebnem", "Iraz", "İpek", "Ayşe", "Özlem", "Ülkü", "Nazlı", "Tuğba",
-        "Elif", "Büşra",
+        "Çiğdem", "Gülşen", "Şebnem", "Iraz", "İpek", "Ayşe", "Özlem", "Ülkü", "Nazlı", "Tuğba", "Elif", "Büşra",
     ],
     last: &[
         "Öztürk",

@@ -6,12 +6,10 @@ pub(super) const NATION: Nation = Nation {
     code: "US",
     country: "United States",
     male: &[
-        "James", "Marcus", "Tyrone", "Ernesto", "Wade", "Gabriel", "Elijah", "Chad", "Raymond",
-        "Terrance", "Levi", "DeShawn",
+        "James", "Marcus", "Tyrone", "Ernesto", "Wade", "Gabriel", "Elijah", "Chad", "Raymond", "Terrance", "Levi", "DeShawn",
     ],
     female: &[
-        "Brittany", "Jo", "Savannah", "Ramona", "Ella", "Tamara", "Beth", "Courtney", "Grace",
-        "Latoya", "Peyton", "Rosa",
+        "Brittany", "Jo", "Savannah", "Ramona", "Ella", "Tamara", "Beth", "Courtney", "Grace", "Latoya", "Peyton", "Rosa",
     ],
     last: &[
         "Johnson",
