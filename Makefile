@@ -3,7 +3,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/userpipeline
 export CARGO_TARGET_DIR := $(CACHE)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help up cluster down clean env check generate test rust-packages
+.PHONY: help up cluster down clean env check generate test packages
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ clean: ## Removes the cluster and the cache with everything that was built.
 env: ## Prints what puts kubectl, helm, kind and the cluster into your shell: eval "$$(make -s env)".
 	@echo 'export PATH="$(CACHE)/bin:$$PATH" KUBECONFIG="$(CACHE)/kubeconfig" CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)"'
 
-check: rust-packages ## Formatting, lints, every test that needs no cluster, drift of generated files, the chart.
+check: packages ## Formatting, lints, every test that needs no cluster, drift of generated files, the chart.
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked --workspace --exclude userpipeline-tests
@@ -33,9 +33,9 @@ check: rust-packages ## Formatting, lints, every test that needs no cluster, dri
 generate: ## Writes what follows from api/: the CRD, the chart's template of it, the reference.
 	cargo run --quiet --locked -p userpipeline-api --bin generate
 
-test: cluster ## The end-to-end tests, in the local cluster.
-	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" cargo test --locked -p userpipeline-tests
+test: cluster ## Every test: unit, integration, and end-to-end in the local cluster.
+	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" cargo test --locked --workspace -- --test-threads=4
 
-# Libraries that the Rust build links, installed where Debian lacks them.
-rust-packages:
-	@local/docker/packages.sh run rust
+# What the checks need of Debian, installed where it is missing.
+packages:
+	@local/docker/packages.sh run check

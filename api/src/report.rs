@@ -19,6 +19,9 @@ pub mod exit {
 /// Where a container leaves its termination message: Kubernetes' default path.
 pub const TERMINATION_LOG: &str = "/dev/termination-log";
 
+/// A worker's reason where the topic is not there: the operator doubts its own word of the topic then.
+pub const TOPIC_MISSING: &str = "TopicMissing";
+
 /// The port of a worker's `/livez`, `/readyz`, `/metrics` and `/status`.
 pub const WORKER_PORT: u16 = 8080;
 
@@ -125,10 +128,12 @@ pub struct StoredTotals {
     pub dead_lettered: i64,
 }
 
-/// A message cut so that the report that carries it stays a valid termination message.
+/// A message cut so that the report that carries it stays a valid termination message. Control characters, which JSON writes
+/// as six, become spaces.
 pub fn cut_message(message: &str) -> String {
+    let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if message.len() <= MESSAGE_LIMIT {
-        return message.to_owned();
+        return message;
     }
     let end = (0..=MESSAGE_LIMIT).rev().find(|&i| message.is_char_boundary(i)).unwrap_or(0);
     format!("{}…", &message[..end])
@@ -140,13 +145,14 @@ mod tests {
 
     #[test]
     fn a_report_with_the_longest_message_fits_a_termination_message() {
-        // A quote is the worst case that JSON doubles.
-        let report = RunReport {
-            message: cut_message(&"\"".repeat(10_000)),
-            run_id: "x".repeat(200),
-            ..RunReport::default()
-        };
-        assert!(serde_json::to_string(&report).unwrap().len() < 4096);
+        for worst in ["\"", "\u{1}", "\u{7f}"] {
+            let report = RunReport {
+                message: cut_message(&worst.repeat(10_000)),
+                run_id: "x".repeat(200),
+                ..RunReport::default()
+            };
+            assert!(serde_json::to_string(&report).unwrap().len() < 4096);
+        }
     }
 
     #[test]

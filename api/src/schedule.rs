@@ -31,13 +31,13 @@ pub struct Schedule {
     #[serde(default = "active_deadline")]
     #[schemars(range(min = 10, max = 604_800))]
     pub active_deadline_seconds: i64,
-    /// How many Jobs of successful runs are kept for their logs.
+    /// How many Jobs of successful runs are kept for their logs; at least one, which says how the run ended.
     #[serde(default = "history")]
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(range(min = 1, max = 100))]
     pub successful_jobs_history_limit: i32,
-    /// How many Jobs of failed runs are kept for their logs.
+    /// How many Jobs of failed runs are kept for their logs; at least one, which says how the run ended.
     #[serde(default = "history")]
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(range(min = 1, max = 100))]
     pub failed_jobs_history_limit: i32,
 }
 

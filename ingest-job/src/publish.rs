@@ -20,7 +20,7 @@ use crate::{
 
 /// How many rows are taken at a time: few enough to be held in memory with the largest records, and for others not to
 /// wait long for their locks.
-const BATCH: i64 = 1000;
+const BATCH: i64 = 250;
 /// The header that names the run that published.
 pub const RUN_HEADER: &str = "run";
 

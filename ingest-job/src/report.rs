@@ -143,7 +143,7 @@ mod tests {
         };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("message");
-        let ended = facts.failed(&Failure::retry("SourceFailed", "\"".repeat(9000)));
+        let ended = facts.failed(&Failure::retry("SourceFailed", "\u{1}\"".repeat(9000)));
         leave(&ended.report, &path).unwrap();
 
         let text = std::fs::read_to_string(&path).unwrap();

@@ -20,6 +20,7 @@ run() {
   root=$(mktemp -d "$CACHE/debootstrap.XXXX")
   # shellcheck disable=SC2064 # expanded now: the variable is gone when the trap runs
   trap "rm -rf '$root'" EXIT
+  "$LOCAL/docker/packages.sh" run base
   quietly debootstrap debootstrap --variant=minbase "$DEBIAN_SUITE" "$root"
   # What debian:bookworm-slim leaves out as well.
   rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,info,locale}/*

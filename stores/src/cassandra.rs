@@ -122,6 +122,11 @@ pub fn explain(what: &str, error: &ExecutionError) -> StoreError {
     match error {
         ExecutionError::LastAttemptError(RequestAttemptError::DbError(db, said)) => explain_db(what, db, said),
         ExecutionError::PrepareError(error) => explain_prepare(what, error),
+        // A column of another type than ours: the table's fault, for every record.
+        ExecutionError::BadQuery(BadQuery::SerializationError(_))
+        | ExecutionError::LastAttemptError(RequestAttemptError::SerializationError(_)) => {
+            StoreError::configuration(TABLE_MISMATCH, format!("{what}: {error}"))
+        }
         ExecutionError::BadQuery(_) => StoreError::configuration(CASSANDRA_FAILED, format!("{what}: {error}")),
         ExecutionError::ConnectionPoolError(pool) if is_authentication(pool) => StoreError::configuration(
             CREDENTIALS_REFUSED,
@@ -171,10 +176,8 @@ fn explain_db(what: &str, error: &DbError, said: &str) -> StoreError {
 /// everything else is tried again.
 pub fn record_fault(error: &ExecutionError) -> Option<String> {
     match error {
-        ExecutionError::BadQuery(BadQuery::ValuesTooLongForKey(..) | BadQuery::SerializationError(_))
-        | ExecutionError::LastAttemptError(RequestAttemptError::SerializationError(_) | RequestAttemptError::CqlRequestSerialization(_)) => {
-            Some(error.to_string())
-        }
+        ExecutionError::BadQuery(BadQuery::ValuesTooLongForKey(..))
+        | ExecutionError::LastAttemptError(RequestAttemptError::CqlRequestSerialization(_)) => Some(error.to_string()),
         ExecutionError::LastAttemptError(RequestAttemptError::DbError(
             DbError::Invalid | DbError::ServerError | DbError::ProtocolError,
             said,

@@ -40,7 +40,7 @@ pub const KAFKA_UNREACHABLE: &str = "KafkaUnreachable";
 /// Kafka refuses what was asked.
 pub const KAFKA_FAILED: &str = "KafkaFailed";
 /// The topic is not there.
-pub const TOPIC_MISSING: &str = "TopicMissing";
+pub use userpipeline_api::report::TOPIC_MISSING;
 /// The topic is there, but not as the spec wants it, and cannot be changed to that.
 pub const TOPIC_MISMATCH: &str = "TopicMismatch";
 /// Messages that were not stored yet are no longer on the topic, or never were.

@@ -70,8 +70,9 @@ pub fn explain(what: &str, e: &tokio_postgres::Error) -> StoreError {
         &SqlState::UNDEFINED_TABLE | &SqlState::UNDEFINED_COLUMN | &SqlState::DATATYPE_MISMATCH | &SqlState::INVALID_SCHEMA_NAME => {
             StoreError::configuration(TABLE_MISMATCH, message)
         }
-        // Connection, resources, operator intervention, system error, serialisation and deadlock.
-        code if ["08", "53", "57", "58", "40"].contains(&&code.code()[..2]) => StoreError::transient(POSTGRES_FAILED, message),
+        // Connection, a state that passes (25006: a primary that was just demoted), serialisation and deadlock, resources,
+        // locks, operator intervention, system error.
+        code if ["08", "25", "40", "53", "55", "57", "58"].contains(&&code.code()[..2]) => StoreError::transient(POSTGRES_FAILED, message),
         _ => StoreError::configuration(POSTGRES_FAILED, message),
     }
 }

@@ -50,7 +50,7 @@ impl SchemaRegistry {
     /// Whether a subject has any version.
     pub async fn has_subject(&self, subject: &str) -> Result<bool, StoreError> {
         match self.send(Method::GET, &format!("/subjects/{subject}/versions"), None).await? {
-            (StatusCode::NOT_FOUND, _) => Ok(false),
+            (status, answer) if not_found(status, &answer) => Ok(false),
             (status, answer) => self.checked(status, &answer, subject).map(|_| true),
         }
     }
@@ -78,7 +78,7 @@ impl SchemaRegistry {
         }
         let body = json!({"schema": schema.to_string(), "schemaType": "AVRO"});
         match self.send(Method::POST, &format!("/subjects/{subject}"), Some(body)).await? {
-            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, answer) if not_found(status, &answer) => Ok(None),
             (status, answer) => {
                 let answer = self.checked(status, &answer, subject)?;
                 serde_json::from_value::<Found>(answer)
@@ -95,7 +95,7 @@ impl SchemaRegistry {
             schema: String,
         }
         match self.send(Method::GET, &format!("/schemas/ids/{id}"), None).await? {
-            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, answer) if not_found(status, &answer) => Ok(None),
             (status, answer) => {
                 let answer = self.checked(status, &answer, &format!("schema {id}"))?;
                 serde_json::from_value::<Schema>(answer)
@@ -156,5 +156,34 @@ impl SchemaRegistry {
 
     fn failed(&self, what: &str) -> StoreError {
         StoreError::configuration(REGISTRY_FAILED, format!("the schema registry at {}: {what}", self.url))
+    }
+}
+
+/// Whether the registry itself says that there is no such subject, version or schema. A bare 404 is a proxy's, or that of
+/// a wrong path, and says nothing of the schema: to believe it would make dead letters of a whole topic.
+fn not_found(status: StatusCode, answer: &[u8]) -> bool {
+    let code = || serde_json::from_slice::<Value>(answer).ok()?.get("error_code")?.as_i64();
+    status == StatusCode::NOT_FOUND && code().is_some_and(|code| (40_401..40_500).contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_registrys_own_word_makes_a_schema_unknown() {
+        for (status, answer, expected) in [
+            (404, r#"{"error_code":40403,"message":"Schema 7 not found"}"#, true),
+            (404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#, false),
+            (404, "<html>nginx</html>", false),
+            (404, "", false),
+            (500, r#"{"error_code":40403}"#, false),
+        ] {
+            assert_eq!(
+                not_found(StatusCode::from_u16(status).unwrap(), answer.as_bytes()),
+                expected,
+                "{status} {answer}"
+            );
+        }
     }
 }

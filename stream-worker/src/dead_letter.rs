@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use rdkafka::{
     message::{Header as KafkaHeader, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
@@ -42,6 +42,9 @@ impl DeadLetters {
             .set("acks", "all")
             .set("message.timeout.ms", TIMEOUT.as_millis().to_string())
             .set("message.max.bytes", MAX_MESSAGE_BYTES)
+            // The broker's limit counts compressed bytes: what its producer compressed must not be too large here.
+            .set("compression.type", "lz4")
+            .set("allow.auto.create.topics", "false")
             .create()
             .map_err(|e| errors::explain("no producer for dead letters", &e))?;
         Ok(Self {
@@ -52,8 +55,8 @@ impl DeadLetters {
         })
     }
 
-    /// Writes messages with their faults; returns when all of them are acknowledged by all replicas.
-    pub async fn send(&self, letters: &[(&Message, &Fault)]) -> Result<(), StoreError> {
+    /// Writes messages with their faults; gives for each whether all replicas acknowledged it.
+    pub async fn send(&self, letters: &[(&Message, &Fault)]) -> Vec<Result<(), StoreError>> {
         let at = jiff::Timestamp::now();
         let deliveries = letters.iter().map(|(message, fault)| async move {
             let mut headers = OwnedHeaders::new_with_capacity(message.headers.len() + 9);
@@ -77,7 +80,7 @@ impl DeadLetters {
                 .map(drop)
                 .map_err(|(error, _)| self.failed(&error))
         });
-        try_join_all(deliveries).await.map(drop)
+        join_all(deliveries).await
     }
 
     fn failed(&self, error: &rdkafka::error::KafkaError) -> StoreError {

@@ -305,12 +305,19 @@ mod tests {
             .await;
         Mock::given(path("/schemas/ids/7"))
             .respond_with(ResponseTemplate::new(404))
+            .up_to_n_times(1)
+            .mount(&registry)
+            .await;
+        Mock::given(path("/schemas/ids/7"))
+            .respond_with(ResponseTemplate::new(404).set_body_json(serde_json::json!({"error_code": 40403})))
             .expect(1)
             .mount(&registry)
             .await;
         let mut decoders = decoders(&registry);
         let message = message(Uuid::new_v4());
         assert_eq!(decoders.decode(&message).await.unwrap_err().reason, "RegistryUnreachable");
+        // Of a proxy, or of a wrong path.
+        assert_eq!(decoders.decode(&message).await.unwrap_err().reason, "RegistryFailed");
         for _ in 0..2 {
             assert_eq!(decoders.decode(&message).await.unwrap().unwrap_err().class, "SchemaUnknown");
         }

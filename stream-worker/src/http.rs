@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use userpipeline_api::report::WorkerReport;
 
-use crate::supervise::Shared;
+use crate::shared::Shared;
 
 /// Listens and answers until `stop`. The address is taken before this returns: a worker listens from its first moment.
 pub async fn listen(address: SocketAddr, shared: Arc<Shared>, stop: CancellationToken) -> std::io::Result<()> {

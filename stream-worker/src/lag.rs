@@ -17,7 +17,7 @@ use userpipeline_stores::{
 use crate::{
     consume::{Consumer, ends},
     report::Trouble,
-    supervise::Shared,
+    shared::Shared,
     write::{postgres as sink, progress},
 };
 

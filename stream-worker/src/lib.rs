@@ -11,5 +11,6 @@ pub mod message;
 pub mod metrics;
 pub mod report;
 pub mod retry;
+pub mod shared;
 pub mod supervise;
 pub mod write;

@@ -3,10 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
-use stream_worker::{
-    apply_schema,
-    supervise::{self, Shared},
-};
+use stream_worker::{apply_schema, shared::Shared, supervise};
 use tracing_subscriber::EnvFilter;
 use userpipeline_api::{
     document::WorkerPipeline,

@@ -1,6 +1,7 @@
 //! A message of the topic, taken out of librdkafka's memory.
 
-use rdkafka::message::{BorrowedMessage, Headers, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use userpipeline_stores::kafka::headers;
 
 /// A header: its name, and its value, if it has one.
 pub type Header = (String, Option<Vec<u8>>);
@@ -25,17 +26,13 @@ pub struct Message {
 impl Message {
     /// A copy of a message that librdkafka holds.
     pub fn copied(message: &BorrowedMessage<'_>) -> Self {
-        let header = |h: rdkafka::message::Header<'_, &[u8]>| (h.key.to_owned(), h.value.map(<[u8]>::to_vec));
         Self {
             partition: message.partition(),
             offset: message.offset(),
             timestamp: message.timestamp().to_millis(),
             key: message.key().map(<[u8]>::to_vec),
             payload: message.payload().map(<[u8]>::to_vec),
-            headers: message
-                .headers()
-                .map(|headers| headers.iter().map(header).collect())
-                .unwrap_or_default(),
+            headers: message.headers().map(headers).unwrap_or_default(),
         }
     }
 

@@ -254,23 +254,24 @@ async fn an_operator_that_restarts_over_an_unchanged_suspended_pipeline_writes_n
     let before = versions(&world).await?;
     let others = other_pipelines(&world).await?;
 
-    // When the operator is killed, and its successor has reconciled all pipelines
+    // When the operator is killed, and its successor has reconciled the pipeline
     let pods: Api<Pod> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
     let selector = ListParams::default().labels("app.kubernetes.io/name=userpipeline-operator");
     let old: Vec<String> = pods.list(&selector).await?.iter().map(ResourceExt::name_any).collect();
     for name in &old {
         pods.delete(name, &kube::api::DeleteParams::default().grace_period(0)).await?;
     }
-    let (successor, metrics) = eventually("the successor to reconcile the pipelines", SOON, async || {
+    let (successor, metrics) = eventually("the successor to reconcile the pipeline", SOON, async || {
         let Some(pod) = pods.list(&selector).await?.items.into_iter().find(|p| !old.contains(&p.name_any())) else {
             return Ok(Err("no successor".to_owned()));
         };
         let metrics = scrape(&world, &pod.name_any()).await?;
-        let reconciled = total(&metrics, "controller_runtime_reconcile_total");
-        Ok(if reconciled > others {
+        // Set at the end of a pipeline's reconciliation.
+        let of_this = |line: &&str| line.starts_with("userpipeline_operator_pipeline_ready") && line.contains(&world.namespace);
+        Ok(if metrics.lines().find(of_this).is_some() {
             Ok((pod.name_any(), metrics))
         } else {
-            Err(format!("{reconciled} of {} pipelines", others + 1))
+            Err("not this one yet".to_owned())
         })
     })
     .await?;

@@ -102,11 +102,23 @@ async fn an_applied_pipeline_moves_every_user_to_both_stores() -> Result<()> {
     );
 
     // And the status tells it: the totals, and the last run
+    let fetched = i64::try_from(wanted.len())?;
+    eventually("the totals", SOON, async || {
+        let totals = world
+            .get()
+            .await?
+            .status
+            .unwrap_or_default()
+            .totals
+            .map(|t| (t.fetched, t.dead_lettered));
+        Ok(if totals == Some((fetched, 0)) {
+            Ok(())
+        } else {
+            Err(format!("{totals:?}"))
+        })
+    })
+    .await?;
     let status = world.get().await?.status.context("a status")?;
-    assert_eq!(
-        status.totals.map(|t| (t.fetched, t.dead_lettered)),
-        Some((i64::try_from(wanted.len())?, 0))
-    );
     assert_eq!(
         status.last_run.map(|run| (run.outcome, run.rejected)),
         Some(("Succeeded".to_owned(), 0))

@@ -8,7 +8,7 @@ use uuid::Builder;
 
 use crate::{
     dice::Dice,
-    names::{self, Nation, common},
+    names::{self, Nation, any_nation},
     query::{Field, Gender, Query},
     user::{Coordinates, Id, Location, Login, Moment, Name, Picture, Postcode, Street, Timezone, User},
 };
@@ -98,7 +98,7 @@ fn name(nation: &Nation, gender: Gender, dice: &mut Dice) -> Name {
         Gender::Male if swiss => ("Monsieur", dice.pick(nation.male)),
         Gender::Male => ("Mr", dice.pick(nation.male)),
         Gender::Female if swiss => (dice.pick(&["Mademoiselle", "Madame"]), dice.pick(nation.female)),
-        Gender::Female => (dice.pick(common::TITLES), dice.pick(nation.female)),
+        Gender::Female => (dice.pick(any_nation::TITLES), dice.pick(nation.female)),
     };
     Name {
         title,
@@ -108,7 +108,7 @@ fn name(nation: &Nation, gender: Gender, dice: &mut Dice) -> Name {
 }
 
 fn location(nation: &Nation, dice: &mut Dice) -> Location {
-    let (offset, description) = common::TIMEZONES[dice.index(common::TIMEZONES.len())];
+    let (offset, description) = any_nation::TIMEZONES[dice.index(any_nation::TIMEZONES.len())];
     Location {
         street: Street {
             number: dice.between(1, 9_999),
@@ -147,10 +147,10 @@ fn email(name: &Name) -> String {
 
 fn login(uuid: String, dice: &mut Dice) -> Login {
     const SALT: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-    let adjective = dice.pick(common::ADJECTIVES);
-    let animal = dice.pick(common::ANIMALS);
+    let adjective = dice.pick(any_nation::ADJECTIVES);
+    let animal = dice.pick(any_nation::ANIMALS);
     let username = format!("{adjective}{animal}{}", dice.between(100, 999));
-    let password = dice.pick(common::PASSWORDS);
+    let password = dice.pick(any_nation::PASSWORDS);
     let salt = dice.text(SALT, 8);
     let salted = format!("{password}{salt}");
     Login {

@@ -162,7 +162,7 @@ pub fn between(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(
         ));
     }
     if let Some(run) = &after.last_run
-        && before.last_run.as_ref().map(|old| &old.job) != Some(&run.job)
+        && before.last_run.as_ref().map(|old| (&old.job, &old.finished_at)) != Some((&run.job, &run.finished_at))
     {
         let reason = if run.outcome == "Succeeded" {
             Reason::RunSucceeded

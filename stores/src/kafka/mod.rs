@@ -5,6 +5,7 @@ pub mod errors;
 mod native;
 pub mod producer;
 
+pub use native::headers;
 use rdkafka::ClientConfig;
 
 /// What every client of ours has in common.

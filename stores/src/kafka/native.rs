@@ -1,17 +1,19 @@
-//! What librdkafka can and the rdkafka crate does not show: a topic's id and layout, and changing single settings of a
-//! topic. The only unsafe code of the project.
+//! What librdkafka can and the rdkafka crate does not show: a topic's id and layout, changing single settings of a topic, and
+//! headers whatever their names. The only unsafe code of the project.
 #![allow(unsafe_code)]
 
 use std::{
     collections::BTreeMap,
     ffi::{CStr, CString, c_char},
     ptr::{self, NonNull},
+    slice,
     time::Duration,
 };
 
 use rdkafka::{
     bindings::{self as sys, rd_kafka_AlterConfigOpType_t, rd_kafka_ResourceType_t, rd_kafka_admin_op_t, rd_kafka_resp_err_t as Code},
     client::{Client, ClientContext},
+    message::BorrowedHeaders,
 };
 
 use super::errors::explain_code;
@@ -31,6 +33,33 @@ pub struct TopicState {
     pub replicas: i32,
     /// Whether each partition has a leader.
     pub led: bool,
+}
+
+/// A message's headers, in order. The rdkafka crate's own reading panics at a name that is not UTF-8; here such a name is
+/// read as far as it goes.
+pub fn headers(headers: &BorrowedHeaders) -> Vec<(String, Option<Vec<u8>>)> {
+    let native = ptr::from_ref(headers).cast::<sys::rd_kafka_headers_t>();
+    let mut all = Vec::new();
+    // SAFETY: `BorrowedHeaders` is the native object seen through a reference. It is only read, names and values live as
+    // long as it does, and both are copied.
+    unsafe {
+        for index in 0..sys::rd_kafka_header_cnt(native) {
+            let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+            if sys::rd_kafka_header_get_all(native, index, &raw mut name, &raw mut value, &raw mut size) != Code::RD_KAFKA_RESP_ERR_NO_ERROR
+            {
+                break;
+            }
+            let bytes = (!value.is_null()).then(|| {
+                if size == 0 {
+                    Vec::new()
+                } else {
+                    slice::from_raw_parts(value.cast::<u8>(), size).to_vec()
+                }
+            });
+            all.push((CStr::from_ptr(name).to_string_lossy().into_owned(), bytes));
+        }
+    }
+    all
 }
 
 /// A librdkafka object that is destroyed with this guard.

@@ -30,7 +30,7 @@ pub fn verify(table: &str, wanted: &[Wanted], wanted_key: &[String], found: &[Fo
     let mismatch = |what: String| {
         StoreError::configuration(
             TABLE_MISMATCH,
-            format!("table {table}: {what}; change the table or choose another name"),
+            format!("table {table}: {what}; change the table, or make a new pipeline with another name"),
         )
     };
     for column in wanted {

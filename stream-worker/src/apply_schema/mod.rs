@@ -130,11 +130,9 @@ fn conclude(report: &mut SchemaReport, errors: &[StoreError]) -> u8 {
     }
 }
 
-/// The report as a termination message: control characters that JSON would write as six each make room for the rest.
+/// The report as a termination message.
 fn message(report: &SchemaReport) -> String {
-    let mut report = report.clone();
-    report.message = report.message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let text = serde_json::to_string(&report).unwrap_or_default();
+    let text = serde_json::to_string(report).unwrap_or_default();
     debug_assert!(text.len() < TERMINATION_LIMIT);
     text
 }

@@ -104,7 +104,7 @@ fn growth(topic: &str, partitions: i32, replicas: i32, found: &TopicState) -> Re
     }
     if found.replicas != replicas {
         return mismatch(format!(
-            "topic `{topic}` keeps {} replicas and spec.kafka.topic.replicas is {replicas}: set it to {}, or reassign the partitions with Kafka's own tools",
+            "topic `{topic}` keeps {} replicas and spec.kafka.topic.replicas is {replicas}: reassign the partitions with Kafka's own tools, or make the pipeline anew with replicas: {}",
             found.replicas, found.replicas
         ));
     }

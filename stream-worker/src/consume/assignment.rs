@@ -182,7 +182,11 @@ impl Poller {
                 self.shared.status.clear(Trouble::Claim);
                 self.take_over(&pending, &starts)
             }
-            Err(error) if pending.since.elapsed() > CLAIM => Err(error),
+            Err(error) if pending.since.elapsed() > CLAIM => {
+                // Who leaves must still agree to it.
+                self.pending = Some(pending);
+                Err(error)
+            }
             Err(error) => {
                 tracing::warn!(reason = error.reason, message = error.message, partitions = ?pending.partitions, "partitions cannot be taken over yet");
                 self.shared.status.trouble(Trouble::Claim, &error);
@@ -197,7 +201,8 @@ impl Poller {
     fn take_over(&mut self, pending: &Pending, starts: &[(i32, Start)]) -> Result<(), StoreError> {
         let mut list = TopicPartitionList::new();
         let (mut silent, mut loud) = (Vec::new(), Vec::new());
-        for (partition, start) in starts {
+        // Some of them may have been revoked since they were asked for.
+        for (partition, start) in starts.iter().filter(|(p, _)| pending.partitions.contains(p)) {
             let (position, state) = match *start {
                 Start::At(offset) => (offset, State::Active),
                 // Assigned all the same, for the group counts on it, but paused.
@@ -316,6 +321,7 @@ impl Poller {
         for partition in partitions {
             self.buffer.forget(*partition);
         }
+        self.forget_unclaimed(partitions);
         if !lost {
             let until = Instant::now() + REVOKE;
             while self
@@ -325,16 +331,15 @@ impl Poller {
                 && Instant::now() < until
             {
                 self.shared.heartbeat.beat();
-                if let Ok(event) = self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                    self.handle(event)?;
+                if let Ok(event) = self.inbox.recv_timeout(until.saturating_duration_since(Instant::now()))
+                    && let Err(e) = self.handle(event)
+                {
+                    self.consent(&Rebalanced::Revoked(partitions.to_vec()));
+                    return Err(e);
                 }
             }
             self.commit_now(Some(partitions));
         }
-        if let Some(pending) = &mut self.pending {
-            pending.partitions.retain(|p| !partitions.contains(p));
-        }
-        self.pending = self.pending.take().filter(|pending| !pending.partitions.is_empty());
         for partition in partitions {
             self.held.remove(partition);
             self.uncommitted.remove(partition);
@@ -344,6 +349,21 @@ impl Poller {
         self.consumer
             .incremental_unassign(&self.list(partitions))
             .map_err(|e| Self::out_of_step("giving partitions away", &e))
+    }
+
+    /// Of partitions that are revoked, claims no longer those that were not claimed yet. librdkafka can take away only what
+    /// it was given, so it is given them first.
+    fn forget_unclaimed(&mut self, partitions: &[i32]) {
+        let Some(mut pending) = self.pending.take() else { return };
+        let (revoked, left) = std::mem::take(&mut pending.partitions)
+            .into_iter()
+            .partition(|p| partitions.contains(p));
+        pending.partitions = left;
+        let revoked: Vec<i32> = revoked;
+        if !revoked.is_empty() {
+            self.consent(&Rebalanced::Assigned(revoked));
+        }
+        self.pending = Some(pending).filter(|pending| !pending.partitions.is_empty());
     }
 
     /// Agrees to what the coordinator decided, without acting on it.

@@ -9,7 +9,7 @@ use rdkafka::{
 };
 use userpipeline_stores::{
     StoreError,
-    error::KAFKA_FAILED,
+    error::{KAFKA_FAILED, POSTGRES_UNREACHABLE},
     kafka::{admin::unreachable_at, errors},
 };
 use uuid::Uuid;
@@ -19,12 +19,14 @@ use super::{
     start_offset::{Known, Start, first, start},
 };
 use crate::{
-    supervise::Shared,
+    shared::Shared,
     write::{postgres, progress::Rows},
 };
 
 /// The brokers' answer is waited for this long.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// And PostgreSQL's: longer than a predecessor's idle transaction can hold the rows.
+const CLAIMED: Duration = Duration::from_secs(90);
 
 /// Claims partitions for `owner`.
 pub async fn claim(
@@ -53,7 +55,11 @@ pub async fn claim(
             })
             .collect()
     };
-    let (claimed, made_anew) = postgres::claim(&shared.pipeline.postgres, &shared.secrets, &shared.instance, &rows, initial, owner).await?;
+    let claiming = postgres::claim(&shared.pipeline.postgres, &shared.secrets, &shared.instance, &rows, initial, owner);
+    let (claimed, made_anew) = tokio::time::timeout(CLAIMED, claiming).await.map_err(|_| {
+        let message = "PostgreSQL (spec.postgres) did not answer while partitions were taken over";
+        StoreError::transient(POSTGRES_UNREACHABLE, message)
+    })??;
     Ok(facts
         .iter()
         .map(|(partition, known)| {

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use userpipeline_stores::{
     StoreError,
+    error::KAFKA_FAILED,
     kafka::{client_config, errors},
 };
 
@@ -31,7 +32,7 @@ pub use self::{claim::ends, rebalance::Consumer};
 use self::{rebalance::Context, start_offset::Start, thread::Poller};
 use crate::{
     batch::Batch,
-    supervise::Shared,
+    shared::Shared,
     write::{Ownership, Written, progress::Rows},
 };
 
@@ -91,7 +92,7 @@ pub fn start(shared: &Arc<Shared>, rows: &Rows, ownership: &Arc<Ownership>, stop
             // Nobody listens any more only where the process ends.
             let _ = end.send(poller.run());
         })
-        .map_err(|e| StoreError::transient("ThreadFailed", format!("no thread to poll Kafka with: {e}")))?;
+        .map_err(|e| StoreError::transient(KAFKA_FAILED, format!("no thread to poll Kafka with: {e}")))?;
     Ok(Consuming {
         batches,
         events,

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     batch::Batch,
     message::Message,
-    supervise::Shared,
+    shared::Shared,
     write::{Ownership, Written, progress::Rows},
 };
 

@@ -28,7 +28,7 @@ use crate::{
     decode::{Decoders, Entry, Fault},
     report::Trouble,
     retry::Backoff,
-    supervise::Shared,
+    shared::Shared,
 };
 
 /// Which partitions this worker owns, and under which token: shared by the thread that is assigned them and the writer.
@@ -263,9 +263,15 @@ impl Writer {
                 .filter(|m| !sent.contains(&m.origin()))
                 .filter_map(|m| Some((m, dead.get(&m.origin())?)))
                 .collect();
-            letters.send(&unsent).await.map_err(|e| Failure::Store(KAFKA, e))?;
-            sent.extend(unsent.iter().map(|(m, _)| m.origin()));
-            Ok(())
+            // Those that arrived are not sent again, whatever became of the others.
+            let mut failed = None;
+            for ((message, _), delivered) in unsent.iter().zip(letters.send(&unsent).await) {
+                match delivered {
+                    Ok(()) => drop(sent.insert(message.origin())),
+                    Err(e) => failed = Some(e),
+                }
+            }
+            failed.map_or(Ok(()), |e| Err(Failure::Store(KAFKA, e)))
         };
         let (accepted, refused, ()) = tokio::try_join!(to_postgres, to_cassandra, to_dead_letters)?;
 

@@ -2,11 +2,11 @@
 //!
 //! In a pattern `#` is a digit and `?` a capital letter; in an identity number `DD`, `MM` and `YY` come from the day of birth.
 
+pub(crate) mod any_nation;
 mod au;
 mod br;
 mod ca;
 mod ch;
-pub(crate) mod common;
 mod de;
 mod dk;
 mod es;

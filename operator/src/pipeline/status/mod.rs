@@ -8,7 +8,7 @@ mod workers;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use userpipeline_api::{SchemaStatus, UserPipeline, UserPipelineStatus, condition, names, names::PipelineId};
+use userpipeline_api::{SchemaStatus, UserPipeline, UserPipelineStatus, condition, names, names::PipelineId, report::TOPIC_MISSING};
 
 use super::{
     apply::{Applied, ApplyError},
@@ -69,7 +69,11 @@ pub fn look_again(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateEr
 
 fn verdicts(pipeline: &UserPipeline, applied: &Applied, observed: &Observed, before: &UserPipelineStatus) -> Vec<(&'static str, Verdict)> {
     let schema = schema_ready(applied);
-    let topic = topic_ready(pipeline, applied, before);
+    // Whoever deletes the topic tells nobody; the workers miss it.
+    let topic = match observed.reports.values().find(|report| report.reason == TOPIC_MISSING) {
+        Some(report) => Verdict::no(&report.reason, &report.message),
+        None => topic_ready(pipeline, applied, before),
+    };
     let schedule = schedule_ready(pipeline, applied);
     let workers = workers::ready(pipeline, applied, observed);
     let suspended = workers::suspended(pipeline, applied, observed);

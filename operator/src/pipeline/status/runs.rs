@@ -16,12 +16,14 @@ pub fn last(cron_job: &str, before: Option<&LastRun>, observed: &Observed) -> Op
         .filter_map(|job| Some((dereference::end(job)?, job)))
         .max_by_key(|(end, job)| (end.at, job.name_any()));
     let Some((end, job)) = newest else { return before.cloned() };
-    let known = before.filter(|run| run.job == job.name_any() || run.finished_at.as_ref().is_some_and(|t| t.0 > end.at));
+    // A Job of the same name that was made anew ends at another time.
+    let same = |run: &LastRun| run.job == job.name_any() && run.finished_at == Some(seconds(end.at));
+    let known = before.filter(|run| same(run) || run.finished_at.as_ref().is_some_and(|t| t.0 > end.at));
     let report = report(observed, job);
     if let (Some(known), None) = (known, &report) {
         return Some(known.clone());
     }
-    if let Some(known) = known.filter(|run| run.job != job.name_any()) {
+    if let Some(known) = known.filter(|run| !same(run)) {
         return Some(known.clone());
     }
     let told = report.unwrap_or_default();
