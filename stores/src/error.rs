@@ -56,6 +56,17 @@ pub const SCHEMA_INCOMPATIBLE: &str = "SchemaIncompatible";
 /// A table is not there, or not as it must be.
 pub const TABLE_MISMATCH: &str = "TableMismatch";
 
+/// An error and what caused it: most clients' own text stops at "error connecting to server".
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
 impl StoreError {
     /// An error that passes by itself.
     pub fn transient(reason: &'static str, message: impl Into<String>) -> Self {

@@ -6,8 +6,8 @@ use tokio_postgres::{Client, Config, NoTls, error::SqlState};
 use userpipeline_api::Postgres;
 
 use crate::{
-    Secrets, StoreError,
-    error::{CREDENTIALS_REFUSED, PERMISSION_DENIED, POSTGRES_FAILED, POSTGRES_UNREACHABLE, TABLE_MISMATCH},
+    Class, Secrets, StoreError,
+    error::{CREDENTIALS_REFUSED, PERMISSION_DENIED, POSTGRES_FAILED, POSTGRES_UNREACHABLE, TABLE_MISMATCH, with_causes},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,15 +65,21 @@ pub fn explain(what: &str, e: &tokio_postgres::Error) -> StoreError {
         return StoreError::transient(POSTGRES_UNREACHABLE, format!("{what}: {}", with_causes(e)));
     };
     let message = format!("{what}: {} (SQLSTATE {})", db.message(), db.code().code());
-    match db.code() {
-        &SqlState::INSUFFICIENT_PRIVILEGE => StoreError::configuration(PERMISSION_DENIED, message),
+    let (class, reason) = classify(db.code());
+    StoreError { class, reason, message }
+}
+
+/// Who can mend an error, and a word for it.
+fn classify(code: &SqlState) -> (Class, &'static str) {
+    match code {
+        &SqlState::INSUFFICIENT_PRIVILEGE => (Class::Configuration, PERMISSION_DENIED),
         &SqlState::UNDEFINED_TABLE | &SqlState::UNDEFINED_COLUMN | &SqlState::DATATYPE_MISMATCH | &SqlState::INVALID_SCHEMA_NAME => {
-            StoreError::configuration(TABLE_MISMATCH, message)
+            (Class::Configuration, TABLE_MISMATCH)
         }
         // Connection, a state that passes (25006: a primary that was just demoted), serialisation and deadlock, resources,
         // locks, operator intervention, system error.
-        code if ["08", "25", "40", "53", "55", "57", "58"].contains(&&code.code()[..2]) => StoreError::transient(POSTGRES_FAILED, message),
-        _ => StoreError::configuration(POSTGRES_FAILED, message),
+        code if ["08", "25", "40", "53", "55", "57", "58"].contains(&&code.code()[..2]) => (Class::Transient, POSTGRES_FAILED),
+        _ => (Class::Configuration, POSTGRES_FAILED),
     }
 }
 
@@ -84,13 +90,25 @@ pub fn is_record_fault(e: &tokio_postgres::Error) -> bool {
         .is_some_and(|code| code.code().starts_with("22") || code.code().starts_with("23") || code == &SqlState::PROGRAM_LIMIT_EXCEEDED)
 }
 
-/// The error and what caused it: tokio-postgres' own text stops at "db error" and "error connecting to server".
-fn with_causes(e: &tokio_postgres::Error) -> String {
-    let mut text = e.to_string();
-    let mut cause = std::error::Error::source(e);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_classed_by_whether_it_passes_by_itself() {
+        for (code, expected) in [
+            ("08006", (Class::Transient, POSTGRES_FAILED)),
+            ("25006", (Class::Transient, POSTGRES_FAILED)),
+            ("40P01", (Class::Transient, POSTGRES_FAILED)),
+            ("53300", (Class::Transient, POSTGRES_FAILED)),
+            ("55P03", (Class::Transient, POSTGRES_FAILED)),
+            ("57P01", (Class::Transient, POSTGRES_FAILED)),
+            ("42501", (Class::Configuration, PERMISSION_DENIED)),
+            ("42P01", (Class::Configuration, TABLE_MISMATCH)),
+            ("42703", (Class::Configuration, TABLE_MISMATCH)),
+            ("42601", (Class::Configuration, POSTGRES_FAILED)),
+        ] {
+            assert_eq!(classify(&SqlState::from_code(code)), expected, "{code}");
+        }
     }
-    text
 }

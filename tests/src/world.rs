@@ -206,6 +206,20 @@ impl World {
         .await
     }
 
+    /// Waits until at least so many offsets are stored and none is left behind.
+    pub async fn drained(&self, at_least: i64) -> Result<()> {
+        eventually("everything stored and no lag", SOON, async || {
+            let status = self.get().await?.status.unwrap_or_default();
+            let stored = status.totals.as_ref().map_or(0, |t| t.stored);
+            Ok(if stored >= at_least && status.lag == Some(0) {
+                Ok(())
+            } else {
+                Err(format!("stored {stored} of {at_least}, lag {:?}", status.lag))
+            })
+        })
+        .await
+    }
+
     /// The pods of a part of the pipeline: `ingest`, `worker` or `schema`.
     pub async fn pods(&self, component: &str) -> Result<Vec<Pod>> {
         let selector = ListParams::default().labels(&format!("userpipeline.dev/pipeline=users,app.kubernetes.io/component={component}"));

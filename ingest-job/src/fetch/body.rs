@@ -25,7 +25,7 @@ pub async fn read(mut response: Response, limit: u64) -> Result<Vec<u8>, String>
                 return Err(format!(
                     "the answer was cut off after {} bytes: {}",
                     body.len(),
-                    super::request::with_causes(e)
+                    super::request::explained(e)
                 ));
             }
         }

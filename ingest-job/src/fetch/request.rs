@@ -9,7 +9,7 @@ use reqwest::{
     redirect::{Attempt, Policy},
 };
 use userpipeline_api::{HttpSource, bytes};
-use userpipeline_stores::Secrets;
+use userpipeline_stores::{Secrets, error::with_causes};
 
 use super::{backoff, body};
 use crate::{
@@ -68,7 +68,7 @@ impl Request {
             // What is asked follows from the pipeline's file alone, not from the environment.
             .no_proxy()
             .build()
-            .map_err(|e| invalid("url", &with_causes(e)))?;
+            .map_err(|e| invalid("url", &explained(e)))?;
         Ok(Self {
             client,
             url,
@@ -175,7 +175,7 @@ impl Request {
                 self.http.timeout
             );
         }
-        format!("{} cannot be asked: {}", self.host(), with_causes(e))
+        format!("{} cannot be asked: {}", self.host(), explained(e))
     }
 
     /// Host and port only: a path or query may carry what is nobody's business.
@@ -203,18 +203,12 @@ fn same_server(from: &Url, to: &Url) -> bool {
 }
 
 /// An error of the client and what caused it, without the address.
-pub(super) fn with_causes(e: reqwest::Error) -> String {
+pub(super) fn explained(e: reqwest::Error) -> String {
     let e = e.without_url();
     if e.is_timeout() {
         return "it took longer than spec.source.http.timeout".to_owned();
     }
-    let mut text = e.to_string();
-    let mut cause = std::error::Error::source(&e);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    with_causes(&e)
 }
 
 #[cfg(test)]

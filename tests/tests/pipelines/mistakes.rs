@@ -1,0 +1,111 @@
+//! What a user gets wrong, and mends.
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::batch::v1::CronJob;
+use kube::ResourceExt;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use userpipeline_api::names;
+use userpipeline_tests::World;
+use userpipeline_tests::world::SOON;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_secret_is_named_and_making_it_is_enough() -> Result<()> {
+    // Given a namespace without credentials
+    let world = World::without_secrets("missing").await?;
+
+    // When the pipeline is applied, Then the condition names Secret and key
+    world.apply(&world.pipeline()).await?;
+    let (reason, message) = world
+        .condition_where("Ready", "False", SOON, |_, message| message.contains("postgres-credentials"))
+        .await?;
+    assert_eq!(reason, "CredentialsMissing");
+    assert!(
+        message.contains("`postgres-credentials`") && message.contains("`username`"),
+        "{message}"
+    );
+
+    // When the Secrets are made, Then the pipeline becomes ready by itself
+    world.give_credentials().await?;
+    world.condition("Ready", "True", Duration::from_secs(240)).await?;
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_password_is_named_and_mending_the_secret_is_enough() -> Result<()> {
+    // Given a ready pipeline
+    let world = World::new("password").await?;
+    let pipeline = world.pipeline();
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+
+    // When Cassandra's password is wrong and the worker starts anew
+    world.set_secret("cassandra-credentials", "userpipeline", "wrong").await?;
+    for pod in world.pods("worker").await? {
+        world.kill(&pod.name_any()).await?;
+    }
+
+    // Then the condition names the Secret, and the worker does not crash
+    let (reason, message) = world
+        .condition_where("WorkersReady", "False", SOON, |_, message| {
+            message.contains("cassandra-credentials")
+        })
+        .await?;
+    assert_eq!(reason, "CredentialsRefused");
+    assert!(message.contains("password"), "{message}");
+    let restarts: i32 = world
+        .pods("worker")
+        .await?
+        .iter()
+        .flat_map(|p| p.status.iter().flat_map(|s| s.container_statuses.iter().flatten()))
+        .map(|c| c.restart_count)
+        .sum();
+    assert_eq!(restarts, 0);
+
+    // When only the Secret is mended, Then the pipeline is ready again
+    world.give_credentials().await?;
+    world.condition("Ready", "True", Duration::from_secs(240)).await?;
+    world.run("mended").await?;
+    world.drained(200).await?;
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invalid_spec_names_the_field_while_the_old_children_keep_running() -> Result<()> {
+    // Given a ready pipeline
+    let world = World::new("invalid").await?;
+    let mut pipeline = world.pipeline();
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    let workers: BTreeSet<_> = world.pods("worker").await?.iter().map(ResourceExt::uid).collect();
+
+    // When its cron and zone make no sense
+    for (field, value) in [("cron", "61 * * * *"), ("timeZone", "Mars/Olympus")] {
+        let mut broken = pipeline.clone();
+        broken["spec"]["schedule"][field] = json!(value);
+        world.apply(&broken).await?;
+
+        // Then the condition names the field, for good
+        let (reason, message) = world.condition("Ready", "False", SOON).await?;
+        assert_eq!(reason, "InvalidSpec");
+        assert!(message.contains(&format!("spec.schedule.{field}")), "{message}");
+        world.condition("Stalled", "True", SOON).await?;
+
+        // And the last good children keep running
+        let cron_job: CronJob = world.api().get(&names::cron_job("users")).await?;
+        assert_eq!(cron_job.spec.context("a spec")?.schedule, "0 0 1 1 *");
+        assert_eq!(
+            world.pods("worker").await?.iter().map(ResourceExt::uid).collect::<BTreeSet<_>>(),
+            workers
+        );
+    }
+    world.run("meanwhile").await?;
+
+    // When it is mended, Then it is ready
+    pipeline["spec"]["schedule"]["cron"] = json!("1 0 1 1 *");
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    world.drained(200).await?;
+    world.leave().await
+}

@@ -1,0 +1,233 @@
+//! What a user does with a pipeline.
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::ResourceExt;
+use kube::api::DeleteParams;
+use kube::api::Patch;
+use kube::api::PatchParams;
+use serde_json::json;
+use std::collections::BTreeSet;
+use userpipeline_api::UserPipeline;
+use userpipeline_api::names;
+use userpipeline_record::RecordSchema;
+use userpipeline_stores::schema_registry::SchemaRegistry;
+use userpipeline_tests::World;
+use userpipeline_tests::cluster::host;
+use userpipeline_tests::eventually;
+use userpipeline_tests::expected;
+use userpipeline_tests::expected::assert_same;
+use userpipeline_tests::source;
+use userpipeline_tests::stores;
+use userpipeline_tests::world::SOON;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edits_take_effect_and_a_changed_cron_does_not_roll_the_workers() -> Result<()> {
+    // Given a ready pipeline
+    let world = World::new("edits").await?;
+    let mut pipeline = world.pipeline();
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    let before: BTreeSet<_> = world.pods("worker").await?.iter().map(ResourceExt::uid).collect();
+
+    // When the cron changes
+    pipeline["spec"]["schedule"]["cron"] = json!("30 4 * * *");
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+
+    // Then the CronJob has it, and the workers are the same pods
+    let cron_job: CronJob = world.api().get(&names::cron_job("users")).await?;
+    assert_eq!(cron_job.spec.context("a spec")?.schedule, "30 4 * * *");
+    assert_eq!(
+        world.pods("worker").await?.iter().map(ResourceExt::uid).collect::<BTreeSet<_>>(),
+        before
+    );
+
+    // When the replicas change, Then there are as many workers, the old ones among them
+    pipeline["spec"]["workers"] = json!({"replicas": 2});
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    assert_eq!(
+        world.get().await?.status.and_then(|s| s.workers).map(|w| w.summary),
+        Some("2/2".to_owned())
+    );
+    assert!(
+        world
+            .pods("worker")
+            .await?
+            .iter()
+            .map(ResourceExt::uid)
+            .collect::<BTreeSet<_>>()
+            .is_superset(&before)
+    );
+
+    // When the batch changes, Then the workers are replaced by ones that have it
+    pipeline["spec"]["workers"]["batch"] = json!({"maxRecords": 17});
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    eventually("workers with the new batch only", SOON, async || {
+        let pods = world.pods("worker").await?;
+        let old = pods.iter().filter(|pod| before.contains(&pod.uid())).count();
+        Ok(if old == 0 && pods.len() == 2 {
+            Ok(())
+        } else {
+            Err(format!("{old} of {} are old", pods.len()))
+        })
+    })
+    .await?;
+    let mounted = config_map_of(&world.pods("worker").await?[0]).context("a ConfigMap")?;
+    let document = world.api::<ConfigMap>().get(&mounted).await?.data.unwrap_or_default();
+    assert!(document["pipeline.yaml"].contains("maxRecords: 17"), "{document:?}");
+
+    // And what is on its way still arrives
+    world.run("after-edits").await?;
+    world.drained(200).await?;
+    world.leave().await
+}
+
+fn config_map_of(pod: &Pod) -> Option<String> {
+    pod.spec
+        .as_ref()?
+        .volumes
+        .iter()
+        .flatten()
+        .find_map(|volume| volume.config_map.as_ref().map(|c| c.name.clone()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_pipeline_stops_and_goes_on_where_it_was() -> Result<()> {
+    // Given a pipeline that has stored its first run
+    let world = World::new("suspend").await?;
+    let mut pipeline = world.pipeline();
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    world.run("before").await?;
+    world.drained(200).await?;
+    let stored = world.get().await?.status.and_then(|s| s.totals).context("totals")?.stored;
+
+    // When it is suspended
+    pipeline["spec"]["suspend"] = json!(true);
+    world.apply(&pipeline).await?;
+    world.condition("Suspended", "True", SOON).await?;
+
+    // Then no worker is left, the schedule is stopped, and that is Ready
+    assert_eq!(world.pods("worker").await?.len(), 0);
+    assert_eq!(
+        world
+            .api::<CronJob>()
+            .get(&names::cron_job("users"))
+            .await?
+            .spec
+            .and_then(|s| s.suspend),
+        Some(true)
+    );
+    world.ready().await?;
+
+    // When it resumes
+    pipeline["spec"]["suspend"] = json!(false);
+    world.apply(&pipeline).await?;
+    world.condition("Suspended", "False", SOON).await?;
+    world.ready().await?;
+
+    // Then it goes on where it was: nothing is stored twice, new records arrive
+    pipeline["spec"]["source"]["http"]["query"][1]["value"] = json!(format!("{}-2", world.seed));
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    world.run("after").await?;
+    world.drained(stored + 200).await?;
+    assert_eq!(
+        world.get().await?.status.and_then(|s| s.totals).map(|t| t.stored),
+        Some(stored + 200)
+    );
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_pipeline_takes_its_children_along_and_leaves_its_data() -> Result<()> {
+    // Given a pipeline with data
+    let world = World::new("delete").await?;
+    world.apply(&world.pipeline()).await?;
+    world.ready().await?;
+    world.run("run").await?;
+    world.drained(200).await?;
+
+    // When it is deleted
+    world.api::<UserPipeline>().delete("users", &DeleteParams::default()).await?;
+
+    // Then its children go
+    eventually("no child to be left", SOON, async || {
+        let all = kube::api::ListParams::default().labels("userpipeline.dev/pipeline=users");
+        let left = world.api::<Deployment>().list(&all).await?.items.len()
+            + world.api::<CronJob>().list(&all).await?.items.len()
+            + world.api::<Job>().list(&all).await?.items.len()
+            + world.api::<ConfigMap>().list(&all).await?.items.len()
+            + world.api::<PodDisruptionBudget>().list(&all).await?.items.len()
+            + world.api::<Pod>().list(&all).await?.items.len();
+        Ok(if left == 0 { Ok(()) } else { Err(format!("{left} children")) })
+    })
+    .await?;
+
+    // And its data stays: tables, topic, subject
+    let (db, id) = (stores::postgres(&world.client).await?, world.id());
+    let wanted = expected::rows(&source::served_users(&world.seed).await?)?;
+    assert_same(
+        "PostgreSQL's table",
+        &stores::postgres_rows(&db, &names::postgres_table(&id)).await?,
+        &wanted,
+    );
+    assert!(stores::topic(&names::topic(&id)).await?.len() >= 200);
+    assert!(
+        SchemaRegistry::at(host::REGISTRY)?
+            .id_of(&names::subject(&names::topic(&id)), &RecordSchema::user().avro_schema())
+            .await?
+            .is_some()
+    );
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_can_be_applied_as_it_stands() -> Result<()> {
+    // Given the examples, and the pipeline that the README begins with
+    let world = World::new("examples").await?;
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let readme = std::fs::read_to_string(root.join("README.md"))?;
+    let first = readme
+        .split("```yaml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .context("a pipeline in the README")?;
+    let mut examples = vec![("README.md".to_owned(), first.to_owned())];
+    for file in std::fs::read_dir(root.join("examples"))? {
+        let path = file?.path();
+        examples.push((path.display().to_string(), std::fs::read_to_string(&path)?));
+    }
+    assert!(examples.len() > 1);
+
+    for (file, text) in examples {
+        let mut pipeline: serde_json::Value = serde_yaml::from_str(&text).with_context(|| file.clone())?;
+        pipeline["metadata"]["namespace"] = json!(world.namespace);
+
+        // When the API server is asked, Then it takes each as it stands
+        let dry_run = PatchParams::apply("end-to-end").dry_run();
+        world
+            .api::<UserPipeline>()
+            .patch("users", &dry_run, &Patch::Apply(&pipeline))
+            .await
+            .with_context(|| file.clone())?;
+
+        // And those for the local cluster become ready, without a run that would mix with somebody's own
+        if file != "README.md" {
+            pipeline["spec"]["suspend"] = json!(true);
+            world.apply(&pipeline).await?;
+            world.condition("Suspended", "True", SOON).await?;
+            world.ready().await?;
+            world.api::<UserPipeline>().delete("users", &DeleteParams::default()).await?;
+        }
+    }
+    world.leave().await
+}

@@ -1,0 +1,81 @@
+//! Runs, and how they end.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use std::time::Duration;
+use userpipeline_tests::World;
+use userpipeline_tests::eventually;
+use userpipeline_tests::source;
+use userpipeline_tests::stores;
+use userpipeline_tests::world::SOON;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schedule_starts_runs_by_itself() -> Result<()> {
+    // Given a pipeline that is due each minute
+    let world = World::new("schedule").await?;
+    let mut pipeline = world.pipeline();
+    pipeline["spec"]["schedule"]["cron"] = json!("*/1 * * * *");
+
+    // When it is applied and nothing else is done
+    world.apply(&pipeline).await?;
+
+    // Then a run of a full minute ends, and the ledger has it under its scheduled time
+    let run = eventually("a scheduled run", Duration::from_secs(180), async || {
+        let run = world.get().await?.status.and_then(|s| s.last_run);
+        Ok(run
+            .filter(|run| run.scheduled_at.is_some())
+            .ok_or_else(|| "no scheduled run".to_owned()))
+    })
+    .await?;
+    assert_eq!(run.outcome, "Succeeded", "{run:?}");
+    let scheduled = run.scheduled_at.context("a scheduled time")?;
+    ensure!(scheduled.0.as_second() % 60 == 0, "{scheduled:?} is no full minute");
+    let db = stores::postgres(&world.client).await?;
+    let landed = stores::number(
+        &db,
+        &format!(
+            "SELECT landed FROM userpipeline.runs WHERE pipeline = '{}' AND run_id = '{}'",
+            world.id(),
+            run.run_id.context("an id")?
+        ),
+    )
+    .await?;
+    assert_eq!(landed, run.landed);
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_only_fails_makes_a_failed_run_with_a_reason() -> Result<()> {
+    // Given a ready pipeline whose source answers 503
+    let world = World::new("source").await?;
+    let mut pipeline = world.pipeline();
+    pipeline["spec"]["schedule"]["backoffLimit"] = json!(0);
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    source::set_fault(&json!({"kind": "status", "status": 503, "seed": world.seed})).await?;
+
+    // When a run is started, Then it fails, and says why
+    world.start_run("hopeless").await?;
+    world.finished("hopeless", "Failed").await?;
+    let run = eventually("the failed run in the status", SOON, async || {
+        Ok(world
+            .get()
+            .await?
+            .status
+            .and_then(|s| s.last_run)
+            .filter(|run| run.job == "hopeless")
+            .ok_or_else(|| "not yet".to_owned()))
+    })
+    .await?;
+    assert_eq!((run.outcome.as_str(), run.reason.as_str()), ("Failed", "SourceFailed"), "{run:?}");
+    assert!(run.message.contains("503"), "{run:?}");
+    let requests = source::requests(&world.seed).await?;
+    assert!(
+        requests["faults"].as_i64().is_some_and(|n| n > 1),
+        "the fault did not hit, or nothing was tried again: {requests}"
+    );
+
+    // And the pipeline itself is still ready
+    world.ready().await?;
+    world.leave().await
+}
