@@ -3,15 +3,15 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/userpipeline
 export CARGO_TARGET_DIR := $(CACHE)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help up cluster down clean env check generate test packages
+.PHONY: help up cluster down clean env check generate test packages checkout
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-up: ## A local cluster with everything in it and an example pipeline, until rows are in both stores.
+up: checkout ## A local cluster with everything in it and an example pipeline, until rows are in both stores.
 	@local/up.sh demo
 
-cluster: ## The same without the example: what the end-to-end tests need.
+cluster: checkout ## The same without the example: what the end-to-end tests need.
 	@local/up.sh cluster
 
 down: ## Removes the cluster with its data; what was built is kept.
@@ -23,14 +23,14 @@ clean: ## Removes the cluster and the cache with everything that was built.
 env: ## Prints what puts kubectl, helm, kind and the cluster into your shell: eval "$$(make -s env)".
 	@echo 'export PATH="$(CACHE)/bin:$$PATH" KUBECONFIG="$(CACHE)/kubeconfig" CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)"'
 
-check: packages ## Formatting, lints, every test that needs no cluster, drift of generated files, the chart.
+check: checkout packages ## Formatting, lints, every test that needs no cluster, drift of generated files, the chart.
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked --workspace --exclude userpipeline-tests
 	cargo run --quiet --locked -p userpipeline-api --bin generate -- --check
 	charts/check.sh
 
-generate: ## Writes what follows from api/: the CRD, the chart's template of it, the reference.
+generate: checkout ## Writes what follows from api/: the CRD, the chart's template of it, the reference.
 	cargo run --quiet --locked -p userpipeline-api --bin generate
 
 test: cluster ## Every test: unit, integration, and end-to-end in the local cluster.
@@ -39,3 +39,9 @@ test: cluster ## Every test: unit, integration, and end-to-end in the local clus
 # What the checks need of Debian, installed where it is missing.
 packages:
 	@local/docker/packages.sh run check
+
+# Checkouts share the target directory, and cargo, which goes by times, would take what another one has built for its own.
+checkout:
+	@mkdir -p $(CARGO_TARGET_DIR)
+	@[ "$$(cat $(CARGO_TARGET_DIR)/checkout 2>/dev/null)" = "$(CURDIR)" ] || find . -name '*.rs' -exec touch {} +
+	@echo "$(CURDIR)" >$(CARGO_TARGET_DIR)/checkout
