@@ -10,6 +10,8 @@ pub const SCHEDULE_READY: &str = "ScheduleReady";
 pub const WORKERS_READY: &str = "WorkersReady";
 /// All of the above.
 pub const READY: &str = "Ready";
+/// The data is as recent as the schedule promises, and has reached every sink. Stands beside `Ready`.
+pub const DATA_FRESH: &str = "DataFresh";
 /// Schedule and workers are stopped because the spec says so.
 pub const SUSPENDED: &str = "Suspended";
 /// kstatus: work towards the spec is under way.

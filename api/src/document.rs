@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use crate::{
-    Batch, Cassandra, DeadLetter, Kafka, Landing, Postgres, SchemaRegistry, Sinks, Source, UserPipeline, names, names::PipelineId,
+    Batch, Cassandra, DeadLetter, Kafka, Landing, Postgres, Schedule, SchemaRegistry, Sinks, Source, UserPipeline, names, names::PipelineId,
 };
 
 /// A program that is handed a pipeline.
@@ -27,6 +27,10 @@ impl Binary {
     const fn paths(self) -> &'static [&'static str] {
         match self {
             Self::Ingest => &[
+                "schedule.cron",
+                "schedule.timeZone",
+                "schedule.startAt",
+                "schedule.arguments",
                 "source",
                 "postgres",
                 "landing",
@@ -143,6 +147,8 @@ fn read<S: DeserializeOwned>(text: &str) -> Result<(PipelineId, S), DocumentErro
 pub struct IngestPipeline {
     /// Which pipeline.
     pub id: PipelineId,
+    /// When runs are due.
+    pub schedule: Schedule,
     /// Where records come from.
     pub source: Source,
     /// Where they land.
@@ -163,6 +169,7 @@ impl IngestPipeline {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Parts {
+            schedule: Schedule,
             source: Source,
             postgres: Postgres,
             #[serde(default)]
@@ -175,6 +182,7 @@ impl IngestPipeline {
             landing_table: parts.landing.table.unwrap_or_else(|| names::landing_table(&id)),
             topic: parts.kafka.topic.name.unwrap_or_else(|| names::topic(&id)),
             id,
+            schedule: parts.schedule,
             source: parts.source,
             postgres: parts.postgres,
             bootstrap_servers: parts.kafka.bootstrap_servers,

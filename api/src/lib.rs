@@ -6,6 +6,7 @@
 pub mod condition;
 pub mod document;
 pub mod names;
+pub mod placeholder;
 pub mod report;
 
 mod kafka;
@@ -20,10 +21,10 @@ mod workers;
 
 pub use kafka::{Compatibility, DeadLetter, Kafka, SchemaRegistry, Topic, TopicManagement};
 pub use pipeline::{UserPipeline, UserPipelineSpec};
-pub use schedule::{ConcurrencyPolicy, Schedule};
+pub use schedule::{CatchUp, ConcurrencyPolicy, Cron, DataInterval, Interval, RunKind, RunNow, Schedule, Ticks, first_after_start, zone};
 pub use sinks::{CassandraSink, Consistency, PostgresSink, Sinks};
 pub use source::{Header, HeaderSource, HttpSource, QueryParameter, RateLimit, SecretKeyRef, Source};
-pub use status::{LastRun, SchemaStatus, Totals, UserPipelineStatus, WorkersStatus};
+pub use status::{LastSuccess, Run, RunNowStatus, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus, WorkersStatus};
 pub use stores::{Cassandra, Landing, Postgres, SecretRef};
 pub use units::{Duration, Quantity, bytes};
 pub use workers::{Batch, Workers};

@@ -130,6 +130,11 @@ pub fn cron_job(name: &str) -> String {
     child(name, "ingest", CRON_JOB_LIMIT)
 }
 
+/// The Job of a run that was asked for.
+pub fn run_now(name: &str, nonce: &str) -> String {
+    child(name, &format!("now-{}", hash(nonce)), LABEL_LIMIT)
+}
+
 /// The Deployment of the workers. As short as a CronJob, so that its pods' names stay labels.
 pub fn workers(name: &str) -> String {
     child(name, "worker", CRON_JOB_LIMIT)

@@ -3,7 +3,9 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::{Cassandra, DeadLetter, Kafka, Landing, Postgres, Schedule, SchemaRegistry, Sinks, Source, UserPipelineStatus, Workers};
+use crate::{
+    Cassandra, DeadLetter, Kafka, Landing, Postgres, RunNow, Schedule, SchemaRegistry, Sinks, Source, UserPipelineStatus, Workers,
+};
 
 /// Records from an HTTP API to PostgreSQL, through Kafka, into Cassandra and PostgreSQL; on a schedule.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +27,7 @@ use crate::{Cassandra, DeadLetter, Kafka, Landing, Postgres, Schedule, SchemaReg
         label_selector_path = ".status.selector"
     ),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Fresh", type_ = "string", json_path = ".status.conditions[?(@.type=='DataFresh')].status", description = "Whether the data is as recent as the schedule promises, and in every sink"),
     printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.schedule.cron"),
     printcolumn(name = "Suspended", type_ = "string", json_path = ".status.conditions[?(@.type=='Suspended')].status"),
     printcolumn(name = "Last Run", type_ = "date", json_path = ".status.lastRun.finishedAt", description = "Since the last run ended"),
@@ -33,6 +36,9 @@ use crate::{Cassandra, DeadLetter, Kafka, Landing, Postgres, Schedule, SchemaReg
     printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag", description = "Records on the topic that the workers have not stored; empty while unknown"),
     printcolumn(name = "Workers", type_ = "string", json_path = ".status.workers.summary", description = "Ready and wanted"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Owner", type_ = "string", json_path = ".spec.owner", priority = 1),
+    printcolumn(name = "Next Run", type_ = "string", json_path = ".status.schedule.nextRunAt", priority = 1),
+    printcolumn(name = "Backlog", type_ = "integer", json_path = ".status.schedule.backlog", priority = 1, description = "Data intervals that are complete and have not been run yet"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
     printcolumn(name = "Topic", type_ = "string", json_path = ".status.topic", priority = 1),
@@ -54,8 +60,21 @@ pub struct UserPipelineSpec {
     /// Stops the schedule and the workers; resume by setting it back. Nothing is deleted.
     #[serde(default)]
     pub suspend: bool,
+    /// Whom to ask about this pipeline: a team, an address. It is a label of all children, of metrics and of Events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')")
+        .message("spec.owner becomes a label: it has letters, digits, '-', '_' and '.', and begins and ends with a letter or digit"))]
+    pub owner: Option<String>,
+    /// What this pipeline is for, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub description: Option<String>,
     /// When records are fetched.
     pub schedule: Schedule,
+    /// A run beside the schedule, once for each nonce.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_now: Option<RunNow>,
     /// Where records come from.
     pub source: Source,
     /// The PostgreSQL database of the landing table and of the pipeline's bookkeeping; also of `sinks.postgres`.

@@ -3,6 +3,8 @@
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::{Interval, RunKind};
+
 /// The most bytes of a message that a report carries: Kubernetes cuts a termination message at 4096 bytes, JSON and all.
 const MESSAGE_LIMIT: usize = 1024;
 
@@ -34,6 +36,14 @@ pub struct RunReport {
     /// The time it was scheduled for; absent for a manual run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduled_at: Option<Timestamp>,
+    /// Why it happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<RunKind>,
+    /// Its data interval; absent where the schedule has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Interval>,
+    /// How often the run was tried, this time included; 0 where the ledger could not be opened.
+    pub attempt: i32,
     /// When this attempt started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
@@ -116,6 +126,9 @@ pub struct PartitionReport {
     /// The distance of the two.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<i64>,
+    /// Every message that was written before is stored; absent until one was stored or the end was reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored_through: Option<Timestamp>,
 }
 
 /// Totals of the whole pipeline.

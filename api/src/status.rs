@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{Interval, RunKind};
+
 /// What the operator says of a pipeline.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,9 +29,22 @@ pub struct UserPipelineStatus {
     /// The worker Deployment's counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<WorkersStatus>,
+    /// How far the schedule is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleStatus>,
+    /// What became of `spec.runNow`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_now: Option<RunNowStatus>,
     /// The run that ended last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_run: Option<LastRun>,
+    pub last_run: Option<Run>,
+    /// The runs that ended last, the newest first, ten at most; all of them are in the ledger.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub runs: Vec<Run>,
+    /// When the last run that has succeeded ended, and the interval up to which the schedule's data is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<LastSuccess>,
     /// What the pipeline did, ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
@@ -86,15 +101,73 @@ pub struct WorkersStatus {
     pub summary: String,
 }
 
-/// The run that ended last.
+/// How far the schedule is.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LastRun {
+pub struct ScheduleStatus {
+    /// When the next run is due; absent while none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_run_at: Option<Time>,
+    /// Nothing is left to be started for intervals that end up to then: each was run, or given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled_until: Option<Time>,
+    /// How many intervals that are complete have not been run yet, as far as they are to be; at most 1000 are counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub backlog: i32,
+    /// How many runs in a row have failed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub consecutive_failures: i32,
+    /// What they ran by: failures of an older spec do not count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failures_of: Option<String>,
+}
+
+/// What became of `spec.runNow`.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunNowStatus {
+    /// The request.
+    pub nonce: String,
+    /// The Job, for `kubectl logs job/…`.
+    pub job: String,
+    /// `Succeeded` or `Failed`, when it has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+}
+
+/// The last success.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastSuccess {
+    /// When a run last ended well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+    /// The latest end of an interval that was run with success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval_end: Option<Time>,
+}
+
+/// A run that has ended.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
     /// The Job, for `kubectl logs job/…`.
     pub job: String,
     /// The run's id in the ledger.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
+    /// Why it happened.
+    #[serde(default)]
+    pub kind: RunKind,
+    /// Its data interval; absent where the schedule has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Interval>,
+    /// How often it was tried, in all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempt: i32,
     /// The time it was scheduled for; absent for a manual run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduled_at: Option<Time>,

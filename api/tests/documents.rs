@@ -63,7 +63,8 @@ fn the_file_a_user_applies_and_the_reduced_one_read_alike() {
 fn a_change_that_a_binary_does_not_use_does_not_change_its_file() {
     let before = pipeline(EXAMPLE);
     let mut value: Value = serde_yaml::from_str(EXAMPLE).unwrap();
-    value["spec"]["schedule"]["cron"] = json!("@daily");
+    value["spec"]["schedule"]["backoffLimit"] = json!(7);
+    value["spec"]["suspend"] = json!(true);
     value["spec"]["workers"]["replicas"] = json!(5);
     let after: UserPipeline = serde_json::from_value(value).unwrap();
     for binary in [Binary::Ingest, Binary::Worker, Binary::Schema] {

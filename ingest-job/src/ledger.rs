@@ -16,7 +16,7 @@ use userpipeline_stores::{
 
 use crate::{
     outcome::{Counts, Failure},
-    run_id::RunId,
+    run_id::Run,
 };
 
 const APPLICATION: &str = "userpipeline-ingest";
@@ -30,9 +30,11 @@ const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended($1, $2))";
 const KEEPALIVE: &str =
     "SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 30000";
 /// Gives no row where the run has succeeded before.
-const OPEN: &str = "INSERT INTO userpipeline.runs AS r (pipeline, run_id, job, scheduled_at, state) VALUES ($1, $2, $3, $4, 'Running') \
+const OPEN: &str = "INSERT INTO userpipeline.runs AS r (pipeline, run_id, job, scheduled_at, kind, interval_start, interval_end, arguments, state) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'Running') \
      ON CONFLICT (pipeline, run_id) DO UPDATE SET state = 'Running', attempt = r.attempt + 1, job = excluded.job, finished_at = NULL, reason = NULL, \
-     message = NULL WHERE r.state <> 'Succeeded' RETURNING attempt, pages, items, landed, published, rejected";
+     message = NULL, kind = excluded.kind, interval_start = excluded.interval_start, interval_end = excluded.interval_end, \
+     arguments = excluded.arguments WHERE r.state <> 'Succeeded' RETURNING attempt, pages, items, landed, published, rejected";
 const COUNTS: &str = "SELECT attempt, pages, items, landed, published, rejected FROM userpipeline.runs WHERE pipeline = $1 AND run_id = $2";
 const ADVANCE: &str = "UPDATE userpipeline.runs SET pages = pages + $4, items = items + $5, landed = landed + $6, published = published + $7, \
      rejected = rejected + $8 WHERE pipeline = $1 AND run_id = $2 AND attempt = $3 AND state = 'Running'";
@@ -71,6 +73,8 @@ pub enum Opened {
     Done {
         /// What it counted.
         counts: Counts,
+        /// How often it was tried.
+        attempt: i32,
         /// Record versions ever landed by the pipeline.
         total_fetched: i64,
     },
@@ -82,7 +86,7 @@ pub enum Opened {
 }
 
 /// Opens a run's row under its lock.
-pub async fn open(postgres: &Postgres, secrets: &Secrets, pipeline: &str, run: &RunId, job: &str) -> Result<Opened, StoreError> {
+pub async fn open(postgres: &Postgres, secrets: &Secrets, pipeline: &str, run: &Run, job: &str) -> Result<Opened, StoreError> {
     let client = connect(postgres, secrets, APPLICATION).await?;
     let failed = |e| explain_missing(explain("the ledger userpipeline.runs", &e));
     client.batch_execute(KEEPALIVE).await.map_err(failed)?;
@@ -97,14 +101,29 @@ pub async fn open(postgres: &Postgres, secrets: &Secrets, pipeline: &str, run: &
             total_fetched: total().await?,
         });
     }
+    // A pipeline without arguments keeps none.
+    let arguments = (!run.arguments.is_empty()).then(|| serde_json::json!(run.arguments));
     let opened = client
-        .query_opt(OPEN, &[&pipeline, &run.id, &job, &run.scheduled_at])
+        .query_opt(
+            OPEN,
+            &[
+                &pipeline,
+                &run.id,
+                &job,
+                &run.scheduled_at,
+                &run.kind.as_str(),
+                &run.interval.map(|i| i.start),
+                &run.interval.map(|i| i.end),
+                &arguments,
+            ],
+        )
         .await
         .map_err(failed)?;
     let Some(row) = opened else {
         let row = client.query_one(COUNTS, &[&pipeline, &run.id]).await.map_err(failed)?;
         return Ok(Opened::Done {
             counts: counts(&row),
+            attempt: row.get(0),
             total_fetched: total().await?,
         });
     };

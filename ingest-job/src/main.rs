@@ -1,16 +1,18 @@
 //! `ingest-job`: one run of a pipeline.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use ingest_job::{
     report,
     run::{Invocation, execute},
+    run_id::Told,
 };
+use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
-use userpipeline_api::report::TERMINATION_LOG;
+use userpipeline_api::{DataInterval, RunKind, report::TERMINATION_LOG};
 
 /// Fetches records from a pipeline's HTTP API, lands them in PostgreSQL and publishes them to Kafka: one run.
 #[derive(Parser)]
@@ -31,6 +33,21 @@ struct Cli {
     /// The CronJob; its Jobs, NAME-<minutes since 1970>, are the scheduled runs.
     #[arg(long, value_name = "NAME")]
     cronjob: Option<String>,
+    /// The run's id in the ledger, where neither the Job's name nor its uid says it.
+    #[arg(long, value_name = "ID")]
+    run_id: Option<String>,
+    /// Why the run happens: Scheduled, CatchUp, Backfill or Manual.
+    #[arg(long, value_name = "KIND")]
+    run_kind: Option<RunKind>,
+    /// The data interval's first moment, where the schedule does not say it.
+    #[arg(long, value_name = "TIME", requires = "interval_end")]
+    interval_start: Option<Timestamp>,
+    /// The first moment after the data interval.
+    #[arg(long, value_name = "TIME", requires = "interval_start")]
+    interval_end: Option<Timestamp>,
+    /// Values for placeholders, other than those in spec.schedule.arguments.
+    #[arg(long, value_name = "JSON", value_parser = arguments)]
+    arguments: Option<BTreeMap<String, String>>,
     /// Where the report of the run is left.
     #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
     termination_log: PathBuf,
@@ -54,9 +71,18 @@ async fn main() -> ExitCode {
     let invocation = Invocation {
         pipeline: cli.pipeline,
         secrets: cli.secrets,
-        job: cli.job,
-        job_uid: cli.job_uid,
-        cronjob: cli.cronjob,
+        told: Told {
+            job: cli.job,
+            job_uid: cli.job_uid,
+            cronjob: cli.cronjob,
+            run_id: cli.run_id,
+            kind: cli.run_kind,
+            interval: cli
+                .interval_start
+                .zip(cli.interval_end)
+                .map(|(start, end)| DataInterval { start, end }),
+            arguments: cli.arguments.unwrap_or_default(),
+        },
     };
     let ended = execute(&invocation, &stop).await;
 
@@ -64,6 +90,10 @@ async fn main() -> ExitCode {
         tracing::error!(%error, path = %cli.termination_log.display(), "the report could not be left");
     }
     ExitCode::from(ended.exit)
+}
+
+fn arguments(text: &str) -> Result<BTreeMap<String, String>, String> {
+    serde_json::from_str(text).map_err(|e| format!("no JSON object of texts: {e}"))
 }
 
 async fn stop_on_signal(stop: CancellationToken) {

@@ -9,6 +9,8 @@ use userpipeline_stores::{Class, StoreError};
 pub const COMPLETED: &str = "Completed";
 /// An earlier attempt of this run has succeeded.
 pub const ALREADY_DONE: &str = "AlreadyDone";
+/// Its interval begins before the schedule's start.
+pub const BEFORE_START: &str = "BeforeStart";
 /// Another process is at this run.
 pub const ALREADY_RUNNING: &str = "AlreadyRunning";
 /// The source failed until the run's time was up.

@@ -7,7 +7,7 @@ use userpipeline_api::report::{RunReport, TERMINATION_LOG, cut_message, exit};
 
 use crate::{
     outcome::{COMPLETED, Counts, Failure},
-    run_id::RunId,
+    run_id::Run,
 };
 
 /// How a run ended.
@@ -69,9 +69,11 @@ impl Ended {
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Which run.
-    pub run: RunId,
+    pub run: Run,
     /// When this attempt started.
     pub started_at: Timestamp,
+    /// How often the run was tried, this time included; 0 before the ledger knows.
+    pub attempt: i32,
     /// What the run counted, over all of its attempts, as the ledger does.
     pub counts: Counts,
     /// Record versions ever landed by the pipeline; none where the ledger could not be read.
@@ -94,6 +96,9 @@ impl Facts {
         let report = RunReport {
             run_id: self.run.id,
             scheduled_at: self.run.scheduled_at,
+            kind: Some(self.run.kind),
+            interval: self.run.interval.map(Into::into),
+            attempt: self.attempt,
             started_at: Some(self.started_at),
             finished_at: Some(Timestamp::now()),
             reason: reason.to_owned(),
@@ -122,15 +127,26 @@ pub fn leave(report: &RunReport, path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use userpipeline_api::{DataInterval, RunKind};
+
     use super::*;
 
     #[test]
     fn the_longest_report_is_a_valid_termination_message() {
         let facts = Facts {
-            run: RunId {
-                id: "x".repeat(63),
+            run: Run {
+                id: "x".repeat(130),
+                kind: RunKind::Backfill,
+                interval: Some(DataInterval {
+                    start: Timestamp::MAX,
+                    end: Timestamp::MAX,
+                }),
                 scheduled_at: Some(Timestamp::MAX),
+                arguments: BTreeMap::new(),
             },
+            attempt: i32::MAX,
             started_at: Timestamp::MAX,
             counts: Counts {
                 pages: i64::MAX,

@@ -6,19 +6,19 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use userpipeline_api::{document::IngestPipeline, report::exit};
+use userpipeline_api::{Ticks, document::IngestPipeline, placeholder::Values, report::exit};
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::Secrets;
 
 use crate::{
-    fetch::Source,
+    fetch::{Source, filled},
     land::Landing,
     ledger::{self, Ledger, Opened},
-    outcome::{ALREADY_DONE, ALREADY_RUNNING, Counts, End, Failure, INTERRUPTED, PIPELINE_INVALID, allowance, decide},
+    outcome::{ALREADY_DONE, ALREADY_RUNNING, BEFORE_START, Counts, End, Failure, INTERRUPTED, PIPELINE_INVALID, allowance, decide},
     page::Page,
     publish::Publisher,
     report::{Ended, Facts},
-    run_id::RunId,
+    run_id::{Run, Told},
 };
 
 /// How long a run that is told to stop may take to finish its page and publish it: within Kubernetes' usual grace period
@@ -32,41 +32,46 @@ pub struct Invocation {
     pub pipeline: PathBuf,
     /// The folder of the Secrets.
     pub secrets: PathBuf,
-    /// The Job this runs in.
-    pub job: Option<String>,
-    /// The Job's uid.
-    pub job_uid: Option<String>,
-    /// The CronJob whose Jobs are scheduled runs.
-    pub cronjob: Option<String>,
+    /// Which run it is.
+    pub told: Told,
 }
 
 /// Runs once, and says how it ended, however it ended.
 pub async fn execute(invocation: &Invocation, stop: &CancellationToken) -> Ended {
-    let run = RunId::of(
-        invocation.job.as_deref(),
-        invocation.job_uid.as_deref(),
-        invocation.cronjob.as_deref(),
-    );
-    let facts = Facts {
+    let now = Timestamp::now();
+    let facts = |run| Facts {
         run,
-        started_at: Timestamp::now(),
+        started_at: now,
+        attempt: 0,
         counts: Counts::default(),
         total_fetched: None,
     };
     let read = fs::read_to_string(&invocation.pipeline).map_err(|e| format!("{}: {e}", invocation.pipeline.display()));
-    let pipeline = match read.and_then(|text| IngestPipeline::read(&text).map_err(|e| e.to_string())) {
-        Ok(pipeline) => pipeline,
+    let read = read
+        .and_then(|text| IngestPipeline::read(&text).map_err(|e| e.to_string()))
+        .and_then(|pipeline| Ok((Ticks::read(&pipeline.schedule.cron, &pipeline.schedule.time_zone)?, pipeline)));
+    let (ticks, pipeline) = match read {
+        Ok(read) => read,
         Err(message) => {
-            let ended = facts.failed(&Failure::configuration(PIPELINE_INVALID, message));
+            let ended = facts(Run::of(&invocation.told, None, now)).failed(&Failure::configuration(PIPELINE_INVALID, message));
             ended.log();
             return ended;
         }
     };
+    let facts = facts(Run::of(&invocation.told, Some((&pipeline.schedule, &ticks)), now));
     let span = tracing::info_span!("run", pipeline = %pipeline.id, run = facts.run.id);
-    let job = invocation.job.as_deref().unwrap_or_default();
+    let job = invocation.told.job.as_deref().unwrap_or_default();
     let secrets = Secrets::in_dir(&invocation.secrets);
     let logged = async {
-        let ended = under_lock(&pipeline, &secrets, job, facts, stop).await;
+        let ended = if facts.run.is_before_start(&pipeline.schedule, &ticks) {
+            facts.ended(
+                exit::DONE,
+                BEFORE_START,
+                "its interval begins before spec.schedule.startAt; nothing was done",
+            )
+        } else {
+            under_lock(&pipeline, &ticks, &secrets, job, facts, stop).await
+        };
         ended.log();
         ended
     };
@@ -74,12 +79,24 @@ pub async fn execute(invocation: &Invocation, stop: &CancellationToken) -> Ended
 }
 
 /// Opens the ledger, does the work, closes the ledger.
-async fn under_lock(pipeline: &IngestPipeline, secrets: &Secrets, job: &str, mut facts: Facts, stop: &CancellationToken) -> Ended {
+async fn under_lock(
+    pipeline: &IngestPipeline,
+    ticks: &Ticks,
+    secrets: &Secrets,
+    job: &str,
+    mut facts: Facts,
+    stop: &CancellationToken,
+) -> Ended {
     let mut ledger = match ledger::open(&pipeline.postgres, secrets, &pipeline.id.to_string(), &facts.run, job).await {
         Ok(Opened::Run(ledger)) => ledger,
-        Ok(Opened::Done { counts, total_fetched }) => {
+        Ok(Opened::Done {
+            counts,
+            attempt,
+            total_fetched,
+        }) => {
             let facts = Facts {
                 counts,
+                attempt,
                 total_fetched: Some(total_fetched),
                 ..facts
             };
@@ -94,10 +111,19 @@ async fn under_lock(pipeline: &IngestPipeline, secrets: &Secrets, job: &str, mut
         }
         Err(e) => return facts.failed(&e.into()),
     };
-    tracing::info!(attempt = ledger.key.attempt, job, "the run starts");
+    facts.attempt = ledger.key.attempt;
+    let interval = facts.run.interval.map(|i| format!("{}/{}", i.start, i.end));
+    tracing::info!(attempt = facts.attempt, job, kind = %facts.run.kind, interval, "the run starts");
+    let values = Values {
+        run_id: facts.run.id.clone(),
+        kind: facts.run.kind,
+        interval: facts.run.interval,
+        zone: ticks.zone().clone(),
+        arguments: facts.run.arguments.clone(),
+    };
     let worked = tokio::select! {
         biased;
-        worked = work(pipeline, secrets, &mut ledger, stop) => worked,
+        worked = work(pipeline, &values, secrets, &mut ledger, stop) => worked,
         () = overdue(stop) => Err(Failure::retry(INTERRUPTED, format!("told to stop, and its page was not finished within {} s; what has landed is published by a later run", GRACE.as_secs()))),
     };
     let closed = ledger.close(&worked, &pipeline.postgres, secrets).await;
@@ -117,9 +143,15 @@ async fn under_lock(pipeline: &IngestPipeline, secrets: &Secrets, job: &str, mut
 }
 
 /// Page by page, until one of the ends.
-async fn work(pipeline: &IngestPipeline, secrets: &Secrets, ledger: &mut Ledger, stop: &CancellationToken) -> Result<String, Failure> {
+async fn work(
+    pipeline: &IngestPipeline,
+    values: &Values,
+    secrets: &Secrets,
+    ledger: &mut Ledger,
+    stop: &CancellationToken,
+) -> Result<String, Failure> {
     let schema = RecordSchema::user();
-    let mut source = Source::new(&pipeline.source.http, secrets)?;
+    let mut source = Source::new(&filled(&pipeline.source.http, values)?, secrets)?;
     let publisher = Publisher::open(pipeline, &schema, ledger).await?;
     let landing = Landing::prepare(&ledger.client, &pipeline.landing_table, &schema).await?;
     publisher.publish_pending(ledger).await?;

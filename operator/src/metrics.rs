@@ -1,7 +1,7 @@
 //! What `/metrics` shows: names as controller-runtime gives them, our own below `userpipeline_operator_`.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     hash::Hash,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
@@ -45,6 +45,28 @@ struct PipelineLabels {
     pipeline: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct InfoLabels {
+    namespace: String,
+    pipeline: String,
+    owner: String,
+}
+
+/// What there is to show of a pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// `spec.owner`.
+    pub owner: String,
+    /// Whether it is Ready.
+    pub ready: bool,
+    /// Whether its data is not fresh, as far as that is known.
+    pub stale: bool,
+    /// Whether the last run has succeeded, and when it ended.
+    pub last_run: Option<(bool, f64)>,
+    /// Intervals that have not been run yet.
+    pub backlog: i32,
+}
+
 impl From<&PipelineId> for PipelineLabels {
     fn from(id: &PipelineId) -> Self {
         Self {
@@ -67,6 +89,7 @@ pub enum Outcome {
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
+    owners: Arc<Mutex<HashMap<PipelineId, InfoLabels>>>,
     reconciles: Family<ResultLabels, Counter>,
     errors: Family<ControllerLabels, Counter>,
     seconds: Family<ControllerLabels, Histogram>,
@@ -75,7 +98,10 @@ pub struct Metrics {
     writes: Family<WriteLabels, Counter>,
     watch_errors: Counter,
     unreadable: Family<PipelineLabels, Gauge>,
+    info: Family<InfoLabels, Gauge>,
     ready: Family<PipelineLabels, Gauge>,
+    stale: Family<PipelineLabels, Gauge>,
+    backlog: Family<PipelineLabels, Gauge>,
     last_run_succeeded: Family<PipelineLabels, Gauge>,
     last_run_finished: Family<PipelineLabels, Gauge<f64, AtomicU64>>,
 }
@@ -124,6 +150,24 @@ impl Metrics {
         );
         let ready = Family::<PipelineLabels, Gauge>::default();
         own.register("pipeline_ready", "Whether the pipeline is Ready", ready.clone());
+        let info = Family::<InfoLabels, Gauge>::default();
+        own.register(
+            "pipeline_info",
+            "Whom to ask about the pipeline: to be joined to its other series",
+            info.clone(),
+        );
+        let stale = Family::<PipelineLabels, Gauge>::default();
+        own.register(
+            "pipeline_data_stale",
+            "Whether the data is older than the schedule promises, or has not reached every sink",
+            stale.clone(),
+        );
+        let backlog = Family::<PipelineLabels, Gauge>::default();
+        own.register(
+            "pipeline_backlog_intervals",
+            "Data intervals that are complete and have not been run yet, 1000 at most",
+            backlog.clone(),
+        );
         let last_run_succeeded = Family::<PipelineLabels, Gauge>::default();
         own.register(
             "last_run_succeeded",
@@ -149,6 +193,7 @@ impl Metrics {
         let _ = leader.get_or_create(&NameLabels { name: crate::MANAGER });
         Self {
             registry: Arc::new(registry),
+            owners: Arc::default(),
             reconciles,
             errors,
             seconds,
@@ -157,7 +202,10 @@ impl Metrics {
             writes,
             watch_errors,
             unreadable,
+            info,
             ready,
+            stale,
+            backlog,
             last_run_succeeded,
             last_run_finished,
         }
@@ -209,14 +257,28 @@ impl Metrics {
     }
 
     /// How a pipeline is.
-    pub fn pipeline(&self, id: &PipelineId, ready: bool, last_run: Option<(bool, f64)>) {
+    pub fn pipeline(&self, id: &PipelineId, seen: &Seen) {
         let labels = PipelineLabels::from(id);
         self.unreadable.remove(&labels);
-        self.ready.get_or_create(&labels).set(i64::from(ready));
-        if let Some((succeeded, finished)) = last_run {
+        self.ready.get_or_create(&labels).set(i64::from(seen.ready));
+        self.stale.get_or_create(&labels).set(i64::from(seen.stale));
+        self.backlog.get_or_create(&labels).set(i64::from(seen.backlog));
+        if let Some((succeeded, finished)) = seen.last_run {
             self.last_run_succeeded.get_or_create(&labels).set(i64::from(succeeded));
             self.last_run_finished.get_or_create(&labels).set(finished);
         }
+        let owner = InfoLabels {
+            namespace: labels.namespace,
+            pipeline: labels.pipeline,
+            owner: seen.owner.clone(),
+        };
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = owners.insert(id.clone(), owner.clone())
+            && before != owner
+        {
+            self.info.remove(&before);
+        }
+        self.info.get_or_create(&owner).set(1);
     }
 
     /// A pipeline cannot be read.
@@ -231,6 +293,11 @@ impl Metrics {
         let labels = PipelineLabels::from(id);
         self.unreadable.remove(&labels);
         self.ready.remove(&labels);
+        self.stale.remove(&labels);
+        self.backlog.remove(&labels);
+        if let Some(owner) = self.owners.lock().unwrap_or_else(PoisonError::into_inner).remove(id) {
+            self.info.remove(&owner);
+        }
         self.last_run_succeeded.remove(&labels);
         self.last_run_finished.remove(&labels);
     }
@@ -315,7 +382,15 @@ mod tests {
             namespace: "demo".into(),
             name: "users".into(),
         };
-        metrics.pipeline(&id, true, Some((true, 1.0)));
+        let seen = |owner: &str| Seen {
+            owner: owner.into(),
+            last_run: Some((true, 1.0)),
+            ..Seen::default()
+        };
+        metrics.pipeline(&id, &seen("team-a"));
+        metrics.pipeline(&id, &seen("team-b"));
+        let text = metrics.render();
+        assert!(text.contains("team-b") && !text.contains("team-a"), "{text}");
         metrics.forget(&id);
         assert!(!metrics.render().contains("demo"));
     }

@@ -2,6 +2,7 @@
 //! Cassandra. Pure: no client and no IO.
 
 pub mod avro;
+pub mod bookkeeping;
 pub mod cassandra;
 pub mod map;
 pub mod postgres;

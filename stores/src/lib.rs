@@ -1,7 +1,6 @@
 //! Clients made from a resource: Kafka, the schema registry, PostgreSQL, Cassandra; their credentials, and what an error
 //! of theirs means.
 
-pub mod bookkeeping;
 pub mod cassandra;
 pub mod error;
 pub mod kafka;

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use k8s_openapi::jiff::Timestamp;
 use rdkafka::consumer::Consumer as _;
 use userpipeline_stores::{
     StoreError,
@@ -86,6 +87,7 @@ async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T, StoreError
 }
 
 async fn list(shared: &Arc<Shared>, consumer: &Arc<Consumer>) -> Result<(), StoreError> {
+    let asked_at = Timestamp::now();
     let (consumer, topic, partitions) = (Arc::clone(consumer), shared.pipeline.topic.clone(), shared.status.partitions());
     let listed = blocking(move || {
         if partitions.is_empty() {
@@ -99,7 +101,7 @@ async fn list(shared: &Arc<Shared>, consumer: &Arc<Consumer>) -> Result<(), Stor
     })
     .await
     .map_err(|e| unreachable_at(&shared.pipeline.bootstrap_servers, e))?;
-    shared.status.ends(&listed, Instant::now());
+    shared.status.ends(&listed, asked_at, Instant::now());
     Ok(())
 }
 

@@ -161,7 +161,11 @@ mod tests {
         let (metrics, status) = (Metrics::new(), Status::default());
         status.consuming(true);
         status.assigned(3, 10);
-        status.ends(&BTreeMap::from([(3, 15)]), std::time::Instant::now());
+        status.ends(
+            &BTreeMap::from([(3, 15)]),
+            k8s_openapi::jiff::Timestamp::UNIX_EPOCH,
+            std::time::Instant::now(),
+        );
         assert!(
             metrics
                 .render(&status)

@@ -12,6 +12,8 @@ use userpipeline_stores::StoreError;
 
 /// A partition that has messages, and delivers none for so long though nothing is wrong, has stalled.
 const STALLED: Duration = Duration::from_secs(90);
+/// A listing of a partition's end is remembered that is later than the last one by this fraction of the time they cover.
+const FRACTION: i64 = 64;
 /// Rates are of the last minute.
 const RATE_WINDOW: Duration = Duration::from_secs(60);
 
@@ -35,7 +37,7 @@ pub enum Trouble {
 }
 
 /// An owned partition.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Partition {
     next_offset: i64,
     /// When it came on, or had nowhere to go.
@@ -44,6 +46,34 @@ struct Partition {
     lag: Option<i64>,
     /// All that the topic has was delivered, and this is the offset behind it; unknown again with the next message.
     delivered: Option<i64>,
+    /// When the end was listed, and where it was, as far as that is not reached; and the last one that is.
+    listed: VecDeque<(Timestamp, i64)>,
+    stored_through: Option<Timestamp>,
+}
+
+impl Partition {
+    /// The end was there at that time: all that was written before is stored when that is reached.
+    fn list(&mut self, at: Timestamp, end: i64) {
+        // The longer it has taken, the less it matters when exactly: so few are kept, however long it takes.
+        let seconds = |from: Option<&(Timestamp, i64)>| from.map_or(i64::MAX, |(from, _)| at.as_second() - from.as_second());
+        if seconds(self.listed.back()) >= seconds(self.listed.front()) / FRACTION {
+            self.listed.push_back((at, end));
+        }
+        if self.lag == Some(0) {
+            self.listed.clear();
+            self.stored_through = Some(at);
+        }
+        self.reach();
+    }
+
+    fn reach(&mut self) {
+        while let Some(&(at, end)) = self.listed.front()
+            && end <= self.next_offset
+        {
+            self.listed.pop_front();
+            self.stored_through = Some(at);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -111,6 +141,8 @@ impl Status {
             end_offset: None,
             lag: None,
             delivered: None,
+            listed: VecDeque::new(),
+            stored_through: None,
         };
         self.inner().partitions.insert(partition, fresh);
     }
@@ -127,6 +159,7 @@ impl Status {
         if let Some(there) = self.inner().partitions.get_mut(&partition) {
             there.next_offset = next_offset;
             there.moved_at = Instant::now();
+            there.reach();
         }
     }
 
@@ -155,8 +188,8 @@ impl Status {
         self.inner().partitions.keys().copied().collect()
     }
 
-    /// The ends that the brokers listed.
-    pub fn ends(&self, ends: &BTreeMap<i32, i64>, now: Instant) {
+    /// The ends that the brokers listed when they were asked at that time.
+    pub fn ends(&self, ends: &BTreeMap<i32, i64>, asked_at: Timestamp, now: Instant) {
         let mut inner = self.inner();
         // While something is wrong nobody expects progress.
         let waiting = !inner.troubles.is_empty();
@@ -164,6 +197,7 @@ impl Status {
             if let Some(there) = inner.partitions.get_mut(partition) {
                 there.lag = Some(lag(there.next_offset, *end, there.end_offset, there.delivered));
                 there.end_offset = Some(*end);
+                there.list(asked_at, *end);
                 if waiting || there.lag == Some(0) {
                     there.moved_at = now;
                 }
@@ -216,6 +250,7 @@ impl Status {
             next_offset: p.next_offset,
             end_offset: p.end_offset,
             lag: p.lag,
+            stored_through: p.stored_through,
         };
         WorkerReport {
             ready: reason.is_empty(),
@@ -290,7 +325,7 @@ mod tests {
         status.assigned(0, 10);
         let start = Instant::now();
         let later = |seconds| start + Duration::from_secs(seconds);
-        let list = |end, seconds| status.ends(&BTreeMap::from([(0, end)]), later(seconds));
+        let list = |end, seconds| status.ends(&BTreeMap::from([(0, end)]), Timestamp::UNIX_EPOCH, later(seconds));
         list(10, 100);
         assert_eq!(status.stalled(later(150)), None);
         list(20, 150);
@@ -301,6 +336,31 @@ mod tests {
         status.clear(Trouble::Write);
         list(20, 350);
         assert_eq!(status.stalled(later(400)), Some(0));
+    }
+
+    #[test]
+    fn what_was_written_before_a_listing_is_stored_when_its_end_is_reached() {
+        let status = Status::default();
+        status.assigned(0, 10);
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let list = |second, end| status.ends(&BTreeMap::from([(0, end)]), at(second), Instant::now());
+        let through = || status.report(Instant::now()).partitions[0].stored_through;
+        list(1, 20);
+        assert_eq!(through(), None, "nothing is stored yet");
+        list(2, 30);
+        status.stored(0, 25);
+        assert_eq!(through(), Some(at(1)));
+        status.stored(0, 31);
+        assert_eq!(through(), Some(at(2)));
+        list(3, 31);
+        assert_eq!(through(), Some(at(3)), "the end is reached");
+        for second in 4..1000 {
+            list(second, 31 + second);
+        }
+        assert!(status.inner().partitions[&0].listed.len() < 400);
+        status.stored(0, 31 + 500);
+        let later = through().unwrap();
+        assert!(later > at(480) && later <= at(500), "it is still known about when: {later}");
     }
 
     #[test]

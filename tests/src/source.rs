@@ -41,6 +41,17 @@ pub async fn set_fault(fault: &Value) -> Result<()> {
     Ok(())
 }
 
+/// The source behaves again.
+pub async fn clear_fault(seed: &str) -> Result<()> {
+    reqwest::Client::new()
+        .delete(format!("{}/admin/fault", host::SOURCE))
+        .query(&[("seed", seed)])
+        .send()
+        .await?
+        .error_for_status()?;
+    Ok(())
+}
+
 /// Counts of requests and faults for a seed.
 pub async fn requests(seed: &str) -> Result<Value> {
     get("/admin/requests", &[("seed", seed)]).await

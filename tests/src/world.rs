@@ -186,6 +186,16 @@ impl World {
         self.finished(job, "Complete").await
     }
 
+    /// Deletes a Job with its pods.
+    pub async fn delete_job(&self, job: &str) -> Result<()> {
+        self.api::<Job>().delete(job, &DeleteParams::background()).await?;
+        eventually(&format!("Job {job} to be gone"), SOON, async || {
+            let there = self.api::<Job>().get_opt(job).await?;
+            Ok(if there.is_none() { Ok(()) } else { Err("still there".to_owned()) })
+        })
+        .await
+    }
+
     /// Waits until a Job has ended as wanted: `Complete` or `Failed`.
     pub async fn finished(&self, job: &str, wanted: &str) -> Result<()> {
         eventually(&format!("Job {job} to be {wanted}"), SOON, async || {

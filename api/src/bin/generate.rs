@@ -46,7 +46,8 @@ fn main() -> ExitCode {
 
 /// The CRD as a template, so that Helm upgrades it; kept on uninstall, so that no pipeline is lost with the operator.
 fn chart_template(crd: &str) -> String {
-    let body = crd.replacen(
+    // Descriptions may have what Helm would take for a template.
+    let body = crd.replace("{{", "{{ \"{{\" }}").replacen(
         "metadata:\n",
         "metadata:\n  labels:\n    {{- include \"userpipeline-operator.labels\" . | nindent 4 }}\n  {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n",
         1,

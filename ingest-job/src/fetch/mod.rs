@@ -2,6 +2,7 @@
 
 mod backoff;
 mod body;
+mod placeholders;
 mod request;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use userpipeline_api::HttpSource;
 use userpipeline_stores::Secrets;
 use uuid::Uuid;
 
+pub use self::placeholders::filled;
 use self::{
     backoff::Pace,
     request::{Fault, Request},

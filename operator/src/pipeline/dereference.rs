@@ -128,6 +128,12 @@ impl Observed {
         self.jobs.iter().filter(|job| is(job.as_ref(), labels::Component::Ingest))
     }
 
+    /// The last tick for which the CronJob has started a run.
+    pub fn cron_job_ran(&self, name: &str) -> Option<Timestamp> {
+        let cron_job = self.cron_jobs.iter().find(|cron_job| cron_job.name_any() == name)?;
+        Some(cron_job.status.as_ref()?.last_schedule_time.as_ref()?.0)
+    }
+
     /// The pods of a Job.
     pub fn pods_of(&self, job: &Job) -> Vec<&Pod> {
         let uid = job.metadata.uid.as_deref().unwrap_or_default();

@@ -3,6 +3,8 @@
 use kube::runtime::events::{Event, EventType};
 use userpipeline_api::{UserPipelineStatus, condition};
 
+use super::schedule;
+
 /// The reasons of Events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -24,6 +26,12 @@ pub enum Reason {
     RunFailed,
     /// Workers do not do their work.
     WorkersUnready,
+    /// So many runs have failed that no more are started.
+    Paused,
+    /// The data is as recent as the schedule promises, again or for the first time.
+    DataFresh,
+    /// It is not.
+    DataStale,
     /// Schedule and workers are stopped.
     Suspended,
     /// They are no longer stopped.
@@ -43,6 +51,9 @@ impl Reason {
             Self::RunSucceeded => "RunSucceeded",
             Self::RunFailed => "RunFailed",
             Self::WorkersUnready => "WorkersUnready",
+            Self::Paused => "Paused",
+            Self::DataFresh => "DataFresh",
+            Self::DataStale => "DataStale",
             Self::Suspended => "Suspended",
             Self::Resumed => "Resumed",
         }
@@ -51,7 +62,14 @@ impl Reason {
     const fn is_warning(self) -> bool {
         matches!(
             self,
-            Self::InvalidSpec | Self::Unreadable | Self::ApplyFailed | Self::SchemaFailed | Self::RunFailed | Self::WorkersUnready
+            Self::InvalidSpec
+                | Self::Unreadable
+                | Self::ApplyFailed
+                | Self::SchemaFailed
+                | Self::RunFailed
+                | Self::WorkersUnready
+                | Self::Paused
+                | Self::DataStale
         )
     }
 
@@ -121,9 +139,21 @@ pub fn between(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(
         _ if status == "True" && old.is_none_or(|(status, ..)| status != "True") => Some(Reason::Ready),
         _ => None,
     });
-    changed(condition::SCHEDULE_READY, &mut |_, (_, reason, _)| {
+    changed(condition::SCHEDULE_READY, &mut |old, (_, reason, _)| {
+        if reason == schedule::PAUSED && old.is_none_or(|(_, old, _)| old != schedule::PAUSED) {
+            return Some(Reason::Paused);
+        }
         NOT_APPLIED.contains(&reason.as_str()).then_some(Reason::ApplyFailed)
     });
+    changed(
+        condition::DATA_FRESH,
+        &mut |old, (status, ..)| match (old.map(|(status, ..)| status).as_deref(), status.as_str()) {
+            (Some("True"), "True") | (Some("False"), "False") => None,
+            (_, "True") => Some(Reason::DataFresh),
+            (_, "False") => Some(Reason::DataStale),
+            _ => None,
+        },
+    );
     changed(condition::WORKERS_READY, &mut |old, (status, reason, _)| {
         if NOT_APPLIED.contains(&reason.as_str()) {
             return Some(Reason::ApplyFailed);
@@ -161,9 +191,16 @@ pub fn between(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(
             ),
         ));
     }
-    if let Some(run) = &after.last_run
-        && before.last_run.as_ref().map(|old| (&old.job, &old.finished_at)) != Some((&run.job, &run.finished_at))
-    {
+    // The oldest first; those that a status forgot and sees again are not news.
+    let newest = before.runs.first().and_then(|run| run.finished_at.as_ref()).map(|at| at.0);
+    for run in after.runs.iter().rev() {
+        let is_known = before
+            .runs
+            .iter()
+            .any(|old| (&old.job, &old.finished_at) == (&run.job, &run.finished_at));
+        if is_known || run.finished_at.as_ref().map(|at| at.0) < newest {
+            continue;
+        }
         let reason = if run.outcome == "Succeeded" {
             Reason::RunSucceeded
         } else {
@@ -177,7 +214,7 @@ pub fn between(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-    use userpipeline_api::{LastRun, SchemaStatus};
+    use userpipeline_api::{Run, SchemaStatus};
 
     use super::*;
 
@@ -251,11 +288,11 @@ mod tests {
                 failed_attempts: 1,
                 ..SchemaStatus::default()
             }),
-            last_run: Some(LastRun {
+            runs: vec![Run {
                 job: "users-ingest-1".into(),
                 outcome: "Failed".into(),
-                ..LastRun::default()
-            }),
+                ..Run::default()
+            }],
             ..UserPipelineStatus::default()
         };
         assert_eq!(reasons(&before, &after), [Reason::SchemaFailed, Reason::RunFailed]);

@@ -8,7 +8,7 @@ pub fn pipeline() -> UserPipeline {
         r"
 apiVersion: userpipeline.dev/v1alpha1
 kind: UserPipeline
-metadata: {name: users, namespace: demo, uid: 11111111-2222-3333-4444-555555555555, generation: 1, resourceVersion: '1'}
+metadata: {name: users, namespace: demo, uid: 11111111-2222-3333-4444-555555555555, generation: 1, resourceVersion: '1', creationTimestamp: '2025-01-01T00:00:00Z'}
 spec:
   schedule: {cron: '*/5 * * * *', timeZone: Europe/Berlin}
   source:

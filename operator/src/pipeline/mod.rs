@@ -6,7 +6,6 @@ mod back_off;
 mod build;
 mod caches;
 mod contain;
-mod cron;
 mod dereference;
 mod event;
 #[cfg(test)]
@@ -14,6 +13,8 @@ mod example;
 mod pods;
 mod quantity;
 mod run;
+mod runs;
+mod schedule;
 mod schema;
 mod status;
 #[cfg(test)]
@@ -39,6 +40,8 @@ use self::{
     apply::{Applied, ApplyError},
     build::Gate,
     dereference::Observed,
+    runs::SeenRun,
+    schedule::History,
     validate::ValidateError,
 };
 pub use self::{
@@ -48,7 +51,7 @@ pub use self::{
 };
 use crate::{
     MANAGER,
-    metrics::{Metrics, Outcome, Waiting},
+    metrics::{Metrics, Outcome, Seen, Waiting},
 };
 
 /// A pipeline, or why it cannot be read.
@@ -132,12 +135,13 @@ async fn reconcile_pipeline(pipeline: &UserPipeline, context: &Context) -> Resul
     let id = PipelineId::of(pipeline);
     let pipeline = &context.written.newest(pipeline);
     let observed = dereference::dereference(&id, &context.caches, &context.http).await;
-    let outcome = Box::pin(advance(pipeline, &observed, context)).await;
+    let seen = runs::seen(&names::cron_job(&id.name), &observed);
+    let outcome = Box::pin(advance(pipeline, &observed, &seen, context)).await;
 
     let now = Timestamp::now();
-    let status = status::of(pipeline, outcome.as_ref(), &observed, now);
+    let status = status::of(pipeline, outcome.as_ref(), &observed, &seen, now);
     let written = write::status(pipeline, &status, context).await;
-    tell(&id, &status, context);
+    tell(&id, pipeline, &status, context);
     written?;
 
     let problems: Vec<String> = outcome.iter().flat_map(Applied::errors).map(ApplyError::to_string).collect();
@@ -158,38 +162,66 @@ async fn reconcile_pipeline(pipeline: &UserPipeline, context: &Context) -> Resul
 }
 
 /// From the spec to what is applied.
-async fn advance(pipeline: &UserPipeline, observed: &Observed, context: &Context) -> Result<Applied, ValidateError> {
+async fn advance(pipeline: &UserPipeline, observed: &Observed, seen: &[SeenRun], context: &Context) -> Result<Applied, ValidateError> {
     let now = Timestamp::now();
     let valid = validate::validate(pipeline)?;
-    let recorded = pipeline
-        .status
-        .as_ref()
-        .and_then(|status| status.schema.clone())
-        .unwrap_or_default();
-    let decision = schema::decide(&valid.schema_hash, &recorded, &observed.schema_jobs(), now);
+    let recorded = pipeline.status.clone().unwrap_or_default();
+    let decision = schema::decide(
+        &valid.schema_hash,
+        &recorded.schema.clone().unwrap_or_default(),
+        &observed.schema_jobs(),
+        now,
+    );
+    let cron_job = names::cron_job(&valid.id.name);
+    let facts = schedule::Facts {
+        schedule: &valid.spec.schedule,
+        ticks: &valid.ticks,
+        run_now: valid.spec.run_now.as_ref(),
+        suspended: valid.spec.suspend,
+        created_at: pipeline.metadata.creation_timestamp.as_ref().map_or(now, |at| at.0),
+        cron_job: &cron_job,
+        cron_job_ran: observed.cron_job_ran(&cron_job),
+        recorded: &recorded,
+        history: &History::of(&recorded, seen, Some(&valid.ingest.config_map)),
+        seen,
+    };
+    let runs = schedule::decide(&facts, now);
     let gate = if decision.is_applied() {
         Gate::Open
     } else {
-        observed.held(&names::cron_job(&valid.id.name), &names::workers(&valid.id.name))
+        observed.held(&cron_job, &names::workers(&valid.id.name))
     };
-    let desired = build::build(&valid, &context.images, &decision, &gate);
+    let desired = build::build(&valid, &context.images, &decision, &runs, &gate);
     Ok(Box::pin(apply::apply(
         &context.client,
         &context.metrics,
         &valid,
         desired,
-        decision,
+        (decision, runs),
         observed,
         now,
     ))
     .await)
 }
 
-fn tell(id: &PipelineId, status: &userpipeline_api::UserPipelineStatus, context: &Context) {
-    let ready = status.conditions.iter().any(|c| c.type_ == condition::READY && c.status == "True");
+fn tell(id: &PipelineId, pipeline: &UserPipeline, status: &userpipeline_api::UserPipelineStatus, context: &Context) {
+    let is = |type_: &str| status.conditions.iter().any(|c| c.type_ == type_ && c.status == "True");
+    let stale = status
+        .conditions
+        .iter()
+        .any(|c| c.type_ == condition::DATA_FRESH && c.status == "False");
     let last_run = status.last_run.as_ref().and_then(|run| {
         let finished = run.finished_at.as_ref()?.0.as_duration().as_secs_f64();
         Some((run.outcome == "Succeeded", finished))
     });
-    context.metrics.pipeline(id, ready, last_run);
+    context.metrics.pipeline(
+        id,
+        &Seen {
+            owner: pipeline.spec.owner.clone().unwrap_or_default(),
+            ready: is(condition::READY),
+            stale,
+            last_run,
+            backlog: status.schedule.as_ref().map_or(0, |schedule| schedule.backlog),
+        },
+    );
 }

@@ -5,10 +5,12 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::OwnerReference},
 };
 use kube::Resource;
-use userpipeline_api::{UserPipeline, UserPipelineSpec, bytes, document, document::Binary, names, names::PipelineId};
-use userpipeline_record::RecordSchema;
+use userpipeline_api::{
+    Cron, Ticks, UserPipeline, UserPipelineSpec, bytes, document, document::Binary, names, names::PipelineId, placeholder::Template, zone,
+};
+use userpipeline_record::{RecordSchema, bookkeeping};
 
-use super::{cron, quantity};
+use super::quantity;
 
 /// Why a pipeline cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +47,8 @@ pub struct ValidatedPipeline {
     pub id: PipelineId,
     /// The owner of all children.
     pub owner: OwnerReference,
+    /// When its runs are due.
+    pub ticks: Ticks,
     /// What is wanted, with every name filled in.
     pub spec: UserPipelineSpec,
     /// What `ingest-job` is handed.
@@ -64,8 +68,12 @@ pub fn validate(pipeline: &UserPipeline) -> Result<ValidatedPipeline, ValidateEr
     let mut problems = Vec::new();
     let mut check = |field: &str, result: Result<(), String>| problems.extend(result.err().map(|problem| format!("{field}: {problem}")));
 
-    check("spec.schedule.cron", cron::check(&spec.schedule.cron));
-    check("spec.schedule.timeZone", cron::check_zone(&spec.schedule.time_zone));
+    let ticks = Ticks::read(&spec.schedule.cron, &spec.schedule.time_zone);
+    check("spec.schedule.cron", Cron::read(&spec.schedule.cron).map(drop));
+    check("spec.schedule.timeZone", zone(&spec.schedule.time_zone).map(drop));
+    for (field, problem) in placeholder_problems(&spec) {
+        check(&field, Err(problem));
+    }
     check("spec.source.http.maxBodySize", bytes(&spec.source.http.max_body_size).map(drop));
     if let Some(sink) = &spec.sinks.cassandra {
         check("spec.sinks.cassandra.replication", replication(sink.replication.iter()));
@@ -93,16 +101,22 @@ pub fn validate(pipeline: &UserPipeline) -> Result<ValidatedPipeline, ValidateEr
     if owner.is_none() {
         check("metadata", Err("name and uid are missing".to_owned()));
     }
-    let (Some(owner), true) = (owner, problems.is_empty()) else {
+    let (Some(owner), Ok(ticks), true) = (owner, ticks, problems.is_empty()) else {
         return Err(ValidateError::InvalidSpec(problems));
     };
 
     let schema = document(pipeline, &id, Binary::Schema, "schema");
     Ok(ValidatedPipeline {
         owner,
+        ticks,
         ingest: document(pipeline, &id, Binary::Ingest, "ingest"),
         worker: document(pipeline, &id, Binary::Worker, "worker"),
-        schema_hash: names::hash(&format!("{}\n{}", schema.text, RecordSchema::user().fingerprint())),
+        schema_hash: names::hash(&format!(
+            "{}\n{}\n{}",
+            schema.text,
+            RecordSchema::user().fingerprint(),
+            bookkeeping::fingerprint()
+        )),
         schema,
         spec,
         id,
@@ -117,6 +131,56 @@ fn document(pipeline: &UserPipeline, id: &PipelineId, binary: Binary, word: &str
         text,
         secrets: binary.secrets(pipeline),
     }
+}
+
+/// Placeholders that are not known, and arguments that have no value.
+fn placeholder_problems(spec: &UserPipelineSpec) -> Vec<(String, String)> {
+    let (http, arguments) = (&spec.source.http, &spec.schedule.arguments);
+    let mut texts = vec![("spec.source.http.url".to_owned(), http.url.as_str())];
+    texts.extend(
+        http.query
+            .iter()
+            .enumerate()
+            .map(|(i, query)| (format!("spec.source.http.query[{i}].value"), query.value.as_str())),
+    );
+    texts.extend(
+        http.headers
+            .iter()
+            .enumerate()
+            .filter_map(|(i, header)| Some((format!("spec.source.http.headers[{i}].value"), header.value.as_deref()?))),
+    );
+    let mut problems = Vec::new();
+    for (field, text) in texts {
+        match Template::read(text) {
+            Err(problem) => problems.push((field, problem)),
+            Ok(template) => problems.extend(template.arguments().filter(|name| !arguments.contains_key(*name)).map(|name| {
+                (
+                    field.clone(),
+                    format!("`{{{{arguments.{name}}}}}` needs a value in spec.schedule.arguments"),
+                )
+            })),
+        }
+    }
+    // The host is whom credentials are for.
+    let host = http.url.split_once("://").map_or("", |(_, rest)| rest);
+    if host.split(['/', '?', '#']).next().unwrap_or_default().contains("{{") {
+        problems.push((
+            "spec.source.http.url".to_owned(),
+            "a placeholder cannot be part of the host".to_owned(),
+        ));
+    }
+    let unknown = spec
+        .run_now
+        .iter()
+        .flat_map(|run| run.arguments.keys())
+        .filter(|name| !arguments.contains_key(*name));
+    problems.extend(unknown.map(|name| {
+        (
+            format!("spec.runNow.arguments.{name}"),
+            "is not among spec.schedule.arguments, so nothing would use it".to_owned(),
+        )
+    }));
+    problems
 }
 
 fn replication<'a>(mut datacenters: impl Iterator<Item = (&'a String, &'a i32)>) -> Result<(), String> {
@@ -215,6 +279,45 @@ mod tests {
             error.contains("spec.schedule.cron") && error.contains("spec.schedule.timeZone"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn placeholders_must_be_known_and_arguments_have_values() {
+        type Change = fn(&mut UserPipelineSpec);
+        let table: [(Change, &str); 5] = [
+            (
+                |spec| spec.source.http.url = "http://source/{{when}}".into(),
+                "spec.source.http.url: `{{when}}` is not known",
+            ),
+            (
+                |spec| spec.source.http.url = "http://source/{{arguments.x}}".into(),
+                "needs a value in spec.schedule.arguments",
+            ),
+            (
+                |spec| {
+                    spec.schedule.arguments.insert("h".into(), "evil".into());
+                    spec.source.http.url = "http://{{arguments.h}}/".into();
+                },
+                "part of the host",
+            ),
+            (
+                |spec| {
+                    spec.source.http.query =
+                        serde_json::from_value(serde_json::json!([{"name": "a", "value": "{{interval.start"}])).unwrap();
+                },
+                "spec.source.http.query[0].value",
+            ),
+            (
+                |spec| {
+                    spec.run_now = serde_json::from_value(serde_json::json!({"nonce": "a", "arguments": {"y": "1"}})).unwrap();
+                },
+                "spec.runNow.arguments.y: is not among",
+            ),
+        ];
+        for (change, says) in table {
+            let error = problem(change);
+            assert!(error.contains(says), "{error}");
+        }
     }
 
     #[test]

@@ -87,6 +87,10 @@ pub async fn status(pipeline: &UserPipeline, status: &UserPipelineStatus, contex
         context.written.remember(&written, status);
     }
     for (reason, note) in event::between(&before, status) {
+        let note = match &pipeline.spec.owner {
+            Some(owner) => format!("{note} (owner: {owner})"),
+            None => note,
+        };
         publish(reason, &note, &pipeline.object_ref(&()), context).await;
     }
     Ok(())

@@ -3,10 +3,10 @@
 use tokio_postgres::Transaction;
 use userpipeline_api::document::SchemaPipeline;
 use userpipeline_record::{
-    RecordSchema,
+    RecordSchema, bookkeeping,
     postgres::{Column, quote},
 };
-use userpipeline_stores::{Secrets, StoreError, bookkeeping, postgres};
+use userpipeline_stores::{Secrets, StoreError, postgres};
 
 use super::columns::{Found, Wanted, verify};
 

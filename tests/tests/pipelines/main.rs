@@ -4,3 +4,4 @@ mod data;
 mod mistakes;
 mod operations;
 mod runs;
+mod schedules;

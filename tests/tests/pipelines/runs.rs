@@ -41,6 +41,14 @@ async fn the_schedule_starts_runs_by_itself() -> Result<()> {
     )
     .await?;
     assert_eq!(landed, run.landed);
+
+    // And it has the minute before as its interval, and its data is fresh
+    let interval = run.interval.context("an interval")?;
+    assert_eq!(
+        (interval.end.0, interval.end.0.as_second() - interval.start.0.as_second()),
+        (scheduled.0, 60)
+    );
+    world.condition("DataFresh", "True", SOON).await?;
     world.leave().await
 }
 

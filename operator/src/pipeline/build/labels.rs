@@ -19,6 +19,17 @@ pub const SCHEMA_ATTEMPT: &str = "userpipeline.dev/schema-attempt";
 /// The hash of what the operator last wanted of an object (an annotation).
 pub const DESIRED_HASH: &str = "userpipeline.dev/desired-hash";
 
+/// Why a run happens; only Jobs that the operator makes have it.
+pub const RUN_KIND: &str = "userpipeline.dev/run-kind";
+/// The request of `spec.runNow` that a run answers.
+pub const NONCE: &str = "userpipeline.dev/nonce";
+/// The first moment of a run's data interval (an annotation).
+pub const INTERVAL_START: &str = "userpipeline.dev/interval-start";
+/// The first moment after it (an annotation).
+pub const INTERVAL_END: &str = "userpipeline.dev/interval-end";
+/// Whom to ask: `spec.owner`.
+pub const OWNER: &str = "userpipeline.dev/owner";
+
 const NAME: &str = "app.kubernetes.io/name";
 const INSTANCE: &str = "app.kubernetes.io/instance";
 
@@ -62,6 +73,13 @@ pub fn labels(pipeline: &str, component: Component) -> BTreeMap<String, String> 
     labels
 }
 
+/// The same with the owner. Workers' pods go without: they must not roll because somebody else looks after them.
+pub fn with_owner(pipeline: &ValidatedPipeline, component: Component) -> BTreeMap<String, String> {
+    let mut labels = labels(&pipeline.id.name, component);
+    labels.extend(pipeline.spec.owner.iter().map(|owner| (OWNER.to_owned(), owner.clone())));
+    labels
+}
+
 /// The workers' selector: what of their labels never changes.
 pub fn worker_selector(pipeline: &str) -> LabelSelector {
     LabelSelector {
@@ -84,7 +102,7 @@ pub fn meta(pipeline: &ValidatedPipeline, name: String, component: Component) ->
     ObjectMeta {
         name: Some(name),
         namespace: Some(pipeline.id.namespace.clone()),
-        labels: Some(labels(&pipeline.id.name, component)),
+        labels: Some(with_owner(pipeline, component)),
         owner_references: Some(vec![pipeline.owner.clone()]),
         ..ObjectMeta::default()
     }

@@ -3,6 +3,7 @@
 mod config_map;
 mod cron_job;
 mod deployment;
+mod ingest_job;
 pub mod labels;
 mod pod;
 mod pod_disruption_budget;
@@ -16,7 +17,7 @@ use k8s_openapi::api::{
     policy::v1::PodDisruptionBudget,
 };
 
-use super::{schema, validate::ValidatedPipeline};
+use super::{schedule, schema, validate::ValidatedPipeline};
 
 /// The images that pipelines run.
 #[derive(Clone, Debug)]
@@ -78,6 +79,8 @@ pub struct Desired {
     pub ingest_config: Option<ConfigMap>,
     /// What starts the runs; absent until a schema has been applied.
     pub cron_job: Option<CronJob>,
+    /// Runs that the operator starts itself.
+    pub runs: Vec<Job>,
     /// The workers' file; absent while they keep an older one.
     pub worker_config: Option<ConfigMap>,
     /// The workers; absent until a schema has been applied.
@@ -86,8 +89,14 @@ pub struct Desired {
     pub budget: Option<PodDisruptionBudget>,
 }
 
-/// What is wanted for `pipeline`, given what was decided about its schema.
-pub fn build(pipeline: &ValidatedPipeline, images: &Images, decision: &schema::Decision, gate: &Gate) -> Desired {
+/// What is wanted for `pipeline`, given what was decided about its schema and its runs.
+pub fn build(
+    pipeline: &ValidatedPipeline,
+    images: &Images,
+    decision: &schema::Decision,
+    runs: &schedule::Decision,
+    gate: &Gate,
+) -> Desired {
     let new = |document: &super::validate::Document| Given {
         config_map: document.config_map.clone(),
         secrets: document.secrets.clone(),
@@ -103,7 +112,11 @@ pub fn build(pipeline: &ValidatedPipeline, images: &Images, decision: &schema::D
             .map(|_| config_map::build(pipeline, labels::Component::Schema, &pipeline.schema)),
         schema_job: decision.create.map(|attempt| schema_job::build(pipeline, images, attempt)),
         ingest_config: open.then(|| config_map::build(pipeline, labels::Component::Ingest, &pipeline.ingest)),
-        cron_job: ingest.map(|given| cron_job::build(pipeline, images, &given)),
+        runs: ingest
+            .iter()
+            .flat_map(|given| runs.create.iter().map(|run| ingest_job::build(pipeline, images, given, run)))
+            .collect(),
+        cron_job: ingest.map(|given| cron_job::build(pipeline, images, &given, runs.cron_job_rests)),
         worker_config: open.then(|| config_map::build(pipeline, labels::Component::Worker, &pipeline.worker)),
         budget: worker.as_ref().map(|_| pod_disruption_budget::build(pipeline)),
         deployment: worker.map(|given| deployment::build(pipeline, images, &given)),
@@ -112,7 +125,9 @@ pub fn build(pipeline: &ValidatedPipeline, images: &Images, decision: &schema::D
 
 #[cfg(test)]
 mod tests {
+    use kube::core::ObjectMeta;
     use proptest::prelude::*;
+    use userpipeline_api::{DataInterval, RunKind};
 
     use super::*;
     use crate::pipeline::{example, validate::validate};
@@ -132,8 +147,46 @@ mod tests {
         }
     }
 
+    /// One that was missed, and one that is asked for.
+    fn runs() -> schedule::Decision {
+        let interval = DataInterval {
+            start: "2025-01-01T00:00:00Z".parse().unwrap(),
+            end: "2025-01-01T00:05:00Z".parse().unwrap(),
+        };
+        let missed = schedule::NewRun {
+            job: Some("users-ingest-28928165".into()),
+            run_id: "2025-01-01T00:05:00Z".into(),
+            kind: RunKind::CatchUp,
+            interval: Some(interval),
+            arguments: [].into(),
+            nonce: None,
+        };
+        let asked_for = schedule::NewRun {
+            job: None,
+            run_id: "now:first".into(),
+            kind: RunKind::Manual,
+            arguments: [("region".to_owned(), "$(HOME)".to_owned())].into(),
+            nonce: Some("first".into()),
+            ..missed.clone()
+        };
+        schedule::Decision {
+            create: vec![missed, asked_for],
+            ..schedule::Decision::default()
+        }
+    }
+
     fn desired(pipeline: &userpipeline_api::UserPipeline) -> Desired {
-        build(&validate(pipeline).unwrap(), &images(), &due(), &Gate::Open)
+        let runs = schedule::Decision {
+            cron_job_rests: pipeline.spec.suspend,
+            ..schedule::Decision::default()
+        };
+        build(&validate(pipeline).unwrap(), &images(), &due(), &runs, &Gate::Open)
+    }
+
+    /// What makes a run's Job differ from those of the CronJob.
+    fn told(job: &Job) -> (&ObjectMeta, Option<&Vec<String>>) {
+        let pod = job.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+        (&job.metadata, pod.containers[0].args.as_ref())
     }
 
     #[test]
@@ -141,12 +194,13 @@ mod tests {
         let mut valid = validate(&example::pipeline()).unwrap();
         // It follows from the record's schema too, which is reviewed elsewhere.
         valid.schema_hash = "0a1b2c3d".to_owned();
-        let desired = build(&valid, &images(), &due(), &Gate::Open);
+        let desired = build(&valid, &images(), &due(), &runs(), &Gate::Open);
         insta::assert_yaml_snapshot!("service_account", desired.account);
         insta::assert_yaml_snapshot!("schema_config", desired.schema_config.unwrap());
         insta::assert_yaml_snapshot!("schema_job", desired.schema_job.unwrap());
         insta::assert_yaml_snapshot!("ingest_config", desired.ingest_config.unwrap());
         insta::assert_yaml_snapshot!("cron_job", desired.cron_job.unwrap());
+        insta::assert_yaml_snapshot!("runs", desired.runs.iter().map(told).collect::<Vec<_>>());
         insta::assert_yaml_snapshot!("worker_config", desired.worker_config.unwrap());
         insta::assert_yaml_snapshot!("deployment", desired.deployment.unwrap());
         insta::assert_yaml_snapshot!("pod_disruption_budget", desired.budget.unwrap());
@@ -207,7 +261,13 @@ mod tests {
         pipeline.spec.workers.batch.max_records = 7;
         pipeline.spec.workers.replicas = 0;
         pipeline.spec.schedule.cron = "@daily".into();
-        let held = build(&validate(&pipeline).unwrap(), &images(), &due(), &Gate::Held { ingest, worker });
+        let held = build(
+            &validate(&pipeline).unwrap(),
+            &images(),
+            &due(),
+            &schedule::Decision::default(),
+            &Gate::Held { ingest, worker },
+        );
 
         let before = first.deployment.unwrap().spec.unwrap();
         let after = held.deployment.unwrap().spec.unwrap();
@@ -223,6 +283,7 @@ mod tests {
             &validate(&example::pipeline()).unwrap(),
             &images(),
             &due(),
+            &runs(),
             &Gate::Held {
                 ingest: None,
                 worker: None,
@@ -238,15 +299,16 @@ mod tests {
             let mut pipeline = example::pipeline();
             pipeline.metadata.name = Some(name);
             let decision = schema::Decision { create: Some(attempt), ..schema::Decision::default() };
-            let desired = build(&validate(&pipeline).unwrap(), &images(), &decision, &Gate::Open);
+            let desired = build(&validate(&pipeline).unwrap(), &images(), &decision, &runs(), &Gate::Open);
             let cron_job = desired.cron_job.unwrap();
             let deployment = desired.deployment.unwrap();
             prop_assert!(cron_job.metadata.name.as_ref().unwrap().len() <= 52);
             // A pod's name is its Deployment's with a ReplicaSet's hash and five characters; it becomes a label.
             prop_assert!(deployment.metadata.name.as_ref().unwrap().len() <= 63 - 11);
+            let runs = desired.runs.into_iter().map(|job| job.metadata);
             let metas = [desired.account.metadata, desired.schema_config.unwrap().metadata, desired.schema_job.unwrap().metadata, desired.ingest_config.unwrap().metadata,
                 desired.worker_config.unwrap().metadata, desired.budget.unwrap().metadata, cron_job.metadata, deployment.metadata];
-            for meta in metas {
+            for meta in runs.chain(metas) {
                 let name = meta.name.unwrap();
                 prop_assert!(name.len() <= 63, "{name}");
                 prop_assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{name}");

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use userpipeline_api::{Totals, UserPipelineStatus, report::WorkerReport};
 
-use super::{MEASURE_EVERY, runs};
-use crate::pipeline::dereference::Observed;
+use super::MEASURE_EVERY;
+use crate::pipeline::{dereference::Observed, runs};
 
 /// Whether it is too early to measure again.
 pub fn is_early(status: Option<&UserPipelineStatus>, now: Timestamp) -> bool {
@@ -77,7 +77,7 @@ mod tests {
             partition,
             next_offset,
             end_offset,
-            lag: None,
+            ..PartitionReport::default()
         });
         WorkerReport {
             ready: true,

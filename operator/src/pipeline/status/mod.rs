@@ -1,7 +1,7 @@
 //! What was applied and what is seen, as a status. Pure.
 
+mod fresh;
 mod measure;
-mod runs;
 mod verdict;
 mod workers;
 
@@ -14,6 +14,9 @@ use super::{
     apply::{Applied, ApplyError},
     build::labels,
     dereference::Observed,
+    runs::SeenRun,
+    schedule,
+    schedule::History,
     schema,
     validate::ValidateError,
 };
@@ -25,17 +28,34 @@ const RESYNC: Duration = Duration::from_secs(450);
 pub const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
 /// The status of a pipeline whose status was `pipeline.status` before.
-pub fn of(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, observed: &Observed, now: Timestamp) -> UserPipelineStatus {
+pub fn of(
+    pipeline: &UserPipeline,
+    outcome: Result<&Applied, &ValidateError>,
+    observed: &Observed,
+    seen: &[SeenRun],
+    now: Timestamp,
+) -> UserPipelineStatus {
     let before = pipeline.status.clone().unwrap_or_default();
     let generation = pipeline.metadata.generation;
     let id = PipelineId::of(pipeline);
     let named = names::with_names(pipeline.spec.clone(), &id);
+    let history = History::of(&before, seen, None);
     let mut status = UserPipelineStatus {
         observed_generation: generation,
         selector: Some(labels::worker_selector_text(&id.name)),
         topic: named.kafka.topic.name,
         workers: workers::counts(pipeline, outcome, observed),
-        last_run: runs::last(&names::cron_job(&id.name), before.last_run.as_ref(), observed),
+        last_run: history.last_run,
+        runs: history.runs,
+        last_success: history.last_success,
+        schedule: match outcome {
+            Ok(applied) => Some(applied.runs.status.clone()),
+            Err(_) => before.schedule.clone(),
+        },
+        run_now: match outcome {
+            Ok(applied) => applied.runs.run_now.clone(),
+            Err(_) => before.run_now.clone(),
+        },
         schema: match outcome {
             Ok(applied) => Some(applied.decision.status.clone()).filter(|schema| *schema != SchemaStatus::default()),
             Err(_) => before.schema.clone(),
@@ -45,7 +65,7 @@ pub fn of(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, ob
     measure::measure(&mut status, observed, now);
 
     let verdicts = match outcome {
-        Ok(applied) => verdicts(pipeline, applied, observed, &before),
+        Ok(applied) => verdicts(pipeline, applied, observed, &before, &status, now),
         Err(error) => invalid(error),
     };
     status.conditions = verdicts
@@ -58,7 +78,7 @@ pub fn of(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, ob
 /// When to look again, if nothing happens before.
 pub fn look_again(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, observed: &Observed, now: Timestamp) -> Duration {
     let soon = match outcome {
-        Ok(applied) => applied.decision.look_again,
+        Ok(applied) => applied.decision.look_again.into_iter().chain(applied.runs.look_again).min(),
         Err(_) => None,
     };
     let working = observed.workers().next().is_some() || (!pipeline.spec.suspend && pipeline.spec.workers.replicas > 0 && outcome.is_ok());
@@ -67,7 +87,14 @@ pub fn look_again(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateEr
     soon.unwrap_or(RESYNC).min(if often { MEASURE_EVERY } else { RESYNC })
 }
 
-fn verdicts(pipeline: &UserPipeline, applied: &Applied, observed: &Observed, before: &UserPipelineStatus) -> Vec<(&'static str, Verdict)> {
+fn verdicts(
+    pipeline: &UserPipeline,
+    applied: &Applied,
+    observed: &Observed,
+    before: &UserPipelineStatus,
+    after: &UserPipelineStatus,
+    now: Timestamp,
+) -> Vec<(&'static str, Verdict)> {
     let schema = schema_ready(applied);
     // Whoever deletes the topic tells nobody; the workers miss it.
     let topic = match observed.reports.values().find(|report| report.reason == TOPIC_MISSING) {
@@ -78,10 +105,17 @@ fn verdicts(pipeline: &UserPipeline, applied: &Applied, observed: &Observed, bef
     let workers = workers::ready(pipeline, applied, observed);
     let suspended = workers::suspended(pipeline, applied, observed);
     let ready = ready(applied, &suspended, [&schema, &topic, &schedule, &workers]);
-    let reconciling = if ready.is_true() {
+    // Everything else is as wanted, and nothing will go on by itself.
+    let stalled = ready.reason == schedule::PAUSED;
+    let reconciling = if ready.is_true() || stalled {
         Verdict::no("Settled", "nothing is left to be done")
     } else {
         Verdict::yes(&ready.reason, &ready.message)
+    };
+    let stalled = if stalled {
+        Verdict::yes(&ready.reason, &ready.message)
+    } else {
+        Verdict::no("NotStalled", "the spec can be worked towards")
     };
     vec![
         (condition::READY, ready),
@@ -91,7 +125,8 @@ fn verdicts(pipeline: &UserPipeline, applied: &Applied, observed: &Observed, bef
         (condition::WORKERS_READY, workers),
         (condition::SUSPENDED, suspended),
         (condition::RECONCILING, reconciling),
-        (condition::STALLED, Verdict::no("NotStalled", "the spec can be worked towards")),
+        (condition::STALLED, stalled),
+        (condition::DATA_FRESH, fresh::fresh(pipeline, observed, after, now)),
     ]
 }
 
@@ -106,6 +141,7 @@ fn invalid(error: &ValidateError) -> Vec<(&'static str, Verdict)> {
         (condition::SCHEDULE_READY, unknown()),
         (condition::WORKERS_READY, unknown()),
         (condition::SUSPENDED, unknown()),
+        (condition::DATA_FRESH, unknown()),
         (
             condition::RECONCILING,
             Verdict::no(reason, "nothing is done before the spec is corrected"),
@@ -172,13 +208,31 @@ fn schedule_ready(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
     let schedule = &pipeline.spec.schedule;
     match &applied.schedule {
         Err(error) => failed(error),
+        Ok(_) if applied.started.is_err() => applied
+            .started
+            .as_ref()
+            .err()
+            .map_or_else(|| Verdict::no("ApplyFailed", ""), failed),
         Ok(None) => Verdict::no("WaitingForSchema", "runs begin when the schema has been applied"),
         Ok(Some(_)) if !applied.decision.is_applied() => Verdict::no(
             "WaitingForSchema",
             "runs keep to the spec that was applied last until the schema has been applied",
         ),
         Ok(Some(_)) if pipeline.spec.suspend => Verdict::yes("Suspended", "no run is started while the pipeline is suspended"),
-        Ok(Some(_)) => Verdict::yes("Scheduled", &format!("runs start at {} ({})", schedule.cron, schedule.time_zone)),
+        Ok(Some(_)) if applied.runs.paused => Verdict::no(
+            schedule::PAUSED,
+            &format!(
+                "{} runs in a row have failed (spec.schedule.pauseAfterFailures); mend what the last one says, then ask for a run with spec.runNow, or change the source or the schedule",
+                applied.runs.status.consecutive_failures
+            ),
+        ),
+        Ok(Some(_)) => {
+            let by = if schedule.catch_up.enabled { ", and are made up for" } else { "" };
+            Verdict::yes(
+                "Scheduled",
+                &format!("runs start at {} ({}){by}", schedule.cron, schedule.time_zone),
+            )
+        }
     }
 }
 

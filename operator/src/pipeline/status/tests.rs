@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 use userpipeline_api::{SchemaStatus, report::WorkerReport};
 
 use super::*;
-use crate::pipeline::{example, schema::Finding, validate};
+use crate::pipeline::{example, runs, schema::Finding, validate};
+
+fn of(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, observed: &Observed, now: Timestamp) -> UserPipelineStatus {
+    super::of(pipeline, outcome, observed, &runs::seen("users-ingest", observed), now)
+}
 
 fn now() -> Timestamp {
     "2025-01-01T00:10:00Z".parse().unwrap()
@@ -43,7 +47,9 @@ fn applied(deployment: Deployment) -> Applied {
         },
         account: Ok(()),
         schema: Ok(()),
+        runs: schedule::Decision::default(),
         schedule: Ok(Some(Arc::default())),
+        started: Ok(()),
         workers: Ok(Some(Arc::new(deployment))),
         leftovers: Vec::new(),
     }
@@ -377,6 +383,7 @@ fn the_last_run_is_told_and_kept_and_totals_only_grow() {
 #[test]
 fn a_status_that_is_computed_again_is_the_same() {
     let mut pipeline = example::pipeline();
+    pipeline.spec.schedule.cron = "@yearly".into();
     pipeline.status = Some(of(&pipeline, Ok(&applied(healthy())), &Observed::default(), now()));
     let later = now() + jiff::SignedDuration::from_hours(1);
     assert_eq!(

@@ -247,5 +247,13 @@ async fn answer(State(cluster): State<Arc<Cluster>>, method: Method, uri: Uri, b
         cluster.objects.lock().unwrap().remove(&path);
         return Json(object).into_response();
     }
+    if let Some(name) = body["metadata"]["name"].as_str().filter(|_| !path.ends_with("/events")) {
+        let path = format!("{path}/{name}");
+        if cluster.objects.lock().unwrap().contains_key(&path) {
+            return Cluster::refuse(StatusCode::CONFLICT, "AlreadyExists", "already exists");
+        }
+        cluster.apply(&path, body);
+        return (StatusCode::CREATED, Json(cluster.get(&path))).into_response();
+    }
     (StatusCode::CREATED, Json(body)).into_response()
 }

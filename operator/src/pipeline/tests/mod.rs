@@ -106,7 +106,9 @@ async fn given_a_changed_cron_then_only_the_schedule_is_written() {
         pipeline["metadata"]["generation"] = json!(2);
     });
     cluster.reconcile(&client).await.unwrap();
-    assert_eq!(short(cluster.writes()), ["PATCH cronjobs/users-ingest", "PATCH users/status"]);
+    let writes = short(cluster.writes());
+    assert!(writes[0].starts_with("PATCH configmaps/users-ingest-"), "{writes:?}");
+    assert_eq!(writes[1..], ["PATCH cronjobs/users-ingest", "PATCH users/status"]);
     assert_eq!(cluster.condition("Ready").0, "True");
 }
 
@@ -242,4 +244,60 @@ async fn given_the_pipeline_is_being_deleted_then_nothing_is_written() {
     });
     cluster.reconcile(&client).await.unwrap();
     assert_eq!(cluster.writes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn given_catch_up_then_the_operator_starts_each_run_once_and_the_cron_job_rests() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.ready(&client).await;
+    cluster.change(PIPELINE, |pipeline| {
+        pipeline["spec"]["schedule"]["catchUp"] = json!({"enabled": true, "maxActiveRuns": 2});
+        pipeline["metadata"]["generation"] = json!(2);
+    });
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.get(CRON_JOB)["spec"]["suspend"], true);
+    assert_eq!(
+        cluster.paths(JOBS),
+        [format!("{JOBS}users-ingest-28928165"), format!("{JOBS}users-ingest-28928170")]
+    );
+    let status = cluster.get(PIPELINE)["status"].clone();
+    assert_eq!(status["schedule"]["backlog"], 1000, "it is some time ago");
+    assert_eq!(cluster.condition("DataFresh"), ("False".into(), "RunOverdue".into()));
+
+    // One is not in the cache yet, and one was made by somebody else.
+    cluster.writes();
+    let context = cluster.context(&client);
+    let resource: Arc<Guarded> = Arc::new(serde_json::from_value(cluster.get(PIPELINE)).unwrap());
+    let first = format!("{JOBS}users-ingest-28928165");
+    let job = cluster.objects.lock().unwrap().remove(&first).unwrap();
+    let stale = cluster.context(&client);
+    cluster.put(&first, job);
+    reconcile(resource.clone(), stale).await.unwrap();
+    reconcile(resource.clone(), context).await.unwrap();
+    assert_eq!(cluster.paths(JOBS).len(), 2);
+    cluster.change(&first, |job| {
+        job["metadata"]["labels"] = json!({"mine": "yes"});
+    });
+    let error = cluster.reconcile(&client).await.unwrap_err();
+    assert!(error.to_string().contains("Job users-ingest-28928165 exists"), "{error}");
+    assert_eq!(cluster.condition("ScheduleReady"), ("False".into(), "NotOurs".into()));
+}
+
+#[tokio::test]
+async fn given_a_run_is_asked_for_then_its_job_is_made_once() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.ready(&client).await;
+    cluster.change(PIPELINE, |pipeline| {
+        pipeline["spec"]["runNow"] = json!({"nonce": "first"});
+        pipeline["metadata"]["generation"] = json!(2);
+    });
+    cluster.reconcile(&client).await.unwrap();
+    let jobs = cluster.paths(JOBS);
+    assert_eq!(jobs.len(), 1);
+    assert_eq!(cluster.get(&jobs[0])["metadata"]["labels"]["userpipeline.dev/nonce"], "first");
+    cluster.reconcile(&client).await.unwrap();
+    cluster.writes();
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.writes(), [""; 0]);
+    assert_eq!(cluster.get(PIPELINE)["status"]["runNow"]["nonce"], "first");
 }

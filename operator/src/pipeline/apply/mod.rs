@@ -2,7 +2,9 @@
 //!
 //! One child that cannot be applied does not keep the others from being applied.
 
-use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
+mod unused_files;
+
+use std::{fmt::Debug, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -10,28 +12,25 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         batch::v1::{CronJob, Job},
-        core::v1::{ConfigMap, PodSpec, PodTemplateSpec},
+        core::v1::ConfigMap,
     },
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use userpipeline_api::names;
 
 use super::{
-    build::{Desired, Given, labels},
+    build::{Desired, labels},
     contain::contains,
-    dereference::{self, Observed},
-    pods, schema,
+    dereference::Observed,
+    schedule, schema,
     validate::ValidatedPipeline,
 };
 use crate::{MANAGER, metrics::Metrics};
-
-/// How long a file that nothing refers to is kept, for Jobs that are just being made from an older template.
-const KEEP_FILES_FOR: Duration = Duration::from_secs(120);
 
 /// Why a child is not as wanted.
 #[derive(Debug, thiserror::Error)]
@@ -101,12 +100,16 @@ pub type Child<K> = Result<Option<Arc<K>>, ApplyError>;
 pub struct Applied {
     /// What was decided about the schema.
     pub decision: schema::Decision,
+    /// What was decided about the runs.
+    pub runs: schedule::Decision,
     /// Who the pods are.
     pub account: Result<(), ApplyError>,
     /// The schema Job.
     pub schema: Result<(), ApplyError>,
     /// What starts the runs.
     pub schedule: Child<CronJob>,
+    /// The runs that the operator starts itself.
+    pub started: Result<(), ApplyError>,
     /// The workers.
     pub workers: Child<Deployment>,
     /// What could not be deleted.
@@ -120,6 +123,7 @@ impl Applied {
             self.account.as_ref().err(),
             self.schema.as_ref().err(),
             self.schedule.as_ref().err(),
+            self.started.as_ref().err(),
             self.workers.as_ref().err(),
         ];
         results.into_iter().flatten().chain(&self.leftovers)
@@ -140,17 +144,19 @@ pub async fn apply(
     metrics: &Metrics,
     pipeline: &ValidatedPipeline,
     desired: Desired,
-    decision: schema::Decision,
+    (decision, runs): (schema::Decision, schedule::Decision),
     observed: &Observed,
     now: Timestamp,
 ) -> Applied {
     let to = Target { client, metrics, pipeline };
-    let unused = unused_files(&desired, observed, now);
+    let unused = unused_files::of(&desired, observed, now);
     let account = to.apply(&observed.accounts, desired.account).await.map(drop);
     let schema = to.schema(desired.schema_config, desired.schema_job, &decision, observed).await;
     let schedule = to
         .behind(desired.ingest_config, desired.cron_job, &observed.config_maps, &observed.cron_jobs)
         .await;
+    // Their file goes with the schedule's.
+    let started = if schedule.is_ok() { to.start(desired.runs).await } else { Ok(()) };
     let workers = to
         .behind(
             desired.worker_config,
@@ -167,11 +173,16 @@ pub async fn apply(
     for file in unused {
         leftovers.extend(to.delete(file, PropagationPolicy::Background).await.err());
     }
+    for job in observed.jobs.iter().filter(|job| runs.delete.contains(&job.name_any())) {
+        leftovers.extend(to.delete(job.as_ref(), PropagationPolicy::Background).await.err());
+    }
     Applied {
         decision,
+        runs,
         account,
         schema,
         schedule,
+        started,
         workers,
         leftovers,
     }
@@ -225,6 +236,38 @@ impl Target<'_> {
             Some(child) => self.apply(live, child).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Runs, the oldest first; after one that cannot be started no later one is.
+    async fn start(&self, runs: Vec<Job>) -> Result<(), ApplyError> {
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let api = self.api::<Job>();
+        for job in runs {
+            let name = job.name_any();
+            let failed = |source: kube::Error| ApplyError::ApplyFailed {
+                kind: kind::<Job>(),
+                name: name.clone(),
+                source: Box::new(source),
+            };
+            match api.create(&params, &job).await {
+                Ok(_) => {
+                    self.metrics.wrote("Job", "create");
+                    tracing::info!(kind = "Job", name, namespace = self.pipeline.id.namespace, "started");
+                }
+                // The same run: the CronJob may have started it, or we did and have not seen it yet.
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    let there = api.get_opt(&name).await.map_err(failed)?;
+                    if there.is_some_and(|there| there.labels().get(labels::PIPELINE) != Some(&self.pipeline.id.name)) {
+                        return Err(ApplyError::NotOurs { kind: kind::<Job>(), name });
+                    }
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(())
     }
 
     fn is_ours<K: Kind>(&self, live: &K) -> bool {
@@ -312,68 +355,4 @@ fn is_as_wanted<K: Kind>(live: &K, wanted: &Value) -> bool {
     let hash = wanted["metadata"]["annotations"][labels::DESIRED_HASH].as_str();
     live.annotations().get(labels::DESIRED_HASH).map(String::as_str) == hash
         && serde_json::to_value(live).is_ok_and(|live| contains(&live, wanted))
-}
-
-/// Files that are no longer wanted and that nothing refers to.
-fn unused_files<'a>(desired: &Desired, observed: &'a Observed, now: Timestamp) -> Vec<&'a ConfigMap> {
-    fn template(template: &PodTemplateSpec) -> Option<&PodSpec> {
-        template.spec.as_ref()
-    }
-    let pods = observed
-        .pods
-        .iter()
-        .filter(|pod| pods::is_live(pod))
-        .filter_map(|pod| pod.spec.as_ref());
-    let jobs = observed
-        .jobs
-        .iter()
-        .filter(|job| dereference::end(job).is_none())
-        .filter_map(|job| template(&job.spec.as_ref()?.template));
-    let cron_jobs = observed
-        .cron_jobs
-        .iter()
-        .filter_map(|c| template(&c.spec.as_ref()?.job_template.spec.as_ref()?.template));
-    let deployments = observed.deployments.iter().filter_map(|d| template(&d.spec.as_ref()?.template));
-    let wanted_job = desired.schema_job.iter().filter_map(|job| template(&job.spec.as_ref()?.template));
-    let wanted_cron_job = desired
-        .cron_job
-        .iter()
-        .filter_map(|c| template(&c.spec.as_ref()?.job_template.spec.as_ref()?.template));
-    let wanted_deployment = desired.deployment.iter().filter_map(|d| template(&d.spec.as_ref()?.template));
-    let used: BTreeSet<String> = pods
-        .chain(jobs)
-        .chain(cron_jobs)
-        .chain(deployments)
-        .chain(wanted_job)
-        .chain(wanted_cron_job)
-        .chain(wanted_deployment)
-        .filter_map(Given::read)
-        .map(|given| given.config_map)
-        .collect();
-
-    observed
-        .config_maps
-        .iter()
-        .filter(|file| !used.contains(&file.name_any()) && file.metadata.deletion_timestamp.is_none())
-        .filter(|file| match file.labels().get(labels::COMPONENT).map(String::as_str) {
-            Some("schema") => true,
-            Some("ingest") => has_settled(desired.ingest_config.as_ref(), observed, now),
-            Some("worker") => has_settled(desired.worker_config.as_ref(), observed, now),
-            _ => false,
-        })
-        .map(AsRef::as_ref)
-        .collect()
-}
-
-/// Whether the file that is wanted instead has been there for a while.
-fn has_settled(wanted: Option<&ConfigMap>, observed: &Observed, now: Timestamp) -> bool {
-    let Some(wanted) = wanted.map(ResourceExt::name_any) else {
-        return false;
-    };
-    let made = observed
-        .config_maps
-        .iter()
-        .find(|file| file.name_any() == wanted)
-        .and_then(|file| file.metadata.creation_timestamp.as_ref());
-    made.is_some_and(|made| Duration::try_from(now.duration_since(made.0)).unwrap_or_default() >= KEEP_FILES_FOR)
 }

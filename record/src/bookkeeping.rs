@@ -1,5 +1,7 @@
 //! The tables that a pipeline keeps for itself: schema `userpipeline` in `spec.postgres`, shared by all its pipelines.
 
+use sha2::{Digest, Sha256};
+
 /// Creates what is not there yet. Run it under [`LOCK`]: `IF NOT EXISTS` alone is no protection from a concurrent twin.
 pub const DDL: &[&str] = &[
     "CREATE SCHEMA IF NOT EXISTS userpipeline",
@@ -21,6 +23,9 @@ pub const DDL: &[&str] = &[
         reason text,
         message text,
         PRIMARY KEY (pipeline, run_id))",
+    "ALTER TABLE userpipeline.runs ADD COLUMN IF NOT EXISTS kind text NOT NULL DEFAULT 'Scheduled',
+        ADD COLUMN IF NOT EXISTS interval_start timestamptz, ADD COLUMN IF NOT EXISTS interval_end timestamptz,
+        ADD COLUMN IF NOT EXISTS arguments json",
     // Items that are no records, with the reason and as they were served.
     "CREATE TABLE IF NOT EXISTS userpipeline.rejects (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -48,3 +53,8 @@ pub const DDL: &[&str] = &[
 
 /// The advisory lock under which tables are made.
 pub const LOCK: i64 = 0x7570_7363_6865_6d61;
+
+/// Changes with the tables, so that a newer version's schema Job is seen to be due.
+pub fn fingerprint() -> String {
+    format!("{:.16x}", Sha256::digest(DDL.join("\n").as_bytes()))
+}

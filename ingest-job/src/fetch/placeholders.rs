@@ -1,0 +1,92 @@
+//! The source as this run asks it: with placeholders replaced.
+
+use std::fmt::Write as _;
+
+use userpipeline_api::{
+    HttpSource,
+    placeholder::{Template, Values},
+};
+
+use crate::outcome::{Failure, PIPELINE_INVALID};
+
+/// The spec of the source, with the run's values in url, query and headers.
+pub fn filled(http: &HttpSource, values: &Values) -> Result<HttpSource, Failure> {
+    let fill = |field: &str, text: &mut String, encode: fn(&str) -> String| {
+        let filled = Template::read(text).and_then(|template| template.render(values, encode));
+        *text = filled.map_err(|e| Failure::configuration(PIPELINE_INVALID, format!("spec.source.http.{field}: {e}")))?;
+        Ok::<(), Failure>(())
+    };
+    let mut http = http.clone();
+    fill("url", &mut http.url, percent_encoded)?;
+    for (i, parameter) in http.query.iter_mut().enumerate() {
+        // The client encodes it.
+        fill(&format!("query[{i}].value"), &mut parameter.value, str::to_owned)?;
+    }
+    for (i, header) in http.headers.iter_mut().enumerate() {
+        if let Some(value) = &mut header.value {
+            fill(&format!("headers[{i}].value"), value, str::to_owned)?;
+        }
+    }
+    Ok(http)
+}
+
+/// All but RFC 3986's unreserved characters: a value stays within the part of the path, or of the query, in which it stands.
+fn percent_encoded(value: &str) -> String {
+    value.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a String does not fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use userpipeline_api::{DataInterval, RunKind};
+
+    use super::*;
+
+    fn values(arguments: &[(&str, &str)]) -> Values {
+        Values {
+            run_id: "r".into(),
+            kind: RunKind::Manual,
+            interval: Some(DataInterval {
+                start: "2024-03-01T00:00:00Z".parse().unwrap(),
+                end: "2024-03-02T00:00:00Z".parse().unwrap(),
+            }),
+            zone: jiff::tz::TimeZone::UTC,
+            arguments: arguments.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        }
+    }
+
+    fn source() -> HttpSource {
+        serde_json::from_value(json!({
+            "url": "http://a/{{arguments.what}}/{{interval.start.date}}?until={{interval.end}}",
+            "query": [{"name": "region", "value": "{{arguments.what}}"}],
+            "headers": [{"name": "X-Run", "value": "{{run.kind}} {{run.id}}"}]
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_runs_values_are_put_in_place_and_cannot_leave_it() {
+        let http = filled(&source(), &values(&[("what", "a/../b?c&d")])).unwrap();
+        assert_eq!(http.url, "http://a/a%2F..%2Fb%3Fc%26d/2024-03-01?until=2024-03-02T00%3A00%3A00Z");
+        assert_eq!(http.query[0].value, "a/../b?c&d");
+        assert_eq!(http.headers[0].value.as_deref(), Some("Manual r"));
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_field() {
+        let failure = filled(&source(), &values(&[])).unwrap_err();
+        assert!(
+            failure.message.contains("spec.source.http.url") && failure.message.contains("arguments.what"),
+            "{failure:?}"
+        );
+        assert_eq!(failure.exit, userpipeline_api::report::exit::CONFIGURATION);
+    }
+}

@@ -1,0 +1,475 @@
+//! What is decided, as tables; and the operator's scheduling against a simple model of a cluster that fails.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::pipeline::build::labels;
+
+const CRON_JOB: &str = "users-ingest";
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// A pipeline at some moment.
+struct Case {
+    schedule: Schedule,
+    run_now: Option<RunNow>,
+    suspended: bool,
+    cron_job_ran: Option<Timestamp>,
+    recorded: UserPipelineStatus,
+    seen: Vec<SeenRun>,
+}
+
+/// Made at nine, every hour is due.
+fn hourly(more: &Value) -> Case {
+    let mut schedule = json!({"cron": "@hourly"});
+    schedule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    Case {
+        schedule: serde_json::from_value(schedule).unwrap(),
+        run_now: None,
+        suspended: false,
+        cron_job_ran: None,
+        recorded: UserPipelineStatus::default(),
+        seen: Vec::new(),
+    }
+}
+
+impl Case {
+    fn decide(&self, now: Timestamp) -> Decision {
+        let ticks = Ticks::read(&self.schedule.cron, &self.schedule.time_zone).unwrap();
+        let facts = Facts {
+            schedule: &self.schedule,
+            ticks: &ticks,
+            run_now: self.run_now.as_ref(),
+            suspended: self.suspended,
+            created_at: at("2024-01-01T09:00:00Z"),
+            cron_job: CRON_JOB,
+            cron_job_ran: self.cron_job_ran,
+            recorded: &self.recorded,
+            history: &History::of(&self.recorded, &self.seen, Some("file")),
+            seen: &self.seen,
+        };
+        decide(&facts, now)
+    }
+
+    fn started(&self, now: &str) -> Vec<(String, RunKind)> {
+        self.decide(at(now)).create.into_iter().map(|run| (run.run_id, run.kind)).collect()
+    }
+}
+
+fn job(name: &str, kind: RunKind, due: Option<Timestamp>, nonce: Option<&str>, ended: Option<(bool, Timestamp)>) -> SeenRun {
+    let labels = json!({ labels::RUN_KIND: kind.as_str() });
+    SeenRun {
+        job: Arc::new(serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).unwrap()),
+        kind,
+        due,
+        nonce: nonce.map(str::to_owned),
+        ended: ended.map(|(succeeded, at)| Run {
+            job: name.to_owned(),
+            kind,
+            run_id: Some(name.to_owned()),
+            outcome: if succeeded { "Succeeded" } else { "Failed" }.to_owned(),
+            finished_at: Some(seconds(at)),
+            ..Run::default()
+        }),
+    }
+}
+
+fn of_tick(due: &str, ended: Option<(bool, &str)>) -> SeenRun {
+    let due = at(due);
+    job(
+        &scheduled_name(CRON_JOB, due),
+        RunKind::CatchUp,
+        Some(due),
+        None,
+        ended.map(|(succeeded, finished)| (succeeded, at(finished))),
+    )
+}
+
+#[test]
+fn without_catch_up_the_cron_job_starts_the_runs() {
+    let decision = hourly(&json!({})).decide(at("2024-01-01T12:30:00Z"));
+    assert!(!decision.cron_job_rests && decision.create.is_empty());
+    assert_eq!(decision.status.next_run_at, Some(Time(at("2024-01-01T13:00:00Z"))));
+    assert!(decision.look_again.unwrap() > Duration::from_secs(1800));
+}
+
+#[test]
+fn with_catch_up_each_missed_interval_is_run_the_oldest_first_and_so_many_at_a_time() {
+    let mut case = hourly(&json!({"catchUp": {"enabled": true, "maxActiveRuns": 2}}));
+    let decision = case.decide(at("2024-01-01T12:30:00Z"));
+    assert!(decision.cron_job_rests);
+    assert_eq!(decision.status.backlog, 3);
+    let first = &decision.create[0];
+    assert_eq!(first.job.as_deref(), Some("users-ingest-28401720"));
+    assert_eq!(
+        first.interval,
+        Some(DataInterval {
+            start: at("2024-01-01T09:00:00Z"),
+            end: at("2024-01-01T10:00:00Z")
+        })
+    );
+    assert_eq!(decision.create.len(), 2);
+
+    case.seen = vec![
+        of_tick("2024-01-01T10:00:00Z", Some((true, "2024-01-01T12:31:00Z"))),
+        of_tick("2024-01-01T11:00:00Z", None),
+    ];
+    let decision = case.decide(at("2024-01-01T12:31:00Z"));
+    assert_eq!(decision.status.settled_until, Some(Time(at("2024-01-01T10:00:00Z"))));
+    let started: Vec<_> = decision.create.iter().map(|run| (run.run_id.as_str(), run.kind)).collect();
+    assert_eq!(
+        started,
+        [("2024-01-01T12:00:00Z", RunKind::Scheduled)],
+        "the newest is not made up for: it is due"
+    );
+}
+
+#[test]
+fn a_failed_run_holds_nobody_up_and_is_settled() {
+    let mut case = hourly(&json!({"catchUp": {"enabled": true}}));
+    case.seen = vec![of_tick("2024-01-01T10:00:00Z", Some((false, "2024-01-01T12:31:00Z")))];
+    assert_eq!(
+        case.started("2024-01-01T11:31:00Z"),
+        [("2024-01-01T11:00:00Z".to_owned(), RunKind::Scheduled)]
+    );
+}
+
+#[test]
+fn nothing_is_started_while_suspended_and_all_of_it_afterwards() {
+    let mut case = hourly(&json!({"catchUp": {"enabled": true, "maxActiveRuns": 10}}));
+    case.suspended = true;
+    let decision = case.decide(at("2024-01-01T12:30:00Z"));
+    assert!(decision.create.is_empty() && decision.cron_job_rests && decision.look_again.is_none());
+    assert_eq!(decision.status.next_run_at, None);
+    case.suspended = false;
+    assert_eq!(case.started("2024-01-01T12:30:00Z").len(), 3);
+}
+
+#[test]
+fn a_limit_gives_up_the_oldest() {
+    for (limit, first, count) in [
+        (1, "2024-01-01T12:00:00Z", 1),
+        (2, "2024-01-01T11:00:00Z", 2),
+        (3, "2024-01-01T10:00:00Z", 3),
+        (9, "2024-01-01T10:00:00Z", 3),
+    ] {
+        let case = hourly(&json!({"catchUp": {"enabled": true, "maxActiveRuns": 10, "limit": limit}}));
+        for now in ["2024-01-01T12:00:00Z", "2024-01-01T12:30:00Z"] {
+            let started = case.started(now);
+            assert_eq!((started[0].0.as_str(), started.len()), (first, count), "{limit} at {now}");
+        }
+    }
+}
+
+#[test]
+fn a_start_in_the_future_lets_nothing_run_before_it() {
+    for catch_up in [false, true] {
+        let case = hourly(&json!({"startAt": "2024-01-01T11:30:00Z", "catchUp": {"enabled": catch_up, "maxActiveRuns": 9}}));
+        let before = case.decide(at("2024-01-01T11:59:00Z"));
+        assert!(before.cron_job_rests && before.create.is_empty());
+        // The first interval begins at twelve and is due at one.
+        assert_eq!(before.status.next_run_at, Some(Time(at("2024-01-01T13:00:00Z"))));
+        let begun = case.decide(at("2024-01-01T12:00:01Z"));
+        assert_eq!((begun.cron_job_rests, begun.create.len()), (catch_up, 0));
+        assert_eq!(case.started("2024-01-01T13:00:00Z").len(), usize::from(catch_up));
+    }
+}
+
+#[test]
+fn a_start_in_the_past_is_caught_up_with() {
+    let case = hourly(&json!({"startAt": "2023-12-31T22:00:00Z", "catchUp": {"enabled": true, "maxActiveRuns": 2}}));
+    let started: Vec<_> = case.started("2024-01-01T09:10:00Z").into_iter().map(|(id, _)| id).collect();
+    assert_eq!(started, ["2023-12-31T23:00:00Z", "2024-01-01T00:00:00Z"]);
+}
+
+#[test]
+fn what_the_cron_job_has_run_is_not_run_again_when_catch_up_is_switched_on() {
+    let mut case = hourly(&json!({"catchUp": {"enabled": true, "maxActiveRuns": 9}}));
+    case.cron_job_ran = Some(at("2024-01-01T11:00:00Z"));
+    assert_eq!(
+        case.started("2024-01-01T12:30:00Z"),
+        [("2024-01-01T12:00:00Z".to_owned(), RunKind::Scheduled)]
+    );
+}
+
+#[test]
+fn failures_in_a_row_pause_the_schedule_and_a_request_is_run_nevertheless() {
+    let mut case = hourly(&json!({"pauseAfterFailures": 2}));
+    case.seen = vec![
+        of_tick("2024-01-01T10:00:00Z", Some((false, "2024-01-01T10:01:00Z"))),
+        of_tick("2024-01-01T11:00:00Z", Some((false, "2024-01-01T11:01:00Z"))),
+    ];
+    let decision = case.decide(at("2024-01-01T11:30:00Z"));
+    assert!(decision.paused && decision.cron_job_rests);
+    assert_eq!((decision.status.consecutive_failures, decision.status.next_run_at), (2, None));
+    case.run_now = serde_json::from_value(json!({"nonce": "again"})).unwrap();
+    assert_eq!(case.started("2024-01-01T11:31:00Z"), [("now:again".to_owned(), RunKind::Manual)]);
+    case.seen.push(job(
+        "now",
+        RunKind::Manual,
+        None,
+        Some("again"),
+        Some((true, at("2024-01-01T11:32:00Z"))),
+    ));
+    assert!(!case.decide(at("2024-01-01T11:33:00Z")).paused, "its success ends the pause");
+}
+
+#[test]
+fn a_request_is_run_once() {
+    let mut case = hourly(&json!({}));
+    case.run_now =
+        serde_json::from_value(json!({"nonce": "a", "interval": {"start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z"}}))
+            .unwrap();
+    let now = at("2024-01-01T09:30:00Z");
+    let started = case.decide(now).create;
+    assert_eq!(started[0].interval.unwrap().end, at("2020-01-02T00:00:00Z"));
+
+    case.suspended = true;
+    assert!(case.decide(now).create.is_empty(), "it waits while the pipeline is suspended");
+    case.suspended = false;
+
+    case.seen = vec![job("users-now-1", RunKind::Manual, None, Some("a"), None)];
+    let decision = case.decide(now);
+    assert!(decision.create.is_empty());
+    assert_eq!(decision.run_now.as_ref().unwrap().outcome, None);
+
+    case.seen = vec![job("users-now-1", RunKind::Manual, None, Some("a"), Some((false, now)))];
+    let decision = case.decide(now);
+    assert_eq!(decision.run_now.as_ref().unwrap().outcome.as_deref(), Some("Failed"));
+
+    case.recorded.run_now = decision.run_now;
+    case.seen.clear();
+    assert!(case.decide(now).create.is_empty(), "its Job is gone, what became of it is known");
+    case.run_now.as_mut().unwrap().nonce = "b".into();
+    assert_eq!(case.started("2024-01-01T09:30:00Z").len(), 1);
+}
+
+#[test]
+fn jobs_are_kept_until_they_are_recorded_and_as_many_as_the_spec_wants() {
+    let mut case = hourly(&json!({"catchUp": {"enabled": true}, "successfulJobsHistoryLimit": 1}));
+    case.seen = (10..=13)
+        .map(|hour| {
+            of_tick(
+                &format!("2024-01-01T{hour}:00:00Z"),
+                Some((true, &format!("2024-01-01T{hour}:01:00Z"))),
+            )
+        })
+        .collect();
+    let now = at("2024-01-01T13:30:00Z");
+    let decision = case.decide(now);
+    assert!(decision.delete.is_empty(), "nothing of it has been recorded");
+    case.recorded.schedule = Some(decision.status);
+    case.recorded.runs = History::of(&UserPipelineStatus::default(), &case.seen, Some("file")).runs;
+    assert_eq!(
+        case.decide(now).delete,
+        ["users-ingest-28401840", "users-ingest-28401780", "users-ingest-28401720"]
+    );
+    // A run ahead of what is settled is still needed.
+    case.recorded.schedule.as_mut().unwrap().settled_until = Some(Time(at("2024-01-01T11:00:00Z")));
+    assert_eq!(case.decide(now).delete, ["users-ingest-28401780", "users-ingest-28401720"]);
+}
+
+/// A cluster, and the ledger.
+#[derive(Default)]
+struct Model {
+    jobs: Vec<SeenRun>,
+    status: UserPipelineStatus,
+    cron_job_rests: bool,
+    cron_job_ran: Option<Timestamp>,
+    succeeded: BTreeSet<Timestamp>,
+    most_active: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Time passes: seconds, back by up to two minutes or on.
+    Pass(i64),
+    /// The operator decides, and crashes after so many writes, or not at all.
+    Reconcile(Option<usize>),
+    /// It decides by what it saw before some Jobs were made.
+    ReconcileStale(usize),
+    /// A Job that runs ends.
+    End(usize, bool),
+    /// Somebody deletes a Job.
+    Delete(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (-120_i64..900).prop_map(Step::Pass),
+        1 => (900_i64..9_000).prop_map(Step::Pass),
+        8 => prop::option::weighted(0.3, 0_usize..4).prop_map(Step::Reconcile),
+        1 => (0_usize..3).prop_map(Step::ReconcileStale),
+        8 => (any::<usize>(), prop::bool::weighted(0.85)).prop_map(|(which, well)| Step::End(which, well)),
+        1 => any::<usize>().prop_map(Step::Delete),
+    ]
+}
+
+impl Model {
+    fn facts_of(&self, case: &Case, seen: &[SeenRun], now: Timestamp) -> Decision {
+        Case {
+            schedule: case.schedule.clone(),
+            run_now: None,
+            suspended: false,
+            cron_job_ran: self.cron_job_ran,
+            recorded: self.status.clone(),
+            seen: seen.to_vec(),
+        }
+        .decide(now)
+    }
+
+    /// Creates, then the CronJob's turn, then the status, then deletions of what was recorded before.
+    fn reconcile(&mut self, case: &Case, now: Timestamp, unseen: usize, mut writes: usize) {
+        let seen = self.jobs[..self.jobs.len() - unseen.min(self.jobs.len())].to_vec();
+        let decision = self.facts_of(case, &seen, now);
+        let mut crashed = || {
+            let crashed = writes == 0;
+            writes = writes.saturating_sub(1);
+            crashed
+        };
+        for run in &decision.create {
+            if crashed() {
+                return;
+            }
+            let name = run.job.clone().unwrap();
+            if self.jobs.iter().all(|job| job.name() != name) {
+                self.jobs.push(job(&name, run.kind, Some(at(&run.run_id)), None, None));
+            }
+        }
+        if crashed() {
+            return;
+        }
+        self.cron_job_rests = decision.cron_job_rests;
+        for name in &decision.delete {
+            if crashed() {
+                return;
+            }
+            self.jobs.retain(|job| job.name() != *name);
+        }
+        if crashed() {
+            return;
+        }
+        self.status.runs = History::of(&self.status, &seen, Some("file")).runs;
+        self.status.schedule = Some(decision.status);
+        let active = self.jobs.iter().filter(|job| job.ended.is_none()).count();
+        self.most_active = self.most_active.max(active);
+    }
+
+    fn end(&mut self, which: usize, well: bool, now: Timestamp) {
+        let running: Vec<usize> = (0..self.jobs.len()).filter(|&i| self.jobs[i].ended.is_none()).collect();
+        let Some(&i) = running.get(which % running.len().max(1)) else {
+            return;
+        };
+        let SeenRun { kind, due, .. } = self.jobs[i];
+        let name = self.jobs[i].name();
+        // The ledger: a run that has succeeded before succeeds by doing nothing.
+        let well = well || self.succeeded.contains(&due.unwrap());
+        if well {
+            self.succeeded.insert(due.unwrap());
+        }
+        self.jobs[i] = job(&name, kind, due, None, Some((well, now)));
+    }
+
+    /// What Kubernetes' controller does with a CronJob that does not rest: the last tick that was missed.
+    fn cron_job(&mut self, ticks: &Ticks, from: Timestamp, now: Timestamp) {
+        if self.cron_job_rests {
+            return;
+        }
+        let earliest = self
+            .cron_job_ran
+            .unwrap_or(from)
+            .max(now.checked_sub(Duration::from_secs(200)).unwrap());
+        let missed = ticks
+            .before(now.checked_add(Duration::from_nanos(1)).unwrap())
+            .filter(|tick| *tick > earliest);
+        let Some(tick) = missed else { return };
+        let name = scheduled_name(CRON_JOB, tick);
+        if self.jobs.iter().all(|job| job.name() != name) {
+            self.jobs.push(job(&name, RunKind::Scheduled, Some(tick), None, None));
+        }
+        self.cron_job_ran = Some(tick);
+    }
+}
+
+fn ticks_between(ticks: &Ticks, from: Timestamp, to: Timestamp) -> BTreeSet<Timestamp> {
+    std::iter::successors(ticks.after(from), |tick| ticks.after(*tick))
+        .take_while(|tick| *tick <= to)
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Outages, a clock that jumps, crashes between any two writes, stale caches, deleted Jobs: each interval is run, and
+    /// what failed is in the history's hands; nothing is invented.
+    #[test]
+    fn with_catch_up_every_interval_is_run_and_none_is_invented(
+        cron in prop::sample::select(vec!["*/5 * * * *", "*/7 1-22 * * *", "@hourly"]),
+        zone in prop::sample::select(vec!["Etc/UTC", "Europe/Berlin", "Australia/Lord_Howe"]),
+        begin in prop::sample::select(vec!["2024-01-01T09:00:00Z", "2024-03-30T23:00:00Z", "2024-10-26T23:00:00Z"]),
+        most in 1_i32..4,
+        steps in prop::collection::vec(step(), 1..100),
+    ) {
+        let mut case = hourly(&json!({"cron": cron, "timeZone": zone, "startAt": begin, "catchUp": {"enabled": true, "maxActiveRuns": most}}));
+        let ticks = Ticks::read(cron, zone).unwrap();
+        let begins = ticks.after(at(begin).checked_sub(Duration::from_nanos(1)).unwrap()).unwrap();
+        let mut model = Model { cron_job_rests: true, ..Model::default() };
+        let (mut now, mut latest) = (at(begin), at(begin));
+        let mut failed = BTreeSet::new();
+        for step in steps {
+            match step {
+                Step::Pass(seconds) => now = now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap(),
+                Step::Reconcile(crash) => model.reconcile(&case, now, 0, crash.unwrap_or(usize::MAX)),
+                Step::ReconcileStale(unseen) => model.reconcile(&case, now, unseen, usize::MAX),
+                Step::End(which, well) => model.end(which, well, now),
+                Step::Delete(which) => if !model.jobs.is_empty() { model.jobs.remove(which % model.jobs.len()); },
+            }
+            latest = latest.max(now);
+            failed.extend(model.jobs.iter().filter(|job| job.ended.as_ref().is_some_and(|run| run.outcome == "Failed")).filter_map(|job| job.due));
+        }
+        // The operator and the Jobs are left alone for a while.
+        let wanted = ticks_between(&ticks, begins, latest);
+        for _ in 0..3 * (wanted.len() + 5) {
+            model.reconcile(&case, latest, 0, usize::MAX);
+            model.end(0, true, latest);
+        }
+        model.reconcile(&case, latest, 0, usize::MAX);
+        let missing: Vec<_> = wanted.difference(&model.succeeded).filter(|tick| !failed.contains(*tick)).collect();
+        prop_assert!(missing.is_empty(), "never run: {missing:?}");
+        let invented: Vec<_> = model.succeeded.difference(&wanted).collect();
+        prop_assert!(invented.is_empty(), "invented: {invented:?}");
+        prop_assert!(model.most_active <= usize::try_from(most).unwrap() + 3, "{} at a time", model.most_active);
+        case.recorded = model.status.clone();
+        prop_assert_eq!(case.recorded.schedule.as_ref().unwrap().backlog, 0);
+    }
+
+    /// While nothing is down, switching catch-up on and off neither loses an interval nor runs one twice.
+    #[test]
+    fn switching_catch_up_loses_and_repeats_nothing(
+        switches in prop::collection::vec(any::<bool>(), 1..12),
+        minutes in prop::collection::vec(1_usize..9, 12),
+    ) {
+        let ticks = Ticks::read("*/2 * * * *", "Etc/UTC").unwrap();
+        let from = at("2024-01-01T09:00:00Z");
+        let mut model = Model { cron_job_rests: true, ..Model::default() };
+        let mut now = from;
+        for (enabled, minutes) in switches.iter().zip(&minutes) {
+            let case = hourly(&json!({"cron": "*/2 * * * *", "catchUp": {"enabled": enabled, "maxActiveRuns": 2}}));
+            for _ in 0..minutes * 2 {
+                now = now.checked_add(Duration::from_secs(30)).unwrap();
+                model.cron_job(&ticks, from, now);
+                model.reconcile(&case, now, 0, usize::MAX);
+                model.end(0, true, now);
+            }
+        }
+        model.cron_job(&ticks, from, now);
+        model.end(0, true, now);
+        prop_assert_eq!(&model.succeeded, &ticks_between(&ticks, from, now));
+    }
+}

@@ -1,0 +1,330 @@
+//! Whether the data is as recent as the schedule promises, and has reached every sink. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use userpipeline_api::{Schedule, Ticks, UserPipeline, UserPipelineStatus, first_after_start};
+
+use super::verdict::Verdict;
+use crate::pipeline::dereference::Observed;
+
+/// How long workers may take to store what a run has published.
+const TO_STORE: Duration = Duration::from_secs(60);
+
+/// What `DataFresh` says, given the status as it is now. Its messages name moments rather than ages: an age would be another
+/// message each time.
+pub fn fresh(pipeline: &UserPipeline, observed: &Observed, status: &UserPipelineStatus, now: Timestamp) -> Verdict {
+    if pipeline.spec.suspend {
+        return Verdict::unknown("Suspended", "nothing is promised while the pipeline is suspended");
+    }
+    let schedule = &pipeline.spec.schedule;
+    let Ok(ticks) = Ticks::read(&schedule.cron, &schedule.time_zone) else {
+        return Verdict::unknown("InvalidSpec", "the schedule cannot be read");
+    };
+    let made = pipeline.metadata.creation_timestamp.as_ref().map_or(now, |at| at.0);
+    if let Some(late) = late(schedule, &ticks, made, status, now) {
+        return late;
+    }
+    let success = status.last_success.as_ref().and_then(|success| success.finished_at.as_ref());
+    if success.is_none() {
+        return match first(schedule, &ticks, made) {
+            Some(first) => Verdict::unknown("NotDueYet", &format!("the first run is due at {first}")),
+            None => Verdict::unknown("NotDueYet", "the schedule is never due"),
+        };
+    }
+    stored(observed, status, now)
+}
+
+/// The first tick that is due at all.
+fn first(schedule: &Schedule, ticks: &Ticks, made: Timestamp) -> Option<Timestamp> {
+    match &schedule.start_at {
+        Some(start) => first_after_start(start.0, ticks).map(|first| if first > made { Some(first) } else { ticks.after(made) })?,
+        None => ticks.after(made),
+    }
+}
+
+/// Whether a run is missing, or the last one has failed.
+fn late(schedule: &Schedule, ticks: &Ticks, made: Timestamp, status: &UserPipelineStatus, now: Timestamp) -> Option<Verdict> {
+    let reached = status
+        .last_success
+        .as_ref()
+        .and_then(|success| success.interval_end.as_ref())
+        .map(|at| at.0);
+    let since = || {
+        reached.map_or_else(
+            || "no interval has been fetched yet".to_owned(),
+            |at| format!("the data ends at {at}"),
+        )
+    };
+    let failed = status.runs.iter().find(|run| {
+        let end = run.interval.as_ref().map(|interval| interval.end.0);
+        run.outcome == "Failed" && run.scheduled_at.is_some() && end > reached
+    });
+    if let Some(run) = failed {
+        return Some(Verdict::no(
+            "RunFailed",
+            &format!("{}: run {} failed: {}", since(), run.job, run.message),
+        ));
+    }
+    let allowed = schedule.starting_deadline_seconds + schedule.active_deadline_seconds;
+    let promised = now.checked_sub(jiff::SignedDuration::from_secs(allowed)).ok()?;
+    let due = ticks.before(promised)?;
+    if due < first(schedule, ticks, made)? || reached >= Some(due) {
+        return None;
+    }
+    Some(Verdict::no(
+        "RunOverdue",
+        &format!(
+            "{}; the run that was due at {due} should have ended within {allowed} s (startingDeadlineSeconds and activeDeadlineSeconds)",
+            since()
+        ),
+    ))
+}
+
+/// Whether what was published by the runs that have succeeded is in every sink.
+fn stored(observed: &Observed, status: &UserPipelineStatus, now: Timestamp) -> Verdict {
+    let success = status.last_success.clone().unwrap_or_default();
+    let (Some(last), end) = (success.finished_at.map(|at| at.0), success.interval_end.map(|at| at.0)) else {
+        return Verdict::unknown("NotDueYet", "no run has ended yet");
+    };
+    let fetched = end.map_or_else(String::new, |end| format!("the data up to {end} is fetched"));
+    let through = stored_through(observed);
+    // What was published a moment ago is on its way; what counts then is the run before it.
+    let asked = |at: &Timestamp| Duration::try_from(now.duration_since(*at)).unwrap_or_default() >= TO_STORE;
+    let succeeded = status.runs.iter().filter(|run| run.outcome == "Succeeded");
+    let settled = succeeded
+        .filter_map(|run| run.finished_at.as_ref())
+        .map(|at| at.0)
+        .chain([last])
+        .filter(asked)
+        .max();
+    match (through, settled) {
+        (Some(through), _) if through >= last => Verdict::yes("Fresh", &format!("{fetched} and stored in every sink")),
+        (Some(through), Some(settled)) if through >= settled => Verdict::yes("Fresh", &format!("{fetched} and stored in every sink")),
+        (_, None) => Verdict::unknown("Storing", &format!("{fetched}; the workers are storing it")),
+        (None, Some(settled)) => Verdict::no(
+            "SinksUnknown",
+            &format!(
+                "{fetched}, but whether what was published until {settled} is stored is not known: not every partition has a worker that says so"
+            ),
+        ),
+        (Some(_), Some(settled)) => Verdict::no(
+            "SinksBehind",
+            &format!("{fetched}, but what was published until {settled} is not stored in every sink yet; see lag and WorkersReady"),
+        ),
+    }
+}
+
+/// All that was written to the topic before is stored; known only while every partition has a worker that knows.
+fn stored_through(observed: &Observed) -> Option<Timestamp> {
+    let partitions = observed.reports.values().map(|report| report.topic_partitions).max()?;
+    let owned: Vec<_> = observed.reports.values().flat_map(|report| &report.partitions).collect();
+    let complete = partitions > 0 && (0..partitions).all(|n| owned.iter().any(|owned| owned.partition == n));
+    if !complete {
+        return None;
+    }
+    owned.iter().map(|owned| owned.stored_through).min().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::json;
+    use userpipeline_api::{
+        Interval, LastSuccess, Run,
+        report::{PartitionReport, WorkerReport},
+    };
+
+    use super::*;
+    use crate::pipeline::example;
+
+    fn at(text: &str) -> Timestamp {
+        format!("2025-01-01T{text}Z").parse().unwrap()
+    }
+
+    /// Due each hour; a run may start 200 s late and take 600 s.
+    fn pipeline() -> UserPipeline {
+        let mut pipeline = example::pipeline();
+        pipeline.spec.schedule = serde_json::from_value(json!({"cron": "@hourly"})).unwrap();
+        pipeline
+    }
+
+    fn run(tick: &str, finished: &str, outcome: &str) -> Run {
+        let end = at(tick);
+        Run {
+            job: format!("run-{tick}"),
+            interval: Some(Interval {
+                start: Time(end - jiff::SignedDuration::from_hours(1)),
+                end: Time(end),
+            }),
+            scheduled_at: Some(Time(end)),
+            finished_at: Some(Time(at(finished))),
+            outcome: outcome.into(),
+            ..Run::default()
+        }
+    }
+
+    fn status(runs: Vec<Run>) -> UserPipelineStatus {
+        let success = runs.iter().find(|run| run.outcome == "Succeeded").map(|run| LastSuccess {
+            finished_at: run.finished_at.clone(),
+            interval_end: run.interval.as_ref().map(|interval| interval.end.clone()),
+        });
+        UserPipelineStatus {
+            runs,
+            last_success: success,
+            ..UserPipelineStatus::default()
+        }
+    }
+
+    /// Two partitions, stored through these moments.
+    fn workers(through: &[Option<&str>]) -> Observed {
+        let partitions = through.iter().zip(0..).map(|(through, partition)| PartitionReport {
+            partition,
+            stored_through: through.map(at),
+            ..PartitionReport::default()
+        });
+        let report = WorkerReport {
+            ready: true,
+            topic_partitions: 2,
+            partitions: partitions.collect(),
+            ..WorkerReport::default()
+        };
+        Observed {
+            reports: [("w".to_owned(), report)].into(),
+            ..Observed::default()
+        }
+    }
+
+    #[test]
+    fn data_is_fresh_when_the_last_interval_that_is_promised_is_in_every_sink() {
+        let good = |tick: &str, finished: &str| run(tick, finished, "Succeeded");
+        let bad = |tick: &str, finished: &str| run(tick, finished, "Failed");
+        let all = workers(&[Some("03:30:00"), Some("03:30:00")]);
+        let table = [
+            ("nothing is due yet", vec![], &all, "00:59:00", "Unknown", "NotDueYet"),
+            ("the first may still run", vec![], &all, "01:10:00", "Unknown", "NotDueYet"),
+            ("the first is missing", vec![], &all, "01:13:21", "False", "RunOverdue"),
+            (
+                "all is there",
+                vec![good("01:00:00", "01:01:00")],
+                &all,
+                "01:30:00",
+                "True",
+                "Fresh",
+            ),
+            (
+                "the next may still run",
+                vec![good("01:00:00", "01:01:00")],
+                &all,
+                "02:10:00",
+                "True",
+                "Fresh",
+            ),
+            (
+                "the next is missing",
+                vec![good("01:00:00", "01:01:00")],
+                &all,
+                "02:13:21",
+                "False",
+                "RunOverdue",
+            ),
+            (
+                "the next has failed",
+                vec![bad("02:00:00", "02:01:00"), good("01:00:00", "01:01:00")],
+                &all,
+                "02:02:00",
+                "False",
+                "RunFailed",
+            ),
+            (
+                "an older one has failed",
+                vec![good("02:00:00", "02:01:00"), bad("01:00:00", "01:01:00")],
+                &all,
+                "02:02:00",
+                "True",
+                "Fresh",
+            ),
+            (
+                "the first has failed",
+                vec![bad("01:00:00", "01:01:00")],
+                &all,
+                "01:02:00",
+                "False",
+                "RunFailed",
+            ),
+            (
+                "a partition is behind",
+                vec![good("03:00:00", "03:01:00")],
+                &workers(&[Some("03:30:00"), Some("03:00:30")]),
+                "03:05:00",
+                "False",
+                "SinksBehind",
+            ),
+            (
+                "what is on its way does not count yet",
+                vec![good("03:00:00", "03:01:00"), good("02:00:00", "02:01:00")],
+                &workers(&[Some("03:30:00"), Some("03:00:30")]),
+                "03:01:30",
+                "True",
+                "Fresh",
+            ),
+            (
+                "the first is on its way",
+                vec![good("01:00:00", "01:01:00")],
+                &workers(&[None, None]),
+                "01:01:30",
+                "Unknown",
+                "Storing",
+            ),
+            (
+                "a partition says nothing",
+                vec![good("03:00:00", "03:01:00")],
+                &workers(&[Some("03:30:00"), None]),
+                "03:05:00",
+                "False",
+                "SinksUnknown",
+            ),
+            (
+                "a partition has no worker",
+                vec![good("03:00:00", "03:01:00")],
+                &workers(&[Some("03:30:00")]),
+                "03:05:00",
+                "False",
+                "SinksUnknown",
+            ),
+            (
+                "there is no worker",
+                vec![good("03:00:00", "03:01:00")],
+                &Observed::default(),
+                "03:05:00",
+                "False",
+                "SinksUnknown",
+            ),
+        ];
+        for (story, runs, observed, now, expected, reason) in table {
+            let verdict = fresh(&pipeline(), observed, &status(runs), at(now));
+            let condition = verdict.condition("DataFresh", None, &[], at(now));
+            assert_eq!(
+                (condition.status.as_str(), condition.reason.as_str()),
+                (expected, reason),
+                "{story}: {}",
+                condition.message
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_promised_before_the_start_and_while_suspended() {
+        let mut later = pipeline();
+        later.spec.schedule.start_at = Some(Time(at("05:00:00")));
+        let mut suspended = pipeline();
+        suspended.spec.suspend = true;
+        for (pipeline, reason) in [(later, "NotDueYet"), (suspended, "Suspended")] {
+            let verdict = fresh(&pipeline, &Observed::default(), &UserPipelineStatus::default(), at("05:30:00"));
+            assert_eq!(
+                (verdict.is_true(), verdict.is_false(), verdict.reason.as_str()),
+                (false, false, reason)
+            );
+        }
+    }
+}
