@@ -18,3 +18,5 @@ pub const SUSPENDED: &str = "Suspended";
 pub const RECONCILING: &str = "Reconciling";
 /// kstatus: no progress can be expected without a change.
 pub const STALLED: &str = "Stalled";
+/// All of a back-fill has ended.
+pub const COMPLETE: &str = "Complete";

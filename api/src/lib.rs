@@ -9,6 +9,7 @@ pub mod names;
 pub mod placeholder;
 pub mod report;
 
+mod backfill;
 mod kafka;
 mod pipeline;
 mod schedule;
@@ -19,6 +20,7 @@ mod stores;
 mod units;
 mod workers;
 
+pub use backfill::{Order, PipelineRef, Reprocess, Settled, UserPipelineBackfill, UserPipelineBackfillSpec, UserPipelineBackfillStatus};
 pub use kafka::{Compatibility, DeadLetter, Kafka, SchemaRegistry, Topic, TopicManagement};
 pub use pipeline::{UserPipeline, UserPipelineSpec};
 pub use schedule::{CatchUp, ConcurrencyPolicy, Cron, DataInterval, Interval, RunKind, RunNow, Schedule, Ticks, first_after_start, zone};

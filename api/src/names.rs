@@ -135,6 +135,11 @@ pub fn run_now(name: &str, nonce: &str) -> String {
     child(name, &format!("now-{}", hash(nonce)), LABEL_LIMIT)
 }
 
+/// The Job of a back-fill's run: the minutes since 1970 of its tick, and what tells the back-fill from any other.
+pub fn backfill_run(pipeline: &str, backfill_uid: &str, minutes: i64) -> String {
+    child(pipeline, &format!("bf-{}-{minutes}", hash(backfill_uid)), LABEL_LIMIT)
+}
+
 /// The Deployment of the workers. As short as a CronJob, so that its pods' names stay labels.
 pub fn workers(name: &str) -> String {
     child(name, "worker", CRON_JOB_LIMIT)

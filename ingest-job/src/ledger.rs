@@ -29,13 +29,14 @@ const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended($1, $2))";
 /// A client that vanished without a word must not hold the run's lock for hours, as TCP's defaults would let it.
 const KEEPALIVE: &str =
     "SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 30000";
-/// Gives no row where the run has succeeded before.
+/// Gives no row where the run has succeeded before, or, if that is asked for ($9), where another Job's has failed.
 const OPEN: &str = "INSERT INTO userpipeline.runs AS r (pipeline, run_id, job, scheduled_at, kind, interval_start, interval_end, arguments, state) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'Running') \
      ON CONFLICT (pipeline, run_id) DO UPDATE SET state = 'Running', attempt = r.attempt + 1, job = excluded.job, finished_at = NULL, reason = NULL, \
      message = NULL, kind = excluded.kind, interval_start = excluded.interval_start, interval_end = excluded.interval_end, \
-     arguments = excluded.arguments WHERE r.state <> 'Succeeded' RETURNING attempt, pages, items, landed, published, rejected";
-const COUNTS: &str = "SELECT attempt, pages, items, landed, published, rejected FROM userpipeline.runs WHERE pipeline = $1 AND run_id = $2";
+     arguments = excluded.arguments WHERE r.state <> 'Succeeded' AND NOT ($9 AND r.state = 'Failed' AND r.job <> excluded.job) RETURNING attempt, pages, items, landed, published, rejected";
+const COUNTS: &str =
+    "SELECT attempt, pages, items, landed, published, rejected, state FROM userpipeline.runs WHERE pipeline = $1 AND run_id = $2";
 const ADVANCE: &str = "UPDATE userpipeline.runs SET pages = pages + $4, items = items + $5, landed = landed + $6, published = published + $7, \
      rejected = rejected + $8 WHERE pipeline = $1 AND run_id = $2 AND attempt = $3 AND state = 'Running'";
 const CLOSE: &str = "UPDATE userpipeline.runs SET state = $4, reason = $5, message = $6, finished_at = now() \
@@ -69,8 +70,10 @@ pub struct Ledger {
 pub enum Opened {
     /// It is ours.
     Run(Box<Ledger>),
-    /// It has succeeded before.
+    /// It has been run before.
     Done {
+        /// With success; else it has failed, and is not to be run again.
+        succeeded: bool,
         /// What it counted.
         counts: Counts,
         /// How often it was tried.
@@ -115,6 +118,7 @@ pub async fn open(postgres: &Postgres, secrets: &Secrets, pipeline: &str, run: &
                 &run.interval.map(|i| i.start),
                 &run.interval.map(|i| i.end),
                 &arguments,
+                &run.skip_failed,
             ],
         )
         .await
@@ -122,6 +126,7 @@ pub async fn open(postgres: &Postgres, secrets: &Secrets, pipeline: &str, run: &
     let Some(row) = opened else {
         let row = client.query_one(COUNTS, &[&pipeline, &run.id]).await.map_err(failed)?;
         return Ok(Opened::Done {
+            succeeded: row.get::<_, &str>(6) == "Succeeded",
             counts: counts(&row),
             attempt: row.get(0),
             total_fetched: total().await?,

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
-use userpipeline_api::{DataInterval, RunKind, report::TERMINATION_LOG};
+use userpipeline_api::{DataInterval, Reprocess, RunKind, report::TERMINATION_LOG};
 
 /// Fetches records from a pipeline's HTTP API, lands them in PostgreSQL and publishes them to Kafka: one run.
 #[derive(Parser)]
@@ -45,6 +45,9 @@ struct Cli {
     /// The first moment after the data interval.
     #[arg(long, value_name = "TIME", requires = "interval_start")]
     interval_end: Option<Timestamp>,
+    /// Whether an interval that had a run before is run again: None, or Failed for those whose run has failed.
+    #[arg(long, value_name = "WHICH", default_value = "Failed")]
+    reprocess: Reprocess,
     /// Values for placeholders, other than those in spec.schedule.arguments.
     #[arg(long, value_name = "JSON", value_parser = arguments)]
     arguments: Option<BTreeMap<String, String>>,
@@ -82,6 +85,7 @@ async fn main() -> ExitCode {
                 .zip(cli.interval_end)
                 .map(|(start, end)| DataInterval { start, end }),
             arguments: cli.arguments.unwrap_or_default(),
+            skip_failed: cli.reprocess == Reprocess::None,
         },
     };
     let ended = execute(&invocation, &stop).await;

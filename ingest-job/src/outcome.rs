@@ -9,6 +9,8 @@ use userpipeline_stores::{Class, StoreError};
 pub const COMPLETED: &str = "Completed";
 /// An earlier attempt of this run has succeeded.
 pub const ALREADY_DONE: &str = "AlreadyDone";
+/// An earlier Job of this run has failed, and it is not to be tried again.
+pub const ALREADY_FAILED: &str = "AlreadyFailed";
 /// Its interval begins before the schedule's start.
 pub const BEFORE_START: &str = "BeforeStart";
 /// Another process is at this run.

@@ -145,6 +145,7 @@ mod tests {
                 }),
                 scheduled_at: Some(Timestamp::MAX),
                 arguments: BTreeMap::new(),
+                skip_failed: false,
             },
             attempt: i32::MAX,
             started_at: Timestamp::MAX,

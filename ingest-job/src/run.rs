@@ -14,7 +14,9 @@ use crate::{
     fetch::{Source, filled},
     land::Landing,
     ledger::{self, Ledger, Opened},
-    outcome::{ALREADY_DONE, ALREADY_RUNNING, BEFORE_START, Counts, End, Failure, INTERRUPTED, PIPELINE_INVALID, allowance, decide},
+    outcome::{
+        ALREADY_DONE, ALREADY_FAILED, ALREADY_RUNNING, BEFORE_START, Counts, End, Failure, INTERRUPTED, PIPELINE_INVALID, allowance, decide,
+    },
     page::Page,
     publish::Publisher,
     report::{Ended, Facts},
@@ -90,6 +92,7 @@ async fn under_lock(
     let mut ledger = match ledger::open(&pipeline.postgres, secrets, &pipeline.id.to_string(), &facts.run, job).await {
         Ok(Opened::Run(ledger)) => ledger,
         Ok(Opened::Done {
+            succeeded,
             counts,
             attempt,
             total_fetched,
@@ -100,7 +103,15 @@ async fn under_lock(
                 total_fetched: Some(total_fetched),
                 ..facts
             };
-            return facts.ended(exit::DONE, ALREADY_DONE, "this run has succeeded before; nothing was done");
+            return if succeeded {
+                facts.ended(exit::DONE, ALREADY_DONE, "this run has succeeded before; nothing was done")
+            } else {
+                facts.ended(
+                    exit::DONE,
+                    ALREADY_FAILED,
+                    "this run has failed before, and is not to be tried again; nothing was done",
+                )
+            };
         }
         Ok(Opened::Taken { total_fetched }) => {
             facts.total_fetched = Some(total_fetched);

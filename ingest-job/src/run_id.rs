@@ -28,6 +28,8 @@ pub struct Told {
     pub interval: Option<DataInterval>,
     /// Other values than `spec.schedule.arguments` has.
     pub arguments: BTreeMap<String, String>,
+    /// A run that another Job has tried in vain is left as it is.
+    pub skip_failed: bool,
 }
 
 /// What the ledger knows of this run.
@@ -43,6 +45,8 @@ pub struct Run {
     pub scheduled_at: Option<Timestamp>,
     /// Values for placeholders.
     pub arguments: BTreeMap<String, String>,
+    /// A run that another Job has tried in vain is left as it is.
+    pub skip_failed: bool,
 }
 
 impl Run {
@@ -75,6 +79,7 @@ impl Run {
             interval,
             scheduled_at: due,
             arguments,
+            skip_failed: told.skip_failed,
         }
     }
 

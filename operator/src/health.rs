@@ -1,12 +1,13 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 
-use std::time::Duration;
+use std::{fmt::Debug, time::Duration};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
-use kube::{Api, Client, api::ListParams};
+use kube::{Api, Client, Resource, api::ListParams, core::NamespaceResourceScope};
+use serde::de::DeserializeOwned;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
-use userpipeline_api::UserPipeline;
+use userpipeline_api::{UserPipeline, UserPipelineBackfill};
 
 use crate::metrics::Metrics;
 
@@ -16,16 +17,15 @@ pub type Readiness = Result<(), String>;
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const LOOK_AGAIN_WHEN_READY: Duration = Duration::from_secs(30);
 
-/// Looks again and again whether pipelines can be read at all, and says why not.
-pub fn probe_crd(client: Client, namespace: Option<String>) -> watch::Receiver<Readiness> {
+/// Looks again and again whether pipelines and back-fills can be read at all, and says why not.
+pub fn probe_crds(client: Client, namespace: Option<String>) -> watch::Receiver<Readiness> {
     let (sender, receiver) = watch::channel(Err("pipelines have not been looked for yet".to_owned()));
     tokio::spawn(async move {
-        let api: Api<UserPipeline> = match &namespace {
-            Some(namespace) => Api::namespaced(client, namespace),
-            None => Api::all(client),
-        };
         while !sender.is_closed() {
-            let readiness = read_one(&api).await;
+            let readiness = match read_one::<UserPipeline>(&client, namespace.as_deref()).await {
+                Ok(()) => read_one::<UserPipelineBackfill>(&client, namespace.as_deref()).await,
+                missing => missing,
+            };
             let wait = if readiness.is_ok() { LOOK_AGAIN_WHEN_READY } else { LOOK_AGAIN };
             sender.send_if_modified(|known| {
                 let changed = *known != readiness;
@@ -41,14 +41,22 @@ pub fn probe_crd(client: Client, namespace: Option<String>) -> watch::Receiver<R
     receiver
 }
 
-async fn read_one(api: &Api<UserPipeline>) -> Readiness {
-    // Metadata only: a pipeline that does not deserialise is no reason to be unready.
+async fn read_one<K>(client: &Client, namespace: Option<&str>) -> Readiness
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let name = format!("{}.{}", K::plural(&()), K::group(&()));
+    // Metadata only: a resource that does not deserialise is no reason to be unready.
     match api.list_metadata(&ListParams::default().limit(1)).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => {
-            Err("the CustomResourceDefinition userpipelines.userpipeline.dev is not installed: apply crds/, or install the chart with crds.enabled=true".to_owned())
-        }
-        Err(error) => Err(format!("userpipelines.userpipeline.dev cannot be listed: {error}")),
+        Err(kube::Error::Api(status)) if status.code == 404 => Err(format!(
+            "the CustomResourceDefinition {name} is not installed: apply crds/, or install the chart with crds.enabled=true"
+        )),
+        Err(error) => Err(format!("{name} cannot be listed: {error}")),
     }
 }
 
@@ -117,7 +125,7 @@ mod tests {
         let app = Router::new().fallback(move || async move { (StatusCode::NOT_FOUND, missing) });
         tokio::spawn(async move { axum::serve(apiserver, app).await });
         let client = Client::try_from(kube::Config::new(address.parse().unwrap())).unwrap();
-        let mut readiness = probe_crd(client, None);
+        let mut readiness = probe_crds(client, None);
         readiness.changed().await.unwrap();
 
         let (listener, address) = listen().await;

@@ -2,6 +2,7 @@
 //!
 //! It holds no credentials and opens no connection to Kafka, PostgreSQL or Cassandra: what it knows of them, pods have told it.
 
+pub mod backfill;
 pub mod health;
 pub mod leader;
 pub mod metrics;

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use userpipeline_operator::{
-    health,
+    backfill, health,
     leader::{self, LeaseSettings},
     metrics::Metrics,
     pipeline::{self, Images},
@@ -81,7 +81,7 @@ async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
     tokio::spawn(stop_on_signal(shutdown.clone()));
 
     let metrics = Metrics::new();
-    let readiness = health::probe_crd(client.clone(), run.watch_namespace.clone());
+    let readiness = health::probe_crds(client.clone(), run.watch_namespace.clone());
     // Bound first, so that a taken port is an error at once.
     let listener = tokio::net::TcpListener::bind(run.listen).await?;
     let server = tokio::spawn(health::serve(listener, metrics.clone(), readiness, shutdown.clone()));
@@ -102,11 +102,16 @@ async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
         writers.caches(),
         metrics.clone(),
         images,
-        run.identity,
+        run.identity.clone(),
     )?);
+    let identity = run.identity;
+    let backfills = Arc::new(backfill::Context::new(client.clone(), writers.caches(), metrics.clone(), identity));
     let scope = run.watch_namespace;
-    let led = leader::lead(client, lease, metrics, shutdown.clone(), |stop| {
-        pipeline::run(context, writers, scope, stop)
+    let led = leader::lead(client, lease, metrics, shutdown.clone(), |stop| async {
+        futures::join!(
+            pipeline::run(context, writers, scope.clone(), stop.clone()),
+            backfill::run(backfills, scope, stop)
+        );
     })
     .await;
     shutdown.cancel();

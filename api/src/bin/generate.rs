@@ -6,28 +6,32 @@ use std::{fmt::Write, fs, path::Path, process::ExitCode};
 
 use kube::CustomResourceExt;
 use serde_json::Value;
-use userpipeline_api::UserPipeline;
+use userpipeline_api::{UserPipeline, UserPipelineBackfill};
 
 const HEADER: &str = "# Generated from api/ by `make generate`; do not edit.\n";
 
 fn main() -> ExitCode {
     let check = std::env::args().any(|arg| arg == "--check");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let crd = serde_yaml::to_string(&UserPipeline::crd()).expect("a CRD is YAML");
-    let files = [
-        ("crds/userpipelines.userpipeline.dev.yaml", format!("{HEADER}{crd}")),
-        (
-            "charts/userpipeline-operator/templates/crd-userpipelines.yaml",
-            chart_template(&crd),
-        ),
-        (
-            "docs/reference.md",
-            reference(&serde_json::to_value(UserPipeline::crd()).expect("a CRD is JSON")),
-        ),
-    ];
+    let crds = [UserPipeline::crd(), UserPipelineBackfill::crd()];
+    let mut files = Vec::new();
+    let mut reference = String::from(
+        "# Reference\n\n<!-- Generated from api/ by `make generate`; do not edit. -->\n\n**Bold** fields are required. Durations are written as `30s`, `5m`, `1h30m`; sizes as `8Mi`; moments as `2024-03-01T00:00:00Z`.\n",
+    );
+    for crd in crds {
+        let text = serde_yaml::to_string(&crd).expect("a CRD is YAML");
+        let plural = &crd.spec.names.plural;
+        files.push((format!("crds/{plural}.userpipeline.dev.yaml"), format!("{HEADER}{text}")));
+        files.push((
+            format!("charts/userpipeline-operator/templates/crd-{plural}.yaml"),
+            chart_template(&text),
+        ));
+        describe(&serde_json::to_value(crd).expect("a CRD is JSON"), &mut reference);
+    }
+    files.push(("docs/reference.md".to_owned(), reference));
     let mut drifted = false;
     for (path, wanted) in files {
-        let file = root.join(path);
+        let file = root.join(&path);
         if fs::read_to_string(&file).is_ok_and(|found| found == wanted) {
             continue;
         }
@@ -56,18 +60,22 @@ fn chart_template(crd: &str) -> String {
 }
 
 /// Every field with its type, default and meaning, as the API server sees it.
-fn reference(crd: &Value) -> String {
-    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
-    let mut out = String::from(
-        "# Reference: UserPipeline\n\n<!-- Generated from api/ by `make generate`; do not edit. -->\n\n\
-         `apiVersion: userpipeline.dev/v1alpha1`, `kind: UserPipeline`, namespaced, short name `up`, category `pipelines`.\n\n\
-         **Bold** fields are required. Durations are written as `30s`, `5m`, `1h30m`; sizes as `8Mi`.\n",
+fn describe(crd: &Value, out: &mut String) {
+    let names = &crd["spec"]["names"];
+    let text = |key: &str| names[key].as_str().unwrap_or_default();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let _ = write!(
+        out,
+        "\n# {}\n\n{}\n\n`apiVersion: userpipeline.dev/v1alpha1`, `kind: {}`, namespaced, short name `{}`, category `pipelines`.\n",
+        text("kind"),
+        schema["description"].as_str().unwrap_or_default(),
+        text("kind"),
+        names["shortNames"][0].as_str().unwrap_or_default(),
     );
     for part in ["spec", "status"] {
         let _ = write!(out, "\n## {part}\n\n| field | type | default | meaning |\n|---|---|---|---|\n");
-        rows(part, &schema[part], &mut out);
+        rows(part, &schema["properties"][part], out);
     }
-    out
 }
 
 fn rows(path: &str, schema: &Value, out: &mut String) {

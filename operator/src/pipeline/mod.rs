@@ -3,20 +3,20 @@
 
 mod apply;
 mod back_off;
-mod build;
-mod caches;
+pub(crate) mod build;
+pub(crate) mod caches;
 mod contain;
-mod dereference;
+pub(crate) mod dereference;
 mod event;
 #[cfg(test)]
 mod example;
 mod pods;
 mod quantity;
 mod run;
-mod runs;
-mod schedule;
+pub(crate) mod runs;
+pub(crate) mod schedule;
 mod schema;
-mod status;
+pub(crate) mod status;
 #[cfg(test)]
 mod tests;
 mod unreadable;
@@ -36,6 +36,8 @@ use kube::{
 };
 use userpipeline_api::{UserPipeline, condition, names, names::PipelineId};
 
+#[cfg(test)]
+pub(crate) use self::example::pipeline as example;
 use self::{
     apply::{Applied, ApplyError},
     build::Gate,

@@ -20,6 +20,8 @@ pub struct SeenRun {
     pub kind: RunKind,
     /// The tick at which it was due; none for a manual run.
     pub due: Option<Timestamp>,
+    /// Its interval, where the operator has given it one.
+    pub interval: Option<DataInterval>,
     /// The request of `spec.runNow` that it answers.
     pub nonce: Option<String>,
     /// How it has ended, if it has.
@@ -47,6 +49,7 @@ pub fn seen(cron_job: &str, observed: &Observed) -> Vec<SeenRun> {
         SeenRun {
             kind,
             due: due.filter(|_| matches!(kind, RunKind::Scheduled | RunKind::CatchUp)),
+            interval: interval(job),
             nonce: job.labels().get(labels::NONCE).cloned(),
             ended: ended(kind, due, job, observed),
             job: job.clone(),

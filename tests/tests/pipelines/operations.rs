@@ -13,8 +13,8 @@ use kube::api::Patch;
 use kube::api::PatchParams;
 use serde_json::json;
 use std::collections::BTreeSet;
-use userpipeline_api::UserPipeline;
 use userpipeline_api::names;
+use userpipeline_api::{UserPipeline, UserPipelineBackfill};
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::schema_registry::SchemaRegistry;
 use userpipeline_tests::World;
@@ -216,6 +216,18 @@ async fn every_example_can_be_applied_as_it_stands() -> Result<()> {
 
         // When the API server is asked, Then it takes each as it stands
         let dry_run = PatchParams::apply("end-to-end").dry_run();
+        if pipeline["kind"] == "UserPipelineBackfill" {
+            world
+                .api::<UserPipelineBackfill>()
+                .patch(
+                    pipeline["metadata"]["name"].as_str().context("a name")?,
+                    &dry_run,
+                    &Patch::Apply(&pipeline),
+                )
+                .await
+                .with_context(|| file.clone())?;
+            continue;
+        }
         world
             .api::<UserPipeline>()
             .patch("users", &dry_run, &Patch::Apply(&pipeline))

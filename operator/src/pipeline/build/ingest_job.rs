@@ -1,11 +1,13 @@
 //! A run: what the CronJob makes its Jobs from, and the Jobs that the operator makes itself.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::{
     batch::v1::{Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule},
     core::v1::PodTemplateSpec,
 };
 use kube::core::ObjectMeta;
-use userpipeline_api::{names, report::exit};
+use userpipeline_api::{DataInterval, names, report::exit};
 
 use super::{Given, Images, labels, pod, schema_job};
 use crate::pipeline::{schedule::NewRun, validate::ValidatedPipeline};
@@ -22,6 +24,16 @@ pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given
     if let Some(nonce) = &run.nonce {
         labels.insert(labels::NONCE.to_owned(), nonce.clone());
     }
+    metadata.annotations = run.interval.map(annotations);
+    Job {
+        metadata,
+        spec: Some(spec(pipeline, images, given, &told(run))),
+        status: None,
+    }
+}
+
+/// What the program of a run is told beside the usual.
+pub fn told(run: &NewRun) -> Vec<String> {
     let mut told = vec![
         "--run-id".to_owned(),
         run.run_id.clone(),
@@ -30,13 +42,6 @@ pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given
     ];
     if let Some(interval) = run.interval {
         let (start, end) = (interval.start.to_string(), interval.end.to_string());
-        metadata.annotations = Some(
-            [
-                (labels::INTERVAL_START.to_owned(), start.clone()),
-                (labels::INTERVAL_END.to_owned(), end.clone()),
-            ]
-            .into(),
-        );
         told.extend(["--interval-start".to_owned(), start, "--interval-end".to_owned(), end]);
     }
     if !run.arguments.is_empty() {
@@ -44,11 +49,15 @@ pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given
         let text = serde_json::json!(run.arguments).to_string().replace('$', "$$");
         told.extend(["--arguments".to_owned(), text]);
     }
-    Job {
-        metadata,
-        spec: Some(spec(pipeline, images, given, &told)),
-        status: None,
-    }
+    told
+}
+
+/// By which the operator knows a run's interval again.
+pub fn annotations(interval: DataInterval) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (labels::INTERVAL_START.to_owned(), interval.start.to_string()),
+        (labels::INTERVAL_END.to_owned(), interval.end.to_string()),
+    ])
 }
 
 /// The metadata of a Job that is made from the template, and of its pods.

@@ -23,6 +23,8 @@ pub const DESIRED_HASH: &str = "userpipeline.dev/desired-hash";
 pub const RUN_KIND: &str = "userpipeline.dev/run-kind";
 /// The request of `spec.runNow` that a run answers.
 pub const NONCE: &str = "userpipeline.dev/nonce";
+/// The back-fill that a run belongs to.
+pub const BACKFILL: &str = "userpipeline.dev/backfill";
 /// The first moment of a run's data interval (an annotation).
 pub const INTERVAL_START: &str = "userpipeline.dev/interval-start";
 /// The first moment after it (an annotation).

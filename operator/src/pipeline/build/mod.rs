@@ -3,7 +3,7 @@
 mod config_map;
 mod cron_job;
 mod deployment;
-mod ingest_job;
+pub mod ingest_job;
 pub mod labels;
 mod pod;
 mod pod_disruption_budget;

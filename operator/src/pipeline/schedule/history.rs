@@ -7,8 +7,8 @@ use crate::pipeline::runs::SeenRun;
 
 /// So many runs are kept in the status.
 const KEPT: usize = 10;
-/// A run of the CronJob that was none.
-const BEFORE_START: &str = "BeforeStart";
+/// Reasons of runs that ended well and fetched nothing, now or before.
+const WITHOUT_DATA: [&str; 2] = ["BeforeStart", "AlreadyFailed"];
 
 /// What the status says of runs that have ended.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,6 +57,18 @@ impl History {
         self.runs.iter().any(|known| is_same(known, run)) || self.is_too_old(run)
     }
 
+    /// Ended runs beyond the number of successful and of failed ones that are kept, by when they ended.
+    pub fn beyond<'a>(seen: impl Iterator<Item = &'a SeenRun>, (successful, failed): (i32, i32)) -> Vec<&'a SeenRun> {
+        let mut ended: Vec<(&SeenRun, &Run)> = seen.filter_map(|run| Some((run, run.ended.as_ref()?))).collect();
+        ended.sort_by_key(|(_, run)| std::cmp::Reverse(finished(run)));
+        let mut beyond = Vec::new();
+        for (outcome, kept) in [("Succeeded", successful), ("Failed", failed)] {
+            let ended = ended.iter().filter(|(_, run)| run.outcome == outcome);
+            beyond.extend(ended.skip(usize::try_from(kept).unwrap_or(1)).map(|(seen, _)| *seen));
+        }
+        beyond
+    }
+
     fn is_too_old(&self, run: &Run) -> bool {
         self.runs.len() >= KEPT && self.runs.last().is_some_and(|oldest| finished(run) < finished(oldest))
     }
@@ -85,7 +97,7 @@ impl History {
     }
 
     fn succeed(&mut self, run: &Run) {
-        if run.outcome != "Succeeded" || run.reason == BEFORE_START {
+        if run.outcome != "Succeeded" || WITHOUT_DATA.contains(&run.reason.as_str()) {
             return;
         }
         let success = self.last_success.get_or_insert_default();
@@ -139,6 +151,7 @@ mod tests {
             job: Arc::default(),
             kind: RunKind::Scheduled,
             due: None,
+            interval: None,
             nonce: None,
             ended: Some(ended),
         }

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use userpipeline_api::{DataInterval, Run, RunKind, RunNow, RunNowStatus, Schedule, ScheduleStatus, Ticks, UserPipelineStatus};
+use userpipeline_api::{DataInterval, RunKind, RunNow, RunNowStatus, Schedule, ScheduleStatus, Ticks, UserPipelineStatus};
 
 pub use self::history::History;
 use super::runs::{SeenRun, scheduled_name, seconds};
@@ -62,7 +62,7 @@ pub struct NewRun {
     pub interval: Option<DataInterval>,
     /// Other values than the schedule has.
     pub arguments: BTreeMap<String, String>,
-    /// The request that it answers.
+    /// The request of `spec.runNow` that it answers.
     pub nonce: Option<String>,
 }
 
@@ -287,24 +287,15 @@ fn outdated(facts: &Facts<'_>) -> Vec<String> {
         .seen
         .iter()
         .filter(|run| run.job.labels().contains_key(super::build::labels::RUN_KIND));
-    let mut ended: Vec<(&SeenRun, &Run)> = ours.filter_map(|run| Some((run, run.ended.as_ref()?))).collect();
-    ended.sort_by_key(|(_, run)| std::cmp::Reverse(run.finished_at.as_ref().map(|at| at.0)));
-    let mut delete = Vec::new();
-    for (outcome, kept) in [
-        ("Succeeded", facts.schedule.successful_jobs_history_limit),
-        ("Failed", facts.schedule.failed_jobs_history_limit),
-    ] {
-        let beyond = ended
-            .iter()
-            .filter(|(_, run)| run.outcome == outcome)
-            .skip(usize::try_from(kept).unwrap_or(1));
-        delete.extend(
-            beyond
-                .filter(|(seen, run)| recorded.has(run) && !is_needed(seen))
-                .map(|(seen, _)| seen.name()),
-        );
-    }
-    delete
+    let kept = (
+        facts.schedule.successful_jobs_history_limit,
+        facts.schedule.failed_jobs_history_limit,
+    );
+    History::beyond(ours, kept)
+        .into_iter()
+        .filter(|run| run.ended.as_ref().is_some_and(|ended| recorded.has(ended)) && !is_needed(run))
+        .map(SeenRun::name)
+        .collect()
 }
 
 #[cfg(test)]

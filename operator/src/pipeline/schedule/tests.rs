@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use userpipeline_api::Run;
 
 use super::*;
 use crate::pipeline::build::labels;
@@ -68,6 +69,7 @@ fn job(name: &str, kind: RunKind, due: Option<Timestamp>, nonce: Option<&str>, e
         job: Arc::new(serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).unwrap()),
         kind,
         due,
+        interval: None,
         nonce: nonce.map(str::to_owned),
         ended: ended.map(|(succeeded, at)| Run {
             job: name.to_owned(),

@@ -2,7 +2,7 @@
 
 mod fresh;
 mod measure;
-mod verdict;
+pub(crate) mod verdict;
 mod workers;
 
 use std::time::Duration;

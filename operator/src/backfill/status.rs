@@ -1,0 +1,124 @@
+//! What a back-fill's conditions say. Pure.
+
+use jiff::Timestamp;
+use kube::runtime::events::{Event, EventType};
+use userpipeline_api::{UserPipelineBackfill, UserPipelineBackfillStatus, condition};
+
+use super::{
+    Obstacle,
+    decide::{Decision, MOST},
+};
+use crate::pipeline::status::verdict::Verdict;
+
+/// The status with its conditions.
+pub fn of(
+    backfill: &UserPipelineBackfill,
+    decision: &Decision,
+    obstacle: Option<&Obstacle>,
+    refused: Option<&kube::Error>,
+    now: Timestamp,
+) -> UserPipelineBackfillStatus {
+    let before = backfill.status.clone().unwrap_or_default();
+    let (complete, stalled) = complete(backfill, decision, obstacle, refused);
+    let working = !complete.is_true() && !stalled && obstacle.is_none();
+    let reconciling = if working {
+        Verdict::yes(&complete.reason, &complete.message)
+    } else {
+        Verdict::no(&complete.reason, "nothing is done for now")
+    };
+    let stalled = if stalled {
+        Verdict::yes(&complete.reason, &complete.message)
+    } else {
+        Verdict::no("NotStalled", "nothing needs to be changed")
+    };
+    let verdicts = [
+        (condition::COMPLETE, complete),
+        (condition::RECONCILING, reconciling),
+        (condition::STALLED, stalled),
+    ];
+    UserPipelineBackfillStatus {
+        observed_generation: backfill.metadata.generation,
+        conditions: verdicts
+            .into_iter()
+            .map(|(type_, verdict)| verdict.condition(type_, backfill.metadata.generation, &before.conditions, now))
+            .collect(),
+        ..decision.status.clone()
+    }
+}
+
+/// What `Complete` says, and whether nothing goes on without a change.
+fn complete(
+    backfill: &UserPipelineBackfill,
+    decision: &Decision,
+    obstacle: Option<&Obstacle>,
+    refused: Option<&kube::Error>,
+) -> (Verdict, bool) {
+    let status = &decision.status;
+    let name = &backfill.spec.pipeline_ref.name;
+    if decision.too_many {
+        let message = format!("there are more than {MOST} intervals between spec.from and spec.to: make several back-fills");
+        return (Verdict::no("TooManyIntervals", &message), true);
+    }
+    if decision.complete && backfill.spec.dry_run {
+        let message = format!("{} intervals would be run; set spec.dryRun to false to run them", status.total);
+        return (Verdict::yes("DryRun", &message), false);
+    }
+    if decision.complete {
+        let counts = format!(
+            "{} succeeded, {} failed, {} had been run before",
+            status.succeeded, status.failed, status.skipped
+        );
+        let reason = if status.failed > 0 { "CompletedWithFailures" } else { "Completed" };
+        return (Verdict::yes(reason, &counts), false);
+    }
+    if let Some(error) = refused {
+        return (Verdict::no("ApplyFailed", &format!("a run cannot be started: {error}")), false);
+    }
+    match obstacle {
+        Some(Obstacle::Suspended) => (Verdict::no("Suspended", "spec.suspend is set: no more runs are started"), false),
+        Some(Obstacle::PipelineMissing) => {
+            let message =
+                format!("there is no UserPipeline {name} in this namespace that can be read: make it, or correct spec.pipelineRef.name");
+            (Verdict::no("PipelineMissing", &message), false)
+        }
+        Some(Obstacle::PipelineSuspended) => (
+            Verdict::no(
+                "PipelineSuspended",
+                &format!("UserPipeline {name} is suspended: runs are started when it goes on"),
+            ),
+            false,
+        ),
+        Some(Obstacle::PipelineNotReady(why)) => (
+            Verdict::no("PipelineNotReady", &format!("UserPipeline {name} cannot run yet: {why}")),
+            false,
+        ),
+        Some(Obstacle::InvalidArguments(argument)) => (
+            Verdict::no(
+                "InvalidArguments",
+                &format!("spec.arguments.{argument} is not among spec.schedule.arguments of UserPipeline {name}, so nothing would use it"),
+            ),
+            true,
+        ),
+        None => (Verdict::no("Running", "intervals are being run"), false),
+    }
+}
+
+/// What there is to tell of the change from one status to the next.
+pub fn event(before: &UserPipelineBackfillStatus, after: &UserPipelineBackfillStatus) -> Option<Event> {
+    let find = |status: &UserPipelineBackfillStatus| status.conditions.iter().find(|c| c.type_ == condition::COMPLETE).cloned();
+    let now = find(after)?;
+    if find(before).is_some_and(|before| (before.status, before.reason) == (now.status.clone(), now.reason.clone())) {
+        return None;
+    }
+    let warning = matches!(
+        now.reason.as_str(),
+        "CompletedWithFailures" | "TooManyIntervals" | "InvalidArguments" | "PipelineMissing" | "ApplyFailed"
+    );
+    Some(Event {
+        type_: if warning { EventType::Warning } else { EventType::Normal },
+        reason: now.reason,
+        note: Some(now.message),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    })
+}
