@@ -26,10 +26,10 @@ pub use pipeline::{UserPipeline, UserPipelineSpec};
 pub use schedule::{CatchUp, ConcurrencyPolicy, Cron, DataInterval, Interval, RunKind, RunNow, Schedule, Ticks, first_after_start, zone};
 pub use sinks::{CassandraSink, Consistency, PostgresSink, Sinks};
 pub use source::{Header, HeaderSource, HttpSource, QueryParameter, RateLimit, SecretKeyRef, Source};
-pub use status::{LastSuccess, Run, RunNowStatus, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus, WorkersStatus};
+pub use status::{DrainStatus, LastSuccess, Run, RunNowStatus, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus, WorkersStatus};
 pub use stores::{Cassandra, Landing, Postgres, SecretRef};
 pub use units::{Duration, Quantity, bytes};
-pub use workers::{Batch, Workers};
+pub use workers::{Batch, SuspendPolicy, Workers};
 
 /// The API group of every resource of ours.
 pub const GROUP: &str = "userpipeline.dev";

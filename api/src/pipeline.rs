@@ -4,7 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cassandra, DeadLetter, Kafka, Landing, Postgres, RunNow, Schedule, SchemaRegistry, Sinks, Source, UserPipelineStatus, Workers,
+    Cassandra, DeadLetter, Kafka, Landing, Postgres, RunNow, Schedule, SchemaRegistry, Sinks, Source, SuspendPolicy, UserPipelineStatus,
+    Workers,
 };
 
 /// Records from an HTTP API to PostgreSQL, through Kafka, into Cassandra and PostgreSQL; on a schedule.
@@ -57,9 +58,12 @@ use crate::{
         .message("spec.deadLetter.topic must differ from spec.kafka.topic.name: a dead letter must not come back as a record"),
 )]
 pub struct UserPipelineSpec {
-    /// Stops the schedule and the workers; resume by setting it back. Nothing is deleted.
+    /// Stops the schedule and, when the runs under way have ended, the workers; resume by setting it back. Nothing is deleted.
     #[serde(default)]
     pub suspend: bool,
+    /// What happens to runs that are under way when the pipeline is suspended.
+    #[serde(default)]
+    pub suspend_policy: SuspendPolicy,
     /// Whom to ask about this pipeline: a team, an address. It is a label of all children, of metrics and of Events.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]

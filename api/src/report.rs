@@ -88,6 +88,22 @@ pub struct SchemaReport {
     pub schema_id: Option<i32>,
 }
 
+/// How `stream-worker verify-drained` ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DrainReport {
+    /// A CamelCase word for how it ended: `Drained`, or why not.
+    pub reason: String,
+    /// A sentence for how it ended.
+    pub message: String,
+    /// How many partitions the topic has.
+    pub partitions: i32,
+    /// The offsets that the group has committed, by partition; of a topic with many partitions, the first ones.
+    pub offsets: Vec<(i32, i64)>,
+    /// Messages on the topic that are not stored.
+    pub lag: i64,
+}
+
 /// A worker's `/status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -1,5 +1,7 @@
 //! What the operator says of a pipeline.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,6 +28,9 @@ pub struct UserPipelineStatus {
     /// What was last applied by a schema Job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaStatus>,
+    /// Whether the workers of a suspended pipeline have left everything in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainStatus>,
     /// The worker Deployment's counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<WorkersStatus>,
@@ -87,6 +92,36 @@ pub struct SchemaStatus {
     /// Why: its message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_message: Option<String>,
+}
+
+/// Whether the workers of a suspended pipeline have left everything in order.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainStatus {
+    /// Since when the pipeline is to be suspended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// When a drain Job has found the consumer group empty and all that is stored committed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Time>,
+    /// What it has told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The offsets that the group has committed, by partition.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub offsets: BTreeMap<String, i64>,
+    /// Messages on the topic that were not stored.
+    #[serde(default)]
+    pub lag: i64,
+    /// How many drain Jobs have failed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed_attempts: i32,
+    /// When the last of them failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<Time>,
+    /// Why: the reason it gave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_reason: Option<String>,
 }
 
 /// The worker Deployment's counts.

@@ -13,4 +13,5 @@ pub mod report;
 pub mod retry;
 pub mod shared;
 pub mod supervise;
+pub mod verify_drained;
 pub mod write;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
-use stream_worker::{apply_schema, shared::Shared, supervise};
+use stream_worker::{apply_schema, shared::Shared, supervise, verify_drained};
 use tracing_subscriber::EnvFilter;
 use userpipeline_api::{
     document::WorkerPipeline,
@@ -27,7 +27,9 @@ enum Command {
     /// Reads the topic and writes to the sinks, until SIGTERM.
     Run(Run),
     /// Makes or mends topic, subject and tables, and ends.
-    ApplySchema(ApplySchema),
+    ApplySchema(Task),
+    /// Once the workers are gone: verifies that the consumer group is empty and has committed what is stored, and ends.
+    VerifyDrained(Task),
 }
 
 #[derive(Args)]
@@ -53,7 +55,7 @@ struct Run {
 }
 
 #[derive(Args)]
-struct ApplySchema {
+struct Task {
     #[command(flatten)]
     handed: Handed,
     /// Where the outcome is left, as JSON.
@@ -76,6 +78,10 @@ async fn main() -> ExitCode {
         Command::ApplySchema(args) => {
             let secrets = Secrets::in_dir(&args.handed.secrets);
             ExitCode::from(Box::pin(apply_schema::run(&args.handed.pipeline, &secrets, &args.termination_log)).await)
+        }
+        Command::VerifyDrained(args) => {
+            let secrets = Secrets::in_dir(&args.handed.secrets);
+            ExitCode::from(Box::pin(verify_drained::run(&args.handed.pipeline, &secrets, &args.termination_log)).await)
         }
         Command::Run(args) => {
             let code = Box::pin(work(args)).await;

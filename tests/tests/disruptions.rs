@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
+use k8s_openapi::api::{apps::v1::StatefulSet, batch::v1::Job, core::v1::Pod};
 use kube::{
     Api, ResourceExt,
     api::{ListParams, Patch, PatchParams},
@@ -251,6 +251,11 @@ async fn an_operator_that_restarts_over_an_unchanged_suspended_pipeline_writes_n
     world.apply(&pipeline).await?;
     world.condition("Suspended", "True", SOON).await?;
     world.ready().await?;
+    eventually("the Jobs that are recorded to be gone", SOON, async || {
+        let left = world.api::<Job>().list(&ListParams::default()).await?.items.len();
+        Ok(if left == 0 { Ok(()) } else { Err(format!("{left} are left")) })
+    })
+    .await?;
     let before = versions(&world).await?;
     let others = other_pipelines(&world).await?;
 

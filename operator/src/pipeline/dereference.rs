@@ -13,13 +13,13 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 use userpipeline_api::{
     names::PipelineId,
-    report::{SchemaReport, WORKER_PORT, WorkerReport},
+    report::{DrainReport, SchemaReport, WORKER_PORT, WorkerReport},
 };
 
 use super::{
     build::{Gate, Given, labels},
     caches::{Caches, of_pipeline},
-    pods,
+    drain, pods,
     schema::{Progress, SeenJob},
 };
 
@@ -147,6 +147,72 @@ impl Observed {
     /// The schema Jobs.
     pub fn schema_jobs(&self) -> Vec<SeenJob> {
         self.jobs.iter().filter_map(|job| self.schema_job(job)).collect()
+    }
+
+    /// The drain Jobs.
+    pub fn drain_jobs(&self) -> Vec<drain::SeenJob> {
+        let jobs = self.jobs.iter().filter(|job| is(job.as_ref(), labels::Component::Drain));
+        jobs.map(|job| {
+            let pods = self.pods_of(job);
+            let told = pods
+                .iter()
+                .filter_map(|pod| pods::last_words::<DrainReport>(pod))
+                .max_by_key(|(at, _)| *at);
+            let ended = end(job).map(|end| {
+                let mut report = told.map(|(_, report)| report).unwrap_or_default();
+                if report.reason.is_empty() {
+                    let words = pods
+                        .iter()
+                        .find_map(|pod| pods::end(pod))
+                        .filter(|_| end.reason != "DeadlineExceeded");
+                    (report.reason, report.message) = words.unwrap_or((end.reason, end.message));
+                }
+                (end.at, end.succeeded, report)
+            });
+            drain::SeenJob {
+                name: job.name_any(),
+                attempt: job
+                    .labels()
+                    .get(labels::DRAIN_ATTEMPT)
+                    .and_then(|text| text.parse().ok())
+                    .unwrap_or(0),
+                since: job
+                    .labels()
+                    .get(labels::DRAIN_SINCE)
+                    .and_then(|text| text.parse().ok())
+                    .unwrap_or(0),
+                deleting: job.metadata.deletion_timestamp.is_some(),
+                stuck: pods.iter().find_map(|pod| pods::problem(pod)),
+                ended,
+            }
+        })
+        .collect()
+    }
+
+    /// How many workers there still are; none where there never was a Deployment. Pods are the truth, but their cache may be
+    /// behind; a Deployment that is to have replicas has some.
+    pub fn workers_left(&self, deployment: &str) -> Option<usize> {
+        let deployment = self.deployments.iter().find(|d| d.name_any() == deployment)?;
+        let status = deployment.status.clone().unwrap_or_default();
+        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        let is_behind = status.observed_generation < deployment.metadata.generation;
+        let told = if is_behind {
+            status.replicas.unwrap_or(0).max(1)
+        } else {
+            status.replicas.unwrap_or(0)
+        };
+        let counted = usize::try_from(told.max(wanted)).unwrap_or(0);
+        Some(self.workers().count().max(counted))
+    }
+
+    /// Runs that are under way: those that were stopped with the pipeline are not, once their pods are gone.
+    pub fn runs_under_way(&self) -> Vec<String> {
+        let under_way = self.runs().filter(|job| {
+            let rests = job.annotations().contains_key(labels::STOPPED) && job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
+            let has_pods = self.pods_of(job).into_iter().any(pods::is_live);
+            end(job).is_none() && (!rests || has_pods)
+        });
+        under_way.map(|job| job.name_any()).collect()
     }
 
     fn schema_job(&self, job: &Job) -> Option<SeenJob> {

@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_change_is_told_once() {
-        let table = [
+        let table = vec![
             (status(&[]), status(&[("Ready", "True", "Ready")]), vec![Reason::Ready]),
             (
                 status(&[("Ready", "False", "Applying")]),

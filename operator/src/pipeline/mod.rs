@@ -7,6 +7,7 @@ pub(crate) mod build;
 pub(crate) mod caches;
 mod contain;
 pub(crate) mod dereference;
+mod drain;
 mod event;
 #[cfg(test)]
 mod example;
@@ -40,7 +41,7 @@ use userpipeline_api::{UserPipeline, condition, names, names::PipelineId};
 pub(crate) use self::example::pipeline as example;
 use self::{
     apply::{Applied, ApplyError},
-    build::Gate,
+    build::{Decisions, Gate},
     dereference::Observed,
     runs::SeenRun,
     schedule::History,
@@ -188,18 +189,34 @@ async fn advance(pipeline: &UserPipeline, observed: &Observed, seen: &[SeenRun],
         seen,
     };
     let runs = schedule::decide(&facts, now);
+    let workers = names::workers(&valid.id.name);
+    let drain = drain::decide(
+        &drain::Facts {
+            suspended: valid.spec.suspend,
+            runs: observed.runs_under_way(),
+            workers: observed.workers_left(&workers),
+            recorded: recorded.drain.as_ref(),
+            jobs: &observed.drain_jobs(),
+        },
+        now,
+    );
     let gate = if decision.is_applied() {
         Gate::Open
     } else {
-        observed.held(&cron_job, &names::workers(&valid.id.name))
+        observed.held(&cron_job, &workers)
     };
-    let desired = build::build(&valid, &context.images, &decision, &runs, &gate);
+    let decided = Decisions {
+        schema: decision,
+        runs,
+        drain,
+    };
+    let desired = build::build(&valid, &context.images, &decided, &gate);
     Ok(Box::pin(apply::apply(
         &context.client,
         &context.metrics,
         &valid,
         desired,
-        (decision, runs),
+        decided,
         observed,
         now,
     ))

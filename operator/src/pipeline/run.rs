@@ -204,8 +204,8 @@ fn what_matters(resource: &Guarded) -> u64 {
     meta.deletion_timestamp.is_some().hash(&mut hasher);
     match &resource.0 {
         Ok(pipeline) => {
-            let schema = pipeline.status.as_ref().map(|status| &status.schema);
-            serde_json::to_string(&schema).ok().hash(&mut hasher);
+            let recorded = pipeline.status.as_ref().map(|status| (&status.schema, &status.drain));
+            serde_json::to_string(&recorded).ok().hash(&mut hasher);
         }
         Err(invalid) => invalid.error.hash(&mut hasher),
     }

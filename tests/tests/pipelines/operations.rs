@@ -113,9 +113,19 @@ async fn a_suspended_pipeline_stops_and_goes_on_where_it_was() -> Result<()> {
     // When it is suspended
     pipeline["spec"]["suspend"] = json!(true);
     world.apply(&pipeline).await?;
-    world.condition("Suspended", "True", SOON).await?;
+    let (reason, message) = world.condition("Suspended", "True", SOON).await?;
 
-    // Then no worker runs any more (its pod may still be shown as Succeeded), the schedule is stopped, and that is Ready
+    // Then it is verified that all of it is stored and committed
+    assert_eq!(reason, "Drained", "{message}");
+    let drain = world
+        .get()
+        .await?
+        .status
+        .and_then(|s| s.drain)
+        .context("what the drain Job has found")?;
+    assert_eq!((drain.offsets.values().sum::<i64>(), drain.lag), (stored, 0), "{drain:?}");
+
+    // And no worker runs any more (its pod may still be shown as Succeeded), the schedule is stopped, and that is Ready
     let ended = |pod: &Pod| matches!(pod.status.as_ref().and_then(|s| s.phase.as_deref()), Some("Succeeded" | "Failed"));
     let running: Vec<_> = world.pods("worker").await?.into_iter().filter(|pod| !ended(pod)).collect();
     assert!(running.is_empty(), "a worker still runs: {running:?}");
@@ -146,6 +156,71 @@ async fn a_suspended_pipeline_stops_and_goes_on_where_it_was() -> Result<()> {
         world.get().await?.status.and_then(|s| s.totals).map(|t| t.stored),
         Some(stored + 200)
     );
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_under_way_is_left_to_finish_or_stopped_and_goes_on_with_its_pipeline() -> Result<()> {
+    // Given a ready pipeline and a run whose source hangs
+    let world = World::new("stop-run").await?;
+    let mut pipeline = world.pipeline();
+    pipeline["spec"]["source"]["http"]["timeout"] = json!("10m");
+    pipeline["spec"]["source"]["http"]["runDuration"] = json!("15m");
+    pipeline["spec"]["source"]["http"]["maxRecordsPerRun"] = json!(200);
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    source::set_fault(&json!({"kind": "hang", "seconds": 600, "times": 1, "seed": world.seed})).await?;
+    world.start_run("hanging").await?;
+    eventually("the run to hang", SOON, async || {
+        let requests = source::requests(&world.seed).await?;
+        Ok(if requests["faults"].as_i64() == Some(1) {
+            Ok(())
+        } else {
+            Err(requests.to_string())
+        })
+    })
+    .await?;
+
+    // When the pipeline is suspended, Then the run is left to finish, and the workers with it
+    pipeline["spec"]["suspend"] = json!(true);
+    world.apply(&pipeline).await?;
+    world
+        .condition_where("Suspended", "False", SOON, |reason, message| {
+            reason == "Draining" && message.contains("hanging")
+        })
+        .await?;
+    assert_eq!(world.workers().await?.spec.and_then(|spec| spec.replicas), Some(1));
+
+    // When runs are to be stopped, Then it is, and the pipeline is drained
+    pipeline["spec"]["suspendPolicy"] = json!("Stop");
+    world.apply(&pipeline).await?;
+    let (reason, message) = world.condition("Suspended", "True", SOON).await?;
+    assert_eq!(reason, "Drained", "{message}");
+    assert!(
+        world
+            .api::<Job>()
+            .get("hanging")
+            .await?
+            .spec
+            .and_then(|spec| spec.suspend)
+            .unwrap_or(false)
+    );
+
+    // When it goes on, Then so does the run, and it is one run
+    pipeline["spec"]["suspend"] = json!(false);
+    world.apply(&pipeline).await?;
+    world.finished("hanging", "Complete").await?;
+    world.drained(200).await?;
+    let db = stores::postgres(&world.client).await?;
+    let runs = stores::number(
+        &db,
+        &format!(
+            "SELECT count(*) FROM userpipeline.runs WHERE pipeline = '{}' AND state = 'Succeeded' AND landed = 200",
+            world.id()
+        ),
+    )
+    .await?;
+    assert_eq!(runs, 1);
     world.leave().await
 }
 

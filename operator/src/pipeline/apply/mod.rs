@@ -2,6 +2,7 @@
 //!
 //! One child that cannot be applied does not keep the others from being applied.
 
+mod runs;
 mod unused_files;
 
 use std::{fmt::Debug, sync::Arc};
@@ -17,17 +18,17 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
+    api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use userpipeline_api::names;
 
 use super::{
-    build::{Desired, labels},
+    build::{Decisions, Desired, labels},
     contain::contains,
     dereference::Observed,
-    schedule, schema,
+    drain, schedule, schema,
     validate::ValidatedPipeline,
 };
 use crate::{MANAGER, metrics::Metrics};
@@ -102,6 +103,8 @@ pub struct Applied {
     pub decision: schema::Decision,
     /// What was decided about the runs.
     pub runs: schedule::Decision,
+    /// What was decided about draining.
+    pub drain: drain::Decision,
     /// Who the pods are.
     pub account: Result<(), ApplyError>,
     /// The schema Job.
@@ -112,6 +115,8 @@ pub struct Applied {
     pub started: Result<(), ApplyError>,
     /// The workers.
     pub workers: Child<Deployment>,
+    /// The drain Job, and the runs that are stopped or go on.
+    pub drained: Result<(), ApplyError>,
     /// What could not be deleted.
     pub leftovers: Vec<ApplyError>,
 }
@@ -125,6 +130,7 @@ impl Applied {
             self.schedule.as_ref().err(),
             self.started.as_ref().err(),
             self.workers.as_ref().err(),
+            self.drained.as_ref().err(),
         ];
         results.into_iter().flatten().chain(&self.leftovers)
     }
@@ -144,14 +150,16 @@ pub async fn apply(
     metrics: &Metrics,
     pipeline: &ValidatedPipeline,
     desired: Desired,
-    (decision, runs): (schema::Decision, schedule::Decision),
+    decided: Decisions,
     observed: &Observed,
     now: Timestamp,
 ) -> Applied {
     let to = Target { client, metrics, pipeline };
     let unused = unused_files::of(&desired, observed, now);
     let account = to.apply(&observed.accounts, desired.account).await.map(drop);
-    let schema = to.schema(desired.schema_config, desired.schema_job, &decision, observed).await;
+    let schema = to
+        .schema(desired.schema_config, desired.schema_job, &decided.schema, observed)
+        .await;
     let schedule = to
         .behind(desired.ingest_config, desired.cron_job, &observed.config_maps, &observed.cron_jobs)
         .await;
@@ -169,21 +177,33 @@ pub async fn apply(
         (Ok(workers), Some(budget)) => to.apply(&observed.budgets, budget).await.map(|_| workers),
         (workers, _) => workers,
     };
+    // Its file goes with the workers'.
+    let drained = match desired.drain_job {
+        Some(job) if workers.is_ok() => to.apply(&observed.jobs, job).await.map(drop),
+        _ => Ok(()),
+    };
+    let drained = match drained {
+        Ok(()) => to.stop_runs(observed).await,
+        error => error,
+    };
     let mut leftovers = Vec::new();
     for file in unused {
         leftovers.extend(to.delete(file, PropagationPolicy::Background).await.err());
     }
-    for job in observed.jobs.iter().filter(|job| runs.delete.contains(&job.name_any())) {
+    let gone: Vec<&String> = decided.runs.delete.iter().chain(&decided.drain.delete).collect();
+    for job in observed.jobs.iter().filter(|job| gone.contains(&&job.name_any())) {
         leftovers.extend(to.delete(job.as_ref(), PropagationPolicy::Background).await.err());
     }
     Applied {
-        decision,
-        runs,
+        decision: decided.schema,
+        runs: decided.runs,
+        drain: decided.drain,
         account,
         schema,
         schedule,
         started,
         workers,
+        drained,
         leftovers,
     }
 }
@@ -236,38 +256,6 @@ impl Target<'_> {
             Some(child) => self.apply(live, child).await.map(Some),
             None => Ok(None),
         }
-    }
-
-    /// Runs, the oldest first; after one that cannot be started no later one is.
-    async fn start(&self, runs: Vec<Job>) -> Result<(), ApplyError> {
-        let params = PostParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        let api = self.api::<Job>();
-        for job in runs {
-            let name = job.name_any();
-            let failed = |source: kube::Error| ApplyError::ApplyFailed {
-                kind: kind::<Job>(),
-                name: name.clone(),
-                source: Box::new(source),
-            };
-            match api.create(&params, &job).await {
-                Ok(_) => {
-                    self.metrics.wrote("Job", "create");
-                    tracing::info!(kind = "Job", name, namespace = self.pipeline.id.namespace, "started");
-                }
-                // The same run: the CronJob may have started it, or we did and have not seen it yet.
-                Err(kube::Error::Api(status)) if status.code == 409 => {
-                    let there = api.get_opt(&name).await.map_err(failed)?;
-                    if there.is_some_and(|there| there.labels().get(labels::PIPELINE) != Some(&self.pipeline.id.name)) {
-                        return Err(ApplyError::NotOurs { kind: kind::<Job>(), name });
-                    }
-                }
-                Err(error) => return Err(failed(error)),
-            }
-        }
-        Ok(())
     }
 
     fn is_ours<K: Kind>(&self, live: &K) -> bool {

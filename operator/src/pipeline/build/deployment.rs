@@ -16,7 +16,7 @@ use crate::pipeline::validate::ValidatedPipeline;
 /// Long enough to store what is in hand and to commit.
 const GRACE_SECONDS: i64 = 60;
 
-pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given) -> Deployment {
+pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given, stopped: bool) -> Deployment {
     let component = labels::Component::Worker;
     let port = i32::from(WORKER_PORT);
     let mut container = pod::container("worker", "stream-worker", images, given);
@@ -56,7 +56,7 @@ pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given
     Deployment {
         metadata: labels::meta(pipeline, names::workers(&pipeline.id.name), component),
         spec: Some(DeploymentSpec {
-            replicas: Some(if pipeline.spec.suspend { 0 } else { pipeline.spec.workers.replicas }),
+            replicas: Some(if stopped { 0 } else { pipeline.spec.workers.replicas }),
             // An older one refers to a file that is gone.
             revision_history_limit: Some(1),
             selector: labels::worker_selector(&pipeline.id.name),

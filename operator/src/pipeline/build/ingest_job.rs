@@ -9,7 +9,7 @@ use k8s_openapi::api::{
 use kube::core::ObjectMeta;
 use userpipeline_api::{DataInterval, names, report::exit};
 
-use super::{Given, Images, labels, pod, schema_job};
+use super::{Given, Images, labels, pod, task};
 use crate::pipeline::{schedule::NewRun, validate::ValidatedPipeline};
 
 const CONTAINER: &str = "ingest";
@@ -95,7 +95,7 @@ pub(super) fn spec(pipeline: &ValidatedPipeline, images: &Images, given: &Given,
         active_deadline_seconds: Some(schedule.active_deadline_seconds),
         backoff_limit: Some(schedule.backoff_limit),
         pod_failure_policy: Some(PodFailurePolicy {
-            rules: vec![configuration_is_wrong, schema_job::ignore_disruptions()],
+            rules: vec![configuration_is_wrong, task::ignore_disruptions()],
         }),
         template: PodTemplateSpec {
             metadata: Some(template_meta(pipeline)),

@@ -16,6 +16,12 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const SCHEMA_HASH: &str = "userpipeline.dev/schema-hash";
 /// How many schema Jobs for the same have failed before it.
 pub const SCHEMA_ATTEMPT: &str = "userpipeline.dev/schema-attempt";
+/// When the suspension began that a drain Job looks after, in seconds since 1970.
+pub const DRAIN_SINCE: &str = "userpipeline.dev/drain-since";
+/// How many drain Jobs of this suspension have failed before it.
+pub const DRAIN_ATTEMPT: &str = "userpipeline.dev/drain-attempt";
+/// Put on a run's Job that was stopped with its pipeline (an annotation).
+pub const STOPPED: &str = "userpipeline.dev/stopped";
 /// The hash of what the operator last wanted of an object (an annotation).
 pub const DESIRED_HASH: &str = "userpipeline.dev/desired-hash";
 
@@ -44,6 +50,8 @@ pub enum Component {
     Worker,
     /// The schema Jobs.
     Schema,
+    /// The drain Jobs.
+    Drain,
 }
 
 impl Component {
@@ -53,6 +61,7 @@ impl Component {
             Self::Ingest => "ingest",
             Self::Worker => "worker",
             Self::Schema => "schema",
+            Self::Drain => "drain",
         }
     }
 }

@@ -3,12 +3,14 @@
 mod config_map;
 mod cron_job;
 mod deployment;
+mod drain_job;
 pub mod ingest_job;
 pub mod labels;
 mod pod;
 mod pod_disruption_budget;
 mod schema_job;
 mod service_account;
+mod task;
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -17,7 +19,7 @@ use k8s_openapi::api::{
     policy::v1::PodDisruptionBudget,
 };
 
-use super::{schedule, schema, validate::ValidatedPipeline};
+use super::{drain, schedule, schema, validate::ValidatedPipeline};
 
 /// The images that pipelines run.
 #[derive(Clone, Debug)]
@@ -85,18 +87,26 @@ pub struct Desired {
     pub worker_config: Option<ConfigMap>,
     /// The workers; absent until a schema has been applied.
     pub deployment: Option<Deployment>,
+    /// The drain Job, if one is due.
+    pub drain_job: Option<Job>,
     /// How many of them may be evicted at a time.
     pub budget: Option<PodDisruptionBudget>,
 }
 
-/// What is wanted for `pipeline`, given what was decided about its schema and its runs.
-pub fn build(
-    pipeline: &ValidatedPipeline,
-    images: &Images,
-    decision: &schema::Decision,
-    runs: &schedule::Decision,
-    gate: &Gate,
-) -> Desired {
+/// What was decided.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decisions {
+    /// About the schema.
+    pub schema: schema::Decision,
+    /// About the runs.
+    pub runs: schedule::Decision,
+    /// About what a suspended pipeline has left to do.
+    pub drain: drain::Decision,
+}
+
+/// What is wanted for `pipeline`, given what was decided.
+pub fn build(pipeline: &ValidatedPipeline, images: &Images, decided: &Decisions, gate: &Gate) -> Desired {
+    let Decisions { schema, runs, drain } = decided;
     let new = |document: &super::validate::Document| Given {
         config_map: document.config_map.clone(),
         secrets: document.secrets.clone(),
@@ -107,10 +117,10 @@ pub fn build(
     };
     Desired {
         account: service_account::build(pipeline),
-        schema_config: decision
+        schema_config: schema
             .create
             .map(|_| config_map::build(pipeline, labels::Component::Schema, &pipeline.schema)),
-        schema_job: decision.create.map(|attempt| schema_job::build(pipeline, images, attempt)),
+        schema_job: schema.create.map(|attempt| schema_job::build(pipeline, images, attempt)),
         ingest_config: open.then(|| config_map::build(pipeline, labels::Component::Ingest, &pipeline.ingest)),
         runs: ingest
             .iter()
@@ -119,7 +129,10 @@ pub fn build(
         cron_job: ingest.map(|given| cron_job::build(pipeline, images, &given, runs.cron_job_rests)),
         worker_config: open.then(|| config_map::build(pipeline, labels::Component::Worker, &pipeline.worker)),
         budget: worker.as_ref().map(|_| pod_disruption_budget::build(pipeline)),
-        deployment: worker.map(|given| deployment::build(pipeline, images, &given)),
+        drain_job: worker
+            .as_ref()
+            .and_then(|given| Some(drain_job::build(pipeline, images, given, drain.create?))),
+        deployment: worker.map(|given| deployment::build(pipeline, images, &given, drain.stop_workers)),
     }
 }
 
@@ -140,10 +153,19 @@ mod tests {
         }
     }
 
-    fn due() -> schema::Decision {
-        schema::Decision {
+    /// A schema Job is due, and what is given of runs and draining.
+    fn due(runs: schedule::Decision, drain: drain::Decision) -> Decisions {
+        let schema = schema::Decision {
             create: Some(0),
             ..schema::Decision::default()
+        };
+        Decisions { schema, runs, drain }
+    }
+
+    const fn job(attempt: i32) -> drain::NewJob {
+        drain::NewJob {
+            since: 1_700_000_000,
+            attempt,
         }
     }
 
@@ -180,7 +202,12 @@ mod tests {
             cron_job_rests: pipeline.spec.suspend,
             ..schedule::Decision::default()
         };
-        build(&validate(pipeline).unwrap(), &images(), &due(), &runs, &Gate::Open)
+        let drain = drain::Decision {
+            stop_workers: pipeline.spec.suspend,
+            create: pipeline.spec.suspend.then_some(job(0)),
+            ..drain::Decision::default()
+        };
+        build(&validate(pipeline).unwrap(), &images(), &due(runs, drain), &Gate::Open)
     }
 
     /// What makes a run's Job differ from those of the CronJob.
@@ -194,13 +221,25 @@ mod tests {
         let mut valid = validate(&example::pipeline()).unwrap();
         // It follows from the record's schema too, which is reviewed elsewhere.
         valid.schema_hash = "0a1b2c3d".to_owned();
-        let desired = build(&valid, &images(), &due(), &runs(), &Gate::Open);
+        let desired = build(
+            &valid,
+            &images(),
+            &due(
+                runs(),
+                drain::Decision {
+                    create: Some(job(1)),
+                    ..drain::Decision::default()
+                },
+            ),
+            &Gate::Open,
+        );
         insta::assert_yaml_snapshot!("service_account", desired.account);
         insta::assert_yaml_snapshot!("schema_config", desired.schema_config.unwrap());
         insta::assert_yaml_snapshot!("schema_job", desired.schema_job.unwrap());
         insta::assert_yaml_snapshot!("ingest_config", desired.ingest_config.unwrap());
         insta::assert_yaml_snapshot!("cron_job", desired.cron_job.unwrap());
         insta::assert_yaml_snapshot!("runs", desired.runs.iter().map(told).collect::<Vec<_>>());
+        insta::assert_yaml_snapshot!("drain_job", desired.drain_job.as_ref().map(told));
         insta::assert_yaml_snapshot!("worker_config", desired.worker_config.unwrap());
         insta::assert_yaml_snapshot!("deployment", desired.deployment.unwrap());
         insta::assert_yaml_snapshot!("pod_disruption_budget", desired.budget.unwrap());
@@ -264,8 +303,7 @@ mod tests {
         let held = build(
             &validate(&pipeline).unwrap(),
             &images(),
-            &due(),
-            &schedule::Decision::default(),
+            &due(schedule::Decision::default(), drain::Decision::default()),
             &Gate::Held { ingest, worker },
         );
 
@@ -282,8 +320,7 @@ mod tests {
         let held = build(
             &validate(&example::pipeline()).unwrap(),
             &images(),
-            &due(),
-            &runs(),
+            &due(runs(), drain::Decision::default()),
             &Gate::Held {
                 ingest: None,
                 worker: None,
@@ -298,14 +335,15 @@ mod tests {
         fn names_are_valid_and_within_their_limits(name in "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", attempt in 0_i32..=i32::MAX) {
             let mut pipeline = example::pipeline();
             pipeline.metadata.name = Some(name);
-            let decision = schema::Decision { create: Some(attempt), ..schema::Decision::default() };
-            let desired = build(&validate(&pipeline).unwrap(), &images(), &decision, &runs(), &Gate::Open);
+            let mut decided = due(runs(), drain::Decision { create: Some(job(attempt)), ..drain::Decision::default() });
+            decided.schema.create = Some(attempt);
+            let desired = build(&validate(&pipeline).unwrap(), &images(), &decided, &Gate::Open);
             let cron_job = desired.cron_job.unwrap();
             let deployment = desired.deployment.unwrap();
             prop_assert!(cron_job.metadata.name.as_ref().unwrap().len() <= 52);
             // A pod's name is its Deployment's with a ReplicaSet's hash and five characters; it becomes a label.
             prop_assert!(deployment.metadata.name.as_ref().unwrap().len() <= 63 - 11);
-            let runs = desired.runs.into_iter().map(|job| job.metadata);
+            let runs = desired.runs.into_iter().chain(desired.drain_job).map(|job| job.metadata);
             let metas = [desired.account.metadata, desired.schema_config.unwrap().metadata, desired.schema_job.unwrap().metadata, desired.ingest_config.unwrap().metadata,
                 desired.worker_config.unwrap().metadata, desired.budget.unwrap().metadata, cron_job.metadata, deployment.metadata];
             for meta in runs.chain(metas) {

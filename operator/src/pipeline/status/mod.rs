@@ -52,6 +52,10 @@ pub fn of(
             Ok(applied) => Some(applied.runs.status.clone()),
             Err(_) => before.schedule.clone(),
         },
+        drain: match outcome {
+            Ok(applied) => applied.drain.status.clone(),
+            Err(_) => before.drain.clone(),
+        },
         run_now: match outcome {
             Ok(applied) => applied.runs.run_now.clone(),
             Err(_) => before.run_now.clone(),
@@ -78,7 +82,10 @@ pub fn of(
 /// When to look again, if nothing happens before.
 pub fn look_again(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, observed: &Observed, now: Timestamp) -> Duration {
     let soon = match outcome {
-        Ok(applied) => applied.decision.look_again.into_iter().chain(applied.runs.look_again).min(),
+        Ok(applied) => [applied.decision.look_again, applied.runs.look_again, applied.drain.look_again]
+            .into_iter()
+            .flatten()
+            .min(),
         Err(_) => None,
     };
     let working = observed.workers().next().is_some() || (!pipeline.spec.suspend && pipeline.spec.workers.replicas > 0 && outcome.is_ok());
@@ -102,9 +109,9 @@ fn verdicts(
         None => topic_ready(pipeline, applied, before),
     };
     let schedule = schedule_ready(pipeline, applied);
-    let workers = workers::ready(pipeline, applied, observed);
-    let suspended = workers::suspended(pipeline, applied, observed);
-    let ready = ready(applied, &suspended, [&schema, &topic, &schedule, &workers]);
+    let workers = workers::ready(applied, observed);
+    let suspended = workers::suspended(pipeline, applied);
+    let ready = ready(pipeline, applied, &suspended, [&schema, &topic, &schedule, &workers]);
     // Everything else is as wanted, and nothing will go on by itself.
     let stalled = ready.reason == schedule::PAUSED;
     let reconciling = if ready.is_true() || stalled {
@@ -236,7 +243,7 @@ fn schedule_ready(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
     }
 }
 
-fn ready(applied: &Applied, suspended: &Verdict, parts: [&Verdict; 4]) -> Verdict {
+fn ready(pipeline: &UserPipeline, applied: &Applied, suspended: &Verdict, parts: [&Verdict; 4]) -> Verdict {
     if let Err(error) = &applied.account {
         return failed(error);
     }
@@ -249,6 +256,10 @@ fn ready(applied: &Applied, suspended: &Verdict, parts: [&Verdict; 4]) -> Verdic
     }
     if suspended.is_true() {
         return Verdict::yes("Suspended", &suspended.message);
+    }
+    // On its way there.
+    if pipeline.spec.suspend {
+        return suspended.clone();
     }
     Verdict::yes("Ready", &parts[3].message)
 }

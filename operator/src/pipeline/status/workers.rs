@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use userpipeline_api::{UserPipeline, WorkersStatus, names};
 
 use super::{failed, verdict::Verdict};
-use crate::pipeline::{apply::Applied, dereference, dereference::Observed, pods, validate::ValidateError};
+use crate::pipeline::{apply::Applied, dereference::Observed, drain::Finding, pods, validate::ValidateError};
 
 /// How many there are. What is applied is newer than what was seen.
 pub fn counts(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, observed: &Observed) -> Option<WorkersStatus> {
@@ -23,7 +23,7 @@ pub fn counts(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>
 }
 
 /// Whether the wanted workers run the wanted spec and are ready.
-pub fn ready(pipeline: &UserPipeline, applied: &Applied, observed: &Observed) -> Verdict {
+pub fn ready(applied: &Applied, observed: &Observed) -> Verdict {
     let deployment = match &applied.workers {
         Err(error) => return failed(error),
         Ok(None) => return Verdict::no("WaitingForSchema", "workers start when the schema has been applied"),
@@ -33,7 +33,7 @@ pub fn ready(pipeline: &UserPipeline, applied: &Applied, observed: &Observed) ->
     if is_behind(deployment) {
         return Verdict::no("RollingOut", "the change of the workers' Deployment has not been taken up yet");
     }
-    if pipeline.spec.suspend {
+    if applied.drain.stop_workers {
         let left = left(deployment, observed);
         return if left == 0 {
             Verdict::yes("Suspended", "no worker runs while the pipeline is suspended")
@@ -78,32 +78,42 @@ pub fn ready(pipeline: &UserPipeline, applied: &Applied, observed: &Observed) ->
     if wanted == 0 {
         return Verdict::yes("ScaledToZero", "no workers are wanted");
     }
-    Verdict::yes("WorkersReady", &format!("{ready} of {wanted} workers are ready"))
+    match applied.decision.status.partitions {
+        Some(partitions) if partitions < wanted => Verdict::yes(
+            "IdleWorkers",
+            &format!("{ready} of {wanted} workers are ready, and the topic has {partitions} partitions: the other workers are idle"),
+        ),
+        _ => Verdict::yes("WorkersReady", &format!("{ready} of {wanted} workers are ready")),
+    }
 }
 
-/// Whether schedule and workers are stopped because the spec says so.
-pub fn suspended(pipeline: &UserPipeline, applied: &Applied, observed: &Observed) -> Verdict {
+/// Whether schedule and workers are stopped because the spec says so, and have left everything in order.
+pub fn suspended(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
     if !pipeline.spec.suspend {
         return Verdict::no("NotSuspended", "schedule and workers are active");
     }
-    if let Some(error) = applied.schedule.as_ref().err().or(applied.workers.as_ref().err()) {
+    let failures = [
+        applied.schedule.as_ref().err(),
+        applied.workers.as_ref().err(),
+        applied.drained.as_ref().err(),
+    ];
+    if let Some(error) = failures.into_iter().flatten().next() {
         return failed(error);
     }
-    let left = match &applied.workers {
-        Ok(Some(deployment)) if is_behind(deployment) => return Verdict::no("Draining", "the workers are being told to stop"),
-        Ok(Some(deployment)) => left(deployment, observed),
-        _ => observed.workers().count(),
-    };
-    if left > 0 {
-        return draining(left);
-    }
-    let running = observed.runs().find(|job| dereference::end(job).is_none());
-    match running {
-        Some(job) => Verdict::yes(
-            "Suspended",
-            &format!("schedule and workers are stopped; the run {} is left to finish", job.name_any()),
+    match &applied.drain.finding {
+        Finding::Active | Finding::Workers(0) => Verdict::no("Draining", "the workers are being told to stop"),
+        Finding::NothingToDrain => Verdict::yes("Suspended", "schedule and workers are stopped; there never were any"),
+        Finding::Runs(runs) => Verdict::no(
+            "Draining",
+            &format!(
+                "the run {} is left to finish; spec.suspendPolicy: Stop would stop it",
+                runs.join(", ")
+            ),
         ),
-        None => Verdict::yes("Suspended", "schedule and workers are stopped"),
+        Finding::Workers(left) => draining(*left),
+        Finding::Verifying(None) => Verdict::no("Draining", "a Job verifies that all that is stored is committed"),
+        Finding::Verifying(Some((reason, message))) | Finding::Failed { reason, message } => Verdict::no(reason, message),
+        Finding::Drained(message) => Verdict::yes("Drained", &format!("schedule and workers are stopped; {message}")),
     }
 }
 

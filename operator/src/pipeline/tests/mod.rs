@@ -214,8 +214,19 @@ async fn given_a_pipeline_is_suspended_then_it_is_drained_ready_and_silent() {
     assert_eq!(cluster.get(CRON_JOB)["spec"]["suspend"], true);
     cluster.roll_out();
     cluster.reconcile(&client).await.unwrap();
-    assert_eq!(cluster.condition("Suspended").0, "True");
+    assert!(
+        cluster.paths(JOBS)[0].starts_with(&format!("{JOBS}users-drain-")),
+        "{:?}",
+        cluster.paths(JOBS)
+    );
+    assert_eq!(cluster.condition("Suspended"), ("False".into(), "Draining".into()));
+    cluster.finish_schema_job();
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.condition("Suspended"), ("True".into(), "Drained".into()));
     assert_eq!(cluster.condition("Ready"), ("True".into(), "Suspended".into()));
+    assert_eq!(cluster.paths(JOBS).len(), 1, "it is deleted when the record is read back");
+    cluster.reconcile(&client).await.unwrap();
+    assert!(cluster.paths(JOBS).is_empty());
     cluster.writes();
     cluster.reconcile(&client).await.unwrap();
     assert_eq!(cluster.writes(), [""; 0]);

@@ -1,5 +1,7 @@
 //! What conditions say, as tables.
 
+mod suspension;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Pod};
@@ -7,7 +9,7 @@ use serde_json::{Value, json};
 use userpipeline_api::{SchemaStatus, report::WorkerReport};
 
 use super::*;
-use crate::pipeline::{example, runs, schema::Finding, validate};
+use crate::pipeline::{drain, example, runs, schema::Finding, validate};
 
 fn of(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, observed: &Observed, now: Timestamp) -> UserPipelineStatus {
     super::of(pipeline, outcome, observed, &runs::seen("users-ingest", observed), now)
@@ -48,6 +50,8 @@ fn applied(deployment: Deployment) -> Applied {
         account: Ok(()),
         schema: Ok(()),
         runs: schedule::Decision::default(),
+        drain: drain::Decision::default(),
+        drained: Ok(()),
         schedule: Ok(Some(Arc::default())),
         started: Ok(()),
         workers: Ok(Some(Arc::new(deployment))),
@@ -89,6 +93,17 @@ fn a_pipeline_that_is_as_wanted_is_ready() {
     assert!(status.conditions.iter().all(|c| c.observed_generation == Some(1)));
     assert_eq!(status.workers.unwrap().summary, "2/2");
     assert_eq!(status.topic.as_deref(), Some("demo.users"));
+}
+
+#[test]
+fn more_workers_than_partitions_are_said_to_be_idle() {
+    for (partitions, reason) in [(1, "IdleWorkers"), (2, "WorkersReady"), (6, "WorkersReady")] {
+        let mut applied = applied(healthy());
+        applied.decision.status.partitions = Some(partitions);
+        let status = of(&example::pipeline(), Ok(&applied), &Observed::default(), now());
+        let (said, why, message) = condition(&status, "WorkersReady");
+        assert_eq!((said, why), ("True", reason), "{message}");
+    }
 }
 
 #[test]
@@ -273,35 +288,6 @@ fn an_invalid_spec_is_stalled_names_the_field_and_forgets_nothing() {
     assert_eq!(status.observed_generation, Some(2));
     assert_eq!(status.schema, pipeline.status.unwrap().schema);
     assert!(status.conditions.iter().all(|c| c.status != "True" || c.type_ == "Stalled"));
-}
-
-#[test]
-fn suspended_is_told_when_no_worker_is_left_and_counts_as_ready() {
-    let mut pipeline = example::pipeline();
-    pipeline.spec.suspend = true;
-    let going = Observed {
-        pods: vec![worker_pod("w-1", &json!({"phase": "Running"}))],
-        ..Observed::default()
-    };
-    for (deployment, observed) in [
-        (healthy(), Observed::default()),
-        (stopped(), going),
-        (deployment(3, &json!({"observedGeneration": 2})), Observed::default()),
-    ] {
-        let status = of(&pipeline, Ok(&applied(deployment)), &observed, now());
-        assert_eq!(
-            (condition(&status, "Suspended").0, condition(&status, "Suspended").1),
-            ("False", "Draining")
-        );
-        assert_eq!(condition(&status, "Ready").0, "False");
-    }
-    let status = of(&pipeline, Ok(&applied(stopped())), &Observed::default(), now());
-    assert_eq!(condition(&status, "Suspended").0, "True");
-    assert_eq!(
-        (condition(&status, "Ready").0, condition(&status, "Ready").1),
-        ("True", "Suspended")
-    );
-    assert_eq!(status.workers.unwrap().summary, "0/0");
 }
 
 fn run(name: &str, ended: &Value) -> Arc<Job> {
