@@ -14,11 +14,13 @@ use kube::{
 };
 use userpipeline_api::names::PipelineId;
 
-use super::build::labels;
+use super::{Guarded, build::labels};
 
 /// What the watches have seen, by kind.
 #[derive(Clone)]
 pub struct Caches {
+    /// The pipelines themselves.
+    pub pipelines: Store<Guarded>,
     /// Files of the binaries.
     pub config_maps: Store<ConfigMap>,
     /// Who the pods are.
@@ -38,6 +40,8 @@ pub struct Caches {
 /// The other ends: what the watches write to.
 #[derive(Default)]
 pub struct Writers {
+    /// The pipelines themselves.
+    pub pipelines: Writer<Guarded>,
     /// Files of the binaries.
     pub config_maps: Writer<ConfigMap>,
     /// Who the pods are.
@@ -58,6 +62,7 @@ impl Writers {
     /// What is read from what they write.
     pub fn caches(&self) -> Caches {
         Caches {
+            pipelines: self.pipelines.as_reader(),
             config_maps: self.config_maps.as_reader(),
             accounts: self.accounts.as_reader(),
             jobs: self.jobs.as_reader(),
@@ -72,7 +77,8 @@ impl Writers {
 impl Caches {
     /// Waits until each has been filled once; `false` when a watch has ended instead.
     pub async fn filled(&self) -> bool {
-        self.config_maps.wait_until_ready().await.is_ok()
+        self.pipelines.wait_until_ready().await.is_ok()
+            && self.config_maps.wait_until_ready().await.is_ok()
             && self.accounts.wait_until_ready().await.is_ok()
             && self.jobs.wait_until_ready().await.is_ok()
             && self.cron_jobs.wait_until_ready().await.is_ok()

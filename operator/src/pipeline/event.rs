@@ -12,6 +12,8 @@ pub enum Reason {
     Ready,
     /// The spec cannot be built.
     InvalidSpec,
+    /// An elder pipeline has what this one would write to.
+    Conflict,
     /// This operator cannot read the resource.
     Unreadable,
     /// A child cannot be applied.
@@ -44,6 +46,7 @@ impl Reason {
         match self {
             Self::Ready => "Ready",
             Self::InvalidSpec => "InvalidSpec",
+            Self::Conflict => "Conflict",
             Self::Unreadable => "Unreadable",
             Self::ApplyFailed => "ApplyFailed",
             Self::SchemaApplied => "SchemaApplied",
@@ -95,12 +98,13 @@ fn cut(text: &str, limit: usize) -> String {
 }
 
 /// Reasons of a condition that say that something is on its way, not that something is wrong.
-const ON_ITS_WAY: [&str; 8] = [
+const ON_ITS_WAY: [&str; 9] = [
     "RollingOut",
     "Unavailable",
     "WaitingForSchema",
     "Draining",
     "InvalidSpec",
+    "Conflict",
     "Applying",
     "BeingDeleted",
     "Starting",
@@ -134,6 +138,7 @@ pub fn between(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(
     };
     changed(condition::READY, &mut |old, (status, reason, _)| match reason.as_str() {
         "InvalidSpec" => Some(Reason::InvalidSpec),
+        "Conflict" => Some(Reason::Conflict),
         "Unreadable" => Some(Reason::Unreadable),
         reason if NOT_APPLIED.contains(&reason) => Some(Reason::ApplyFailed),
         _ if status == "True" && old.is_none_or(|(status, ..)| status != "True") => Some(Reason::Ready),

@@ -5,6 +5,7 @@ mod apply;
 mod back_off;
 pub(crate) mod build;
 pub(crate) mod caches;
+mod conflict;
 mod contain;
 pub(crate) mod dereference;
 mod drain;
@@ -71,6 +72,7 @@ pub struct Context {
     waiting: Waiting<PipelineId>,
     back_off: back_off::BackOff,
     written: write::Written,
+    claims: conflict::Claims,
 }
 
 impl Context {
@@ -86,6 +88,7 @@ impl Context {
             waiting: Waiting::new(metrics.clone()),
             back_off: back_off::BackOff::default(),
             written: write::Written::default(),
+            claims: conflict::Claims::default(),
             client,
             caches,
             metrics,
@@ -168,6 +171,9 @@ async fn reconcile_pipeline(pipeline: &UserPipeline, context: &Context) -> Resul
 async fn advance(pipeline: &UserPipeline, observed: &Observed, seen: &[SeenRun], context: &Context) -> Result<Applied, ValidateError> {
     let now = Timestamp::now();
     let valid = validate::validate(pipeline)?;
+    if let Some(conflict::Conflict { what, elder }) = context.claims.conflict(pipeline, &context.caches.pipelines.state()) {
+        return Err(ValidateError::Conflict { what, elder });
+    }
     let recorded = pipeline.status.clone().unwrap_or_default();
     let decision = schema::decide(
         &valid.schema_hash,

@@ -16,7 +16,7 @@ use kube::{
     runtime::{
         WatchStreamExt,
         controller::{Action, Config, Error, applier},
-        reflector::{self, ObjectRef, Store, store::Writer},
+        reflector::{ObjectRef, Store, store::Writer},
         utils::PredicateConfig,
         watcher,
     },
@@ -65,10 +65,8 @@ pub async fn run(context: Arc<Context>, writers: Writers, namespace: Option<Stri
         client: context.client.clone(),
         namespace,
     };
-    let (store, writer) = reflector::store();
-
     let mut watches = JoinSet::new();
-    watches.spawn(watch_pipelines(scope.api(), writer, queue.clone()));
+    watches.spawn(watch_pipelines(scope.api(), writers.pipelines, queue.clone()));
     watches.spawn(watch_children(scope.api(), writers.config_maps, queue.clone()));
     watches.spawn(watch_children(scope.api(), writers.accounts, queue.clone()));
     watches.spawn(watch_children(scope.api(), writers.jobs, queue.clone()));
@@ -83,12 +81,16 @@ pub async fn run(context: Arc<Context>, writers: Writers, namespace: Option<Stri
         filled = context.caches.filled() => if !filled { return },
     }
     tracing::info!("reconciling");
-    reconciliations(context.clone(), store, marked.take_until(stop.cancelled_owned()))
-        .for_each(|result| {
-            log(result, &context);
-            std::future::ready(())
-        })
-        .await;
+    reconciliations(
+        context.clone(),
+        context.caches.pipelines.clone(),
+        marked.take_until(stop.cancelled_owned()),
+    )
+    .for_each(|result| {
+        log(result, &context);
+        std::future::ready(())
+    })
+    .await;
     watches.shutdown().await;
 }
 

@@ -18,6 +18,14 @@ pub enum ValidateError {
     /// A field is wrong; each is named, with what to do.
     #[error("{}", .0.join("; "))]
     InvalidSpec(Vec<String>),
+    /// An elder pipeline has what this one would write to.
+    #[error("{what} is UserPipeline {elder}'s, which was there first: choose another name, or delete one of the two. Nothing was touched")]
+    Conflict {
+        /// What both want.
+        what: String,
+        /// The elder pipeline.
+        elder: PipelineId,
+    },
 }
 
 impl ValidateError {
@@ -25,6 +33,7 @@ impl ValidateError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::InvalidSpec(_) => "InvalidSpec",
+            Self::Conflict { .. } => "Conflict",
         }
     }
 }

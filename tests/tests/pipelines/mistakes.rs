@@ -2,10 +2,14 @@
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
+use kube::api::DeleteParams;
+use kube::api::ListParams;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use userpipeline_api::UserPipeline;
 use userpipeline_api::names;
 use userpipeline_tests::World;
 use userpipeline_tests::world::SOON;
@@ -108,4 +112,33 @@ async fn an_invalid_spec_names_the_field_while_the_old_children_keep_running() -
     world.ready().await?;
     world.drained(200).await?;
     world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_that_wants_another_ones_table_touches_nothing_until_that_is_gone() -> Result<()> {
+    // Given a ready pipeline with a table of its own choice
+    let (elder, younger) = (World::new("elder").await?, World::new("younger").await?);
+    let table = format!("shared_{}", younger.seed.replace('-', "_"));
+    let landing_in = |world: &World| {
+        let mut pipeline = world.pipeline();
+        pipeline["spec"]["landing"] = json!({"table": table});
+        pipeline
+    };
+    elder.apply(&landing_in(&elder)).await?;
+    elder.ready().await?;
+
+    // When another one is to land in it, Then it says whose that is, and makes nothing
+    younger.apply(&landing_in(&younger)).await?;
+    let (_, message) = younger
+        .condition_where("Ready", "False", SOON, |reason, _| reason == "Conflict")
+        .await?;
+    assert!(message.contains(&table) && message.contains(&elder.namespace), "{message}");
+    assert!(younger.api::<Job>().list(&ListParams::default()).await?.items.is_empty());
+    elder.ready().await?;
+
+    // When the elder is deleted, Then the younger begins
+    elder.api::<UserPipeline>().delete("users", &DeleteParams::default()).await?;
+    younger.ready().await?;
+    elder.leave().await?;
+    younger.leave().await
 }

@@ -86,6 +86,8 @@ pub fn look_again(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateEr
             .into_iter()
             .flatten()
             .min(),
+        // The elder may go at any moment, and nobody tells.
+        Err(ValidateError::Conflict { .. }) => Some(MEASURE_EVERY),
         Err(_) => None,
     };
     let working = observed.workers().next().is_some() || (!pipeline.spec.suspend && pipeline.spec.workers.replicas > 0 && outcome.is_ok());
@@ -140,7 +142,7 @@ fn verdicts(
 /// Nothing of an invalid spec was applied, so nothing is claimed of it; what was applied before runs on.
 fn invalid(error: &ValidateError) -> Vec<(&'static str, Verdict)> {
     let (reason, message) = (error.reason(), error.to_string());
-    let unknown = || Verdict::unknown(reason, "the spec is invalid; what was applied before it runs on");
+    let unknown = || Verdict::unknown(reason, "nothing of this spec is applied; what was applied before runs on");
     vec![
         (condition::READY, Verdict::no(reason, &message)),
         (condition::SCHEMA_READY, unknown()),
@@ -149,10 +151,7 @@ fn invalid(error: &ValidateError) -> Vec<(&'static str, Verdict)> {
         (condition::WORKERS_READY, unknown()),
         (condition::SUSPENDED, unknown()),
         (condition::DATA_FRESH, unknown()),
-        (
-            condition::RECONCILING,
-            Verdict::no(reason, "nothing is done before the spec is corrected"),
-        ),
+        (condition::RECONCILING, Verdict::no(reason, "nothing is done before that is mended")),
         (condition::STALLED, Verdict::yes(reason, &message)),
     ]
 }

@@ -117,6 +117,12 @@ impl Cluster {
     pub fn context(&self, client: &Client) -> Arc<Context> {
         let writers = Writers::default();
         let caches = writers.caches();
+        let mut pipelines = writers.pipelines;
+        pipelines.apply_watcher_event(&Event::Init);
+        for path in self.paths("/apis/userpipeline.dev/") {
+            pipelines.apply_watcher_event(&Event::InitApply(serde_json::from_value(self.get(&path)).unwrap()));
+        }
+        pipelines.apply_watcher_event(&Event::InitDone);
         self.fill(writers.config_maps, "configmaps");
         self.fill(writers.accounts, "serviceaccounts");
         self.fill(writers.jobs, "jobs");

@@ -312,3 +312,29 @@ async fn given_a_run_is_asked_for_then_its_job_is_made_once() {
     assert_eq!(cluster.writes(), [""; 0]);
     assert_eq!(cluster.get(PIPELINE)["status"]["runNow"]["nonce"], "first");
 }
+
+#[tokio::test]
+async fn given_an_elder_pipeline_with_the_same_table_then_the_younger_touches_nothing_until_it_is_gone() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.change(PIPELINE, |pipeline| {
+        pipeline["spec"]["landing"]["table"] = json!("theirs");
+    });
+    let elder = PIPELINE.replace("/users", "/elder");
+    let mut other = cluster.get(PIPELINE);
+    other["metadata"]["name"] = json!("elder");
+    other["metadata"]["uid"] = json!("elder");
+    other["metadata"]["creationTimestamp"] = json!("2024-01-01T00:00:00Z");
+    cluster.put(&elder, other);
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(short(cluster.writes()), ["PATCH users/status"]);
+    assert_eq!(cluster.condition("Ready"), ("False".into(), "Conflict".into()));
+    let ready = cluster.get(PIPELINE)["status"]["conditions"][0]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(ready.contains("table theirs in PostgreSQL is UserPipeline demo/elder's"), "{ready}");
+
+    cluster.objects.lock().unwrap().remove(&elder);
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.condition("Ready"), ("False".into(), "Applying".into()));
+}
