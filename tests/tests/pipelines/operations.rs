@@ -332,3 +332,27 @@ async fn every_example_can_be_applied_as_it_stands() -> Result<()> {
     }
     world.leave().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scale_subresource_scales_the_workers_and_idle_ones_are_said_to_be_so() -> Result<()> {
+    // Given a ready pipeline with three partitions and one worker
+    let world = World::new("scale").await?;
+    world.apply(&world.pipeline()).await?;
+    world.ready().await?;
+
+    // When it is scaled to four, as `kubectl scale` and autoscalers do
+    let pipelines = world.api::<UserPipeline>();
+    let four = Patch::Merge(json!({"spec": {"replicas": 4}}));
+    pipelines.patch_scale("users", &PatchParams::default(), &four).await?;
+
+    // Then there are four workers, one of which is said to be idle
+    let (reason, message) = world
+        .condition_where("WorkersReady", "True", SOON, |_, message| message.starts_with("4 of 4"))
+        .await?;
+    assert_eq!(reason, "IdleWorkers", "{message}");
+    let scale = pipelines.get_scale("users").await?;
+    let status = scale.status.context("a status")?;
+    assert_eq!(status.replicas, 4);
+    assert!(status.selector.context("a selector")?.contains("app.kubernetes.io/instance=users"));
+    world.leave().await
+}
