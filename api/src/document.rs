@@ -318,6 +318,8 @@ pub struct SchemaPipeline {
     pub kafka: Kafka,
     /// The topic.
     pub topic: String,
+    /// The consumer group.
+    pub group_id: String,
     /// The dead-letter topic.
     pub dead_letter_topic: String,
     /// The registry.
@@ -359,6 +361,7 @@ impl SchemaPipeline {
                 .sinks
                 .postgres
                 .map(|sink| sink.table.unwrap_or_else(|| names::postgres_table(&id))),
+            group_id: parts.kafka.group_id.clone().unwrap_or_else(|| names::group_id(&id)),
             kafka: parts.kafka,
             dead_letter_topic: parts.dead_letter.topic.unwrap_or_else(|| names::dead_letter_topic(&topic)),
             topic,

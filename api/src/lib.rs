@@ -12,6 +12,7 @@ pub mod report;
 mod backfill;
 mod kafka;
 mod pipeline;
+mod policies;
 mod schedule;
 mod sinks;
 mod source;
@@ -23,13 +24,16 @@ mod workers;
 pub use backfill::{Order, PipelineRef, Reprocess, Settled, UserPipelineBackfill, UserPipelineBackfillSpec, UserPipelineBackfillStatus};
 pub use kafka::{Compatibility, DeadLetter, Kafka, SchemaRegistry, Topic, TopicManagement};
 pub use pipeline::{UserPipeline, UserPipelineSpec};
+pub use policies::{DeletionPolicy, SuspendPolicy};
 pub use schedule::{CatchUp, ConcurrencyPolicy, Cron, DataInterval, Interval, RunKind, RunNow, Schedule, Ticks, first_after_start, zone};
 pub use sinks::{CassandraSink, Consistency, PostgresSink, Sinks};
 pub use source::{Header, HeaderSource, HttpSource, QueryParameter, RateLimit, SecretKeyRef, Source};
-pub use status::{DrainStatus, LastSuccess, Run, RunNowStatus, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus, WorkersStatus};
+pub use status::{
+    DeletionStatus, DrainStatus, LastSuccess, Run, RunNowStatus, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus, WorkersStatus,
+};
 pub use stores::{Cassandra, Landing, Postgres, SecretRef};
 pub use units::{Duration, Quantity, bytes};
-pub use workers::{Batch, SuspendPolicy, Workers};
+pub use workers::{Batch, Workers};
 
 /// The API group of every resource of ours.
 pub const GROUP: &str = "userpipeline.dev";

@@ -4,8 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cassandra, DeadLetter, Kafka, Landing, Postgres, RunNow, Schedule, SchemaRegistry, Sinks, Source, SuspendPolicy, UserPipelineStatus,
-    Workers,
+    Cassandra, DeadLetter, DeletionPolicy, Kafka, Landing, Postgres, RunNow, Schedule, SchemaRegistry, Sinks, Source, SuspendPolicy,
+    UserPipelineStatus, Workers,
 };
 
 /// Records from an HTTP API to PostgreSQL, through Kafka, into Cassandra and PostgreSQL; on a schedule.
@@ -64,6 +64,9 @@ pub struct UserPipelineSpec {
     /// What happens to runs that are under way when the pipeline is suspended.
     #[serde(default)]
     pub suspend_policy: SuspendPolicy,
+    /// What becomes of topic, subject, consumer group and tables when the pipeline is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
     /// Whom to ask about this pipeline: a team, an address. It is a label of all children, of metrics and of Events.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]

@@ -104,6 +104,16 @@ pub struct DrainReport {
     pub lag: i64,
 }
 
+/// How `stream-worker delete-data` ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeletionReport {
+    /// A CamelCase word for how it ended: `Deleted`, or why not.
+    pub reason: String,
+    /// A sentence for how it ended.
+    pub message: String,
+}
+
 /// A worker's `/status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -31,6 +31,9 @@ pub struct UserPipelineStatus {
     /// Whether the workers of a suspended pipeline have left everything in order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
+    /// What became of `spec.deletionPolicy: Delete`, once the pipeline is being deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<DeletionStatus>,
     /// The worker Deployment's counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<WorkersStatus>,
@@ -114,6 +117,27 @@ pub struct DrainStatus {
     #[serde(default)]
     pub lag: i64,
     /// How many drain Jobs have failed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed_attempts: i32,
+    /// When the last of them failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<Time>,
+    /// Why: the reason it gave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_reason: Option<String>,
+}
+
+/// What became of `spec.deletionPolicy: Delete`.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeletionStatus {
+    /// When a deletion Job had deleted all there was to delete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub done_at: Option<Time>,
+    /// What the last deletion Job has told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// How many deletion Jobs have failed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failed_attempts: i32,
     /// When the last of them failed.

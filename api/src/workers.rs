@@ -2,7 +2,6 @@
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::KubeSchema;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Duration, source::DurationText, units::seconds};
@@ -31,16 +30,6 @@ impl Default for Workers {
             batch: Batch::default(),
         }
     }
-}
-
-/// What happens to runs that are under way when the pipeline is suspended.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SuspendPolicy {
-    /// They end first; the workers stop when they have.
-    #[default]
-    Finish,
-    /// They are stopped as a suspended Job is, and go on with the pipeline.
-    Stop,
 }
 
 /// How records are gathered before they are written: whichever comes first.

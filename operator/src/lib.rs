@@ -4,6 +4,7 @@
 
 pub mod backfill;
 pub mod health;
+pub mod identity;
 pub mod leader;
 pub mod metrics;
 pub mod pipeline;

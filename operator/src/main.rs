@@ -6,10 +6,10 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use userpipeline_operator::{
-    backfill, health,
+    backfill, health, identity,
     leader::{self, LeaseSettings},
     metrics::Metrics,
-    pipeline::{self, Images},
+    pipeline::{self, Images, Installation},
 };
 
 /// Reconciles `UserPipeline` resources.
@@ -91,17 +91,20 @@ async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
         name: run.lease_name,
         identity: run.identity.clone(),
     };
-    let images = Images {
-        registry: run.image_registry,
-        tag: run.image_tag,
-        pull_policy: run.image_pull_policy,
+    let installation = Installation {
+        images: Images {
+            registry: run.image_registry,
+            tag: run.image_tag,
+            pull_policy: run.image_pull_policy,
+        },
+        cluster: identity::of_cluster(&client).await?,
     };
     let writers = pipeline::Writers::default();
     let context = Arc::new(pipeline::Context::new(
         client.clone(),
         writers.caches(),
         metrics.clone(),
-        images,
+        installation,
         run.identity.clone(),
     )?);
     let identity = run.identity;

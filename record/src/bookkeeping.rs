@@ -49,6 +49,18 @@ pub const DDL: &[&str] = &[
         dead_lettered bigint NOT NULL DEFAULT 0,
         updated_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (group_id, topic_id, partition))",
+    // Whose a thing is: the pipeline that writes to it, and the Kubernetes cluster of that. `place` tells things of one name
+    // apart: the id of the Kafka cluster, the name of the Cassandra cluster, the registry's address; empty for this database.
+    // `made`: it was not there before that pipeline, so it may go with it.
+    "CREATE TABLE IF NOT EXISTS userpipeline.claims (
+        kind text NOT NULL,
+        place text NOT NULL,
+        name text NOT NULL,
+        cluster text NOT NULL,
+        pipeline text NOT NULL,
+        made boolean NOT NULL,
+        claimed_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (kind, place, name))",
 ];
 
 /// The advisory lock under which tables are made.

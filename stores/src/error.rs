@@ -45,6 +45,8 @@ pub use userpipeline_api::report::TOPIC_MISSING;
 pub const TOPIC_MISMATCH: &str = "TopicMismatch";
 /// Messages that were not stored yet are no longer on the topic, or never were.
 pub const OFFSET_OUT_OF_RANGE: &str = "OffsetOutOfRange";
+/// Somebody is still in the consumer group.
+pub const GROUP_NOT_EMPTY: &str = "GroupNotEmpty";
 /// A dead letter cannot be written to its topic.
 pub const DEAD_LETTER_FAILED: &str = "DeadLetterFailed";
 /// The schema registry does not answer.
@@ -53,6 +55,8 @@ pub const REGISTRY_UNREACHABLE: &str = "RegistryUnreachable";
 pub const REGISTRY_FAILED: &str = "RegistryFailed";
 /// The schema registry finds the schema incompatible with the subject's versions.
 pub const SCHEMA_INCOMPATIBLE: &str = "SchemaIncompatible";
+/// A pipeline of another Kubernetes cluster writes there.
+pub const CLAIMED: &str = "ClaimedElsewhere";
 /// A table is not there, or not as it must be.
 pub const TABLE_MISMATCH: &str = "TableMismatch";
 

@@ -36,6 +36,11 @@ impl SchemaRegistry {
         })
     }
 
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Sets what new versions of a subject must be compatible with.
     pub async fn set_compatibility(&self, subject: &str, level: Compatibility) -> Result<(), StoreError> {
         self.call(
@@ -86,6 +91,18 @@ impl SchemaRegistry {
                     .map_err(|e| self.failed(&format!("looking up `{subject}` gave an unexpected answer: {e}")))
             }
         }
+    }
+
+    /// Deletes a subject with all its versions, for good; one that is not there is fine.
+    pub async fn delete_subject(&self, subject: &str) -> Result<(), StoreError> {
+        // First so that it can be undone, then so that it cannot: registries refuse the second without the first.
+        for path in [format!("/subjects/{subject}"), format!("/subjects/{subject}?permanent=true")] {
+            let (status, answer) = self.send(Method::DELETE, &path, None).await?;
+            if !not_found(status, &answer) {
+                self.checked(status, &answer, &path)?;
+            }
+        }
+        Ok(())
     }
 
     /// The schema of an id, as text; none where the registry does not know it.

@@ -2,9 +2,11 @@
 
 pub mod apply_schema;
 pub mod batch;
+pub mod claims;
 pub mod consume;
 pub mod dead_letter;
 pub mod decode;
+pub mod delete_data;
 pub mod http;
 pub mod lag;
 pub mod message;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
-use stream_worker::{apply_schema, shared::Shared, supervise, verify_drained};
+use stream_worker::{apply_schema, delete_data, shared::Shared, supervise, verify_drained};
 use tracing_subscriber::EnvFilter;
 use userpipeline_api::{
     document::WorkerPipeline,
@@ -27,9 +27,11 @@ enum Command {
     /// Reads the topic and writes to the sinks, until SIGTERM.
     Run(Run),
     /// Makes or mends topic, subject and tables, and ends.
-    ApplySchema(Task),
+    ApplySchema(ApplySchema),
     /// Once the workers are gone: verifies that the consumer group is empty and has committed what is stored, and ends.
     VerifyDrained(Task),
+    /// Deletes what the pipeline has made: topic, subject, consumer group, tables, bookkeeping; and ends.
+    DeleteData(DeleteData),
 }
 
 #[derive(Args)]
@@ -55,6 +57,25 @@ struct Run {
 }
 
 #[derive(Args)]
+struct ApplySchema {
+    #[command(flatten)]
+    task: Task,
+    /// The Kubernetes cluster for which everything is claimed (the uid of its namespace kube-system), so that no pipeline of
+    /// another one writes to it; nothing is claimed when not given.
+    #[arg(long)]
+    cluster: Option<String>,
+}
+
+#[derive(Args)]
+struct DeleteData {
+    #[command(flatten)]
+    task: Task,
+    /// The Kubernetes cluster for which everything was claimed.
+    #[arg(long)]
+    cluster: String,
+}
+
+#[derive(Args)]
 struct Task {
     #[command(flatten)]
     handed: Handed,
@@ -76,8 +97,14 @@ async fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Cli::parse().command {
         Command::ApplySchema(args) => {
+            let (cluster, args) = (args.cluster, args.task);
             let secrets = Secrets::in_dir(&args.handed.secrets);
-            ExitCode::from(Box::pin(apply_schema::run(&args.handed.pipeline, &secrets, &args.termination_log)).await)
+            ExitCode::from(Box::pin(apply_schema::run(&args.handed.pipeline, &secrets, &args.termination_log, cluster)).await)
+        }
+        Command::DeleteData(args) => {
+            let (cluster, args) = (args.cluster, args.task);
+            let secrets = Secrets::in_dir(&args.handed.secrets);
+            ExitCode::from(Box::pin(delete_data::run(&args.handed.pipeline, &secrets, &args.termination_log, cluster)).await)
         }
         Command::VerifyDrained(args) => {
             let secrets = Secrets::in_dir(&args.handed.secrets);

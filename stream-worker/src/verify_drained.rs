@@ -14,7 +14,7 @@ use userpipeline_api::{
 };
 use userpipeline_stores::{
     Class, Secrets, StoreError,
-    error::{KAFKA_FAILED, TOPIC_MISSING},
+    error::{GROUP_NOT_EMPTY, KAFKA_FAILED, TOPIC_MISSING},
     kafka::{admin, admin::unreachable_at, client_config, errors},
     postgres,
 };
@@ -29,8 +29,6 @@ const TOLD: usize = 150;
 /// An offset of each partition.
 type Offsets = BTreeMap<i32, i64>;
 
-/// Somebody is still in the consumer group.
-const GROUP_NOT_EMPTY: &str = "GroupNotEmpty";
 /// What somebody gets to see when all is well.
 const DRAINED: &str = "Drained";
 

@@ -129,6 +129,13 @@ pub struct TopicMessage {
     pub headers: BTreeMap<String, String>,
 }
 
+/// The names of all topics.
+pub fn topics() -> Result<Vec<String>> {
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", host::KAFKA).create()?;
+    let metadata = consumer.fetch_metadata(None, PATIENCE)?;
+    Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+}
+
 /// All messages of a topic, from the first to those that are there now.
 pub async fn topic(name: &str) -> Result<Vec<TopicMessage>> {
     let name = name.to_owned();

@@ -30,6 +30,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [userpipeline.dev]
   resources: [userpipelines/finalizers, userpipelinebackfills/finalizers]
   verbs: [update]
+# The finalizer of spec.deletionPolicy: Delete.
+- apiGroups: [userpipeline.dev]
+  resources: [userpipelines]
+  verbs: [patch]
 # These come and go with each change of the spec, ...
 - apiGroups: [""]
   resources: [configmaps]
@@ -37,16 +41,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
-# ... and these only with the pipeline, by garbage collection.
+# ... and these only with the pipeline.
 - apiGroups: [""]
   resources: [serviceaccounts]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [batch]
   resources: [cronjobs]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch]

@@ -1,6 +1,6 @@
 //! What there is: children, pods and their messages from the caches, and what workers say when asked. IO, and only reading.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -11,15 +11,16 @@ use k8s_openapi::api::{
     policy::v1::PodDisruptionBudget,
 };
 use kube::ResourceExt;
+use serde::de::DeserializeOwned;
 use userpipeline_api::{
     names::PipelineId,
-    report::{DrainReport, SchemaReport, WORKER_PORT, WorkerReport},
+    report::{DeletionReport, DrainReport, SchemaReport, WORKER_PORT, WorkerReport},
 };
 
 use super::{
     build::{Gate, Given, labels},
     caches::{Caches, of_pipeline},
-    drain, pods,
+    deletion, drain, pods,
     schema::{Progress, SeenJob},
 };
 
@@ -50,7 +51,14 @@ pub struct Observed {
 
 /// Reads all there is of a pipeline.
 pub async fn dereference(id: &PipelineId, caches: &Caches, http: &reqwest::Client) -> Observed {
-    let mut observed = Observed {
+    let mut observed = children(id, caches);
+    observed.reports = ask(&observed, http).await;
+    observed
+}
+
+/// The same without asking the workers.
+pub fn children(id: &PipelineId, caches: &Caches) -> Observed {
+    Observed {
         config_maps: of_pipeline(&caches.config_maps, id),
         accounts: of_pipeline(&caches.accounts, id),
         jobs: of_pipeline(&caches.jobs, id),
@@ -59,9 +67,7 @@ pub async fn dereference(id: &PipelineId, caches: &Caches, http: &reqwest::Clien
         budgets: of_pipeline(&caches.budgets, id),
         pods: of_pipeline(&caches.pods, id),
         reports: BTreeMap::new(),
-    };
-    observed.reports = ask(&observed, http).await;
-    observed
+    }
 }
 
 /// The client with which workers are asked: it follows nobody elsewhere.
@@ -115,6 +121,11 @@ fn is<K: ResourceExt>(object: &K, component: labels::Component) -> bool {
         .is_some_and(|label| label == component.as_str())
 }
 
+/// A label that is a number.
+fn number<N: FromStr + Default>(job: &Job, label: &str) -> N {
+    job.labels().get(label).and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
 impl Observed {
     /// The workers' pods, those that go included.
     pub fn workers(&self) -> impl Iterator<Item = &Arc<Pod>> {
@@ -152,41 +163,62 @@ impl Observed {
     /// The drain Jobs.
     pub fn drain_jobs(&self) -> Vec<drain::SeenJob> {
         let jobs = self.jobs.iter().filter(|job| is(job.as_ref(), labels::Component::Drain));
-        jobs.map(|job| {
-            let pods = self.pods_of(job);
-            let told = pods
-                .iter()
-                .filter_map(|pod| pods::last_words::<DrainReport>(pod))
-                .max_by_key(|(at, _)| *at);
-            let ended = end(job).map(|end| {
-                let mut report = told.map(|(_, report)| report).unwrap_or_default();
-                if report.reason.is_empty() {
-                    let words = pods
-                        .iter()
-                        .find_map(|pod| pods::end(pod))
-                        .filter(|_| end.reason != "DeadlineExceeded");
-                    (report.reason, report.message) = words.unwrap_or((end.reason, end.message));
-                }
+        jobs.map(|job| drain::SeenJob {
+            name: job.name_any(),
+            attempt: number(job, labels::DRAIN_ATTEMPT),
+            since: number(job, labels::DRAIN_SINCE),
+            deleting: job.metadata.deletion_timestamp.is_some(),
+            stuck: self.stuck(job),
+            ended: self.told::<DrainReport>(job).map(|(end, mut report)| {
+                self.explain(job, &end, &mut report.reason, &mut report.message);
                 (end.at, end.succeeded, report)
-            });
-            drain::SeenJob {
-                name: job.name_any(),
-                attempt: job
-                    .labels()
-                    .get(labels::DRAIN_ATTEMPT)
-                    .and_then(|text| text.parse().ok())
-                    .unwrap_or(0),
-                since: job
-                    .labels()
-                    .get(labels::DRAIN_SINCE)
-                    .and_then(|text| text.parse().ok())
-                    .unwrap_or(0),
-                deleting: job.metadata.deletion_timestamp.is_some(),
-                stuck: pods.iter().find_map(|pod| pods::problem(pod)),
-                ended,
-            }
+            }),
         })
         .collect()
+    }
+
+    /// Whether a Job deletes what the pipeline has made.
+    pub fn is_deletion_job(job: &Job) -> bool {
+        is(job, labels::Component::Deletion)
+    }
+
+    /// The deletion Job; there is one at a time.
+    pub fn deletion_job(&self) -> Option<deletion::SeenJob> {
+        let job = self.jobs.iter().find(|job| is(job.as_ref(), labels::Component::Deletion))?;
+        Some(deletion::SeenJob {
+            attempt: number(job, labels::DELETION_ATTEMPT),
+            deleting: job.metadata.deletion_timestamp.is_some(),
+            stuck: self.stuck(job),
+            ended: self.told::<DeletionReport>(job).map(|(end, mut report)| {
+                self.explain(job, &end, &mut report.reason, &mut report.message);
+                (end.at, end.succeeded, report)
+            }),
+        })
+    }
+
+    /// What keeps a Job's pod from ending.
+    fn stuck(&self, job: &Job) -> Option<(String, String)> {
+        self.pods_of(job).iter().find_map(|pod| pods::problem(pod))
+    }
+
+    /// How a Job has ended, if it has, and what its pod told last.
+    fn told<R: DeserializeOwned + Default>(&self, job: &Job) -> Option<(JobEnd, R)> {
+        let pods = self.pods_of(job);
+        let told = pods.iter().filter_map(|pod| pods::last_words::<R>(pod)).max_by_key(|(at, _)| *at);
+        Some((end(job)?, told.map(|(_, report)| report).unwrap_or_default()))
+    }
+
+    /// Fills in why, where a pod has told nothing: from how it ended, or from the Job itself.
+    fn explain(&self, job: &Job, end: &JobEnd, reason: &mut String, message: &mut String) {
+        if end.succeeded || !reason.is_empty() {
+            return;
+        }
+        let words = self
+            .pods_of(job)
+            .iter()
+            .find_map(|pod| pods::end(pod))
+            .filter(|_| end.reason != "DeadlineExceeded");
+        (*reason, *message) = words.unwrap_or_else(|| (end.reason.clone(), end.message.clone()));
     }
 
     /// How many workers there still are; none where there never was a Deployment. Pods are the truth, but their cache may be
@@ -216,40 +248,19 @@ impl Observed {
     }
 
     fn schema_job(&self, job: &Job) -> Option<SeenJob> {
-        let label = |key: &str| job.labels().get(key).cloned();
-        let hash = label(labels::SCHEMA_HASH)?;
-        let pods = self.pods_of(job);
-        let told = pods
-            .iter()
-            .filter_map(|pod| pods::last_words::<SchemaReport>(pod))
-            .max_by_key(|(at, _)| *at)
-            .map(|(_, report)| report);
-        let progress = match end(job) {
-            None => Progress::Running {
-                stuck: pods.iter().find_map(|pod| pods::problem(pod)),
-            },
-            Some(JobEnd { succeeded: true, at, .. }) => Progress::Succeeded {
-                at,
-                report: told.unwrap_or_default(),
-            },
-            Some(JobEnd {
-                succeeded: false,
-                at,
-                reason,
-                message,
-            }) => {
-                let mut report = told.unwrap_or_default();
-                if report.reason.is_empty() {
-                    let ended = pods.iter().find_map(|pod| pods::end(pod)).filter(|_| reason != "DeadlineExceeded");
-                    (report.reason, report.message) = ended.unwrap_or((reason, message));
-                }
-                Progress::Failed { at, report }
+        let hash = job.labels().get(labels::SCHEMA_HASH).cloned()?;
+        let progress = match self.told::<SchemaReport>(job) {
+            None => Progress::Running { stuck: self.stuck(job) },
+            Some((end, report)) if end.succeeded => Progress::Succeeded { at: end.at, report },
+            Some((end, mut report)) => {
+                self.explain(job, &end, &mut report.reason, &mut report.message);
+                Progress::Failed { at: end.at, report }
             }
         };
         Some(SeenJob {
             name: job.name_any(),
             hash,
-            attempt: label(labels::SCHEMA_ATTEMPT).and_then(|text| text.parse().ok()).unwrap_or(0),
+            attempt: number(job, labels::SCHEMA_ATTEMPT),
             created_at: job.metadata.creation_timestamp.as_ref().map_or(Timestamp::MIN, |t| t.0),
             deleting: job.metadata.deletion_timestamp.is_some(),
             progress,

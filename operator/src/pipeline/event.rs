@@ -38,6 +38,12 @@ pub enum Reason {
     Suspended,
     /// They are no longer stopped.
     Resumed,
+    /// What the pipeline has made was deleted with it.
+    DataDeleted,
+    /// It could not be; that is tried again.
+    DeletionFailed,
+    /// It stays, because the namespace goes.
+    DataRetained,
 }
 
 impl Reason {
@@ -59,6 +65,9 @@ impl Reason {
             Self::DataStale => "DataStale",
             Self::Suspended => "Suspended",
             Self::Resumed => "Resumed",
+            Self::DataDeleted => "DataDeleted",
+            Self::DeletionFailed => "DeletionFailed",
+            Self::DataRetained => "DataRetained",
         }
     }
 
@@ -73,6 +82,8 @@ impl Reason {
                 | Self::WorkersUnready
                 | Self::Paused
                 | Self::DataStale
+                | Self::DeletionFailed
+                | Self::DataRetained
         )
     }
 
@@ -196,6 +207,7 @@ pub fn between(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(
             ),
         ));
     }
+    told.extend(deletion(before, after));
     // The oldest first; those that a status forgot and sees again are not news.
     let newest = before.runs.first().and_then(|run| run.finished_at.as_ref()).map(|at| at.0);
     for run in after.runs.iter().rev() {
@@ -214,6 +226,21 @@ pub fn between(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(
         told.push((reason, format!("{}: {}: {}", run.job, run.reason, run.message)));
     }
     told
+}
+
+fn deletion(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Option<(Reason, String)> {
+    let (old, new) = (before.deletion.clone().unwrap_or_default(), after.deletion.clone()?);
+    let message = new.message.unwrap_or_default();
+    if new.done_at.is_some() && old.done_at.is_none() {
+        return Some((Reason::DataDeleted, message));
+    }
+    let failed = new.failed_attempts > old.failed_attempts;
+    failed.then(|| {
+        (
+            Reason::DeletionFailed,
+            format!("{}: {message}", new.failure_reason.unwrap_or_default()),
+        )
+    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub(crate) mod build;
 pub(crate) mod caches;
 mod conflict;
 mod contain;
+mod deletion;
 pub(crate) mod dereference;
 mod drain;
 mod event;
@@ -49,7 +50,7 @@ use self::{
     validate::ValidateError,
 };
 pub use self::{
-    build::Images,
+    build::{Images, Installation},
     caches::{Caches, Writers},
     run::run,
 };
@@ -68,7 +69,7 @@ pub struct Context {
     http: reqwest::Client,
     recorder: Recorder,
     metrics: Metrics,
-    images: Images,
+    installation: Installation,
     waiting: Waiting<PipelineId>,
     back_off: back_off::BackOff,
     written: write::Written,
@@ -77,7 +78,13 @@ pub struct Context {
 
 impl Context {
     /// What every reconciliation needs; `identity` is told in Events.
-    pub fn new(client: Client, caches: Caches, metrics: Metrics, images: Images, identity: String) -> Result<Self, reqwest::Error> {
+    pub fn new(
+        client: Client,
+        caches: Caches,
+        metrics: Metrics,
+        installation: Installation,
+        identity: String,
+    ) -> Result<Self, reqwest::Error> {
         let reporter = Reporter {
             controller: MANAGER.to_owned(),
             instance: Some(identity),
@@ -92,7 +99,7 @@ impl Context {
             client,
             caches,
             metrics,
-            images,
+            installation,
         })
     }
 
@@ -134,12 +141,11 @@ async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
 
 /// The five steps.
 async fn reconcile_pipeline(pipeline: &UserPipeline, context: &Context) -> Result<Action, ReconcileError> {
-    if pipeline.metadata.deletion_timestamp.is_some() {
-        // Children go by garbage collection; what holds data stays.
-        return Ok(Action::await_change());
-    }
     let id = PipelineId::of(pipeline);
     let pipeline = &context.written.newest(pipeline);
+    if pipeline.metadata.deletion_timestamp.is_some() {
+        return Box::pin(deletion::reconcile(pipeline, context)).await;
+    }
     let observed = dereference::dereference(&id, &context.caches, &context.http).await;
     let seen = runs::seen(&names::cron_job(&id.name), &observed);
     let outcome = Box::pin(advance(pipeline, &observed, &seen, context)).await;
@@ -181,7 +187,7 @@ async fn advance(pipeline: &UserPipeline, observed: &Observed, seen: &[SeenRun],
         &observed.schema_jobs(),
         now,
     );
-    let cron_job = names::cron_job(&valid.id.name);
+    let cron_job = names::cron_job(&valid.parent.id.name);
     let facts = schedule::Facts {
         schedule: &valid.spec.schedule,
         ticks: &valid.ticks,
@@ -195,7 +201,7 @@ async fn advance(pipeline: &UserPipeline, observed: &Observed, seen: &[SeenRun],
         seen,
     };
     let runs = schedule::decide(&facts, now);
-    let workers = names::workers(&valid.id.name);
+    let workers = names::workers(&valid.parent.id.name);
     let drain = drain::decide(
         &drain::Facts {
             suspended: valid.spec.suspend,
@@ -216,11 +222,10 @@ async fn advance(pipeline: &UserPipeline, observed: &Observed, seen: &[SeenRun],
         runs,
         drain,
     };
-    let desired = build::build(&valid, &context.images, &decided, &gate);
+    let desired = build::build(&valid, &context.installation, &decided, &gate);
     Ok(Box::pin(apply::apply(
-        &context.client,
-        &context.metrics,
-        &valid,
+        &apply::Target::new(&context.client, &context.metrics, &valid.parent),
+        pipeline,
         desired,
         decided,
         observed,

@@ -206,7 +206,10 @@ fn what_matters(resource: &Guarded) -> u64 {
     meta.deletion_timestamp.is_some().hash(&mut hasher);
     match &resource.0 {
         Ok(pipeline) => {
-            let recorded = pipeline.status.as_ref().map(|status| (&status.schema, &status.drain));
+            let recorded = pipeline
+                .status
+                .as_ref()
+                .map(|status| (&status.schema, &status.drain, &status.deletion));
             serde_json::to_string(&recorded).ok().hash(&mut hasher);
         }
         Err(invalid) => invalid.error.hash(&mut hasher),

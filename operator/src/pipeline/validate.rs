@@ -4,7 +4,7 @@ use k8s_openapi::{
     api::core::v1::ResourceRequirements,
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::OwnerReference},
 };
-use kube::Resource;
+use kube::{Resource, ResourceExt};
 use userpipeline_api::{
     Cron, Ticks, UserPipeline, UserPipelineSpec, bytes, document, document::Binary, names, names::PipelineId, placeholder::Template, zone,
 };
@@ -49,13 +49,50 @@ pub struct Document {
     pub secrets: Vec<String>,
 }
 
+impl Document {
+    /// What `binary` is handed, in a ConfigMap with `word` in its name.
+    pub fn of(pipeline: &UserPipeline, binary: Binary, word: &str) -> Self {
+        let text = document::reduce(pipeline, binary);
+        let name = pipeline.name_any();
+        Self {
+            config_map: names::child(&name, &format!("{word}-{}", names::hash(&text)), names::LABEL_LIMIT),
+            text,
+            secrets: binary.secrets(pipeline),
+        }
+    }
+}
+
+/// Whose the children are.
+#[derive(Clone, Debug)]
+pub struct Parent {
+    /// Which pipeline.
+    pub id: PipelineId,
+    /// Its uid.
+    pub uid: String,
+    /// By which its children go with it; those that are to be there until it is gone have none.
+    pub reference: Option<OwnerReference>,
+    /// Whom to ask: `spec.owner`.
+    pub contact: Option<String>,
+}
+
+impl Parent {
+    /// None where a pipeline has no name or no uid, so is not from an apiserver.
+    pub fn of(pipeline: &UserPipeline) -> Option<Self> {
+        let reference = pipeline.controller_owner_ref(&())?;
+        Some(Self {
+            id: PipelineId::of(pipeline),
+            uid: reference.uid.clone(),
+            reference: Some(reference),
+            contact: pipeline.spec.owner.clone(),
+        })
+    }
+}
+
 /// A pipeline that can be built.
 #[derive(Clone, Debug)]
 pub struct ValidatedPipeline {
-    /// Which one.
-    pub id: PipelineId,
-    /// The owner of all children.
-    pub owner: OwnerReference,
+    /// Whose the children are.
+    pub parent: Parent,
     /// When its runs are due.
     pub ticks: Ticks,
     /// What is wanted, with every name filled in.
@@ -106,20 +143,20 @@ pub fn validate(pipeline: &UserPipeline) -> Result<ValidatedPipeline, ValidateEr
             check(&field, Err(problem));
         }
     }
-    let owner = pipeline.controller_owner_ref(&());
-    if owner.is_none() {
+    let parent = Parent::of(pipeline);
+    if parent.is_none() {
         check("metadata", Err("name and uid are missing".to_owned()));
     }
-    let (Some(owner), Ok(ticks), true) = (owner, ticks, problems.is_empty()) else {
+    let (Some(parent), Ok(ticks), true) = (parent, ticks, problems.is_empty()) else {
         return Err(ValidateError::InvalidSpec(problems));
     };
 
-    let schema = document(pipeline, &id, Binary::Schema, "schema");
+    let schema = Document::of(pipeline, Binary::Schema, "schema");
     Ok(ValidatedPipeline {
-        owner,
+        parent,
         ticks,
-        ingest: document(pipeline, &id, Binary::Ingest, "ingest"),
-        worker: document(pipeline, &id, Binary::Worker, "worker"),
+        ingest: Document::of(pipeline, Binary::Ingest, "ingest"),
+        worker: Document::of(pipeline, Binary::Worker, "worker"),
         schema_hash: names::hash(&format!(
             "{}\n{}\n{}",
             schema.text,
@@ -128,18 +165,7 @@ pub fn validate(pipeline: &UserPipeline) -> Result<ValidatedPipeline, ValidateEr
         )),
         schema,
         spec,
-        id,
     })
-}
-
-fn document(pipeline: &UserPipeline, id: &PipelineId, binary: Binary, word: &str) -> Document {
-    let text = document::reduce(pipeline, binary);
-    let config_map = names::child(&id.name, &format!("{word}-{}", names::hash(&text)), names::LABEL_LIMIT);
-    Document {
-        config_map,
-        text,
-        secrets: binary.secrets(pipeline),
-    }
 }
 
 /// Placeholders that are not known, and arguments that have no value.

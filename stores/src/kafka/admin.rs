@@ -14,7 +14,7 @@ pub use super::native::TopicState;
 use super::{client_config, errors, native};
 use crate::{
     StoreError,
-    error::{KAFKA_FAILED, KAFKA_UNREACHABLE},
+    error::{GROUP_NOT_EMPTY, KAFKA_FAILED, KAFKA_UNREACHABLE},
 };
 
 /// A broker's answer is waited for this long.
@@ -87,6 +87,50 @@ impl Admin {
             settings.extend(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
         }
         Ok(settings)
+    }
+
+    /// What tells this Kafka cluster from any other, whatever the address it is reached by.
+    pub async fn cluster_id(&self) -> Result<String, StoreError> {
+        self.blocking(|client| {
+            let id = client.fetch_cluster_id(TIMEOUT);
+            id.ok_or_else(|| StoreError::transient(KAFKA_UNREACHABLE, "no broker has told the id of the cluster"))
+        })
+        .await
+    }
+
+    /// Deletes a topic and waits until it is gone; one that is not there is fine.
+    pub async fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
+        let what = format!("deleting topic `{topic}`");
+        let results = self.bounded(&what, self.client.delete_topics(&[topic], &options())).await?;
+        match results.into_iter().find_map(Result::err) {
+            None | Some((_, Code::UnknownTopicOrPartition)) => {}
+            Some((_, code)) => return Err(errors::explain_code(&what, code, "")),
+        }
+        let until = tokio::time::Instant::now() + TIMEOUT;
+        while self.topic(topic).await?.is_some() {
+            if tokio::time::Instant::now() > until {
+                return Err(StoreError::transient(
+                    KAFKA_FAILED,
+                    format!("topic `{topic}` was deleted, and is still there"),
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
+    /// Deletes a consumer group with its offsets; one that is not there is fine, one with members is not.
+    pub async fn delete_group(&self, group: &str) -> Result<(), StoreError> {
+        let what = format!("deleting consumer group `{group}`");
+        let results = self.bounded(&what, self.client.delete_groups(&[group], &options())).await?;
+        match results.into_iter().find_map(Result::err) {
+            None | Some((_, Code::GroupIdNotFound)) => Ok(()),
+            Some((_, Code::NonEmptyGroup)) => Err(StoreError::transient(
+                GROUP_NOT_EMPTY,
+                format!("consumer group `{group}` still has members: somebody else reads in its name, or a worker has not gone"),
+            )),
+            Some((_, code)) => Err(errors::explain_code(&what, code, "")),
+        }
     }
 
     /// Changes settings of a topic and leaves all others alone.

@@ -6,12 +6,20 @@ use userpipeline_record::{RecordSchema, cassandra::keyspace_cql};
 use userpipeline_stores::{Secrets, StoreError, cassandra, error::CASSANDRA_FAILED};
 
 use super::columns::{Found, Wanted, verify};
+use crate::claims::{Claims, Kind};
 
 /// Makes keyspace and table where they are not there, and verifies the table.
-pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, secrets: &Secrets) -> Result<(), StoreError> {
+pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, secrets: &Secrets, claims: &Claims) -> Result<(), StoreError> {
     let Some(target) = &pipeline.cassandra else { return Ok(()) };
     let session = cassandra::connect(&target.cluster, target.consistency, secrets).await?;
     let (keyspace, table) = (&target.keyspace, &target.table);
+    let mut columns = columns(&session, keyspace, table).await?;
+    if claims.are_taken() {
+        let cluster = cluster_name(&session).await?;
+        claims
+            .take(Kind::CassandraTable, &cluster, &format!("{keyspace}.{table}"), columns.is_empty())
+            .await?;
+    }
     // Asked first, so that a user who may not make keyspaces can use one that was made for it.
     if rows::<(String,)>(
         &session,
@@ -28,7 +36,6 @@ pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, secrets: &S
         )
         .await?;
     }
-    let mut columns = columns(&session, keyspace, table).await?;
     if columns.is_empty() {
         execute(
             &session,
@@ -85,7 +92,8 @@ async fn columns(session: &Session, keyspace: &str, table: &str) -> Result<Vec<(
     .await
 }
 
-async fn execute(session: &Session, statement: &str, what: &str) -> Result<(), StoreError> {
+/// Runs a statement; `what` is told with its error.
+pub async fn execute(session: &Session, statement: &str, what: &str) -> Result<(), StoreError> {
     session
         .query_unpaged(statement, ())
         .await
@@ -93,7 +101,14 @@ async fn execute(session: &Session, statement: &str, what: &str) -> Result<(), S
         .map_err(|e| cassandra::explain(what, &e))
 }
 
-async fn rows<T>(session: &Session, statement: &str, values: &[&str]) -> Result<Vec<T>, StoreError>
+/// What tells this cluster from any other.
+pub async fn cluster_name(session: &Session) -> Result<String, StoreError> {
+    let found = rows::<(String,)>(session, "SELECT cluster_name FROM system.local", &[]).await?;
+    Ok(found.into_iter().next().map(|(name,)| name).unwrap_or_default())
+}
+
+/// The rows of a small answer.
+pub async fn rows<T>(session: &Session, statement: &str, values: &[&str]) -> Result<Vec<T>, StoreError>
 where
     T: for<'f, 'm> scylla::deserialize::row::DeserializeRow<'f, 'm>,
 {

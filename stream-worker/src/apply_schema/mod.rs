@@ -1,9 +1,10 @@
 //! The schema Job: makes topic, subject and tables, or mends them, in this order: PostgreSQL, Cassandra, topic, subject.
 //!
-//! The first three do not depend on each other, so each is tried and every error is reported. The subject comes last and
-//! only when all is well: from then on somebody may publish what the tables must be able to hold.
+//! PostgreSQL goes first, because it knows whose everything is: nothing is touched before it is claimed. Cassandra and the
+//! topic do not depend on each other, so both are tried and every error is reported. The subject comes last and only when
+//! all is well: from then on somebody may publish what the tables must be able to hold.
 
-mod cassandra;
+pub(crate) mod cassandra;
 mod columns;
 mod postgres;
 mod subject;
@@ -18,17 +19,24 @@ use userpipeline_api::{
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::{Class, Secrets, StoreError};
 
+use crate::claims::{Claims, Holder};
+
 /// No step takes longer; whatever hangs is an error by then.
 const STEP_TIMEOUT: Duration = Duration::from_secs(120);
 /// The longest termination message that Kubernetes keeps.
 const TERMINATION_LIMIT: usize = 4096;
 
-/// Applies the schema and leaves a [`SchemaReport`]; the result is the exit code.
-pub async fn run(pipeline: &Path, secrets: &Secrets, termination_log: &Path) -> u8 {
+/// Applies the schema and leaves a [`SchemaReport`]; the result is the exit code. `cluster` is the Kubernetes cluster for
+/// which everything is claimed; nothing is claimed without.
+pub async fn run(pipeline: &Path, secrets: &Secrets, termination_log: &Path, cluster: Option<String>) -> u8 {
     let (report, code) = match read(pipeline) {
         Ok(pipeline) => {
             let span = tracing::info_span!("apply-schema", pipeline = %pipeline.id);
-            tracing::Instrument::instrument(apply(&pipeline, secrets), span).await
+            let holder = cluster.map(|cluster| Holder {
+                cluster,
+                pipeline: pipeline.id.to_string(),
+            });
+            tracing::Instrument::instrument(apply(&pipeline, secrets, holder.as_ref()), span).await
         }
         Err(message) => {
             tracing::error!(reason = "PipelineInvalid", message, "the pipeline's file cannot be used");
@@ -54,30 +62,35 @@ fn read(path: &Path) -> Result<SchemaPipeline, String> {
 }
 
 /// Applies the schema: every step that can be taken, and what came of it.
-pub async fn apply(pipeline: &SchemaPipeline, secrets: &Secrets) -> (SchemaReport, u8) {
+pub async fn apply(pipeline: &SchemaPipeline, secrets: &Secrets, holder: Option<&Holder>) -> (SchemaReport, u8) {
     // The one record there is so far; a pipeline will declare its own.
     let schema = RecordSchema::user();
     let mut errors = Vec::new();
     let mut report = SchemaReport::default();
 
-    note(
-        &mut errors,
-        "PostgreSQL",
-        bounded(postgres::apply(pipeline, &schema, secrets)).await,
-    );
-    note(
-        &mut errors,
-        "Cassandra",
-        bounded(cassandra::apply(pipeline, &schema, secrets)).await,
-    );
-    if let Some(topics) = note(&mut errors, "the topic", bounded(topics::apply(pipeline)).await) {
-        report.partitions = topics.partitions;
-        report.topic_ready = Some(topics.error.is_none());
-        errors.extend(topics.error);
-    }
-    if errors.is_empty() {
-        let id = note(&mut errors, "the subject", bounded(subject::apply(pipeline, &schema)).await);
-        report.schema_id = id.and_then(|id| i32::try_from(id).ok());
+    let claims = async {
+        postgres::apply(pipeline, &schema, secrets, holder).await?;
+        Claims::open(holder, &pipeline.postgres, secrets).await
+    };
+    if let Some(claims) = note(&mut errors, "PostgreSQL", bounded(claims).await) {
+        note(
+            &mut errors,
+            "Cassandra",
+            bounded(cassandra::apply(pipeline, &schema, secrets, &claims)).await,
+        );
+        if let Some(topics) = note(&mut errors, "the topic", bounded(topics::apply(pipeline, &claims)).await) {
+            report.partitions = topics.partitions;
+            report.topic_ready = Some(topics.error.is_none());
+            errors.extend(topics.error);
+        }
+        if errors.is_empty() {
+            let id = note(
+                &mut errors,
+                "the subject",
+                bounded(subject::apply(pipeline, &schema, &claims)).await,
+            );
+            report.schema_id = id.and_then(|id| i32::try_from(id).ok());
+        }
     }
 
     let code = conclude(&mut report, &errors);

@@ -9,9 +9,10 @@ use userpipeline_record::{
 use userpipeline_stores::{Secrets, StoreError, postgres};
 
 use super::columns::{Found, Wanted, verify};
+use crate::claims::{Holder, Kind, Thing};
 
 /// Makes the tables that are not there, and verifies those that are.
-pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, secrets: &Secrets) -> Result<(), StoreError> {
+pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, secrets: &Secrets, holder: Option<&Holder>) -> Result<(), StoreError> {
     let mut client = postgres::connect(&pipeline.postgres, secrets, &format!("apply-schema {}", pipeline.id)).await?;
     let explain = |what: &str| {
         let what = what.to_owned();
@@ -27,6 +28,12 @@ pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, secrets: &S
             .batch_execute(statement)
             .await
             .map_err(explain("making the tables of schema `userpipeline` (spec.postgres)"))?;
+    }
+
+    if let Some(holder) = holder {
+        for table in std::iter::once(&pipeline.landing_table).chain(&pipeline.postgres_table) {
+            claim(&transaction, holder, table).await?;
+        }
     }
 
     let landing = &pipeline.landing_table;
@@ -50,6 +57,19 @@ pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, secrets: &S
         check(&transaction, sink, "spec.sinks.postgres.table", schema, &schema.sink_columns()).await?;
     }
     transaction.commit().await.map_err(explain("making the tables"))
+}
+
+async fn claim(transaction: &Transaction<'_>, holder: &Holder, table: &str) -> Result<(), StoreError> {
+    let row = transaction
+        .query_one("SELECT to_regclass($1) IS NULL", &[&quote(table)])
+        .await
+        .map_err(|e| postgres::explain(&format!("looking for table `{table}`"), &e))?;
+    let thing = Thing {
+        kind: Kind::Table,
+        place: String::new(),
+        name: table.to_owned(),
+    };
+    holder.claim(transaction, &thing, row.get(0)).await
 }
 
 async fn check(

@@ -9,6 +9,8 @@ use userpipeline_stores::{
     kafka::admin::{Admin, TopicState},
 };
 
+use crate::claims::{Claims, Kind};
+
 /// Kafka's own default for `max.message.bytes`.
 const MESSAGE_LIMIT: u64 = 1_048_588;
 /// What a dead letter's headers add to the message, generously.
@@ -26,9 +28,18 @@ pub struct Topics {
 }
 
 /// Makes, mends or just finds both topics. The outer error says that no broker could be asked.
-pub async fn apply(pipeline: &SchemaPipeline) -> Result<Topics, StoreError> {
+pub async fn apply(pipeline: &SchemaPipeline, claims: &Claims) -> Result<Topics, StoreError> {
     let admin = Admin::new(&pipeline.kafka.bootstrap_servers, &format!("apply-schema {}", pipeline.id))?;
     let found = admin.topic(&pipeline.topic).await?;
+    if claims.are_taken() {
+        let cluster = admin.cluster_id().await?;
+        claims.take(Kind::Group, &cluster, &pipeline.group_id, true).await?;
+        claims.take(Kind::Topic, &cluster, &pipeline.topic, found.is_none()).await?;
+        let letters = admin.topic(&pipeline.dead_letter_topic).await?;
+        claims
+            .take(Kind::Topic, &cluster, &pipeline.dead_letter_topic, letters.is_none())
+            .await?;
+    }
     let mut topics = Topics {
         partitions: found.as_ref().map(|f| f.partitions),
         error: None,

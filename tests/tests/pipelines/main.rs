@@ -2,6 +2,7 @@
 
 mod backfills;
 mod data;
+mod deletions;
 mod mistakes;
 mod operations;
 mod runs;

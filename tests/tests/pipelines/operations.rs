@@ -1,12 +1,10 @@
 //! What a user does with a pipeline.
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use kube::api::Patch;
@@ -15,13 +13,8 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use userpipeline_api::names;
 use userpipeline_api::{UserPipeline, UserPipelineBackfill};
-use userpipeline_record::RecordSchema;
-use userpipeline_stores::schema_registry::SchemaRegistry;
 use userpipeline_tests::World;
-use userpipeline_tests::cluster::host;
 use userpipeline_tests::eventually;
-use userpipeline_tests::expected;
-use userpipeline_tests::expected::assert_same;
 use userpipeline_tests::source;
 use userpipeline_tests::stores;
 use userpipeline_tests::world::SOON;
@@ -221,49 +214,6 @@ async fn a_run_under_way_is_left_to_finish_or_stopped_and_goes_on_with_its_pipel
     )
     .await?;
     assert_eq!(runs, 1);
-    world.leave().await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_pipeline_takes_its_children_along_and_leaves_its_data() -> Result<()> {
-    // Given a pipeline with data
-    let world = World::new("delete").await?;
-    world.apply(&world.pipeline()).await?;
-    world.ready().await?;
-    world.run("run").await?;
-    world.drained(200).await?;
-
-    // When it is deleted
-    world.api::<UserPipeline>().delete("users", &DeleteParams::default()).await?;
-
-    // Then its children go
-    eventually("no child to be left", SOON, async || {
-        let all = kube::api::ListParams::default().labels("userpipeline.dev/pipeline=users");
-        let left = world.api::<Deployment>().list(&all).await?.items.len()
-            + world.api::<CronJob>().list(&all).await?.items.len()
-            + world.api::<Job>().list(&all).await?.items.len()
-            + world.api::<ConfigMap>().list(&all).await?.items.len()
-            + world.api::<PodDisruptionBudget>().list(&all).await?.items.len()
-            + world.api::<Pod>().list(&all).await?.items.len();
-        Ok(if left == 0 { Ok(()) } else { Err(format!("{left} children")) })
-    })
-    .await?;
-
-    // And its data stays: tables, topic, subject
-    let (db, id) = (stores::postgres(&world.client).await?, world.id());
-    let wanted = expected::rows(&source::served_users(&world.seed).await?)?;
-    assert_same(
-        "PostgreSQL's table",
-        &stores::postgres_rows(&db, &names::postgres_table(&id)).await?,
-        &wanted,
-    );
-    assert!(stores::topic(&names::topic(&id)).await?.len() >= 200);
-    assert!(
-        SchemaRegistry::at(host::REGISTRY)?
-            .id_of(&names::subject(&names::topic(&id)), &RecordSchema::user().avro_schema())
-            .await?
-            .is_some()
-    );
     world.leave().await
 }
 

@@ -2,6 +2,7 @@
 //!
 //! One child that cannot be applied does not keep the others from being applied.
 
+mod deletion;
 mod runs;
 mod unused_files;
 
@@ -22,14 +23,16 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use userpipeline_api::names;
+use userpipeline_api::{DeletionPolicy, UserPipeline, names};
 
+pub use self::deletion::is_namespace_terminating;
 use super::{
     build::{Decisions, Desired, labels},
     contain::contains,
+    deletion::FINALIZER,
     dereference::Observed,
     drain, schedule, schema,
-    validate::ValidatedPipeline,
+    validate::Parent,
 };
 use crate::{MANAGER, metrics::Metrics};
 
@@ -146,20 +149,23 @@ fn kind<K: Kind>() -> String {
 
 /// Applies what is wanted, then deletes what is no longer wanted.
 pub async fn apply(
-    client: &Client,
-    metrics: &Metrics,
-    pipeline: &ValidatedPipeline,
+    to: &Target<'_>,
+    pipeline: &UserPipeline,
     desired: Desired,
     decided: Decisions,
     observed: &Observed,
     now: Timestamp,
 ) -> Applied {
-    let to = Target { client, metrics, pipeline };
     let unused = unused_files::of(&desired, observed, now);
     let account = to.apply(&observed.accounts, desired.account).await.map(drop);
-    let schema = to
-        .schema(desired.schema_config, desired.schema_job, &decided.schema, observed)
-        .await;
+    // Before anything is made that is to be deleted.
+    let schema = match to.hold(pipeline).await {
+        Ok(()) => {
+            to.schema(desired.schema_config, desired.schema_job, &decided.schema, observed)
+                .await
+        }
+        error => error,
+    };
     let schedule = to
         .behind(desired.ingest_config, desired.cron_job, &observed.config_maps, &observed.cron_jobs)
         .await;
@@ -183,7 +189,7 @@ pub async fn apply(
         _ => Ok(()),
     };
     let drained = match drained {
-        Ok(()) => to.stop_runs(observed).await,
+        Ok(()) => to.stop_runs(&pipeline.spec, observed).await,
         error => error,
     };
     let mut leftovers = Vec::new();
@@ -208,15 +214,33 @@ pub async fn apply(
     }
 }
 
-struct Target<'a> {
+/// Where children are applied, and for whom.
+pub struct Target<'a> {
     client: &'a Client,
     metrics: &'a Metrics,
-    pipeline: &'a ValidatedPipeline,
+    /// Whose they are.
+    pub parent: &'a Parent,
+}
+
+impl<'a> Target<'a> {
+    /// Children of `parent`.
+    pub const fn new(client: &'a Client, metrics: &'a Metrics, parent: &'a Parent) -> Self {
+        Self { client, metrics, parent }
+    }
 }
 
 impl Target<'_> {
+    /// Whether the pipeline is held by its finalizer follows from its policy.
+    async fn hold(&self, pipeline: &UserPipeline) -> Result<(), ApplyError> {
+        let held = pipeline.spec.deletion_policy == DeletionPolicy::Delete;
+        if held == crate::pipeline::deletion::is_held(pipeline) {
+            return Ok(());
+        }
+        self.set_finalizer(FINALIZER, held).await
+    }
+
     fn api<K: Kind>(&self) -> Api<K> {
-        Api::namespaced(self.client.clone(), &self.pipeline.id.namespace)
+        Api::namespaced(self.client.clone(), &self.parent.id.namespace)
     }
 
     async fn schema(
@@ -259,9 +283,11 @@ impl Target<'_> {
     }
 
     fn is_ours<K: Kind>(&self, live: &K) -> bool {
-        live.owner_references()
+        let is_owned = live
+            .owner_references()
             .iter()
-            .any(|owner| owner.controller == Some(true) && owner.uid == self.pipeline.owner.uid)
+            .any(|owner| owner.controller == Some(true) && owner.uid == self.parent.uid);
+        is_owned || live.labels().get(labels::PIPELINE_UID) == Some(&self.parent.uid)
     }
 
     async fn apply<K: Kind>(&self, seen: &[Arc<K>], desired: K) -> Result<Arc<K>, ApplyError> {
@@ -293,7 +319,7 @@ impl Target<'_> {
         let params = PatchParams::apply(MANAGER).force();
         let applied = api.patch(&name, &params, &Patch::Apply(&wanted)).await.map_err(failed)?;
         self.metrics.wrote(metric_kind(&kind::<K>()), "patch");
-        tracing::info!(kind = kind::<K>(), name, namespace = self.pipeline.id.namespace, "applied");
+        tracing::info!(kind = kind::<K>(), name, namespace = self.parent.id.namespace, "applied");
         Ok(Arc::new(applied))
     }
 
@@ -311,7 +337,7 @@ impl Target<'_> {
         match self.api::<K>().delete(&name, &params).await {
             Ok(_) => {
                 self.metrics.wrote(metric_kind(&kind::<K>()), "delete");
-                tracing::info!(kind = kind::<K>(), name, namespace = self.pipeline.id.namespace, "deleted");
+                tracing::info!(kind = kind::<K>(), name, namespace = self.parent.id.namespace, "deleted");
                 Ok(())
             }
             // Gone, or no longer what was seen: the next look tells.

@@ -6,7 +6,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use serde_json::json;
-use userpipeline_api::SuspendPolicy;
+use userpipeline_api::{SuspendPolicy, UserPipelineSpec};
 
 use super::{ApplyError, Target, kind};
 use crate::{
@@ -32,12 +32,12 @@ impl Target<'_> {
             match api.create(&params, &job).await {
                 Ok(_) => {
                     self.metrics.wrote("Job", "create");
-                    tracing::info!(kind = "Job", name, namespace = self.pipeline.id.namespace, "started");
+                    tracing::info!(kind = "Job", name, namespace = self.parent.id.namespace, "started");
                 }
                 // The same run: the CronJob may have started it, or we did and have not seen it yet.
                 Err(kube::Error::Api(status)) if status.code == 409 => {
                     let there = api.get_opt(&name).await.map_err(failed)?;
-                    if there.is_some_and(|there| there.labels().get(labels::PIPELINE) != Some(&self.pipeline.id.name)) {
+                    if there.is_some_and(|there| there.labels().get(labels::PIPELINE) != Some(&self.parent.id.name)) {
                         return Err(ApplyError::NotOurs { kind: kind::<Job>(), name });
                     }
                 }
@@ -48,8 +48,7 @@ impl Target<'_> {
     }
 
     /// Stops the runs under way of a suspended pipeline where its policy is so, and lets those go on that were stopped by it.
-    pub(super) async fn stop_runs(&self, observed: &Observed) -> Result<(), ApplyError> {
-        let spec = &self.pipeline.spec;
+    pub(super) async fn stop_runs(&self, spec: &UserPipelineSpec, observed: &Observed) -> Result<(), ApplyError> {
         let stop = spec.suspend && spec.suspend_policy == SuspendPolicy::Stop;
         for job in observed.runs().filter(|job| dereference::end(job).is_none()) {
             let stopped = job.annotations().contains_key(labels::STOPPED);
@@ -70,7 +69,7 @@ impl Target<'_> {
                     tracing::info!(
                         kind = "Job",
                         name,
-                        namespace = self.pipeline.id.namespace,
+                        namespace = self.parent.id.namespace,
                         stop,
                         "stopped, or goes on"
                     );

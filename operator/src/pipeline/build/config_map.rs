@@ -3,11 +3,11 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::{labels, pod};
-use crate::pipeline::validate::{Document, ValidatedPipeline};
+use crate::pipeline::validate::{Document, Parent};
 
-pub(super) fn build(pipeline: &ValidatedPipeline, component: labels::Component, document: &Document) -> ConfigMap {
+pub(super) fn build(parent: &Parent, component: labels::Component, document: &Document) -> ConfigMap {
     ConfigMap {
-        metadata: labels::meta(pipeline, document.config_map.clone(), component),
+        metadata: labels::meta(parent, document.config_map.clone(), component),
         immutable: Some(true),
         data: Some([(pod::FILE.to_owned(), document.text.clone())].into()),
         ..ConfigMap::default()

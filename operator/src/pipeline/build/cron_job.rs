@@ -9,7 +9,11 @@ use crate::pipeline::validate::ValidatedPipeline;
 pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given, rests: bool) -> CronJob {
     let schedule = &pipeline.spec.schedule;
     CronJob {
-        metadata: labels::meta(pipeline, names::cron_job(&pipeline.id.name), labels::Component::Ingest),
+        metadata: labels::meta(
+            &pipeline.parent,
+            names::cron_job(&pipeline.parent.id.name),
+            labels::Component::Ingest,
+        ),
         spec: Some(CronJobSpec {
             schedule: schedule.cron.clone(),
             time_zone: Some(schedule.time_zone.clone()),

@@ -46,7 +46,7 @@ pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given
             .clone()
             .unwrap_or_else(|| pod::resources("50m", "64Mi", "256Mi")),
     );
-    let mut pod = pod::pod(pipeline, container, "Always", given);
+    let mut pod = pod::pod(&pipeline.parent, container, "Always", given);
     pod.termination_grace_period_seconds = Some(GRACE_SECONDS);
     let scrape = [
         ("prometheus.io/scrape", "true".to_owned()),
@@ -54,12 +54,12 @@ pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given
         ("prometheus.io/path", "/metrics".to_owned()),
     ];
     Deployment {
-        metadata: labels::meta(pipeline, names::workers(&pipeline.id.name), component),
+        metadata: labels::meta(&pipeline.parent, names::workers(&pipeline.parent.id.name), component),
         spec: Some(DeploymentSpec {
             replicas: Some(if stopped { 0 } else { pipeline.spec.workers.replicas }),
             // An older one refers to a file that is gone.
             revision_history_limit: Some(1),
-            selector: labels::worker_selector(&pipeline.id.name),
+            selector: labels::worker_selector(&pipeline.parent.id.name),
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(RollingUpdateDeployment {
@@ -69,7 +69,7 @@ pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given
             }),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
-                    labels: Some(labels::labels(&pipeline.id.name, component)),
+                    labels: Some(labels::labels(&pipeline.parent.id.name, component)),
                     annotations: Some(scrape.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
                     ..ObjectMeta::default()
                 }),

@@ -11,10 +11,11 @@ pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given
         component: labels::Component::Drain,
         suffix: &format!("drain-{}-{}", job.since, job.attempt),
         command: "verify-drained",
+        arguments: &[],
         labels: &[
             (labels::DRAIN_SINCE, &job.since.to_string()),
             (labels::DRAIN_ATTEMPT, &job.attempt.to_string()),
         ],
     };
-    task.build(pipeline, images, given)
+    task.build(&pipeline.parent, images, given)
 }

@@ -17,8 +17,8 @@ const CONTAINER: &str = "ingest";
 /// The Job of a run that the operator starts: unlike one of the CronJob, it is told which run it is.
 pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given, run: &NewRun) -> Job {
     let nonce = run.nonce.as_deref().unwrap_or_default();
-    let name = run.job.clone().unwrap_or_else(|| names::run_now(&pipeline.id.name, nonce));
-    let mut metadata = labels::meta(pipeline, name, labels::Component::Ingest);
+    let name = run.job.clone().unwrap_or_else(|| names::run_now(&pipeline.parent.id.name, nonce));
+    let mut metadata = labels::meta(&pipeline.parent, name, labels::Component::Ingest);
     let labels = metadata.labels.get_or_insert_default();
     labels.insert(labels::RUN_KIND.to_owned(), run.kind.to_string());
     if let Some(nonce) = &run.nonce {
@@ -63,7 +63,7 @@ pub fn annotations(interval: DataInterval) -> BTreeMap<String, String> {
 /// The metadata of a Job that is made from the template, and of its pods.
 pub(super) fn template_meta(pipeline: &ValidatedPipeline) -> ObjectMeta {
     ObjectMeta {
-        labels: Some(labels::with_owner(pipeline, labels::Component::Ingest)),
+        labels: Some(labels::with_owner(&pipeline.parent, labels::Component::Ingest)),
         ..ObjectMeta::default()
     }
 }
@@ -72,7 +72,7 @@ pub(super) fn template_meta(pipeline: &ValidatedPipeline) -> ObjectMeta {
 pub(super) fn spec(pipeline: &ValidatedPipeline, images: &Images, given: &Given, told: &[String]) -> JobSpec {
     let mut container = pod::container(CONTAINER, "ingest-job", images, given);
     let mut arguments = pod::arguments(&[]);
-    let cron_job = names::cron_job(&pipeline.id.name);
+    let cron_job = names::cron_job(&pipeline.parent.id.name);
     arguments.extend(["--job", "$(JOB_NAME)", "--job-uid", "$(JOB_UID)", "--cronjob", &cron_job].map(str::to_owned));
     arguments.extend_from_slice(told);
     container.args = Some(arguments);
@@ -99,7 +99,7 @@ pub(super) fn spec(pipeline: &ValidatedPipeline, images: &Images, given: &Given,
         }),
         template: PodTemplateSpec {
             metadata: Some(template_meta(pipeline)),
-            spec: Some(pod::pod(pipeline, container, "Never", given)),
+            spec: Some(pod::pod(&pipeline.parent, container, "Never", given)),
         },
         ..JobSpec::default()
     }

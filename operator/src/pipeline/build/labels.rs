@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
-use crate::{MANAGER, pipeline::validate::ValidatedPipeline};
+use crate::{MANAGER, pipeline::validate::Parent};
 
 /// The pipeline that a child belongs to.
 pub const PIPELINE: &str = "userpipeline.dev/pipeline";
+/// The uid of that pipeline, on what has no owner reference: it has to be there until the pipeline is gone.
+pub const PIPELINE_UID: &str = "userpipeline.dev/pipeline-uid";
 /// The part of the pipeline that a child is.
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 /// Who made it.
@@ -16,6 +18,8 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const SCHEMA_HASH: &str = "userpipeline.dev/schema-hash";
 /// How many schema Jobs for the same have failed before it.
 pub const SCHEMA_ATTEMPT: &str = "userpipeline.dev/schema-attempt";
+/// How many deletion Jobs have failed before it.
+pub const DELETION_ATTEMPT: &str = "userpipeline.dev/deletion-attempt";
 /// When the suspension began that a drain Job looks after, in seconds since 1970.
 pub const DRAIN_SINCE: &str = "userpipeline.dev/drain-since";
 /// How many drain Jobs of this suspension have failed before it.
@@ -52,6 +56,8 @@ pub enum Component {
     Schema,
     /// The drain Jobs.
     Drain,
+    /// The deletion Jobs.
+    Deletion,
 }
 
 impl Component {
@@ -62,6 +68,7 @@ impl Component {
             Self::Worker => "worker",
             Self::Schema => "schema",
             Self::Drain => "drain",
+            Self::Deletion => "deletion",
         }
     }
 }
@@ -85,9 +92,12 @@ pub fn labels(pipeline: &str, component: Component) -> BTreeMap<String, String> 
 }
 
 /// The same with the owner. Workers' pods go without: they must not roll because somebody else looks after them.
-pub fn with_owner(pipeline: &ValidatedPipeline, component: Component) -> BTreeMap<String, String> {
-    let mut labels = labels(&pipeline.id.name, component);
-    labels.extend(pipeline.spec.owner.iter().map(|owner| (OWNER.to_owned(), owner.clone())));
+pub fn with_owner(parent: &Parent, component: Component) -> BTreeMap<String, String> {
+    let mut labels = labels(&parent.id.name, component);
+    labels.extend(parent.contact.iter().map(|owner| (OWNER.to_owned(), owner.clone())));
+    if parent.reference.is_none() {
+        labels.insert(PIPELINE_UID.to_owned(), parent.uid.clone());
+    }
     labels
 }
 
@@ -109,12 +119,12 @@ pub fn worker_selector_text(pipeline: &str) -> String {
 }
 
 /// The metadata of a child.
-pub fn meta(pipeline: &ValidatedPipeline, name: String, component: Component) -> ObjectMeta {
+pub fn meta(parent: &Parent, name: String, component: Component) -> ObjectMeta {
     ObjectMeta {
         name: Some(name),
-        namespace: Some(pipeline.id.namespace.clone()),
-        labels: Some(with_owner(pipeline, component)),
-        owner_references: Some(vec![pipeline.owner.clone()]),
+        namespace: Some(parent.id.namespace.clone()),
+        labels: Some(with_owner(parent, component)),
+        owner_references: parent.reference.clone().map(|reference| vec![reference]),
         ..ObjectMeta::default()
     }
 }

@@ -2,6 +2,7 @@
 
 mod config_map;
 mod cron_job;
+mod deletion_job;
 mod deployment;
 mod drain_job;
 pub mod ingest_job;
@@ -19,7 +20,10 @@ use k8s_openapi::api::{
     policy::v1::PodDisruptionBudget,
 };
 
-use super::{drain, schedule, schema, validate::ValidatedPipeline};
+use super::{
+    drain, schedule, schema,
+    validate::{Document, Parent, ValidatedPipeline},
+};
 
 /// The images that pipelines run.
 #[derive(Clone, Debug)]
@@ -30,6 +34,15 @@ pub struct Images {
     pub tag: String,
     /// When they are pulled.
     pub pull_policy: String,
+}
+
+/// What all pipelines have in common.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    /// The images that pipelines run.
+    pub images: Images,
+    /// The Kubernetes cluster: the uid of its namespace `kube-system`.
+    pub cluster: String,
 }
 
 impl Images {
@@ -93,6 +106,26 @@ pub struct Desired {
     pub budget: Option<PodDisruptionBudget>,
 }
 
+/// What a pipeline that is being deleted needs until it is gone.
+#[derive(Clone, Debug)]
+pub struct DeletionObjects {
+    /// Who the pod is.
+    pub account: ServiceAccount,
+    /// The Job's file.
+    pub config: ConfigMap,
+    /// The Job.
+    pub job: Job,
+}
+
+/// What is wanted for the deletion of what a pipeline has made.
+pub fn deletion(parent: &Parent, installation: &Installation, document: &Document, attempt: i32) -> DeletionObjects {
+    DeletionObjects {
+        account: service_account::build(parent),
+        config: config_map::build(parent, labels::Component::Deletion, document),
+        job: deletion_job::build(parent, installation, document, attempt),
+    }
+}
+
 /// What was decided.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decisions {
@@ -105,9 +138,10 @@ pub struct Decisions {
 }
 
 /// What is wanted for `pipeline`, given what was decided.
-pub fn build(pipeline: &ValidatedPipeline, images: &Images, decided: &Decisions, gate: &Gate) -> Desired {
+pub fn build(pipeline: &ValidatedPipeline, installation: &Installation, decided: &Decisions, gate: &Gate) -> Desired {
     let Decisions { schema, runs, drain } = decided;
-    let new = |document: &super::validate::Document| Given {
+    let images = &installation.images;
+    let new = |document: &Document| Given {
         config_map: document.config_map.clone(),
         secrets: document.secrets.clone(),
     };
@@ -116,18 +150,18 @@ pub fn build(pipeline: &ValidatedPipeline, images: &Images, decided: &Decisions,
         Gate::Held { ingest, worker } => (ingest.clone(), worker.clone(), false),
     };
     Desired {
-        account: service_account::build(pipeline),
+        account: service_account::build(&pipeline.parent),
         schema_config: schema
             .create
-            .map(|_| config_map::build(pipeline, labels::Component::Schema, &pipeline.schema)),
-        schema_job: schema.create.map(|attempt| schema_job::build(pipeline, images, attempt)),
-        ingest_config: open.then(|| config_map::build(pipeline, labels::Component::Ingest, &pipeline.ingest)),
+            .map(|_| config_map::build(&pipeline.parent, labels::Component::Schema, &pipeline.schema)),
+        schema_job: schema.create.map(|attempt| schema_job::build(pipeline, installation, attempt)),
+        ingest_config: open.then(|| config_map::build(&pipeline.parent, labels::Component::Ingest, &pipeline.ingest)),
         runs: ingest
             .iter()
             .flat_map(|given| runs.create.iter().map(|run| ingest_job::build(pipeline, images, given, run)))
             .collect(),
         cron_job: ingest.map(|given| cron_job::build(pipeline, images, &given, runs.cron_job_rests)),
-        worker_config: open.then(|| config_map::build(pipeline, labels::Component::Worker, &pipeline.worker)),
+        worker_config: open.then(|| config_map::build(&pipeline.parent, labels::Component::Worker, &pipeline.worker)),
         budget: worker.as_ref().map(|_| pod_disruption_budget::build(pipeline)),
         drain_job: worker
             .as_ref()
@@ -145,11 +179,14 @@ mod tests {
     use super::*;
     use crate::pipeline::{example, validate::validate};
 
-    fn images() -> Images {
-        Images {
-            registry: "userpipeline".into(),
-            tag: "0.1.0".into(),
-            pull_policy: "IfNotPresent".into(),
+    fn installation() -> Installation {
+        Installation {
+            images: Images {
+                registry: "userpipeline".into(),
+                tag: "0.1.0".into(),
+                pull_policy: "IfNotPresent".into(),
+            },
+            cluster: "22222222-3333-4444-5555-666666666666".into(),
         }
     }
 
@@ -207,7 +244,7 @@ mod tests {
             create: pipeline.spec.suspend.then_some(job(0)),
             ..drain::Decision::default()
         };
-        build(&validate(pipeline).unwrap(), &images(), &due(runs, drain), &Gate::Open)
+        build(&validate(pipeline).unwrap(), &installation(), &due(runs, drain), &Gate::Open)
     }
 
     /// What makes a run's Job differ from those of the CronJob.
@@ -223,7 +260,7 @@ mod tests {
         valid.schema_hash = "0a1b2c3d".to_owned();
         let desired = build(
             &valid,
-            &images(),
+            &installation(),
             &due(
                 runs(),
                 drain::Decision {
@@ -302,7 +339,7 @@ mod tests {
         pipeline.spec.schedule.cron = "@daily".into();
         let held = build(
             &validate(&pipeline).unwrap(),
-            &images(),
+            &installation(),
             &due(schedule::Decision::default(), drain::Decision::default()),
             &Gate::Held { ingest, worker },
         );
@@ -319,7 +356,7 @@ mod tests {
     fn nothing_runs_before_a_schema_was_applied() {
         let held = build(
             &validate(&example::pipeline()).unwrap(),
-            &images(),
+            &installation(),
             &due(runs(), drain::Decision::default()),
             &Gate::Held {
                 ingest: None,
@@ -337,7 +374,7 @@ mod tests {
             pipeline.metadata.name = Some(name);
             let mut decided = due(runs(), drain::Decision { create: Some(job(attempt)), ..drain::Decision::default() });
             decided.schema.create = Some(attempt);
-            let desired = build(&validate(&pipeline).unwrap(), &images(), &decided, &Gate::Open);
+            let desired = build(&validate(&pipeline).unwrap(), &installation(), &decided, &Gate::Open);
             let cron_job = desired.cron_job.unwrap();
             let deployment = desired.deployment.unwrap();
             prop_assert!(cron_job.metadata.name.as_ref().unwrap().len() <= 52);

@@ -10,7 +10,7 @@ use k8s_openapi::{
 use userpipeline_api::names;
 
 use super::{Given, Images, service_account};
-use crate::pipeline::validate::ValidatedPipeline;
+use crate::pipeline::validate::Parent;
 
 /// Where a pod finds what it is given.
 pub const MOUNT: &str = "/etc/userpipeline";
@@ -96,7 +96,7 @@ pub fn container(name: &str, program: &str, images: &Images, given: &Given) -> C
 }
 
 /// A pod with that container.
-pub fn pod(pipeline: &ValidatedPipeline, container: Container, restart_policy: &str, given: &Given) -> PodSpec {
+pub fn pod(parent: &Parent, container: Container, restart_policy: &str, given: &Given) -> PodSpec {
     let mut volumes = vec![Volume {
         name: CONFIG_VOLUME.to_owned(),
         config_map: Some(ConfigMapVolumeSource {
@@ -137,7 +137,7 @@ pub fn pod(pipeline: &ValidatedPipeline, container: Container, restart_policy: &
             }),
             ..PodSecurityContext::default()
         }),
-        service_account_name: Some(service_account::name(&pipeline.id.name)),
+        service_account_name: Some(service_account::name(&parent.id.name)),
         volumes: Some(volumes),
         ..PodSpec::default()
     }

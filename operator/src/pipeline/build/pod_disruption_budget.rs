@@ -11,10 +11,14 @@ use crate::pipeline::validate::ValidatedPipeline;
 
 pub(super) fn build(pipeline: &ValidatedPipeline) -> PodDisruptionBudget {
     PodDisruptionBudget {
-        metadata: labels::meta(pipeline, names::workers(&pipeline.id.name), labels::Component::Worker),
+        metadata: labels::meta(
+            &pipeline.parent,
+            names::workers(&pipeline.parent.id.name),
+            labels::Component::Worker,
+        ),
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(1)),
-            selector: Some(labels::worker_selector(&pipeline.id.name)),
+            selector: Some(labels::worker_selector(&pipeline.parent.id.name)),
             ..PodDisruptionBudgetSpec::default()
         }),
         status: None,

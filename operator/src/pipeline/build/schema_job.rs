@@ -2,10 +2,10 @@
 
 use k8s_openapi::api::batch::v1::Job;
 
-use super::{Given, Images, labels, task::Task};
+use super::{Given, Installation, labels, task::Task};
 use crate::pipeline::validate::ValidatedPipeline;
 
-pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, attempt: i32) -> Job {
+pub(super) fn build(pipeline: &ValidatedPipeline, installation: &Installation, attempt: i32) -> Job {
     let given = Given {
         config_map: pipeline.schema.config_map.clone(),
         secrets: pipeline.schema.secrets.clone(),
@@ -15,7 +15,8 @@ pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, attempt: i32)
         component: labels::Component::Schema,
         suffix: &format!("schema-{hash}-{attempt}"),
         command: "apply-schema",
+        arguments: &["--cluster", &installation.cluster],
         labels: &[(labels::SCHEMA_HASH, hash), (labels::SCHEMA_ATTEMPT, &attempt.to_string())],
     };
-    task.build(pipeline, images, &given)
+    task.build(&pipeline.parent, &installation.images, &given)
 }

@@ -8,7 +8,7 @@ use kube::core::ObjectMeta;
 use userpipeline_api::names;
 
 use super::{Given, Images, labels, pod};
-use crate::pipeline::validate::ValidatedPipeline;
+use crate::pipeline::validate::Parent;
 
 const DEADLINE_SECONDS: i64 = 300;
 
@@ -20,18 +20,22 @@ pub(super) struct Task<'a> {
     pub suffix: &'a str,
     /// The command of `stream-worker`.
     pub command: &'a str,
+    /// Its arguments beside the usual.
+    pub arguments: &'a [&'a str],
     /// By which the operator knows it again.
     pub labels: &'a [(&'a str, &'a str)],
 }
 
 impl Task<'_> {
     /// The Job.
-    pub fn build(&self, pipeline: &ValidatedPipeline, images: &Images, given: &Given) -> Job {
+    pub fn build(&self, parent: &Parent, images: &Images, given: &Given) -> Job {
         let mut container = pod::container(self.component.as_str(), "stream-worker", images, given);
-        container.args = Some(pod::arguments(&[self.command]));
+        let mut arguments = pod::arguments(&[self.command]);
+        arguments.extend(self.arguments.iter().map(|argument| (*argument).to_owned()));
+        container.args = Some(arguments);
         container.resources = Some(pod::resources("50m", "32Mi", "256Mi"));
-        let name = names::child(&pipeline.id.name, self.suffix, names::LABEL_LIMIT);
-        let mut metadata = labels::meta(pipeline, name, self.component);
+        let name = names::child(&parent.id.name, self.suffix, names::LABEL_LIMIT);
+        let mut metadata = labels::meta(parent, name, self.component);
         let own = self.labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         metadata.labels.get_or_insert_default().extend(own);
         Job {
@@ -45,10 +49,10 @@ impl Task<'_> {
                 }),
                 template: PodTemplateSpec {
                     metadata: Some(ObjectMeta {
-                        labels: Some(labels::labels(&pipeline.id.name, self.component)),
+                        labels: Some(labels::labels(&parent.id.name, self.component)),
                         ..ObjectMeta::default()
                     }),
-                    spec: Some(pod::pod(pipeline, container, "Never", given)),
+                    spec: Some(pod::pod(parent, container, "Never", given)),
                 },
                 ..JobSpec::default()
             }),

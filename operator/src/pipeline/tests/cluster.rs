@@ -130,12 +130,15 @@ impl Cluster {
         self.fill(writers.deployments, "deployments");
         self.fill(writers.budgets, "poddisruptionbudgets");
         self.fill(writers.pods, "pods");
-        let images = Images {
-            registry: "userpipeline".into(),
-            tag: "0.1.0".into(),
-            pull_policy: "IfNotPresent".into(),
+        let installation = Installation {
+            images: Images {
+                registry: "userpipeline".into(),
+                tag: "0.1.0".into(),
+                pull_policy: "IfNotPresent".into(),
+            },
+            cluster: "22222222-3333-4444-5555-666666666666".into(),
         };
-        Arc::new(Context::new(client.clone(), caches, Metrics::new(), images, "test".into()).unwrap())
+        Arc::new(Context::new(client.clone(), caches, Metrics::new(), installation, "test".into()).unwrap())
     }
 
     pub async fn reconcile(&self, client: &Client) -> Result<Action, ReconcileError> {
@@ -197,6 +200,11 @@ impl Cluster {
             }
             object["status"] = body["status"].clone();
             self.put(path, object);
+            return Json(self.get(path)).into_response();
+        }
+        if path == PIPELINE {
+            let finalizers = body["metadata"]["finalizers"].clone();
+            self.change(path, |pipeline| pipeline["metadata"]["finalizers"] = finalizers);
             return Json(self.get(path)).into_response();
         }
         let mut object = body;

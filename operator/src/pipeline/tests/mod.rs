@@ -338,3 +338,41 @@ async fn given_an_elder_pipeline_with_the_same_table_then_the_younger_touches_no
     cluster.reconcile(&client).await.unwrap();
     assert_eq!(cluster.condition("Ready"), ("False".into(), "Applying".into()));
 }
+
+#[tokio::test]
+async fn given_data_that_is_to_go_with_its_pipeline_then_that_is_held_before_anything_is_made_until_a_job_has_deleted_it() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.change(PIPELINE, |pipeline| pipeline["spec"]["deletionPolicy"] = json!("Delete"));
+    cluster.reconcile(&client).await.unwrap();
+    let writes = short(cluster.writes());
+    let place = |what: &str| writes.iter().position(|write| write.contains(what)).unwrap();
+    assert!(place("userpipelines/users") < place("jobs/users-schema-"), "{writes:?}");
+    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([deletion::FINALIZER]));
+    cluster.finish_schema_job();
+    cluster.reconcile(&client).await.unwrap();
+
+    // What could still write goes first
+    cluster.change(PIPELINE, |pipeline| {
+        pipeline["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z");
+    });
+    cluster.reconcile(&client).await.unwrap();
+    assert!(cluster.paths(CRON_JOB).is_empty() && cluster.paths(DEPLOYMENT).is_empty() && cluster.paths(JOBS).is_empty());
+    assert_eq!(cluster.condition("Ready"), ("False".into(), "Deleting".into()));
+    cluster.writes();
+
+    // Then a Job deletes, and nothing that it needs is owned
+    cluster.reconcile(&client).await.unwrap();
+    let job = cluster.paths(JOBS).pop().expect("a deletion Job");
+    assert!(job.ends_with("users-deletion-0") && cluster.get(&job)["metadata"].get("ownerReferences").is_none());
+    cluster.writes();
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.writes(), [""; 0], "nothing but waiting");
+
+    // When it is done, that is recorded, and the pipeline is let go with everything cleared
+    cluster.finish_schema_job();
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([deletion::FINALIZER]));
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([]));
+    assert!(cluster.paths(JOBS).is_empty());
+}
