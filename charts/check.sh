@@ -28,7 +28,7 @@ render() {
 
 render default
 render one-namespace --set watchNamespace=team-a
-render own-images --set image.registry=registry.example/team/userpipeline,image.tag=1.2.3,replicas=2
+render own-images --set image.registry=registry.example/team/userpipeline,image.tag=1.2.3,replicas=2,image.allowedRegistries[0]=mirror.example/up
 render without-crds --set crds.enabled=false,rbac.aggregate=false
 
 # What must hold in every shape.

@@ -12,6 +12,7 @@ pub mod report;
 mod backfill;
 mod kafka;
 mod pipeline;
+mod pods;
 mod policies;
 mod schedule;
 mod sinks;
@@ -24,12 +25,14 @@ mod workers;
 pub use backfill::{Order, PipelineRef, Reprocess, Settled, UserPipelineBackfill, UserPipelineBackfillSpec, UserPipelineBackfillStatus};
 pub use kafka::{Compatibility, DeadLetter, Kafka, SchemaRegistry, Topic, TopicManagement};
 pub use pipeline::{UserPipeline, UserPipelineSpec};
+pub use pods::{Image, PodSettings, Pods, Proxy};
 pub use policies::{DeletionPolicy, SuspendPolicy};
 pub use schedule::{CatchUp, ConcurrencyPolicy, Cron, DataInterval, Interval, RunKind, RunNow, Schedule, Ticks, first_after_start, zone};
 pub use sinks::{CassandraSink, Consistency, PostgresSink, Sinks};
 pub use source::{Header, HeaderSource, HttpSource, QueryParameter, RateLimit, SecretKeyRef, Source};
 pub use status::{
-    DeletionStatus, DrainStatus, LastSuccess, Run, RunNowStatus, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus, WorkersStatus,
+    DeletionStatus, DrainStatus, LastSuccess, Run, RunNowStatus, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus, VersionStatus,
+    WorkersStatus,
 };
 pub use stores::{Cassandra, Landing, Postgres, SecretRef};
 pub use units::{Duration, Quantity, bytes};

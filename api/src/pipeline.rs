@@ -4,8 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cassandra, DeadLetter, DeletionPolicy, Kafka, Landing, Postgres, RunNow, Schedule, SchemaRegistry, Sinks, Source, SuspendPolicy,
-    UserPipelineStatus, Workers,
+    Cassandra, DeadLetter, DeletionPolicy, Image, Kafka, Landing, Pods, Postgres, RunNow, Schedule, SchemaRegistry, Sinks, Source,
+    SuspendPolicy, UserPipelineStatus, Workers,
 };
 
 /// Records from an HTTP API to PostgreSQL, through Kafka, into Cassandra and PostgreSQL; on a schedule.
@@ -104,4 +104,10 @@ pub struct UserPipelineSpec {
     /// The processes that read the topic and write to the sinks.
     #[serde(default)]
     pub workers: Workers,
+    /// What the pods are to be like: resources, placement, labels, a proxy.
+    #[serde(default)]
+    pub pods: Pods,
+    /// Which images the pods run; the operator's own where nothing is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
 }

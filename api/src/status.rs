@@ -19,6 +19,9 @@ pub struct UserPipelineStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// The version that the pods run, and the operator's own where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionStatus>,
     /// The workers' label selector, for `kubectl scale` and autoscalers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
@@ -62,6 +65,17 @@ pub struct UserPipelineStatus {
     /// When `totals` and `lag` were last measured to have changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured_at: Option<Time>,
+}
+
+/// Which version a pipeline's pods run.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionStatus {
+    /// The one that is wanted: `spec.image.version`, or the operator's.
+    pub wanted: String,
+    /// The operator's, where `spec.image.version` pins another one: what pods would run without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub available: Option<String>,
 }
 
 /// What was last applied by a schema Job.

@@ -1,6 +1,5 @@
 //! The processes that read the topic and write to the sinks.
 
-use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +13,6 @@ pub struct Workers {
     #[serde(default = "replicas")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
-    /// CPU and memory of each; modest requests and a memory limit when not given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resources: Option<ResourceRequirements>,
     /// How records are gathered before they are written.
     #[serde(default)]
     pub batch: Batch,
@@ -26,7 +22,6 @@ impl Default for Workers {
     fn default() -> Self {
         Self {
             replicas: replicas(),
-            resources: None,
             batch: Batch::default(),
         }
     }

@@ -31,6 +31,9 @@ struct Run {
     /// The registry, with its path, of the images that pipelines run.
     #[arg(long, default_value = "userpipeline")]
     image_registry: String,
+    /// A registry that pipelines may choose instead (spec.image.registry); may be repeated.
+    #[arg(long = "allowed-image-registry")]
+    allowed_image_registries: Vec<String>,
     /// The tag of these images.
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
     image_tag: String,
@@ -94,6 +97,7 @@ async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
     let installation = Installation {
         images: Images {
             registry: run.image_registry,
+            allowed: run.allowed_image_registries,
             tag: run.image_tag,
             pull_policy: run.image_pull_policy,
         },

@@ -19,14 +19,16 @@ fn main() -> ExitCode {
         "# Reference\n\n<!-- Generated from api/ by `make generate`; do not edit. -->\n\n**Bold** fields are required. Durations are written as `30s`, `5m`, `1h30m`; sizes as `8Mi`; moments as `2024-03-01T00:00:00Z`.\n",
     );
     for crd in crds {
-        let text = serde_yaml::to_string(&crd).expect("a CRD is YAML");
-        let plural = &crd.spec.names.plural;
+        let mut crd = serde_json::to_value(crd).expect("a CRD is JSON");
+        shorten(&mut crd["spec"]["versions"][0]["schema"]);
+        let text = serde_yaml::to_string(&crd).expect("JSON is YAML");
+        let plural = crd["spec"]["names"]["plural"].as_str().unwrap_or_default();
         files.push((format!("crds/{plural}.userpipeline.dev.yaml"), format!("{HEADER}{text}")));
         files.push((
             format!("charts/userpipeline-operator/templates/crd-{plural}.yaml"),
             chart_template(&text),
         ));
-        describe(&serde_json::to_value(crd).expect("a CRD is JSON"), &mut reference);
+        describe(&crd, &mut reference);
     }
     files.push(("docs/reference.md".to_owned(), reference));
     let mut drifted = false;
@@ -46,6 +48,34 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::from(u8::from(drifted))
+}
+
+/// Fields of Kubernetes' own types, which Kubernetes documents.
+const KUBERNETES_OWN: [&str; 5] = ["resources", "tolerations", "affinity", "topologySpreadConstraints", "conditions"];
+
+/// Takes the descriptions out of Kubernetes' own types: they are most of the text, and everybody has them.
+fn shorten(schema: &mut Value) {
+    fn strip(value: &mut Value, top: bool) {
+        match value {
+            Value::Object(map) => {
+                // A property may have that name, too; its value is no text.
+                if !top && map.get("description").is_some_and(Value::is_string) {
+                    map.remove("description");
+                }
+                map.values_mut().for_each(|value| strip(value, false));
+            }
+            Value::Array(list) => list.iter_mut().for_each(|value| strip(value, false)),
+            _ => {}
+        }
+    }
+    let Value::Object(map) = schema else { return };
+    for (name, value) in map {
+        if KUBERNETES_OWN.contains(&name.as_str()) {
+            strip(value, true);
+        } else {
+            shorten(value);
+        }
+    }
 }
 
 /// The CRD as a template, so that Helm upgrades it; kept on uninstall, so that no pipeline is lost with the operator.
@@ -100,8 +130,7 @@ fn rows(path: &str, schema: &Value, out: &mut String) {
             .filter(|d| !d.is_object())
             .map_or_else(String::new, |d| format!("`{}`", d.to_string().trim_matches('"')));
         let _ = writeln!(out, "| {shown} | {} | {default} | {} |", type_of(field), meaning(field));
-        // Kubernetes' own types are documented by Kubernetes.
-        if !below.ends_with(".resources") && !below.ends_with(".conditions") {
+        if !KUBERNETES_OWN.contains(&name.as_str()) {
             rows(&below, field, out);
             rows(&format!("{below}[]"), &field["items"], out);
         }

@@ -65,8 +65,6 @@ impl Request {
             .user_agent(USER_AGENT)
             .timeout(http.timeout.into())
             .redirect(Policy::custom(follow))
-            // What is asked follows from the pipeline's file alone, not from the environment.
-            .no_proxy()
             .build()
             .map_err(|e| invalid("url", &explained(e)))?;
         Ok(Self {

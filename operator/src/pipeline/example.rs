@@ -2,6 +2,8 @@
 
 use userpipeline_api::UserPipeline;
 
+use super::build::Images;
+
 /// `demo/users`, as the apiserver would hand it out.
 pub fn pipeline() -> UserPipeline {
     serde_yaml::from_str(
@@ -27,4 +29,14 @@ spec:
 ",
     )
     .expect("the example reads")
+}
+
+/// The images of an operator of version 0.1.0.
+pub fn images() -> Images {
+    Images {
+        registry: "userpipeline".into(),
+        allowed: vec![],
+        tag: "0.1.0".into(),
+        pull_policy: "IfNotPresent".into(),
+    }
 }

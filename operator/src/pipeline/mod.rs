@@ -151,7 +151,7 @@ async fn reconcile_pipeline(pipeline: &UserPipeline, context: &Context) -> Resul
     let outcome = Box::pin(advance(pipeline, &observed, &seen, context)).await;
 
     let now = Timestamp::now();
-    let status = status::of(pipeline, outcome.as_ref(), &observed, &seen, now);
+    let status = status::of(pipeline, outcome.as_ref(), &observed, &seen, &context.installation.images.tag, now);
     let written = write::status(pipeline, &status, context).await;
     tell(&id, pipeline, &status, context);
     written?;
@@ -176,7 +176,7 @@ async fn reconcile_pipeline(pipeline: &UserPipeline, context: &Context) -> Resul
 /// From the spec to what is applied.
 async fn advance(pipeline: &UserPipeline, observed: &Observed, seen: &[SeenRun], context: &Context) -> Result<Applied, ValidateError> {
     let now = Timestamp::now();
-    let valid = validate::validate(pipeline)?;
+    let valid = validate::validate(pipeline, &context.installation.images)?;
     if let Some(conflict::Conflict { what, elder }) = context.claims.conflict(pipeline, &context.caches.pipelines.state()) {
         return Err(ValidateError::Conflict { what, elder });
     }

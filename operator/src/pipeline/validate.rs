@@ -6,11 +6,15 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 use userpipeline_api::{
-    Cron, Ticks, UserPipeline, UserPipelineSpec, bytes, document, document::Binary, names, names::PipelineId, placeholder::Template, zone,
+    Cron, PodSettings, Ticks, UserPipeline, UserPipelineSpec, bytes, document, document::Binary, names, names::PipelineId,
+    placeholder::Template, zone,
 };
 use userpipeline_record::{RecordSchema, bookkeeping};
 
-use super::quantity;
+use super::{
+    build::{Images, settings},
+    quantity,
+};
 
 /// Why a pipeline cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,17 +77,23 @@ pub struct Parent {
     pub reference: Option<OwnerReference>,
     /// Whom to ask: `spec.owner`.
     pub contact: Option<String>,
+    /// Which images its pods run.
+    pub images: Images,
+    /// What the pods of its tasks are to be like.
+    pub tasks: PodSettings,
 }
 
 impl Parent {
     /// None where a pipeline has no name or no uid, so is not from an apiserver.
-    pub fn of(pipeline: &UserPipeline) -> Option<Self> {
+    pub fn of(pipeline: &UserPipeline, images: Images) -> Option<Self> {
         let reference = pipeline.controller_owner_ref(&())?;
         Some(Self {
             id: PipelineId::of(pipeline),
             uid: reference.uid.clone(),
             reference: Some(reference),
             contact: pipeline.spec.owner.clone(),
+            images,
+            tasks: pipeline.spec.pods.tasks.clone(),
         })
     }
 }
@@ -107,8 +117,8 @@ pub struct ValidatedPipeline {
     pub schema_hash: String,
 }
 
-/// Checks a pipeline.
-pub fn validate(pipeline: &UserPipeline) -> Result<ValidatedPipeline, ValidateError> {
+/// Checks a pipeline; its images must be among those that there are to choose from.
+pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPipeline, ValidateError> {
     let id = PipelineId::of(pipeline);
     let spec = names::with_names(pipeline.spec.clone(), &id);
     let mut problems = Vec::new();
@@ -138,12 +148,19 @@ pub fn validate(pipeline: &UserPipeline) -> Result<ValidatedPipeline, ValidateEr
             "spec.kafka.topic.name",
         ),
     );
-    if let Some(resources) = &spec.workers.resources {
-        for (field, problem) in resource_problems(resources) {
-            check(&field, Err(problem));
+    for (program, settings) in [
+        ("ingest", &spec.pods.ingest),
+        ("workers", &spec.pods.workers),
+        ("tasks", &spec.pods.tasks),
+    ] {
+        let resources = settings.resources.iter().flat_map(resource_problems);
+        for (field, problem) in resources.chain(settings::problems(settings)) {
+            check(&format!("spec.pods.{program}.{field}"), Err(problem));
         }
     }
-    let parent = Parent::of(pipeline);
+    let chosen = images.chosen(spec.image.as_ref());
+    check("spec.image.registry", chosen.as_ref().map(drop).map_err(Clone::clone));
+    let parent = Parent::of(pipeline, chosen.unwrap_or_else(|_| images.clone()));
     if parent.is_none() {
         check("metadata", Err("name and uid are missing".to_owned()));
     }
@@ -241,7 +258,7 @@ fn resource_problems(resources: &ResourceRequirements) -> Vec<(String, String)> 
         for (name, Quantity(text)) in quantities.iter().flatten() {
             if quantity::value(text).is_none_or(|value| value < 0.0) {
                 problems.push((
-                    format!("spec.workers.resources.{part}.{name}"),
+                    format!("resources.{part}.{name}"),
                     format!("`{text}` is not a quantity; write it as 500m or 256Mi"),
                 ));
             }
@@ -254,7 +271,7 @@ fn resource_problems(resources: &ResourceRequirements) -> Vec<(String, String)> 
             && wanted > most
         {
             problems.push((
-                format!("spec.workers.resources.requests.{name}"),
+                format!("resources.requests.{name}"),
                 format!("`{request}` is more than the limit `{limit}`"),
             ));
         }
@@ -270,7 +287,7 @@ mod tests {
     fn problem(change: impl FnOnce(&mut UserPipelineSpec)) -> String {
         let mut pipeline = example::pipeline();
         change(&mut pipeline.spec);
-        let error = validate(&pipeline).expect_err("invalid");
+        let error = validate(&pipeline, &example::images()).expect_err("invalid");
         assert_eq!(error.reason(), "InvalidSpec");
         error.to_string()
     }
@@ -288,9 +305,10 @@ mod tests {
             claims: None,
         };
         assert!(
-            problem(|spec| spec.workers.resources = Some(resources("much", "1Gi"))).starts_with("spec.workers.resources.requests.memory: ")
+            problem(|spec| spec.pods.workers.resources = Some(resources("much", "1Gi")))
+                .starts_with("spec.pods.workers.resources.requests.memory: ")
         );
-        assert!(problem(|spec| spec.workers.resources = Some(resources("2Gi", "1Gi"))).contains("more than the limit"));
+        assert!(problem(|spec| spec.pods.workers.resources = Some(resources("2Gi", "1Gi"))).contains("more than the limit"));
         assert!(
             problem(|spec| spec
                 .sinks
@@ -357,11 +375,11 @@ mod tests {
 
     #[test]
     fn a_schema_job_is_due_for_what_concerns_the_schema_and_nothing_else() {
-        let before = validate(&example::pipeline()).unwrap();
+        let before = validate(&example::pipeline(), &example::images()).unwrap();
         let after = |change: fn(&mut UserPipelineSpec)| {
             let mut pipeline = example::pipeline();
             change(&mut pipeline.spec);
-            validate(&pipeline).unwrap().schema_hash
+            validate(&pipeline, &example::images()).unwrap().schema_hash
         };
         assert_eq!(after(|spec| spec.schedule.cron = "@daily".into()), before.schema_hash);
         assert_eq!(after(|spec| spec.workers.replicas = 5), before.schema_hash);

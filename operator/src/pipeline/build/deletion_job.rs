@@ -17,5 +17,5 @@ pub(super) fn build(parent: &Parent, installation: &Installation, document: &Doc
         arguments: &["--cluster", &installation.cluster],
         labels: &[(labels::DELETION_ATTEMPT, &attempt.to_string())],
     };
-    task.build(parent, &installation.images, &given)
+    task.build(parent, &given)
 }

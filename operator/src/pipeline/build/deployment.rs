@@ -3,14 +3,14 @@
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
-        core::v1::{ContainerPort, HTTPGetAction, PodTemplateSpec, Probe},
+        core::v1::{ContainerPort, HTTPGetAction, Probe},
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use kube::core::ObjectMeta;
 use userpipeline_api::{names, report::WORKER_PORT};
 
-use super::{Given, Images, labels, pod};
+use super::{Given, Images, labels, pod, settings};
 use crate::pipeline::validate::ValidatedPipeline;
 
 /// Long enough to store what is in hand and to commit.
@@ -38,14 +38,7 @@ pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given
     container.startup_probe = Some(probe("/livez", 1, 60));
     container.liveness_probe = Some(probe("/livez", 10, 6));
     container.readiness_probe = Some(probe("/readyz", 2, 2));
-    container.resources = Some(
-        pipeline
-            .spec
-            .workers
-            .resources
-            .clone()
-            .unwrap_or_else(|| pod::resources("50m", "64Mi", "256Mi")),
-    );
+    container.resources = Some(pod::resources("50m", "64Mi", "256Mi"));
     let mut pod = pod::pod(&pipeline.parent, container, "Always", given);
     pod.termination_grace_period_seconds = Some(GRACE_SECONDS);
     let scrape = [
@@ -53,6 +46,11 @@ pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given
         ("prometheus.io/port", port.to_string()),
         ("prometheus.io/path", "/metrics".to_owned()),
     ];
+    let metadata = ObjectMeta {
+        labels: Some(labels::labels(&pipeline.parent.id.name, component)),
+        annotations: Some(scrape.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+        ..ObjectMeta::default()
+    };
     Deployment {
         metadata: labels::meta(&pipeline.parent, names::workers(&pipeline.parent.id.name), component),
         spec: Some(DeploymentSpec {
@@ -67,14 +65,7 @@ pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given
                     max_unavailable: Some(IntOrString::Int(0)),
                 }),
             }),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(labels::labels(&pipeline.parent.id.name, component)),
-                    annotations: Some(scrape.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(pod),
-            },
+            template: settings::template(&pipeline.spec.pods.workers, metadata, pod),
             ..DeploymentSpec::default()
         }),
         status: None,

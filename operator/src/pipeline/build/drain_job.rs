@@ -2,11 +2,11 @@
 
 use k8s_openapi::api::batch::v1::Job;
 
-use super::{Given, Images, labels, task::Task};
+use super::{Given, labels, task::Task};
 use crate::pipeline::{drain::NewJob, validate::ValidatedPipeline};
 
 /// With what the workers have had: it looks after them.
-pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given, job: NewJob) -> Job {
+pub(super) fn build(pipeline: &ValidatedPipeline, given: &Given, job: NewJob) -> Job {
     let task = Task {
         component: labels::Component::Drain,
         suffix: &format!("drain-{}-{}", job.since, job.attempt),
@@ -17,5 +17,5 @@ pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given
             (labels::DRAIN_ATTEMPT, &job.attempt.to_string()),
         ],
     };
-    task.build(&pipeline.parent, images, given)
+    task.build(&pipeline.parent, given)
 }

@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::{
-    batch::v1::{Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule},
-    core::v1::PodTemplateSpec,
-};
+use k8s_openapi::api::batch::v1::{Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule};
 use kube::core::ObjectMeta;
 use userpipeline_api::{DataInterval, names, report::exit};
 
-use super::{Given, Images, labels, pod, task};
+use super::{Given, Images, labels, pod, settings, task};
 use crate::pipeline::{schedule::NewRun, validate::ValidatedPipeline};
 
 const CONTAINER: &str = "ingest";
@@ -97,10 +94,11 @@ pub(super) fn spec(pipeline: &ValidatedPipeline, images: &Images, given: &Given,
         pod_failure_policy: Some(PodFailurePolicy {
             rules: vec![configuration_is_wrong, task::ignore_disruptions()],
         }),
-        template: PodTemplateSpec {
-            metadata: Some(template_meta(pipeline)),
-            spec: Some(pod::pod(&pipeline.parent, container, "Never", given)),
-        },
+        template: settings::template(
+            &pipeline.spec.pods.ingest,
+            template_meta(pipeline),
+            pod::pod(&pipeline.parent, container, "Never", given),
+        ),
         ..JobSpec::default()
     }
 }

@@ -118,6 +118,28 @@ pub fn worker_selector_text(pipeline: &str) -> String {
     parts.join(",")
 }
 
+/// Whether Kubernetes takes a text as the name of a label or an annotation.
+pub fn is_key(key: &str) -> bool {
+    let (domain, name) = key.split_once('/').map_or((None, key), |(domain, name)| (Some(domain), name));
+    let is_domain = |domain: &str| {
+        domain.len() <= 253
+            && domain
+                .split('.')
+                .all(|part| is_word(part, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'))
+    };
+    is_value(name) && !name.is_empty() && domain.is_none_or(is_domain)
+}
+
+/// Whether Kubernetes takes a text as the value of a label.
+pub fn is_value(value: &str) -> bool {
+    value.len() <= 63 && (value.is_empty() || is_word(value, |c| c.is_ascii_alphanumeric() || "-_.".contains(c)))
+}
+
+fn is_word(text: &str, has: impl Fn(char) -> bool) -> bool {
+    let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    ends(text.chars().next()) && ends(text.chars().last()) && text.chars().all(has)
+}
+
 /// The metadata of a child.
 pub fn meta(parent: &Parent, name: String, component: Component) -> ObjectMeta {
     ObjectMeta {

@@ -18,5 +18,5 @@ pub(super) fn build(pipeline: &ValidatedPipeline, installation: &Installation, a
         arguments: &["--cluster", &installation.cluster],
         labels: &[(labels::SCHEMA_HASH, hash), (labels::SCHEMA_ATTEMPT, &attempt.to_string())],
     };
-    task.build(&pipeline.parent, &installation.images, &given)
+    task.build(&pipeline.parent, &given)
 }

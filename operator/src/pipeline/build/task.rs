@@ -1,13 +1,10 @@
 //! A Job that does one thing for the operator and tells it: of the schema, of draining.
 
-use k8s_openapi::api::{
-    batch::v1::{Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule},
-    core::v1::PodTemplateSpec,
-};
+use k8s_openapi::api::batch::v1::{Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule};
 use kube::core::ObjectMeta;
 use userpipeline_api::names;
 
-use super::{Given, Images, labels, pod};
+use super::{Given, labels, pod, settings};
 use crate::pipeline::validate::Parent;
 
 const DEADLINE_SECONDS: i64 = 300;
@@ -28,8 +25,8 @@ pub(super) struct Task<'a> {
 
 impl Task<'_> {
     /// The Job.
-    pub fn build(&self, parent: &Parent, images: &Images, given: &Given) -> Job {
-        let mut container = pod::container(self.component.as_str(), "stream-worker", images, given);
+    pub fn build(&self, parent: &Parent, given: &Given) -> Job {
+        let mut container = pod::container(self.component.as_str(), "stream-worker", &parent.images, given);
         let mut arguments = pod::arguments(&[self.command]);
         arguments.extend(self.arguments.iter().map(|argument| (*argument).to_owned()));
         container.args = Some(arguments);
@@ -38,6 +35,10 @@ impl Task<'_> {
         let mut metadata = labels::meta(parent, name, self.component);
         let own = self.labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         metadata.labels.get_or_insert_default().extend(own);
+        let pod_metadata = ObjectMeta {
+            labels: Some(labels::labels(&parent.id.name, self.component)),
+            ..ObjectMeta::default()
+        };
         Job {
             metadata,
             spec: Some(JobSpec {
@@ -47,13 +48,7 @@ impl Task<'_> {
                 pod_failure_policy: Some(PodFailurePolicy {
                     rules: vec![ignore_disruptions()],
                 }),
-                template: PodTemplateSpec {
-                    metadata: Some(ObjectMeta {
-                        labels: Some(labels::labels(&parent.id.name, self.component)),
-                        ..ObjectMeta::default()
-                    }),
-                    spec: Some(pod::pod(parent, container, "Never", given)),
-                },
+                template: settings::template(&parent.tasks, pod_metadata, pod::pod(parent, container, "Never", given)),
                 ..JobSpec::default()
             }),
             status: None,

@@ -34,7 +34,10 @@ pub fn is_held(pipeline: &UserPipeline) -> bool {
 
 /// One step towards a pipeline that is gone.
 pub async fn reconcile(pipeline: &UserPipeline, context: &Context) -> Result<Action, ReconcileError> {
-    let Some(parent) = Parent::of(pipeline).filter(|_| is_held(pipeline)) else {
+    // One that is no longer allowed does not keep a pipeline from going.
+    let own = &context.installation.images;
+    let images = own.chosen(pipeline.spec.image.as_ref()).unwrap_or_else(|_| own.clone());
+    let Some(parent) = Parent::of(pipeline, images).filter(|_| is_held(pipeline)) else {
         return Ok(Action::await_change());
     };
     let observed = dereference::children(&parent.id, &context.caches);

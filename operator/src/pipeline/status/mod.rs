@@ -8,7 +8,9 @@ mod workers;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use userpipeline_api::{SchemaStatus, UserPipeline, UserPipelineStatus, condition, names, names::PipelineId, report::TOPIC_MISSING};
+use userpipeline_api::{
+    SchemaStatus, UserPipeline, UserPipelineStatus, VersionStatus, condition, names, names::PipelineId, report::TOPIC_MISSING,
+};
 
 use super::{
     apply::{Applied, ApplyError},
@@ -33,6 +35,7 @@ pub fn of(
     outcome: Result<&Applied, &ValidateError>,
     observed: &Observed,
     seen: &[SeenRun],
+    own_version: &str,
     now: Timestamp,
 ) -> UserPipelineStatus {
     let before = pipeline.status.clone().unwrap_or_default();
@@ -42,6 +45,7 @@ pub fn of(
     let history = History::of(&before, seen, None);
     let mut status = UserPipelineStatus {
         observed_generation: generation,
+        version: Some(version(pipeline, own_version)),
         selector: Some(labels::worker_selector_text(&id.name)),
         topic: named.kafka.topic.name,
         workers: workers::counts(pipeline, outcome, observed),
@@ -77,6 +81,15 @@ pub fn of(
         .map(|(type_, verdict)| verdict.condition(type_, generation, &before.conditions, now))
         .collect();
     status
+}
+
+/// The version that is wanted, and what there would be without the pin.
+fn version(pipeline: &UserPipeline, own: &str) -> VersionStatus {
+    let pinned = pipeline.spec.image.as_ref().and_then(|image| image.version.clone());
+    VersionStatus {
+        available: pinned.as_ref().filter(|pinned| *pinned != own).map(|_| own.to_owned()),
+        wanted: pinned.unwrap_or_else(|| own.to_owned()),
+    }
 }
 
 /// When to look again, if nothing happens before.

@@ -131,11 +131,7 @@ impl Cluster {
         self.fill(writers.budgets, "poddisruptionbudgets");
         self.fill(writers.pods, "pods");
         let installation = Installation {
-            images: Images {
-                registry: "userpipeline".into(),
-                tag: "0.1.0".into(),
-                pull_policy: "IfNotPresent".into(),
-            },
+            images: example::images(),
             cluster: "22222222-3333-4444-5555-666666666666".into(),
         };
         Arc::new(Context::new(client.clone(), caches, Metrics::new(), installation, "test".into()).unwrap())

@@ -1,6 +1,7 @@
 //! What conditions say, as tables.
 
 mod suspension;
+mod version;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,7 +13,7 @@ use super::*;
 use crate::pipeline::{drain, example, runs, schema::Finding, validate};
 
 fn of(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, observed: &Observed, now: Timestamp) -> UserPipelineStatus {
-    super::of(pipeline, outcome, observed, &runs::seen("users-ingest", observed), now)
+    super::of(pipeline, outcome, observed, &runs::seen("users-ingest", observed), "0.1.0", now)
 }
 
 fn now() -> Timestamp {
@@ -278,7 +279,7 @@ fn an_invalid_spec_is_stalled_names_the_field_and_forgets_nothing() {
     pipeline.status = Some(of(&pipeline, Ok(&applied(healthy())), &Observed::default(), now()));
     pipeline.metadata.generation = Some(2);
     pipeline.spec.schedule.cron = "61 * * * *".into();
-    let error = validate::validate(&pipeline).unwrap_err();
+    let error = validate::validate(&pipeline, &example::images()).unwrap_err();
     let status = of(&pipeline, Err(&error), &Observed::default(), now());
     let (ready, reason, message) = condition(&status, "Ready");
     assert_eq!((ready, reason), ("False", "InvalidSpec"));
