@@ -3,10 +3,10 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/userpipeline
 export CARGO_TARGET_DIR := $(CACHE)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help up cluster down clean env check generate test packages checkout
+.PHONY: help up cluster down clean env check generate test test-long bench-operator packages checkout
 
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: checkout ## A local cluster with everything in it and an example pipeline, until rows are in both stores.
 	@local/up.sh demo
@@ -35,6 +35,15 @@ generate: checkout ## Writes what follows from api/: the CRD, the chart's templa
 
 test: cluster ## Every test: unit, integration, and end-to-end in the local cluster.
 	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" cargo test --locked --workspace -- --test-threads=4
+
+test-long: cluster ## The operator, crashed at each write of each scenario: an hour. CRASH_SCENARIO=… plays one of them.
+	KUBECONFIG="$(CACHE)/kubeconfig" CRASH_TRIALS=all cargo test --locked -p userpipeline-tests --test crashes -- --nocapture
+
+N ?= 1000
+bench-operator: cluster ## What the operator costs, with N suspended pipelines (N=1000).
+	cargo build --quiet --locked --release -p userpipeline-operator
+	KUBECONFIG="$(CACHE)/kubeconfig" cargo run --quiet --locked -p userpipeline-benches --bin bench-operator -- \
+	  --pipelines $(N) --program "$(CARGO_TARGET_DIR)/release/userpipeline-operator"
 
 # What the checks need of Debian, installed where it is missing.
 packages:

@@ -1,6 +1,8 @@
-//! `userpipeline-operator`: reconciles `UserPipeline` resources.
+//! `userpipeline-operator`: reconciles `UserPipeline` resources, and tells what it would do.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+mod installed;
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
@@ -9,7 +11,7 @@ use userpipeline_operator::{
     backfill, health, identity,
     leader::{self, LeaseSettings},
     metrics::Metrics,
-    pipeline::{self, Images, Installation},
+    pipeline::{self, Images, Installation, plan},
 };
 
 /// Reconciles `UserPipeline` resources.
@@ -24,22 +26,15 @@ struct Cli {
 enum Command {
     /// Runs the operator until it is told to stop.
     Run(Run),
+    /// Tells, object by object, what would change if a pipeline were applied, and changes nothing. The exit code is 0 where
+    /// nothing would change, 1 where something would, 2 where that cannot be told.
+    Plan(Plan),
 }
 
 #[derive(clap::Args)]
 struct Run {
-    /// The registry, with its path, of the images that pipelines run.
-    #[arg(long, default_value = "userpipeline")]
-    image_registry: String,
-    /// A registry that pipelines may choose instead (spec.image.registry); may be repeated.
-    #[arg(long = "allowed-image-registry")]
-    allowed_image_registries: Vec<String>,
-    /// The tag of these images.
-    #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
-    image_tag: String,
-    /// When these images are pulled: Always, IfNotPresent or Never.
-    #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
-    image_pull_policy: String,
+    #[command(flatten)]
+    images: ImageArguments,
     /// The namespace of the Lease that elects the leader.
     #[arg(long)]
     lease_namespace: String,
@@ -57,28 +52,112 @@ struct Run {
     watch_namespace: Option<String>,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .json()
-        .with_env_filter(filter)
-        .flatten_event(true)
-        .with_span_list(false)
-        .init();
-    let Command::Run(run) = Cli::parse().command;
-    match operate(run).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "the operator ends");
-            ExitCode::FAILURE
+#[derive(clap::Args)]
+struct ImageArguments {
+    /// The registry, with its path, of the images that pipelines run.
+    #[arg(long, default_value = "userpipeline")]
+    image_registry: String,
+    /// A registry that pipelines may choose instead (spec.image.registry); may be repeated.
+    #[arg(long = "allowed-image-registry")]
+    allowed_image_registries: Vec<String>,
+    /// The tag of these images.
+    #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
+    image_tag: String,
+    /// When these images are pulled: Always, IfNotPresent or Never.
+    #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
+    image_pull_policy: String,
+}
+
+impl From<ImageArguments> for Images {
+    fn from(arguments: ImageArguments) -> Self {
+        Self {
+            registry: arguments.image_registry,
+            allowed: arguments.allowed_image_registries,
+            tag: arguments.image_tag,
+            pull_policy: arguments.image_pull_policy,
         }
     }
 }
 
-async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
+#[derive(clap::Args)]
+struct Plan {
+    /// The file that would be applied; `-` is the standard input. What it holds beside pipelines is passed over.
+    #[arg(short = 'f', long = "filename")]
+    file: PathBuf,
+    /// As whom it would be applied: fields that others own stay as they are.
+    #[arg(long, default_value = "kubectl")]
+    field_manager: String,
+    /// Also runs a Job, in the pipeline's namespace, that tells what a schema Job would do to topic, subject and tables.
+    #[arg(long)]
+    schema: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
     // Fails only when a provider is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match Cli::parse().command {
+        Command::Run(run) => {
+            let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+            tracing_subscriber::fmt()
+                .json()
+                .with_env_filter(filter)
+                .flatten_event(true)
+                .with_span_list(false)
+                .init();
+            match operate(run).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    tracing::error!(%error, "the operator ends");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        Command::Plan(args) => match Box::pin(tell(args)).await {
+            Ok(false) => ExitCode::SUCCESS,
+            Ok(true) => ExitCode::from(1),
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::from(2)
+            }
+        },
+    }
+}
+
+/// Whether anything would change.
+async fn tell(args: Plan) -> Result<bool, Box<dyn std::error::Error>> {
+    let text = if args.file.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin())?
+    } else {
+        std::fs::read_to_string(&args.file).map_err(|e| format!("{}: {e}", args.file.display()))?
+    };
+    let documents = plan::pipelines(&text)?;
+    let client = kube::Client::try_default().await?;
+    let images = match installed::arguments(&client).await {
+        Some(run) => run.images.into(),
+        None => return Err("the operator is not installed, or you may not see its Deployment: what it would do cannot be told".into()),
+    };
+    let installation = Installation {
+        images,
+        cluster: identity::of_cluster(&client).await?,
+    };
+    let mut changes = false;
+    for document in documents {
+        let plan = Box::pin(plan::plan(
+            &client,
+            installation.clone(),
+            &document,
+            &args.field_manager,
+            args.schema,
+        ))
+        .await?;
+        print!("{plan}");
+        changes |= !plan.is_empty();
+    }
+    Ok(changes)
+}
+
+async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
     let client = kube::Client::try_default().await?;
     let shutdown = CancellationToken::new();
     tokio::spawn(stop_on_signal(shutdown.clone()));
@@ -95,12 +174,7 @@ async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
         identity: run.identity.clone(),
     };
     let installation = Installation {
-        images: Images {
-            registry: run.image_registry,
-            allowed: run.allowed_image_registries,
-            tag: run.image_tag,
-            pull_policy: run.image_pull_policy,
-        },
+        images: run.images.into(),
         cluster: identity::of_cluster(&client).await?,
     };
     let writers = pipeline::Writers::default();

@@ -52,6 +52,36 @@ impl SchemaRegistry {
         .map(drop)
     }
 
+    /// What new versions of a subject must be compatible with; none where the registry's own level holds.
+    pub async fn compatibility(&self, subject: &str) -> Result<Option<String>, StoreError> {
+        let path = format!("/config/{subject}");
+        match self.send(Method::GET, &path, None).await? {
+            (status, answer) if not_found(status, &answer) => Ok(None),
+            (status, answer) => {
+                let answer = self.checked(status, &answer, &path)?;
+                Ok(answer.get("compatibilityLevel").and_then(Value::as_str).map(str::to_owned))
+            }
+        }
+    }
+
+    /// Whether a schema could be the next version of a subject; an error with the registry's words where it could not.
+    pub async fn verify_compatible(&self, subject: &str, schema: &Value) -> Result<(), StoreError> {
+        let body = json!({"schema": schema.to_string(), "schemaType": "AVRO"});
+        let path = format!("/compatibility/subjects/{subject}/versions/latest?verbose=true");
+        let answer = self.call(Method::POST, &path, Some(body)).await?;
+        if answer.get("is_compatible").and_then(Value::as_bool) == Some(true) {
+            return Ok(());
+        }
+        let why = answer.get("messages").cloned().unwrap_or_default();
+        Err(StoreError::configuration(
+            SCHEMA_INCOMPATIBLE,
+            format!(
+                "the schema registry at {} finds the schema incompatible with subject `{subject}`: {why}",
+                self.url
+            ),
+        ))
+    }
+
     /// Whether a subject has any version.
     pub async fn has_subject(&self, subject: &str) -> Result<bool, StoreError> {
         match self.send(Method::GET, &format!("/subjects/{subject}/versions"), None).await? {

@@ -89,7 +89,22 @@ impl Holder {
             )
             .await
             .map_err(|e| explain(&what, &e))?;
-        let (cluster, pipeline): (String, String) = (row.get(0), row.get(1));
+        self.compare(thing, row.get(0), row.get(1))
+    }
+
+    /// Says whose a thing is, if it is that of another cluster; claims nothing.
+    async fn look(&self, db: &Client, thing: &Thing) -> Result<(), StoreError> {
+        let found = db
+            .query_opt(
+                "SELECT cluster, pipeline FROM userpipeline.claims WHERE kind = $1 AND place = $2 AND name = $3",
+                &[&thing.kind.as_str(), &thing.place, &thing.name],
+            )
+            .await
+            .map_err(|e| explain("reading userpipeline.claims", &e))?;
+        found.map_or(Ok(()), |row| self.compare(thing, row.get(0), row.get(1)))
+    }
+
+    fn compare(&self, thing: &Thing, cluster: &str, pipeline: &str) -> Result<(), StoreError> {
         if cluster == self.cluster {
             return Ok(());
         }
@@ -140,16 +155,18 @@ impl Holder {
 /// Claims for what is not in this database. Nobody claims where a file is applied by hand.
 pub struct Claims {
     held: Option<(Holder, Client)>,
+    /// Nothing is claimed, but whose a thing is still matters.
+    plan: bool,
 }
 
 impl Claims {
     /// Ready to claim for `holder`.
-    pub async fn open(holder: Option<&Holder>, postgres: &Postgres, secrets: &Secrets) -> Result<Self, StoreError> {
+    pub async fn open(holder: Option<&Holder>, postgres: &Postgres, secrets: &Secrets, plan: bool) -> Result<Self, StoreError> {
         let held = match holder {
             Some(holder) => Some((holder.clone(), connect(postgres, secrets, "userpipeline-claims").await?)),
             None => None,
         };
-        Ok(Self { held })
+        Ok(Self { held, plan })
     }
 
     /// Whether anybody claims.
@@ -165,6 +182,11 @@ impl Claims {
             place: place.to_owned(),
             name: name.to_owned(),
         };
-        holder.claim(db, &thing, made).await
+        if !self.plan {
+            return holder.claim(db, &thing, made).await;
+        }
+        let row = db.query_one("SELECT to_regclass('userpipeline.claims') IS NULL", &[]).await;
+        let nobody_claims: bool = row.map_err(|e| explain("looking for userpipeline.claims", &e))?.get(0);
+        if nobody_claims { Ok(()) } else { holder.look(db, &thing).await }
     }
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
-use stream_worker::{apply_schema, delete_data, shared::Shared, supervise, verify_drained};
+use stream_worker::{apply_schema, apply_schema::Manner, delete_data, shared::Shared, supervise, verify_drained};
 use tracing_subscriber::EnvFilter;
 use userpipeline_api::{
     document::WorkerPipeline,
@@ -64,6 +64,9 @@ struct ApplySchema {
     /// another one writes to it; nothing is claimed when not given.
     #[arg(long)]
     cluster: Option<String>,
+    /// Changes nothing and prints what would be: statements, topics, the subject.
+    #[arg(long)]
+    plan: bool,
 }
 
 #[derive(Args)]
@@ -86,7 +89,10 @@ struct Task {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
+    let command = Cli::parse().command;
+    // What a plan prints is for people.
+    let plan = matches!(&command, Command::ApplySchema(args) if args.plan);
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(if plan { "off" } else { LOG }));
     tracing_subscriber::fmt()
         .json()
         .with_env_filter(filter)
@@ -95,11 +101,15 @@ async fn main() -> ExitCode {
         .init();
     // It fails only where one is installed already, and that one serves.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match Cli::parse().command {
+    match command {
         Command::ApplySchema(args) => {
-            let (cluster, args) = (args.cluster, args.task);
+            let manner = Manner {
+                cluster: args.cluster,
+                plan: args.plan,
+            };
+            let args = args.task;
             let secrets = Secrets::in_dir(&args.handed.secrets);
-            ExitCode::from(Box::pin(apply_schema::run(&args.handed.pipeline, &secrets, &args.termination_log, cluster)).await)
+            ExitCode::from(Box::pin(apply_schema::run(&args.handed.pipeline, &secrets, &args.termination_log, manner)).await)
         }
         Command::DeleteData(args) => {
             let (cluster, args) = (args.cluster, args.task);

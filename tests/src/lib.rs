@@ -1,7 +1,8 @@
-//! What the end-to-end stories are told with: the local cluster, a world of its own for each story, and eyes on every
-//! store that are independent of the code under test.
+//! What the end-to-end stories are told with: the local cluster, a world of its own for each story, eyes on every
+//! store that are independent of the code under test, and faults between the operator and the apiserver.
 
 pub mod cluster;
+pub mod crash;
 pub mod eventually;
 pub mod expected;
 pub mod source;

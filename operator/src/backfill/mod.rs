@@ -34,7 +34,7 @@ use crate::{
         dereference::Observed,
         runs,
         runs::SeenRun,
-        schedule::NewRun,
+        schedule::{History, NewRun},
     },
 };
 
@@ -164,7 +164,19 @@ async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
         },
     );
     let started = start(backfill, cron_job.as_deref(), &decision.create, &context).await;
-    let mut gone: Vec<&SeenRun> = seen.iter().filter(|run| decision.delete.contains(&run.name())).collect();
+    // The pipeline's history is read from Jobs, so none goes before it has it.
+    let history = pipeline.as_ref().and_then(|pipeline| pipeline.status.as_ref());
+    let history = history.map(|status| History::of(status, &[], None));
+    let has = |run: &SeenRun| {
+        history
+            .as_ref()
+            .is_none_or(|history| run.ended.as_ref().is_some_and(|ended| history.has(ended)))
+    };
+    let mut gone: Vec<&SeenRun> = seen
+        .iter()
+        .filter(|run| decision.delete.contains(&run.name()) && has(run))
+        .collect();
+    let cleared = gone.len() == decision.delete.len();
     if obstacle == Some(Obstacle::PipelineMissing) {
         gone.extend(seen.iter().filter(|run| run.ended.is_none()));
     }
@@ -174,7 +186,7 @@ async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
     let status = status::of(backfill, &decision, obstacle.as_ref(), started.as_ref().err(), now);
     write(backfill, &before, &status, &context).await?;
     started?;
-    Ok(if decision.complete || decision.too_many {
+    Ok(if (decision.complete && cleared) || decision.too_many {
         Action::await_change()
     } else {
         Action::requeue(LOOK_AGAIN)

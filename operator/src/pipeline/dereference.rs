@@ -121,9 +121,13 @@ fn is<K: ResourceExt>(object: &K, component: labels::Component) -> bool {
         .is_some_and(|label| label == component.as_str())
 }
 
+fn label(job: &Job, key: &str) -> String {
+    job.labels().get(key).cloned().unwrap_or_default()
+}
+
 /// A label that is a number.
-fn number<N: FromStr + Default>(job: &Job, label: &str) -> N {
-    job.labels().get(label).and_then(|text| text.parse().ok()).unwrap_or_default()
+fn number<N: FromStr + Default>(job: &Job, key: &str) -> N {
+    label(job, key).parse().unwrap_or_default()
 }
 
 impl Observed {
@@ -167,6 +171,7 @@ impl Observed {
             name: job.name_any(),
             attempt: number(job, labels::DRAIN_ATTEMPT),
             since: number(job, labels::DRAIN_SINCE),
+            task: label(job, labels::TASK),
             deleting: job.metadata.deletion_timestamp.is_some(),
             stuck: self.stuck(job),
             ended: self.told::<DrainReport>(job).map(|(end, mut report)| {
@@ -187,6 +192,7 @@ impl Observed {
         let job = self.jobs.iter().find(|job| is(job.as_ref(), labels::Component::Deletion))?;
         Some(deletion::SeenJob {
             attempt: number(job, labels::DELETION_ATTEMPT),
+            task: label(job, labels::TASK),
             deleting: job.metadata.deletion_timestamp.is_some(),
             stuck: self.stuck(job),
             ended: self.told::<DeletionReport>(job).map(|(end, mut report)| {
@@ -260,6 +266,7 @@ impl Observed {
         Some(SeenJob {
             name: job.name_any(),
             hash,
+            task: label(job, labels::TASK),
             attempt: number(job, labels::SCHEMA_ATTEMPT),
             created_at: job.metadata.creation_timestamp.as_ref().map_or(Timestamp::MIN, |t| t.0),
             deleting: job.metadata.deletion_timestamp.is_some(),

@@ -20,6 +20,8 @@ pub struct SeenJob {
     pub attempt: i32,
     /// The suspension that it was made for: when that began, in seconds since 1970.
     pub since: i64,
+    /// How its pod was to be.
+    pub task: String,
     /// It is being deleted.
     pub deleting: bool,
     /// What holds it up, if anything.
@@ -41,6 +43,8 @@ pub struct Facts<'a> {
     pub recorded: Option<&'a DrainStatus>,
     /// The drain Jobs.
     pub jobs: &'a [SeenJob],
+    /// How their pods are to be: what holds up one that is otherwise may have been mended since.
+    pub task: &'a str,
 }
 
 /// What there is to say.
@@ -106,7 +110,7 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     let since = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let mut status = facts.recorded.cloned().unwrap_or_default();
     let since = status.since.get_or_insert(Time(since)).0.as_second();
-    let (fresh, outdated): (Vec<&SeenJob>, Vec<&SeenJob>) = facts.jobs.iter().partition(|job| job.since == since);
+    let (fresh, outdated): (Vec<&SeenJob>, Vec<&SeenJob>) = facts.jobs.iter().partition(|job| job.since == since && job.task == facts.task);
     decision.delete = outdated.iter().filter(|job| !job.deleting).map(|job| job.name.clone()).collect();
     for job in &fresh {
         if let Some((at, succeeded, report)) = &job.ended {
@@ -208,6 +212,7 @@ mod tests {
             workers: Some(0),
             recorded,
             jobs,
+            task: "t",
         }
     }
 
@@ -228,6 +233,7 @@ mod tests {
             name: "users-drain-0".into(),
             attempt: 0,
             since: at(since).as_second(),
+            task: "t".into(),
             deleting: false,
             stuck: None,
             ended: ended.map(|succeeded| (at(since + 3), succeeded, report)),

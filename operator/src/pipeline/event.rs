@@ -109,7 +109,7 @@ fn cut(text: &str, limit: usize) -> String {
 }
 
 /// Reasons of a condition that say that something is on its way, not that something is wrong.
-const ON_ITS_WAY: [&str; 9] = [
+const ON_ITS_WAY: [&str; 10] = [
     "RollingOut",
     "Unavailable",
     "WaitingForSchema",
@@ -118,6 +118,7 @@ const ON_ITS_WAY: [&str; 9] = [
     "Conflict",
     "Applying",
     "BeingDeleted",
+    "Changed",
     "Starting",
 ];
 /// Reasons of a condition that come from a child that cannot be applied.

@@ -13,6 +13,7 @@ mod drain;
 mod event;
 #[cfg(test)]
 mod example;
+pub mod plan;
 mod pods;
 mod quantity;
 mod run;
@@ -183,6 +184,7 @@ async fn advance(pipeline: &UserPipeline, observed: &Observed, seen: &[SeenRun],
     let recorded = pipeline.status.clone().unwrap_or_default();
     let decision = schema::decide(
         &valid.schema_hash,
+        &valid.parent.task(),
         &recorded.schema.clone().unwrap_or_default(),
         &observed.schema_jobs(),
         now,
@@ -209,6 +211,7 @@ async fn advance(pipeline: &UserPipeline, observed: &Observed, seen: &[SeenRun],
             workers: observed.workers_left(&workers),
             recorded: recorded.drain.as_ref(),
             jobs: &observed.drain_jobs(),
+            task: &valid.parent.task(),
         },
         now,
     );
@@ -251,6 +254,7 @@ fn tell(id: &PipelineId, pipeline: &UserPipeline, status: &userpipeline_api::Use
             ready: is(condition::READY),
             stale,
             last_run,
+            lag: status.lag,
             backlog: status.schedule.as_ref().map_or(0, |schedule| schedule.backlog),
         },
     );

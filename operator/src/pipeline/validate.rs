@@ -96,6 +96,12 @@ impl Parent {
             tasks: pipeline.spec.pods.tasks.clone(),
         })
     }
+
+    /// How the pods of its tasks are to be, in short: one that was made otherwise is not waited for.
+    pub fn task(&self) -> String {
+        let settings = serde_json::to_string(&self.tasks).unwrap_or_default();
+        names::hash(&format!("{}\n{settings}", self.images.of("stream-worker")))
+    }
 }
 
 /// A pipeline that can be built.
@@ -174,11 +180,13 @@ pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPip
         ticks,
         ingest: Document::of(pipeline, Binary::Ingest, "ingest"),
         worker: Document::of(pipeline, Binary::Worker, "worker"),
+        // A pinned version applies what it knows, which may differ from what this one does.
         schema_hash: names::hash(&format!(
-            "{}\n{}\n{}",
+            "{}\n{}\n{}\n{}",
             schema.text,
             RecordSchema::user().fingerprint(),
-            bookkeeping::fingerprint()
+            bookkeeping::fingerprint(),
+            spec.image.iter().filter_map(|image| image.version.as_deref()).collect::<String>(),
         )),
         schema,
         spec,

@@ -5,11 +5,20 @@ use userpipeline_api::document::SchemaPipeline;
 use userpipeline_record::{RecordSchema, cassandra::keyspace_cql};
 use userpipeline_stores::{Secrets, StoreError, cassandra, error::CASSANDRA_FAILED};
 
-use super::columns::{Found, Wanted, verify};
+use super::{
+    Hand,
+    columns::{Found, Wanted, verify},
+};
 use crate::claims::{Claims, Kind};
 
 /// Makes keyspace and table where they are not there, and verifies the table.
-pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, secrets: &Secrets, claims: &Claims) -> Result<(), StoreError> {
+pub async fn apply(
+    pipeline: &SchemaPipeline,
+    schema: &RecordSchema,
+    secrets: &Secrets,
+    claims: &Claims,
+    hand: &Hand,
+) -> Result<(), StoreError> {
     let Some(target) = &pipeline.cassandra else { return Ok(()) };
     let session = cassandra::connect(&target.cluster, target.consistency, secrets).await?;
     let (keyspace, table) = (&target.keyspace, &target.table);
@@ -28,6 +37,7 @@ pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, secrets: &S
     )
     .await?
     .is_empty()
+        && hand.does(|| format!("Cassandra: {}", keyspace_cql(keyspace, &pipeline.replication)))
     {
         execute(
             &session,
@@ -37,6 +47,9 @@ pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, secrets: &S
         .await?;
     }
     if columns.is_empty() {
+        if !hand.does(|| format!("Cassandra: {}", schema.cassandra_table_cql(keyspace, table))) {
+            return Ok(());
+        }
         execute(
             &session,
             &schema.cassandra_table_cql(keyspace, table),

@@ -6,6 +6,7 @@
 
 pub(crate) mod cassandra;
 mod columns;
+mod hand;
 mod postgres;
 mod subject;
 mod topics;
@@ -19,6 +20,7 @@ use userpipeline_api::{
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::{Class, Secrets, StoreError};
 
+pub use self::hand::Hand;
 use crate::claims::{Claims, Holder};
 
 /// No step takes longer; whatever hangs is an error by then.
@@ -26,17 +28,25 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(120);
 /// The longest termination message that Kubernetes keeps.
 const TERMINATION_LIMIT: usize = 4096;
 
-/// Applies the schema and leaves a [`SchemaReport`]; the result is the exit code. `cluster` is the Kubernetes cluster for
-/// which everything is claimed; nothing is claimed without.
-pub async fn run(pipeline: &Path, secrets: &Secrets, termination_log: &Path, cluster: Option<String>) -> u8 {
+/// How the schema is applied.
+pub struct Manner {
+    /// The Kubernetes cluster for which everything is claimed; nothing is claimed without.
+    pub cluster: Option<String>,
+    /// Nothing is changed; what would be is printed.
+    pub plan: bool,
+}
+
+/// Applies the schema and leaves a [`SchemaReport`]; the result is the exit code.
+pub async fn run(pipeline: &Path, secrets: &Secrets, termination_log: &Path, manner: Manner) -> u8 {
+    let hand = if manner.plan { Hand::saying() } else { Hand::Does };
     let (report, code) = match read(pipeline) {
         Ok(pipeline) => {
             let span = tracing::info_span!("apply-schema", pipeline = %pipeline.id);
-            let holder = cluster.map(|cluster| Holder {
+            let holder = manner.cluster.map(|cluster| Holder {
                 cluster,
                 pipeline: pipeline.id.to_string(),
             });
-            tracing::Instrument::instrument(apply(&pipeline, secrets, holder.as_ref()), span).await
+            tracing::Instrument::instrument(apply(&pipeline, secrets, holder.as_ref(), &hand), span).await
         }
         Err(message) => {
             tracing::error!(reason = "PipelineInvalid", message, "the pipeline's file cannot be used");
@@ -50,10 +60,26 @@ pub async fn run(pipeline: &Path, secrets: &Secrets, termination_log: &Path, clu
             )
         }
     };
+    if hand.only_says() {
+        say(&hand.said(), &report, code);
+        return code;
+    }
     if let Err(e) = std::fs::write(termination_log, message(&report)) {
         tracing::warn!(path = %termination_log.display(), error = %e, "the termination message is not written");
     }
     code
+}
+
+/// For people: each change on its line, or why it cannot be told.
+fn say(changes: &[String], report: &SchemaReport, code: u8) {
+    for change in changes {
+        println!("{change}");
+    }
+    if code != exit::DONE {
+        println!("{}: {}", report.reason, report.message);
+    } else if changes.is_empty() {
+        println!("nothing would change: topic, subject and tables are as wanted");
+    }
 }
 
 fn read(path: &Path) -> Result<SchemaPipeline, String> {
@@ -62,23 +88,23 @@ fn read(path: &Path) -> Result<SchemaPipeline, String> {
 }
 
 /// Applies the schema: every step that can be taken, and what came of it.
-pub async fn apply(pipeline: &SchemaPipeline, secrets: &Secrets, holder: Option<&Holder>) -> (SchemaReport, u8) {
+pub async fn apply(pipeline: &SchemaPipeline, secrets: &Secrets, holder: Option<&Holder>, hand: &Hand) -> (SchemaReport, u8) {
     // The one record there is so far; a pipeline will declare its own.
     let schema = RecordSchema::user();
     let mut errors = Vec::new();
     let mut report = SchemaReport::default();
 
     let claims = async {
-        postgres::apply(pipeline, &schema, secrets, holder).await?;
-        Claims::open(holder, &pipeline.postgres, secrets).await
+        postgres::apply(pipeline, &schema, secrets, holder, hand).await?;
+        Claims::open(holder, &pipeline.postgres, secrets, hand.only_says()).await
     };
     if let Some(claims) = note(&mut errors, "PostgreSQL", bounded(claims).await) {
         note(
             &mut errors,
             "Cassandra",
-            bounded(cassandra::apply(pipeline, &schema, secrets, &claims)).await,
+            bounded(cassandra::apply(pipeline, &schema, secrets, &claims, hand)).await,
         );
-        if let Some(topics) = note(&mut errors, "the topic", bounded(topics::apply(pipeline, &claims)).await) {
+        if let Some(topics) = note(&mut errors, "the topic", bounded(topics::apply(pipeline, &claims, hand)).await) {
             report.partitions = topics.partitions;
             report.topic_ready = Some(topics.error.is_none());
             errors.extend(topics.error);
@@ -87,7 +113,7 @@ pub async fn apply(pipeline: &SchemaPipeline, secrets: &Secrets, holder: Option<
             let id = note(
                 &mut errors,
                 "the subject",
-                bounded(subject::apply(pipeline, &schema, &claims)).await,
+                bounded(subject::apply(pipeline, &schema, &claims, hand)).await,
             );
             report.schema_id = id.and_then(|id| i32::try_from(id).ok());
         }

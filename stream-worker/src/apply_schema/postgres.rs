@@ -8,11 +8,20 @@ use userpipeline_record::{
 };
 use userpipeline_stores::{Secrets, StoreError, postgres};
 
-use super::columns::{Found, Wanted, verify};
+use super::{
+    Hand,
+    columns::{Found, Wanted, verify},
+};
 use crate::claims::{Holder, Kind, Thing};
 
-/// Makes the tables that are not there, and verifies those that are.
-pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, secrets: &Secrets, holder: Option<&Holder>) -> Result<(), StoreError> {
+/// Makes the tables that are not there, and verifies those that are. A plan does the same, and takes all of it back.
+pub async fn apply(
+    pipeline: &SchemaPipeline,
+    schema: &RecordSchema,
+    secrets: &Secrets,
+    holder: Option<&Holder>,
+    hand: &Hand,
+) -> Result<(), StoreError> {
     let mut client = postgres::connect(&pipeline.postgres, secrets, &format!("apply-schema {}", pipeline.id)).await?;
     let explain = |what: &str| {
         let what = what.to_owned();
@@ -24,8 +33,7 @@ pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, secrets: &S
         .await
         .map_err(explain("waiting for another schema Job"))?;
     for statement in bookkeeping::DDL {
-        transaction
-            .batch_execute(statement)
+        execute(&transaction, statement, hand)
             .await
             .map_err(explain("making the tables of schema `userpipeline` (spec.postgres)"))?;
     }
@@ -41,22 +49,42 @@ pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, secrets: &S
     let ddl = schema.landing_ddl(landing);
     let (table, indexes) = ddl.split_at(ddl.len().min(1));
     for statement in table {
-        transaction.batch_execute(statement).await.map_err(explain(&making_landing))?;
+        execute(&transaction, statement, hand).await.map_err(explain(&making_landing))?;
     }
     // Before the index: on somebody else's table it would fail for a column that is missing, and say less.
     check(&transaction, landing, "spec.landing.table", schema, &schema.landing_columns()).await?;
     for statement in indexes {
-        transaction.batch_execute(statement).await.map_err(explain(&making_landing))?;
+        execute(&transaction, statement, hand).await.map_err(explain(&making_landing))?;
     }
 
     if let Some(sink) = &pipeline.postgres_table {
-        transaction
-            .batch_execute(&schema.sink_ddl(sink))
+        execute(&transaction, &schema.sink_ddl(sink), hand)
             .await
             .map_err(explain(&format!("making table `{sink}` (spec.sinks.postgres.table)")))?;
         check(&transaction, sink, "spec.sinks.postgres.table", schema, &schema.sink_columns()).await?;
     }
+    if hand.only_says() {
+        return transaction.rollback().await.map_err(explain("taking the plan back"));
+    }
     transaction.commit().await.map_err(explain("making the tables"))
+}
+
+/// How many objects this transaction has made or changed: every statement of ours does nothing where there is nothing to do.
+const TOUCHED: &str = "SELECT (SELECT count(*) FROM pg_namespace WHERE xmin = own.id) + (SELECT count(*) FROM pg_class WHERE xmin = own.id) \
+     + (SELECT count(*) FROM pg_attribute WHERE xmin = own.id) \
+     FROM (SELECT (pg_current_xact_id()::text::bigint % 4294967296)::text::xid AS id) own";
+
+async fn execute(transaction: &Transaction<'_>, statement: &str, hand: &Hand) -> Result<(), tokio_postgres::Error> {
+    if !hand.only_says() {
+        return transaction.batch_execute(statement).await;
+    }
+    let touched = async || Ok::<i64, tokio_postgres::Error>(transaction.query_one(TOUCHED, &[]).await?.get(0));
+    let before = touched().await?;
+    transaction.batch_execute(statement).await?;
+    if touched().await? > before {
+        let _ = hand.does(|| format!("PostgreSQL: {statement}"));
+    }
+    Ok(())
 }
 
 async fn claim(transaction: &Transaction<'_>, holder: &Holder, table: &str) -> Result<(), StoreError> {

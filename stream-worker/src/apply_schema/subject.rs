@@ -4,16 +4,20 @@ use userpipeline_api::{document::SchemaPipeline, names};
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::{StoreError, schema_registry::SchemaRegistry};
 
+use super::Hand;
 use crate::claims::{Claims, Kind};
 
 /// Sets the subject's compatibility, then registers the schema under it. The result is the schema's id.
-pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, claims: &Claims) -> Result<u32, StoreError> {
+pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, claims: &Claims, hand: &Hand) -> Result<u32, StoreError> {
     let registry = SchemaRegistry::at(&pipeline.schema_registry.url)?;
     let subject = names::subject(&pipeline.topic);
     let level = pipeline.schema_registry.compatibility;
     // Of a subject that is not there yet some registries keep no level; its first version is compatible with anything.
     let there = registry.has_subject(&subject).await?;
     claims.take(Kind::Subject, registry.url(), &subject, !there).await?;
+    if hand.only_says() {
+        return plan(&registry, &subject, there, pipeline, schema, hand).await;
+    }
     if there {
         registry.set_compatibility(&subject, level).await?;
     }
@@ -23,4 +27,41 @@ pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, claims: &Cl
     }
     tracing::info!(subject, id, "schema registered");
     Ok(id)
+}
+
+/// What would be done about the subject. The result is the schema's id, or 0 where it has none yet.
+async fn plan(
+    registry: &SchemaRegistry,
+    subject: &str,
+    there: bool,
+    pipeline: &SchemaPipeline,
+    schema: &RecordSchema,
+    hand: &Hand,
+) -> Result<u32, StoreError> {
+    let level = pipeline.schema_registry.compatibility;
+    if !there {
+        let _ = hand.does(|| {
+            format!(
+                "registry: subject {subject} gets its first version, compatibility {}",
+                level.as_str()
+            )
+        });
+        return Ok(0);
+    }
+    let found = registry.compatibility(subject).await?;
+    if found.as_deref() != Some(level.as_str()) {
+        let before = found.unwrap_or_else(|| "the registry's own".to_owned());
+        let _ = hand.does(|| {
+            format!(
+                "registry: subject {subject} gets compatibility {} instead of {before}",
+                level.as_str()
+            )
+        });
+    }
+    if let Some(id) = registry.id_of(subject, &schema.avro_schema()).await? {
+        return Ok(id);
+    }
+    registry.verify_compatible(subject, &schema.avro_schema()).await?;
+    let _ = hand.does(|| format!("registry: subject {subject} gets another version"));
+    Ok(0)
 }

@@ -9,6 +9,7 @@ use userpipeline_stores::{
     kafka::admin::{Admin, TopicState},
 };
 
+use super::Hand;
 use crate::claims::{Claims, Kind};
 
 /// Kafka's own default for `max.message.bytes`.
@@ -28,7 +29,7 @@ pub struct Topics {
 }
 
 /// Makes, mends or just finds both topics. The outer error says that no broker could be asked.
-pub async fn apply(pipeline: &SchemaPipeline, claims: &Claims) -> Result<Topics, StoreError> {
+pub async fn apply(pipeline: &SchemaPipeline, claims: &Claims, hand: &Hand) -> Result<Topics, StoreError> {
     let admin = Admin::new(&pipeline.kafka.bootstrap_servers, &format!("apply-schema {}", pipeline.id))?;
     let found = admin.topic(&pipeline.topic).await?;
     if claims.are_taken() {
@@ -45,7 +46,7 @@ pub async fn apply(pipeline: &SchemaPipeline, claims: &Claims) -> Result<Topics,
         error: None,
     };
     let ensured = match pipeline.kafka.topic.management {
-        TopicManagement::Direct => ensure(&admin, pipeline, found, &mut topics.partitions).await,
+        TopicManagement::Direct => ensure(&admin, pipeline, found, &mut topics.partitions, hand).await,
         TopicManagement::None => find(&admin, pipeline, found.is_some()).await,
     };
     topics.error = ensured.err();
@@ -75,27 +76,42 @@ async fn ensure(
     pipeline: &SchemaPipeline,
     found: Option<TopicState>,
     partitions: &mut Option<i32>,
+    hand: &Hand,
 ) -> Result<(), StoreError> {
     let (topic, wanted) = (&pipeline.topic, &pipeline.kafka.topic);
     if let Some(found) = found {
-        if growth(topic, wanted.partitions, wanted.replicas, &found)? {
+        if growth(topic, wanted.partitions, wanted.replicas, &found)?
+            && hand.does(|| {
+                format!(
+                    "Kafka: topic {topic} gets {} partitions instead of {}",
+                    wanted.partitions, found.partitions
+                )
+            })
+        {
             admin.add_partitions(topic, wanted.partitions).await?;
             tracing::info!(topic, from = found.partitions, to = wanted.partitions, "partitions added");
         }
-    } else {
+    } else if hand.does(|| {
+        format!(
+            "Kafka: topic {topic} is made with {} partitions, {} replicas {:?}",
+            wanted.partitions, wanted.replicas, wanted.config
+        )
+    }) {
         admin.create(topic, wanted.partitions, wanted.replicas, &wanted.config).await?;
         tracing::info!(topic, partitions = wanted.partitions, replicas = wanted.replicas, "topic made");
     }
     *partitions = Some(wanted.partitions);
-    if !wanted.config.is_empty() {
+    // A plan has made no topic whose settings it could look at.
+    if !wanted.config.is_empty() && admin.topic(topic).await?.is_some() {
         let changes = differing(&wanted.config, &admin.config(topic).await?);
-        if !changes.is_empty() {
+        if !changes.is_empty() && hand.does(|| format!("Kafka: topic {topic} gets the settings {changes:?}")) {
             admin.alter(topic, &changes).await?;
             tracing::info!(topic, settings = ?changes.keys().collect::<Vec<_>>(), "settings changed");
         }
     }
     // Made once and then left alone: how long letters are kept is for whoever reads them.
-    if admin.topic(&pipeline.dead_letter_topic).await?.is_none() {
+    let letters = &pipeline.dead_letter_topic;
+    if admin.topic(letters).await?.is_none() && hand.does(|| format!("Kafka: topic {letters} is made")) {
         admin
             .create(&pipeline.dead_letter_topic, 1, wanted.replicas, &dead_letter_config(&wanted.config))
             .await?;

@@ -3,7 +3,9 @@
 mod backfills;
 mod data;
 mod deletions;
+mod guides;
 mod mistakes;
 mod operations;
+mod plans;
 mod runs;
 mod schedules;

@@ -55,6 +55,14 @@ pub enum ApplyError {
         /// Its name.
         name: String,
     },
+    /// It is no longer what was seen; it is looked at again.
+    #[error("{kind} {name} has changed while it was to be deleted; it is looked at again")]
+    Changed {
+        /// The child's kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
     /// The apiserver has not taken it.
     #[error("{kind} {name} cannot be applied: {}", words(.source))]
     ApplyFailed {
@@ -83,6 +91,7 @@ impl ApplyError {
         match self {
             Self::NotOurs { .. } => "NotOurs",
             Self::BeingDeleted { .. } => "BeingDeleted",
+            Self::Changed { .. } => "Changed",
             Self::ApplyFailed { .. } => "ApplyFailed",
             Self::DeleteFailed { .. } => "DeleteFailed",
         }
@@ -340,8 +349,9 @@ impl Target<'_> {
                 tracing::info!(kind = kind::<K>(), name, namespace = self.parent.id.namespace, "deleted");
                 Ok(())
             }
-            // Gone, or no longer what was seen: the next look tells.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            // No longer what was seen: whoever counts on its being gone must not.
+            Err(kube::Error::Api(status)) if status.code == 409 => Err(ApplyError::Changed { kind: kind::<K>(), name }),
             Err(source) => Err(ApplyError::DeleteFailed {
                 kind: kind::<K>(),
                 name,

@@ -18,6 +18,8 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const SCHEMA_HASH: &str = "userpipeline.dev/schema-hash";
 /// How many schema Jobs for the same have failed before it.
 pub const SCHEMA_ATTEMPT: &str = "userpipeline.dev/schema-attempt";
+/// How a task's pod was to be when its Job was made: image and settings.
+pub const TASK: &str = "userpipeline.dev/task";
 /// How many deletion Jobs have failed before it.
 pub const DELETION_ATTEMPT: &str = "userpipeline.dev/deletion-attempt";
 /// When the suspension began that a drain Job looks after, in seconds since 1970.

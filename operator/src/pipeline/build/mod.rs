@@ -8,6 +8,7 @@ mod drain_job;
 mod images;
 pub mod ingest_job;
 pub mod labels;
+pub mod plan_job;
 mod pod;
 mod pod_disruption_budget;
 mod schema_job;

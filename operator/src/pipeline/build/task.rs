@@ -34,7 +34,9 @@ impl Task<'_> {
         let name = names::child(&parent.id.name, self.suffix, names::LABEL_LIMIT);
         let mut metadata = labels::meta(parent, name, self.component);
         let own = self.labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        metadata.labels.get_or_insert_default().extend(own);
+        let labels = metadata.labels.get_or_insert_default();
+        labels.extend(own);
+        labels.insert(labels::TASK.to_owned(), parent.task());
         let pod_metadata = ObjectMeta {
             labels: Some(labels::labels(&parent.id.name, self.component)),
             ..ObjectMeta::default()

@@ -16,6 +16,8 @@ use crate::pipeline::schema::back_off;
 pub struct SeenJob {
     /// How many have failed before it.
     pub attempt: i32,
+    /// How its pod was to be.
+    pub task: String,
     /// It is being deleted.
     pub deleting: bool,
     /// What holds it up, if anything.
@@ -37,6 +39,8 @@ pub struct Facts<'a> {
     pub recorded: Option<&'a DeletionStatus>,
     /// The deletion Job, if there is one.
     pub job: Option<&'a SeenJob>,
+    /// How its pod is to be: what holds up one that is otherwise may have been mended since.
+    pub task: &'a str,
 }
 
 /// What is to be done.
@@ -71,12 +75,12 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     } else if !facts.left.is_empty() {
         Step::Stop(facts.left.clone())
     } else {
-        next(facts.job, &mut status, now)
+        next(facts.job, facts.task, &mut status, now)
     };
     Decision { step, status }
 }
 
-fn next(job: Option<&SeenJob>, status: &mut DeletionStatus, now: Timestamp) -> Step {
+fn next(job: Option<&SeenJob>, task: &str, status: &mut DeletionStatus, now: Timestamp) -> Step {
     let failure = |status: &DeletionStatus| {
         let reason = status.failure_reason.clone()?;
         Some((reason, status.message.clone().unwrap_or_default()))
@@ -92,6 +96,9 @@ fn next(job: Option<&SeenJob>, status: &mut DeletionStatus, now: Timestamp) -> S
         };
     };
     let Some((at, succeeded, report)) = &job.ended else {
+        if job.task != task && !job.deleting {
+            return Step::Clear;
+        }
         return Step::Wait(job.stuck.clone().or_else(|| failure(status)), None);
     };
     if job.attempt < status.failed_attempts {
@@ -133,6 +140,7 @@ mod tests {
             left: Vec::new(),
             recorded,
             job,
+            task: "t",
         }
     }
 
@@ -143,6 +151,7 @@ mod tests {
         };
         SeenJob {
             attempt,
+            task: "t".into(),
             deleting: false,
             stuck: None,
             ended: ended.map(|succeeded| (at(3), succeeded, report)),
@@ -179,6 +188,16 @@ mod tests {
         assert_eq!(decision.status.done_at, Some(Time(at(3))));
         let done = facts(Some(&decision.status), None);
         assert_eq!(decide(&done, at(5)).step, Step::LetGo);
+    }
+
+    #[test]
+    fn a_job_that_is_held_up_is_made_anew_when_its_pod_is_to_be_otherwise() {
+        let stuck = job(0, None);
+        let mended = Facts {
+            task: "other",
+            ..facts(None, Some(&stuck))
+        };
+        assert_eq!(decide(&mended, at(1)).step, Step::Clear);
     }
 
     #[test]

@@ -50,6 +50,7 @@ pub async fn reconcile(pipeline: &UserPipeline, context: &Context) -> Result<Act
         left: left(&observed),
         recorded: recorded.deletion.as_ref(),
         job: job.as_ref(),
+        task: &parent.task(),
     };
     let decision = decide::decide(&facts, now);
     // Whatever is made from here on must outlive a deletion that takes the children first (`--cascade=foreground`).

@@ -19,6 +19,8 @@ pub struct SeenJob {
     pub name: String,
     /// What it applies.
     pub hash: String,
+    /// How its pod was to be.
+    pub task: String,
     /// How many for the same have failed before it.
     pub attempt: i32,
     /// When it was made.
@@ -106,8 +108,9 @@ pub fn back_off(failed_attempts: i32) -> Duration {
     (FIRST_BACK_OFF * 2_u32.pow(doublings)).min(LONGEST_BACK_OFF)
 }
 
-/// Decides what is to be done so that `desired` gets applied.
-pub fn decide(desired: &str, recorded: &SchemaStatus, jobs: &[SeenJob], now: Timestamp) -> Decision {
+/// Decides what is to be done so that `desired` gets applied. A Job that runs is waited for only if its pod is as `task` says:
+/// what holds up one that is not may have been mended since.
+pub fn decide(desired: &str, task: &str, recorded: &SchemaStatus, jobs: &[SeenJob], now: Timestamp) -> Decision {
     let mut decision = Decision {
         status: recorded.clone(),
         ..Decision::default()
@@ -125,7 +128,7 @@ pub fn decide(desired: &str, recorded: &SchemaStatus, jobs: &[SeenJob], now: Tim
     let mut running = None;
     for job in jobs.iter().filter(|job| !job.deleting) {
         match &job.progress {
-            Progress::Running { stuck } if job.hash == desired && needed(&decision.status) => {
+            Progress::Running { stuck } if job.hash == desired && job.task == task && needed(&decision.status) => {
                 attempt(&mut decision.status, desired);
                 running = Some(stuck.clone());
             }

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn decide(desired: &str, recorded: &SchemaStatus, jobs: &[SeenJob], now: Timestamp) -> Decision {
+    super::decide(desired, "t", recorded, jobs, now)
+}
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()
 }
@@ -10,6 +14,7 @@ fn job(hash: &str, attempt: i32, created: i64, progress: Progress) -> SeenJob {
     SeenJob {
         name: format!("users-schema-{hash}-{attempt}"),
         hash: hash.into(),
+        task: "t".into(),
         attempt,
         created_at: at(created),
         deleting: false,
@@ -218,4 +223,13 @@ fn whatever_is_seen_there_is_never_a_second_job_beside_a_first() {
             }
         }
     }
+}
+
+#[test]
+fn given_a_job_that_is_held_up_when_its_pod_is_to_be_otherwise_then_it_is_made_anew() {
+    let stuck = [job("a", 0, 0, running())];
+    let recorded = attempted(SchemaStatus::default(), "a", 0, 0);
+    let decision = super::decide("a", "other", &recorded, &stuck, at(5));
+    assert_eq!((deleted(&decision), decision.create), (vec![("users-schema-a-0", true)], None));
+    assert_eq!(super::decide("a", "other", &recorded, &[], at(6)).create, Some(0));
 }

@@ -1,9 +1,11 @@
 //! What `/metrics` shows: names as controller-runtime gives them, our own below `userpipeline_operator_`.
 
+mod pipelines;
+
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -13,6 +15,9 @@ use prometheus_client::{
     registry::Registry,
 };
 use userpipeline_api::names::PipelineId;
+
+use self::pipelines::Pipelines;
+pub use self::pipelines::Seen;
 
 /// The controller's name in the metrics.
 const CONTROLLER: &str = "userpipeline";
@@ -39,43 +44,6 @@ struct WriteLabels {
     verb: &'static str,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct PipelineLabels {
-    namespace: String,
-    pipeline: String,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct InfoLabels {
-    namespace: String,
-    pipeline: String,
-    owner: String,
-}
-
-/// What there is to show of a pipeline.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// `spec.owner`.
-    pub owner: String,
-    /// Whether it is Ready.
-    pub ready: bool,
-    /// Whether its data is not fresh, as far as that is known.
-    pub stale: bool,
-    /// Whether the last run has succeeded, and when it ended.
-    pub last_run: Option<(bool, f64)>,
-    /// Intervals that have not been run yet.
-    pub backlog: i32,
-}
-
-impl From<&PipelineId> for PipelineLabels {
-    fn from(id: &PipelineId) -> Self {
-        Self {
-            namespace: id.namespace.clone(),
-            pipeline: id.name.clone(),
-        }
-    }
-}
-
 /// How a reconciliation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -89,7 +57,6 @@ pub enum Outcome {
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
-    owners: Arc<Mutex<HashMap<PipelineId, InfoLabels>>>,
     reconciles: Family<ResultLabels, Counter>,
     errors: Family<ControllerLabels, Counter>,
     seconds: Family<ControllerLabels, Histogram>,
@@ -97,13 +64,7 @@ pub struct Metrics {
     leader: Family<NameLabels, Gauge>,
     writes: Family<WriteLabels, Counter>,
     watch_errors: Counter,
-    unreadable: Family<PipelineLabels, Gauge>,
-    info: Family<InfoLabels, Gauge>,
-    ready: Family<PipelineLabels, Gauge>,
-    stale: Family<PipelineLabels, Gauge>,
-    backlog: Family<PipelineLabels, Gauge>,
-    last_run_succeeded: Family<PipelineLabels, Gauge>,
-    last_run_finished: Family<PipelineLabels, Gauge<f64, AtomicU64>>,
+    pipelines: Pipelines,
 }
 
 impl Default for Metrics {
@@ -142,44 +103,7 @@ impl Metrics {
         own.register("writes", "Requests that change something, by kind and verb", writes.clone());
         let watch_errors = Counter::default();
         own.register("watch_errors", "Watches that broke and were taken up again", watch_errors.clone());
-        let unreadable = Family::<PipelineLabels, Gauge>::default();
-        own.register(
-            "pipeline_unreadable",
-            "Pipelines that this operator cannot read",
-            unreadable.clone(),
-        );
-        let ready = Family::<PipelineLabels, Gauge>::default();
-        own.register("pipeline_ready", "Whether the pipeline is Ready", ready.clone());
-        let info = Family::<InfoLabels, Gauge>::default();
-        own.register(
-            "pipeline_info",
-            "Whom to ask about the pipeline: to be joined to its other series",
-            info.clone(),
-        );
-        let stale = Family::<PipelineLabels, Gauge>::default();
-        own.register(
-            "pipeline_data_stale",
-            "Whether the data is older than the schedule promises, or has not reached every sink",
-            stale.clone(),
-        );
-        let backlog = Family::<PipelineLabels, Gauge>::default();
-        own.register(
-            "pipeline_backlog_intervals",
-            "Data intervals that are complete and have not been run yet, 1000 at most",
-            backlog.clone(),
-        );
-        let last_run_succeeded = Family::<PipelineLabels, Gauge>::default();
-        own.register(
-            "last_run_succeeded",
-            "Whether the run that ended last has succeeded",
-            last_run_succeeded.clone(),
-        );
-        let last_run_finished = Family::<PipelineLabels, Gauge<f64, AtomicU64>>::default();
-        own.register(
-            "last_run_finished_timestamp_seconds",
-            "When the last run ended",
-            last_run_finished.clone(),
-        );
+        let pipelines = Pipelines::new(own);
 
         // Series that alerts ask for exist from the start.
         for result in ["success", "error"] {
@@ -193,7 +117,6 @@ impl Metrics {
         let _ = leader.get_or_create(&NameLabels { name: crate::MANAGER });
         Self {
             registry: Arc::new(registry),
-            owners: Arc::default(),
             reconciles,
             errors,
             seconds,
@@ -201,13 +124,7 @@ impl Metrics {
             leader,
             writes,
             watch_errors,
-            unreadable,
-            info,
-            ready,
-            stale,
-            backlog,
-            last_run_succeeded,
-            last_run_finished,
+            pipelines,
         }
     }
 
@@ -258,48 +175,17 @@ impl Metrics {
 
     /// How a pipeline is.
     pub fn pipeline(&self, id: &PipelineId, seen: &Seen) {
-        let labels = PipelineLabels::from(id);
-        self.unreadable.remove(&labels);
-        self.ready.get_or_create(&labels).set(i64::from(seen.ready));
-        self.stale.get_or_create(&labels).set(i64::from(seen.stale));
-        self.backlog.get_or_create(&labels).set(i64::from(seen.backlog));
-        if let Some((succeeded, finished)) = seen.last_run {
-            self.last_run_succeeded.get_or_create(&labels).set(i64::from(succeeded));
-            self.last_run_finished.get_or_create(&labels).set(finished);
-        }
-        let owner = InfoLabels {
-            namespace: labels.namespace,
-            pipeline: labels.pipeline,
-            owner: seen.owner.clone(),
-        };
-        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = owners.insert(id.clone(), owner.clone())
-            && before != owner
-        {
-            self.info.remove(&before);
-        }
-        self.info.get_or_create(&owner).set(1);
+        self.pipelines.show(id, seen);
     }
 
     /// A pipeline cannot be read.
     pub fn unreadable(&self, id: &PipelineId) {
-        let labels = PipelineLabels::from(id);
-        self.ready.get_or_create(&labels).set(0);
-        self.unreadable.get_or_create(&labels).set(1);
+        self.pipelines.unreadable(id);
     }
 
     /// A pipeline is gone.
     pub fn forget(&self, id: &PipelineId) {
-        let labels = PipelineLabels::from(id);
-        self.unreadable.remove(&labels);
-        self.ready.remove(&labels);
-        self.stale.remove(&labels);
-        self.backlog.remove(&labels);
-        if let Some(owner) = self.owners.lock().unwrap_or_else(PoisonError::into_inner).remove(id) {
-            self.info.remove(&owner);
-        }
-        self.last_run_succeeded.remove(&labels);
-        self.last_run_finished.remove(&labels);
+        self.pipelines.forget(id);
     }
 }
 
@@ -387,9 +273,16 @@ mod tests {
             last_run: Some((true, 1.0)),
             ..Seen::default()
         };
-        metrics.pipeline(&id, &seen("team-a"));
+        let lag = r#"pipeline_lag_records{namespace="demo",pipeline="users"} 7"#;
+        let known = Seen {
+            lag: Some(7),
+            ..seen("team-a")
+        };
+        metrics.pipeline(&id, &known);
+        assert!(metrics.render().contains(lag), "{}", metrics.render());
         metrics.pipeline(&id, &seen("team-b"));
         let text = metrics.render();
+        assert!(!text.contains(lag), "what is not known is not shown");
         assert!(text.contains("team-b") && !text.contains("team-a"), "{text}");
         metrics.forget(&id);
         assert!(!metrics.render().contains("demo"));

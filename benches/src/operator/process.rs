@@ -1,0 +1,129 @@
+//! The operator as a process of its own.
+
+use std::{
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::proxy::Proxy;
+
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Nothing more is coming after so long without a write.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// A running operator.
+pub struct Operator {
+    child: Child,
+    metrics: String,
+    _folder: TempDir,
+}
+
+impl Operator {
+    /// Starts the program, which asks through `proxy`, and waits until it leads.
+    pub async fn start(program: &Path, proxy: &Proxy, namespace: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let kubeconfig = folder.path().join("kubeconfig");
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "bench",
+            "clusters": [{"name": "bench", "cluster": {"server": format!("http://{}", proxy.address)}}],
+            "users": [{"name": "bench", "user": {}}],
+            "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench", "namespace": namespace}}]
+        });
+        std::fs::write(&kubeconfig, config.to_string())?;
+        let listen = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let child = Command::new(program)
+            .args([
+                "run",
+                "--lease-namespace",
+                namespace,
+                "--identity",
+                "bench",
+                "--watch-namespace",
+                namespace,
+            ])
+            .args(["--listen", &listen.to_string()])
+            .env("KUBECONFIG", &kubeconfig)
+            .env("RUST_LOG", "warn")
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))?;
+        let operator = Self {
+            child,
+            metrics: format!("http://{listen}/metrics"),
+            _folder: folder,
+        };
+        operator
+            .eventually("it leads", |text| {
+                text.contains(r#"leader_election_master_status{name="userpipeline-operator"} 1"#)
+            })
+            .await?;
+        // The caches are filled when it has looked at nothing, too; a moment for what it allocates once.
+        tokio::time::sleep(QUIET).await;
+        Ok(operator)
+    }
+
+    /// What it holds in memory, in bytes: the resident set.
+    pub fn memory(&self) -> Result<u64> {
+        let id = self.child.id().context("the operator has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
+        Ok(kibibytes * 1024)
+    }
+
+    async fn text(&self) -> Result<String> {
+        Ok(reqwest::get(&self.metrics).await?.text().await?)
+    }
+
+    async fn eventually(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        let started = Instant::now();
+        while !self.text().await.is_ok_and(|text| wanted(&text)) {
+            ensure!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} until {what}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
+    /// How many reconciliations there were.
+    pub async fn reconciles(&self) -> Result<u64> {
+        Ok(reconciles(&self.text().await?))
+    }
+
+    /// Waits until there were so many reconciliations.
+    pub async fn reconciled(&self, count: usize) -> Result<()> {
+        self.eventually("all were looked at", |text| reconciles(text) >= count as u64).await
+    }
+
+    /// Waits until nothing is being written any more.
+    pub async fn quiet(&self, proxy: &Proxy) -> Result<()> {
+        let started = Instant::now();
+        tokio::time::sleep(QUIET).await;
+        while proxy.last_write().elapsed() < QUIET {
+            if started.elapsed() > PATIENCE {
+                bail!("it does not stop writing: {:?}", proxy.writes());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
+    /// Ends it.
+    pub async fn stop(mut self) -> Result<()> {
+        self.child.kill().await?;
+        Ok(())
+    }
+}
+
+fn reconciles(metrics: &str) -> u64 {
+    let lines = metrics
+        .lines()
+        .filter(|line| line.starts_with("controller_runtime_reconcile_total"));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}

@@ -1,0 +1,115 @@
+//! Between the operator and the apiserver: requests are counted.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use anyhow::Result;
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{Method, StatusCode},
+    response::{IntoResponse, Response},
+};
+use kube::Client;
+
+struct Counts {
+    requests: usize,
+    watches: usize,
+    writes: BTreeMap<String, usize>,
+    last_write: Instant,
+}
+
+/// A proxy on loopback.
+#[derive(Clone)]
+pub struct Proxy {
+    counts: Arc<Mutex<Counts>>,
+    client: Client,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Proxy {
+    /// Listens, and asks through `client`.
+    pub async fn start(client: Client) -> Result<Self> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let proxy = Self {
+            counts: Arc::new(Mutex::new(Counts {
+                requests: 0,
+                watches: 0,
+                writes: BTreeMap::new(),
+                last_write: Instant::now(),
+            })),
+            client,
+            address: listener.local_addr()?,
+        };
+        let app = Router::new().fallback(pass).with_state(proxy.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Ok(proxy)
+    }
+
+    fn with<T>(&self, use_it: impl FnOnce(&mut Counts) -> T) -> T {
+        use_it(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// All requests, the lease's aside.
+    pub fn requests(&self) -> usize {
+        self.with(|counts| counts.requests)
+    }
+
+    /// Those that watch, or list to begin a watch.
+    pub fn watches(&self) -> usize {
+        self.with(|counts| counts.watches)
+    }
+
+    /// Those that write, by verb and kind.
+    pub fn writes(&self) -> BTreeMap<String, usize> {
+        self.with(|counts| counts.writes.clone())
+    }
+
+    /// When something was written last.
+    pub fn last_write(&self) -> Instant {
+        self.with(|counts| counts.last_write)
+    }
+
+    fn note(&self, method: &Method, path: &str, query: &str) {
+        if path.contains("/leases") {
+            return;
+        }
+        // `…/namespaces/NS/KIND/NAME`.
+        let mut parts = path.split('/').skip_while(|part| *part != "namespaces").skip(2);
+        let (kind, named) = (parts.next().unwrap_or_default(), parts.next().is_some());
+        self.with(|counts| {
+            counts.requests += 1;
+            if *method != Method::GET {
+                *counts.writes.entry(format!("{method} {kind}")).or_default() += 1;
+                counts.last_write = Instant::now();
+            } else if query.contains("watch=") || !named {
+                counts.watches += 1;
+            }
+        });
+    }
+}
+
+async fn pass(State(proxy): State<Proxy>, request: Request) -> Response {
+    proxy.note(request.method(), request.uri().path(), request.uri().query().unwrap_or_default());
+    let (mut parts, body) = request.into_parts();
+    parts.headers.remove("host");
+    let Ok(body) = axum::body::to_bytes(body, 4 << 20).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let request = axum::http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
+    match proxy.client.send(request).await {
+        Ok(answer) => {
+            let (mut parts, body) = answer.into_parts();
+            // The body is handed on as it comes, in pieces of its own.
+            parts.headers.remove("transfer-encoding");
+            Response::from_parts(parts, Body::new(body))
+        }
+        Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    }
+}

@@ -1,0 +1,162 @@
+//! What there is to show of each pipeline.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{family::Family, gauge::Gauge},
+    registry::{Metric, Registry},
+};
+use userpipeline_api::names::PipelineId;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PipelineLabels {
+    namespace: String,
+    pipeline: String,
+}
+
+impl From<&PipelineId> for PipelineLabels {
+    fn from(id: &PipelineId) -> Self {
+        Self {
+            namespace: id.namespace.clone(),
+            pipeline: id.name.clone(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct InfoLabels {
+    namespace: String,
+    pipeline: String,
+    owner: String,
+}
+
+/// What there is to show of a pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// `spec.owner`.
+    pub owner: String,
+    /// Whether it is Ready.
+    pub ready: bool,
+    /// Whether its data is not fresh, as far as that is known.
+    pub stale: bool,
+    /// Whether the last run has succeeded, and when it ended.
+    pub last_run: Option<(bool, f64)>,
+    /// Intervals that have not been run yet.
+    pub backlog: i32,
+    /// Records on the topic that are not stored; none while that is not known.
+    pub lag: Option<i64>,
+}
+
+type PerPipeline = Family<PipelineLabels, Gauge>;
+
+/// A series of each kind for each pipeline.
+#[derive(Clone, Default)]
+pub(super) struct Pipelines {
+    owners: Arc<Mutex<HashMap<PipelineId, InfoLabels>>>,
+    unreadable: PerPipeline,
+    info: Family<InfoLabels, Gauge>,
+    ready: PerPipeline,
+    stale: PerPipeline,
+    backlog: PerPipeline,
+    lag: PerPipeline,
+    last_run_succeeded: PerPipeline,
+    last_run_finished: Family<PipelineLabels, Gauge<f64, AtomicU64>>,
+}
+
+impl Pipelines {
+    /// None yet.
+    pub fn new(registry: &mut Registry) -> Self {
+        fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: &M) {
+            registry.register(name, help, metric.clone());
+        }
+        let new = Self::default();
+        add(
+            registry,
+            "pipeline_unreadable",
+            "Pipelines that this operator cannot read",
+            &new.unreadable,
+        );
+        add(registry, "pipeline_ready", "Whether the pipeline is Ready", &new.ready);
+        let info = "Whom to ask about the pipeline: to be joined to its other series";
+        add(registry, "pipeline_info", info, &new.info);
+        let stale = "Whether the data is older than the schedule promises, or has not reached every sink";
+        add(registry, "pipeline_data_stale", stale, &new.stale);
+        let backlog = "Data intervals that are complete and have not been run yet, 1000 at most";
+        add(registry, "pipeline_backlog_intervals", backlog, &new.backlog);
+        let lag = "Records on the topic that are not stored in every sink; absent while that is not known";
+        add(registry, "pipeline_lag_records", lag, &new.lag);
+        let succeeded = "Whether the run that ended last has succeeded";
+        add(registry, "last_run_succeeded", succeeded, &new.last_run_succeeded);
+        add(
+            registry,
+            "last_run_finished_timestamp_seconds",
+            "When the last run ended",
+            &new.last_run_finished,
+        );
+        new
+    }
+
+    /// How a pipeline is.
+    pub fn show(&self, id: &PipelineId, seen: &Seen) {
+        let labels = PipelineLabels::from(id);
+        self.unreadable.remove(&labels);
+        self.ready.get_or_create(&labels).set(i64::from(seen.ready));
+        self.stale.get_or_create(&labels).set(i64::from(seen.stale));
+        self.backlog.get_or_create(&labels).set(i64::from(seen.backlog));
+        match seen.lag {
+            Some(lag) => {
+                self.lag.get_or_create(&labels).set(lag);
+            }
+            // An autoscaler must not take what is not known for what was.
+            None => {
+                self.lag.remove(&labels);
+            }
+        }
+        if let Some((succeeded, finished)) = seen.last_run {
+            self.last_run_succeeded.get_or_create(&labels).set(i64::from(succeeded));
+            self.last_run_finished.get_or_create(&labels).set(finished);
+        }
+        let owner = InfoLabels {
+            namespace: labels.namespace,
+            pipeline: labels.pipeline,
+            owner: seen.owner.clone(),
+        };
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = owners.insert(id.clone(), owner.clone())
+            && before != owner
+        {
+            self.info.remove(&before);
+        }
+        self.info.get_or_create(&owner).set(1);
+    }
+
+    /// A pipeline cannot be read.
+    pub fn unreadable(&self, id: &PipelineId) {
+        let labels = PipelineLabels::from(id);
+        self.ready.get_or_create(&labels).set(0);
+        self.unreadable.get_or_create(&labels).set(1);
+    }
+
+    /// A pipeline is gone.
+    pub fn forget(&self, id: &PipelineId) {
+        let labels = PipelineLabels::from(id);
+        for gauge in [
+            &self.unreadable,
+            &self.ready,
+            &self.stale,
+            &self.backlog,
+            &self.lag,
+            &self.last_run_succeeded,
+        ] {
+            gauge.remove(&labels);
+        }
+        self.last_run_finished.remove(&labels);
+        if let Some(owner) = self.owners.lock().unwrap_or_else(PoisonError::into_inner).remove(id) {
+            self.info.remove(&owner);
+        }
+    }
+}

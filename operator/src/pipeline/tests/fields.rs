@@ -1,0 +1,237 @@
+//! Every field of the spec, found in the CRD's own schema: each takes effect, and none of them brings the operator down.
+
+use std::sync::LazyLock;
+
+use kube::CustomResourceExt;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use userpipeline_api::UserPipeline;
+
+use crate::pipeline::{
+    build::{self, Decisions, Gate, Installation},
+    drain, example, schedule, schema,
+    validate::{ValidateError, validate},
+};
+
+/// Fields that change no child by themselves, and what they are for instead.
+const DECISIONS: [(&str, &str); 11] = [
+    ("description", "for people"),
+    ("deletionPolicy", "the finalizer"),
+    ("suspend", "decides whether runs are started and workers stopped"),
+    ("suspendPolicy", "decides what happens to the runs under way"),
+    ("schedule.catchUp.enabled", "decides who starts the runs"),
+    ("schedule.catchUp.limit", "decides which runs are started"),
+    ("schedule.catchUp.maxActiveRuns", "decides when runs are started"),
+    ("schedule.pauseAfterFailures", "decides whether runs are started"),
+    ("runNow.nonce", "decides whether a run is started"),
+    ("runNow.arguments", "what that run is told"),
+    ("runNow.interval", "what that run is told"),
+];
+
+/// Values that are right somewhere.
+const TEXTS: [&str; 16] = [
+    "alpha",
+    "beta",
+    "7s",
+    "9s",
+    "1Mi",
+    "2Mi",
+    "@daily",
+    "@hourly",
+    "Europe/Berlin",
+    "Asia/Tokyo",
+    "2024-01-01T00:00:00Z",
+    "2024-02-01T00:00:00Z",
+    "http://one.example/",
+    "http://two.example/",
+    "one.example:9092",
+    "two.example:9092",
+];
+/// Values that are wrong nearly everywhere.
+const POISON: [&str; 12] = [
+    "",
+    " ",
+    "61 * * * *",
+    "Mars/Olympus",
+    "-1",
+    "1e400",
+    "\u{0}",
+    "日本語\u{202e}",
+    "../../etc/passwd",
+    "$(HOME)",
+    "{{interval.start",
+    "'; DROP TABLE users; --",
+];
+
+/// All fields of the spec.
+static FIELDS: LazyLock<Vec<(String, Value)>> = LazyLock::new(|| {
+    let crd = serde_json::to_value(UserPipeline::crd()).unwrap();
+    let mut fields = Vec::new();
+    leaves(
+        &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"],
+        "",
+        &mut fields,
+    );
+    fields
+});
+
+/// The paths of all leaves, as JSON pointers below the spec, with their schemas. Kubernetes' own types are leaves.
+fn leaves(schema: &Value, path: &str, found: &mut Vec<(String, Value)>) {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let own = ["resources", "tolerations", "affinity", "topologySpreadConstraints", "interval"];
+    if let Some(properties) = schema["properties"].as_object().filter(|_| !own.contains(&name)) {
+        for (name, schema) in properties {
+            leaves(schema, &format!("{path}/{name}"), found);
+        }
+    } else if schema["items"]["properties"].is_object() && !own.contains(&name) {
+        leaves(&schema["items"], &format!("{path}/0"), found);
+    } else {
+        found.push((path.to_owned(), schema.clone()));
+    }
+}
+
+/// A spec in which every part is there.
+fn full() -> Value {
+    let mut spec = serde_json::to_value(example::pipeline().spec).unwrap();
+    let part = json!({"labels": {"team": "data"}, "proxy": {"http": "http://proxy:1"}});
+    spec["pods"] = json!({"ingest": part, "workers": part, "tasks": part});
+    spec["image"] = json!({"version": "0.1.0"});
+    spec["runNow"] = json!({"nonce": "first"});
+    spec["schedule"]["arguments"] = json!({"region": "eu"});
+    spec["source"]["http"]["query"] = json!([{"name": "results", "value": "5"}]);
+    spec["source"]["http"]["headers"] =
+        json!([{"name": "Authorization", "valueFrom": {"secretKeyRef": {"name": "token", "key": "header"}}}]);
+    spec
+}
+
+/// Sets a value, and makes the parts on the way to it.
+fn set(spec: &mut Value, path: &str, value: Value) {
+    let mut at = spec;
+    for part in path.trim_start_matches('/').split('/') {
+        at = match part.parse::<usize>() {
+            Ok(index) => {
+                if !at.is_array() {
+                    *at = json!([{}]);
+                }
+                &mut at[index]
+            }
+            Err(_) => &mut at[part],
+        };
+    }
+    *at = value;
+}
+
+/// Values that the schema may take.
+fn values(path: &str, schema: &Value) -> Vec<Value> {
+    if path.ends_with("/resources") {
+        return vec![json!({"requests": {"cpu": "1"}}), json!({"requests": {"cpu": "2"}})];
+    }
+    if path.ends_with("/tolerations") {
+        return vec![json!([{"key": "a"}]), json!([{"key": "b"}])];
+    }
+    if path.ends_with("/affinity") {
+        return vec![json!({"podAffinity": {}}), json!({"nodeAffinity": {}})];
+    }
+    if path.ends_with("/topologySpreadConstraints") {
+        let spread = |key: &str| json!([{"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "DoNotSchedule"}]);
+        return vec![spread("a"), spread("b")];
+    }
+    if path.ends_with("/interval") {
+        return vec![json!({"start": TEXTS[10], "end": TEXTS[11]})];
+    }
+    if let Some(values) = schema["enum"].as_array() {
+        return values.clone();
+    }
+    match schema["type"].as_str() {
+        Some("boolean") => vec![json!(true), json!(false)],
+        Some("integer") => {
+            let least: i64 = schema["minimum"]
+                .as_f64()
+                .map_or(1, |least| format!("{least:.0}").parse().unwrap_or(1));
+            vec![json!(least), json!(least + 1), json!(least + 7)]
+        }
+        Some("array") => vec![json!(["one.example"]), json!(["two.example"])],
+        Some("object") => vec![
+            json!({"region": "eu"}),
+            json!({"region": "us"}),
+            json!({"dc1": 2}),
+            json!({"dc1": 3}),
+        ],
+        _ => TEXTS.map(Value::from).to_vec(),
+    }
+}
+
+/// All that is wanted for a spec.
+fn wanted(spec: &Value) -> Result<String, ValidateError> {
+    let mut pipeline = example::pipeline();
+    pipeline.spec = serde_json::from_value(spec.clone()).map_err(|e| ValidateError::InvalidSpec(vec![e.to_string()]))?;
+    let installation = Installation {
+        images: build::Images {
+            allowed: TEXTS.map(str::to_owned).to_vec(),
+            ..example::images()
+        },
+        cluster: "c".into(),
+    };
+    let valid = validate(&pipeline, &installation.images)?;
+    let decided = Decisions {
+        schema: schema::Decision {
+            create: Some(0),
+            ..schema::Decision::default()
+        },
+        runs: schedule::Decision::default(),
+        drain: drain::Decision {
+            create: Some(drain::NewJob { since: 0, attempt: 0 }),
+            ..drain::Decision::default()
+        },
+    };
+    Ok(format!("{:?}", build::build(&valid, &installation, &decided, &Gate::Open)))
+}
+
+#[test]
+fn every_field_changes_a_child_or_is_known_to_change_none() {
+    assert!(FIELDS.len() > 60, "{}", FIELDS.len());
+    let mut silent = Vec::new();
+    for (path, schema) in FIELDS.iter() {
+        let outcomes: Vec<String> = values(path, schema)
+            .into_iter()
+            .filter_map(|value| {
+                let mut spec = full();
+                set(&mut spec, path, value);
+                wanted(&spec).ok()
+            })
+            .collect();
+        assert!(!outcomes.is_empty(), "no value of this test is right for {path}");
+        let before = wanted(&full()).unwrap();
+        if outcomes.iter().all(|outcome| *outcome == before) {
+            silent.push(path.trim_start_matches('/').replace('/', "."));
+        }
+    }
+    let mut known: Vec<&str> = DECISIONS.iter().map(|(field, _)| *field).collect();
+    silent.sort();
+    known.sort_unstable();
+    assert_eq!(silent, known);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_written_is_built_or_refused_by_name(changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<bool>()), 1..5)) {
+        let mut spec = full();
+        for (field, value, poisoned) in changes {
+            let (path, schema) = field.get(&FIELDS);
+            let value = if poisoned && schema["type"] == "string" && schema["enum"].is_null() {
+                json!(value.get(&POISON))
+            } else if poisoned && schema["type"] == "integer" {
+                json!(value.get(&[i64::from(i32::MIN), i64::from(i32::MAX), 0, -1]))
+            } else {
+                value.get(&values(path, schema)).clone()
+            };
+            set(&mut spec, path, value);
+        }
+        match wanted(&spec) {
+            Ok(first) => prop_assert_eq!(first, wanted(&spec).unwrap(), "the same again"),
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! All that is left of a trial, without what differs from one to the next.
+
+use anyhow::Result;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::Deployment,
+        batch::v1::{CronJob, Job},
+        core::v1::{ConfigMap, ServiceAccount},
+        policy::v1::PodDisruptionBudget,
+    },
+};
+use kube::{Api, Client, api::ListParams};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+use userpipeline_api::{UserPipeline, UserPipelineBackfill};
+
+/// Times, uids and counters.
+const PASSING: [&str; 20] = [
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "managedFields",
+    "generation",
+    "observedGeneration",
+    "generateName",
+    "lastTransitionTime",
+    "measuredAt",
+    "settledUntil",
+    "completedAt",
+    "since",
+    "verifiedAt",
+    "appliedAt",
+    "startedAt",
+    "finishedAt",
+    "deployment.kubernetes.io/revision",
+    "userpipeline.dev/desired-hash",
+    "userpipeline.dev/drain-since",
+];
+
+/// Every object that the operator makes, and every resource of ours with its status.
+pub async fn of(client: &Client, namespace: &str) -> Result<Value> {
+    let mut all = Map::new();
+    let children = "app.kubernetes.io/managed-by=userpipeline-operator";
+    all.insert("configMaps".into(), list::<ConfigMap>(client, namespace, children).await?);
+    all.insert("serviceAccounts".into(), list::<ServiceAccount>(client, namespace, children).await?);
+    all.insert("jobs".into(), list::<Job>(client, namespace, children).await?);
+    all.insert("cronJobs".into(), list::<CronJob>(client, namespace, children).await?);
+    all.insert("deployments".into(), list::<Deployment>(client, namespace, children).await?);
+    all.insert("budgets".into(), list::<PodDisruptionBudget>(client, namespace, children).await?);
+    let mut all = Value::Object(all);
+    // What the controllers say of children is theirs.
+    for kind in ["jobs", "cronJobs", "deployments", "budgets"] {
+        for object in all[kind].as_array_mut().into_iter().flatten() {
+            if let Some(object) = object.as_object_mut() {
+                object.remove("status");
+            }
+        }
+    }
+    all["pipelines"] = list::<UserPipeline>(client, namespace, "").await?;
+    all["backfills"] = list::<UserPipelineBackfill>(client, namespace, "").await?;
+    Ok(all)
+}
+
+async fn list<K>(client: &Client, namespace: &str, labels: &str) -> Result<Value>
+where
+    K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Serialize,
+{
+    let found = Api::<K>::namespaced(client.clone(), namespace)
+        .list(&ListParams::default().labels(labels))
+        .await?;
+    let mut objects: Vec<Value> = found.items.iter().map(|object| lasting(json!(object), namespace)).collect();
+    objects.sort_by_key(ToString::to_string);
+    Ok(Value::Array(objects))
+}
+
+fn lasting(value: Value, namespace: &str) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(
+            map.into_iter()
+                .filter(|(key, _)| !PASSING.contains(&key.as_str()) && !key.contains("controller-uid"))
+                .map(|(key, value)| (key, lasting(value, namespace)))
+                .collect(),
+        ),
+        Value::Array(list) => Value::Array(list.into_iter().map(|value| lasting(value, namespace)).collect()),
+        Value::String(text) => Value::String(without_hashes(
+            &text.replace(namespace, "NS").replace(&namespace.replace('-', "_"), "NS"),
+        )),
+        other => other,
+    }
+}
+
+/// Names have hashes of something with the namespace in it.
+fn without_hashes(text: &str) -> String {
+    let is_hash = |word: &str| word.len() == 8 && word.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c));
+    text.split_inclusive(|c: char| !c.is_ascii_alphanumeric())
+        .map(|part| {
+            let word = part.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            if is_hash(word) {
+                part.replacen(word, "HASH", 1)
+            } else {
+                part.to_owned()
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_from_one_trial_to_the_next_is_left_out() {
+        assert_eq!(without_hashes("users-worker-0a1b2c3d"), "users-worker-HASH");
+        assert_eq!(without_hashes("table: NS_users_301df6a5_raw\n"), "table: NS_users_HASH_raw\n");
+        assert_eq!(without_hashes("database: users"), "database: users");
+    }
+}

@@ -1,0 +1,199 @@
+//! Where a trial is played: a namespace, and what a user does in it.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        batch::v1::Job,
+        core::v1::{ConfigMap, Namespace},
+    },
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineStatus};
+
+use super::{end_state, wire::Wire};
+use crate::eventually;
+
+const SOON: Duration = Duration::from_secs(90);
+/// Nothing more is coming after so long without a write: shorter than a failure's first back-off is not enough.
+const QUIET: Duration = Duration::from_millis(1800);
+
+/// Where a trial is played.
+pub struct Stage {
+    client: Client,
+    /// The trial's own namespace.
+    pub namespace: String,
+    wire: Arc<Wire>,
+}
+
+impl Stage {
+    pub(super) async fn open(client: Client, wire: Arc<Wire>) -> Result<Self> {
+        let namespace = format!("crash-{}", &uuid::Uuid::new_v4().simple().to_string()[..10]);
+        let manifest = json!({"metadata": {"name": namespace, "labels": {"userpipeline.dev/end-to-end": "true"}}});
+        Api::<Namespace>::all(client.clone())
+            .create(&PostParams::default(), &serde_json::from_value(manifest)?)
+            .await?;
+        Ok(Self { client, namespace, wire })
+    }
+
+    pub(super) async fn close(self) -> Result<()> {
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        let _ = namespaces.delete(&self.namespace, &DeleteParams::background()).await;
+        Ok(())
+    }
+
+    pub(super) async fn end_state(&self) -> Result<Value> {
+        end_state::of(&self.client, &self.namespace).await
+    }
+
+    /// Objects of the trial's namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// A pipeline none of whose pods fits any node.
+    pub fn pipeline() -> Value {
+        let nowhere = json!({"nodeSelector": {"userpipeline.dev/no-such-node": "true"}});
+        json!({
+            "apiVersion": "userpipeline.dev/v1alpha1",
+            "kind": "UserPipeline",
+            "metadata": {"name": "users"},
+            "spec": {
+                "schedule": {"cron": "0 0 1 1 *"},
+                "source": {"http": {"url": "http://source.example/"}},
+                "postgres": {"host": "postgres.example", "database": "users", "credentialsSecretRef": {"name": "p"}},
+                "kafka": {"bootstrapServers": "kafka.example:9092"},
+                "schemaRegistry": {"url": "http://registry.example"},
+                "sinks": {"postgres": {}},
+                "pods": {"ingest": nowhere, "workers": nowhere, "tasks": nowhere}
+            }
+        })
+    }
+
+    /// Applies a resource of ours.
+    pub async fn apply<K>(&self, object: &Value) -> Result<()>
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        self.api::<K>()
+            .patch(name, &PatchParams::apply("crash").force(), &Patch::Apply(object))
+            .await?;
+        Ok(())
+    }
+
+    /// Applies the pipeline with a merge patch on top.
+    pub async fn edit(&self, change: Value) -> Result<()> {
+        self.api::<UserPipeline>()
+            .patch("users", &PatchParams::default(), &Patch::Merge(change))
+            .await?;
+        Ok(())
+    }
+
+    /// Makes a pipeline that is ready.
+    pub async fn ready(&self, pipeline: &Value) -> Result<()> {
+        self.apply::<UserPipeline>(pipeline).await?;
+        self.settled("Ready").await
+    }
+
+    /// Waits until a condition is True for the spec as it is, and nothing is being written any more.
+    pub async fn settled(&self, condition: &str) -> Result<()> {
+        self.settled_where(condition, |pipeline, status| {
+            let found = status.conditions.iter().find(|c| c.type_ == condition);
+            found.is_some_and(|c| c.status == "True" && c.observed_generation == pipeline.metadata.generation)
+        })
+        .await
+    }
+
+    /// The same, until the pipeline is as wanted.
+    pub async fn settled_where(&self, what: &str, wanted: impl Fn(&UserPipeline, &UserPipelineStatus) -> bool) -> Result<()> {
+        self.quiet(what, async || {
+            let pipeline = self.api::<UserPipeline>().get("users").await?;
+            let status = pipeline.status.clone().unwrap_or_default();
+            let tasks = ListParams::default().labels("userpipeline.dev/task");
+            let tasks = self.api::<Job>().list(&tasks).await?.items.len();
+            Ok(if wanted(&pipeline, &status) && tasks == 0 {
+                Ok(())
+            } else {
+                Err(format!("{tasks} tasks, {:?}", status.conditions.first()))
+            })
+        })
+        .await
+    }
+
+    /// Waits until something is as wanted, and nothing is being written any more.
+    pub async fn quiet(&self, what: &str, mut probe: impl AsyncFnMut() -> Result<Result<(), String>>) -> Result<()> {
+        eventually(what, SOON, async || {
+            let seen = probe().await?;
+            Ok(match seen {
+                Ok(()) if self.wire.quiet_for() < QUIET => Err("it is still being written".to_owned()),
+                seen => seen,
+            })
+        })
+        .await
+    }
+
+    /// Waits until the pipeline is gone, with all that it had.
+    pub async fn gone(&self) -> Result<()> {
+        self.quiet("the pipeline to be gone", async || {
+            let pipeline = self.api::<UserPipeline>().get_opt("users").await?;
+            let children = ListParams::default().labels("userpipeline.dev/pipeline=users");
+            let children =
+                self.api::<ConfigMap>().list(&children).await?.items.len() + self.api::<Job>().list(&children).await?.items.len();
+            Ok(match pipeline {
+                None if children == 0 => Ok(()),
+                None => Err(format!("{children} children")),
+                Some(pipeline) => Err(format!("{:?}", pipeline.status.map(|status| status.deletion))),
+            })
+        })
+        .await
+    }
+
+    /// Waits until the namespace is gone.
+    pub async fn namespace_gone(&self) -> Result<()> {
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        namespaces.delete(&self.namespace, &DeleteParams::background()).await?;
+        eventually("the namespace to be gone", SOON, async || {
+            let left = namespaces.get_opt(&self.namespace).await?;
+            Ok(left.map_or(Ok(()), |left| Err(format!("{:?}", left.status))))
+        })
+        .await
+    }
+
+    /// Waits until a back-fill is complete.
+    pub async fn backfilled(&self, name: &str) -> Result<()> {
+        self.quiet("the back-fill to be complete", async || {
+            let status = self.api::<UserPipelineBackfill>().get(name).await?.status.unwrap_or_default();
+            let complete = status.conditions.iter().any(|c| c.type_ == "Complete" && c.status == "True");
+            Ok(if complete { Ok(()) } else { Err(format!("{status:?}")) })
+        })
+        .await
+    }
+
+    /// Deletes an object by name.
+    pub async fn delete<K>(&self, name: &str) -> Result<()>
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        self.api::<K>().delete(name, &DeleteParams::background()).await?;
+        Ok(())
+    }
+
+    /// An object's uid.
+    pub async fn uid<K>(&self, name: &str) -> Result<Option<String>>
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        Ok(self.api::<K>().get_opt(name).await?.and_then(|object| object.uid()))
+    }
+}

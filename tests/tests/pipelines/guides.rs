@@ -1,0 +1,173 @@
+//! The guides work as written: every manifest in them is applied, and every command and statement executed, in their order.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use userpipeline_tests::{World, eventually, stores};
+
+/// Pages on how to do things; the other two are on what is said, and on programs outside of a cluster.
+const PAGES: [&str; 7] = ["schedule", "backfill", "suspend", "scale", "delete", "upgrade", "plan"];
+const NOT_OPERATIONS: [&str; 2] = ["status-and-events", "by-hand"];
+const WITHIN: Duration = Duration::from_secs(240);
+
+/// Something that a page has its reader do.
+#[derive(Debug)]
+enum Step {
+    /// A whole manifest is applied.
+    Apply(Value),
+    /// A part of the pipeline is changed.
+    Change(Value),
+    /// A command line.
+    Run(String),
+    /// A statement in the pipeline's PostgreSQL.
+    Query(String),
+}
+
+fn steps(page: &str) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    let mut lines = page.lines().peekable();
+    while let Some(line) = lines.next() {
+        if line == "```yaml" {
+            let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            let value: Value = serde_yaml::from_str(&block.join("\n")).with_context(|| block.join("\n"))?;
+            steps.push(if value.get("kind").is_some() {
+                Step::Apply(value)
+            } else {
+                Step::Change(value)
+            });
+        }
+        let Some(command) = line.strip_prefix("    ") else { continue };
+        let word = command.split(' ').next().unwrap_or_default();
+        if ["kubectl", "helm", "userpipeline-operator"].contains(&word) {
+            steps.push(Step::Run(command.to_owned()));
+        }
+        if ["SELECT", "DELETE", "UPDATE"].contains(&word) {
+            let mut statement = command.to_owned();
+            while !statement.trim_end().ends_with(';') {
+                statement.push(' ');
+                statement.push_str(lines.next().context("the end of a statement")?);
+            }
+            steps.push(Step::Query(statement));
+        }
+    }
+    Ok(steps)
+}
+
+/// Does what a page says, with the namespace `demo` being the story's own.
+async fn follow(page: &str) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = std::fs::read_to_string(root.join(format!("docs/guides/{page}.md")))?;
+    let world = World::new(&format!("guide-{page}")).await?;
+    let (text, namespace) = (text.replace("demo", &world.namespace), world.namespace.clone());
+    let steps = steps(&text)?;
+    ensure!(steps.iter().any(|step| matches!(step, Step::Run(_))), "{page} has no command");
+
+    let pipeline = world.pipeline();
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("pipeline.yaml"), serde_yaml::to_string(&pipeline)?)?;
+    std::os::unix::fs::symlink(root.join("charts"), folder.path().join("charts"))?;
+    let shell = Shell::new(folder.path(), &namespace)?;
+    for step in steps {
+        match &step {
+            Step::Apply(manifest) => {
+                shell
+                    .run(&format!("kubectl apply --server-side -f - <<'EOF'\n{manifest}\nEOF"))
+                    .await
+            }
+            Step::Change(change) => {
+                let change = change.to_string();
+                shell
+                    .run(&format!("kubectl patch userpipeline users --type merge -p '{change}'"))
+                    .await
+            }
+            // What a page speaks of may take a moment to be there.
+            Step::Run(command) => eventually(command, WITHIN, async || Ok(shell.run(command).await.map_err(|e| format!("{e:#}")))).await,
+            Step::Query(statement) => {
+                let db = stores::postgres(&world.client).await?;
+                db.batch_execute(statement).await.map_err(Into::into)
+            }
+        }
+        .with_context(|| format!("{page}: {step:?}"))?;
+    }
+    world.leave().await
+}
+
+/// A shell with the programs that a reader has, in the story's namespace.
+#[derive(Clone)]
+struct Shell {
+    folder: std::path::PathBuf,
+    kubeconfig: std::path::PathBuf,
+    path: String,
+}
+
+impl Shell {
+    fn new(folder: &Path, namespace: &str) -> Result<Self> {
+        let built = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--locked",
+                "-p",
+                "userpipeline-operator",
+                "--bin",
+                "userpipeline-operator",
+            ])
+            .status()?;
+        ensure!(built.success(), "the operator's program is not built");
+        let target = std::env::current_exe()?;
+        let target = target.parent().and_then(Path::parent).context("where programs are")?;
+        let kubeconfig = folder.join("kubeconfig");
+        std::fs::copy(std::env::var("KUBECONFIG").context("KUBECONFIG is not set")?, &kubeconfig)?;
+        let shell = Self {
+            folder: folder.to_owned(),
+            kubeconfig,
+            path: format!("{}:{}", target.display(), std::env::var("PATH").unwrap_or_default()),
+        };
+        shell.execute(&format!(
+            "kubectl config set-context kind-userpipeline --namespace={namespace} && kubectl config use-context kind-userpipeline"
+        ))?;
+        Ok(shell)
+    }
+
+    fn execute(&self, command: &str) -> Result<()> {
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", command])
+            .current_dir(&self.folder)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("PATH", &self.path)
+            .output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        ensure!(
+            output.status.success(),
+            "{command}: {}: {}{}",
+            output.status,
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+        Ok(())
+    }
+
+    async fn run(&self, command: &str) -> Result<()> {
+        let (shell, command) = (self.clone(), command.to_owned());
+        tokio::task::spawn_blocking(move || shell.execute(&command)).await?
+    }
+}
+
+#[test]
+fn every_page_is_followed_or_known_not_to_be_an_operation() -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guides");
+    for file in std::fs::read_dir(folder)? {
+        let name = file?.file_name().to_string_lossy().replace(".md", "");
+        let known = PAGES.contains(&name.as_str()) || NOT_OPERATIONS.contains(&name.as_str());
+        ensure!(known, "docs/guides/{name}.md is not among the pages of this test");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_guides_say_works_as_written() -> Result<()> {
+    futures::future::try_join_all(PAGES.map(follow)).await.map(drop)
+}

@@ -1,0 +1,183 @@
+//! What would change, told beforehand, and what pods are to be like.
+
+use std::{io::Write, process::Stdio};
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{ConfigMap, Pod},
+};
+use kube::{ResourceExt, api::ListParams};
+use serde_json::{Value, json};
+use userpipeline_api::names;
+use userpipeline_tests::{World, eventually, stores, world::SOON};
+
+/// Exit code, output and errors of `userpipeline-operator plan -f -`.
+async fn plan(pipeline: &Value, more: &'static [&'static str]) -> Result<(i32, String, String)> {
+    let pipeline = pipeline.clone();
+    tokio::task::spawn_blocking(move || {
+        let mut child = std::process::Command::new(env!("CARGO"))
+            .args(["run", "--quiet", "--locked", "-p", "userpipeline-operator", "--", "plan", "-f", "-"])
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        child.stdin.take().context("stdin")?.write_all(pipeline.to_string().as_bytes())?;
+        let output = child.wait_with_output()?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok((output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr)))
+    })
+    .await?
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_tells_what_would_change_and_changes_nothing() -> Result<()> {
+    // Given a namespace without a pipeline, When one is planned, Then everything would be made, and nothing is
+    let world = World::new("plan").await?;
+    let mut pipeline = world.pipeline();
+    let (code, told, errors) = plan(&pipeline, &["--schema"]).await?;
+    assert_eq!(code, 1, "{told}{errors}");
+    let landing = names::landing_table(&world.id());
+    for line in [
+        &format!("! PostgreSQL: CREATE TABLE IF NOT EXISTS \"{landing}\""),
+        "! Cassandra: CREATE TABLE",
+        &format!("! Kafka: topic {} is made with 3 partitions", names::topic(&world.id())),
+        "! registry: subject",
+        "! Job users-schema-",
+        "+ UserPipeline users",
+        "+ CronJob users-ingest",
+        "+ Deployment users-worker",
+    ] {
+        assert!(told.contains(line), "{line} in {told}");
+    }
+    let db = stores::postgres(&world.client).await?;
+    let tables = format!("SELECT count(*) FROM pg_tables WHERE tablename = '{landing}'");
+    assert_eq!(stores::number(&db, &tables).await?, 0);
+    assert!(!stores::topics()?.contains(&names::topic(&world.id())));
+    assert!(
+        world
+            .api::<ConfigMap>()
+            .list(&ListParams::default().labels("userpipeline.dev/pipeline=users"))
+            .await?
+            .items
+            .is_empty()
+    );
+    assert!(world.api::<userpipeline_api::UserPipeline>().get_opt("users").await?.is_none());
+
+    // Given it is applied and ready, When it is planned again, Then nothing would change
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    let settled = async || {
+        let jobs = world.api::<Job>().list(&ListParams::default()).await?.items.len();
+        anyhow::Ok(if jobs == 0 { Ok(()) } else { Err(format!("{jobs} Jobs")) })
+    };
+    eventually("the schema Job to be gone", SOON, settled).await?;
+    let (code, told, errors) = plan(&pipeline, &["--schema"]).await?;
+    let nothing = "! nothing would change: topic, subject and tables are as wanted\n";
+    assert_eq!((code, told.as_str()), (0, nothing), "{errors}");
+
+    // When another batch is planned, Then the workers would get another file, and still have the old one
+    let before = world.workers().await?.resource_version();
+    pipeline["spec"]["workers"] = json!({"batch": {"maxRecords": 17}});
+    let (code, told, _) = plan(&pipeline, &[]).await?;
+    assert_eq!(code, 1);
+    for line in [
+        "~ UserPipeline users",
+        "+ ConfigMap users-worker-",
+        "~ Deployment users-worker",
+        "maxRecords: 17",
+    ] {
+        assert!(told.contains(line), "{line} in {told}");
+    }
+    assert!(!told.contains("CronJob") && !told.contains("Job users-schema"), "{told}");
+    assert_eq!(world.workers().await?.resource_version(), before);
+
+    // When nonsense is planned, Then the field is named
+    pipeline["spec"]["schedule"]["cron"] = json!("61 * * * *");
+    let (code, _, errors) = plan(&pipeline, &[]).await?;
+    assert_eq!(code, 2);
+    assert!(errors.contains("spec.schedule.cron"), "{errors}");
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_are_as_their_author_says_and_one_that_fits_nowhere_is_named() -> Result<()> {
+    // Given a pipeline whose workers are to be on a node that is not there
+    let world = World::new("pods").await?;
+    let mut pipeline = world.pipeline();
+    let settings = json!({"labels": {"team": "data"}, "annotations": {"note": "x"}, "resources": {"requests": {"memory": "48Mi"}, "limits": {"memory": "200Mi"}}});
+    pipeline["spec"]["pods"] = json!({"ingest": settings, "workers": settings, "tasks": settings});
+    pipeline["spec"]["pods"]["workers"]["nodeSelector"] = json!({"no-such-label": "x"});
+    world.apply(&pipeline).await?;
+
+    // Then the condition says so
+    let (_, message) = world
+        .condition_where("WorkersReady", "False", SOON, |reason, _| reason == "Unschedulable")
+        .await?;
+    assert!(message.contains("users-worker"), "{message}");
+
+    // When they may be anywhere, Then they are, and are as wanted
+    pipeline["spec"]["pods"]["workers"] = settings;
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    world.run("run").await?;
+    world.drained(200).await?;
+    for component in ["worker", "ingest"] {
+        let pods: Vec<Pod> = world.pods(component).await?;
+        let pod = pods.first().context("a pod")?;
+        assert_eq!((pod.labels()["team"].as_str(), pod.annotations()["note"].as_str()), ("data", "x"));
+        let limits = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.containers[0].resources.clone())
+            .and_then(|r| r.limits);
+        assert_eq!(limits.context("limits")?["memory"].0, "200Mi");
+    }
+
+    // When labels would hide them from the operator, or their images come from anywhere, Then that is refused by name
+    for (part, value, field) in [
+        (
+            "/spec/pods/workers",
+            json!({"labels": {"app.kubernetes.io/instance": "x"}}),
+            "spec.pods.workers.labels.app.kubernetes.io/instance",
+        ),
+        ("/spec", json!({"image": {"registry": "evil.example"}}), "spec.image.registry"),
+    ] {
+        let mut wrong = pipeline.clone();
+        let place = wrong.pointer_mut(part).and_then(Value::as_object_mut).context("a place")?;
+        place.extend(value.as_object().context("an object")?.clone());
+        world.apply(&wrong).await?;
+        let (reason, message) = world.condition("Ready", "False", SOON).await?;
+        assert!(reason == "InvalidSpec" && message.contains(field), "{reason}: {message}");
+    }
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pinned_version_stays_and_says_what_there_would_be() -> Result<()> {
+    // Given a suspended pipeline that pins a version that is not here
+    let world = World::new("version").await?;
+    let mut pipeline = world.pipeline();
+    pipeline["spec"]["image"] = json!({"version": "0.0.1"});
+    world.apply(&pipeline).await?;
+
+    // Then the status says which the operator would bring, and the condition that there is no such image
+    let (reason, message) = world
+        .condition_where("SchemaReady", "False", SOON, |reason, _| {
+            reason.contains("Image") || reason.contains("ErrImage")
+        })
+        .await?;
+    assert!(message.contains("0.0.1"), "{reason}: {message}");
+    let version = world.get().await?.status.and_then(|status| status.version).context("a version")?;
+    assert_eq!(version.wanted, "0.0.1");
+    assert!(version.available.is_some());
+
+    // When the pin is gone, Then it is ready with the operator's own
+    pipeline["spec"]["image"] = Value::Null;
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    let status = world.get().await?.status.context("a status")?;
+    assert_eq!(status.version.context("a version")?.available, None);
+    world.leave().await
+}
