@@ -40,7 +40,8 @@ use crate::{Interval, schedule::ArgumentsSchema};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.from < self.to").message("spec.from must be before spec.to"),
+    validation = Rule::new("self.from < self.to && self.to < timestamp('9999-01-01T00:00:00Z')")
+        .message("spec.from must be before spec.to, and that before the year 9999"),
     validation = Rule::new("self.pipelineRef == oldSelf.pipelineRef && self.from == oldSelf.from && self.to == oldSelf.to && self.reprocess == oldSelf.reprocess && self.order == oldSelf.order")
         .message("only suspend, maxActiveRuns and dryRun can change: make another back-fill for other intervals"),
     validation = Rule::new("!self.dryRun || oldSelf.dryRun").message("a back-fill that has begun cannot become a dry run: suspend it, or delete it"),

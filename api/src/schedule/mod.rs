@@ -31,6 +31,7 @@ pub struct Schedule {
     pub concurrency_policy: ConcurrencyPolicy,
     /// Where the first data interval begins: at the first tick from then on. Runs of earlier intervals do not happen.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self < timestamp('9999-01-01T00:00:00Z')").message("spec.schedule.startAt must be before the year 9999"))]
     pub start_at: Option<Time>,
     /// What happens to runs that were missed.
     #[serde(default)]
@@ -109,7 +110,8 @@ pub struct RunNow {
     pub arguments: BTreeMap<String, String>,
     /// The data interval of the run; the schedule's last one that is complete, when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self.start < self.end").message("spec.runNow.interval must start before it ends"))]
+    #[x_kube(validation = Rule::new("self.start < self.end && self.end < timestamp('9999-01-01T00:00:00Z')")
+        .message("spec.runNow.interval must start before it ends, before the year 9999"))]
     pub interval: Option<Interval>,
 }
 

@@ -10,11 +10,12 @@ use k8s_openapi::api::{
 };
 use kube::{
     Resource, ResourceExt,
-    runtime::reflector::{Lookup, Store, store::Writer},
+    runtime::reflector::{Store, store::Writer},
 };
+use serde::de::DeserializeOwned;
 use userpipeline_api::names::PipelineId;
 
-use super::{Guarded, build::labels};
+use super::{Guarded, build::labels, kept::Kept};
 
 /// What the watches have seen, by kind.
 #[derive(Clone)]
@@ -22,19 +23,19 @@ pub struct Caches {
     /// The pipelines themselves.
     pub pipelines: Store<Guarded>,
     /// Files of the binaries.
-    pub config_maps: Store<ConfigMap>,
+    pub config_maps: Store<Kept<ConfigMap>>,
     /// Who the pods are.
-    pub accounts: Store<ServiceAccount>,
+    pub accounts: Store<Kept<ServiceAccount>>,
     /// Schema Jobs and runs.
-    pub jobs: Store<Job>,
+    pub jobs: Store<Kept<Job>>,
     /// Schedules.
-    pub cron_jobs: Store<CronJob>,
+    pub cron_jobs: Store<Kept<CronJob>>,
     /// Workers.
-    pub deployments: Store<Deployment>,
+    pub deployments: Store<Kept<Deployment>>,
     /// Their budgets.
-    pub budgets: Store<PodDisruptionBudget>,
+    pub budgets: Store<Kept<PodDisruptionBudget>>,
     /// All pods of pipelines.
-    pub pods: Store<Pod>,
+    pub pods: Store<Kept<Pod>>,
 }
 
 /// The other ends: what the watches write to.
@@ -43,19 +44,19 @@ pub struct Writers {
     /// The pipelines themselves.
     pub pipelines: Writer<Guarded>,
     /// Files of the binaries.
-    pub config_maps: Writer<ConfigMap>,
+    pub config_maps: Writer<Kept<ConfigMap>>,
     /// Who the pods are.
-    pub accounts: Writer<ServiceAccount>,
+    pub accounts: Writer<Kept<ServiceAccount>>,
     /// Schema Jobs and runs.
-    pub jobs: Writer<Job>,
+    pub jobs: Writer<Kept<Job>>,
     /// Schedules.
-    pub cron_jobs: Writer<CronJob>,
+    pub cron_jobs: Writer<Kept<CronJob>>,
     /// Workers.
-    pub deployments: Writer<Deployment>,
+    pub deployments: Writer<Kept<Deployment>>,
     /// Their budgets.
-    pub budgets: Writer<PodDisruptionBudget>,
+    pub budgets: Writer<Kept<PodDisruptionBudget>>,
     /// All pods of pipelines.
-    pub pods: Writer<Pod>,
+    pub pods: Writer<Kept<Pod>>,
 }
 
 impl Writers {
@@ -89,14 +90,15 @@ impl Caches {
 }
 
 /// What a cache holds of a pipeline, by name.
-pub fn of_pipeline<K>(store: &Store<K>, id: &PipelineId) -> Vec<Arc<K>>
+pub fn of_pipeline<K>(store: &Store<Kept<K>>, id: &PipelineId) -> Vec<Arc<K>>
 where
-    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + 'static,
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + 'static,
 {
-    let mut found = store.state_filter(|object| {
-        ResourceExt::namespace(object).as_deref() == Some(id.namespace.as_str())
+    let found = store.state_filter(|object| {
+        object.meta().namespace.as_deref() == Some(id.namespace.as_str())
             && object.labels().get(labels::PIPELINE).is_some_and(|name| *name == id.name)
     });
+    let mut found: Vec<Arc<K>> = found.iter().filter_map(|kept| kept.read().map(Arc::new)).collect();
     found.sort_by_key(|object| object.name_any());
     found
 }

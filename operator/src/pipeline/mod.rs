@@ -13,6 +13,7 @@ mod drain;
 mod event;
 #[cfg(test)]
 mod example;
+mod kept;
 pub mod plan;
 mod pods;
 mod quantity;

@@ -21,16 +21,17 @@ use kube::{
         watcher,
     },
 };
-use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use userpipeline_api::names::PipelineId;
 
-use super::{Context, Guarded, ReconcileError, build::labels, caches::Writers, reconcile};
+use super::{Context, Guarded, ReconcileError, build::labels, caches::Writers, kept::Kept, reconcile};
 use crate::MANAGER;
 
 /// Events of one pipeline within this time are one.
 const DEBOUNCE: Duration = Duration::from_millis(200);
+/// Objects that are listed at a time: the allocator keeps the room of the largest answer.
+const PAGE: u32 = 50;
 /// Pipelines that are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
 
@@ -148,7 +149,7 @@ impl Scope {
 }
 
 async fn watch_pipelines(api: Api<Guarded>, writer: Writer<Guarded>, queue: Queue) {
-    watcher(api, watcher::Config::default())
+    watcher(api, watcher::Config::default().page_size(PAGE))
         .default_backoff()
         .modify(without_managed_fields)
         .reflect(writer)
@@ -161,14 +162,15 @@ async fn watch_pipelines(api: Api<Guarded>, writer: Writer<Guarded>, queue: Queu
         .await;
 }
 
-async fn watch_children<K>(api: Api<K>, writer: Writer<K>, queue: Queue)
+async fn watch_children<K>(api: Api<Kept<K>>, writer: Writer<Kept<K>>, queue: Queue)
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
 {
-    let ours = watcher::Config::default().labels(&format!("{}={MANAGER}", labels::MANAGED_BY));
+    let ours = watcher::Config::default()
+        .labels(&format!("{}={MANAGER}", labels::MANAGED_BY))
+        .page_size(PAGE);
     watcher(api, ours)
         .default_backoff()
-        .modify(without_managed_fields)
         .reflect(writer)
         .touched_objects()
         .for_each(|seen| {
@@ -192,8 +194,8 @@ fn mark<K: Resource>(seen: Result<K, watcher::Error>, kind: &str, queue: &Queue,
     }
 }
 
-fn without_managed_fields<K: Resource>(object: &mut K) {
-    object.meta_mut().managed_fields = None;
+fn without_managed_fields(pipeline: &mut Guarded) {
+    pipeline.meta_mut().managed_fields = None;
 }
 
 /// What of a pipeline makes it worth a look: not the measurements that the operator itself writes.

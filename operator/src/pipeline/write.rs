@@ -40,12 +40,15 @@ impl Written {
     /// The pipeline with the newest status that is known of it.
     pub fn newest(&self, seen: &UserPipeline) -> UserPipeline {
         let mut pipeline = seen.clone();
-        let written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = written.get(&PipelineId::of(seen))
-            && seen.uid().as_deref() == Some(&last.uid)
-            && version(seen).is_some_and(|version| version < last.version)
-        {
-            pipeline.status = Some(last.status.clone());
+        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = PipelineId::of(seen);
+        if let Some(last) = written.get(&id) {
+            if seen.uid().as_deref() == Some(&last.uid) && version(seen).is_some_and(|version| version < last.version) {
+                pipeline.status = Some(last.status.clone());
+            } else {
+                // The cache has caught up.
+                written.remove(&id);
+            }
         }
         pipeline
     }

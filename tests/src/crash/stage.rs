@@ -131,6 +131,35 @@ impl Stage {
         .await
     }
 
+    /// Waits until the operator has said something of the spec as it is: the reason why it is Ready, or not.
+    pub async fn observed(&self) -> Result<String> {
+        eventually("a word on the spec as it is", SOON, async || {
+            let pipeline = self.api::<UserPipeline>().get("users").await?;
+            let conditions = pipeline.status.unwrap_or_default().conditions;
+            let ready = conditions
+                .into_iter()
+                .find(|c| c.type_ == "Ready" && c.observed_generation == pipeline.metadata.generation);
+            Ok(ready.map(|c| format!("{}={}", c.reason, c.status)).ok_or_else(String::new))
+        })
+        .await
+    }
+
+    /// How many writes there are from now on, within a time.
+    pub async fn writes_within(&self, time: Duration) -> usize {
+        let before = self.wire.writes().len();
+        tokio::time::sleep(time).await;
+        self.wire.writes().len() - before
+    }
+
+    /// What the operator has made, without what differs from one trial to the next; files aside, which outlive their use a while.
+    pub async fn children(&self) -> Result<Value> {
+        let mut all = self.end_state().await?;
+        if let Some(all) = all.as_object_mut() {
+            all.retain(|kind, _| !["configMaps", "pipelines", "backfills"].contains(&kind.as_str()));
+        }
+        Ok(all)
+    }
+
     /// Waits until something is as wanted, and nothing is being written any more.
     pub async fn quiet(&self, what: &str, mut probe: impl AsyncFnMut() -> Result<Result<(), String>>) -> Result<()> {
         eventually(what, SOON, async || {

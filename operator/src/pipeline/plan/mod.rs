@@ -7,19 +7,18 @@ mod schema_job;
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, Resource,
     api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
     runtime::{
         reflector::{Lookup, store::Writer},
         watcher::Event,
     },
 };
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use userpipeline_api::{SchemaStatus, UserPipeline, names, names::PipelineId};
 
 pub use self::diff::Change;
-use super::{Context, Guarded, Installation, Writers, advance, build::labels, dereference, runs, schema, validate};
+use super::{Context, Guarded, Installation, Writers, advance, build::labels, dereference, kept::Kept, runs, schema, validate};
 use crate::{MANAGER, metrics::Metrics};
 
 /// Why it cannot be told.
@@ -211,26 +210,20 @@ async fn fill(client: &Client, id: &PipelineId, writers: Writers) -> Result<(), 
     children(client, id, writers.pods).await
 }
 
-async fn children<K>(client: &Client, id: &PipelineId, writer: Writer<K>) -> Result<(), PlanError>
+async fn children<K>(client: &Client, id: &PipelineId, writer: Writer<Kept<K>>) -> Result<(), PlanError>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Lookup<DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug
-        + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + 'static,
 {
     let ours = ListParams::default().labels(&format!("{}={MANAGER},{}={}", labels::MANAGED_BY, labels::PIPELINE, id.name));
-    let api: Api<K> = Api::namespaced(client.clone(), &id.namespace);
-    let what = format!("listing {}s of {}", <K as Resource>::kind(&()), id.namespace);
+    let api: Api<Kept<K>> = Api::namespaced(client.clone(), &id.namespace);
+    let what = format!("listing {}s of {}", K::kind(&()), id.namespace);
     write(api.list(&ours).await.map_err(refused(what))?.items, writer);
     Ok(())
 }
 
 fn write<K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + 'static>(objects: Vec<K>, mut writer: Writer<K>) {
     writer.apply_watcher_event(&Event::Init);
-    for mut object in objects {
-        object.managed_fields_mut().clear();
+    for object in objects {
         writer.apply_watcher_event(&Event::InitApply(object));
     }
     writer.apply_watcher_event(&Event::InitDone);

@@ -13,7 +13,6 @@ use axum::{
     response::{IntoResponse, Json, Response},
 };
 use kube::runtime::{reflector::store::Writer, watcher::Event};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::super::*;
@@ -100,9 +99,9 @@ impl Cluster {
         )
     }
 
-    fn fill<K>(&self, mut writer: Writer<K>, plural: &str)
+    fn fill<K>(&self, mut writer: Writer<kept::Kept<K>>, plural: &str)
     where
-        K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + 'static,
+        K: kube::Resource<DynamicType = ()> + Clone + 'static,
     {
         writer.apply_watcher_event(&Event::Init);
         for (path, object) in self.objects.lock().unwrap().iter() {
