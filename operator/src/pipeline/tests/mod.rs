@@ -162,7 +162,7 @@ async fn given_an_invalid_spec_then_only_the_status_is_written_and_a_corrected_o
     assert_eq!(cluster.condition("Stalled").0, "True");
 
     cluster.change(PIPELINE, |pipeline| {
-        pipeline["spec"]["schedule"]["cron"] = json!("*/5 * * * *");
+        pipeline["spec"]["schedule"]["cron"] = json!("0 0 1 1 *");
         pipeline["metadata"]["generation"] = json!(3);
     });
     cluster.reconcile(&client).await.unwrap();
@@ -263,6 +263,7 @@ async fn given_catch_up_then_the_operator_starts_each_run_once_and_the_cron_job_
     let (cluster, client) = Cluster::start().await;
     cluster.ready(&client).await;
     cluster.change(PIPELINE, |pipeline| {
+        pipeline["spec"]["schedule"]["cron"] = json!("*/5 * * * *");
         pipeline["spec"]["schedule"]["catchUp"] = json!({"enabled": true, "maxActiveRuns": 2});
         pipeline["metadata"]["generation"] = json!(2);
     });
