@@ -34,11 +34,13 @@ pub async fn apply(pipeline: &SchemaPipeline, claims: &Claims, hand: &Hand) -> R
     let found = admin.topic(&pipeline.topic).await?;
     if claims.are_taken() {
         let cluster = admin.cluster_id().await?;
+        // Where somebody else makes the topics, none of them is ours, not even one that is still missing.
+        let ours = pipeline.kafka.topic.management == TopicManagement::Direct;
         claims.take(Kind::Group, &cluster, &pipeline.group_id, true).await?;
-        claims.take(Kind::Topic, &cluster, &pipeline.topic, found.is_none()).await?;
+        claims.take(Kind::Topic, &cluster, &pipeline.topic, ours && found.is_none()).await?;
         let letters = admin.topic(&pipeline.dead_letter_topic).await?;
         claims
-            .take(Kind::Topic, &cluster, &pipeline.dead_letter_topic, letters.is_none())
+            .take(Kind::Topic, &cluster, &pipeline.dead_letter_topic, ours && letters.is_none())
             .await?;
     }
     let mut topics = Topics {

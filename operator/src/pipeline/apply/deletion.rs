@@ -46,8 +46,8 @@ impl Target<'_> {
                 tracing::info!(pipeline = %id, held, "finalizer");
                 Ok(())
             }
-            // It is gone, or another one has its name.
-            Err(kube::Error::Api(status)) if !held && matches!(status.code, 404 | 409) => Ok(()),
+            // Not 409: that may pass, and whoever took it for gone would wait for ever.
+            Err(kube::Error::Api(status)) if !held && status.code == 404 => Ok(()),
             Err(source) => Err(ApplyError::ApplyFailed {
                 kind: "UserPipeline".to_owned(),
                 name: id.name.clone(),

@@ -29,6 +29,8 @@ pub struct Cluster {
     pub objects: Mutex<BTreeMap<String, Value>>,
     writes: Mutex<Vec<String>>,
     pub refused: Mutex<Option<&'static str>>,
+    /// The next write to a path that ends so is answered 409.
+    pub conflict_once: Mutex<Option<&'static str>>,
     counter: Mutex<u64>,
 }
 
@@ -233,6 +235,9 @@ async fn answer(State(cluster): State<Arc<Cluster>>, method: Method, uri: Uri, b
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     if method != Method::GET {
         cluster.writes.lock().unwrap().push(format!("{method} {path}"));
+    }
+    if method != Method::GET && cluster.conflict_once.lock().unwrap().take_if(|end| path.ends_with(*end)).is_some() {
+        return Cluster::refuse(StatusCode::CONFLICT, "Conflict", "try again");
     }
     if method != Method::GET && cluster.refused.lock().unwrap().is_some_and(|refused| path.contains(refused)) {
         return Cluster::refuse(StatusCode::FORBIDDEN, "Forbidden", "quota exceeded");

@@ -374,6 +374,9 @@ async fn given_data_that_is_to_go_with_its_pipeline_then_that_is_held_before_any
     cluster.finish_schema_job();
     cluster.reconcile(&client).await.unwrap();
     assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([deletion::FINALIZER]));
+    *cluster.conflict_once.lock().unwrap() = Some("userpipelines/users");
+    cluster.reconcile(&client).await.expect_err("it is tried again");
+    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([deletion::FINALIZER]));
     cluster.reconcile(&client).await.unwrap();
     assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([]));
     assert!(cluster.paths(JOBS).is_empty());
