@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod crash;
 pub mod eventually;
 pub mod expected;
+pub mod metrics_adapter;
 pub mod source;
 pub mod stores;
 pub mod world;

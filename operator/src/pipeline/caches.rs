@@ -13,15 +13,15 @@ use kube::{
     runtime::reflector::{Store, store::Writer},
 };
 use serde::de::DeserializeOwned;
-use userpipeline_api::names::PipelineId;
+use userpipeline_api::{UserPipeline, names::PipelineId};
 
-use super::{Guarded, build::labels, kept::Kept};
+use super::kept::Kept;
 
 /// What the watches have seen, by kind.
 #[derive(Clone)]
 pub struct Caches {
     /// The pipelines themselves.
-    pub pipelines: Store<Guarded>,
+    pub pipelines: Store<Kept<UserPipeline>>,
     /// Files of the binaries.
     pub config_maps: Store<Kept<ConfigMap>>,
     /// Who the pods are.
@@ -42,7 +42,7 @@ pub struct Caches {
 #[derive(Default)]
 pub struct Writers {
     /// The pipelines themselves.
-    pub pipelines: Writer<Guarded>,
+    pub pipelines: Writer<Kept<UserPipeline>>,
     /// Files of the binaries.
     pub config_maps: Writer<Kept<ConfigMap>>,
     /// Who the pods are.
@@ -95,10 +95,9 @@ where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + 'static,
 {
     let found = store.state_filter(|object| {
-        object.meta().namespace.as_deref() == Some(id.namespace.as_str())
-            && object.labels().get(labels::PIPELINE).is_some_and(|name| *name == id.name)
+        object.meta().namespace.as_deref() == Some(id.namespace.as_str()) && object.pipeline() == Some(id.name.as_str())
     });
-    let mut found: Vec<Arc<K>> = found.iter().filter_map(|kept| kept.read().map(Arc::new)).collect();
+    let mut found: Vec<Arc<K>> = found.iter().filter_map(|kept| kept.read().ok().map(Arc::new)).collect();
     found.sort_by_key(|object| object.name_any());
     found
 }

@@ -9,10 +9,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 use userpipeline_api::{UserPipeline, names, names::PipelineId};
 
-use super::Guarded;
+use super::kept::{self, Kept};
 
 /// Something that only one pipeline may have: what it is, for people, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -38,14 +38,14 @@ pub struct Conflict {
 #[derive(Default)]
 struct Index {
     known: HashMap<PipelineId, Known>,
-    claimed: HashMap<Claim, Vec<Age>>,
+    claimed: HashMap<Arc<Claim>, Vec<Age>>,
 }
 
 struct Known {
     uid: Option<String>,
     generation: Option<i64>,
     age: Age,
-    claims: Vec<Claim>,
+    claims: Vec<Arc<Claim>>,
 }
 
 /// What all pipelines claim.
@@ -54,15 +54,20 @@ pub struct Claims(Mutex<Index>);
 
 impl Claims {
     /// The eldest pipeline that has something that `pipeline` wants, if it is elder. `all` are those that there are.
-    pub fn conflict(&self, pipeline: &UserPipeline, all: &[Arc<Guarded>]) -> Option<Conflict> {
+    pub fn conflict(&self, pipeline: &UserPipeline, all: &[Arc<Kept<UserPipeline>>]) -> Option<Conflict> {
         let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut there = HashSet::with_capacity(all.len());
-        for other in all.iter().filter_map(|guarded| guarded.0.as_ref().ok()) {
-            there.insert(PipelineId::of(other));
-            index.keep(other);
+        for other in all {
+            there.insert(kept::id(other.as_ref()));
+            if !index.knows(other.as_ref()) {
+                // One that cannot be read writes nothing.
+                let _ = other.read().map(|other| index.keep(&other));
+            }
         }
         // The one that is reconciled may be newer than what was seen of it.
-        index.keep(pipeline);
+        if !index.knows(pipeline) {
+            index.keep(pipeline);
+        }
         let own = PipelineId::of(pipeline);
         let gone: Vec<PipelineId> = index
             .known
@@ -78,25 +83,25 @@ impl Claims {
 }
 
 impl Index {
+    fn knows(&self, pipeline: &impl Resource) -> bool {
+        let known = self.known.get(&kept::id(pipeline));
+        known.is_some_and(|known| known.uid == pipeline.uid() && known.generation >= pipeline.meta().generation)
+    }
+
     fn keep(&mut self, pipeline: &UserPipeline) {
         let id = PipelineId::of(pipeline);
-        let (uid, generation) = (pipeline.uid(), pipeline.metadata.generation);
-        if let Some(known) = self.known.get(&id)
-            && known.uid == uid
-            && known.generation >= generation
-        {
-            return;
-        }
         self.forget(&id);
         let made = pipeline.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |at| at.0);
         let known = Known {
-            uid,
-            generation,
+            uid: pipeline.uid(),
+            generation: pipeline.metadata.generation,
             age: (made, id.clone()),
-            claims: claims(pipeline, &id),
+            claims: claims(pipeline, &id).into_iter().map(Arc::new).collect(),
         };
         for claim in &known.claims {
-            self.claimed.entry(claim.clone()).or_default().push(known.age.clone());
+            // Nearly all have one place in all their life.
+            let ages = self.claimed.entry(claim.clone()).or_insert_with(|| Vec::with_capacity(1));
+            ages.push(known.age.clone());
         }
         self.known.insert(id, known);
     }
@@ -188,7 +193,6 @@ fn host(address: &str, namespace: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kube::core::DeserializeGuard;
     use serde_json::{Value, json};
 
     use super::*;
@@ -213,8 +217,12 @@ mod tests {
     const EARLY: &str = "2025-01-01T00:00:00Z";
     const LATE: &str = "2025-01-02T00:00:00Z";
 
+    fn seen(pipeline: &UserPipeline) -> Arc<Kept<UserPipeline>> {
+        Arc::new(serde_json::from_value(serde_json::to_value(pipeline).unwrap()).unwrap())
+    }
+
     fn of(younger: &UserPipeline, others: &[UserPipeline]) -> Option<Conflict> {
-        let all: Vec<Arc<Guarded>> = others.iter().map(|other| Arc::new(DeserializeGuard(Ok(other.clone())))).collect();
+        let all: Vec<_> = others.iter().map(seen).collect();
         Claims::default().conflict(younger, &all)
     }
 
@@ -289,18 +297,13 @@ mod tests {
     fn what_is_gone_or_was_changed_is_no_longer_claimed() {
         let same = json!({"landing": {"table": "t"}});
         let (mut elder, younger) = (named("elder", EARLY, &same), named("younger", LATE, &same));
-        let guarded = |pipeline: &UserPipeline| Arc::new(DeserializeGuard(Ok(pipeline.clone())));
         let claims = Claims::default();
-        assert!(claims.conflict(&younger, &[guarded(&elder), guarded(&younger)]).is_some());
-        assert_eq!(claims.conflict(&younger, &[guarded(&younger)]), None, "it is deleted");
-        assert!(claims.conflict(&younger, &[guarded(&elder), guarded(&younger)]).is_some());
+        assert!(claims.conflict(&younger, &[seen(&elder), seen(&younger)]).is_some());
+        assert_eq!(claims.conflict(&younger, &[seen(&younger)]), None, "it is deleted");
+        assert!(claims.conflict(&younger, &[seen(&elder), seen(&younger)]).is_some());
         elder.spec.postgres.database = "elsewhere".into();
         elder.metadata.generation = Some(2);
-        assert_eq!(
-            claims.conflict(&younger, &[guarded(&elder), guarded(&younger)]),
-            None,
-            "it has moved"
-        );
+        assert_eq!(claims.conflict(&younger, &[seen(&elder), seen(&younger)]), None, "it has moved");
     }
 
     #[test]

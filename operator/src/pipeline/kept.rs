@@ -1,29 +1,68 @@
-//! An object as the caches keep it: as text, and read when it is needed.
+//! An object as the caches keep it: as compressed text, and read when it is needed.
 //!
 //! A typed pod template takes many times the room of its JSON: each volume has a place for every kind of volume that Kubernetes
-//! knows. The operator holds thousands of templates and reads a few of them at a time.
+//! knows. The operator holds thousands of objects and reads a few of them at a time.
 
-use std::{borrow::Cow, marker::PhantomData};
+use std::{
+    borrow::Cow,
+    io::{Read as _, Write as _},
+    marker::PhantomData,
+};
 
+use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
 use kube::{Resource, core::ObjectMeta};
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
 use serde_json::Value;
+use userpipeline_api::names::PipelineId;
 
 use super::build::labels;
 
 /// An object of kind `K`.
 #[derive(Clone, Debug)]
 pub struct Kept<K> {
-    /// By which it is found: name, namespace, uid, version, and the pipeline that it belongs to.
+    /// By which it is found: name, namespace, uid, version, generation.
     metadata: ObjectMeta,
-    text: Box<str>,
+    /// The pipeline that it belongs to, of a pipeline's child.
+    pipeline: Option<Box<str>>,
+    /// Its JSON, deflated: a third of it.
+    text: Box<[u8]>,
     kind: PhantomData<fn() -> K>,
 }
 
 impl<K: DeserializeOwned> Kept<K> {
-    /// The object; none where it does not read as its kind, which an apiserver's own do.
-    pub fn read(&self) -> Option<K> {
-        serde_json::from_str(&self.text).ok()
+    /// The object, or why it does not read as its kind; an apiserver's own do.
+    pub fn read(&self) -> Result<K, serde_json::Error> {
+        let mut text = String::new();
+        DeflateDecoder::new(&self.text[..])
+            .read_to_string(&mut text)
+            .map_err(serde_json::Error::io)?;
+        // By way of a value: what is wrong is told without a place in a text that nobody has written.
+        serde_json::from_value(serde_json::from_str(&text)?)
+    }
+}
+
+impl<K> Kept<K> {
+    /// The pipeline that it belongs to, as its label says.
+    pub fn pipeline(&self) -> Option<&str> {
+        self.pipeline.as_deref()
+    }
+}
+
+fn deflated(text: &str) -> std::io::Result<Box<[u8]>> {
+    let mut encoder = DeflateEncoder::new(Vec::with_capacity(text.len() / 2), Compression::fast());
+    encoder.write_all(text.as_bytes())?;
+    encoder.finish().map(Vec::into_boxed_slice)
+}
+
+/// Which pipeline this is.
+pub fn id(pipeline: &impl Resource) -> PipelineId {
+    let meta = pipeline.meta();
+    PipelineId {
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
     }
 }
 
@@ -35,18 +74,18 @@ impl<'de, K> Deserialize<'de> for Kept<K> {
             metadata.remove("managedFields");
         }
         let text = |key: &str| object["metadata"][key].as_str().map(str::to_owned);
-        let pipeline = object["metadata"]["labels"][labels::PIPELINE].as_str().map(str::to_owned);
         let metadata = ObjectMeta {
             name: text("name"),
             namespace: text("namespace"),
             uid: text("uid"),
             resource_version: text("resourceVersion"),
-            labels: pipeline.map(|pipeline| [(labels::PIPELINE.to_owned(), pipeline)].into()),
+            generation: object["metadata"]["generation"].as_i64(),
             ..ObjectMeta::default()
         };
         Ok(Self {
             metadata,
-            text: object.to_string().into_boxed_str(),
+            pipeline: object["metadata"]["labels"][labels::PIPELINE].as_str().map(Box::from),
+            text: deflated(&object.to_string()).map_err(D::Error::custom)?,
             kind: PhantomData,
         })
     }
@@ -94,6 +133,7 @@ mod tests {
         let object = json!({"metadata": {"name": "a", "namespace": "b", "labels": {labels::PIPELINE: "users", "x": "y"}, "managedFields": [{"manager": "m"}]}, "data": {"k": "v"}});
         let kept: Kept<ConfigMap> = serde_json::from_value(object).unwrap();
         assert_eq!((kept.name_any(), kept.namespace()), ("a".to_owned(), Some("b".to_owned())));
+        assert_eq!(kept.pipeline(), Some("users"));
         let read = kept.read().unwrap();
         assert_eq!(read.data.unwrap()["k"], "v");
         assert_eq!(read.metadata.labels.unwrap()["x"], "y");

@@ -33,11 +33,7 @@ use std::{sync::Arc, time::Instant};
 use jiff::Timestamp;
 use kube::{
     Client,
-    core::DeserializeGuard,
-    runtime::{
-        controller::Action,
-        events::{Recorder, Reporter},
-    },
+    runtime::{controller::Action, events::Reporter},
 };
 use userpipeline_api::{UserPipeline, condition, names, names::PipelineId};
 
@@ -47,6 +43,7 @@ use self::{
     apply::{Applied, ApplyError},
     build::{Decisions, Gate},
     dereference::Observed,
+    kept::Kept,
     runs::SeenRun,
     schedule::History,
     validate::ValidateError,
@@ -61,15 +58,12 @@ use crate::{
     metrics::{Metrics, Outcome, Seen, Waiting},
 };
 
-/// A pipeline, or why it cannot be read.
-pub type Guarded = DeserializeGuard<UserPipeline>;
-
 /// What every reconciliation needs.
 pub struct Context {
     client: Client,
     caches: Caches,
     http: reqwest::Client,
-    recorder: Recorder,
+    teller: write::Teller,
     metrics: Metrics,
     installation: Installation,
     waiting: Waiting<PipelineId>,
@@ -92,7 +86,7 @@ impl Context {
             instance: Some(identity),
         };
         Ok(Self {
-            recorder: Recorder::new(client.clone(), reporter),
+            teller: write::Teller::new(client.clone(), reporter),
             http: dereference::http_client()?,
             waiting: Waiting::new(metrics.clone()),
             back_off: back_off::BackOff::default(),
@@ -124,17 +118,13 @@ pub enum ReconcileError {
 }
 
 /// Reconciles whatever was read as a pipeline, and counts.
-async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+async fn reconcile(resource: Arc<Kept<UserPipeline>>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let started = Instant::now();
-    let result = match &resource.0 {
-        Ok(pipeline) => {
-            context.waiting.take(&PipelineId::of(pipeline));
-            Box::pin(reconcile_pipeline(pipeline, &context)).await
-        }
-        Err(invalid) => {
-            context.waiting.take(&unreadable::id(invalid));
-            unreadable::report(invalid, &context).await
-        }
+    let id = kept::id(resource.as_ref());
+    context.waiting.take(&id);
+    let result = match resource.read() {
+        Ok(pipeline) => Box::pin(reconcile_pipeline(pipeline, &context)).await,
+        Err(error) => unreadable::report(&id, &error.to_string(), &context).await,
     };
     let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Error };
     context.metrics.reconciled(outcome, started.elapsed());
@@ -142,8 +132,8 @@ async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
 }
 
 /// The five steps.
-async fn reconcile_pipeline(pipeline: &UserPipeline, context: &Context) -> Result<Action, ReconcileError> {
-    let id = PipelineId::of(pipeline);
+async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context) -> Result<Action, ReconcileError> {
+    let id = PipelineId::of(&pipeline);
     let pipeline = &context.written.newest(pipeline);
     if pipeline.metadata.deletion_timestamp.is_some() {
         return Box::pin(deletion::reconcile(pipeline, context)).await;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, Stream, StreamExt, channel::mpsc};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, channel::mpsc};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::NamespaceResourceScope,
@@ -23,9 +23,15 @@ use kube::{
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use userpipeline_api::names::PipelineId;
+use userpipeline_api::{UserPipeline, names::PipelineId};
 
-use super::{Context, Guarded, ReconcileError, build::labels, caches::Writers, kept::Kept, reconcile};
+use super::{
+    Context, ReconcileError,
+    build::labels,
+    caches::Writers,
+    kept::{self, Kept},
+    reconcile,
+};
 use crate::MANAGER;
 
 /// Events of one pipeline within this time are one.
@@ -38,7 +44,7 @@ const CONCURRENCY: u16 = 16;
 /// Where events mark pipelines.
 #[derive(Clone)]
 struct Queue {
-    marks: mpsc::UnboundedSender<ObjectRef<Guarded>>,
+    marks: mpsc::UnboundedSender<ObjectRef<Kept<UserPipeline>>>,
     context: Arc<Context>,
 }
 
@@ -95,21 +101,17 @@ pub async fn run(context: Arc<Context>, writers: Writers, namespace: Option<Stri
     watches.shutdown().await;
 }
 
-type Reconciliation = Result<(ObjectRef<Guarded>, Action), Error<ReconcileError, Infallible>>;
+type Reconciliation = Result<(ObjectRef<Kept<UserPipeline>>, Action), Error<ReconcileError, Infallible>>;
 
 fn reconciliations(
     context: Arc<Context>,
-    store: Store<Guarded>,
-    marked: impl Stream<Item = ObjectRef<Guarded>> + Send + 'static,
+    store: Store<Kept<UserPipeline>>,
+    marked: impl Stream<Item = ObjectRef<Kept<UserPipeline>>> + Send + 'static,
 ) -> impl Stream<Item = Reconciliation> {
     applier(
         |resource, context| reconcile(resource, context).boxed(),
-        |resource: Arc<Guarded>, _: &ReconcileError, context: Arc<Context>| {
-            let id = PipelineId {
-                namespace: resource.namespace().unwrap_or_default(),
-                name: resource.name_any(),
-            };
-            Action::requeue(context.back_off.after_failure(id))
+        |resource: Arc<Kept<UserPipeline>>, _: &ReconcileError, context: Arc<Context>| {
+            Action::requeue(context.back_off.after_failure(kept::id(resource.as_ref())))
         },
         context,
         store,
@@ -148,13 +150,16 @@ impl Scope {
     }
 }
 
-async fn watch_pipelines(api: Api<Guarded>, writer: Writer<Guarded>, queue: Queue) {
+async fn watch_pipelines(api: Api<Kept<UserPipeline>>, writer: Writer<Kept<UserPipeline>>, queue: Queue) {
     watcher(api, watcher::Config::default().page_size(PAGE))
         .default_backoff()
-        .modify(without_managed_fields)
         .reflect(writer)
         .applied_objects()
-        .predicate_filter(|resource: &Guarded| Some(what_matters(resource)), PredicateConfig::default())
+        .inspect_ok(|seen| queue.context.written.caught_up(seen))
+        .predicate_filter(
+            |resource: &Kept<UserPipeline>| Some(what_matters(resource)),
+            PredicateConfig::default(),
+        )
         .for_each(|seen| {
             mark(seen, "UserPipeline", &queue, |pipeline| Some(pipeline.name_any()));
             std::future::ready(())
@@ -174,7 +179,7 @@ where
         .reflect(writer)
         .touched_objects()
         .for_each(|seen| {
-            mark(seen, &K::kind(&()), &queue, |child| child.labels().get(labels::PIPELINE).cloned());
+            mark(seen, &K::kind(&()), &queue, |child| child.pipeline().map(str::to_owned));
             std::future::ready(())
         })
         .await;
@@ -194,27 +199,23 @@ fn mark<K: Resource>(seen: Result<K, watcher::Error>, kind: &str, queue: &Queue,
     }
 }
 
-fn without_managed_fields(pipeline: &mut Guarded) {
-    pipeline.meta_mut().managed_fields = None;
-}
-
 /// What of a pipeline makes it worth a look: not the measurements that the operator itself writes.
-fn what_matters(resource: &Guarded) -> u64 {
+fn what_matters(resource: &Kept<UserPipeline>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let meta = resource.meta();
-    meta.generation.hash(&mut hasher);
-    meta.uid.hash(&mut hasher);
-    meta.annotations.hash(&mut hasher);
-    meta.deletion_timestamp.is_some().hash(&mut hasher);
-    match &resource.0 {
+    match resource.read() {
         Ok(pipeline) => {
+            let meta = &pipeline.metadata;
+            meta.generation.hash(&mut hasher);
+            meta.uid.hash(&mut hasher);
+            meta.annotations.hash(&mut hasher);
+            meta.deletion_timestamp.is_some().hash(&mut hasher);
             let recorded = pipeline
                 .status
                 .as_ref()
                 .map(|status| (&status.schema, &status.drain, &status.deletion));
             serde_json::to_string(&recorded).ok().hash(&mut hasher);
         }
-        Err(invalid) => invalid.error.hash(&mut hasher),
+        Err(error) => (resource.uid(), resource.meta().generation, error.to_string()).hash(&mut hasher),
     }
     hasher.finish()
 }

@@ -8,7 +8,6 @@ use k8s_openapi::{
 use kube::{
     Api, Resource,
     api::{ApiResource, DynamicObject},
-    core::error_boundary::InvalidObject,
     runtime::controller::Action,
 };
 use serde_json::{Value, json};
@@ -16,28 +15,19 @@ use userpipeline_api::{UserPipeline, condition, names::PipelineId};
 
 use super::{Context, ReconcileError, event::Reason, write};
 
-/// Which pipeline it is.
-pub fn id(invalid: &InvalidObject) -> PipelineId {
-    PipelineId {
-        namespace: invalid.metadata.namespace.clone().unwrap_or_default(),
-        name: invalid.metadata.name.clone().unwrap_or_default(),
-    }
-}
-
 /// Says in its status, in an Event, in the log and in a metric that it cannot be read, and why.
-pub async fn report(invalid: &InvalidObject, context: &Context) -> Result<Action, ReconcileError> {
-    let id = id(invalid);
-    context.metrics.unreadable(&id);
+pub async fn report(id: &PipelineId, error: &str, context: &Context) -> Result<Action, ReconcileError> {
+    context.metrics.unreadable(id);
     let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &id.namespace, &ApiResource::erase::<UserPipeline>(&()));
     let failed = |error| ReconcileError::Status(write::WriteError::StatusFailed(Box::new(error)));
     let Some(object) = api.get_opt(&id.name).await.map_err(failed)? else {
         return Ok(Action::await_change());
     };
     let before = object.data.get("status").cloned().unwrap_or_else(|| json!({}));
-    let after = status(&before, &invalid.error, object.metadata.generation, Timestamp::now());
+    let after = status(&before, error, object.metadata.generation, Timestamp::now());
     if before != after {
-        tracing::warn!(error = invalid.error, pipeline = %id, "a pipeline cannot be read");
-        write::patch(&id, object.metadata.uid.clone(), after, context).await?;
+        tracing::warn!(error, pipeline = %id, "a pipeline cannot be read");
+        write::patch(id, object.metadata.uid.clone(), after, context).await?;
         let about = ObjectReference {
             api_version: Some(UserPipeline::api_version(&()).into_owned()),
             kind: Some(UserPipeline::kind(&()).into_owned()),
@@ -46,7 +36,7 @@ pub async fn report(invalid: &InvalidObject, context: &Context) -> Result<Action
             uid: object.metadata.uid,
             ..ObjectReference::default()
         };
-        write::publish(Reason::Unreadable, &invalid.error, &about, context).await;
+        write::publish(Reason::Unreadable, error, &about, context).await;
     }
     Ok(Action::await_change())
 }

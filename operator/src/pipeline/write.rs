@@ -6,13 +6,20 @@ use std::{
 };
 
 use kube::{
-    Api, Resource, ResourceExt,
-    api::{Patch, PatchParams},
+    Api, Client, Resource, ResourceExt,
+    api::{ObjectMeta, Patch, PatchParams},
+    runtime::{
+        events::{Recorder, Reporter},
+        reflector::ObjectRef,
+    },
 };
 use serde_json::{Value, json};
 use userpipeline_api::{GROUP, UserPipeline, UserPipelineStatus, names::PipelineId};
 
-use super::{Context, event};
+use super::{
+    Context, event,
+    kept::{self, Kept},
+};
 use crate::MANAGER;
 
 /// Why a status is not written.
@@ -38,19 +45,25 @@ struct Remembered {
 
 impl Written {
     /// The pipeline with the newest status that is known of it.
-    pub fn newest(&self, seen: &UserPipeline) -> UserPipeline {
-        let mut pipeline = seen.clone();
-        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = PipelineId::of(seen);
-        if let Some(last) = written.get(&id) {
-            if seen.uid().as_deref() == Some(&last.uid) && version(seen).is_some_and(|version| version < last.version) {
-                pipeline.status = Some(last.status.clone());
-            } else {
-                // The cache has caught up.
-                written.remove(&id);
-            }
+    pub fn newest(&self, mut seen: UserPipeline) -> UserPipeline {
+        self.caught_up(&seen);
+        let written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = written.get(&PipelineId::of(&seen)) {
+            seen.status = Some(last.status.clone());
         }
-        pipeline
+        seen
+    }
+
+    /// What was written need not be remembered once the cache has `seen` it.
+    pub fn caught_up(&self, seen: &impl Resource) {
+        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = kept::id(seen);
+        let behind = |last: &Remembered| {
+            seen.uid().as_deref() == Some(&last.uid) && version(seen.meta()).is_some_and(|version| version < last.version)
+        };
+        if written.get(&id).is_some_and(|last| !behind(last)) {
+            written.remove(&id);
+        }
     }
 
     /// The pipeline is gone.
@@ -58,8 +71,8 @@ impl Written {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
-    fn remember(&self, pipeline: &UserPipeline, status: &UserPipelineStatus) {
-        let (Some(uid), Some(version)) = (pipeline.uid(), version(pipeline)) else {
+    fn remember(&self, written: &ObjectMeta, id: PipelineId, status: &UserPipelineStatus) {
+        let (Some(uid), Some(version)) = (written.uid.clone(), version(written)) else {
             return;
         };
         let remembered = Remembered {
@@ -67,16 +80,13 @@ impl Written {
             version,
             status: status.clone(),
         };
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(PipelineId::of(pipeline), remembered);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, remembered);
     }
 }
 
 /// Resource versions of one object grow, as far as they are numbers.
-fn version(pipeline: &UserPipeline) -> Option<u64> {
-    pipeline.resource_version()?.parse().ok()
+fn version(meta: &ObjectMeta) -> Option<u64> {
+    meta.resource_version.as_deref()?.parse().ok()
 }
 
 /// Writes `status`, if it is another one, and tells what has changed.
@@ -85,9 +95,15 @@ pub async fn status(pipeline: &UserPipeline, status: &UserPipelineStatus, contex
     if before == *status {
         return Ok(());
     }
-    let written = patch(&PipelineId::of(pipeline), pipeline.uid(), serde_json::to_value(status)?, context).await?;
+    let id = PipelineId::of(pipeline);
+    let written = patch(&id, pipeline.uid(), serde_json::to_value(status)?, context).await?;
     if let Some(written) = written {
-        context.written.remember(&written, status);
+        context.written.remember(&written, id.clone(), status);
+        // The watch may have been quicker than the answer.
+        let about = ObjectRef::<Kept<UserPipeline>>::new(&id.name).within(&id.namespace);
+        if let Some(seen) = context.caches.pipelines.get(&about) {
+            context.written.caught_up(seen.as_ref());
+        }
     }
     for (reason, note) in event::between(&before, status) {
         let note = match &pipeline.spec.owner {
@@ -99,9 +115,9 @@ pub async fn status(pipeline: &UserPipeline, status: &UserPipelineStatus, contex
     Ok(())
 }
 
-/// Applies the whole status; `None` when the pipeline is gone.
-pub async fn patch(id: &PipelineId, uid: Option<String>, status: Value, context: &Context) -> Result<Option<UserPipeline>, WriteError> {
-    let api: Api<super::Guarded> = Api::namespaced(context.client.clone(), &id.namespace);
+/// Applies the whole status, and returns the metadata that it has then; `None` when the pipeline is gone.
+pub async fn patch(id: &PipelineId, uid: Option<String>, status: Value, context: &Context) -> Result<Option<ObjectMeta>, WriteError> {
+    let api: Api<Kept<UserPipeline>> = Api::namespaced(context.client.clone(), &id.namespace);
     let body = json!({
         "apiVersion": format!("{GROUP}/v1alpha1"),
         "kind": "UserPipeline",
@@ -115,10 +131,42 @@ pub async fn patch(id: &PipelineId, uid: Option<String>, status: Value, context:
     {
         Ok(written) => {
             context.metrics.wrote("UserPipeline", "patch");
-            Ok(written.0.ok())
+            Ok(Some(written.meta().clone()))
         }
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         Err(error) => Err(WriteError::StatusFailed(Box::new(error))),
+    }
+}
+
+/// After so many Events the recorder is made anew.
+const REMEMBERED: u32 = 256;
+
+/// What tells Events. A recorder remembers each for minutes, to count repetitions instead of telling them again; with many
+/// pipelines that would be a third of all memory.
+pub struct Teller {
+    client: Client,
+    reporter: Reporter,
+    recorder: Mutex<(Recorder, u32)>,
+}
+
+impl Teller {
+    /// Tells in the name of `reporter`.
+    pub fn new(client: Client, reporter: Reporter) -> Self {
+        let recorder = Recorder::new(client.clone(), reporter.clone());
+        Self {
+            client,
+            reporter,
+            recorder: Mutex::new((recorder, 0)),
+        }
+    }
+
+    fn recorder(&self) -> Recorder {
+        let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        if recorder.1 >= REMEMBERED {
+            *recorder = (Recorder::new(self.client.clone(), self.reporter.clone()), 0);
+        }
+        recorder.1 += 1;
+        recorder.0.clone()
     }
 }
 
@@ -131,7 +179,7 @@ pub async fn publish(reason: event::Reason, note: &str, about: &k8s_openapi::api
         namespace = about.namespace,
         "event"
     );
-    match context.recorder.publish(&reason.event(note), about).await {
+    match context.teller.recorder().publish(&reason.event(note), about).await {
         Ok(()) => context.metrics.wrote("Event", "create"),
         Err(error) => tracing::warn!(%error, reason = reason.as_str(), "the Event cannot be told"),
     }

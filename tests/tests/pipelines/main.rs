@@ -1,5 +1,6 @@
 //! Stories of a pipeline in a healthy cluster. Each has a namespace of its own, so they run side by side.
 
+mod autoscaling;
 mod backfills;
 mod data;
 mod deletions;

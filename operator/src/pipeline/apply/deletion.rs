@@ -5,11 +5,11 @@ use kube::{
     api::{Patch, PatchParams, PropagationPolicy},
 };
 use serde_json::json;
-use userpipeline_api::GROUP;
+use userpipeline_api::{GROUP, UserPipeline};
 
 use super::{ApplyError, Kind, Target};
 use crate::pipeline::{
-    Guarded,
+    Kept,
     build::{DeletionObjects, labels},
     dereference::Observed,
 };
@@ -38,7 +38,7 @@ impl Target<'_> {
             // With its uid: another one of the same name is not meant, and none must be made.
             "metadata": {"name": id.name, "uid": self.parent.uid, "finalizers": finalizers},
         });
-        let api: Api<Guarded> = Api::namespaced(self.client.clone(), &id.namespace);
+        let api: Api<Kept<UserPipeline>> = Api::namespaced(self.client.clone(), &id.namespace);
         let params = PatchParams::apply(FINALIZER_MANAGER).force();
         match api.patch(&id.name, &params, &Patch::Apply(&body)).await {
             Ok(_) => {

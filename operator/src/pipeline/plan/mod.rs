@@ -18,7 +18,7 @@ use serde_json::Value;
 use userpipeline_api::{SchemaStatus, UserPipeline, names, names::PipelineId};
 
 pub use self::diff::Change;
-use super::{Context, Guarded, Installation, Writers, advance, build::labels, dereference, kept::Kept, runs, schema, validate};
+use super::{Context, Installation, Writers, advance, build::labels, dereference, kept::Kept, runs, schema, validate};
 use crate::{MANAGER, metrics::Metrics};
 
 /// Why it cannot be told.
@@ -188,11 +188,11 @@ async fn apply(client: &Client, id: &PipelineId, document: &Value, manager: &str
 /// Fills the caches once, as the watches would.
 async fn fill(client: &Client, id: &PipelineId, writers: Writers) -> Result<(), PlanError> {
     // All of them, for one elsewhere may have what this one wants; its own namespace's where more may not be seen.
-    let everywhere = Api::<Guarded>::all(client.clone()).list(&ListParams::default()).await;
+    let everywhere = Api::<Kept<UserPipeline>>::all(client.clone()).list(&ListParams::default()).await;
     let pipelines = match everywhere {
         Ok(list) => list.items,
         Err(kube::Error::Api(status)) if status.code == 403 => {
-            let api = Api::<Guarded>::namespaced(client.clone(), &id.namespace);
+            let api = Api::<Kept<UserPipeline>>::namespaced(client.clone(), &id.namespace);
             api.list(&ListParams::default())
                 .await
                 .map_err(refused("listing UserPipelines"))?

@@ -141,7 +141,7 @@ impl Cluster {
     }
 
     pub async fn reconcile(&self, client: &Client) -> Result<Action, ReconcileError> {
-        let resource: Guarded = serde_json::from_value(self.get(PIPELINE)).unwrap();
+        let resource: Kept<UserPipeline> = serde_json::from_value(self.get(PIPELINE)).unwrap();
         reconcile(Arc::new(resource), self.context(client)).await
     }
 

@@ -62,7 +62,7 @@ async fn given_nothing_has_changed_then_neither_the_same_nor_a_restarted_operato
 
     let context = cluster.context(&client);
     for _ in 0..3 {
-        let resource: Guarded = serde_json::from_value(cluster.get(PIPELINE)).unwrap();
+        let resource: Kept<UserPipeline> = serde_json::from_value(cluster.get(PIPELINE)).unwrap();
         reconcile(Arc::new(resource), context.clone()).await.unwrap();
     }
     cluster.reconcile(&client).await.unwrap();
@@ -73,7 +73,7 @@ async fn given_nothing_has_changed_then_neither_the_same_nor_a_restarted_operato
 async fn given_caches_that_are_behind_then_nothing_is_written_twice() {
     let (cluster, client) = Cluster::start().await;
     let context = cluster.context(&client);
-    let stale: Guarded = serde_json::from_value(cluster.get(PIPELINE)).unwrap();
+    let stale: Kept<UserPipeline> = serde_json::from_value(cluster.get(PIPELINE)).unwrap();
     let stale = Arc::new(stale);
     reconcile(stale.clone(), context.clone()).await.unwrap();
     assert_eq!(short(cluster.writes()).len(), 4);
@@ -280,7 +280,7 @@ async fn given_catch_up_then_the_operator_starts_each_run_once_and_the_cron_job_
     // One is not in the cache yet, and one was made by somebody else.
     cluster.writes();
     let context = cluster.context(&client);
-    let resource: Arc<Guarded> = Arc::new(serde_json::from_value(cluster.get(PIPELINE)).unwrap());
+    let resource: Arc<Kept<UserPipeline>> = Arc::new(serde_json::from_value(cluster.get(PIPELINE)).unwrap());
     let first = format!("{JOBS}users-ingest-28928165");
     let job = cluster.objects.lock().unwrap().remove(&first).unwrap();
     let stale = cluster.context(&client);

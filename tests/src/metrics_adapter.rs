@@ -1,0 +1,214 @@
+//! What Prometheus and its adapter are in production: offers the operator's metrics as external metrics, to which an
+//! autoscaler can aim.
+//!
+//! It is an aggregated API (`external.metrics.k8s.io/v1beta1`) that this process serves, and that reads the operator's own
+//! `/metrics` at each question. There is one for the whole cluster.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    sync::Arc,
+};
+
+use anyhow::{Context, Result};
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State},
+    http::StatusCode,
+    routing::get,
+    serve::Listener,
+};
+use k8s_openapi::{
+    api::{
+        core::v1::{Node, Pod, Service},
+        discovery::v1::EndpointSlice,
+    },
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use rustls::pki_types::PrivateKeyDer;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use crate::cluster::OPERATOR_NAMESPACE;
+
+const NAME: &str = "metrics-adapter";
+const API_SERVICE: &str = "v1beta1.external.metrics.k8s.io";
+const GROUP_VERSION: &str = "external.metrics.k8s.io/v1beta1";
+
+/// The adapter, while it serves.
+pub struct MetricsAdapter {
+    client: Client,
+    server: JoinHandle<()>,
+}
+
+impl MetricsAdapter {
+    /// Serves, and registers with the apiserver.
+    pub async fn start(client: Client) -> Result<Self> {
+        let listener = TlsListener::bind(address_for_nodes(&client).await?).await?;
+        let address = listener.local_addr()?;
+        let router = Router::new()
+            .route(&format!("/apis/{GROUP_VERSION}"), get(discover))
+            .route(&format!("/apis/{GROUP_VERSION}/namespaces/{{namespace}}/{{metric}}"), get(values))
+            .with_state(client.clone());
+        let server = tokio::spawn(async move {
+            // Ends with the story.
+            let _ = axum::serve(listener, router).await;
+        });
+        register(&client, address).await?;
+        Ok(Self { client, server })
+    }
+
+    /// No longer offers anything.
+    pub async fn stop(self) -> Result<()> {
+        let delete = DeleteParams::default();
+        Api::<APIService>::all(self.client.clone()).delete(API_SERVICE, &delete).await?;
+        Api::<Service>::namespaced(self.client.clone(), OPERATOR_NAMESPACE)
+            .delete(NAME, &delete)
+            .await?;
+        self.server.abort();
+        Ok(())
+    }
+}
+
+/// The address of this machine at which the cluster's nodes find it.
+async fn address_for_nodes(client: &Client) -> Result<IpAddr> {
+    let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
+    let addresses = nodes.items.into_iter().filter_map(|node| node.status?.addresses).flatten();
+    let node = addresses
+        .into_iter()
+        .find(|address| address.type_ == "InternalIP")
+        .context("no node has an address")?;
+    // Sends nothing: it is asked which way it would go.
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.connect((node.address.as_str(), 9))?;
+    Ok(socket.local_addr()?.ip())
+}
+
+async fn register(client: &Client, address: SocketAddr) -> Result<()> {
+    let apply = PatchParams::apply("end-to-end").force();
+    let service =
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME}, "spec": {"ports": [{"name": "https", "port": 443}]}});
+    Api::<Service>::namespaced(client.clone(), OPERATOR_NAMESPACE)
+        .patch(NAME, &apply, &Patch::Apply(service))
+        .await?;
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": NAME, "labels": {"kubernetes.io/service-name": NAME}},
+        "addressType": "IPv4", "ports": [{"name": "https", "port": address.port()}], "endpoints": [{"addresses": [address.ip()]}]
+    });
+    Api::<EndpointSlice>::namespaced(client.clone(), OPERATOR_NAMESPACE)
+        .patch(NAME, &apply, &Patch::Apply(slice))
+        .await?;
+    let (group, version) = GROUP_VERSION.split_once('/').context("a version")?;
+    let api_service = json!({
+        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": API_SERVICE},
+        "spec": {
+            "group": group, "version": version, "groupPriorityMinimum": 100, "versionPriority": 100,
+            "insecureSkipTLSVerify": true, "service": {"namespace": OPERATOR_NAMESPACE, "name": NAME, "port": 443}
+        }
+    });
+    Api::<APIService>::all(client.clone())
+        .patch(API_SERVICE, &apply, &Patch::Apply(api_service))
+        .await?;
+    Ok(())
+}
+
+async fn discover() -> Json<Value> {
+    Json(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": GROUP_VERSION, "resources": []}))
+}
+
+#[derive(Deserialize)]
+struct Selection {
+    #[serde(rename = "labelSelector", default)]
+    labels: String,
+}
+
+async fn values(
+    State(client): State<Client>,
+    Path((_, metric)): Path<(String, String)>,
+    Query(selection): Query<Selection>,
+) -> Result<Json<Value>, (StatusCode, String)> {
+    let text = scrape(&client).await.map_err(|e| (StatusCode::BAD_GATEWAY, format!("{e:#}")))?;
+    let wanted = selection.labels.split(',').filter_map(|pair| pair.split_once('='));
+    let wanted: BTreeMap<&str, &str> = wanted.collect();
+    let series = text.lines().filter_map(series).filter(|(name, labels, _)| {
+        *name == metric
+            && wanted
+                .iter()
+                .all(|(key, value)| labels.get(key).is_some_and(|found| found == value))
+    });
+    let items: Vec<Value> = series
+        .map(|(name, labels, value)| {
+            json!({"metricName": name, "metricLabels": labels, "timestamp": jiff::Timestamp::now().to_string(), "value": value})
+        })
+        .collect();
+    Ok(Json(
+        json!({"kind": "ExternalMetricValueList", "apiVersion": GROUP_VERSION, "metadata": {}, "items": items}),
+    ))
+}
+
+/// The metrics of all instances of the operator; the one that leads knows about pipelines.
+async fn scrape(client: &Client) -> Result<String> {
+    let ours = ListParams::default().labels("app.kubernetes.io/name=userpipeline-operator");
+    let pods = Api::<Pod>::namespaced(client.clone(), OPERATOR_NAMESPACE).list(&ours).await?;
+    let mut text = String::new();
+    for pod in pods {
+        let path = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{}:8080/proxy/metrics", pod.name_any());
+        text += &client.request_text(http::Request::get(path).body(Vec::new())?).await?;
+    }
+    Ok(text)
+}
+
+/// Name, labels and value of a line in the text format of Prometheus, whose labels here hold neither commas nor quotes.
+fn series(line: &str) -> Option<(&str, BTreeMap<&str, &str>, &str)> {
+    let (name, rest) = line.split_once('{')?;
+    let (labels, value) = rest.split_once("} ")?;
+    let pairs = labels.split(',').filter_map(|pair| pair.split_once('='));
+    Some((name, pairs.map(|(key, value)| (key, value.trim_matches('"'))).collect(), value))
+}
+
+/// TLS with a certificate of its own, which the apiserver is told not to verify.
+struct TlsListener {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl TlsListener {
+    async fn bind(address: IpAddr) -> Result<Self> {
+        let made = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
+        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)?;
+        Ok(Self {
+            listener: TcpListener::bind((address, 0)).await?,
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+        })
+    }
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = Listener::accept(&mut self.listener).await;
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
