@@ -19,10 +19,7 @@ use axum::{
     serve::Listener,
 };
 use k8s_openapi::{
-    api::{
-        core::v1::{Node, Pod, Service},
-        discovery::v1::EndpointSlice,
-    },
+    api::core::v1::{Node, Pod, Service},
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
 use kube::{
@@ -95,24 +92,20 @@ async fn address_for_nodes(client: &Client) -> Result<IpAddr> {
 
 async fn register(client: &Client, address: SocketAddr) -> Result<()> {
     let apply = PatchParams::apply("end-to-end").force();
-    let service =
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME}, "spec": {"ports": [{"name": "https", "port": 443}]}});
+    // A name and not endpoints: no node must have learnt of it before the apiserver asks for the first time.
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME},
+        "spec": {"type": "ExternalName", "externalName": address.ip()}
+    });
     Api::<Service>::namespaced(client.clone(), OPERATOR_NAMESPACE)
         .patch(NAME, &apply, &Patch::Apply(service))
-        .await?;
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": NAME, "labels": {"kubernetes.io/service-name": NAME}},
-        "addressType": "IPv4", "ports": [{"name": "https", "port": address.port()}], "endpoints": [{"addresses": [address.ip()]}]
-    });
-    Api::<EndpointSlice>::namespaced(client.clone(), OPERATOR_NAMESPACE)
-        .patch(NAME, &apply, &Patch::Apply(slice))
         .await?;
     let (group, version) = GROUP_VERSION.split_once('/').context("a version")?;
     let api_service = json!({
         "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": API_SERVICE},
         "spec": {
             "group": group, "version": version, "groupPriorityMinimum": 100, "versionPriority": 100,
-            "insecureSkipTLSVerify": true, "service": {"namespace": OPERATOR_NAMESPACE, "name": NAME, "port": 443}
+            "insecureSkipTLSVerify": true, "service": {"namespace": OPERATOR_NAMESPACE, "name": NAME, "port": address.port()}
         }
     });
     Api::<APIService>::all(client.clone())
