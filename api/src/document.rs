@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use crate::{
-    Batch, Cassandra, DeadLetter, Kafka, Landing, Postgres, Schedule, SchemaRegistry, Sinks, Source, UserPipeline, names, names::PipelineId,
+    Batch, Cassandra, DeadLetter, Kafka, Landing, Postgres, RecordSpec, Schedule, SchemaRegistry, Sinks, Source, UserPipeline, names,
+    names::PipelineId,
 };
 
 /// A program that is handed a pipeline.
@@ -32,6 +33,7 @@ impl Binary {
                 "schedule.startAt",
                 "schedule.arguments",
                 "source",
+                "record",
                 "postgres",
                 "landing",
                 "kafka.bootstrapServers",
@@ -39,6 +41,7 @@ impl Binary {
                 "schemaRegistry.url",
             ],
             Self::Worker => &[
+                "record",
                 "postgres",
                 "kafka.bootstrapServers",
                 "kafka.groupId",
@@ -52,7 +55,16 @@ impl Binary {
                 "deadLetter",
                 "workers.batch",
             ],
-            Self::Schema => &["postgres", "landing", "kafka", "schemaRegistry", "cassandra", "sinks", "deadLetter"],
+            Self::Schema => &[
+                "record",
+                "postgres",
+                "landing",
+                "kafka",
+                "schemaRegistry",
+                "cassandra",
+                "sinks",
+                "deadLetter",
+            ],
         }
     }
 
@@ -151,6 +163,8 @@ pub struct IngestPipeline {
     pub schedule: Schedule,
     /// Where records come from.
     pub source: Source,
+    /// What a record is; a user when not given.
+    pub record: Option<RecordSpec>,
     /// Where they land.
     pub postgres: Postgres,
     /// In which table.
@@ -171,6 +185,7 @@ impl IngestPipeline {
         struct Parts {
             schedule: Schedule,
             source: Source,
+            record: Option<RecordSpec>,
             postgres: Postgres,
             #[serde(default)]
             landing: Landing,
@@ -184,6 +199,7 @@ impl IngestPipeline {
             id,
             schedule: parts.schedule,
             source: parts.source,
+            record: parts.record,
             postgres: parts.postgres,
             bootstrap_servers: parts.kafka.bootstrap_servers,
             registry_url: parts.schema_registry.url,
@@ -196,6 +212,8 @@ impl IngestPipeline {
 pub struct WorkerPipeline {
     /// Which pipeline.
     pub id: PipelineId,
+    /// What a record is; a user when not given.
+    pub record: Option<RecordSpec>,
     /// The bookkeeping's database, and the sink's.
     pub postgres: Postgres,
     /// The brokers.
@@ -273,6 +291,7 @@ impl WorkerPipeline {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Parts {
+            record: Option<RecordSpec>,
             postgres: Postgres,
             kafka: Kafka,
             schema_registry: SchemaRegistry,
@@ -286,6 +305,7 @@ impl WorkerPipeline {
         let (id, parts) = read::<Parts>(text)?;
         let topic = parts.kafka.topic.name.unwrap_or_else(|| names::topic(&id));
         Ok(Self {
+            record: parts.record,
             postgres: parts.postgres,
             bootstrap_servers: parts.kafka.bootstrap_servers,
             group_id: parts.kafka.group_id.unwrap_or_else(|| names::group_id(&id)),
@@ -308,6 +328,8 @@ impl WorkerPipeline {
 pub struct SchemaPipeline {
     /// Which pipeline.
     pub id: PipelineId,
+    /// What a record is; a user when not given.
+    pub record: Option<RecordSpec>,
     /// The bookkeeping's database.
     pub postgres: Postgres,
     /// The landing table.
@@ -336,6 +358,7 @@ impl SchemaPipeline {
         #[derive(Deserialize, Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Parts {
+            record: Option<RecordSpec>,
             postgres: Postgres,
             #[serde(default)]
             landing: Landing,
@@ -355,6 +378,7 @@ impl SchemaPipeline {
             consistency: s.consistency,
         });
         Ok(Self {
+            record: parts.record,
             postgres: parts.postgres,
             landing_table: parts.landing.table.unwrap_or_else(|| names::landing_table(&id)),
             postgres_table: parts

@@ -14,6 +14,7 @@ mod kafka;
 mod pipeline;
 mod pods;
 mod policies;
+mod record;
 mod schedule;
 mod sinks;
 mod source;
@@ -27,6 +28,7 @@ pub use kafka::{Compatibility, DeadLetter, Kafka, SchemaRegistry, Topic, TopicMa
 pub use pipeline::{UserPipeline, UserPipelineSpec};
 pub use pods::{Image, PodSettings, Pods, Proxy};
 pub use policies::{DeletionPolicy, SuspendPolicy};
+pub use record::{FieldSpec, FieldType, RecordSpec};
 pub use schedule::{CatchUp, ConcurrencyPolicy, Cron, DataInterval, Interval, RunKind, RunNow, Schedule, Ticks, first_after_start, zone};
 pub use sinks::{CassandraSink, Consistency, PostgresSink, Sinks};
 pub use source::{Header, HeaderSource, HttpSource, QueryParameter, RateLimit, SecretKeyRef, Source};

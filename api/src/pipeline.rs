@@ -4,8 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cassandra, DeadLetter, DeletionPolicy, Image, Kafka, Landing, Pods, Postgres, RunNow, Schedule, SchemaRegistry, Sinks, Source,
-    SuspendPolicy, UserPipelineStatus, Workers,
+    Cassandra, DeadLetter, DeletionPolicy, Image, Kafka, Landing, Pods, Postgres, RecordSpec, RunNow, Schedule, SchemaRegistry, Sinks,
+    Source, SuspendPolicy, UserPipelineStatus, Workers,
 };
 
 /// Records from an HTTP API to PostgreSQL, through Kafka, into Cassandra and PostgreSQL; on a schedule.
@@ -84,6 +84,9 @@ pub struct UserPipelineSpec {
     pub run_now: Option<RunNow>,
     /// Where records come from.
     pub source: Source,
+    /// What a record is; a user of randomuser.me when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<RecordSpec>,
     /// The PostgreSQL database of the landing table and of the pipeline's bookkeeping; also of `sinks.postgres`.
     pub postgres: Postgres,
     /// What was fetched, as it was fetched: the outbox from which the topic is filled.

@@ -36,6 +36,19 @@ fn without(path: &str) -> Value {
     resource
 }
 
+/// A record of three fields, with one value set, at a JSON pointer.
+fn record(pointer: &str, value: Value) -> Value {
+    let mut record = json!({"key": ["id", "at"], "clusterBy": ["at"], "orderBy": "at", "fields": [
+        {"name": "id", "type": "string", "from": "/id"},
+        {"name": "at", "type": "timestamp", "from": "/at"},
+        {"name": "name", "type": "string", "from": "/name/first", "optional": true},
+    ]});
+    let (parent, last) = pointer.rsplit_once('/').unwrap();
+    let parent = record.pointer_mut(parent).unwrap();
+    parent[last] = value;
+    record
+}
+
 #[test]
 fn the_example_is_accepted() {
     parse(example()).validate_cel().unwrap();
@@ -93,6 +106,31 @@ fn a_spec_that_cannot_work_is_refused_in_words_a_user_understands() {
             with("spec.source.http.headers", json!([{"name": "X A", "value": "x"}])),
             "a header's name",
         ),
+        (
+            with("spec.record", record("/key", json!(["other"]))),
+            "spec.record.key must name fields",
+        ),
+        (
+            with("spec.record", record("/clusterBy", json!(["id", "at"]))),
+            "spec.record.clusterBy must name some",
+        ),
+        (
+            with("spec.record", record("/orderBy", json!("name"))),
+            "spec.record.orderBy must name",
+        ),
+        (with("spec.record", record("/name", json!("a-b"))), "spec.record.name must be"),
+        (
+            with("spec.record", record("/fields/2/name", json!("_name"))),
+            "a field's name must be",
+        ),
+        (
+            with("spec.record", record("/fields/2/from", json!("name"))),
+            "from must be a JSON pointer",
+        ),
+        (
+            with("spec.record", record("/fields/2/expr", json!("item.x"))),
+            "exactly one of from, template and expr",
+        ),
         (with("metadata.name", json!("users.v1")), "without dots"),
         (with("metadata.name", json!("u".repeat(64))), "at most 63"),
     ] {
@@ -122,6 +160,30 @@ fn what_holds_data_cannot_be_renamed_added_or_removed_by_an_edit() {
         let errors = parse(resource).validate_cel_update(&old).expect_err(says).to_string();
         assert!(errors.contains(says), "expected `{says}`, got: {errors}");
     }
+}
+
+#[test]
+fn what_is_stored_already_cannot_be_declared_otherwise() {
+    let same = || record("/orderBy", json!("at"));
+    let old = parse(with("spec.record", same()));
+    for (pointer, value, says) in [
+        ("/key", json!(["id"]), "spec.record.key cannot be changed"),
+        ("/key", json!(["at", "id"]), "spec.record.key cannot be changed"),
+        ("/clusterBy", json!([]), "spec.record.clusterBy cannot be changed"),
+        ("/orderBy", Value::Null, "spec.record.orderBy cannot be changed"),
+        ("/name", json!("Other"), "name and namespace cannot be changed"),
+        ("/fields/2/type", json!("long"), "the type of a field cannot be changed"),
+        ("/fields/2/optional", json!(false), "whether a field is optional cannot be changed"),
+    ] {
+        let changed = parse(with("spec.record", record(pointer, value)));
+        let errors = changed.validate_cel_update(&old).expect_err(says).to_string();
+        assert!(errors.contains(says), "expected `{says}`, got: {errors}");
+    }
+    let mut more = same();
+    let fields = more["fields"].as_array_mut().unwrap();
+    fields.push(json!({"name": "level", "type": "int", "from": "/level", "default": 1}));
+    fields[2]["doc"] = json!("Given name");
+    parse(with("spec.record", more)).validate_cel_update(&old).unwrap();
 }
 
 #[test]

@@ -4,10 +4,13 @@ use std::pin::pin;
 
 use tokio_postgres::{Client, Statement, Transaction, binary_copy::BinaryCopyInWriter, types::ToSql, types::Type};
 use userpipeline_record::RecordSchema;
-use userpipeline_stores::{StoreError, postgres::explain};
+use userpipeline_stores::{
+    StoreError,
+    cell::{Cell, RawJson, column_type},
+    postgres::explain,
+};
 
 use crate::{
-    cell::{Cell, RawJson, column_type},
     ledger::{self, Ledger, explain_missing},
     outcome::Counts,
     page::Page,
@@ -19,6 +22,7 @@ const REJECT: &str = "INSERT INTO userpipeline.rejects (pipeline, run_id, field,
 /// The landing table, ready for pages.
 pub struct Landing {
     table: String,
+    schema: RecordSchema,
     types: Vec<Type>,
     copy: Statement,
     upsert: Statement,
@@ -33,7 +37,12 @@ impl Landing {
         let fields = schema.fields.iter().map(|f| column_type(f.field_type));
         Ok(Self {
             table: table.to_owned(),
-            types: [Type::INT4].into_iter().chain(fields).chain([Type::JSON]).collect(),
+            schema: schema.clone(),
+            types: [Type::INT4, Type::BOOL, Type::INT8]
+                .into_iter()
+                .chain(fields)
+                .chain([Type::JSON])
+                .collect(),
             copy: client.prepare(&schema.landing_copy()).await.map_err(failed)?,
             upsert: client.prepare(&schema.landing_upsert(table)).await.map_err(failed)?,
             reject: client.prepare(REJECT).await.map_err(failed)?,
@@ -73,11 +82,12 @@ impl Landing {
     async fn copy(&self, transaction: &Transaction<'_>, page: &Page) -> Result<(), tokio_postgres::Error> {
         let sink = transaction.copy_in(&self.copy).await?;
         let mut writer = pin!(BinaryCopyInWriter::new(sink, &self.types));
-        for (position, (record, raw)) in (0_i32..).zip(&page.records) {
-            let cells: Vec<Cell<'_>> = record.0.iter().map(Cell).collect();
-            let raw = RawJson(raw);
+        for (position, accepted) in (0_i32..).zip(&page.records) {
+            let version = self.schema.version(&accepted.record);
+            let cells: Vec<Cell<'_>> = accepted.record.0.iter().map(Cell).collect();
+            let raw = RawJson(&accepted.raw);
             let mut row: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(self.types.len());
-            row.push(&position);
+            row.extend([&position as &(dyn ToSql + Sync), &accepted.deleted, &version]);
             row.extend(cells.iter().map(|cell| cell as &(dyn ToSql + Sync)));
             row.push(&raw);
             writer.as_mut().write(&row).await?;

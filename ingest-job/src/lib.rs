@@ -12,5 +12,3 @@ pub mod publish;
 pub mod report;
 pub mod run;
 pub mod run_id;
-
-mod cell;

@@ -1,7 +1,7 @@
 //! A page of items, cut to the run's limit and mapped to records.
 
 use serde_json::{Value as Json, value::RawValue};
-use userpipeline_record::{Record, RecordSchema};
+use userpipeline_record::{Record, RecordSchema, Said};
 
 /// The largest record, in bytes, that is taken: it fits a message of Kafka's default size, whatever its text. A larger
 /// one would be fetched and landed, and then stay in the outbox for ever.
@@ -23,11 +23,22 @@ pub struct Rejected {
     pub raw: Raw,
 }
 
+/// An item that is a record, or tells that one is no more.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The record; of one that is no more, its key.
+    pub record: Record,
+    /// Whether it is no more.
+    pub deleted: bool,
+    /// The item.
+    pub raw: Raw,
+}
+
 /// A page, mapped.
 #[derive(Debug, Default)]
 pub struct Page {
     /// Its records.
-    pub records: Vec<(Record, Raw)>,
+    pub records: Vec<Accepted>,
     /// Its other items.
     pub rejects: Vec<Rejected>,
 }
@@ -39,7 +50,7 @@ impl Page {
         let mut page = Self::default();
         for raw in items {
             match record(&raw, schema) {
-                Ok(record) => page.records.push((record, raw)),
+                Ok((record, deleted)) => page.records.push(Accepted { record, deleted, raw }),
                 Err(Fault {
                     field,
                     reason,
@@ -69,7 +80,8 @@ struct Fault {
     raw: Option<Raw>,
 }
 
-fn record(raw: &RawValue, schema: &RecordSchema) -> Result<Record, Fault> {
+/// The record, and whether it is no more.
+fn record(raw: &RawValue, schema: &RecordSchema) -> Result<(Record, bool), Fault> {
     // Valid JSON by its grammar, and yet too deep, or with half of a surrogate pair. PostgreSQL may refuse it as well, and
     // with it the whole page: it is kept as a text.
     let item: Json = serde_json::from_str(raw.get()).map_err(|e| Fault {
@@ -77,11 +89,15 @@ fn record(raw: &RawValue, schema: &RecordSchema) -> Result<Record, Fault> {
         reason: format!("the item does not read: {e}"),
         raw: serde_json::value::to_raw_value(raw.get()).ok(),
     })?;
-    let record = schema.map(&item).map_err(|reject| Fault {
+    let said = schema.map(&item).map_err(|reject| Fault {
         reason: format!("from {}: {}", reject.from, reject.reason),
         field: reject.field,
         raw: None,
     })?;
+    let (record, deleted) = match said {
+        Said::Is(record) => (record, false),
+        Said::IsNoMore(record) => (record, true),
+    };
     let size = record.size();
     if size > MAX_RECORD {
         return Err(Fault {
@@ -90,7 +106,7 @@ fn record(raw: &RawValue, schema: &RecordSchema) -> Result<Record, Fault> {
             raw: None,
         });
     }
-    Ok(record)
+    Ok((record, deleted))
 }
 
 /// A reason may quote the item: without NUL, which PostgreSQL's text cannot hold, and of bounded length.
@@ -145,7 +161,7 @@ mod tests {
             .replace("http : ", "http:")
             .replace("03 : 04 : 05", "03:04:05");
         let page = Page::map(vec![raw(&text)], 1, &RecordSchema::user());
-        assert_eq!(page.records[0].1.get(), text);
+        assert_eq!(page.records[0].raw.get(), text);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use userpipeline_api::names;
 use userpipeline_record::{Record, RecordSchema, avro::Encoder, wire};
 use userpipeline_stores::{
     StoreError,
+    cell::{Cell, Read},
     error::{POSTGRES_FAILED, TABLE_MISMATCH},
     kafka::producer::{Message, Producer},
     postgres::explain,
@@ -13,7 +14,6 @@ use userpipeline_stores::{
 };
 
 use crate::{
-    cell::{Cell, Read},
     ledger::{self, Ledger, explain_missing},
     outcome::{Counts, Failure, SCHEMA_MISSING},
 };
@@ -41,7 +41,8 @@ struct Pending {
     key: String,
     version: i64,
     version_text: String,
-    payload: Vec<u8>,
+    /// None for a record that is no more.
+    payload: Option<Vec<u8>>,
 }
 
 impl Publisher {
@@ -104,7 +105,7 @@ impl Publisher {
             .zip(&headers)
             .map(|(row, headers)| Message {
                 key: &row.key,
-                payload: &row.payload,
+                payload: row.payload.as_deref(),
                 headers,
             })
             .collect();
@@ -157,9 +158,15 @@ impl Publisher {
             .collect::<Result<_, _>>()
             .map_err(|e| unfit(&e))?;
         let version: i64 = row.try_get(fields).map_err(|e| unfit(&e))?;
+        let deleted: bool = row.try_get(fields + 1).map_err(|e| unfit(&e))?;
         let record = Record(values);
-        let mut payload = self.frame.to_vec();
-        self.encoder.encode(&record, &mut payload).map_err(|e| unfit(&e))?;
+        let payload = if deleted {
+            None
+        } else {
+            let mut payload = self.frame.to_vec();
+            self.encoder.encode(&record, &mut payload).map_err(|e| unfit(&e))?;
+            Some(payload)
+        };
         Ok(Pending {
             key: record.key(&self.schema),
             version,

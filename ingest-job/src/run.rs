@@ -161,7 +161,7 @@ async fn work(
     ledger: &mut Ledger,
     stop: &CancellationToken,
 ) -> Result<String, Failure> {
-    let schema = RecordSchema::user();
+    let schema = RecordSchema::read(pipeline.record.as_ref()).map_err(|problems| Failure::configuration(PIPELINE_INVALID, problems))?;
     let mut source = Source::new(&filled(&pipeline.source.http, values)?, secrets)?;
     let publisher = Publisher::open(pipeline, &schema, ledger).await?;
     let landing = Landing::prepare(&ledger.client, &pipeline.landing_table, &schema).await?;

@@ -6,7 +6,9 @@ use apache_avro::{
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::{FieldType, Record, RecordSchema, Value};
+use userpipeline_api::FieldType;
+
+use crate::{Field, Record, RecordSchema, Value, map};
 
 /// No length inside a message makes us allocate more than this: garbage may claim any.
 const MAX_ALLOCATION: usize = 16 << 20;
@@ -39,23 +41,42 @@ pub enum AvroError {
 impl RecordSchema {
     /// The Avro schema, as JSON, ready for a registry.
     pub fn avro_schema(&self) -> Json {
-        let fields: Vec<Json> = self
-            .fields
-            .iter()
-            .map(|field| {
-                let avro_type = match field.field_type {
-                    FieldType::String => json!("string"),
-                    FieldType::Uuid => json!({"type": "string", "logicalType": "uuid"}),
-                    FieldType::Timestamp => json!({"type": "long", "logicalType": "timestamp-millis"}),
-                };
-                if field.optional {
-                    json!({"name": field.name, "type": ["null", avro_type], "default": null, "doc": field.doc})
-                } else {
-                    json!({"name": field.name, "type": avro_type, "doc": field.doc})
-                }
-            })
-            .collect();
+        let fields: Vec<Json> = self.fields.iter().map(avro_field).collect();
         json!({"type": "record", "name": self.name, "namespace": self.namespace, "fields": fields})
+    }
+}
+
+fn avro_field(field: &Field) -> Json {
+    let avro_type = match field.field_type {
+        FieldType::String | FieldType::Json => json!("string"),
+        FieldType::Boolean => json!("boolean"),
+        FieldType::Int | FieldType::Long => json!("long"),
+        FieldType::Double => json!("double"),
+        FieldType::Date => json!({"type": "int", "logicalType": "date"}),
+        FieldType::Timestamp => json!({"type": "long", "logicalType": "timestamp-millis"}),
+        FieldType::Uuid => json!({"type": "string", "logicalType": "uuid"}),
+        FieldType::Bytes => json!("bytes"),
+    };
+    if field.optional {
+        return json!({"name": field.name, "type": ["null", avro_type], "default": null, "doc": field.doc});
+    }
+    let mut declared = json!({"name": field.name, "type": avro_type, "doc": field.doc});
+    if let Some(default) = &field.default {
+        declared["default"] = default_json(default);
+    }
+    declared
+}
+
+/// A default as the Avro specification writes it; there is none of bytes.
+fn default_json(value: &Value) -> Json {
+    match value {
+        Value::Null | Value::Bytes(_) => Json::Null,
+        Value::String(text) | Value::Json(text) => text.clone().into(),
+        Value::Boolean(truth) => (*truth).into(),
+        Value::Long(number) | Value::Timestamp(number) => (*number).into(),
+        Value::Double(number) => (*number).into(),
+        Value::Date(days) => (*days).into(),
+        Value::Uuid(uuid) => uuid.to_string().into(),
     }
 }
 
@@ -85,9 +106,14 @@ impl Encoder {
         let fields = self.schema.fields.iter().zip(&record.0).map(|(field, value)| {
             let avro = match value {
                 Value::Null => Avro::Null,
-                Value::String(text) => Avro::String(text.clone()),
-                Value::Uuid(uuid) => Avro::Uuid(*uuid),
+                Value::String(text) | Value::Json(text) => Avro::String(text.clone()),
+                Value::Boolean(truth) => Avro::Boolean(*truth),
+                Value::Long(number) => Avro::Long(*number),
+                Value::Double(number) => Avro::Double(*number),
+                Value::Date(days) => Avro::Date(*days),
                 Value::Timestamp(millis) => Avro::TimestampMillis(*millis),
+                Value::Uuid(uuid) => Avro::Uuid(*uuid),
+                Value::Bytes(bytes) => Avro::Bytes(bytes.clone()),
             };
             let avro = if field.optional {
                 Avro::Union(u32::from(avro != Avro::Null), Box::new(avro))
@@ -142,94 +168,44 @@ impl Decoder {
     }
 }
 
-fn from_avro(field: &crate::Field, value: Avro) -> Result<Value, AvroError> {
+fn from_avro(field: &Field, value: Avro) -> Result<Value, AvroError> {
     let wrong = |found: String| AvroError::Field {
         field: field.name.clone(),
         found,
     };
-    match value {
-        Avro::Union(_, inner) => from_avro(field, *inner),
-        Avro::Null => Ok(Value::Null),
-        Avro::String(text) if text.contains('\0') => Err(wrong("a NUL character, which PostgreSQL text cannot hold".to_owned())),
-        Avro::String(text) if field.field_type == FieldType::Uuid => {
-            Uuid::try_parse(&text).map(Value::Uuid).map_err(|e| wrong(e.to_string()))
+    let unlike = |other: &Avro| {
+        let found = apache_avro::schema::SchemaKind::from(other);
+        wrong(format!("{found:?}, which is not of the field's type"))
+    };
+    let value = match value {
+        Avro::Union(_, inner) => *inner,
+        value => value,
+    };
+    match (field.field_type, value) {
+        (_, Avro::Null) if field.optional => Ok(Value::Null),
+        (FieldType::String, Avro::String(text)) if text.contains('\0') => {
+            Err(wrong("a NUL character, which PostgreSQL text cannot hold".to_owned()))
         }
-        Avro::String(text) => Ok(Value::String(text)),
-        Avro::Uuid(uuid) => Ok(Value::Uuid(uuid)),
-        Avro::TimestampMillis(millis) | Avro::Long(millis) => crate::map::check_millis(millis).map(Value::Timestamp).map_err(wrong),
-        other => Err(wrong(format!(
-            "{:?}, which is not of the field's type",
-            apache_avro::schema::SchemaKind::from(&other)
-        ))),
+        (FieldType::String, Avro::String(text)) => Ok(Value::String(text)),
+        (FieldType::Boolean, Avro::Boolean(truth)) => Ok(Value::Boolean(truth)),
+        (FieldType::Int | FieldType::Long, Avro::Long(number)) => Ok(Value::Long(number)),
+        (FieldType::Double, Avro::Double(number)) if number.is_finite() => Ok(Value::Double(number)),
+        (FieldType::Double, Avro::Double(number)) => Err(wrong(format!("{number}, which is no finite number"))),
+        (FieldType::Date, Avro::Date(days) | Avro::Int(days)) => map::check_days(days).map(Value::Date).map_err(wrong),
+        (FieldType::Timestamp, Avro::TimestampMillis(millis) | Avro::Long(millis)) => {
+            map::check_millis(millis).map(Value::Timestamp).map_err(wrong)
+        }
+        (FieldType::Uuid, Avro::Uuid(uuid)) => Ok(Value::Uuid(uuid)),
+        (FieldType::Uuid, Avro::String(text)) => Uuid::try_parse(&text).map(Value::Uuid).map_err(|e| wrong(e.to_string())),
+        (FieldType::Bytes, Avro::Bytes(bytes)) => Ok(Value::Bytes(bytes)),
+        (FieldType::Json, Avro::String(text)) => serde_json::from_str(&text)
+            .map_err(|e| format!("text that is no JSON: {e}"))
+            .and_then(|json| map::checked_json(&json))
+            .map(Value::Json)
+            .map_err(wrong),
+        (_, other) => Err(unlike(&other)),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn text() -> impl Strategy<Value = Value> {
-        any::<String>().prop_map(|s| Value::String(s.replace('\0', "")))
-    }
-
-    fn record() -> impl Strategy<Value = Record> {
-        let schema = RecordSchema::user();
-        let values: Vec<BoxedStrategy<Value>> = schema
-            .fields
-            .iter()
-            .map(|field| match field.field_type {
-                FieldType::String => text().boxed(),
-                FieldType::Uuid => any::<u128>().prop_map(|n| Value::Uuid(Uuid::from_u128(n))).boxed(),
-                FieldType::Timestamp => (-62_135_596_800_000_i64..=253_402_300_799_999).prop_map(Value::Timestamp).boxed(),
-            })
-            .collect();
-        values.prop_map(Record)
-    }
-
-    #[test]
-    fn the_registered_schema_is_the_one_that_was_reviewed() {
-        insta::assert_json_snapshot!(RecordSchema::user().avro_schema());
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_encoded_decodes_to_the_same(record in record()) {
-            let schema = RecordSchema::user();
-            let encoder = Encoder::new(schema.clone()).unwrap();
-            let decoder = Decoder::new(schema.clone(), &schema.avro_schema().to_string()).unwrap();
-            let mut datum = Vec::new();
-            encoder.encode(&record, &mut datum).unwrap();
-            prop_assert_eq!(decoder.decode(&datum).unwrap(), record);
-        }
-
-        #[test]
-        fn garbage_is_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let schema = RecordSchema::user();
-            let decoder = Decoder::new(schema.clone(), &schema.avro_schema().to_string()).unwrap();
-            prop_assert!(decoder.decode(&bytes).is_err());
-        }
-    }
-
-    #[test]
-    fn bytes_behind_the_datum_are_an_error() {
-        let schema = RecordSchema::user();
-        let record = Record(
-            schema
-                .fields
-                .iter()
-                .map(|f| match f.field_type {
-                    FieldType::String => Value::String("x".into()),
-                    FieldType::Uuid => Value::Uuid(Uuid::nil()),
-                    FieldType::Timestamp => Value::Timestamp(0),
-                })
-                .collect(),
-        );
-        let mut datum = Vec::new();
-        Encoder::new(schema.clone()).unwrap().encode(&record, &mut datum).unwrap();
-        datum.push(7);
-        let decoder = Decoder::new(schema.clone(), &schema.avro_schema().to_string()).unwrap();
-        assert!(matches!(decoder.decode(&datum), Err(AvroError::LeftOver(1))));
-    }
-}
+mod tests;

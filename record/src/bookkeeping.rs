@@ -61,6 +61,13 @@ pub const DDL: &[&str] = &[
         made boolean NOT NULL,
         claimed_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (kind, place, name))",
+    // The versions of records that were deleted from a sink table, so that an older one that arrives later stays out of it.
+    "CREATE TABLE IF NOT EXISTS userpipeline.tombstones (
+        table_name text NOT NULL,
+        key text NOT NULL,
+        version bigint NOT NULL,
+        deleted_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (table_name, key))",
 ];
 
 /// The advisory lock under which tables are made.

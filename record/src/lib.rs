@@ -6,10 +6,18 @@ pub mod bookkeeping;
 pub mod cassandra;
 pub mod map;
 pub mod postgres;
-pub mod schema;
 pub mod value;
 pub mod wire;
 
-pub use map::Reject;
-pub use schema::{Field, FieldType, Origin, RecordSchema};
+mod declared;
+mod expression;
+#[cfg(test)]
+mod samples;
+mod schema;
+
+pub use declared::Problem;
+pub use expression::{Expression, Item};
+pub use map::{Reject, Said};
+pub use schema::{Field, Origin, RecordSchema};
+pub use userpipeline_api::FieldType;
 pub use value::{Record, Value};

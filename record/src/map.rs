@@ -1,14 +1,31 @@
 //! From a source's JSON item to a record.
 
-use jiff::Timestamp;
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use jiff::{Timestamp, civil::Date};
 use serde_json::Value as Json;
+use userpipeline_api::FieldType;
 use uuid::Uuid;
 
-use crate::{Field, FieldType, Origin, Record, RecordSchema, Value};
+use crate::{Field, Item, Origin, Record, RecordSchema, Value, value::days};
 
 /// Years that every store and Avro reader can hold: 0001 to 9999.
 const FIRST_MILLIS: i64 = -62_135_596_800_000;
 const LAST_MILLIS: i64 = 253_402_300_799_999;
+const FIRST_DAY: i32 = -719_162;
+const LAST_DAY: i32 = 2_932_896;
+/// The longest key, in bytes: an index of PostgreSQL takes 2,704.
+const MAX_KEY: usize = 2048;
+/// Whole numbers up to here are the same as floating point.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Base64, padded or not.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Why an item is no record: kept with the item's raw text, never dropped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,43 +33,126 @@ const LAST_MILLIS: i64 = 253_402_300_799_999;
 pub struct Reject {
     /// The field.
     pub field: String,
-    /// The pointer that was followed.
+    /// The pointer that was followed, or the expression.
     pub from: String,
     /// What is wrong, and what was expected.
     pub reason: String,
 }
 
+/// What an item says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// That there is a record, or another version of it.
+    Is(Record),
+    /// That a record is no more: its key, and its version where one is declared; all else is null.
+    IsNoMore(Record),
+}
+
 impl RecordSchema {
     /// Maps one item.
-    pub fn map(&self, item: &Json) -> Result<Record, Reject> {
-        self.fields
-            .iter()
-            .map(|field| map_field(field, item))
-            .collect::<Result<_, _>>()
-            .map(Record)
+    pub fn map(&self, item: &Json) -> Result<Said, Reject> {
+        let item = Item::new(item);
+        let deleted = match &self.delete_when {
+            None => false,
+            Some(expression) => match expression.value(&item) {
+                Ok(Json::Bool(deleted)) => deleted,
+                Ok(other) => return Err(self.undecided(format!("expected true or false, found {}", kind(&other)))),
+                Err(why) => return Err(self.undecided(why)),
+            },
+        };
+        let field = |field: &Field| {
+            if deleted && !self.is_key(field) && self.order_by.as_ref() != Some(&field.name) {
+                Ok(Value::Null)
+            } else {
+                map_field(field, &item)
+            }
+        };
+        let record = self.fields.iter().map(field).collect::<Result<_, _>>().map(Record)?;
+        self.check_key(&record)?;
+        self.check_version(&record)?;
+        Ok(if deleted { Said::IsNoMore(record) } else { Said::Is(record) })
     }
-}
 
-fn map_field(field: &Field, item: &Json) -> Result<Value, Reject> {
-    match &field.from {
-        Origin::Pointer(pointer) => {
-            let reject = |reason: String| Reject {
-                field: field.name.clone(),
-                from: pointer.clone(),
-                reason,
+    /// The version that a record has by itself, where one is declared: microseconds of a time, or a number as it is.
+    pub fn version(&self, record: &Record) -> Option<i64> {
+        match record.0[self.position(self.order_by.as_deref()?)?] {
+            Value::Timestamp(millis) => millis.checked_mul(1000),
+            Value::Long(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn undecided(&self, reason: String) -> Reject {
+        Reject {
+            field: "deleteWhen".to_owned(),
+            from: self.delete_when.as_ref().map_or_else(String::new, |e| e.text().to_owned()),
+            reason,
+        }
+    }
+
+    fn check_key(&self, record: &Record) -> Result<(), Reject> {
+        let reject = |field: &str, reason: String| Reject {
+            field: field.to_owned(),
+            from: "the key".to_owned(),
+            reason,
+        };
+        for position in self.key_positions() {
+            let empty = match &record.0[position] {
+                Value::String(text) => text.is_empty(),
+                Value::Bytes(bytes) => bytes.is_empty(),
+                _ => false,
             };
-            match item.pointer(pointer) {
-                None | Some(Json::Null) if field.optional => Ok(Value::Null),
-                None => Err(reject("missing".to_owned())),
-                Some(Json::Null) => Err(reject("null, but the field is not optional".to_owned())),
-                Some(json) => convert(field.field_type, json).map_err(reject),
+            if empty {
+                let reason = "empty, but Cassandra cannot hold a key that is".to_owned();
+                return Err(reject(&self.fields[position].name, reason));
             }
         }
-        Origin::Template(template) => fill(field, template, item),
+        let length = record.key(self).len();
+        if length > MAX_KEY {
+            let reason = format!("the key has {length} bytes; at most {MAX_KEY} fit an index");
+            return Err(reject(&self.key[0], reason));
+        }
+        Ok(())
+    }
+
+    fn check_version(&self, record: &Record) -> Result<(), Reject> {
+        let Some(field) = &self.order_by else { return Ok(()) };
+        match self.version(record) {
+            Some(version) if version > 0 => Ok(()),
+            _ => Err(Reject {
+                field: field.clone(),
+                from: "orderBy".to_owned(),
+                reason: "a version must be a number above 0, or a time after 1970".to_owned(),
+            }),
+        }
     }
 }
 
-/// Fills the pointers in a template. A part that is missing or null makes an optional field null.
+fn map_field(field: &Field, item: &Item<'_>) -> Result<Value, Reject> {
+    let reject = |from: &str, reason: String| Reject {
+        field: field.name.clone(),
+        from: from.to_owned(),
+        reason,
+    };
+    let evaluated;
+    let (from, found) = match &field.from {
+        Origin::Pointer(pointer) => (pointer.as_str(), item.json.pointer(pointer)),
+        Origin::Template(template) => return fill(field, template, item.json),
+        Origin::Expression(expression) => {
+            evaluated = expression.value(item).map_err(|why| reject(expression.text(), why))?;
+            (expression.text(), Some(&evaluated))
+        }
+    };
+    match (found, &field.default) {
+        (None | Some(Json::Null), Some(default)) => Ok(default.clone()),
+        (None | Some(Json::Null), None) if field.optional => Ok(Value::Null),
+        (None, None) => Err(reject(from, "missing".to_owned())),
+        (Some(Json::Null), None) => Err(reject(from, "null, but the field is not optional".to_owned())),
+        (Some(json), _) => convert(field.field_type, json).map_err(|why| reject(from, why)),
+    }
+}
+
+/// Fills the pointers in a template. A part that is missing or null makes an optional field null, and another its default.
 fn fill(field: &Field, template: &str, item: &Json) -> Result<Value, Reject> {
     let mut text = String::new();
     let mut rest = template;
@@ -65,7 +165,7 @@ fn fill(field: &Field, template: &str, item: &Json) -> Result<Value, Reject> {
         };
         text.push_str(before);
         match item.pointer(pointer) {
-            None | Some(Json::Null) if field.optional => return Ok(Value::Null),
+            None | Some(Json::Null) if RecordSchema::may_lack(field) => return Ok(field.default.clone().unwrap_or(Value::Null)),
             None => return Err(reject("missing".to_owned())),
             Some(json) => text.push_str(&plain_text(json).map_err(reject)?),
         }
@@ -75,23 +175,71 @@ fn fill(field: &Field, template: &str, item: &Json) -> Result<Value, Reject> {
     Ok(Value::String(text))
 }
 
-fn convert(field_type: FieldType, json: &Json) -> Result<Value, String> {
+/// A value of a type; the error says what was expected and what was found.
+pub(crate) fn convert(field_type: FieldType, json: &Json) -> Result<Value, String> {
+    let text = |example: &str| {
+        json.as_str()
+            .ok_or_else(|| format!("expected {example} as text, found {}", kind(json)))
+    };
     match field_type {
         FieldType::String => plain_text(json).map(Value::String),
-        FieldType::Uuid => {
-            let text = json
-                .as_str()
-                .ok_or_else(|| format!("expected a UUID as text, found {}", kind(json)))?;
-            Uuid::try_parse(text).map(Value::Uuid).map_err(|e| format!("not a UUID: {e}"))
+        FieldType::Boolean => json
+            .as_bool()
+            .map(Value::Boolean)
+            .ok_or_else(|| format!("expected true or false, found {}", kind(json))),
+        FieldType::Int | FieldType::Long => whole(json).map(Value::Long),
+        FieldType::Double => match json.as_f64() {
+            Some(number) if number.is_finite() => Ok(Value::Double(number)),
+            _ => Err(format!("expected a number, found {}", kind(json))),
+        },
+        FieldType::Date => {
+            let date: Date = text("a day such as 2023-09-03")?
+                .parse()
+                .map_err(|e| format!("not a day such as 2023-09-03: {e}"))?;
+            check_days(days(date)).map(Value::Date)
         }
+        FieldType::Timestamp if json.is_number() => check_millis(whole(json)?).map(Value::Timestamp),
         FieldType::Timestamp => {
-            let text = json
-                .as_str()
-                .ok_or_else(|| format!("expected a time such as 2023-09-03T10:00:00Z as text, found {}", kind(json)))?;
-            let time: Timestamp = text.parse().map_err(|e| format!("not a time such as 2023-09-03T10:00:00Z: {e}"))?;
+            let time: Timestamp = text("a time such as 2023-09-03T10:00:00Z")?
+                .parse()
+                .map_err(|e| format!("not a time such as 2023-09-03T10:00:00Z: {e}"))?;
             check_millis(time.as_millisecond()).map(Value::Timestamp)
         }
+        FieldType::Uuid => Uuid::try_parse(text("a UUID")?)
+            .map(Value::Uuid)
+            .map_err(|e| format!("not a UUID: {e}")),
+        FieldType::Bytes => BASE64
+            .decode(text("base64")?)
+            .map(Value::Bytes)
+            .map_err(|e| format!("not base64: {e}")),
+        FieldType::Json => checked_json(json).map(Value::Json),
     }
+}
+
+#[allow(clippy::cast_possible_truncation)] // Checked.
+fn whole(json: &Json) -> Result<i64, String> {
+    match (json.as_i64(), json.as_f64()) {
+        (Some(number), _) => Ok(number),
+        (None, Some(number)) if number.fract() == 0.0 && number.abs() <= EXACT => Ok(number as i64),
+        (None, Some(_)) => Err("expected a whole number of 64 bits, found another one".to_owned()),
+        (None, None) => Err(format!("expected a whole number, found {}", kind(json))),
+    }
+}
+
+/// JSON that every store can hold, as text.
+pub(crate) fn checked_json(json: &Json) -> Result<String, String> {
+    fn has_nul(json: &Json) -> bool {
+        match json {
+            Json::String(text) => text.contains('\0'),
+            Json::Array(items) => items.iter().any(has_nul),
+            Json::Object(map) => map.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
+            _ => false,
+        }
+    }
+    if has_nul(json) {
+        return Err("contains a NUL character, which PostgreSQL's jsonb cannot hold".to_owned());
+    }
+    Ok(json.to_string())
 }
 
 /// Refuses a time that a store cannot hold.
@@ -101,6 +249,20 @@ pub(crate) fn check_millis(millis: i64) -> Result<i64, String> {
     } else {
         Err("a time outside of the years 0001 to 9999, which is what the stores can hold".to_owned())
     }
+}
+
+/// Refuses a day that a store cannot hold.
+pub(crate) fn check_days(days: i32) -> Result<i32, String> {
+    if (FIRST_DAY..=LAST_DAY).contains(&days) {
+        Ok(days)
+    } else {
+        Err("a day outside of the years 0001 to 9999, which is what the stores can hold".to_owned())
+    }
+}
+
+/// Bytes as text.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    BASE64.encode(bytes)
 }
 
 /// Text, or a number as it was written: a postal code is either, depending on the country.
@@ -113,7 +275,7 @@ fn plain_text(json: &Json) -> Result<String, String> {
     }
 }
 
-const fn kind(json: &Json) -> &'static str {
+pub(crate) const fn kind(json: &Json) -> &'static str {
     match json {
         Json::Null => "null",
         Json::Bool(_) => "a boolean",
@@ -125,80 +287,4 @@ const fn kind(json: &Json) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-
-    /// A user as randomuser.me gives it, from Norway: the postal code is text and the names have diacritics.
-    fn item() -> Json {
-        json!({
-            "gender": "female",
-            "name": {"title": "Ms", "first": "Åse", "last": "Øvergård"},
-            "location": {"street": {"number": 7, "name": "Elgveien"}, "city": "Tromsø", "state": "Troms", "country": "Norway", "postcode": "0042"},
-            "email": "ase@example.com",
-            "login": {"uuid": "7a0eed16-9430-4d68-901f-c0d4c1c3bf00", "username": "brownkoala245"},
-            "dob": {"date": "1967-07-23T09:18:33.666Z", "age": 57},
-            "registered": {"date": "2010-02-05T16:24:39Z", "age": 14},
-            "phone": "70012345",
-            "picture": {"medium": "https://example.com/1.jpg"}
-        })
-    }
-
-    fn value(record: &Record, name: &str) -> Value {
-        let schema = RecordSchema::user();
-        let position = schema.fields.iter().position(|f| f.name == name).unwrap();
-        record.0[position].clone()
-    }
-
-    #[test]
-    fn a_user_becomes_a_record_with_the_sources_own_identity() {
-        let record = RecordSchema::user().map(&item()).unwrap();
-
-        assert_eq!(record.key(&RecordSchema::user()), "7a0eed16-9430-4d68-901f-c0d4c1c3bf00");
-        assert_eq!(value(&record, "address"), Value::String("7 Elgveien, Tromsø, Troms, Norway".into()));
-        assert_eq!(value(&record, "dob"), Value::Timestamp(-77_121_686_334));
-        assert_eq!(value(&record, "post_code"), Value::String("0042".into()));
-    }
-
-    #[test]
-    fn a_postal_code_that_is_a_number_becomes_text() {
-        let mut item = item();
-        item["location"]["postcode"] = json!(71439);
-        assert_eq!(
-            value(&RecordSchema::user().map(&item).unwrap(), "post_code"),
-            Value::String("71439".into())
-        );
-    }
-
-    #[test]
-    fn what_is_no_user_is_rejected_with_field_and_reason() {
-        for (pointer, bad, field, says) in [
-            ("/login/uuid", json!("nonsense"), "id", "not a UUID"),
-            ("/login/uuid", json!(7), "id", "found a number"),
-            ("/name/first", json!(null), "first_name", "not optional"),
-            ("/name/last", json!({}), "last_name", "found an object"),
-            ("/email", json!("a\0b"), "email", "NUL"),
-            ("/location/city", json!([]), "address", "found an array"),
-            ("/dob/date", json!("yesterday"), "dob", "not a time"),
-            ("/dob/date", json!("-000001-01-01T00:00:00Z"), "dob", "0001 to 9999"),
-        ] {
-            let mut item = item();
-            *item.pointer_mut(pointer).unwrap() = bad;
-            let reject = RecordSchema::user().map(&item).expect_err(pointer);
-            assert_eq!(reject.field, field);
-            assert!(reject.reason.contains(says), "{reject}");
-        }
-        assert_eq!(RecordSchema::user().map(&json!({})).unwrap_err().reason, "missing");
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_the_mapping_panic(text in any::<String>(), pointer in prop::sample::select(vec!["/login/uuid", "/dob/date", "/name/first", "/location/street/name"])) {
-            let mut item = item();
-            *item.pointer_mut(pointer).unwrap() = json!(text);
-            let _ = RecordSchema::user().map(&item);
-        }
-    }
-}
+mod tests;

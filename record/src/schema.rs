@@ -1,30 +1,23 @@
 //! The schema of a record: a value, not a struct, because a pipeline declares it.
 
 use sha2::{Digest, Sha256};
+use userpipeline_api::FieldType;
 
-/// The type of a field. Each is the same type in Avro, PostgreSQL and Cassandra; see the columns of the table in the
-/// architecture guide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FieldType {
-    /// Text: Avro string, PostgreSQL text, Cassandra text.
-    String,
-    /// Avro string with logical type uuid, PostgreSQL and Cassandra uuid.
-    Uuid,
-    /// Avro long with logical type timestamp-millis, PostgreSQL timestamptz, Cassandra timestamp.
-    Timestamp,
-}
+use crate::{Expression, Value};
 
 /// Where in the source's item a field comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Origin {
     /// A JSON pointer (RFC 6901).
     Pointer(String),
     /// Text with JSON pointers in braces: `{/street/number} {/street/name}`.
     Template(String),
+    /// An expression in CEL.
+    Expression(Expression),
 }
 
 /// One field of a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Field {
     /// Its name, and its columns'.
     pub name: String,
@@ -34,12 +27,14 @@ pub struct Field {
     pub from: Origin,
     /// Whether it may be absent or null.
     pub optional: bool,
+    /// What it is where the item has nothing or null.
+    pub default: Option<Value>,
     /// What it means.
     pub doc: String,
 }
 
-/// The schema of a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The schema of a record: [`RecordSchema::of`] makes it from what a pipeline declares.
+#[derive(Clone, Debug, PartialEq)]
 pub struct RecordSchema {
     /// The Avro record's name.
     pub name: String,
@@ -47,6 +42,12 @@ pub struct RecordSchema {
     pub namespace: String,
     /// The fields that identify a record, in order.
     pub key: Vec<String>,
+    /// Those of the key by which Cassandra sorts within a partition.
+    pub cluster_by: Vec<String>,
+    /// The field that is a record's version.
+    pub order_by: Option<String>,
+    /// What is true for an item that tells that its record is no more.
+    pub delete_when: Option<Expression>,
     /// All fields, in order.
     pub fields: Vec<Field>,
 }
@@ -64,12 +65,16 @@ impl RecordSchema {
                 Origin::Pointer(from.to_owned())
             },
             optional: false,
+            default: None,
             doc: doc.to_owned(),
         };
         Self {
             name: "User".to_owned(),
             namespace: "dev.userpipeline".to_owned(),
             key: vec!["id".to_owned()],
+            cluster_by: Vec::new(),
+            order_by: None,
+            delete_when: None,
             fields: vec![
                 field("id", Uuid, "/login/uuid", "The source's own identity of the user"),
                 field("first_name", String, "/name/first", "Given name"),
@@ -97,19 +102,32 @@ impl RecordSchema {
         }
     }
 
+    /// The position of a field.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.fields.iter().position(|f| f.name == name)
+    }
+
     /// The positions of the key's fields.
     ///
     /// # Panics
     /// If the key names no field: a schema is checked when it is made.
     pub fn key_positions(&self) -> impl Iterator<Item = usize> + '_ {
-        self.key
-            .iter()
-            .map(|name| self.fields.iter().position(|f| f.name == *name).expect("a key names a field"))
+        self.key.iter().map(|name| self.position(name).expect("a key names a field"))
     }
 
     /// Whether a field belongs to the key.
     pub fn is_key(&self, field: &Field) -> bool {
         self.key.contains(&field.name)
+    }
+
+    /// Whether an item without the field is a record all the same.
+    pub fn may_lack(field: &Field) -> bool {
+        field.optional || field.default.is_some()
+    }
+
+    /// Whether records can be deleted: items and messages that say so are understood.
+    pub const fn has_deletes(&self) -> bool {
+        self.delete_when.is_some()
     }
 
     /// A hash over all that tables and subject follow from: it changes when a schema Job must run again.

@@ -2,6 +2,7 @@
 //! of theirs means.
 
 pub mod cassandra;
+pub mod cell;
 pub mod error;
 pub mod kafka;
 pub mod postgres;

@@ -46,7 +46,8 @@ pub fn newest<'a>(entries: &'a [Entry], dead: &Faults) -> Vec<&'a Entry> {
                 vacant.insert(entry);
             }
             btree_map::Entry::Occupied(mut occupied) => {
-                if entry.version >= occupied.get().version {
+                // Of a version and its deletion the deletion counts, as in the stores.
+                if (entry.version, entry.deleted) >= (occupied.get().version, occupied.get().deleted) {
                     occupied.insert(entry);
                 }
             }
@@ -96,6 +97,7 @@ mod tests {
             key: key.into(),
             version,
             record: Record(Vec::new()),
+            deleted: false,
         }
     }
 

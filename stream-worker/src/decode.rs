@@ -35,7 +35,7 @@ impl Fault {
 }
 
 /// A record with its version, and where it came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// Partition and offset.
     pub origin: (i32, i64),
@@ -43,8 +43,10 @@ pub struct Entry {
     pub key: String,
     /// Its version, in microseconds.
     pub version: i64,
-    /// Its values.
+    /// Its values; of one that is no more, those of its key.
     pub record: Record,
+    /// Whether it is no more.
+    pub deleted: bool,
 }
 
 /// What a message says before its datum is read.
@@ -52,13 +54,18 @@ pub struct Entry {
 struct Envelope<'a> {
     key: &'a str,
     version: i64,
-    schema_id: u32,
-    datum: &'a [u8],
+    /// The schema's id and the datum; none of a record that is no more.
+    content: Option<(u32, &'a [u8])>,
 }
 
-fn open(message: &Message) -> Result<Envelope<'_>, Fault> {
-    let (schema_id, datum) =
-        wire::split(message.payload.as_deref().unwrap_or_default()).map_err(|e| Fault::new("FrameInvalid", e.to_string()))?;
+fn open(message: &Message, has_deletes: bool) -> Result<Envelope<'_>, Fault> {
+    let content = match &message.payload {
+        None if has_deletes => None,
+        payload => {
+            let payload = payload.as_deref().unwrap_or_default();
+            Some(wire::split(payload).map_err(|e| Fault::new("FrameInvalid", e.to_string()))?)
+        }
+    };
     let key = message
         .key
         .as_deref()
@@ -72,12 +79,7 @@ fn open(message: &Message) -> Result<Envelope<'_>, Fault> {
         .and_then(|text| text.parse::<i64>().ok())
         .filter(|v| *v > 0);
     let version = version.ok_or_else(|| Fault::new("VersionInvalid", "the header `version` is not a positive number of microseconds"))?;
-    Ok(Envelope {
-        key,
-        version,
-        schema_id,
-        datum,
-    })
+    Ok(Envelope { key, version, content })
 }
 
 enum Known {
@@ -105,11 +107,13 @@ impl Decoders {
 
     /// The record in a message. The outer error is the registry's, and passes.
     pub async fn decode(&mut self, message: &Message) -> Result<Result<Entry, Fault>, StoreError> {
-        let envelope = match open(message) {
+        let envelope = match open(message, self.schema.has_deletes()) {
             Ok(envelope) => envelope,
             Err(fault) => return Ok(Err(fault)),
         };
-        let id = envelope.schema_id;
+        let Some((id, datum)) = envelope.content else {
+            return Ok(no_more(&self.schema, &envelope, message.origin()));
+        };
         let stale = |known: &Known| matches!(known, Known::Unknown(at) if at.elapsed() > UNKNOWN_FOR);
         if self.known.get(&id).is_none_or(stale) {
             let known = self.look_up(id).await?;
@@ -120,7 +124,7 @@ impl Decoders {
             self.known.insert(id, known);
         }
         Ok(match &self.known[&id] {
-            Known::Decoder(decoder) => read(&self.schema, decoder, &envelope, message.origin()),
+            Known::Decoder(decoder) => read(&self.schema, decoder, &envelope, datum, message.origin()),
             Known::Unreadable(why) => Err(Fault::new(
                 "SchemaUnreadable",
                 format!("schema {id} cannot be read as `{}`: {why}", self.schema.name),
@@ -147,10 +151,20 @@ impl Decoders {
     }
 }
 
-fn read(schema: &RecordSchema, decoder: &Decoder, envelope: &Envelope<'_>, origin: (i32, i64)) -> Result<Entry, Fault> {
-    let record = decoder
-        .decode(envelope.datum)
-        .map_err(|e| Fault::new("DecodeFailed", e.to_string()))?;
+/// The entry of a record that is no more: all that there is of it is its key.
+fn no_more(schema: &RecordSchema, envelope: &Envelope<'_>, origin: (i32, i64)) -> Result<Entry, Fault> {
+    let record = schema.record_of_key(envelope.key).map_err(|why| Fault::new("KeyInvalid", why))?;
+    Ok(Entry {
+        origin,
+        key: envelope.key.to_owned(),
+        version: envelope.version,
+        record,
+        deleted: true,
+    })
+}
+
+fn read(schema: &RecordSchema, decoder: &Decoder, envelope: &Envelope<'_>, datum: &[u8], origin: (i32, i64)) -> Result<Entry, Fault> {
+    let record = decoder.decode(datum).map_err(|e| Fault::new("DecodeFailed", e.to_string()))?;
     let key = record.key(schema);
     if key != envelope.key {
         return Err(Fault::new("KeyMismatch", "the message's key is not the record's"));
@@ -160,6 +174,7 @@ fn read(schema: &RecordSchema, decoder: &Decoder, envelope: &Envelope<'_>, origi
         key,
         version: envelope.version,
         record,
+        deleted: false,
     })
 }
 
@@ -173,9 +188,9 @@ mod tests {
 
     fn user(id: Uuid) -> Record {
         let value = |t| match t {
-            FieldType::String => Value::String("x".into()),
             FieldType::Uuid => Value::Uuid(id),
             FieldType::Timestamp => Value::Timestamp(1000),
+            _ => Value::String("x".into()),
         };
         Record(RecordSchema::user().fields.iter().map(|f| value(f.field_type)).collect())
     }
@@ -196,7 +211,32 @@ mod tests {
     fn decode(message: &Message) -> Result<Entry, Fault> {
         let schema = RecordSchema::user();
         let decoder = Decoder::new(schema.clone(), &schema.avro_schema().to_string()).unwrap();
-        open(message).and_then(|envelope| read(&schema, &decoder, &envelope, message.origin()))
+        let envelope = open(message, false)?;
+        let (_, datum) = envelope.content.expect("a message without deletes has content");
+        read(&schema, &decoder, &envelope, datum, message.origin())
+    }
+
+    #[test]
+    fn a_message_without_a_value_says_that_its_record_is_no_more_where_records_can_be_deleted() {
+        let schema = RecordSchema {
+            delete_when: Some(userpipeline_record::Expression::read("has(item.gone)").unwrap()),
+            ..RecordSchema::user()
+        };
+        let id = Uuid::new_v4();
+        let gone = Message {
+            payload: None,
+            ..message(id)
+        };
+        let entry = |message: &Message| open(message, true).and_then(|envelope| no_more(&schema, &envelope, message.origin()));
+        let found = entry(&gone).unwrap();
+        assert!(found.deleted);
+        assert_eq!((found.key, found.record.0[0].clone()), (id.to_string(), Value::Uuid(id)));
+        assert!(found.record.0[1..].iter().all(|value| *value == Value::Null));
+        let odd = Message {
+            key: Some(b"odd".to_vec()),
+            ..gone
+        };
+        assert_eq!(entry(&odd).unwrap_err().class, "KeyInvalid");
     }
 
     #[test]
@@ -209,7 +249,8 @@ mod tests {
                 origin: (3, 42),
                 key: id.to_string(),
                 version: 1_700_000_000_000_001,
-                record: user(id)
+                record: user(id),
+                deleted: false
             }
         );
     }

@@ -9,6 +9,7 @@ use userpipeline_api::{
     document::WorkerPipeline,
     report::{TERMINATION_LOG, exit},
 };
+use userpipeline_record::RecordSchema;
 use userpipeline_stores::Secrets;
 
 /// Libraries speak up where something is wrong; what stores do, we say ourselves.
@@ -132,16 +133,17 @@ async fn work(args: Run) -> u8 {
     let path = args.handed.pipeline;
     let read = std::fs::read_to_string(&path)
         .map_err(|e| e.to_string())
-        .and_then(|text| WorkerPipeline::read(&text).map_err(|e| e.to_string()));
-    let pipeline = match read {
-        Ok(pipeline) => pipeline,
+        .and_then(|text| WorkerPipeline::read(&text).map_err(|e| e.to_string()))
+        .and_then(|pipeline| Ok((RecordSchema::read(pipeline.record.as_ref())?, pipeline)));
+    let (schema, pipeline) = match read {
+        Ok(read) => read,
         Err(error) => {
             tracing::error!(path = %path.display(), error, "the pipeline's file cannot be used");
             return exit::CONFIGURATION;
         }
     };
     let span = tracing::info_span!("worker", pipeline = %pipeline.id);
-    let shared = Arc::new(Shared::new(pipeline, Secrets::in_dir(&args.handed.secrets), &args.instance));
+    let shared = Arc::new(Shared::new(pipeline, schema, Secrets::in_dir(&args.handed.secrets), &args.instance));
     match tracing::Instrument::instrument(supervise::run(shared, args.listen), span).await {
         Ok(()) => exit::DONE,
         Err(error) => {

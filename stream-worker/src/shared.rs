@@ -10,6 +10,7 @@ use std::{
 
 use scylla::client::session::Session;
 use userpipeline_api::document::WorkerPipeline;
+use userpipeline_record::RecordSchema;
 use userpipeline_stores::Secrets;
 
 use crate::{metrics::Metrics, report::Status};
@@ -21,6 +22,8 @@ const HANGS: Duration = Duration::from_secs(120);
 pub struct Shared {
     /// What to do.
     pub pipeline: WorkerPipeline,
+    /// What a record is.
+    pub schema: RecordSchema,
     /// The Secrets.
     pub secrets: Secrets,
     /// This worker's name, as brokers and databases see it.
@@ -36,9 +39,10 @@ pub struct Shared {
 
 impl Shared {
     /// A worker that knows its pipeline and nothing else.
-    pub fn new(pipeline: WorkerPipeline, secrets: Secrets, instance: &str) -> Self {
+    pub fn new(pipeline: WorkerPipeline, schema: RecordSchema, secrets: Secrets, instance: &str) -> Self {
         Self {
             pipeline,
+            schema,
             secrets,
             instance: format!("stream-worker {instance}"),
             status: Status::default(),

@@ -3,9 +3,11 @@
 
 pub mod cluster;
 pub mod crash;
+pub mod declared;
 pub mod eventually;
 pub mod expected;
 pub mod metrics_adapter;
+pub mod own_source;
 pub mod source;
 pub mod stores;
 pub mod world;

@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
@@ -19,7 +19,7 @@ use axum::{
     serve::Listener,
 };
 use k8s_openapi::{
-    api::core::v1::{Node, Pod, Service},
+    api::core::v1::{Pod, Service},
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
 use kube::{
@@ -35,7 +35,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::cluster::OPERATOR_NAMESPACE;
+use crate::{cluster::OPERATOR_NAMESPACE, own_source::address_for_nodes};
 
 const NAME: &str = "metrics-adapter";
 const API_SERVICE: &str = "v1beta1.external.metrics.k8s.io";
@@ -74,20 +74,6 @@ impl MetricsAdapter {
         self.server.abort();
         Ok(())
     }
-}
-
-/// The address of this machine at which the cluster's nodes find it.
-async fn address_for_nodes(client: &Client) -> Result<IpAddr> {
-    let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
-    let addresses = nodes.items.into_iter().filter_map(|node| node.status?.addresses).flatten();
-    let node = addresses
-        .into_iter()
-        .find(|address| address.type_ == "InternalIP")
-        .context("no node has an address")?;
-    // Sends nothing: it is asked which way it would go.
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
-    socket.connect((node.address.as_str(), 9))?;
-    Ok(socket.local_addr()?.ip())
 }
 
 async fn register(client: &Client, address: SocketAddr) -> Result<()> {

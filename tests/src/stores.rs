@@ -185,12 +185,21 @@ fn read_topic(name: &str) -> Result<Vec<TopicMessage>> {
 
 /// Puts messages (key, value, version) on a topic and waits for their acknowledgement.
 pub async fn produce(topic: &str, messages: Vec<(String, Vec<u8>, Option<i64>)>) -> Result<()> {
+    let anywhere = messages.into_iter().map(|(key, value, version)| (None, key, Some(value), version));
+    produce_to(topic, anywhere.collect()).await
+}
+
+/// A message on its way to a topic: the partition, if it must be a certain one; the key; the value, if it has one; the version.
+pub type Outgoing = (Option<i32>, String, Option<Vec<u8>>, Option<i64>);
+
+/// The same for messages that go to a certain partition, or have no value.
+pub async fn produce_to(topic: &str, messages: Vec<Outgoing>) -> Result<()> {
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", host::KAFKA)
         .set("acks", "all")
         .set("linger.ms", "5")
         .create()?;
-    let deliveries = messages.iter().map(|(key, value, version)| {
+    let deliveries = messages.iter().map(|(partition, key, value, version)| {
         let headers = version
             .map(|v| {
                 OwnedHeaders::new().insert(Header {
@@ -199,7 +208,12 @@ pub async fn produce(topic: &str, messages: Vec<(String, Vec<u8>, Option<i64>)>)
                 })
             })
             .unwrap_or_default();
-        producer.send(FutureRecord::to(topic).key(key).payload(value).headers(headers), PATIENCE)
+        let record = FutureRecord {
+            partition: *partition,
+            payload: value.as_ref(),
+            ..FutureRecord::to(topic).key(key).headers(headers)
+        };
+        producer.send(record, PATIENCE)
     });
     for delivery in futures::future::join_all(deliveries).await {
         delivery.map_err(|(error, _)| error)?;

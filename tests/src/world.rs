@@ -108,6 +108,14 @@ impl World {
         })
     }
 
+    /// The same for records of its own, from a source of its own.
+    pub fn pipeline_of(&self, record: &Value, source: &str) -> Value {
+        let mut pipeline = self.pipeline();
+        pipeline["spec"]["record"] = record.clone();
+        pipeline["spec"]["source"] = json!({"http": {"url": source, "runDuration": "30s", "maxRecordsPerRun": 100_000}});
+        pipeline
+    }
+
     /// Applies the pipeline, as `kubectl apply --server-side` does.
     pub async fn apply(&self, pipeline: &Value) -> Result<UserPipeline> {
         let name = pipeline["metadata"]["name"].as_str().context("a name")?;

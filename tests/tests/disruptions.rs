@@ -159,9 +159,9 @@ async fn a_worker_killed_while_behind_catches_up_without_loss() -> Result<()> {
                     .fields
                     .iter()
                     .map(|field| match field.field_type {
-                        FieldType::String => Value::String(format!("{} {n}", field.name)),
                         FieldType::Uuid => Value::Uuid(uuid::Uuid::from_u128(n)),
                         FieldType::Timestamp => Value::Timestamp(0),
+                        _ => Value::String(format!("{} {n}", field.name)),
                     })
                     .collect(),
             );

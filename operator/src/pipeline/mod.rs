@@ -17,6 +17,7 @@ mod kept;
 pub mod plan;
 mod pods;
 mod quantity;
+mod roll_out;
 mod run;
 pub(crate) mod runs;
 pub(crate) mod schedule;
@@ -66,6 +67,8 @@ pub struct Context {
     teller: write::Teller,
     metrics: Metrics,
     installation: Installation,
+    /// What is wanted is told at once, and not in the steps in which it is applied: for a plan.
+    at_once: bool,
     waiting: Waiting<PipelineId>,
     back_off: back_off::BackOff,
     written: write::Written,
@@ -96,6 +99,7 @@ impl Context {
             caches,
             metrics,
             installation,
+            at_once: false,
         })
     }
 
@@ -206,8 +210,10 @@ async fn advance(pipeline: &UserPipeline, observed: &Observed, seen: &[SeenRun],
         },
         now,
     );
-    let gate = if decision.is_applied() {
+    let gate = if context.at_once {
         Gate::Open
+    } else if decision.is_applied() {
+        roll_out::gate(&valid, observed)
     } else {
         observed.held(&cron_job, &workers)
     };

@@ -136,6 +136,9 @@ pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPip
     for (field, problem) in placeholder_problems(&spec) {
         check(&field, Err(problem));
     }
+    for problem in RecordSchema::of(spec.record.as_ref()).err().into_iter().flatten() {
+        check(&problem.field, Err(problem.problem));
+    }
     check("spec.source.http.maxBodySize", bytes(&spec.source.http.max_body_size).map(drop));
     if let Some(sink) = &spec.sinks.cassandra {
         check("spec.sinks.cassandra.replication", replication(sink.replication.iter()));
@@ -184,6 +187,7 @@ pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPip
         schema_hash: names::hash(&format!(
             "{}\n{}\n{}\n{}",
             schema.text,
+            // What is declared is in the text; what is built in is not.
             RecordSchema::user().fingerprint(),
             bookkeeping::fingerprint(),
             spec.image.iter().filter_map(|image| image.version.as_deref()).collect::<String>(),

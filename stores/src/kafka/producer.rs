@@ -25,8 +25,8 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(75);
 pub struct Message<'a> {
     /// The record's key.
     pub key: &'a str,
-    /// The value.
-    pub payload: &'a [u8],
+    /// The value; none for a record that is no more.
+    pub payload: Option<&'a [u8]>,
     /// Names and values.
     pub headers: &'a [(&'a str, &'a [u8])],
 }
@@ -91,10 +91,10 @@ impl Producer {
             .fold(OwnedHeaders::new_with_capacity(message.headers.len()), |headers, &(key, value)| {
                 headers.insert(Header { key, value: Some(value) })
             });
-        let record = FutureRecord::to(&self.topic)
-            .key(message.key)
-            .payload(message.payload)
-            .headers(headers);
+        let record = FutureRecord {
+            payload: message.payload,
+            ..FutureRecord::to(&self.topic).key(message.key).headers(headers)
+        };
         self.producer.send_result(record).map_err(|(e, _)| self.explain(&e))
     }
 
@@ -154,7 +154,7 @@ mod tests {
             .iter()
             .map(|key| Message {
                 key,
-                payload: b"payload",
+                payload: Some(b"payload"),
                 headers: &[("version", b"17"), ("run", b"r")],
             })
             .collect();

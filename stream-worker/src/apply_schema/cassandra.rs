@@ -2,12 +2,18 @@
 
 use scylla::client::session::Session;
 use userpipeline_api::document::SchemaPipeline;
-use userpipeline_record::{RecordSchema, cassandra::keyspace_cql};
-use userpipeline_stores::{Secrets, StoreError, cassandra, error::CASSANDRA_FAILED};
+use userpipeline_record::{
+    RecordSchema,
+    cassandra::{column_type, keyspace_cql},
+};
+use userpipeline_stores::{
+    Secrets, StoreError, cassandra,
+    error::{CASSANDRA_FAILED, TABLE_MISMATCH},
+};
 
 use super::{
     Hand,
-    columns::{Found, Wanted, verify},
+    columns::{Found, Wanted, to_add, verify},
 };
 use crate::claims::{Claims, Kind};
 
@@ -56,50 +62,82 @@ pub async fn apply(
             &format!("making table `{keyspace}.{table}` (spec.sinks.cassandra)"),
         )
         .await?;
-        session.await_schema_agreement().await.map_err(|e| {
-            StoreError::transient(
-                CASSANDRA_FAILED,
-                format!("the nodes do not agree on table `{keyspace}.{table}` yet: {e}"),
-            )
-        })?;
+        agreed(&session, keyspace, table).await?;
         columns = self::columns(&session, keyspace, table).await?;
     }
-    let key: Vec<String> = columns
-        .iter()
-        .filter(|(.., kind)| kind == "partition_key" || kind == "clustering")
-        .map(|(name, ..)| name.clone())
-        .collect();
+    let place = format!("`{keyspace}.{table}` (spec.sinks.cassandra.table)");
+    let key = |kind: &str| {
+        let mut key: Vec<_> = columns.iter().filter(|(.., found, _)| found == kind).collect();
+        key.sort_by_key(|(.., position)| *position);
+        key.into_iter().map(|(name, ..)| name.clone()).collect::<Vec<_>>()
+    };
+    let (partition, clustering) = (key("partition_key"), key("clustering"));
+    let wanted: Vec<String> = schema.partition_key().cloned().collect();
+    if (&partition, &clustering) != (&wanted, &schema.cluster_by) {
+        return Err(StoreError::configuration(
+            TABLE_MISMATCH,
+            format!(
+                "table {place}: the primary key must be (({}){}) and is (({}){}); change spec.record.key and clusterBy, or make a new pipeline with another table",
+                wanted.join(", "),
+                behind(&schema.cluster_by),
+                partition.join(", "),
+                behind(&clustering)
+            ),
+        ));
+    }
     // Nothing is required in Cassandra but the key, which is compared on its own.
     let found: Vec<Found> = columns
         .into_iter()
-        .map(|(name, data_type, _)| Found {
+        .map(|(name, data_type, ..)| Found {
             name,
             data_type,
             required: false,
         })
         .collect();
+    let mut found: Vec<Found> = found;
+    for added in to_add(&place, schema, &found)? {
+        let statement = schema.cassandra_add_cql(keyspace, table, added);
+        if hand.does(|| format!("Cassandra: {statement}")) {
+            execute(&session, &statement, &format!("adding column `{}` to table {place}", added.name)).await?;
+            agreed(&session, keyspace, table).await?;
+        }
+        found.push(Found {
+            name: added.name.clone(),
+            data_type: column_type(added.field_type).to_owned(),
+            required: false,
+        });
+    }
     let wanted: Vec<Wanted> = schema
         .fields
         .iter()
         .map(|f| Wanted {
             name: f.name.clone(),
-            data_type: f.field_type.cassandra(),
+            data_type: column_type(f.field_type),
             optional: f.optional,
         })
         .collect();
-    verify(
-        &format!("`{keyspace}.{table}` (spec.sinks.cassandra.table)"),
-        &wanted,
-        &schema.key,
-        &found,
-        &key,
-    )
+    verify(&place, &wanted, &[], &found, &[])
 }
 
-async fn columns(session: &Session, keyspace: &str, table: &str) -> Result<Vec<(String, String, String)>, StoreError> {
+/// The rest of a key, as it is written.
+fn behind(names: &[String]) -> String {
+    names.iter().map(|name| format!(", {name}")).collect::<Vec<_>>().concat()
+}
+
+async fn agreed(session: &Session, keyspace: &str, table: &str) -> Result<(), StoreError> {
+    let disagree = |e| {
+        StoreError::transient(
+            CASSANDRA_FAILED,
+            format!("the nodes do not agree on table `{keyspace}.{table}` yet: {e}"),
+        )
+    };
+    session.await_schema_agreement().await.map(drop).map_err(disagree)
+}
+
+async fn columns(session: &Session, keyspace: &str, table: &str) -> Result<Vec<(String, String, String, i32)>, StoreError> {
     rows(
         session,
-        "SELECT column_name, type, kind FROM system_schema.columns WHERE keyspace_name = ? AND table_name = ?",
+        "SELECT column_name, type, kind, position FROM system_schema.columns WHERE keyspace_name = ? AND table_name = ?",
         &[keyspace, table],
     )
     .await

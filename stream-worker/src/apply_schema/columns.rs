@@ -1,5 +1,6 @@
 //! Whether a table that was there already can hold the records. Pure.
 
+use userpipeline_record::{Field, RecordSchema};
 use userpipeline_stores::{StoreError, error::TABLE_MISMATCH};
 
 /// A column that is there.
@@ -22,6 +23,27 @@ pub struct Wanted {
     pub data_type: &'static str,
     /// Whether we may write null.
     pub optional: bool,
+}
+
+/// The fields whose columns are to be added to a table that is there: those that a row may lack. Any other that is missing is a
+/// mistake, for the rows that are there lack it.
+pub fn to_add<'a>(table: &str, schema: &'a RecordSchema, found: &[Found]) -> Result<Vec<&'a Field>, StoreError> {
+    let missing: Vec<&Field> = schema.fields.iter().filter(|f| !found.iter().any(|c| c.name == f.name)).collect();
+    // None of them there: not a table of ours, of which the verification tells more.
+    if missing.len() == schema.fields.len() {
+        return Ok(Vec::new());
+    }
+    match missing.iter().find(|field| !RecordSchema::may_lack(field)) {
+        Some(field) => Err(StoreError::configuration(
+            TABLE_MISMATCH,
+            format!(
+                "table {table}: column `{0}` is missing, and field `{0}` of spec.record is neither optional nor has a default, so that the rows \
+                 that are there would be without it; make it optional, give it a default, or make a new pipeline",
+                field.name
+            ),
+        )),
+        None => Ok(missing),
+    }
 }
 
 /// Compares a table with what is needed. Columns beyond that are somebody's own business, as long as rows without them
@@ -52,7 +74,7 @@ pub fn verify(table: &str, wanted: &[Wanted], wanted_key: &[String], found: &[Fo
     }
     if let Some(extra) = found.iter().find(|f| f.required && !wanted.iter().any(|w| w.name == f.name)) {
         return Err(mismatch(format!(
-            "column `{}` is none of ours and is NOT NULL without a default, so that no record could be written",
+            "column `{}` is no field of spec.record (or no longer one) and is NOT NULL without a default, so that no record could be written",
             extra.name
         )));
     }
@@ -138,7 +160,7 @@ mod tests {
             (
                 vec![id.clone(), dob.clone(), nick.clone(), found("note", "text", true)],
                 vec!["id"],
-                Some("column `note` is none of ours"),
+                Some("column `note` is no field of spec.record"),
             ),
             (
                 vec![id.clone(), dob.clone(), nick.clone()],
@@ -165,6 +187,36 @@ mod tests {
                         error.message
                     );
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_field_is_added_to_a_table_where_a_row_may_lack_it_and_nowhere_else() {
+        let field = |name: &str, more: serde_json::Value| {
+            let mut field = serde_json::json!({"name": name, "type": "long", "from": format!("/{name}")});
+            field.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            field
+        };
+        let declared = serde_json::json!({"key": ["id"], "fields": [
+            field("id", serde_json::json!({})), field("note", serde_json::json!({"optional": true})),
+            field("level", serde_json::json!({"default": 1})), field("size", serde_json::json!({})),
+        ]});
+        let schema = RecordSchema::of(Some(&serde_json::from_value(declared).unwrap())).unwrap();
+        let there = |names: &[&str]| names.iter().map(|name| found(name, "int8", true)).collect::<Vec<_>>();
+        for (names, expected) in [
+            (vec!["id", "size"], Ok(vec!["note", "level"])),
+            (vec!["id", "size", "note", "level", "old"], Ok(vec![])),
+            (vec!["other"], Ok(vec![])),
+            (
+                vec!["id", "note"],
+                Err("field `size` of spec.record is neither optional nor has a default"),
+            ),
+        ] {
+            match (to_add("`t`", &schema, &there(&names)), expected) {
+                (Ok(fields), Ok(expected)) => assert_eq!(fields.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(), expected),
+                (Err(error), Err(says)) => assert!(error.message.contains(says), "{}", error.message),
+                (found, expected) => panic!("{names:?}: {found:?}, not {expected:?}"),
             }
         }
     }

@@ -40,13 +40,17 @@ pub struct Manner {
 pub async fn run(pipeline: &Path, secrets: &Secrets, termination_log: &Path, manner: Manner) -> u8 {
     let hand = if manner.plan { Hand::saying() } else { Hand::Does };
     let (report, code) = match read(pipeline) {
-        Ok(pipeline) => {
+        Ok((pipeline, schema)) => {
             let span = tracing::info_span!("apply-schema", pipeline = %pipeline.id);
             let holder = manner.cluster.map(|cluster| Holder {
                 cluster,
                 pipeline: pipeline.id.to_string(),
             });
-            tracing::Instrument::instrument(apply(&pipeline, secrets, holder.as_ref(), &hand), span).await
+            Box::pin(tracing::Instrument::instrument(
+                apply(&pipeline, &schema, secrets, holder.as_ref(), &hand),
+                span,
+            ))
+            .await
         }
         Err(message) => {
             tracing::error!(reason = "PipelineInvalid", message, "the pipeline's file cannot be used");
@@ -82,27 +86,33 @@ fn say(changes: &[String], report: &SchemaReport, code: u8) {
     }
 }
 
-fn read(path: &Path) -> Result<SchemaPipeline, String> {
+fn read(path: &Path) -> Result<(SchemaPipeline, RecordSchema), String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("the pipeline's file {} does not read: {e}", path.display()))?;
-    SchemaPipeline::read(&text).map_err(|e| e.to_string())
+    let pipeline = SchemaPipeline::read(&text).map_err(|e| e.to_string())?;
+    let schema = RecordSchema::read(pipeline.record.as_ref())?;
+    Ok((pipeline, schema))
 }
 
 /// Applies the schema: every step that can be taken, and what came of it.
-pub async fn apply(pipeline: &SchemaPipeline, secrets: &Secrets, holder: Option<&Holder>, hand: &Hand) -> (SchemaReport, u8) {
-    // The one record there is so far; a pipeline will declare its own.
-    let schema = RecordSchema::user();
+pub async fn apply(
+    pipeline: &SchemaPipeline,
+    schema: &RecordSchema,
+    secrets: &Secrets,
+    holder: Option<&Holder>,
+    hand: &Hand,
+) -> (SchemaReport, u8) {
     let mut errors = Vec::new();
     let mut report = SchemaReport::default();
 
     let claims = async {
-        postgres::apply(pipeline, &schema, secrets, holder, hand).await?;
+        postgres::apply(pipeline, schema, secrets, holder, hand).await?;
         Claims::open(holder, &pipeline.postgres, secrets, hand.only_says()).await
     };
     if let Some(claims) = note(&mut errors, "PostgreSQL", bounded(claims).await) {
         note(
             &mut errors,
             "Cassandra",
-            bounded(cassandra::apply(pipeline, &schema, secrets, &claims, hand)).await,
+            bounded(cassandra::apply(pipeline, schema, secrets, &claims, hand)).await,
         );
         if let Some(topics) = note(&mut errors, "the topic", bounded(topics::apply(pipeline, &claims, hand)).await) {
             report.partitions = topics.partitions;
@@ -113,7 +123,7 @@ pub async fn apply(pipeline: &SchemaPipeline, secrets: &Secrets, holder: Option<
             let id = note(
                 &mut errors,
                 "the subject",
-                bounded(subject::apply(pipeline, &schema, &claims, hand)).await,
+                bounded(subject::apply(pipeline, schema, &claims, hand)).await,
             );
             report.schema_id = id.and_then(|id| i32::try_from(id).ok());
         }

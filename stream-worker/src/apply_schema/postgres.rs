@@ -3,14 +3,14 @@
 use tokio_postgres::Transaction;
 use userpipeline_api::document::SchemaPipeline;
 use userpipeline_record::{
-    RecordSchema, bookkeeping,
+    Field, RecordSchema, bookkeeping,
     postgres::{Column, quote},
 };
 use userpipeline_stores::{Secrets, StoreError, postgres};
 
 use super::{
     Hand,
-    columns::{Found, Wanted, verify},
+    columns::{Found, Wanted, to_add, verify},
 };
 use crate::claims::{Holder, Kind, Thing};
 
@@ -47,12 +47,22 @@ pub async fn apply(
     let landing = &pipeline.landing_table;
     let making_landing = format!("making table `{landing}` (spec.landing.table)");
     let ddl = schema.landing_ddl(landing);
-    let (table, indexes) = ddl.split_at(ddl.len().min(1));
+    let (table, indexes) = ddl.split_at(ddl.len().min(2));
     for statement in table {
         execute(&transaction, statement, hand).await.map_err(explain(&making_landing))?;
     }
+    for column in columns(&transaction, landing, "spec.landing.table").await? {
+        let field = schema
+            .fields
+            .iter()
+            .find(|f| f.name == column.name && column.required && !schema.is_key(f));
+        if let Some(statement) = field.map(|field| RecordSchema::landing_relax(landing, field)) {
+            execute(&transaction, &statement, hand).await.map_err(explain(&making_landing))?;
+        }
+    }
+    extend(&transaction, landing, "spec.landing.table", schema, RecordSchema::landing_add, hand).await?;
     // Before the index: on somebody else's table it would fail for a column that is missing, and say less.
-    check(&transaction, landing, "spec.landing.table", schema, &schema.landing_columns()).await?;
+    check(&transaction, landing, "spec.landing.table", schema, &schema.landing_columns(), true).await?;
     for statement in indexes {
         execute(&transaction, statement, hand).await.map_err(explain(&making_landing))?;
     }
@@ -61,7 +71,24 @@ pub async fn apply(
         execute(&transaction, &schema.sink_ddl(sink), hand)
             .await
             .map_err(explain(&format!("making table `{sink}` (spec.sinks.postgres.table)")))?;
-        check(&transaction, sink, "spec.sinks.postgres.table", schema, &schema.sink_columns()).await?;
+        extend(
+            &transaction,
+            sink,
+            "spec.sinks.postgres.table",
+            schema,
+            RecordSchema::sink_add,
+            hand,
+        )
+        .await?;
+        check(
+            &transaction,
+            sink,
+            "spec.sinks.postgres.table",
+            schema,
+            &schema.sink_columns(),
+            false,
+        )
+        .await?;
     }
     if hand.only_says() {
         return transaction.rollback().await.map_err(explain("taking the plan back"));
@@ -100,14 +127,26 @@ async fn claim(transaction: &Transaction<'_>, holder: &Holder, table: &str) -> R
     holder.claim(transaction, &thing, row.get(0)).await
 }
 
-async fn check(
+/// Adds the columns of fields that were declared since the table was made.
+async fn extend(
     transaction: &Transaction<'_>,
     table: &str,
     field: &str,
     schema: &RecordSchema,
-    columns: &[Column],
+    add: impl Fn(&str, &Field) -> String,
+    hand: &Hand,
 ) -> Result<(), StoreError> {
-    let explain = |e| postgres::explain(&format!("verifying table `{table}` ({field})"), &e);
+    let found = columns(transaction, table, field).await?;
+    for added in to_add(&format!("`{table}` ({field})"), schema, &found)? {
+        let statement = add(table, added);
+        let failed = |e| postgres::explain(&format!("adding column `{}` to table `{table}` ({field})", added.name), &e);
+        execute(transaction, &statement, hand).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The columns that a table has.
+async fn columns(transaction: &Transaction<'_>, table: &str, field: &str) -> Result<Vec<Found>, StoreError> {
     // The catalogue and not information_schema, which hides columns for which the user has no right.
     let rows = transaction
         .query(
@@ -116,15 +155,25 @@ async fn check(
             &[&quote(table)],
         )
         .await
-        .map_err(explain)?;
-    let found: Vec<Found> = rows
-        .iter()
-        .map(|row| Found {
-            name: row.get(0),
-            data_type: row.get(1),
-            required: row.get(2),
-        })
-        .collect();
+        .map_err(|e| postgres::explain(&format!("verifying table `{table}` ({field})"), &e))?;
+    let found = rows.iter().map(|row| Found {
+        name: row.get(0),
+        data_type: row.get(1),
+        required: row.get(2),
+    });
+    Ok(found.collect())
+}
+
+async fn check(
+    transaction: &Transaction<'_>,
+    table: &str,
+    field: &str,
+    schema: &RecordSchema,
+    wanted: &[Column],
+    nullable: bool,
+) -> Result<(), StoreError> {
+    let explain = |e| postgres::explain(&format!("verifying table `{table}` ({field})"), &e);
+    let found = columns(transaction, table, field).await?;
     let rows = transaction
         .query(
             "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey) \
@@ -134,8 +183,14 @@ async fn check(
         .await
         .map_err(explain)?;
     let found_key: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    let optional = |name: &str| name == "_published_version" || schema.fields.iter().any(|f| f.name == name && f.optional);
-    let wanted: Vec<Wanted> = columns
+    let optional = |name: &str| {
+        name == "_published_version"
+            || schema
+                .fields
+                .iter()
+                .any(|f| f.name == name && (f.optional || nullable && !schema.is_key(f)))
+    };
+    let wanted: Vec<Wanted> = wanted
         .iter()
         .map(|(name, data_type)| Wanted {
             name: name.clone(),

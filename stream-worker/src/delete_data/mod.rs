@@ -152,6 +152,10 @@ async fn forget(
             ))
             .await
             .map_err(|e| postgres::explain(&format!("deleting {table}"), &e))?;
+        transaction
+            .execute("DELETE FROM userpipeline.tombstones WHERE table_name = $1", &[&table.name])
+            .await
+            .map_err(|e| postgres::explain("deleting the versions of records that were deleted", &e))?;
     }
     for (statement, value) in [
         ("DELETE FROM userpipeline.rejects WHERE pipeline = $1", &holder.pipeline),

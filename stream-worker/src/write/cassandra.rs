@@ -6,7 +6,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use scylla::{
     client::session::Session,
     statement::prepared::PreparedStatement,
-    value::{CqlTimestamp, CqlValue},
+    value::{CqlDate, CqlTimestamp, CqlValue},
 };
 use userpipeline_api::document::CassandraTarget;
 use userpipeline_record::{RecordSchema, Value};
@@ -22,11 +22,16 @@ const IN_FLIGHT: usize = 256;
 /// All rows of a batch are acknowledged by then: the transaction in PostgreSQL waits for them, and must not wait for ever.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(45);
 
+/// Cassandra counts days so that 1970-01-01 is the middle of what an unsigned number holds.
+const CASSANDRA_EPOCH: u32 = 1 << 31;
+
 /// A session, ready to write.
 pub struct CassandraSink {
     /// The session.
     pub session: Arc<Session>,
     insert: PreparedStatement,
+    delete: PreparedStatement,
+    schema: RecordSchema,
     /// What the session was opened with; other credentials need another session.
     pub credentials: Credentials,
 }
@@ -37,16 +42,20 @@ impl CassandraSink {
         let credentials = cassandra::credentials(&target.cluster, secrets)?;
         let session = cassandra::connect(&target.cluster, target.consistency, secrets).await?;
         let what = format!("writing to table `{}.{}`", target.keyspace, target.table);
-        let statement = schema.cassandra_insert_cql(&target.keyspace, &target.table);
-        let mut insert = session
-            .prepare(statement)
-            .await
-            .map_err(|e| cassandra::explain_prepare(&what, &e))?;
-        // Its version is in it, so that a repeated write changes nothing.
-        insert.set_is_idempotent(true);
+        let prepare = async |statement: String| {
+            let prepared = session.prepare(statement).await;
+            let mut prepared = prepared.map_err(|e| cassandra::explain_prepare(&what, &e))?;
+            // Its version is in it, so that a repeated write changes nothing.
+            prepared.set_is_idempotent(true);
+            Ok::<_, StoreError>(prepared)
+        };
+        let insert = prepare(schema.cassandra_insert_cql(&target.keyspace, &target.table)).await?;
+        let delete = prepare(schema.cassandra_delete_cql(&target.keyspace, &target.table)).await?;
         Ok(Self {
             session: Arc::new(session),
             insert,
+            delete,
+            schema: schema.clone(),
             credentials,
         })
     }
@@ -54,9 +63,13 @@ impl CassandraSink {
     /// Writes entries; gives those that Cassandra refuses for their own sake, by position, and why.
     pub async fn write(&self, entries: &[&Entry]) -> Result<Vec<(usize, String)>, StoreError> {
         let write = |(i, entry): (usize, &Entry)| {
-            let row = row(entry);
+            let (statement, values) = if entry.deleted {
+                (&self.delete, key(&self.schema, entry))
+            } else {
+                (&self.insert, row(entry))
+            };
             async move {
-                match self.session.execute_unpaged(&self.insert, row).await {
+                match self.session.execute_unpaged(statement, values).await {
                     Ok(_) => Ok(None),
                     Err(e) => match cassandra::record_fault(&e) {
                         Some(why) => Ok(Some((i, why))),
@@ -86,21 +99,30 @@ pub fn needs_new_session(error: &StoreError) -> bool {
     error.reason != CASSANDRA_FAILED
 }
 
-/// The values in the order of the statement: the fields, null included, and the version as the write time.
+/// The values in the order of the insert: the fields, null included, and the version as the write time.
 fn row(entry: &Entry) -> Vec<Option<CqlValue>> {
-    let value = |value: &Value| match value {
-        Value::Null => None,
-        Value::String(text) => Some(CqlValue::Text(text.clone())),
-        Value::Uuid(uuid) => Some(CqlValue::Uuid(*uuid)),
-        Value::Timestamp(millis) => Some(CqlValue::Timestamp(CqlTimestamp(*millis))),
-    };
-    entry
-        .record
-        .0
-        .iter()
-        .map(value)
-        .chain([Some(CqlValue::BigInt(entry.version))])
-        .collect()
+    let version = Some(CqlValue::BigInt(entry.version));
+    entry.record.0.iter().map(cql).chain([version]).collect()
+}
+
+/// The values in the order of the delete: the version as the write time, and the key.
+fn key(schema: &RecordSchema, entry: &Entry) -> Vec<Option<CqlValue>> {
+    let key = schema.key_positions().map(|position| cql(&entry.record.0[position]));
+    std::iter::once(Some(CqlValue::BigInt(entry.version))).chain(key).collect()
+}
+
+fn cql(value: &Value) -> Option<CqlValue> {
+    Some(match value {
+        Value::Null => return None,
+        Value::String(text) | Value::Json(text) => CqlValue::Text(text.clone()),
+        Value::Boolean(truth) => CqlValue::Boolean(*truth),
+        Value::Long(number) => CqlValue::BigInt(*number),
+        Value::Double(number) => CqlValue::Double(*number),
+        Value::Date(days) => CqlValue::Date(CqlDate(days.cast_unsigned().wrapping_add(CASSANDRA_EPOCH))),
+        Value::Timestamp(millis) => CqlValue::Timestamp(CqlTimestamp(*millis)),
+        Value::Uuid(uuid) => CqlValue::Uuid(*uuid),
+        Value::Bytes(bytes) => CqlValue::Blob(bytes.clone()),
+    })
 }
 
 #[cfg(test)]
@@ -115,7 +137,8 @@ mod tests {
             origin: (0, 0),
             key: "k".into(),
             version: 7,
-            record: Record(vec![Value::String("a".into()), Value::Null, Value::Timestamp(5)]),
+            record: Record(vec![Value::String("a".into()), Value::Null, Value::Timestamp(5), Value::Date(-1)]),
+            deleted: false,
         };
         assert_eq!(
             row(&entry),
@@ -123,6 +146,7 @@ mod tests {
                 Some(CqlValue::Text("a".into())),
                 None,
                 Some(CqlValue::Timestamp(CqlTimestamp(5))),
+                Some(CqlValue::Date(CqlDate((1 << 31) - 1))),
                 Some(CqlValue::BigInt(7))
             ]
         );

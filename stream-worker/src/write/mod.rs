@@ -119,8 +119,7 @@ pub struct Writer {
 impl Writer {
     /// A writer whose stores answer and have their tables.
     pub async fn open(shared: Arc<Shared>, rows: Rows, ownership: Arc<Ownership>, stop: CancellationToken) -> Result<Self, StoreError> {
-        // The one record there is so far; a pipeline will declare its own.
-        let schema = RecordSchema::user();
+        let schema = shared.schema.clone();
         let decoders = Decoders::new(SchemaRegistry::at(&shared.pipeline.registry_url)?, schema.clone());
         let mut writer = Self {
             shared,
@@ -214,7 +213,7 @@ impl Writer {
         let Some(sink) = &mut self.postgres else {
             unreachable!("it was opened above")
         };
-        let (schema, metrics) = (&self.schema, &self.shared.metrics);
+        let metrics = &self.shared.metrics;
         let Work {
             batch,
             entries,
@@ -224,7 +223,7 @@ impl Writer {
         let entries = newest(entries.as_deref().unwrap_or_default(), dead);
         let postgres_failed = |e: tokio_postgres::Error| Failure::Store(POSTGRES, postgres::explain(&e));
 
-        let upsert = sink.upsert();
+        let table = sink.table();
         let transaction = sink.begin().await.map_err(postgres_failed)?;
         let previous = self.rows.lock(&transaction, &batch.owners).await.map_err(postgres_failed)?;
         let fenced: BTreeSet<i32> = batch.owners.keys().filter(|p| !previous.contains_key(p)).copied().collect();
@@ -233,11 +232,11 @@ impl Writer {
         }
 
         let to_postgres = async {
-            let Some(upsert) = upsert.filter(|_| !entries.is_empty()) else {
+            let Some(table) = table.filter(|_| !entries.is_empty()) else {
                 return Ok(true);
             };
             let started = Instant::now();
-            match postgres::execute(&transaction, &upsert, schema, &entries).await {
+            match table.write(&transaction, &entries).await {
                 Ok(()) => {
                     metrics.sink_took(POSTGRES, started.elapsed());
                     Ok(true)
@@ -283,7 +282,7 @@ impl Writer {
         if !accepted || !faults.is_empty() {
             transaction.rollback().await.map_err(postgres_failed)?;
             if !accepted {
-                let refused = sink.find_refused(schema, &entries).await.map_err(|e| Failure::Store(POSTGRES, e))?;
+                let refused = sink.find_refused(&entries).await.map_err(|e| Failure::Store(POSTGRES, e))?;
                 faults.extend(refused.into_iter().map(fault("PostgresRefused")));
             }
             return Err(Failure::Refused(faults));

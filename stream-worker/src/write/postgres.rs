@@ -1,10 +1,11 @@
 //! The sink table in PostgreSQL, and the transaction that both it and the progress rows are written in.
 
-use jiff::Timestamp;
+use std::sync::Arc;
+
 use tokio_postgres::{Client, Error, Statement, Transaction, types::ToSql};
 use userpipeline_api::Postgres;
-use userpipeline_record::{FieldType, RecordSchema, Value};
-use userpipeline_stores::{Credentials, Secrets, StoreError, error::POSTGRES_FAILED, postgres};
+use userpipeline_record::RecordSchema;
+use userpipeline_stores::{Credentials, Secrets, StoreError, cell::Cell, error::POSTGRES_FAILED, postgres};
 
 use super::{
     bisect::Bisect,
@@ -19,18 +20,86 @@ const IDLE_IN_TRANSACTION: &str = "SET idle_in_transaction_session_timeout = '60
 /// A connection, ready to write.
 pub struct PostgresSink {
     client: Client,
-    upsert: Option<Statement>,
+    table: Option<Arc<Table>>,
     /// What the connection was opened with; other credentials need another connection.
     pub credentials: Credentials,
 }
 
-/// What came of writing entries.
-#[derive(Debug)]
-pub enum Upserted {
-    /// All of them are in the transaction.
-    All,
-    /// The table refuses some, by position, and why. Nothing was kept.
-    Refused(Vec<(usize, String)>),
+/// The sink table, and what is said to it.
+pub struct Table {
+    schema: RecordSchema,
+    upsert: Statement,
+    delete: Option<Delete>,
+}
+
+/// What is said where records can be deleted.
+struct Delete {
+    statement: Statement,
+    /// Locks out all others, and those that delete.
+    alone: String,
+    shared: String,
+}
+
+impl Table {
+    async fn prepare(client: &Client, table: &str, schema: &RecordSchema) -> Result<Self, StoreError> {
+        let prepare = async |statement: String| {
+            let prepared = client.prepare(&statement).await;
+            prepared.map_err(|e| postgres::explain(&format!("writing to table `{table}`"), &e))
+        };
+        let delete = if schema.has_deletes() {
+            Some(Delete {
+                statement: prepare(schema.sink_delete(table)).await?,
+                alone: RecordSchema::sink_lock(table, true),
+                shared: RecordSchema::sink_lock(table, false),
+            })
+        } else {
+            None
+        };
+        Ok(Self {
+            upsert: prepare(schema.sink_upsert(table)).await?,
+            schema: schema.clone(),
+            delete,
+        })
+    }
+
+    /// Writes entries, each key once.
+    pub async fn write(&self, transaction: &Transaction<'_>, entries: &[&Entry]) -> Result<(), Error> {
+        let (gone, there): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| entry.deleted);
+        if let Some(delete) = &self.delete {
+            transaction
+                .batch_execute(if gone.is_empty() { &delete.shared } else { &delete.alone })
+                .await?;
+            if !gone.is_empty() {
+                self.execute(transaction, &delete.statement, self.schema.key_positions().collect(), &gone)
+                    .await?;
+            }
+        }
+        if !there.is_empty() {
+            let all = (0..self.schema.fields.len()).collect();
+            self.execute(transaction, &self.upsert, all, &there).await?;
+        }
+        Ok(())
+    }
+
+    /// An array of each of the fields at `positions`, the versions, and where records can be deleted the keys.
+    async fn execute(
+        &self,
+        transaction: &Transaction<'_>,
+        statement: &Statement,
+        positions: Vec<usize>,
+        entries: &[&Entry],
+    ) -> Result<(), Error> {
+        let column = |position: usize| -> Vec<Cell<'_>> { entries.iter().map(|e| Cell(&e.record.0[position])).collect() };
+        let columns: Vec<Vec<Cell<'_>>> = positions.into_iter().map(column).collect();
+        let versions: Vec<i64> = entries.iter().map(|e| e.version).collect();
+        let keys: Vec<&str> = entries.iter().map(|e| e.key.as_str()).collect();
+        let mut values: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as &(dyn ToSql + Sync)).collect();
+        values.push(&versions);
+        if self.delete.is_some() {
+            values.push(&keys);
+        }
+        transaction.execute(statement, &values).await.map(drop)
+    }
 }
 
 /// The user name and password, as they are at this moment.
@@ -62,18 +131,13 @@ impl PostgresSink {
             .query("SELECT 1 FROM userpipeline.progress LIMIT 0", &[])
             .await
             .map_err(|e| postgres::explain("reading userpipeline.progress", &e))?;
-        let upsert = match table {
-            Some(table) => Some(
-                client
-                    .prepare(&schema.sink_upsert(table))
-                    .await
-                    .map_err(|e| postgres::explain(&format!("writing to table `{table}`"), &e))?,
-            ),
+        let table = match table {
+            Some(table) => Some(Arc::new(Table::prepare(&client, table, schema).await?)),
             None => None,
         };
         Ok(Self {
             client,
-            upsert,
+            table,
             credentials,
         })
     }
@@ -83,19 +147,19 @@ impl PostgresSink {
         self.client.transaction().await
     }
 
-    /// The statement that writes to the sink table, if that is a sink.
-    pub fn upsert(&self) -> Option<Statement> {
-        self.upsert.clone()
+    /// The sink table, if that is a sink.
+    pub fn table(&self) -> Option<Arc<Table>> {
+        self.table.clone()
     }
 
     /// Finds out which entries the table refuses, in a transaction of its own that is rolled back.
-    pub async fn find_refused(&mut self, schema: &RecordSchema, entries: &[&Entry]) -> Result<Vec<(usize, String)>, StoreError> {
-        let Some(upsert) = self.upsert() else { return Ok(Vec::new()) };
+    pub async fn find_refused(&mut self, entries: &[&Entry]) -> Result<Vec<(usize, String)>, StoreError> {
+        let Some(table) = self.table() else { return Ok(Vec::new()) };
         let mut transaction = self.client.transaction().await.map_err(|e| explain(&e))?;
         let mut bisect = Bisect::new(entries.len());
         while let Some(range) = bisect.next() {
             let part = transaction.transaction().await.map_err(|e| explain(&e))?;
-            match execute(&part, &upsert, schema, &entries[range]).await {
+            match table.write(&part, &entries[range]).await {
                 // Kept, so that rows which only refuse each other are found too.
                 Ok(()) => {
                     part.commit().await.map_err(|e| explain(&e))?;
@@ -120,46 +184,6 @@ impl PostgresSink {
         }
         Ok(refused)
     }
-}
-
-/// Writes entries, each key once.
-pub async fn execute(transaction: &Transaction<'_>, upsert: &Statement, schema: &RecordSchema, entries: &[&Entry]) -> Result<(), Error> {
-    let columns = columns(schema, entries);
-    let versions: Vec<i64> = entries.iter().map(|e| e.version).collect();
-    let mut values: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| -> &(dyn ToSql + Sync) { &**c }).collect();
-    values.push(&versions);
-    transaction.execute(upsert, &values).await.map(drop)
-}
-
-/// An array per field.
-fn columns<'a>(schema: &RecordSchema, entries: &[&'a Entry]) -> Vec<Box<dyn ToSql + Sync + Send + 'a>> {
-    let column = |(i, field): (usize, &userpipeline_record::Field)| -> Box<dyn ToSql + Sync + Send + 'a> {
-        let values = entries.iter().map(move |e| e.record.0.get(i).unwrap_or(&Value::Null));
-        match field.field_type {
-            FieldType::String => Box::new(
-                values
-                    .map(|v| if let Value::String(s) = v { Some(s.as_str()) } else { None })
-                    .collect::<Vec<_>>(),
-            ),
-            FieldType::Uuid => Box::new(
-                values
-                    .map(|v| if let Value::Uuid(u) = v { Some(*u) } else { None })
-                    .collect::<Vec<_>>(),
-            ),
-            FieldType::Timestamp => Box::new(
-                values
-                    .map(|v| {
-                        if let Value::Timestamp(ms) = v {
-                            Timestamp::from_millisecond(*ms).ok()
-                        } else {
-                            None
-                        }
-                    })
-                    .collect::<Vec<_>>(),
-            ),
-        }
-    };
-    schema.fields.iter().enumerate().map(column).collect()
 }
 
 /// Takes partitions over, on a connection of its own: a batch that cannot be written must not keep others waiting.

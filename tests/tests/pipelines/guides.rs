@@ -7,7 +7,7 @@ use serde_json::Value;
 use userpipeline_tests::{World, eventually, stores};
 
 /// Pages on how to do things; the other two are on what is said, and on programs outside of a cluster.
-const PAGES: [&str; 7] = ["schedule", "backfill", "suspend", "scale", "delete", "upgrade", "plan"];
+const PAGES: [&str; 8] = ["record", "schedule", "backfill", "suspend", "scale", "delete", "upgrade", "plan"];
 const NOT_OPERATIONS: [&str; 2] = ["status-and-events", "by-hand"];
 const WITHIN: Duration = Duration::from_secs(240);
 

@@ -8,5 +8,6 @@ mod guides;
 mod mistakes;
 mod operations;
 mod plans;
+mod records;
 mod runs;
 mod schedules;

@@ -59,6 +59,11 @@ impl Given {
 pub enum Gate {
     /// The schema that is wanted has been applied.
     Open,
+    /// So it has; but there are workers that do not know the record as it is now, and the runs must not be ahead of them.
+    WorkersFirst {
+        /// What runs have.
+        ingest: Given,
+    },
     /// It has not: pods keep what they have; those that have nothing yet are not made.
     Held {
         /// What runs have.
@@ -132,23 +137,25 @@ pub fn build(pipeline: &ValidatedPipeline, installation: &Installation, decided:
         config_map: document.config_map.clone(),
         secrets: document.secrets.clone(),
     };
-    let (ingest, worker, open) = match gate {
-        Gate::Open => (Some(new(&pipeline.ingest)), Some(new(&pipeline.worker)), true),
-        Gate::Held { ingest, worker } => (ingest.clone(), worker.clone(), false),
+    let (ingest, worker) = match gate {
+        Gate::Open => (Some(new(&pipeline.ingest)), Some(new(&pipeline.worker))),
+        Gate::WorkersFirst { ingest } => (Some(ingest.clone()), Some(new(&pipeline.worker))),
+        Gate::Held { ingest, worker } => (ingest.clone(), worker.clone()),
     };
+    let (runs_open, workers_open) = (matches!(gate, Gate::Open), !matches!(gate, Gate::Held { .. }));
     Desired {
         account: service_account::build(&pipeline.parent),
         schema_config: schema
             .create
             .map(|_| config_map::build(&pipeline.parent, labels::Component::Schema, &pipeline.schema)),
         schema_job: schema.create.map(|attempt| schema_job::build(pipeline, installation, attempt)),
-        ingest_config: open.then(|| config_map::build(&pipeline.parent, labels::Component::Ingest, &pipeline.ingest)),
+        ingest_config: runs_open.then(|| config_map::build(&pipeline.parent, labels::Component::Ingest, &pipeline.ingest)),
         runs: ingest
             .iter()
             .flat_map(|given| runs.create.iter().map(|run| ingest_job::build(pipeline, images, given, run)))
             .collect(),
         cron_job: ingest.map(|given| cron_job::build(pipeline, images, &given, runs.cron_job_rests)),
-        worker_config: open.then(|| config_map::build(&pipeline.parent, labels::Component::Worker, &pipeline.worker)),
+        worker_config: workers_open.then(|| config_map::build(&pipeline.parent, labels::Component::Worker, &pipeline.worker)),
         budget: worker.as_ref().map(|_| pod_disruption_budget::build(pipeline)),
         drain_job: worker
             .as_ref()

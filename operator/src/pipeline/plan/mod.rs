@@ -161,6 +161,7 @@ pub async fn plan(client: &Client, installation: Installation, document: &Value,
     let (rehearsing, rehearsed) = rehearsal::client(client.clone());
     let context = Context::new(rehearsing, caches, Metrics::new(), installation, "plan".to_owned())
         .map_err(|e| PlanError::Unreadable(format!("no HTTP client: {e}")))?;
+    let context = Context { at_once: true, ..context };
     let outcome = Box::pin(advance(&applied, &observed, &seen, &context)).await?;
     let problems: Vec<String> = outcome.errors().map(ToString::to_string).collect();
     if !problems.is_empty() {

@@ -98,6 +98,10 @@ fn full() -> Value {
     spec["image"] = json!({"version": "0.1.0"});
     spec["runNow"] = json!({"nonce": "first"});
     spec["schedule"]["arguments"] = json!({"region": "eu"});
+    spec["record"] = json!({"key": ["one", "two"], "fields": [
+        {"name": "three", "type": "string", "from": "/three"},
+        {"name": "one", "type": "string", "from": "/one"}, {"name": "two", "type": "long", "from": "/two"},
+    ]});
     spec["source"]["http"]["query"] = json!([{"name": "results", "value": "5"}]);
     spec["source"]["http"]["headers"] =
         json!([{"name": "Authorization", "valueFrom": {"secretKeyRef": {"name": "token", "key": "header"}}}]);
@@ -135,6 +139,20 @@ fn values(path: &str, schema: &Value) -> Vec<Value> {
     if path.ends_with("/topologySpreadConstraints") {
         let spread = |key: &str| json!([{"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "DoNotSchedule"}]);
         return vec![spread("a"), spread("b")];
+    }
+    if path.starts_with("/record/") {
+        let texts = match path.trim_start_matches("/record/") {
+            "key" => return vec![json!(["one"]), json!(["two", "one"])],
+            "clusterBy" => return vec![json!(["two"]), json!([])],
+            "orderBy" => vec!["two"],
+            "deleteWhen" | "fields/0/expr" => vec!["has(item.gone)", "item.one == '1'"],
+            "fields/0/from" => vec!["/three", "/four"],
+            "fields/0/template" => vec!["{/three} {/four}", "{/five}"],
+            _ => vec!["alpha", "beta"],
+        };
+        if schema["enum"].is_null() && schema["type"] != "boolean" {
+            return texts.into_iter().map(Value::from).collect();
+        }
     }
     if path.ends_with("/interval") {
         return vec![json!({"start": TEXTS[10], "end": TEXTS[11]})];
@@ -197,6 +215,10 @@ fn every_field_changes_a_child_or_is_known_to_change_none() {
             .filter_map(|value| {
                 let mut spec = full();
                 set(&mut spec, path, value);
+                // Of the three ways to say where a field comes from, one.
+                if path.ends_with("/expr") || path.ends_with("/template") {
+                    spec["record"]["fields"][0].as_object_mut().unwrap().remove("from");
+                }
                 wanted(&spec).ok()
             })
             .collect();

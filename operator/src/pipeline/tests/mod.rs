@@ -1,6 +1,7 @@
 //! Reconciliations against an apiserver, told by the requests it gets.
 
 mod cluster;
+mod evolution;
 mod fields;
 
 use cluster::{CONFIG_MAPS, CRON_JOB, Cluster, DEPLOYMENT, JOBS, PIPELINE, PODS};

@@ -10,45 +10,68 @@ use uuid::Uuid;
 
 /// PostgreSQL counts microseconds from 2000-01-01.
 const EPOCH_MILLIS: i64 = 946_684_800_000;
+/// And days.
+const EPOCH_DAYS: i32 = 10_957;
+/// With which the binary form of `jsonb` begins.
+const JSONB_VERSION: u8 = 1;
 
 type Failed = Box<dyn Error + Sync + Send>;
 
 /// A value on its way to PostgreSQL.
 #[derive(Debug)]
-pub(crate) struct Cell<'a>(pub(crate) &'a Value);
+pub struct Cell<'a>(pub &'a Value);
 
 impl ToSql for Cell<'_> {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Failed> {
         match self.0 {
-            Value::Null => Ok(IsNull::Yes),
-            Value::String(text) => text.to_sql(ty, out),
-            Value::Uuid(uuid) => uuid.to_sql(ty, out),
+            Value::Null => return Ok(IsNull::Yes),
+            Value::String(text) => return text.to_sql(ty, out),
+            Value::Uuid(uuid) => return uuid.to_sql(ty, out),
+            Value::Boolean(truth) => out.put_u8(u8::from(*truth)),
+            Value::Long(number) => out.put_i64(*number),
+            Value::Double(number) => out.put_f64(*number),
+            Value::Date(days) => out.put_i32(days.checked_sub(EPOCH_DAYS).ok_or("a day out of range")?),
             Value::Timestamp(millis) => {
                 let micros = millis
                     .checked_sub(EPOCH_MILLIS)
                     .and_then(|m| m.checked_mul(1000))
                     .ok_or("a time out of range")?;
                 out.put_i64(micros);
-                Ok(IsNull::No)
+            }
+            Value::Bytes(bytes) => out.put_slice(bytes),
+            Value::Json(text) => {
+                out.put_u8(JSONB_VERSION);
+                out.put_slice(text.as_bytes());
             }
         }
+        Ok(IsNull::No)
     }
 
-    accepts!(TEXT, UUID, TIMESTAMPTZ);
+    accepts!(TEXT, BOOL, INT8, FLOAT8, DATE, TIMESTAMPTZ, UUID, BYTEA, JSONB);
     to_sql_checked!();
 }
 
 /// A value from PostgreSQL.
-pub(crate) struct Read(pub(crate) Value);
+pub struct Read(pub Value);
 
 impl<'a> FromSql<'a> for Read {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Failed> {
         let value = match *ty {
+            Type::BOOL => Value::Boolean(bool::from_sql(ty, raw)?),
+            Type::INT8 => Value::Long(i64::from_sql(ty, raw)?),
+            Type::FLOAT8 => Value::Double(f64::from_sql(ty, raw)?),
+            Type::DATE => match i32::from_be_bytes(raw.try_into()?) {
+                i32::MIN | i32::MAX => return Err("an infinite day".into()),
+                days => Value::Date(days + EPOCH_DAYS),
+            },
             Type::UUID => Value::Uuid(Uuid::from_sql(ty, raw)?),
             Type::TIMESTAMPTZ => match i64::from_be_bytes(raw.try_into()?) {
                 i64::MIN | i64::MAX => return Err("an infinite time".into()),
                 micros => Value::Timestamp(micros.div_euclid(1000) + EPOCH_MILLIS),
             },
+            Type::BYTEA => Value::Bytes(raw.to_vec()),
+            // Written anew, for PostgreSQL has a form of its own.
+            Type::JSONB => Value::Json(serde_json::Value::from_sql(ty, raw)?.to_string()),
             _ => Value::String(String::from_sql(ty, raw)?),
         };
         Ok(Self(value))
@@ -58,12 +81,12 @@ impl<'a> FromSql<'a> for Read {
         Ok(Self(Value::Null))
     }
 
-    accepts!(TEXT, UUID, TIMESTAMPTZ);
+    accepts!(TEXT, BOOL, INT8, FLOAT8, DATE, TIMESTAMPTZ, UUID, BYTEA, JSONB);
 }
 
 /// JSON as it was served, byte for byte.
 #[derive(Debug)]
-pub(crate) struct RawJson<'a>(pub(crate) &'a RawValue);
+pub struct RawJson<'a>(pub &'a RawValue);
 
 impl ToSql for RawJson<'_> {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Failed> {
@@ -76,11 +99,17 @@ impl ToSql for RawJson<'_> {
 }
 
 /// The column's type of a field.
-pub(crate) const fn column_type(field: FieldType) -> Type {
+pub const fn column_type(field: FieldType) -> Type {
     match field {
         FieldType::String => Type::TEXT,
-        FieldType::Uuid => Type::UUID,
+        FieldType::Boolean => Type::BOOL,
+        FieldType::Int | FieldType::Long => Type::INT8,
+        FieldType::Double => Type::FLOAT8,
+        FieldType::Date => Type::DATE,
         FieldType::Timestamp => Type::TIMESTAMPTZ,
+        FieldType::Uuid => Type::UUID,
+        FieldType::Bytes => Type::BYTEA,
+        FieldType::Json => Type::JSONB,
     }
 }
 
@@ -92,7 +121,14 @@ mod tests {
     fn a_value_comes_back_as_it_went() {
         for (value, ty) in [
             (Value::String("Zoë".into()), Type::TEXT),
+            (Value::Boolean(true), Type::BOOL),
+            (Value::Long(i64::MIN), Type::INT8),
+            (Value::Double(-1e-300), Type::FLOAT8),
+            (Value::Date(-719_162), Type::DATE),
+            (Value::Date(2_932_896), Type::DATE),
             (Value::Uuid(Uuid::from_u128(7)), Type::UUID),
+            (Value::Bytes(vec![0, 255]), Type::BYTEA),
+            (Value::Json(r#"{"a":[1,null]}"#.into()), Type::JSONB),
             (Value::Timestamp(0), Type::TIMESTAMPTZ),
             (Value::Timestamp(-62_135_596_800_000), Type::TIMESTAMPTZ),
             (Value::Timestamp(253_402_300_799_999), Type::TIMESTAMPTZ),
@@ -101,6 +137,14 @@ mod tests {
             Cell(&value).to_sql(&ty, &mut out).unwrap();
             assert_eq!(Read::from_sql(&ty, &out).unwrap().0, value);
         }
+    }
+
+    #[test]
+    fn a_day_is_written_as_postgresql_reads_it() {
+        let (mut ours, mut theirs) = (BytesMut::new(), BytesMut::new());
+        Cell(&Value::Date(19_603)).to_sql(&Type::DATE, &mut ours).unwrap();
+        jiff::civil::date(2023, 9, 3).to_sql(&Type::DATE, &mut theirs).unwrap();
+        assert_eq!(ours, theirs);
     }
 
     #[test]

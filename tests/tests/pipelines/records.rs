@@ -1,0 +1,434 @@
+//! Records that a pipeline declares: of every type, in several versions, deleted, and evolved.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{RngAlgorithm, TestRng, TestRunner},
+};
+use serde_json::{Value, json};
+use userpipeline_api::names;
+use userpipeline_tests::{
+    World,
+    declared::{self, Row, assert_same},
+    eventually,
+    own_source::OwnSource,
+    stores,
+    world::SOON,
+};
+
+const TYPES: [&str; 10] = [
+    "string",
+    "boolean",
+    "int",
+    "long",
+    "double",
+    "date",
+    "timestamp",
+    "uuid",
+    "bytes",
+    "json",
+];
+
+fn hard(field_type: &str) -> Vec<Value> {
+    match field_type {
+        "string" => [
+            "",
+            " ",
+            "日本語",
+            "العربية",
+            "עִבְרִית",
+            "हिन्दी",
+            "👩‍👩‍👧‍👦",
+            "e\u{301}",
+            "\u{202e}txt",
+            "'; DROP TABLE users; --",
+            "\\N",
+            "\\x00",
+            "\"",
+            "\u{1}\u{7f}",
+            "\u{10ffff}",
+            "{/a}",
+        ]
+        .map(Value::from)
+        .into_iter()
+        .chain([json!("x".repeat(20_000)), json!(12.5)])
+        .collect(),
+        "boolean" => vec![json!(true), json!(false)],
+        "int" | "long" => vec![json!(i64::MIN), json!(i64::MAX), json!(0), json!(-1)],
+        "double" => vec![
+            json!(f64::MIN),
+            json!(f64::MAX),
+            json!(f64::MIN_POSITIVE),
+            json!(5e-324),
+            json!(0.1),
+            json!(7),
+        ],
+        "date" => vec![
+            json!("0001-01-01"),
+            json!("9999-12-31"),
+            json!("1582-10-10"),
+            json!("1969-12-31"),
+            json!("2024-02-29"),
+        ],
+        "timestamp" => vec![
+            json!("0001-01-01T00:00:00Z"),
+            json!("9999-12-31T23:59:59.999Z"),
+            json!("1582-10-10T00:00:00Z"),
+            json!("1969-12-31T23:59:59.999Z"),
+            json!("2023-09-03T12:00:00.5+02:00"),
+            json!(0),
+            json!(-1),
+        ],
+        "uuid" => vec![
+            json!("00000000-0000-0000-0000-000000000000"),
+            json!("FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF"),
+        ],
+        "bytes" => vec![json!(""), json!("AP+A"), json!("XHgwMA==")],
+        _ => vec![
+            json!({}),
+            json!([]),
+            json!("text"),
+            json!(0),
+            json!(false),
+            json!({"b": [1, null, {"é": "\u{202e}"}], "a": 1e300, "": -0.5}),
+        ],
+    }
+}
+
+fn any_of(field_type: &'static str) -> BoxedStrategy<Value> {
+    let text = || any::<String>().prop_map(|text| text.replace('\0', ""));
+    let drawn = match field_type {
+        "string" => text().prop_map(Value::from).boxed(),
+        "boolean" => any::<bool>().prop_map(Value::from).boxed(),
+        "int" | "long" => any::<i64>().prop_map(Value::from).boxed(),
+        "double" => any::<f64>().prop_filter("finite", |n| n.is_finite()).prop_map(Value::from).boxed(),
+        "date" => (-719_162..=2_932_896_i64)
+            .prop_map(|days| {
+                json!(
+                    jiff::civil::date(1970, 1, 1)
+                        .checked_add(jiff::Span::new().days(days))
+                        .expect("a day that there is")
+                        .to_string()
+                )
+            })
+            .boxed(),
+        "timestamp" => (-62_135_596_800_000_i64..=253_402_300_799_999).prop_map(Value::from).boxed(),
+        "uuid" => any::<u128>().prop_map(|n| json!(uuid::Uuid::from_u128(n).to_string())).boxed(),
+        "bytes" => prop::sample::select(vec!["AAECAw==", "/////w==", "c2VjcmV0"])
+            .prop_map(Value::from)
+            .boxed(),
+        _ => (text(), any::<i64>(), text())
+            .prop_map(|(key, n, text)| json!({key: [n, text, null]}))
+            .boxed(),
+    };
+    prop_oneof![1 => prop::sample::select(hard(field_type)), 2 => drawn].boxed()
+}
+
+/// A field of each type that is needed, and one that is not.
+fn every_type() -> Value {
+    let mut fields = vec![
+        json!({"name": "device", "type": "string", "from": "/device"}),
+        json!({"name": "seq", "type": "long", "from": "/seq"}),
+        json!({"name": "label", "type": "string", "template": "{/device}#{/seq}"}),
+        json!({"name": "level", "type": "int", "from": "/level", "default": 3}),
+        json!({"name": "next", "type": "long", "expr": "item.seq + 1"}),
+    ];
+    for field_type in TYPES {
+        fields.push(json!({"name": format!("a_{field_type}"), "type": field_type, "from": format!("/a/{field_type}")}));
+        fields.push(json!({"name": format!("o_{field_type}"), "type": field_type, "from": format!("/o/{field_type}"), "optional": true}));
+    }
+    json!({"name": "Reading", "namespace": "dev.userpipeline.tests", "key": ["device", "seq"], "clusterBy": ["seq"], "fields": fields})
+}
+
+/// What both stores must hold of an item.
+fn row_of(item: &Value) -> Result<Row> {
+    let (device, seq) = (item["device"].as_str().context("device")?, item["seq"].as_i64().context("seq")?);
+    let mut row = Row::from([
+        ("device".to_owned(), Some(device.to_owned())),
+        ("seq".to_owned(), Some(seq.to_string())),
+        ("label".to_owned(), Some(format!("{device}#{seq}"))),
+        ("level".to_owned(), Some(item["level"].as_i64().unwrap_or(3).to_string())),
+        ("next".to_owned(), Some((seq + 1).to_string())),
+    ]);
+    for field_type in TYPES {
+        for part in ["a", "o"] {
+            let value = &item[part][field_type];
+            let text = match (field_type, value) {
+                ("bytes", Value::String(text)) => Some(hexadecimal(text)?),
+                ("string", Value::Number(number)) => Some(number.to_string()),
+                _ => declared::text(field_type, value)?,
+            };
+            row.insert(format!("{part}_{field_type}"), text);
+        }
+    }
+    Ok(row)
+}
+
+fn hexadecimal(base64: &str) -> Result<String> {
+    let hexadecimal = [
+        ("", ""),
+        ("AP+A", "00ff80"),
+        ("XHgwMA==", "5c783030"),
+        ("AAECAw==", "00010203"),
+        ("/////w==", "ffffffff"),
+        ("c2VjcmV0", "736563726574"),
+    ];
+    let found = hexadecimal.iter().find(|(text, _)| *text == base64);
+    Ok(found.context("bytes that this test knows")?.1.to_owned())
+}
+
+async fn in_both_stores(world: &World, record: &Value, wanted: &[Row]) -> Result<()> {
+    let (db, id, fields) = (stores::postgres(&world.client).await?, world.id(), declared::fields(record));
+    let session = stores::cassandra(&world.client).await?;
+    let found = declared::postgres(&db, &names::postgres_table(&id), &fields).await?;
+    assert_same("PostgreSQL's table", &found, wanted);
+    let found = declared::cassandra(&session, &names::keyspace(&id), &names::cassandra_table(&id), &fields).await?;
+    assert_same("Cassandra's table", &found, wanted);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_every_type_arrive_in_both_stores_as_they_were_served() -> Result<()> {
+    // Given a pipeline whose record has every type, and items with extremes, scripts, nulls and values drawn at random
+    let world = World::new("types").await?;
+    let source = OwnSource::start(&world.client).await?;
+    let record = every_type();
+    let seed = world.seed.bytes().fold([7_u8; 32], |mut seed, byte| {
+        seed.rotate_left(1);
+        seed[0] ^= byte;
+        seed
+    });
+    println!("seed {seed:?}");
+    let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
+    let mut draw = |field_type| {
+        any_of(field_type)
+            .new_tree(&mut runner)
+            .map(|tree| tree.current())
+            .unwrap_or_default()
+    };
+    let mut items = Vec::new();
+    for n in 0..400_i64 {
+        let a: BTreeMap<_, _> = TYPES.iter().map(|t| (*t, draw(t))).collect();
+        let o: BTreeMap<_, _> = TYPES
+            .iter()
+            .enumerate()
+            .map(|(i, t)| (*t, if (n >> (i % 5)) & 1 == 0 { Value::Null } else { draw(t) }))
+            .collect();
+        let mut item = json!({"device": format!("dévice {}", n % 7), "seq": n, "a": a, "o": o});
+        if n % 3 == 0 {
+            item["level"] = json!(n);
+        }
+        items.push(item);
+    }
+    // And some that no store could hold
+    let mut planted = Vec::new();
+    for (pointer, bad, says) in [
+        ("/a/string", json!("x\0y"), "NUL"),
+        ("/a/json", json!({"x": ["\0"]}), "NUL"),
+        ("/a/date", json!("-000001-12-31"), "0001 to 9999"),
+        ("/a/long", json!(9.3e18), "whole number of 64 bits"),
+        ("/a/bytes", json!("?"), "not base64"),
+        ("/device", json!(""), "empty"),
+    ] {
+        let mut item = items[0].clone();
+        item["seq"] = json!(100_000 + planted.len());
+        *item.pointer_mut(pointer).context("a place")? = bad;
+        planted.push(says);
+        items.push(item);
+    }
+    world.apply(&world.pipeline_of(&record, &source.url())).await?;
+    world.ready().await?;
+
+    // When they are served, in three pages
+    for page in items.chunks(150) {
+        source.serve(page);
+    }
+    world.run("first").await?;
+    world.drained(400).await?;
+
+    // Then both stores hold each field of each record as it was served
+    let wanted = items[..400].iter().map(row_of).collect::<Result<Vec<_>>>()?;
+    in_both_stores(&world, &record, &wanted).await?;
+
+    // And the others are rejects, with a reason, and as they were served
+    let db = stores::postgres(&world.client).await?;
+    let rejects = db
+        .query(
+            "SELECT reason, raw::text FROM userpipeline.rejects WHERE pipeline = $1 ORDER BY id",
+            &[&world.id().to_string()],
+        )
+        .await?;
+    assert_eq!(rejects.len(), planted.len());
+    for (reject, says) in rejects.iter().zip(planted) {
+        let (reason, raw): (String, String) = (reject.get(0), reject.get(1));
+        assert!(reason.contains(says), "{reason}");
+        let raw: Value = serde_json::from_str(&raw)?;
+        assert!(items.contains(&raw), "{raw}");
+    }
+    world.leave().await
+}
+
+/// A reading with a version of its own, which can be deleted.
+fn versioned() -> Value {
+    json!({"key": ["device", "seq"], "clusterBy": ["seq"], "orderBy": "version", "deleteWhen": "has(item.gone)", "fields": [
+        {"name": "device", "type": "string", "from": "/device"},
+        {"name": "seq", "type": "int", "from": "/seq"},
+        {"name": "version", "type": "long", "from": "/version"},
+        {"name": "name", "type": "string", "from": "/name"},
+    ]})
+}
+
+fn reading(device: &str, seq: i64, version: i64, name: &str) -> Row {
+    let text = |text: &str| Some(text.to_owned());
+    Row::from([
+        ("device".to_owned(), text(device)),
+        ("seq".to_owned(), text(&seq.to_string())),
+        ("version".to_owned(), text(&version.to_string())),
+        ("name".to_owned(), text(name)),
+    ])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_version_stays_and_what_was_deleted_does_not_come_back() -> Result<()> {
+    // Given three readings in both stores
+    let world = World::new("versions").await?;
+    let source = OwnSource::start(&world.client).await?;
+    let record = versioned();
+    let item = |device: &str, seq: i64, version: i64, name: &str| json!({"device": device, "seq": seq, "version": version, "name": name});
+    source.serve(&[item("d1", 1, 10, "a"), item("d1", 2, 10, "b"), item("d2", 1, 10, "c")]);
+    world.apply(&world.pipeline_of(&record, &source.url())).await?;
+    world.ready().await?;
+    world.run("first").await?;
+    world.drained(3).await?;
+    let first = [reading("d1", 1, 10, "a"), reading("d1", 2, 10, "b"), reading("d2", 1, 10, "c")];
+    in_both_stores(&world, &record, &first).await?;
+
+    // When one is updated, one deleted, one served in an older version, and one deleted that there never was
+    let gone = |device: &str, seq: i64, version: i64| json!({"device": device, "seq": seq, "version": version, "gone": true});
+    source.serve(&[
+        item("d1", 1, 20, "a2"),
+        gone("d1", 2, 20),
+        item("d2", 1, 5, "older"),
+        gone("d3", 1, 7),
+    ]);
+    world.run("second").await?;
+    world.drained(6).await?;
+    let second = [reading("d1", 1, 20, "a2"), reading("d2", 1, 10, "c")];
+    in_both_stores(&world, &record, &second).await?;
+
+    // And when what is on the topic is delivered once more, on other partitions and in the order of its age backwards
+    let topic = names::topic(&world.id());
+    let mut messages = stores::topic(&topic).await?;
+    messages.sort_by_key(|message| std::cmp::Reverse(message.headers["version"].parse::<i64>().unwrap_or(0)));
+    let again = messages.iter().enumerate().map(|(i, message)| {
+        let version = message.headers["version"].parse().ok();
+        let payload = Some(message.payload.clone()).filter(|payload| !payload.is_empty());
+        let partition = i32::try_from(i % 3).ok();
+        (partition, message.key.clone().unwrap_or_default(), payload, version)
+    });
+    stores::produce_to(&topic, again.collect()).await?;
+
+    // Then nothing has changed
+    world.drained(12).await?;
+    in_both_stores(&world, &record, &second).await?;
+
+    // And when the deleted one is there again, newer than before, then it is stored
+    source.serve(&[item("d1", 2, 30, "back")]);
+    world.run("third").await?;
+    world.drained(13).await?;
+    let third = [reading("d1", 1, 20, "a2"), reading("d1", 2, 30, "back"), reading("d2", 1, 10, "c")];
+    in_both_stores(&world, &record, &third).await?;
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_is_added_and_taken_back_without_a_lost_row() -> Result<()> {
+    // Given a pipeline of two fields with rows in both stores
+    let world = World::new("evolution").await?;
+    let source = OwnSource::start(&world.client).await?;
+    let field = |name: &str| json!({"name": name, "type": "string", "from": format!("/{name}")});
+    let with = |more: &[Value]| {
+        let mut fields = vec![field("id"), field("name")];
+        fields.extend_from_slice(more);
+        json!({"key": ["id"], "fields": fields})
+    };
+    let items = |range: std::ops::Range<i64>| -> Vec<Value> {
+        range
+            .map(|n| json!({"id": n.to_string(), "name": format!("name {n}"), "note": format!("note {n}"), "level": n}))
+            .collect()
+    };
+    let before = with(&[]);
+    source.serve(&items(0..100));
+    world.apply(&world.pipeline_of(&before, &source.url())).await?;
+    world.ready().await?;
+    world.run("first").await?;
+    world.drained(100).await?;
+
+    // When a field that is optional and one that has a default are added
+    let mut note = field("note");
+    note["optional"] = json!(true);
+    let level = json!({"name": "level", "type": "int", "from": "/level", "default": -1});
+    let after = with(&[note, level]);
+    world.apply(&world.pipeline_of(&after, &source.url())).await?;
+    world.ready().await?;
+    source.serve(&items(50..200));
+    world.run("second").await?;
+    world.drained(250).await?;
+
+    // Then what was served since has them, and what was there before has null, or the default where a store knows of defaults
+    let (db, id, fields) = (stores::postgres(&world.client).await?, world.id(), declared::fields(&after));
+    let session = stores::cassandra(&world.client).await?;
+    let row = |n: i64, level: Option<i64>| {
+        let known = n >= 50;
+        Row::from([
+            ("id".to_owned(), Some(n.to_string())),
+            ("name".to_owned(), Some(format!("name {n}"))),
+            ("note".to_owned(), known.then(|| format!("note {n}"))),
+            (
+                "level".to_owned(),
+                if known {
+                    Some(n.to_string())
+                } else {
+                    level.map(|level| level.to_string())
+                },
+            ),
+        ])
+    };
+    let wanted = |level| (0..200).map(|n| row(n, level)).collect::<Vec<_>>();
+    let in_postgres = declared::postgres(&db, &names::postgres_table(&id), &fields).await?;
+    assert_same("PostgreSQL's table", &in_postgres, &wanted(Some(-1)));
+    let in_cassandra = declared::cassandra(&session, &names::keyspace(&id), &names::cassandra_table(&id), &fields).await?;
+    assert_same("Cassandra's table", &in_cassandra, &wanted(None));
+
+    // When they are taken back, then rows go on, and the columns stay
+    world.apply(&world.pipeline_of(&before, &source.url())).await?;
+    world.ready().await?;
+    source.serve(&items(200..250));
+    world.run("third").await?;
+    world.drained(300).await?;
+    let count: i64 = stores::number(
+        &db,
+        &format!("SELECT count(*) FROM \"{}\" WHERE level = -1", names::postgres_table(&id)),
+    )
+    .await?;
+    assert_eq!(count, 100, "fifty from before, and fifty since");
+
+    // When a field is added that every row must have, then it is refused by name, and rows go on
+    let refused = with(&[field("must")]);
+    world.apply(&world.pipeline_of(&refused, &source.url())).await?;
+    let (reason, message) = world.condition("SchemaReady", "False", SOON).await?;
+    eventually("the refusal", SOON, async || {
+        let (reason, message) = world.condition("SchemaReady", "False", SOON).await?;
+        let told = reason == "TableMismatch" && message.contains("field `must` of spec.record is neither optional nor has a default");
+        Ok(if told { Ok(()) } else { Err(format!("{reason}: {message}")) })
+    })
+    .await
+    .with_context(|| format!("at first {reason}: {message}"))?;
+    source.serve(&items(250..260));
+    world.run("fourth").await?;
+    world.drained(310).await?;
+    world.leave().await
+}
