@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use userpipeline_api::{
-    SchemaStatus, UserPipeline, UserPipelineStatus, VersionStatus, condition, names, names::PipelineId, report::TOPIC_MISSING,
+    ScheduleStatus, SchemaStatus, UserPipeline, UserPipelineStatus, VersionStatus, condition, names, names::PipelineId,
+    report::TOPIC_MISSING,
 };
 
 use super::{
@@ -54,7 +55,11 @@ pub fn of(
         last_success: history.last_success,
         schedule: match outcome {
             Ok(applied) => Some(applied.runs.status.clone()),
-            Err(_) => before.schedule.clone(),
+            // Runs go on by the spec before; those that fail count when this one is mended.
+            Err(_) => before.schedule.clone().map(|schedule| ScheduleStatus {
+                consecutive_failures: history.consecutive_failures,
+                ..schedule
+            }),
         },
         drain: match outcome {
             Ok(applied) => applied.drain.status.clone(),

@@ -1,5 +1,6 @@
 //! What conditions say, as tables.
 
+mod invalid;
 mod suspension;
 mod version;
 
@@ -271,24 +272,6 @@ fn a_child_that_cannot_be_applied_takes_ready_away() {
         );
         assert_eq!(condition(&status, "Ready").1, "NotOurs");
     }
-}
-
-#[test]
-fn an_invalid_spec_is_stalled_names_the_field_and_forgets_nothing() {
-    let mut pipeline = example::pipeline();
-    pipeline.status = Some(of(&pipeline, Ok(&applied(healthy())), &Observed::default(), now()));
-    pipeline.metadata.generation = Some(2);
-    pipeline.spec.schedule.cron = "61 * * * *".into();
-    let error = validate::validate(&pipeline, &example::images()).unwrap_err();
-    let status = of(&pipeline, Err(&error), &Observed::default(), now());
-    let (ready, reason, message) = condition(&status, "Ready");
-    assert_eq!((ready, reason), ("False", "InvalidSpec"));
-    assert!(message.starts_with("spec.schedule.cron: "), "{message}");
-    assert_eq!(condition(&status, "Stalled").0, "True");
-    assert_eq!(condition(&status, "Reconciling").0, "False");
-    assert_eq!(status.observed_generation, Some(2));
-    assert_eq!(status.schema, pipeline.status.unwrap().schema);
-    assert!(status.conditions.iter().all(|c| c.status != "True" || c.type_ == "Stalled"));
 }
 
 fn run(name: &str, ended: &Value) -> Arc<Job> {
