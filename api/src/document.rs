@@ -73,14 +73,7 @@ impl Binary {
         let spec = &pipeline.spec;
         let mut secrets = vec![spec.postgres.credentials_secret_ref.name.clone()];
         match self {
-            Self::Ingest => secrets.extend(
-                spec.source
-                    .http
-                    .headers
-                    .iter()
-                    .filter_map(|h| h.value_from.as_ref())
-                    .map(|v| v.secret_key_ref.name.clone()),
-            ),
+            Self::Ingest => secrets.extend(spec.source.http.secrets().map(str::to_owned)),
             Self::Worker | Self::Schema => secrets.extend(spec.cassandra.iter().map(|c| c.credentials_secret_ref.name.clone())),
         }
         secrets.sort();

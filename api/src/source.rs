@@ -3,19 +3,30 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, Quantity, units::seconds};
+use crate::{Auth, Duration, Format, Method, Pagination, Quantity, SourceTls, units::seconds};
 
 /// Where records come from.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
-    /// An HTTP API that answers with JSON: `{"results": [ … ]}`.
+    /// An HTTP API that answers with JSON.
     pub http: HttpSource,
+    /// A run fails when a greater share of its items than this are no records: from 0, none may be, to 1, all may be.
+    #[serde(default = "max_rejected_ratio")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_rejected_ratio: f64,
 }
 
 /// An HTTP API, asked again and again during a run.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.body) || self.method == 'POST'").message("spec.source.http.body goes with the method POST only"),
+    validation = Rule::new("!has(self.items) || self.format == 'JSON'")
+        .message("spec.source.http.items goes with the format JSON only: in NDJSON each line is an item"),
+    validation = Rule::new("!has(self.auth) || self.headers.all(h, h.name.lowerAscii() != 'authorization')")
+        .message("spec.source.http.auth and a header Authorization say the same thing: give one of them"),
+)]
 pub struct HttpSource {
     /// The address, http or https, without credentials in it.
     #[schemars(length(min = 8, max = 2048))]
@@ -26,6 +37,30 @@ pub struct HttpSource {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub query: Vec<QueryParameter>,
+    /// The method of each request.
+    #[serde(default)]
+    pub method: Method,
+    /// What each request has in its body, as `application/json` where no header says otherwise; placeholders are replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 65536))]
+    pub body: Option<String>,
+    /// How an answer is written.
+    #[serde(default)]
+    pub format: Format,
+    /// Where in an answer the array of items is, as a JSON pointer; `/results` when not given, `""` where the answer is an array itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    #[x_kube(validation = Rule::new("self.matches('^(/([^/~]|~[01])*)*$')").message("spec.source.http.items must be a JSON pointer such as /data/items"))]
+    pub items: Option<String>,
+    /// How one page leads to the next.
+    #[serde(default)]
+    pub pagination: Pagination,
+    /// Who asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// Certificates beyond those that everybody knows.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tls: SourceTls,
     /// Headers sent with each request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
@@ -36,6 +71,18 @@ pub struct HttpSource {
         .message("spec.source.http.timeout must be between 100ms and 10m"))]
     #[schemars(with = "DurationText")]
     pub timeout: Duration,
+    /// How long a connection may take to be made.
+    #[serde(default = "connect_timeout")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('10m')")
+        .message("spec.source.http.connectTimeout must be between 100ms and 10m"))]
+    #[schemars(with = "DurationText")]
+    pub connect_timeout: Duration,
+    /// How long nothing may come: until the first byte of an answer, and between any two.
+    #[serde(default = "timeout")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('10m')")
+        .message("spec.source.http.idleTimeout must be between 100ms and 10m"))]
+    #[schemars(with = "DurationText")]
+    pub idle_timeout: Duration,
     /// How long a run goes on fetching.
     #[serde(default = "run_duration")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')")
@@ -55,6 +102,23 @@ pub struct HttpSource {
         .message("spec.source.http.maxBodySize must be between 1Ki and 256Mi"))]
     #[schemars(with = "QuantityText")]
     pub max_body_size: Quantity,
+}
+
+impl HttpSource {
+    /// The Secrets that it names.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let headers = self.headers.iter().filter_map(|header| header.value_from.as_ref());
+        let auth = self.auth.iter();
+        let whole = auth.clone().flat_map(|auth| {
+            let basic = auth.basic.as_ref().map(|basic| &basic.credentials_secret_ref);
+            basic
+                .into_iter()
+                .chain(auth.oauth2.as_ref().map(|oauth2| &oauth2.credentials_secret_ref))
+        });
+        let whole = whole.chain(&self.tls.client_secret_ref).map(|secret| secret.name.as_str());
+        let keys = headers.chain(auth.filter_map(|auth| auth.bearer.as_ref())).chain(&self.tls.ca);
+        keys.map(|key| key.secret_key_ref.name.as_str()).chain(whole)
+    }
 }
 
 /// One `name=value` of the address.
@@ -149,6 +213,18 @@ pub(crate) struct DurationText(#[schemars(length(min = 2, max = 32), regex(patte
 #[schemars(transparent)]
 #[allow(dead_code)]
 pub(crate) struct QuantityText(#[schemars(length(min = 1, max = 32), regex(pattern = "^[0-9]+(k|M|G|T|Ki|Mi|Gi|Ti)?$"))] String);
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+const fn max_rejected_ratio() -> f64 {
+    0.1
+}
+
+fn connect_timeout() -> Duration {
+    seconds(5).into()
+}
 
 fn timeout() -> Duration {
     seconds(10).into()

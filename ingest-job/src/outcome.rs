@@ -28,9 +28,6 @@ pub const PIPELINE_INVALID: &str = "PipelineInvalid";
 /// The schema is not in the registry.
 pub const SCHEMA_MISSING: &str = "SchemaMissing";
 
-/// A run fails when more than this share of its items, in percent, are no records: then it is not the odd bad item but
-/// the mapping, or the source, that is wrong.
-pub const MAX_REJECTED_PERCENT: i64 = 10;
 /// After so many rejects, if they are too many, a run does not go on collecting more.
 const ENOUGH_REJECTS: i64 = 100;
 
@@ -70,13 +67,16 @@ impl AddAssign for Counts {
 }
 
 impl Counts {
-    fn too_many_rejects(&self) -> bool {
-        self.rejected * 100 > self.items * MAX_REJECTED_PERCENT
+    /// Whether a greater share of the items than `most` are no records: then it is not the odd bad item but the mapping, or the
+    /// source, that is wrong.
+    #[allow(clippy::cast_precision_loss)] // Of numbers that are far below.
+    fn too_many_rejects(&self, most: f64) -> bool {
+        self.rejected > 0 && self.rejected as f64 / self.items as f64 > most
     }
 
     /// Whether going on would only collect more rejects.
-    pub fn hopeless(&self) -> bool {
-        self.rejected >= ENOUGH_REJECTS && self.too_many_rejects()
+    pub fn hopeless(&self, most: f64) -> bool {
+        self.rejected >= ENOUGH_REJECTS && self.too_many_rejects(most)
     }
 }
 
@@ -154,8 +154,9 @@ impl From<StoreError> for Failure {
 /// the whole run.
 ///
 /// A source that fails at the end fails the run, even if pages landed before: whoever looks at the run must see it, and
-/// trying again lands nothing twice. Nothing new, or nothing at all from a source that answers, is a success.
-pub fn decide(end: End, before: Counts, counts: Counts) -> Result<String, Failure> {
+/// trying again lands nothing twice. Nothing new, or nothing at all from a source that answers, is a success. `most` is the share of
+/// the items that may be no records.
+pub fn decide(end: End, before: Counts, counts: Counts, most: f64) -> Result<String, Failure> {
     let whole = before + counts;
     let ended = match end {
         End::Refused(failure) => {
@@ -186,11 +187,11 @@ pub fn decide(end: End, before: Counts, counts: Counts) -> Result<String, Failur
         End::TimeUp => "spec.source.http.runDuration is over",
         End::Hopeless => "",
     };
-    if counts.too_many_rejects() {
+    if counts.too_many_rejects(most) {
         return Err(Failure::retry(
             TOO_MANY_REJECTS,
             format!(
-                "{} of {} items are no records, more than {MAX_REJECTED_PERCENT} %; see table userpipeline.rejects ({})",
+                "{} of {} items are no records, a greater share than spec.source.maxRejectedRatio, {most}; see table userpipeline.rejects ({})",
                 counts.rejected,
                 counts.items,
                 summary(whole)
@@ -257,14 +258,14 @@ mod tests {
                 Some(SOURCE_REFUSED),
             ),
         ] {
-            let decided = decide(end.clone(), Counts::default(), counts);
+            let decided = decide(end.clone(), Counts::default(), counts, 0.1);
             assert_eq!(decided.as_ref().err().map(|f| f.reason), reason, "{end:?} {counts:?}: {decided:?}");
         }
     }
 
     #[test]
     fn the_message_says_what_the_last_error_was_and_how_often_it_was_tried() {
-        let failure = decide(failing(), counts(5, 0, 5), counts(10, 9, 1)).unwrap_err();
+        let failure = decide(failing(), counts(5, 0, 5), counts(10, 9, 1), 0.1).unwrap_err();
         assert_eq!(
             failure.message,
             "the source failed 4 times in a row, at last: status 503 (pages 2, items 15, landed 9, published 9, rejected 6)"
@@ -274,13 +275,13 @@ mod tests {
 
     #[test]
     fn rejects_of_an_earlier_attempt_do_not_fail_a_later_one() {
-        assert!(decide(End::Limit, counts(100, 0, 100), counts(10, 10, 0)).is_ok());
+        assert!(decide(End::Limit, counts(100, 0, 100), counts(10, 10, 0), 0.1).is_ok());
     }
 
     #[test]
     fn nothing_new_says_so() {
         assert!(
-            decide(End::TimeUp, Counts::default(), counts(10, 0, 0))
+            decide(End::TimeUp, Counts::default(), counts(10, 0, 0), 0.1)
                 .unwrap()
                 .starts_with("nothing new: ")
         );
@@ -290,7 +291,7 @@ mod tests {
     fn a_refusal_keeps_its_exit_code() {
         let refused = Failure::configuration(SOURCE_REFUSED, "status 403");
         assert_eq!(
-            decide(End::Refused(refused), Counts::default(), Counts::default())
+            decide(End::Refused(refused), Counts::default(), Counts::default(), 0.1)
                 .unwrap_err()
                 .exit,
             exit::CONFIGURATION
@@ -299,10 +300,12 @@ mod tests {
 
     #[test]
     fn a_run_does_not_go_on_collecting_rejects() {
-        assert!(!counts(50, 0, 50).hopeless());
-        assert!(counts(100, 0, 100).hopeless());
-        assert!(!counts(1000, 900, 100).hopeless());
-        assert!(counts(999, 899, 100).hopeless());
+        assert!(!counts(100, 0, 100).hopeless(1.0), "all may be rejects");
+        assert!(counts(100_000, 99_900, 100).hopeless(0.0), "none may be");
+        assert!(!counts(50, 0, 50).hopeless(0.1));
+        assert!(counts(100, 0, 100).hopeless(0.1));
+        assert!(!counts(1000, 900, 100).hopeless(0.1));
+        assert!(counts(999, 899, 100).hopeless(0.1));
     }
 
     #[test]

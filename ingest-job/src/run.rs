@@ -193,11 +193,11 @@ async fn work(
         if page.items() == 0 {
             break End::Exhausted;
         }
-        if counts.hopeless() {
+        if counts.hopeless(pipeline.source.max_rejected_ratio) {
             break End::Hopeless;
         }
     };
-    decide(end, ledger.before, ledger.counts)
+    decide(end, ledger.before, ledger.counts, pipeline.source.max_rejected_ratio)
 }
 
 async fn overdue(stop: &CancellationToken) {

@@ -1,13 +1,12 @@
 //! The body of an answer: read within its bound, and taken apart into items.
 
+use std::collections::BTreeMap;
+
 use reqwest::Response;
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
+use userpipeline_api::Format;
 
 use crate::page::Raw;
-
-/// Where in an answer the items are.
-const ITEMS: &str = "results";
 
 /// Reads a body of at most `limit` bytes, counted after decompression: what is larger is not held, let alone unpacked.
 pub async fn read(mut response: Response, limit: u64) -> Result<Vec<u8>, String> {
@@ -32,19 +31,50 @@ pub async fn read(mut response: Response, limit: u64) -> Result<Vec<u8>, String>
     }
 }
 
-/// The items of an answer. An error names what is wrong, by position and by keys, never by content.
-pub fn items(body: &[u8]) -> Result<Vec<Raw>, String> {
-    #[derive(Deserialize)]
-    struct Answer {
-        results: Vec<Raw>,
+/// The items of an answer: the array at `pointer`, or the lines. An error names what is wrong, by position and by keys, never by
+/// content.
+pub fn items(body: &[u8], format: Format, pointer: &str) -> Result<Vec<Raw>, String> {
+    let syntax = |e: serde_json::Error| {
+        if e.is_eof() {
+            format!("the answer is JSON that ends too soon, after {} bytes", body.len())
+        } else {
+            format!("the answer is no JSON: {e}")
+        }
+    };
+    if format == Format::Ndjson {
+        let lines = body.split(|byte| *byte == b'\n').enumerate();
+        let lines = lines.filter(|(_, line)| !line.iter().all(u8::is_ascii_whitespace));
+        return lines
+            .map(|(i, line)| serde_json::from_slice(line).map_err(|e| format!("line {} of the answer: {}", i + 1, syntax(e))))
+            .collect();
     }
-    match serde_json::from_slice::<Answer>(body) {
-        Ok(answer) => Ok(answer.results),
-        Err(_) if body.iter().all(u8::is_ascii_whitespace) => Err("the answer is empty".to_owned()),
-        Err(e) if e.is_eof() => Err(format!("the answer is JSON that ends too soon, after {} bytes", body.len())),
-        Err(e) if e.is_syntax() => Err(format!("the answer is no JSON: {e}")),
-        Err(_) => Err(format!("the answer has no array at /{ITEMS}: it is {}", shape(body))),
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err("the answer is empty".to_owned());
     }
+    serde_json::from_slice::<&RawValue>(body).map_err(syntax)?;
+    at(body, pointer)
+        .and_then(|found| serde_json::from_str(found.get()).ok())
+        .ok_or_else(|| match pointer {
+            "" => format!("the answer is no array: it is {}", shape(body)),
+            pointer => format!("the answer has no array at {pointer}: it is {}", shape(body)),
+        })
+}
+
+/// What a document has at a JSON pointer, as it stands there.
+pub fn at<'a>(document: &'a [u8], pointer: &str) -> Option<&'a RawValue> {
+    let mut found: &RawValue = serde_json::from_slice(document).ok()?;
+    for token in pointer.split('/').skip(1) {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        found = if found.get().starts_with('[') {
+            let items: Vec<&RawValue> = serde_json::from_str(found.get()).ok()?;
+            items.get(token.parse::<usize>().ok()?).copied()?
+        } else {
+            // Keys may have escapes, so they are not borrowed; of a key that is there twice the last counts.
+            let mut map: BTreeMap<String, &RawValue> = serde_json::from_str(found.get()).ok()?;
+            map.remove(&token)?
+        };
+    }
+    Some(found)
 }
 
 fn shape(body: &[u8]) -> String {
@@ -63,11 +93,41 @@ fn shape(body: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    fn json(body: &[u8]) -> Result<Vec<Raw>, String> {
+        items(body, Format::Json, "/results")
+    }
+
+    #[test]
+    fn items_are_where_the_spec_says() {
+        let all = |body: &str, format, pointer: &str| -> Result<Vec<String>, String> {
+            Ok(items(body.as_bytes(), format, pointer)?
+                .iter()
+                .map(|raw| raw.get().to_owned())
+                .collect())
+        };
+        for (body, pointer) in [
+            ("[1, {\"a\": 2}]", ""),
+            ("{\"data\": {\"it/ems\": [1, {\"a\": 2}]}}", "/data/it~1ems"),
+            ("[[], [1, {\"a\": 2}]]", "/1"),
+        ] {
+            assert_eq!(all(body, Format::Json, pointer).unwrap(), ["1", "{\"a\": 2}"], "{body}");
+        }
+        assert_eq!(all("1\n\n{\"a\": 2}\r\n", Format::Ndjson, "").unwrap(), ["1", "{\"a\": 2}"]);
+        assert!(all("", Format::Ndjson, "").unwrap().is_empty());
+        let error = all("1\n{\"a\":", Format::Ndjson, "").unwrap_err();
+        assert!(
+            error.starts_with("line 2 of the answer: ") && error.contains("ends too soon"),
+            "{error}"
+        );
+        assert!(all("{}", Format::Json, "").unwrap_err().contains("no array: it is an empty object"));
+        assert!(all("{\"a\": 1}", Format::Json, "/a/b").unwrap_err().contains("no array at /a/b"));
+    }
+
     #[test]
     fn items_are_as_they_were_served() {
-        let found = items(b"{\"info\": {}, \"results\": [ {\"a\" :1.50}, 7 ]}").unwrap();
+        let found = json(b"{\"info\": {}, \"results\": [ {\"a\" :1.50}, 7 ]}").unwrap();
         assert_eq!(found.iter().map(|raw| raw.get()).collect::<Vec<_>>(), ["{\"a\" :1.50}", "7"]);
-        assert!(items(b"{\"results\": []}").unwrap().is_empty());
+        assert!(json(b"{\"results\": []}").unwrap().is_empty());
     }
 
     #[test]
@@ -85,9 +145,9 @@ mod tests {
             ("[1]", "no object"),
             ("\"secret\"", "no object"),
         ] {
-            let error = items(body.as_bytes()).unwrap_err();
+            let error = json(body.as_bytes()).unwrap_err();
             assert!(error.contains(says) && !error.contains("secret"), "{body}: {error}");
         }
-        assert!(items(b"{\"results\": [\"\xff\"]}").is_err());
+        assert!(json(b"{\"results\": [\"\xff\"]}").is_err());
     }
 }

@@ -1,7 +1,9 @@
 //! Pages from the source: at its pace, again after a failure, until the run's time is up.
 
+mod auth;
 mod backoff;
 mod body;
+mod paging;
 mod placeholders;
 mod request;
 
@@ -16,6 +18,7 @@ use uuid::Uuid;
 pub use self::placeholders::filled;
 use self::{
     backoff::Pace,
+    paging::Next,
     request::{Fault, Request},
 };
 use crate::{
@@ -26,6 +29,8 @@ use crate::{
 /// The source of a run.
 pub struct Source {
     request: Request,
+    /// Where the next page is, if there is one.
+    at: Next,
     pace: Pace,
     run_duration: Duration,
     deadline: Option<Instant>,
@@ -34,8 +39,10 @@ pub struct Source {
 impl Source {
     /// The source that the spec describes. The run's time starts with the first request.
     pub fn new(http: &HttpSource, secrets: &Secrets) -> Result<Self, Failure> {
+        let request = Request::new(http, secrets)?;
         Ok(Self {
-            request: Request::new(http, secrets)?,
+            at: Next::At(request.first()),
+            request,
             pace: Pace::of(&http.rate_limit),
             run_duration: http.run_duration.into(),
             deadline: None,
@@ -53,6 +60,9 @@ impl Source {
     }
 
     async fn ask(&mut self) -> Result<Vec<Raw>, End> {
+        let Next::At(at) = self.at.clone() else {
+            return Err(End::Exhausted);
+        };
         let mut tries = 0;
         loop {
             let first = self.deadline.is_none();
@@ -63,8 +73,11 @@ impl Source {
             }
             sleep(wait).await;
             self.pace.asked(Instant::now());
-            let (error, retry_after) = match self.request.send().await {
-                Ok(items) => return Ok(items),
+            let (error, retry_after) = match self.request.send(&at).await {
+                Ok(answer) => {
+                    self.at = answer.next;
+                    return Ok(answer.items);
+                }
                 Err(Fault::Lasting(failure)) => return Err(End::Refused(failure)),
                 Err(Fault::Passing { error, retry_after }) => (error, retry_after),
             };

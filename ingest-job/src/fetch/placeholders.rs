@@ -22,12 +22,21 @@ pub fn filled(http: &HttpSource, values: &Values) -> Result<HttpSource, Failure>
         // The client encodes it.
         fill(&format!("query[{i}].value"), &mut parameter.value, str::to_owned)?;
     }
+    if let Some(body) = &mut http.body {
+        fill("body", body, json_escaped)?;
+    }
     for (i, header) in http.headers.iter_mut().enumerate() {
         if let Some(value) = &mut header.value {
             fill(&format!("headers[{i}].value"), value, str::to_owned)?;
         }
     }
     Ok(http)
+}
+
+/// As within the quotes of a text in JSON.
+fn json_escaped(value: &str) -> String {
+    let quoted = serde_json::Value::from(value).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
 }
 
 /// All but RFC 3986's unreserved characters: a value stays within the part of the path, or of the query, in which it stands.

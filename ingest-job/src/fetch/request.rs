@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::{
-    Client, Response, StatusCode, Url,
-    header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    Certificate, Client, ClientBuilder, Identity, Response, StatusCode, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
     redirect::{Attempt, Policy},
 };
-use userpipeline_api::{HttpSource, bytes};
+use userpipeline_api::{HttpSource, Method, bytes};
 use userpipeline_stores::{Secrets, error::with_causes};
 
-use super::{backoff, body};
+use super::{
+    auth::Authorization,
+    backoff, body,
+    paging::{Next, Paging, Position},
+};
 use crate::{
     outcome::{Failure, PIPELINE_INVALID, SOURCE_REFUSED},
     page::Raw,
@@ -19,6 +23,8 @@ use crate::{
 
 const USER_AGENT: &str = concat!("userpipeline-ingest/", env!("CARGO_PKG_VERSION"));
 const MAX_REDIRECTS: usize = 5;
+/// Where in an answer the items are, where the spec does not say.
+const DEFAULT_ITEMS: &str = "/results";
 
 /// Why a request gave no page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +41,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    fn passing(error: impl Into<String>) -> Self {
+    pub(super) fn passing(error: impl Into<String>) -> Self {
         Self::Passing {
             error: error.into(),
             retry_after: None,
@@ -49,7 +55,17 @@ pub struct Request {
     url: Url,
     http: HttpSource,
     secrets: Secrets,
+    authorization: Authorization,
+    paging: Paging,
     max_body: u64,
+}
+
+/// A page, and what comes behind it.
+pub struct Answer {
+    /// Its items.
+    pub items: Vec<Raw>,
+    /// What comes behind it.
+    pub next: Next,
 }
 
 impl Request {
@@ -64,38 +80,63 @@ impl Request {
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .timeout(http.timeout.into())
-            .redirect(Policy::custom(follow))
-            .build()
-            .map_err(|e| invalid("url", &explained(e)))?;
+            .connect_timeout(http.connect_timeout.into())
+            .read_timeout(http.idle_timeout.into())
+            .redirect(Policy::custom(follow));
+        let client = certificates(client, http, secrets)?;
+        let client = client.build().map_err(|e| invalid("tls", &explained(e)))?;
         Ok(Self {
             client,
             url,
             http: http.clone(),
             secrets: secrets.clone(),
+            authorization: Authorization::of(http.auth.as_ref(), secrets),
+            paging: Paging::of(&http.pagination),
             max_body: bytes(&http.max_body_size).map_err(|e| invalid("maxBodySize", &e))?,
         })
     }
 
-    /// Asks once.
-    pub async fn send(&self) -> Result<Vec<Raw>, Fault> {
-        let headers = self.headers().map_err(Fault::Lasting)?;
-        let response = self
-            .client
-            .get(self.url.clone())
-            .headers(headers)
-            .send()
-            .await
-            .map_err(|e| Fault::passing(self.explain(e)))?;
+    /// Where a run begins.
+    pub fn first(&self) -> Position {
+        self.paging.first()
+    }
+
+    /// Asks once for the page at a position.
+    pub async fn send(&self, at: &Position) -> Result<Answer, Fault> {
+        let url = self.paging.address(&self.url, at);
+        if !same_server(&self.url, &url) {
+            let message = "the header Link leads to another server, which is not followed; spec.source.http.url must be of the server that has the pages";
+            return Err(Fault::Lasting(Failure::configuration(SOURCE_REFUSED, message)));
+        }
+        let mut headers = self.headers().map_err(Fault::Lasting)?;
+        if let Some(value) = self.authorization.header(&self.client).await? {
+            headers.insert(AUTHORIZATION, value);
+        }
+        let request = match self.http.method {
+            Method::Get => self.client.get(url.clone()),
+            Method::Post => self.client.post(url.clone()).body(self.http.body.clone().unwrap_or_default()),
+        };
+        let response = request.headers(headers).send().await.map_err(|e| Fault::passing(self.explain(e)))?;
+        if response.status() == StatusCode::UNAUTHORIZED && self.authorization.refused().await {
+            return Err(Fault::passing(format!("{} refused a token that was good before", self.host())));
+        }
         let response = self.accepted(response)?;
+        let headers = response.headers().clone();
         // The client's time-out runs on until the body's end, and is reported there as one.
         let body = body::read(response, self.max_body).await.map_err(Fault::passing)?;
         tracing::debug!(bytes = body.len(), "answer");
-        body::items(&body).map_err(Fault::passing)
+        let pointer = self.http.items.as_deref().unwrap_or(DEFAULT_ITEMS);
+        let items = body::items(&body, self.http.format, pointer).map_err(Fault::passing)?;
+        let next = self.paging.next(at, &url, items.len(), &headers, &body).map_err(Fault::passing)?;
+        Ok(Answer { items, next })
     }
 
     /// The headers. Secrets are read for each request, so that a rotated one takes effect in a long run.
     fn headers(&self) -> Result<HeaderMap, Failure> {
         let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
+        if self.http.method == Method::Post {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
         for (i, header) in self.http.headers.iter().enumerate() {
             let field = format!("spec.source.http.headers[{i}]");
             let name = HeaderName::from_bytes(header.name.as_bytes())
@@ -149,7 +190,7 @@ impl Request {
         Err(match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Fault::Lasting(Failure::configuration(
                 SOURCE_REFUSED,
-                refused(": check the credentials in spec.source.http.headers"),
+                refused(": check the credentials in spec.source.http.auth, or headers"),
             )),
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT => {
                 let header = response.headers().get(RETRY_AFTER).and_then(|h| h.to_str().ok());
@@ -181,6 +222,30 @@ impl Request {
         let host = self.url.host_str().unwrap_or_default();
         self.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
+}
+
+/// The certificates that the spec names.
+fn certificates(mut client: ClientBuilder, http: &HttpSource, secrets: &Secrets) -> Result<ClientBuilder, Failure> {
+    let unfit = |field: &str, e: reqwest::Error| {
+        let message = format!(
+            "spec.source.http.tls.{field}: the Secret has no certificate in PEM that can be used: {}",
+            explained(e)
+        );
+        Failure::configuration(PIPELINE_INVALID, message)
+    };
+    if let Some(ca) = &http.tls.ca {
+        let key = &ca.secret_key_ref;
+        let pem = secrets.value(&key.name, &key.key, "spec.source.http.tls.ca.secretKeyRef")?;
+        for certificate in Certificate::from_pem_bundle(pem.as_bytes()).map_err(|e| unfit("ca", e))? {
+            client = client.add_root_certificate(certificate);
+        }
+    }
+    if let Some(secret) = &http.tls.client_secret_ref {
+        let value = |key: &str| secrets.value(&secret.name, key, "spec.source.http.tls.clientSecretRef");
+        let pem = format!("{}\n{}", value("tls.crt")?, value("tls.key")?);
+        client = client.identity(Identity::from_pem(pem.as_bytes()).map_err(|e| unfit("clientSecretRef", e))?);
+    }
+    Ok(client)
 }
 
 /// Follows a redirect on the same host: the request carries credentials, and the spec names whom they are for.

@@ -213,6 +213,7 @@ fn placeholder_problems(spec: &UserPipelineSpec) -> Vec<(String, String)> {
             .enumerate()
             .filter_map(|(i, header)| Some((format!("spec.source.http.headers[{i}].value"), header.value.as_deref()?))),
     );
+    texts.extend(http.body.as_deref().map(|body| ("spec.source.http.body".to_owned(), body)));
     let mut problems = Vec::new();
     for (field, text) in texts {
         match Template::read(text) {

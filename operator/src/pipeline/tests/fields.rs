@@ -103,6 +103,11 @@ fn full() -> Value {
         {"name": "one", "type": "string", "from": "/one"}, {"name": "two", "type": "long", "from": "/two"},
     ]});
     spec["source"]["http"]["query"] = json!([{"name": "results", "value": "5"}]);
+    spec["source"]["http"]["auth"] = json!({
+        "basic": {"credentialsSecretRef": {"name": "who"}}, "bearer": {"secretKeyRef": {"name": "who", "key": "token"}},
+        "oauth2": {"tokenUrl": "http://tokens/", "credentialsSecretRef": {"name": "who"}}
+    });
+    spec["source"]["http"]["tls"] = json!({"ca": {"secretKeyRef": {"name": "ca", "key": "ca.crt"}}, "clientSecretRef": {"name": "client"}});
     spec["source"]["http"]["headers"] =
         json!([{"name": "Authorization", "valueFrom": {"secretKeyRef": {"name": "token", "key": "header"}}}]);
     spec
@@ -161,6 +166,7 @@ fn values(path: &str, schema: &Value) -> Vec<Value> {
         return values.clone();
     }
     match schema["type"].as_str() {
+        Some("number") => vec![json!(0.25), json!(0.5)],
         Some("boolean") => vec![json!(true), json!(false)],
         Some("integer") => {
             let least: i64 = schema["minimum"]
