@@ -1,19 +1,44 @@
-//! A source that serves what a story hands it, page by page.
+//! A source that serves what a story hands it: page by page, or as a collection in the ways in which APIs have pages.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr, UdpSocket},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::{Context, Result};
-use axum::{Router, extract::State, http::header, routing::get};
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client, api::ListParams};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
-type Pages = Arc<Mutex<VecDeque<String>>>;
+/// So many items of a collection are on a page.
+pub const PAGE: usize = 100;
+/// Who may ask for a collection: `ann` with the password `pw`.
+const ANN: &str = "Basic YW5uOnB3";
+
+#[derive(Clone, Default)]
+struct Served(Arc<Mutex<Content>>);
+
+#[derive(Default)]
+struct Content {
+    pages: VecDeque<String>,
+    collection: Vec<Value>,
+    asked: Vec<String>,
+}
+
+impl Served {
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The address of this machine at which the cluster's nodes and pods find it.
 pub async fn address_for_nodes(client: &Client) -> Result<IpAddr> {
@@ -32,7 +57,7 @@ pub async fn address_for_nodes(client: &Client) -> Result<IpAddr> {
 /// A source of a story's own: each page is served once; behind the last one comes nothing, which ends a run.
 pub struct OwnSource {
     address: SocketAddr,
-    pages: Pages,
+    served: Served,
     server: JoinHandle<()>,
 }
 
@@ -41,13 +66,21 @@ impl OwnSource {
     pub async fn start(client: &Client) -> Result<Self> {
         let listener = TcpListener::bind((address_for_nodes(client).await?, 0)).await?;
         let address = listener.local_addr()?;
-        let pages = Pages::default();
-        let router = Router::new().route("/", get(page)).with_state(pages.clone());
+        let content = Served::default();
+        let collection = get(part).post(part);
+        let router = Router::new()
+            .route("/", get(page))
+            .route("/{way}", collection)
+            .with_state(content.clone());
         let server = tokio::spawn(async move {
             // Ends with the story.
             let _ = axum::serve(listener, router).await;
         });
-        Ok(Self { address, pages, server })
+        Ok(Self {
+            address,
+            served: content,
+            server,
+        })
     }
 
     /// Where pods find it.
@@ -58,7 +91,17 @@ impl OwnSource {
     /// Serves a page of items.
     pub fn serve(&self, items: &[Value]) {
         let page = serde_json::json!({"results": items}).to_string();
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner).push_back(page);
+        self.served.content().pages.push_back(page);
+    }
+
+    /// Serves items as a collection, at `page`, `offset`, `cursor`, `link`, `ndjson` and `post` below [`OwnSource::url`].
+    pub fn collect(&self, items: &[Value]) {
+        self.served.content().collection = items.to_vec();
+    }
+
+    /// The requests for parts of a collection since the last time, as path and query.
+    pub fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.served.content().asked)
     }
 }
 
@@ -68,10 +111,56 @@ impl Drop for OwnSource {
     }
 }
 
-async fn page(State(pages): State<Pages>) -> ([(header::HeaderName, &'static str); 1], String) {
-    let page = pages.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+async fn page(State(served): State<Served>) -> impl IntoResponse {
+    let page = served.content().pages.pop_front();
     (
         [(header::CONTENT_TYPE, "application/json")],
         page.unwrap_or_else(|| r#"{"results":[]}"#.to_owned()),
     )
+}
+
+/// A part of the collection, in the way that the path names.
+async fn part(
+    State(served): State<Served>,
+    Path(way): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    let mut content = served.content();
+    let mut asked: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    asked.sort();
+    content.asked.push(format!("{way}?{}", asked.join("&")));
+    if headers.get(header::AUTHORIZATION).is_none_or(|value| value != ANN) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let all = &content.collection;
+    let number = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
+    let cut = |from: usize| all.iter().skip(from).take(PAGE).cloned().collect::<Vec<_>>();
+    let more = |from: usize| (from + PAGE < all.len()).then_some(from + PAGE);
+    match way.as_str() {
+        "page" => Json(json!({"data": {"items": cut((number("page").unwrap_or(1) - 1) * PAGE)}})).into_response(),
+        "offset" => Json(json!({"data": {"items": cut(number("from").unwrap_or(0))}})).into_response(),
+        "cursor" => {
+            let from = number("after").unwrap_or(0);
+            Json(json!({"data": {"items": cut(from)}, "next": more(from)})).into_response()
+        }
+        "link" => {
+            let from = number("from").unwrap_or(0);
+            let next = more(from).map(|next| format!("</link?from={next}>; rel=\"next\""));
+            let link: HeaderMap = next
+                .into_iter()
+                .filter_map(|next| Some((header::LINK, next.parse().ok()?)))
+                .collect();
+            (link, Json(cut(from))).into_response()
+        }
+        "ndjson" => all
+            .iter()
+            .map(|item| format!("{item}\n"))
+            .collect::<Vec<_>>()
+            .concat()
+            .into_response(),
+        "post" if body == r#"{"want":"\"all\""}"# => Json(json!({"data": {"items": all}})).into_response(),
+        _ => StatusCode::BAD_REQUEST.into_response(),
+    }
 }

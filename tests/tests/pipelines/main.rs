@@ -11,3 +11,4 @@ mod plans;
 mod records;
 mod runs;
 mod schedules;
+mod sources;
