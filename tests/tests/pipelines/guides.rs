@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use userpipeline_tests::{World, eventually, stores};
 
-/// Pages on how to do things; the other two are on what is said, and on programs outside of a cluster.
+/// Pages on how to do things; the others are on what is said, on sources, and on programs outside of a cluster.
 const PAGES: [&str; 8] = ["record", "schedule", "backfill", "suspend", "scale", "delete", "upgrade", "plan"];
-const NOT_OPERATIONS: [&str; 2] = ["status-and-events", "by-hand"];
+const NOT_OPERATIONS: [&str; 3] = ["status-and-events", "by-hand", "source"];
 const WITHIN: Duration = Duration::from_secs(240);
 
 /// Something that a page has its reader do.
