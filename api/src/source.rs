@@ -24,7 +24,7 @@ pub struct Source {
     validation = Rule::new("!has(self.body) || self.method == 'POST'").message("spec.source.http.body goes with the method POST only"),
     validation = Rule::new("!has(self.items) || self.format == 'JSON'")
         .message("spec.source.http.items goes with the format JSON only: in NDJSON each line is an item"),
-    validation = Rule::new("!has(self.auth) || self.headers.all(h, h.name.lowerAscii() != 'authorization')")
+    validation = Rule::new("!has(self.auth) || !has(self.headers) || self.headers.all(h, h.name.lowerAscii() != 'authorization')")
         .message("spec.source.http.auth and a header Authorization say the same thing: give one of them"),
 )]
 pub struct HttpSource {

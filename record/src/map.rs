@@ -4,12 +4,15 @@ use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use jiff::{Timestamp, civil::Date};
+use jiff::civil::Date;
 use serde_json::Value as Json;
 use userpipeline_api::FieldType;
 use uuid::Uuid;
 
-use crate::{Field, Item, Origin, Record, RecordSchema, Value, value::days};
+use crate::{
+    Field, Item, Origin, Record, RecordSchema, Value,
+    value::{days, millis},
+};
 
 /// Years that every store and Avro reader can hold: 0001 to 9999.
 const FIRST_MILLIS: i64 = -62_135_596_800_000;
@@ -200,10 +203,8 @@ pub(crate) fn convert(field_type: FieldType, json: &Json) -> Result<Value, Strin
         }
         FieldType::Timestamp if json.is_number() => check_millis(whole(json)?).map(Value::Timestamp),
         FieldType::Timestamp => {
-            let time: Timestamp = text("a time such as 2023-09-03T10:00:00Z")?
-                .parse()
-                .map_err(|e| format!("not a time such as 2023-09-03T10:00:00Z: {e}"))?;
-            check_millis(time.as_millisecond()).map(Value::Timestamp)
+            let read = millis(text("a time such as 2023-09-03T10:00:00Z")?);
+            check_millis(read.map_err(|e| format!("not a time such as 2023-09-03T10:00:00Z: {e}"))?).map(Value::Timestamp)
         }
         FieldType::Uuid => Uuid::try_parse(text("a UUID")?)
             .map(Value::Uuid)

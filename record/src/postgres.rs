@@ -4,7 +4,10 @@
 
 use userpipeline_api::FieldType;
 
-use crate::{Field, RecordSchema, Value, value::date};
+use crate::{
+    Field, RecordSchema, Value,
+    value::{date, moment},
+};
 
 /// The version of a record, in microseconds.
 pub const VERSION: &str = "_version";
@@ -45,7 +48,7 @@ fn constant(value: &Value, field_type: FieldType) -> String {
         Value::Long(number) => number.to_string(),
         Value::Double(number) => format!("{number:e}"),
         Value::Date(days) => date(*days).map_or_else(String::new, |date| date.to_string()),
-        Value::Timestamp(millis) => jiff::Timestamp::from_millisecond(*millis).map_or_else(|_| String::new(), |time| time.to_string()),
+        Value::Timestamp(millis) => moment(*millis),
         Value::Uuid(uuid) => uuid.to_string(),
         Value::Bytes(bytes) => bytes.iter().fold("\\x".to_owned(), |text, byte| format!("{text}{byte:02x}")),
     };
@@ -383,6 +386,11 @@ mod tests {
                 "timestamp",
                 json!(1),
                 "timestamptz NOT NULL DEFAULT '1970-01-01T00:00:00.001Z'::timestamptz",
+            ),
+            (
+                "timestamp",
+                json!("9999-12-31T23:59:59.999Z"),
+                "timestamptz NOT NULL DEFAULT '9999-12-31T23:59:59.999Z'::timestamptz",
             ),
             ("json", json!({"a": [1]}), "jsonb NOT NULL DEFAULT '{\"a\":[1]}'::jsonb"),
             ("boolean", json!(false), "bool NOT NULL DEFAULT 'false'::bool"),

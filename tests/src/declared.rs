@@ -32,7 +32,7 @@ pub fn text(field_type: &str, value: &Value) -> Result<Option<String>> {
         "string" | "date" => string()?,
         "timestamp" => match value.as_i64() {
             Some(millis) => millis.to_string(),
-            None => string()?.parse::<jiff::Timestamp>()?.as_millisecond().to_string(),
+            None => moment(&string()?)?.to_string(),
         },
         "uuid" => string()?.to_lowercase(),
         // Hexadecimal, as PostgreSQL writes them.
@@ -41,6 +41,17 @@ pub fn text(field_type: &str, value: &Value) -> Result<Option<String>> {
         other => bail!("no such type: {other}"),
     };
     Ok(Some(text))
+}
+
+/// Milliseconds since 1970; also of the last day of 9999, which jiff's timestamps do not have.
+fn moment(text: &str) -> Result<i64> {
+    let last = text.starts_with("9999-12-31") && text.ends_with(['Z', '0']);
+    if last && let Some((date, _)) = text.split_once(['Z', '+']) {
+        let time: jiff::civil::DateTime = date.parse()?;
+        let epoch = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+        return Ok(i64::try_from(time.duration_since(epoch).as_millis())?);
+    }
+    Ok(text.parse::<jiff::Timestamp>()?.as_millisecond())
 }
 
 /// JSON with its keys in order, and numbers that are the same written the same.

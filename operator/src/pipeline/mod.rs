@@ -221,6 +221,7 @@ async fn advance(pipeline: &UserPipeline, observed: &Observed, seen: &[SeenRun],
         schema: decision,
         runs,
         drain,
+        workers_first: matches!(gate, Gate::WorkersFirst { .. }),
     };
     let desired = build::build(&valid, &context.installation, &decided, &gate);
     Ok(Box::pin(apply::apply(

@@ -96,6 +96,10 @@ fn each_type_takes_what_it_can_hold_and_nothing_else() {
         (T::Date, json!("-000001-01-01"), Err("0001 to 9999")),
         (T::Date, json!("2023-02-29"), Err("not a day")),
         (T::Timestamp, json!("1970-01-01T01:00:00.001+01:00"), ok(Value::Timestamp(1))),
+        (T::Timestamp, json!("9999-12-31T23:59:59.999Z"), ok(Value::Timestamp(LAST_MILLIS))),
+        (T::Timestamp, json!("9999-12-31T23:59:59.999-01:00"), Err("0001 to 9999")),
+        (T::Timestamp, json!("0001-01-01T00:00:00Z"), ok(Value::Timestamp(FIRST_MILLIS))),
+        (T::Timestamp, json!("9999-12-31T23:59:59.999"), Err("not a time")),
         (T::Timestamp, json!(1_700_000_000_123_i64), ok(Value::Timestamp(1_700_000_000_123))),
         (T::Timestamp, json!(100_000_000_000_000_000_i64), Err("0001 to 9999")),
         (

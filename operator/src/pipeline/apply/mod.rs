@@ -117,6 +117,8 @@ pub struct Applied {
     pub runs: schedule::Decision,
     /// What was decided about draining.
     pub drain: drain::Decision,
+    /// Runs keep to the record as it was, because there are workers that do.
+    pub workers_first: bool,
     /// Who the pods are.
     pub account: Result<(), ApplyError>,
     /// The schema Job.
@@ -213,6 +215,7 @@ pub async fn apply(
         decision: decided.schema,
         runs: decided.runs,
         drain: decided.drain,
+        workers_first: decided.workers_first,
         account,
         schema,
         schedule,

@@ -127,11 +127,13 @@ pub struct Decisions {
     pub runs: schedule::Decision,
     /// About what a suspended pipeline has left to do.
     pub drain: drain::Decision,
+    /// Runs keep to the record as it was, because there are workers that do.
+    pub workers_first: bool,
 }
 
 /// What is wanted for `pipeline`, given what was decided.
 pub fn build(pipeline: &ValidatedPipeline, installation: &Installation, decided: &Decisions, gate: &Gate) -> Desired {
-    let Decisions { schema, runs, drain } = decided;
+    let Decisions { schema, runs, drain, .. } = decided;
     let images = &pipeline.parent.images;
     let new = |document: &Document| Given {
         config_map: document.config_map.clone(),

@@ -20,7 +20,12 @@ fn due(runs: schedule::Decision, drain: drain::Decision) -> Decisions {
         create: Some(0),
         ..schema::Decision::default()
     };
-    Decisions { schema, runs, drain }
+    Decisions {
+        schema,
+        runs,
+        drain,
+        workers_first: false,
+    }
 }
 
 const fn job(attempt: i32) -> drain::NewJob {

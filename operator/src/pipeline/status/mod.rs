@@ -242,6 +242,10 @@ fn schedule_ready(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
             "WaitingForSchema",
             "runs keep to the spec that was applied last until the schema has been applied",
         ),
+        Ok(Some(_)) if applied.workers_first => Verdict::no(
+            "WaitingForWorkers",
+            "runs keep to the record as it was until no worker is left that knows no other",
+        ),
         Ok(Some(_)) if pipeline.spec.suspend => Verdict::yes("Suspended", "no run is started while the pipeline is suspended"),
         Ok(Some(_)) if applied.runs.paused => Verdict::no(
             schedule::PAUSED,

@@ -54,11 +54,14 @@ async fn given_a_field_more_then_runs_learn_of_it_when_no_worker_is_left_that_do
     cluster.roll_out();
     cluster.reconcile(&client).await.unwrap();
     assert_eq!(files(&cluster).0, runs);
+    assert_eq!(cluster.condition("ScheduleReady"), ("False".into(), "WaitingForWorkers".into()));
+    assert_eq!(cluster.condition("Ready").0, "False");
 
     // When that is gone, then the runs follow
     cluster.objects.lock().unwrap().remove(&old);
     cluster.reconcile(&client).await.unwrap();
     assert_ne!(files(&cluster).0, runs);
+    assert_eq!(cluster.condition("Ready").0, "True");
 }
 
 #[tokio::test]

@@ -207,6 +207,7 @@ fn wanted(spec: &Value) -> Result<String, ValidateError> {
             create: Some(drain::NewJob { since: 0, attempt: 0 }),
             ..drain::Decision::default()
         },
+        workers_first: false,
     };
     Ok(format!("{:?}", build::build(&valid, &installation, &decided, &Gate::Open)))
 }

@@ -53,6 +53,7 @@ fn applied(deployment: Deployment) -> Applied {
         schema: Ok(()),
         runs: schedule::Decision::default(),
         drain: drain::Decision::default(),
+        workers_first: false,
         drained: Ok(()),
         schedule: Ok(Some(Arc::default())),
         started: Ok(()),
