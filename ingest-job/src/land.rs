@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Statement, Transaction, binary_copy::BinaryCopyInWr
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::{
     StoreError,
-    cell::{Cell, RawJson, column_type},
+    cell::{Cell, RawJson, landing_type},
     postgres::explain,
 };
 
@@ -34,7 +34,7 @@ impl Landing {
     pub async fn prepare(client: &Client, table: &str, schema: &RecordSchema) -> Result<Self, StoreError> {
         let failed = |e| explain_missing(explain(&format!("landing table \"{table}\""), &e));
         client.batch_execute(&schema.landing_batch_ddl()).await.map_err(failed)?;
-        let fields = schema.fields.iter().map(|f| column_type(f.field_type));
+        let fields = schema.fields.iter().map(|f| landing_type(f.field_type));
         Ok(Self {
             table: table.to_owned(),
             schema: schema.clone(),

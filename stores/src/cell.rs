@@ -40,14 +40,16 @@ impl ToSql for Cell<'_> {
             }
             Value::Bytes(bytes) => out.put_slice(bytes),
             Value::Json(text) => {
-                out.put_u8(JSONB_VERSION);
+                if *ty == Type::JSONB {
+                    out.put_u8(JSONB_VERSION);
+                }
                 out.put_slice(text.as_bytes());
             }
         }
         Ok(IsNull::No)
     }
 
-    accepts!(TEXT, BOOL, INT8, FLOAT8, DATE, TIMESTAMPTZ, UUID, BYTEA, JSONB);
+    accepts!(TEXT, BOOL, INT8, FLOAT8, DATE, TIMESTAMPTZ, UUID, BYTEA, JSON, JSONB);
     to_sql_checked!();
 }
 
@@ -70,8 +72,8 @@ impl<'a> FromSql<'a> for Read {
                 micros => Value::Timestamp(micros.div_euclid(1000) + EPOCH_MILLIS),
             },
             Type::BYTEA => Value::Bytes(raw.to_vec()),
-            // Written anew, for PostgreSQL has a form of its own.
-            Type::JSONB => Value::Json(serde_json::Value::from_sql(ty, raw)?.to_string()),
+            // As it was written. Of `jsonb`, which has a form of its own for numbers, nothing is read.
+            Type::JSON => Value::Json(std::str::from_utf8(raw)?.to_owned()),
             _ => Value::String(String::from_sql(ty, raw)?),
         };
         Ok(Self(value))
@@ -81,7 +83,7 @@ impl<'a> FromSql<'a> for Read {
         Ok(Self(Value::Null))
     }
 
-    accepts!(TEXT, BOOL, INT8, FLOAT8, DATE, TIMESTAMPTZ, UUID, BYTEA, JSONB);
+    accepts!(TEXT, BOOL, INT8, FLOAT8, DATE, TIMESTAMPTZ, UUID, BYTEA, JSON);
 }
 
 /// JSON as it was served, byte for byte.
@@ -98,8 +100,8 @@ impl ToSql for RawJson<'_> {
     to_sql_checked!();
 }
 
-/// The column's type of a field.
-pub const fn column_type(field: FieldType) -> Type {
+/// The type of a field's column in the landing table.
+pub const fn landing_type(field: FieldType) -> Type {
     match field {
         FieldType::String => Type::TEXT,
         FieldType::Boolean => Type::BOOL,
@@ -109,7 +111,7 @@ pub const fn column_type(field: FieldType) -> Type {
         FieldType::Timestamp => Type::TIMESTAMPTZ,
         FieldType::Uuid => Type::UUID,
         FieldType::Bytes => Type::BYTEA,
-        FieldType::Json => Type::JSONB,
+        FieldType::Json => Type::JSON,
     }
 }
 
@@ -128,7 +130,7 @@ mod tests {
             (Value::Date(2_932_896), Type::DATE),
             (Value::Uuid(Uuid::from_u128(7)), Type::UUID),
             (Value::Bytes(vec![0, 255]), Type::BYTEA),
-            (Value::Json(r#"{"a":[1,null]}"#.into()), Type::JSONB),
+            (Value::Json(r#"{"a":[1,1e300,null]}"#.into()), Type::JSON),
             (Value::Timestamp(0), Type::TIMESTAMPTZ),
             (Value::Timestamp(-62_135_596_800_000), Type::TIMESTAMPTZ),
             (Value::Timestamp(253_402_300_799_999), Type::TIMESTAMPTZ),

@@ -30,7 +30,7 @@ const NAMESPACE_DELETED: &str = "namespace deleted";
 type Scenario = for<'a> fn(&'a Stage) -> LocalBoxFuture<'a, Result<()>>;
 
 /// What a user does, until all is settled.
-const SCENARIOS: [(&str, Scenario); 14] = [
+const SCENARIOS: [(&str, Scenario); 15] = [
     ("create", |stage| Box::pin(async { stage.ready(&Stage::pipeline()).await })),
     ("edit the schedule", |stage| {
         Box::pin(edit(stage, json!({"schedule": {"cron": "0 0 2 1 *"}})))
@@ -47,6 +47,7 @@ const SCENARIOS: [(&str, Scenario); 14] = [
             json!({"pods": {"workers": {"labels": {"team": "data"}}}, "owner": "data"}),
         ))
     }),
+    ("edit the record", |stage| Box::pin(edit_record(stage))),
     ("suspend and resume", |stage| Box::pin(suspend_and_resume(stage))),
     ("run now", |stage| Box::pin(run_now(stage))),
     ("back-fill", |stage| Box::pin(backfill(stage))),
@@ -60,6 +61,16 @@ const SCENARIOS: [(&str, Scenario); 14] = [
 
 async fn edit(stage: &Stage, change: serde_json::Value) -> Result<()> {
     stage.ready(&Stage::pipeline()).await?;
+    stage.edit(json!({"spec": change})).await?;
+    stage.settled("Ready").await
+}
+
+async fn edit_record(stage: &Stage) -> Result<()> {
+    let field = |name: &str, optional: bool| json!({"name": name, "type": "string", "from": format!("/{name}"), "optional": optional});
+    let mut pipeline = Stage::pipeline();
+    pipeline["spec"]["record"] = json!({"key": ["id"], "fields": [field("id", false)]});
+    stage.ready(&pipeline).await?;
+    let change = json!({"record": {"fields": [field("id", false), field("note", true)]}});
     stage.edit(json!({"spec": change})).await?;
     stage.settled("Ready").await
 }

@@ -1,0 +1,146 @@
+//! The landing table: the fetched records, and the outbox.
+
+use userpipeline_api::FieldType;
+
+use super::{
+    Column, VERSION, bookkeeping_columns,
+    column::{add_column, default_clause, landing_type},
+    quote,
+};
+use crate::{Field, RecordSchema};
+
+impl RecordSchema {
+    /// Creates the landing table: the fetched record, the item as it was served, its version, and which version is on
+    /// the topic. Rows whose two versions differ are the outbox; a partial index finds them. A deleted record keeps its row,
+    /// and with it its version.
+    pub fn landing_ddl(&self, table: &str) -> Vec<String> {
+        let index = quote(&format!("{}_pending", &table[..table.len().min(55)]));
+        let table = quote(table);
+        vec![
+            format!(
+                "CREATE TABLE IF NOT EXISTS {table} ({}, _raw json NOT NULL, {VERSION} bigint NOT NULL, _published_version bigint, _run_id text NOT NULL, \
+                 _deleted boolean NOT NULL DEFAULT false, _ingested_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY ({}))",
+                self.column_definitions(|f| {
+                    let column = landing_type(f.field_type);
+                    let rest = if self.is_key(f) {
+                        " NOT NULL".to_owned()
+                    } else {
+                        default_clause(f, column)
+                    };
+                    format!("{column}{rest}")
+                }),
+                self.key_columns(),
+            ),
+            format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS _deleted boolean NOT NULL DEFAULT false"),
+            format!("CREATE INDEX IF NOT EXISTS {index} ON {table} ({VERSION}) WHERE _published_version IS DISTINCT FROM {VERSION}"),
+        ]
+    }
+
+    /// Adds a field's column to the landing table: where it has a default, the rows that are there get it.
+    pub fn landing_add(table: &str, field: &Field) -> String {
+        add_column(table, field, landing_type(field.field_type), "")
+    }
+
+    /// Lets the landing table keep a deleted record, of which only the key is known; once it was made otherwise.
+    pub fn landing_relax(table: &str, field: &Field) -> String {
+        format!("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL", quote(table), quote(&field.name))
+    }
+
+    /// The columns that a landing table must have.
+    pub fn landing_columns(&self) -> Vec<Column> {
+        let own = [
+            ("_raw".to_owned(), "json"),
+            ("_published_version".to_owned(), "int8"),
+            ("_run_id".to_owned(), "text"),
+            ("_deleted".to_owned(), "bool"),
+        ];
+        let fields = self.fields.iter().map(|f| (f.name.clone(), landing_type(f.field_type)));
+        fields.chain(bookkeeping_columns()).chain(own).collect()
+    }
+
+    /// Creates the session's table into which a page is copied; it is emptied at each commit.
+    pub fn landing_batch_ddl(&self) -> String {
+        format!(
+            "CREATE TEMPORARY TABLE IF NOT EXISTS landing_batch (_position integer NOT NULL, _deleted boolean NOT NULL, {VERSION} bigint, {}, _raw json NOT NULL) ON COMMIT DELETE ROWS",
+            self.column_definitions(|f| landing_type(f.field_type).to_owned())
+        )
+    }
+
+    /// Copies a page, in PostgreSQL's binary format: position, whether it is deleted, its own version, fields, raw item.
+    pub fn landing_copy(&self) -> String {
+        format!(
+            "COPY landing_batch (_position, _deleted, {VERSION}, {}, _raw) FROM STDIN BINARY",
+            self.columns()
+        )
+    }
+
+    /// Moves the copied page into the landing table: `$1` is the run's id; the count of rows is the count of record
+    /// versions landed.
+    ///
+    /// Where records have versions of their own, only a greater one changes anything. Elsewhere, of a key that is in the page
+    /// twice the last counts; a record that is there already, unchanged, is left alone; a changed one gets a version greater than
+    /// its last.
+    pub fn landing_upsert(&self, table: &str) -> String {
+        let columns = self.columns();
+        let (version, newest, next, changed) = if self.order_by.is_some() {
+            (
+                VERSION.to_owned(),
+                format!("{VERSION} DESC, _position DESC"),
+                format!("excluded.{VERSION}"),
+                format!("excluded.{VERSION} > t.{VERSION}"),
+            )
+        } else {
+            (
+                "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint".to_owned(),
+                "_position DESC".to_owned(),
+                format!("greatest(excluded.{VERSION}, t.{VERSION} + 1)"),
+                self.values_differ("t", "excluded"),
+            )
+        };
+        format!(
+            "INSERT INTO {table} AS t ({columns}, _raw, _deleted, {VERSION}, _run_id) \
+             SELECT {columns}, _raw, _deleted, {version}, $1 \
+             FROM (SELECT DISTINCT ON ({key}) * FROM pg_temp.landing_batch ORDER BY {key}, {newest}) AS page ORDER BY {key} \
+             ON CONFLICT ({key}) DO UPDATE SET {sets}_raw = excluded._raw, _deleted = excluded._deleted, _run_id = excluded._run_id, \
+             _ingested_at = now(), {VERSION} = {next} WHERE {changed}",
+            table = quote(table),
+            key = self.key_columns(),
+            sets = self.take_excluded(),
+        )
+    }
+
+    /// Takes up to `$1` rows that are not on the topic as they are, whichever run left them: fields, then version, then whether
+    /// it is deleted. Rows that another publisher holds are skipped.
+    pub fn pending_select(&self, table: &str) -> String {
+        format!(
+            "SELECT {}, {VERSION}, _deleted FROM {} WHERE _published_version IS DISTINCT FROM {VERSION} ORDER BY {VERSION} LIMIT $1 FOR UPDATE SKIP LOCKED",
+            self.columns(),
+            quote(table)
+        )
+    }
+
+    /// Marks what the topic acknowledged: an array per key column, then the array of versions. A row that has a newer
+    /// version by now stays pending.
+    pub fn published_update(&self, table: &str) -> String {
+        format!(
+            "UPDATE {table} AS t SET _published_version = p.{VERSION} FROM unnest({arrays}) AS p ({names}, {VERSION}) WHERE {same} AND t.{VERSION} = p.{VERSION}",
+            table = quote(table),
+            arrays = self.key_arrays(),
+            names = self.key_columns(),
+            same = self.same_key("p"),
+        )
+    }
+
+    fn values_differ(&self, left: &str, right: &str) -> String {
+        let row = |of: &str| {
+            // Of JSON as it was written there is no equality, but of its text.
+            let column = |f: &Field| {
+                let text = if f.field_type == FieldType::Json { "::text" } else { "" };
+                format!("{of}.{}{text}", quote(&f.name))
+            };
+            let others = self.fields.iter().filter(|f| !self.is_key(f)).map(column);
+            others.chain([format!("{of}._deleted")]).collect::<Vec<_>>().join(", ")
+        };
+        format!("({}) IS DISTINCT FROM ({})", row(left), row(right))
+    }
+}
