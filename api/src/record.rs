@@ -23,6 +23,8 @@ use serde_json::Value;
         .message("spec.record.clusterBy cannot be changed: Cassandra keeps a table's key; make a new pipeline instead"),
     validation = Rule::new("(has(self.orderBy) ? self.orderBy : '') == (has(oldSelf.orderBy) ? oldSelf.orderBy : '')")
         .message("spec.record.orderBy cannot be changed: versions given before could not be compared; make a new pipeline instead"),
+    validation = Rule::new("!has(oldSelf.deleteWhen) || has(self.deleteWhen)")
+        .message("spec.record.deleteWhen cannot be taken away, for deletes may be on their way: change it to 'false', so that no item deletes any more"),
     validation = Rule::new("self.name == oldSelf.name && self.__namespace__ == oldSelf.__namespace__")
         .message("spec.record.name and namespace cannot be changed: to Avro it would be another record"),
 )]
@@ -90,7 +92,7 @@ pub struct FieldSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub template: Option<String>,
-    /// An expression in CEL over the `item`: `item.celsius * 1.8 + 32.0`.
+    /// An expression in CEL over the `item`: `double(item.celsius) * 1.8 + 32.0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub expr: Option<String>,

@@ -24,6 +24,8 @@ pub struct Source {
     validation = Rule::new("!has(self.body) || self.method == 'POST'").message("spec.source.http.body goes with the method POST only"),
     validation = Rule::new("!has(self.items) || self.format == 'JSON'")
         .message("spec.source.http.items goes with the format JSON only: in NDJSON each line is an item"),
+    validation = Rule::new("self.format != 'NDJSON' || !has(self.pagination.cursorFrom)")
+        .message("spec.source.http.pagination.cursorFrom points into one document: it does not go with the format NDJSON"),
     validation = Rule::new("!has(self.auth) || !has(self.headers) || self.headers.all(h, h.name.lowerAscii() != 'authorization')")
         .message("spec.source.http.auth and a header Authorization say the same thing: give one of them"),
 )]
@@ -71,18 +73,18 @@ pub struct HttpSource {
         .message("spec.source.http.timeout must be between 100ms and 10m"))]
     #[schemars(with = "DurationText")]
     pub timeout: Duration,
-    /// How long a connection may take to be made.
-    #[serde(default = "connect_timeout")]
+    /// How long a connection may take to be made; as long as the request, when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('10m')")
         .message("spec.source.http.connectTimeout must be between 100ms and 10m"))]
-    #[schemars(with = "DurationText")]
-    pub connect_timeout: Duration,
-    /// How long nothing may come: until the first byte of an answer, and between any two.
-    #[serde(default = "timeout")]
+    #[schemars(with = "Option<DurationText>")]
+    pub connect_timeout: Option<Duration>,
+    /// How long nothing may come, until the first byte of an answer and between any two; as long as the request, when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('10m')")
         .message("spec.source.http.idleTimeout must be between 100ms and 10m"))]
-    #[schemars(with = "DurationText")]
-    pub idle_timeout: Duration,
+    #[schemars(with = "Option<DurationText>")]
+    pub idle_timeout: Option<Duration>,
     /// How long a run goes on fetching.
     #[serde(default = "run_duration")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')")
@@ -220,10 +222,6 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 const fn max_rejected_ratio() -> f64 {
     0.1
-}
-
-fn connect_timeout() -> Duration {
-    seconds(5).into()
 }
 
 fn timeout() -> Duration {

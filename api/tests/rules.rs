@@ -38,7 +38,7 @@ fn without(path: &str) -> Value {
 
 /// A record of three fields, with one value set, at a JSON pointer.
 fn record(pointer: &str, value: Value) -> Value {
-    let mut record = json!({"key": ["id", "at"], "clusterBy": ["at"], "orderBy": "at", "fields": [
+    let mut record = json!({"key": ["id", "at"], "clusterBy": ["at"], "orderBy": "at", "deleteWhen": "has(item.gone)", "fields": [
         {"name": "id", "type": "string", "from": "/id"},
         {"name": "at", "type": "timestamp", "from": "/at"},
         {"name": "name", "type": "string", "from": "/name/first", "optional": true},
@@ -172,6 +172,7 @@ fn what_is_stored_already_cannot_be_declared_otherwise() {
         ("/clusterBy", json!([]), "spec.record.clusterBy cannot be changed"),
         ("/orderBy", Value::Null, "spec.record.orderBy cannot be changed"),
         ("/name", json!("Other"), "name and namespace cannot be changed"),
+        ("/deleteWhen", Value::Null, "spec.record.deleteWhen cannot be taken away"),
         ("/fields/2/type", json!("long"), "the type of a field cannot be changed"),
         ("/fields/2/optional", json!(false), "whether a field is optional cannot be changed"),
     ] {

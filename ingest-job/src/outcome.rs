@@ -21,6 +21,8 @@ pub const SOURCE_FAILED: &str = "SourceFailed";
 pub const SOURCE_REFUSED: &str = "SourceRefused";
 /// Too many items are no records.
 pub const TOO_MANY_REJECTS: &str = "TooManyRejects";
+/// The source has more than a run may fetch.
+pub const INCOMPLETE: &str = "Incomplete";
 /// The process was told to stop.
 pub const INTERRUPTED: &str = "Interrupted";
 /// The pipeline's file cannot be used.
@@ -108,6 +110,8 @@ pub enum End {
     },
     /// Trying again without a change is useless, or must be left to a later attempt.
     Refused(Failure),
+    /// So it did, by the run's limits, though the source has more: the next run would begin at the beginning.
+    Cut(Box<End>),
 }
 
 /// Why a run, or an attempt of it, failed.
@@ -182,6 +186,14 @@ pub fn decide(end: End, before: Counts, counts: Counts, most: f64) -> Result<Str
                 format!("the source failed {times}, at last: {error} ({})", summary(whole)),
             ));
         }
+        End::Cut(by) => {
+            let field = if *by == End::Limit { "maxRecordsPerRun" } else { "runDuration" };
+            let message = format!(
+                "the source has more than spec.source.http.{field} allows a run to fetch, and the next run would begin at its beginning: raise it, or ask for less ({})",
+                summary(whole)
+            );
+            return Err(Failure::configuration(INCOMPLETE, message));
+        }
         End::Exhausted => "the source has no more",
         End::Limit => "spec.source.http.maxRecordsPerRun is reached",
         End::TimeUp => "spec.source.http.runDuration is over",
@@ -245,6 +257,7 @@ mod tests {
             (End::Exhausted, counts(0, 0, 0), None),
             // One in ten may be bad, not more.
             (End::TimeUp, counts(10, 9, 1), None),
+            (End::Cut(Box::new(End::Limit)), counts(5, 5, 0), Some(INCOMPLETE)),
             (End::TimeUp, counts(19, 17, 2), Some(TOO_MANY_REJECTS)),
             (End::Exhausted, counts(1, 0, 1), Some(TOO_MANY_REJECTS)),
             (End::Hopeless, counts(500, 300, 200), Some(TOO_MANY_REJECTS)),

@@ -169,7 +169,10 @@ async fn work(
     if ledger.counts.published > 0 {
         tracing::info!(published = ledger.counts.published, "published what interrupted runs had left");
     }
-    let allowance = allowance(pipeline.source.http.max_records_per_run, ledger.before);
+    let limit = pipeline.source.http.max_records_per_run;
+    // An attempt that starts at the first page again meets again what an earlier one has landed.
+    let allowance = if source.repeats() { allowance(limit, ledger.before) } else { limit };
+    let mut cut = false;
     let end = loop {
         let left = allowance - ledger.counts.items;
         if left <= 0 {
@@ -179,6 +182,7 @@ async fn work(
             Ok(items) => items,
             Err(end) => break end,
         };
+        cut = !source.repeats() && i64::try_from(items.len()).unwrap_or(i64::MAX) > left;
         let page = Page::map(items, left, &schema);
         landing.land(ledger, &page).await?;
         publisher.publish_pending(ledger).await?;
@@ -190,12 +194,16 @@ async fn work(
             total_published = counts.published,
             "page"
         );
-        if page.items() == 0 {
+        if page.items() == 0 && source.repeats() {
             break End::Exhausted;
         }
         if counts.hopeless(pipeline.source.max_rejected_ratio) {
             break End::Hopeless;
         }
+    };
+    let end = match end {
+        End::Limit | End::TimeUp if cut || source.has_more() => End::Cut(Box::new(end)),
+        end => end,
     };
     decide(end, ledger.before, ledger.counts, pipeline.source.max_rejected_ratio)
 }

@@ -28,7 +28,8 @@ pub fn text(field_type: &str, value: &Value) -> Result<Option<String>> {
     let text = match field_type {
         "boolean" => value.as_bool().context("a boolean")?.to_string(),
         "int" | "long" => value.as_i64().context("a whole number")?.to_string(),
-        "double" => format!("{:?}", value.as_f64().context("a number")?),
+        // Of zeros, PostgreSQL's JSON knows one.
+        "double" => format!("{:?}", value.as_f64().context("a number")? + 0.0),
         "string" | "date" => string()?,
         "timestamp" => match value.as_i64() {
             Some(millis) => millis.to_string(),
@@ -110,7 +111,7 @@ fn cql(field_type: &str, value: Option<CqlValue>) -> Result<Option<String>> {
         CqlValue::Text(text) => text,
         CqlValue::Boolean(truth) => truth.to_string(),
         CqlValue::BigInt(number) => number.to_string(),
-        CqlValue::Double(number) => format!("{number:?}"),
+        CqlValue::Double(number) => format!("{:?}", number + 0.0),
         CqlValue::Date(date) => {
             let days = i64::from(date.0) - (1 << 31);
             let date = jiff::civil::date(1970, 1, 1).checked_add(jiff::Span::new().try_days(days)?)?;

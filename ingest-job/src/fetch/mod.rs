@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use userpipeline_api::HttpSource;
+use userpipeline_api::{HttpSource, PaginationType};
 use userpipeline_stores::Secrets;
 use uuid::Uuid;
 
@@ -31,6 +31,7 @@ pub struct Source {
     request: Request,
     /// Where the next page is, if there is one.
     at: Next,
+    repeats: bool,
     pace: Pace,
     run_duration: Duration,
     deadline: Option<Instant>,
@@ -43,10 +44,21 @@ impl Source {
         Ok(Self {
             at: Next::At(request.first()),
             request,
+            repeats: http.pagination.kind == PaginationType::Repeat,
             pace: Pace::of(&http.rate_limit),
             run_duration: http.run_duration.into(),
             deadline: None,
         })
+    }
+
+    /// Whether the source is known to have more than was asked for: it has an order, and the run is not at its end.
+    pub fn has_more(&self) -> bool {
+        !self.repeats && self.at != Next::End
+    }
+
+    /// Whether the same request is made again and again: then an answer without items is the end.
+    pub const fn repeats(&self) -> bool {
+        self.repeats
     }
 
     /// The next page's items, or why there is none. A request under way when the run's time is up is finished; none starts

@@ -80,8 +80,8 @@ impl Request {
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .timeout(http.timeout.into())
-            .connect_timeout(http.connect_timeout.into())
-            .read_timeout(http.idle_timeout.into())
+            .connect_timeout(http.connect_timeout.unwrap_or(http.timeout).into())
+            .read_timeout(http.idle_timeout.unwrap_or(http.timeout).into())
             .redirect(Policy::custom(follow));
         let client = certificates(client, http, secrets)?;
         let client = client.build().map_err(|e| invalid("tls", &explained(e)))?;
@@ -209,7 +209,7 @@ impl Request {
     fn explain(&self, e: reqwest::Error) -> String {
         if e.is_timeout() {
             return format!(
-                "{} gave no answer within {} (spec.source.http.timeout)",
+                "{} gave no answer within {} (spec.source.http.timeout, or idleTimeout or connectTimeout where they are given)",
                 self.host(),
                 self.http.timeout
             );
@@ -269,7 +269,7 @@ fn same_server(from: &Url, to: &Url) -> bool {
 pub(super) fn explained(e: reqwest::Error) -> String {
     let e = e.without_url();
     if e.is_timeout() {
-        return "it took longer than spec.source.http.timeout".to_owned();
+        return "it took longer than spec.source.http.timeout, or idleTimeout, allows".to_owned();
     }
     with_causes(&e)
 }

@@ -77,7 +77,8 @@ impl RecordSchema {
     /// Moves the copied page into the landing table: `$1` is the run's id; the count of rows is the count of record
     /// versions landed.
     ///
-    /// Where records have versions of their own, only a greater one changes anything. Elsewhere, of a key that is in the page
+    /// Where records have versions of their own, only a greater one changes anything, and of a version and its deletion the deletion
+    /// counts. Elsewhere, of a key that is in the page
     /// twice the last counts; a record that is there already, unchanged, is left alone; a changed one gets a version greater than
     /// its last.
     pub fn landing_upsert(&self, table: &str) -> String {
@@ -85,9 +86,10 @@ impl RecordSchema {
         let (version, newest, next, changed) = if self.order_by.is_some() {
             (
                 VERSION.to_owned(),
-                format!("{VERSION} DESC, _position DESC"),
-                format!("excluded.{VERSION}"),
-                format!("excluded.{VERSION} > t.{VERSION}"),
+                format!("{VERSION} DESC, _deleted DESC, _position DESC"),
+                // A deletion of the same version is pending again.
+                format!("excluded.{VERSION}, _published_version = NULL"),
+                format!("(excluded.{VERSION}, excluded._deleted) > (t.{VERSION}, t._deleted)"),
             )
         } else {
             (
@@ -133,9 +135,9 @@ impl RecordSchema {
 
     fn values_differ(&self, left: &str, right: &str) -> String {
         let row = |of: &str| {
-            // Of JSON as it was written there is no equality, but of its text.
+            // Of JSON as it was written there is no equality; and an object whose keys are in another order is the same.
             let column = |f: &Field| {
-                let text = if f.field_type == FieldType::Json { "::text" } else { "" };
+                let text = if f.field_type == FieldType::Json { "::jsonb" } else { "" };
                 format!("{of}.{}{text}", quote(&f.name))
             };
             let others = self.fields.iter().filter(|f| !self.is_key(f)).map(column);

@@ -92,6 +92,7 @@ pub async fn apply(
             name,
             data_type,
             required: false,
+            not_null: false,
         })
         .collect();
     let mut found: Vec<Found> = found;
@@ -105,6 +106,7 @@ pub async fn apply(
             name: added.name.clone(),
             data_type: column_type(added.field_type).to_owned(),
             required: false,
+            not_null: false,
         });
     }
     let wanted: Vec<Wanted> = schema

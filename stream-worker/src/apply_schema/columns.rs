@@ -12,6 +12,8 @@ pub struct Found {
     pub data_type: String,
     /// Whether a row cannot be without it, nor does it have a default.
     pub required: bool,
+    /// Whether it refuses null, default or not.
+    pub not_null: bool,
 }
 
 /// A column that is needed.
@@ -68,7 +70,7 @@ pub fn verify(table: &str, wanted: &[Wanted], wanted_key: &[String], found: &[Fo
                 column.name, column.data_type, there.data_type
             )));
         }
-        if column.optional && there.required {
+        if column.optional && there.not_null {
             return Err(mismatch(format!("column `{}` must accept null and is NOT NULL", column.name)));
         }
     }
@@ -109,6 +111,7 @@ mod tests {
             name: name.into(),
             data_type: data_type.into(),
             required,
+            not_null: required,
         }
     }
 

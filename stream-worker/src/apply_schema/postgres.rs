@@ -55,7 +55,7 @@ pub async fn apply(
         let field = schema
             .fields
             .iter()
-            .find(|f| f.name == column.name && column.required && !schema.is_key(f));
+            .find(|f| f.name == column.name && column.not_null && !schema.is_key(f));
         if let Some(statement) = field.map(|field| RecordSchema::landing_relax(landing, field)) {
             execute(&transaction, &statement, hand).await.map_err(explain(&making_landing))?;
         }
@@ -150,7 +150,7 @@ async fn columns(transaction: &Transaction<'_>, table: &str, field: &str) -> Res
     // The catalogue and not information_schema, which hides columns for which the user has no right.
     let rows = transaction
         .query(
-            "SELECT a.attname, t.typname, a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AS required FROM pg_attribute a \
+            "SELECT a.attname, t.typname, a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AS required, a.attnotnull FROM pg_attribute a \
              JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
             &[&quote(table)],
         )
@@ -160,6 +160,7 @@ async fn columns(transaction: &Transaction<'_>, table: &str, field: &str) -> Res
         name: row.get(0),
         data_type: row.get(1),
         required: row.get(2),
+        not_null: row.get(3),
     });
     Ok(found.collect())
 }

@@ -4,6 +4,7 @@ mod autoscaling;
 mod backfills;
 mod data;
 mod deletions;
+mod every_type;
 mod guides;
 mod mistakes;
 mod operations;

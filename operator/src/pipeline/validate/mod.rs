@@ -1,16 +1,18 @@
 //! A pipeline that can be built: what the apiserver's rules cannot see is checked here. No client.
 
+mod placeholders;
+
 use k8s_openapi::{
     api::core::v1::ResourceRequirements,
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::OwnerReference},
 };
 use kube::{Resource, ResourceExt};
 use userpipeline_api::{
-    Cron, PodSettings, Ticks, UserPipeline, UserPipelineSpec, bytes, document, document::Binary, names, names::PipelineId,
-    placeholder::Template, zone,
+    Cron, PodSettings, Ticks, UserPipeline, UserPipelineSpec, bytes, document, document::Binary, names, names::PipelineId, zone,
 };
 use userpipeline_record::{RecordSchema, bookkeeping};
 
+use self::placeholders::placeholder_problems;
 use super::{
     build::{Images, settings},
     quantity,
@@ -195,57 +197,6 @@ pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPip
         schema,
         spec,
     })
-}
-
-/// Placeholders that are not known, and arguments that have no value.
-fn placeholder_problems(spec: &UserPipelineSpec) -> Vec<(String, String)> {
-    let (http, arguments) = (&spec.source.http, &spec.schedule.arguments);
-    let mut texts = vec![("spec.source.http.url".to_owned(), http.url.as_str())];
-    texts.extend(
-        http.query
-            .iter()
-            .enumerate()
-            .map(|(i, query)| (format!("spec.source.http.query[{i}].value"), query.value.as_str())),
-    );
-    texts.extend(
-        http.headers
-            .iter()
-            .enumerate()
-            .filter_map(|(i, header)| Some((format!("spec.source.http.headers[{i}].value"), header.value.as_deref()?))),
-    );
-    texts.extend(http.body.as_deref().map(|body| ("spec.source.http.body".to_owned(), body)));
-    let mut problems = Vec::new();
-    for (field, text) in texts {
-        match Template::read(text) {
-            Err(problem) => problems.push((field, problem)),
-            Ok(template) => problems.extend(template.arguments().filter(|name| !arguments.contains_key(*name)).map(|name| {
-                (
-                    field.clone(),
-                    format!("`{{{{arguments.{name}}}}}` needs a value in spec.schedule.arguments"),
-                )
-            })),
-        }
-    }
-    // The host is whom credentials are for.
-    let host = http.url.split_once("://").map_or("", |(_, rest)| rest);
-    if host.split(['/', '?', '#']).next().unwrap_or_default().contains("{{") {
-        problems.push((
-            "spec.source.http.url".to_owned(),
-            "a placeholder cannot be part of the host".to_owned(),
-        ));
-    }
-    let unknown = spec
-        .run_now
-        .iter()
-        .flat_map(|run| run.arguments.keys())
-        .filter(|name| !arguments.contains_key(*name));
-    problems.extend(unknown.map(|name| {
-        (
-            format!("spec.runNow.arguments.{name}"),
-            "is not among spec.schedule.arguments, so nothing would use it".to_owned(),
-        )
-    }));
-    problems
 }
 
 fn replication<'a>(mut datacenters: impl Iterator<Item = (&'a String, &'a i32)>) -> Result<(), String> {
