@@ -142,8 +142,15 @@ async fn part(
         "page" => Json(json!({"data": {"items": cut((number("page").unwrap_or(1) - 1) * PAGE)}})).into_response(),
         "offset" => Json(json!({"data": {"items": cut(number("from").unwrap_or(0))}})).into_response(),
         "cursor" => {
-            let from = number("after").unwrap_or(0);
-            Json(json!({"data": {"items": cut(from)}, "next": more(from)})).into_response()
+            // Between any two pages there is one without items, as where an API filters what it has found.
+            let after = query.get("after").map(String::as_str).unwrap_or_default();
+            let answer = if let Some(next) = after.strip_prefix("empty-") {
+                json!({"data": {"items": []}, "next": next})
+            } else {
+                let from = after.parse().unwrap_or(0);
+                json!({"data": {"items": cut(from)}, "next": more(from).map(|next| format!("empty-{next}"))})
+            };
+            Json(answer).into_response()
         }
         "link" => {
             let from = number("from").unwrap_or(0);

@@ -30,7 +30,13 @@ async fn every_item_is_fetched_in_whichever_way_an_api_has_pages() -> Result<()>
         (
             "cursor",
             json!({"items": "/data/items", "pagination": {"type": "Cursor", "parameter": "after", "cursorFrom": "/next"}}),
-            vec!["cursor?", "cursor?after=100", "cursor?after=200"],
+            vec![
+                "cursor?",
+                "cursor?after=empty-100",
+                "cursor?after=100",
+                "cursor?after=empty-200",
+                "cursor?after=200",
+            ],
         ),
         (
             "link",
@@ -80,17 +86,25 @@ async fn every_item_is_fetched_in_whichever_way_an_api_has_pages() -> Result<()>
     let found = declared::postgres(&db, &names::postgres_table(&world.id()), &declared::fields(&record)).await?;
     declared::assert_same("PostgreSQL's table", &found, &wanted);
 
-    // And whoever is not let in is told where to look
+    // And a run that may not fetch all of it says so, and whoever is not let in is told where to look
+    pipeline["spec"]["source"]["http"]["maxRecordsPerRun"] = json!(100);
+    world.apply(&pipeline).await?;
+    world.condition("ScheduleReady", "True", SOON).await?;
+    fails(&world, "cut", "Incomplete", "maxRecordsPerRun").await?;
     world.set_secret("source", "ann", "wrong").await?;
-    let job = world.start_run("refused").await?;
+    fails(&world, "refused", "SourceRefused", "check the credentials in spec.source.http.auth").await?;
+    world.leave().await
+}
+
+/// A run fails for a reason, and says what to do.
+async fn fails(world: &World, job: &str, reason: &str, says: &str) -> Result<()> {
+    let job = world.start_run(job).await?;
     world.finished(&job, "Failed").await?;
     eventually("the run in the history", SOON, async || {
         let runs = world.get().await?.status.unwrap_or_default().runs;
         let run = runs.iter().find(|run| run.job == job);
-        let told =
-            run.is_some_and(|run| run.reason == "SourceRefused" && run.message.contains("check the credentials in spec.source.http.auth"));
+        let told = run.is_some_and(|run| run.reason == reason && run.message.contains(says));
         Ok(if told { Ok(()) } else { Err(format!("{run:?}")) })
     })
-    .await?;
-    world.leave().await
+    .await
 }
