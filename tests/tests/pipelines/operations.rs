@@ -265,6 +265,8 @@ async fn every_example_can_be_applied_as_it_stands() -> Result<()> {
         // And those for the local cluster become ready: without a run, and without the names that somebody's own may have
         if file != "README.md" {
             pipeline["spec"]["suspend"] = json!(true);
+            // With its tables, for the next one has the same names and other records.
+            pipeline["spec"]["deletionPolicy"] = json!("Delete");
             for (part, name) in [
                 ("/landing", "table"),
                 ("/kafka/topic", "name"),
@@ -281,6 +283,11 @@ async fn every_example_can_be_applied_as_it_stands() -> Result<()> {
             world.condition("Suspended", "True", SOON).await?;
             world.ready().await?;
             world.api::<UserPipeline>().delete("users", &DeleteParams::default()).await?;
+            eventually(&format!("{file} to be gone"), SOON, async || {
+                let left = world.api::<UserPipeline>().get_opt("users").await?;
+                Ok(left.map_or(Ok(()), |left| Err(format!("{:?}", left.status.map(|status| status.deletion)))))
+            })
+            .await?;
         }
     }
     world.leave().await
