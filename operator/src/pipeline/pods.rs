@@ -96,7 +96,7 @@ fn crashing(pod: &str, container: &ContainerStatus) -> Option<(String, String)> 
     let end = state.terminated.as_ref().or(before)?;
     if end.reason.as_deref() == Some(OUT_OF_MEMORY) {
         let advice = if container.name == "worker" {
-            "; raise spec.workers.resources.limits.memory"
+            "; raise spec.pods.workers.resources.limits.memory"
         } else {
             ""
         };
@@ -218,7 +218,7 @@ mod tests {
         );
 
         let killed = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
-        let advice = "pod p is killed again and again for want of memory; raise spec.workers.resources.limits.memory";
+        let advice = "pod p is killed again and again for want of memory; raise spec.pods.workers.resources.limits.memory";
         same(&[container(1, &waiting("CrashLoopBackOff", ""), &killed)], "OOMKilled", advice);
         assert_eq!(
             problem(&container(1, &json!({"running": {}}), &killed)),
