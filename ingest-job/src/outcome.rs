@@ -21,7 +21,7 @@ pub const SOURCE_FAILED: &str = "SourceFailed";
 pub const SOURCE_REFUSED: &str = "SourceRefused";
 /// Too many items are no records.
 pub const TOO_MANY_REJECTS: &str = "TooManyRejects";
-/// The source has more than a run may fetch.
+/// A run was over before the last page.
 pub const INCOMPLETE: &str = "Incomplete";
 /// The process was told to stop.
 pub const INTERRUPTED: &str = "Interrupted";
@@ -110,7 +110,7 @@ pub enum End {
     },
     /// Trying again without a change is useless, or must be left to a later attempt.
     Refused(Failure),
-    /// So it did, by the run's limits, though the source has more: the next run would begin at the beginning.
+    /// So it did, by the run's limits, before the last page: the next run would begin at the first one.
     Cut(Box<End>),
 }
 
@@ -189,7 +189,7 @@ pub fn decide(end: End, before: Counts, counts: Counts, most: f64) -> Result<Str
         End::Cut(by) => {
             let field = if *by == End::Limit { "maxRecordsPerRun" } else { "runDuration" };
             let message = format!(
-                "the source has more than spec.source.http.{field} allows a run to fetch, and the next run would begin at its beginning: raise it, or ask for less ({})",
+                "spec.source.http.{field} was reached before the last page, and the next run would begin at the first one: raise it, or ask for less ({})",
                 summary(whole)
             );
             return Err(Failure::configuration(INCOMPLETE, message));

@@ -44,7 +44,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// Maps up to `allowance` items; the others are left to a later run.
+    /// Maps up to `allowance` items; the others are left to a later run, or cut the run short where the source has pages.
     pub fn map(mut items: Vec<Raw>, allowance: i64, schema: &RecordSchema) -> Self {
         items.truncate(usize::try_from(allowance).unwrap_or(0));
         let mut page = Self::default();

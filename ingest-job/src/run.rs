@@ -202,7 +202,7 @@ async fn work(
         }
     };
     let end = match end {
-        End::Limit | End::TimeUp if cut || source.has_more() => End::Cut(Box::new(end)),
+        End::Limit | End::TimeUp if cut || source.may_have_more() => End::Cut(Box::new(end)),
         end => end,
     };
     decide(end, ledger.before, ledger.counts, pipeline.source.max_rejected_ratio)

@@ -51,8 +51,8 @@ impl Source {
         })
     }
 
-    /// Whether the source is known to have more than was asked for: it has an order, and the run is not at its end.
-    pub fn has_more(&self) -> bool {
+    /// Whether the source may have more than was asked for: it has pages, and the run has not seen the last one.
+    pub fn may_have_more(&self) -> bool {
         !self.repeats && self.at != Next::End
     }
 
