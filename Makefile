@@ -3,7 +3,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/userpipeline
 export CARGO_TARGET_DIR := $(CACHE)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help up cluster down clean env check generate test test-long bench-operator packages checkout
+.PHONY: help up cluster down clean env check generate test test-long test-exact bench-operator packages checkout
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ test: cluster ## Every test: unit, integration, and end-to-end in the local clus
 
 test-long: cluster ## The operator, crashed at each write of each scenario: an hour. CRASH_SCENARIO=… plays one of them.
 	KUBECONFIG="$(CACHE)/kubeconfig" CRASH_TRIALS=all cargo test --locked -p userpipeline-tests --test crashes -- --nocapture
+
+test-exact: cluster ## Everything breaks while records go the whole way, then all is compared: FAULTS=10 of each in the order of SEED=1.
+	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" EXACT_SEED="$(SEED)" EXACT_FAULTS="$(or $(FAULTS),10)" EXACT_ONLY="$(ONLY)" \
+	  cargo test --locked -p userpipeline-tests --test exact -- --nocapture
 
 N ?= 1000
 bench-operator: cluster ## What the operator costs, with N suspended pipelines (N=1000).

@@ -29,7 +29,16 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A connection to PostgreSQL, as the pipelines' own role.
 pub async fn postgres(client: &Client) -> Result<tokio_postgres::Client> {
-    let (user, password) = credentials(client, SERVICES, "postgres-userpipeline").await?;
+    postgres_as(client, "postgres-userpipeline").await
+}
+
+/// A connection to PostgreSQL, as the superuser.
+pub async fn postgres_superuser(client: &Client) -> Result<tokio_postgres::Client> {
+    postgres_as(client, "postgres-superuser").await
+}
+
+async fn postgres_as(client: &Client, secret: &str) -> Result<tokio_postgres::Client> {
+    let (user, password) = credentials(client, SERVICES, secret).await?;
     let mut config = tokio_postgres::Config::new();
     config
         .host(host::POSTGRES.0)

@@ -18,6 +18,7 @@ use userpipeline_api::{UserPipeline, UserPipelineBackfill, names};
 use userpipeline_tests::{
     cluster,
     crash::{Fault, Lease, Outcome, Stage, trial},
+    dice::Dice,
 };
 
 const SEED: u64 = 1;
@@ -213,19 +214,10 @@ fn difference(scenario: &str, expected: &Outcome, found: &Outcome) -> Option<Str
     None
 }
 
-/// A number that looks random (splitmix64).
-fn random(seed: &mut u64) -> usize {
-    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *seed;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    usize::try_from((z ^ (z >> 31)) >> 33).unwrap_or(0)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_at_a_write_the_end_is_the_same() -> Result<()> {
     let variable = |name: &str| std::env::var(name).ok();
-    let mut seed: u64 = variable("CRASH_SEED").map_or(Ok(SEED), |seed| seed.parse())?;
+    let mut dice = Dice::new(variable("CRASH_SEED").map_or(Ok(SEED), |seed| seed.parse())?);
     let only = variable("CRASH_SCENARIO");
     let lease = Lease::take(cluster::connect().await?).await?;
 
@@ -250,7 +242,7 @@ async fn whatever_goes_wrong_at_a_write_the_end_is_the_same() -> Result<()> {
         None => TRIALS,
     };
     while all.len() > wanted {
-        let out = random(&mut seed) % all.len();
+        let out = dice.index(all.len());
         all.swap_remove(out);
     }
     let (trials, started) = (all.len(), std::time::Instant::now());

@@ -17,6 +17,8 @@ pub fn client_config(bootstrap_servers: &str, client_id: &str) -> ClientConfig {
         // A broker that comes back is found soon, also after a long time.
         .set("reconnect.backoff.ms", "100")
         .set("reconnect.backoff.max.ms", "5000")
+        // The address of a pod that is gone answers nothing, not even a refusal.
+        .set("socket.connection.setup.timeout.ms", "5000")
         .set("socket.keepalive.enable", "true");
     config
 }

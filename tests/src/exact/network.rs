@@ -1,0 +1,95 @@
+//! Connections cut, slowed and black-holed, in the node's own network: every client of every store goes through it, wherever a
+//! driver takes its addresses from.
+
+use anyhow::{Context, Result};
+
+use super::{Network, node::Node};
+
+const CHAIN: &str = "USERPIPELINE-FAULT";
+/// What is left of a slowed connection.
+const TRICKLE: &str = "rate 120kbit burst 4kb latency 3s";
+
+/// A pod's end of a connection.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// The pod's address.
+    pub address: String,
+    /// The port it serves at.
+    pub port: u16,
+    /// A process of the pod.
+    pub pid: u32,
+    /// The addresses of all pods.
+    pub pods: String,
+}
+
+/// Takes away whatever an earlier trial has left.
+pub async fn heal(node: &Node) -> Result<()> {
+    let chain = format!("iptables -w -D FORWARD -j {CHAIN}; iptables -w -F {CHAIN}; iptables -w -X {CHAIN}");
+    node.run(&format!(
+        "{chain}; for v in $(tc qdisc show | awk '$2 == \"tbf\" {{ print $5 }}'); do tc qdisc del dev $v root; done; true"
+    ))
+    .await
+    .map(drop)
+}
+
+/// A broken network. Only pods feel it: what comes from outside of their addresses passes.
+pub struct Broken<'a> {
+    node: &'a Node,
+    kind: Network,
+    device: String,
+}
+
+impl<'a> Broken<'a> {
+    /// Breaks the network to `end`.
+    pub async fn new(node: &'a Node, kind: Network, end: &End) -> Result<Self> {
+        let End { address, port, pid, pods } = end;
+        let mut device = String::new();
+        let rule = |target: &str| {
+            format!(
+                "iptables -w -N {CHAIN} && iptables -w -A {CHAIN} -p tcp -s {pods} -d {address} --dport {port} -j {target} && \
+                 iptables -w -A {CHAIN} -p tcp -s {address} --sport {port} -d {pods} -j {target} && iptables -w -I FORWARD -j {CHAIN}"
+            )
+        };
+        match kind {
+            Network::Cut => drop(node.run(&rule("REJECT --reject-with tcp-reset")).await?),
+            Network::BlackHole => drop(node.run(&rule("DROP")).await?),
+            Network::Slow => {
+                let found = node
+                    .run(&format!(
+                        "n=$(nsenter -t {pid} -n ip -o link show eth0 | sed -n 's/.*eth0@if\\([0-9]*\\).*/\\1/p') && ip -o link | sed -n \"s/^$n: \\([^@:]*\\).*/\\1/p\""
+                    ))
+                    .await?;
+                device = found;
+                node.run(&format!("tc qdisc add dev {device} root tbf {TRICKLE}")).await?;
+            }
+        }
+        Ok(Self { node, kind, device })
+    }
+
+    /// How many packets felt it.
+    pub async fn felt(&self) -> Result<u64> {
+        let counted = match self.kind {
+            Network::Slow => {
+                self.node
+                    .run(&format!(
+                        "tc -s qdisc show dev {} root | sed -n 's/.*overlimits \\([0-9]*\\).*/\\1/p'",
+                        self.device
+                    ))
+                    .await?
+            }
+            Network::Cut | Network::BlackHole => {
+                self.node
+                    .run(&format!(
+                        "iptables -w -nvxL {CHAIN} | awk 'NR > 2 {{ sum += $1 }} END {{ print sum }}'"
+                    ))
+                    .await?
+            }
+        };
+        counted.parse().with_context(|| format!("a number of packets: {counted}"))
+    }
+
+    /// All is well again.
+    pub async fn heal(self) -> Result<()> {
+        heal(self.node).await
+    }
+}

@@ -1,0 +1,117 @@
+//! The pods that the stores run in.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::{Node as KubernetesNode, Pod};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams},
+};
+
+use super::{Store, network::End, node::Node};
+use crate::{cluster::SERVICES, eventually};
+
+/// A store may take so long to come back, on a busy machine.
+const BACK: Duration = Duration::from_secs(180);
+
+impl Store {
+    const fn app(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+            Self::Cassandra => "cassandra",
+            Self::Postgres => "postgres",
+            Self::Registry => "schema-registry",
+        }
+    }
+
+    const fn process(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Kafka | Self::Cassandra | Self::Registry => "java",
+        }
+    }
+
+    const fn port(self) -> u16 {
+        match self {
+            Self::Kafka => 9092,
+            Self::Cassandra => 9042,
+            Self::Postgres => 5432,
+            Self::Registry => 8080,
+        }
+    }
+
+    /// How its failures are counted by the workers.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+            Self::Cassandra => "cassandra",
+            Self::Postgres => "postgres",
+            Self::Registry => "registry",
+        }
+    }
+}
+
+/// A store's pod, while it is there.
+pub async fn pod(client: &Client, store: Store) -> Result<Option<Pod>> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), SERVICES);
+    let selector = ListParams::default().labels(&format!("app.kubernetes.io/name={}", store.app()));
+    let pods = pods.list(&selector).await?;
+    Ok(pods.items.into_iter().find(|pod| pod.metadata.deletion_timestamp.is_none()))
+}
+
+/// Whether a pod is ready.
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+}
+
+/// Waits until a store is ready.
+pub async fn back(client: &Client, store: Store) -> Result<()> {
+    eventually(&format!("{store:?} to be ready"), BACK, async || {
+        let there = pod(client, store).await?;
+        Ok(if there.as_ref().is_some_and(is_ready) {
+            Ok(())
+        } else {
+            Err("not ready".to_owned())
+        })
+    })
+    .await
+}
+
+/// Ends a store with SIGKILL, and its pod: the next one starts at once, not after a back-off. Gives the pod that is gone.
+pub async fn kill(client: &Client, node: &Node, store: Store) -> Result<String> {
+    let pod = pod(client, store).await?.with_context(|| format!("{store:?}"))?;
+    let uid = pod.uid().context("a uid")?;
+    for pid in node.processes(&uid, store.process()).await? {
+        node.signal(pid, "KILL").await?;
+    }
+    let pods: Api<Pod> = Api::namespaced(client.clone(), SERVICES);
+    pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await?;
+    // The pod that was ready a moment ago must not be taken for its successor.
+    eventually("another pod", BACK, async || {
+        let other = self::pod(client, store).await?.is_none_or(|pod| pod.uid().as_ref() != Some(&uid));
+        Ok(if other { Ok(()) } else { Err("still there".to_owned()) })
+    })
+    .await?;
+    Ok(uid)
+}
+
+/// Where a store is in the pods' network.
+pub async fn end(client: &Client, node: &Node, store: Store) -> Result<End> {
+    let pod = pod(client, store).await?.with_context(|| format!("{store:?}"))?;
+    let uid = pod.uid().context("a uid")?;
+    let pids = node.processes(&uid, store.process()).await?;
+    let nodes = Api::<KubernetesNode>::all(client.clone()).list(&ListParams::default()).await?;
+    let cidr = nodes
+        .items
+        .into_iter()
+        .find_map(|node| node.spec?.pod_cidr)
+        .context("the pods' addresses")?;
+    Ok(End {
+        address: pod.status.and_then(|status| status.pod_ip).context("an address")?,
+        port: store.port(),
+        pid: *pids.first().context("a process")?,
+        pods: cidr,
+    })
+}

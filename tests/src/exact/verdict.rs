@@ -1,0 +1,240 @@
+//! The comparison: what the source served against what is in landing, topic, PostgreSQL and Cassandra, field by field.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use userpipeline_api::{RecordSpec, names};
+use userpipeline_record::{Record, RecordSchema, avro::Decoder, wire};
+
+use super::{
+    Scene,
+    book::{Revision, record},
+};
+use crate::{
+    cluster::host,
+    declared::{self, Row},
+    stores::{self, TopicMessage},
+};
+
+/// What was compared.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Compared {
+    /// Records that are there.
+    pub records: usize,
+    /// Records that are no more.
+    pub deleted: usize,
+    /// Messages on the topic.
+    pub messages: usize,
+    /// Dead letters.
+    pub dead_letters: usize,
+    /// Rejects, each counted once.
+    pub rejects: usize,
+}
+
+/// Compares everything. `calm` are the items that were served last and are no records.
+pub async fn compare(scene: &Scene, calm: &BTreeSet<String>) -> Result<Compared> {
+    let last = scene.book.last();
+    let rows: Vec<Row> = {
+        let mut rows: Vec<Row> = last.iter().filter_map(|revision| revision.row.clone()).collect();
+        rows.sort();
+        rows
+    };
+    let (id, fields) = (scene.world.id(), declared::fields(&record()));
+    let db = stores::postgres(&scene.world.client).await?;
+    landing(scene, &db, &last).await.context("the landing table")?;
+    let found = declared::postgres(&db, &names::postgres_table(&id), &fields).await?;
+    same("PostgreSQL's table", &found, &rows)?;
+    let session = stores::cassandra(&scene.world.client).await?;
+    let found = declared::cassandra(&session, &names::keyspace(&id), &names::cassandra_table(&id), &fields).await?;
+    same("Cassandra's table", &found, &rows)?;
+
+    let messages = stores::topic(&scene.topic()).await?;
+    let planted = scene.planted.lock().await.clone();
+    let dead_letters = dead_letters(scene, &planted).await?;
+    topic(scene, &messages, &planted, &last).await.context("the topic")?;
+    totals(scene, &db, &messages, &planted).await?;
+    let rejects = rejects(scene, &db, calm).await?;
+    Ok(Compared {
+        records: rows.len(),
+        deleted: last.len() - rows.len(),
+        messages: messages.len(),
+        dead_letters,
+        rejects,
+    })
+}
+
+fn same(what: &str, found: &[Row], wanted: &[Row]) -> Result<()> {
+    let (there, here): (BTreeSet<&Row>, BTreeSet<&Row>) = (wanted.iter().collect(), found.iter().collect());
+    let missing: Vec<_> = there.difference(&here).take(3).collect();
+    let strange: Vec<_> = here.difference(&there).take(3).collect();
+    ensure!(
+        found.len() == wanted.len() && missing.is_empty() && strange.is_empty(),
+        "{what}: {} rows of {}, missing {missing:#?}, strange {strange:#?}",
+        found.len(),
+        wanted.len()
+    );
+    Ok(())
+}
+
+/// Each record is in its last revision, and that is on the topic.
+async fn landing(scene: &Scene, db: &tokio_postgres::Client, last: &[Revision]) -> Result<()> {
+    db.batch_execute("SET TimeZone = 'UTC'; SET extra_float_digits = 3").await?;
+    let fields = declared::fields(&record());
+    let table = &scene.tables()[0];
+    let rows = db.query(&format!("SELECT to_jsonb(t)::text FROM \"{table}\" AS t"), &[]).await?;
+    let mut found: BTreeMap<String, Value> = BTreeMap::new();
+    for row in &rows {
+        let row: Value = serde_json::from_str(row.get(0))?;
+        found.insert(serde_json::json!([row["device"], row["seq"]]).to_string(), row);
+    }
+    ensure!(
+        found.len() == last.len() && rows.len() == last.len(),
+        "{} rows of {}",
+        rows.len(),
+        last.len()
+    );
+    for revision in last {
+        let row = found.get(&revision.key()).with_context(|| format!("{revision:?} is missing"))?;
+        ensure!(
+            row["_version"] == revision.revision && row["_published_version"] == revision.revision,
+            "{row} is not {revision:?}"
+        );
+        ensure!(row["_deleted"] == revision.row.is_none(), "{row} is not {revision:?}");
+        for (name, field_type) in fields.iter().filter(|_| revision.row.is_some()) {
+            let (is, must) = (
+                declared::text(field_type, &row[name])?,
+                &revision.row.as_ref().context("a row")?[name],
+            );
+            ensure!(is == *must, "{name} is {is:?} and must be {must:?}: {row}");
+        }
+    }
+    Ok(())
+}
+
+fn row_of(schema: &RecordSchema, record: &Record) -> Result<Row> {
+    let fields = declared::fields(&super::book::record());
+    ensure!(schema.fields.len() == fields.len(), "as many fields");
+    let text = |value: &userpipeline_record::Value, field_type: &str| -> Result<Option<String>> {
+        use userpipeline_record::Value as V;
+        Ok(match value {
+            V::Null => None,
+            V::Json(text) => declared::text(field_type, &serde_json::from_str(text)?)?,
+            V::String(text) => Some(text.clone()),
+            V::Boolean(truth) => Some(truth.to_string()),
+            V::Long(number) | V::Timestamp(number) => Some(number.to_string()),
+            V::Double(number) => Some(format!("{:?}", number + 0.0)),
+            V::Date(days) => Some(days.to_string()),
+            V::Uuid(uuid) => Some(uuid.to_string()),
+            V::Bytes(bytes) => Some(super::book::hexadecimal(bytes)),
+        })
+    };
+    fields
+        .iter()
+        .zip(&record.0)
+        .map(|((name, field_type), value)| Ok((name.clone(), text(value, field_type)?)))
+        .collect()
+}
+
+/// Each message is a revision that the source has served, and the newest of each record is its last.
+async fn topic(scene: &Scene, messages: &[TopicMessage], planted: &BTreeSet<Vec<u8>>, last: &[Revision]) -> Result<()> {
+    let spec: RecordSpec = serde_json::from_value(record())?;
+    let schema = RecordSchema::read(Some(&spec)).map_err(anyhow::Error::msg)?;
+    let text = reqwest::get(format!(
+        "{}/subjects/{}/versions/latest",
+        host::REGISTRY,
+        names::subject(&scene.topic())
+    ))
+    .await?
+    .json::<Value>()
+    .await?;
+    let decoder = Decoder::new(schema.clone(), text["schema"].as_str().context("a schema")?)?;
+    let mut newest: BTreeMap<String, i64> = BTreeMap::new();
+    for message in messages.iter().filter(|message| !planted.contains(&message.payload)) {
+        let key = message.key.clone().context("a key")?;
+        let version: i64 = message.headers.get("version").context("a version")?.parse()?;
+        let [device, seq]: [Value; 2] = serde_json::from_str(&key)?;
+        let number = scene.book.key(device.as_str().unwrap_or_default(), seq.as_i64().unwrap_or(-1));
+        let revision = scene
+            .book
+            .revision(number.with_context(|| format!("nobody has the key {key}"))?, version);
+        let row = if message.payload.is_empty() {
+            None
+        } else {
+            let (_, datum) = wire::split(&message.payload)?;
+            Some(row_of(&schema, &decoder.decode(datum)?)?)
+        };
+        ensure!(
+            row == revision.row,
+            "{key} in version {version} is {row:?} and must be {revision:?}"
+        );
+        let newest = newest.entry(key).or_insert(version);
+        *newest = (*newest).max(version);
+    }
+    for revision in last {
+        let version = newest.get(&revision.key());
+        ensure!(version == Some(&revision.revision), "the newest is {version:?} of {revision:?}");
+    }
+    Ok(())
+}
+
+/// The dead letters are what was planted, and nothing else; each at least once, untouched, with where it came from and why.
+async fn dead_letters(scene: &Scene, planted: &BTreeSet<Vec<u8>>) -> Result<usize> {
+    let letters = stores::topic(&names::dead_letter_topic(&scene.topic())).await?;
+    let found: BTreeSet<&Vec<u8>> = letters.iter().map(|letter| &letter.payload).collect();
+    ensure!(
+        found == planted.iter().collect(),
+        "{} different dead letters, and {} were planted",
+        found.len(),
+        planted.len()
+    );
+    for letter in &letters {
+        for header in [
+            "dlq.origin.topic",
+            "dlq.origin.partition",
+            "dlq.origin.offset",
+            "dlq.error.class",
+            "dlq.error.message",
+        ] {
+            ensure!(letter.headers.contains_key(header), "a dead letter without {header}");
+        }
+    }
+    Ok(letters.len())
+}
+
+/// STORED counts each offset once, whatever was delivered again.
+async fn totals(scene: &Scene, db: &tokio_postgres::Client, messages: &[TopicMessage], planted: &BTreeSet<Vec<u8>>) -> Result<()> {
+    let row = db
+        .query_one(
+            "SELECT sum(stored)::bigint, sum(dead_lettered)::bigint FROM userpipeline.progress WHERE group_id = $1",
+            &[&names::group_id(&scene.world.id())],
+        )
+        .await?;
+    let (stored, dead): (i64, i64) = (row.get(0), row.get(1));
+    let bad = messages.iter().filter(|message| planted.contains(&message.payload)).count();
+    ensure!(
+        (usize::try_from(stored)?, usize::try_from(dead)?) == (messages.len() - bad, bad),
+        "STORED is {stored} and {dead} dead-lettered of {} messages, of which {bad} are bad",
+        messages.len()
+    );
+    Ok(())
+}
+
+/// What was served last and is no record is among the rejects; and nothing else than such.
+async fn rejects(scene: &Scene, db: &tokio_postgres::Client, calm: &BTreeSet<String>) -> Result<usize> {
+    let rows = db
+        .query(
+            "SELECT DISTINCT raw::text FROM userpipeline.rejects WHERE pipeline = $1",
+            &[&scene.world.id().to_string()],
+        )
+        .await?;
+    let found: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
+    let served = scene.book.bad();
+    let strange: Vec<_> = found.difference(&served).take(3).collect();
+    let missing: Vec<_> = calm.difference(&found).take(3).collect();
+    ensure!(
+        strange.is_empty() && missing.is_empty(),
+        "rejects: strange {strange:?}, missing {missing:?}"
+    );
+    Ok(found.len())
+}

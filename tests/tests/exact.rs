@@ -1,0 +1,98 @@
+//! The proof: records with updates and deletes go the whole way while everything breaks, and then everything is as the source
+//! served it.
+//!
+//! `make test` plays a sample of some minutes; `make test-exact SEED=… FAULTS=…` so many of each fault, in an order that follows
+//! from the seed.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use userpipeline_tests::{
+    dice::Dice,
+    exact::{Fault, Scene, strike, verdict},
+};
+
+const SEED: u64 = 1;
+/// No more faults begin in a sample after this time.
+const SAMPLE: Duration = Duration::from_secs(210);
+/// A fault that misses is tried again so often.
+const TRIES: usize = 6;
+
+#[derive(Default)]
+struct Tally {
+    hit: usize,
+    missed: usize,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_breaks_everything_arrives_as_it_was_served() -> Result<()> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let seed: u64 = variable("EXACT_SEED").map_or(Ok(SEED), |text| text.parse()).context("SEED")?;
+    let each: Option<usize> = variable("EXACT_FAULTS").map(|text| text.parse()).transpose().context("FAULTS")?;
+    let only = variable("EXACT_ONLY");
+    let mut dice = Dice::new(seed);
+    let mut faults: Vec<Fault> = Fault::all()
+        .into_iter()
+        .filter(|fault| {
+            only.as_ref()
+                .is_none_or(|only| only.split(',').any(|name| name == fault.to_string()))
+        })
+        .flat_map(|fault| std::iter::repeat_n(fault, each.unwrap_or(1)))
+        .collect();
+    ensure!(!faults.is_empty(), "there is no fault named {only:?}");
+    dice.shuffle(&mut faults);
+
+    // Given a pipeline under load
+    let started = Instant::now();
+    let mut scene = Scene::set(seed).await?;
+    scene.begin();
+    println!("seed {seed}: {} faults in {}", faults.len(), scene.world.namespace);
+
+    // When everything breaks, one thing after the other
+    let mut tally: BTreeMap<String, Tally> = BTreeMap::new();
+    for fault in faults {
+        if each.is_none() && started.elapsed() > SAMPLE {
+            break;
+        }
+        let counted = tally.entry(fault.to_string()).or_default();
+        for attempt in 1.. {
+            let began = Instant::now();
+            let struck = strike::strike(&scene, fault, &mut dice).await;
+            strike::heal(&scene).await?;
+            let effect = struck.with_context(|| fault.to_string())?;
+            let (lasted, healed) = (began.elapsed(), Instant::now());
+            scene.recovered().await.with_context(|| format!("after {fault}"))?;
+            println!(
+                "{:6.1}s {fault}: {} ({lasted:.1?}, recovered after {:.1?})",
+                started.elapsed().as_secs_f64(),
+                effect.as_deref().unwrap_or("missed"),
+                healed.elapsed()
+            );
+            if effect.is_some() {
+                counted.hit += 1;
+                break;
+            }
+            counted.missed += 1;
+            ensure!(attempt < TRIES, "{fault} does not hit");
+        }
+    }
+
+    // And the source comes to rest, and is read once more
+    scene.calm().await?;
+    let served = scene.book.bad();
+    scene.world.run("last").await?;
+    scene.recovered().await?;
+
+    // Then everything is as it was served
+    let calm = scene.book.bad().difference(&served).cloned().collect();
+    let compared = verdict::compare(&scene, &calm).await?;
+    for (fault, Tally { hit, missed }) in &tally {
+        println!("{fault}: {hit} hit, {missed} missed");
+    }
+    let hits: usize = tally.values().map(|tally| tally.hit).sum();
+    println!("seed {seed}: {hits} faults in {:.0?}; {compared:?}", started.elapsed());
+    scene.leave().await
+}
