@@ -6,6 +6,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{Duration, source::DurationText, units::seconds};
+
 /// A Kafka cluster and the pipeline's place in it.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -134,7 +136,7 @@ impl Compatibility {
 }
 
 /// Where messages go that can not be read or stored.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
     /// The topic's name; the pipeline's topic with `.dlq` when not given.
@@ -143,6 +145,36 @@ pub struct DeadLetter {
     #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9._-]+$') && self != '.' && self != '..'")
         .message("spec.deadLetter.topic must be letters, digits, '.', '_' and '-'"))]
     pub topic: Option<String>,
+    /// A worker waits, and says so, when of the messages read last, at least a hundred, a greater share than this would be dead
+    /// letters: from 0, none may be, to 1, all may be.
+    #[serde(default = "max_ratio")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_ratio: f64,
+    /// How long dead letters are kept, where the pipeline makes their topic.
+    #[serde(default = "dead_letter_retention")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1h') && duration(self) <= duration('87600h')")
+        .message("spec.deadLetter.retention must be between 1h and 87600h, which is ten years"))]
+    #[schemars(with = "DurationText")]
+    pub retention: Duration,
+}
+
+impl Default for DeadLetter {
+    fn default() -> Self {
+        Self {
+            topic: None,
+            max_ratio: max_ratio(),
+            retention: dead_letter_retention(),
+        }
+    }
+}
+
+const fn max_ratio() -> f64 {
+    0.5
+}
+
+/// Four weeks to notice and re-drive them.
+fn dead_letter_retention() -> Duration {
+    seconds(4 * 7 * 24 * 3600).into()
 }
 
 const fn partitions() -> i32 {

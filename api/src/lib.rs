@@ -16,6 +16,7 @@ mod pods;
 mod policies;
 mod record;
 mod request;
+mod retention;
 mod schedule;
 mod sinks;
 mod source;
@@ -31,9 +32,10 @@ pub use pods::{Image, PodSettings, Pods, Proxy};
 pub use policies::{DeletionPolicy, SuspendPolicy};
 pub use record::{FieldSpec, FieldType, RecordSpec};
 pub use request::{Auth, Basic, Format, Method, OAuth2, Pagination, PaginationType, SourceTls};
+pub use retention::Retention;
 pub use schedule::{CatchUp, ConcurrencyPolicy, Cron, DataInterval, Interval, RunKind, RunNow, Schedule, Ticks, first_after_start, zone};
-pub use sinks::{CassandraSink, Consistency, PostgresSink, Sinks};
-pub use source::{Header, HeaderSource, HttpSource, QueryParameter, RateLimit, SecretKeyRef, Source};
+pub use sinks::{CassandraSink, Compaction, CompactionClass, Consistency, PostgresSink, Sinks};
+pub use source::{Header, HeaderSource, HttpSource, QueryParameter, RateLimit, SecretKeyRef, Source, TopicFormat, TopicSource};
 pub use status::{
     DeletionStatus, DrainStatus, LastSuccess, Run, RunNowStatus, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus, VersionStatus,
     WorkersStatus,

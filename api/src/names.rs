@@ -62,7 +62,9 @@ impl PipelineId {
 /// The spec with every name filled in that the user left to us. Filling in twice changes nothing.
 #[must_use]
 pub fn with_names(mut spec: UserPipelineSpec, id: &PipelineId) -> UserPipelineSpec {
-    spec.landing.table.get_or_insert_with(|| landing_table(id));
+    if spec.source.http.is_some() {
+        spec.landing.table.get_or_insert_with(|| landing_table(id));
+    }
     spec.kafka.group_id.get_or_insert_with(|| group_id(id));
     let topic = spec.kafka.topic.name.get_or_insert_with(|| topic(id)).clone();
     spec.dead_letter.topic.get_or_insert_with(|| dead_letter_topic(&topic));

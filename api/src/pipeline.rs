@@ -4,8 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cassandra, DeadLetter, DeletionPolicy, Image, Kafka, Landing, Pods, Postgres, RecordSpec, RunNow, Schedule, SchemaRegistry, Sinks,
-    Source, SuspendPolicy, UserPipelineStatus, Workers,
+    Cassandra, DeadLetter, DeletionPolicy, Image, Kafka, Landing, Pods, Postgres, RecordSpec, Retention, RunNow, Schedule, SchemaRegistry,
+    Sinks, Source, SuspendPolicy, UserPipelineStatus, Workers,
 };
 
 /// Records from an HTTP API to PostgreSQL, through Kafka, into Cassandra and PostgreSQL; on a schedule.
@@ -48,6 +48,14 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = Rule::new("has(self.schedule) == has(self.source.http)")
+        .message("spec.schedule goes with spec.source.http, which needs it; spec.source.topic has no runs"),
+    validation = Rule::new("!has(self.runNow) || has(self.source.http)")
+        .message("spec.runNow goes with spec.source.http: with spec.source.topic there are no runs"),
+    validation = Rule::new("!has(self.source.topic) || (has(self.record) && has(self.record.orderBy))")
+        .message("spec.source.topic needs spec.record with orderBy: only the records themselves can say which of two versions is newer"),
+    validation = Rule::new("has(self.schemaRegistry) || (has(self.source.topic) && self.source.topic.format == 'JSON')")
+        .message("spec.schemaRegistry is needed: records are Avro, or others write Avro to the topic"),
     validation = Rule::new("!has(self.sinks.cassandra) || has(self.cassandra)")
         .message("spec.cassandra is needed by spec.sinks.cassandra: give contactPoints, localDatacenter and credentialsSecretRef"),
     validation = Rule::new("has(self.sinks.cassandra) || !has(self.cassandra)")
@@ -77,8 +85,9 @@ pub struct UserPipelineSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
-    /// When records are fetched.
-    pub schedule: Schedule,
+    /// When records are fetched; needed by `source.http`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
     /// A run beside the schedule, once for each nonce.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_now: Option<RunNow>,
@@ -94,8 +103,9 @@ pub struct UserPipelineSpec {
     pub landing: Landing,
     /// The topic between landing and the sinks.
     pub kafka: Kafka,
-    /// The registry that holds the records' Avro schema.
-    pub schema_registry: SchemaRegistry,
+    /// The registry that holds the records' Avro schema; needed but where others write JSON to the topic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_registry: Option<SchemaRegistry>,
     /// The Cassandra cluster of `sinks.cassandra`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cassandra: Option<Cassandra>,
@@ -104,6 +114,9 @@ pub struct UserPipelineSpec {
     /// Where messages go that can not be read or stored.
     #[serde(default)]
     pub dead_letter: DeadLetter,
+    /// How long the pipeline keeps what it keeps beside its sinks.
+    #[serde(default)]
+    pub retention: Retention,
     /// The processes that read the topic and write to the sinks.
     #[serde(default)]
     pub workers: Workers,

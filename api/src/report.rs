@@ -1,5 +1,7 @@
 //! What a pod tells the operator: a termination message (JSON, under 4 KB) and a worker's `/status`.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +60,8 @@ pub struct RunReport {
     pub pages: i64,
     /// Items the source gave.
     pub items: i64,
+    /// Their bytes.
+    pub bytes: i64,
     /// Record versions landed: new records and changed ones.
     pub landed: i64,
     /// Record versions published, those of interrupted runs included.
@@ -158,13 +162,21 @@ pub struct PartitionReport {
 }
 
 /// Totals of the whole pipeline.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StoredTotals {
     /// Topic offsets acknowledged by every sink.
     pub stored: i64,
     /// Messages sent to the dead-letter topic.
     pub dead_lettered: i64,
+    /// Items that runs were given.
+    pub items: i64,
+    /// Their bytes.
+    pub bytes: i64,
+    /// Record versions published.
+    pub published: i64,
+    /// Items that are no records, by the field at fault; of the item as a whole, by none.
+    pub rejected: BTreeMap<String, i64>,
 }
 
 /// A message cut so that the report that carries it stays a valid termination message. Control characters, which JSON writes

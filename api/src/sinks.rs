@@ -6,6 +6,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{Duration, source::DurationText};
+
 /// Where records end up.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -48,6 +50,41 @@ pub struct CassandraSink {
     /// How many replicas must acknowledge a write.
     #[serde(default)]
     pub consistency: Consistency,
+    /// How long a row stays, from when it was written (the table's default_time_to_live); for good when not given. A message that is
+    /// delivered again after that brings its row back for as long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('175200h')")
+        .message("spec.sinks.cassandra.timeToLive must be between 1s and 175200h, which is twenty years"))]
+    #[schemars(with = "Option<DurationText>")]
+    pub time_to_live: Option<Duration>,
+    /// How Cassandra merges what it has written; Cassandra's own default when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compaction: Option<Compaction>,
+}
+
+/// How Cassandra merges what it has written.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Compaction {
+    /// Which strategy: TimeWindowCompactionStrategy goes with rows that are written once and have a time to live.
+    pub class: CompactionClass,
+    /// The strategy's own options, such as compaction_window_unit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub options: BTreeMap<String, String>,
+}
+
+/// The compaction strategies of Cassandra.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CompactionClass {
+    /// Merges what is of a size: for tables that are written to more than they are read.
+    SizeTieredCompactionStrategy,
+    /// Keeps few files to read from: for rows that are often updated and read.
+    LeveledCompactionStrategy,
+    /// Keeps what was written at a time together.
+    TimeWindowCompactionStrategy,
+    /// Any of the others, by its options; since Cassandra 5.
+    UnifiedCompactionStrategy,
 }
 
 /// How many replicas must acknowledge a write.

@@ -1,20 +1,51 @@
 //! Where records come from.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Auth, Duration, Format, Method, Pagination, Quantity, SourceTls, units::seconds};
 
-/// Where records come from.
+/// Where records come from: one of them.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.http) != has(self.topic)").message("spec.source takes exactly one of http and topic"),
+    validation = Rule::new("has(self.http) == has(oldSelf.http)")
+        .message("spec.source cannot be changed between http and topic: make a new pipeline instead"),
+)]
 pub struct Source {
     /// An HTTP API that answers with JSON.
-    pub http: HttpSource,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpSource>,
+    /// Others write to the pipeline's topic, `spec.kafka.topic`: devices, applications. There are no runs then, and no landing table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<TopicSource>,
     /// A run fails when a greater share of its items than this are no records: from 0, none may be, to 1, all may be.
     #[serde(default = "max_rejected_ratio")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_rejected_ratio: f64,
+}
+
+/// A topic that others write to.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicSource {
+    /// How a message's value is written.
+    #[serde(default)]
+    pub format: TopicFormat,
+}
+
+/// How others write messages.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TopicFormat {
+    /// A JSON document: the item.
+    #[default]
+    #[serde(rename = "JSON")]
+    Json,
+    /// Avro, behind the schema registry's frame; any schema that is registered there. The item has the datum's fields; bytes are in
+    /// base64, times in milliseconds since 1970, dates as text.
+    Avro,
 }
 
 /// An HTTP API, asked again and again during a run.

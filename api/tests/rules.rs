@@ -49,9 +49,65 @@ fn record(pointer: &str, value: Value) -> Value {
     record
 }
 
+/// The example with others who write to its topic, in this format.
+fn from_topic(format: &str) -> Value {
+    let mut resource = with("spec.source", json!({"topic": {"format": format}}));
+    let spec = resource["spec"].as_object_mut().unwrap();
+    spec.remove("schedule");
+    spec.insert("record".to_owned(), record("/orderBy", json!("at")));
+    resource
+}
+
 #[test]
 fn the_example_is_accepted() {
     parse(example()).validate_cel().unwrap();
+}
+
+#[test]
+fn a_topic_that_others_write_to_has_no_runs_and_records_with_versions() {
+    parse(from_topic("Avro")).validate_cel().unwrap();
+    let mut json = from_topic("JSON");
+    json["spec"].as_object_mut().unwrap().remove("schemaRegistry");
+    parse(json).validate_cel().unwrap();
+
+    let changed = |change: fn(&mut Value)| {
+        let mut resource = from_topic("Avro");
+        change(&mut resource["spec"]);
+        resource
+    };
+    for (resource, says) in [
+        (
+            changed(|spec| spec["schedule"] = json!({"cron": "@daily"})),
+            "spec.source.topic has no runs",
+        ),
+        (
+            changed(|spec| spec["runNow"] = json!({"nonce": "a"})),
+            "spec.runNow goes with spec.source.http",
+        ),
+        (changed(|spec| spec["record"] = Value::Null), "needs spec.record with orderBy"),
+        (
+            changed(|spec| spec["record"]["orderBy"] = Value::Null),
+            "needs spec.record with orderBy",
+        ),
+        (
+            changed(|spec| spec["schemaRegistry"] = Value::Null),
+            "spec.schemaRegistry is needed",
+        ),
+        (
+            changed(|spec| spec["source"]["http"] = json!({"url": "http://source/"})),
+            "exactly one of http and topic",
+        ),
+        (without("spec.schedule"), "spec.schedule goes with spec.source.http"),
+        (without("spec.schemaRegistry"), "spec.schemaRegistry is needed"),
+        (with("spec.source", json!({})), "exactly one of http and topic"),
+    ] {
+        let errors = parse(resource).validate_cel().expect_err(says).to_string();
+        assert!(errors.contains(says), "expected `{says}`, got: {errors}");
+    }
+    let error = parse(from_topic("Avro"))
+        .validate_cel_update(&parse(example()))
+        .expect_err("changed");
+    assert!(error.to_string().contains("cannot be changed between http and topic"), "{error}");
 }
 
 #[test]
@@ -131,6 +187,9 @@ fn a_spec_that_cannot_work_is_refused_in_words_a_user_understands() {
             with("spec.record", record("/fields/2/expr", json!("item.x"))),
             "exactly one of from, template and expr",
         ),
+        (with("spec.retention", json!({"landing": "1s"})), "between 1m and 87600h"),
+        (with("spec.deadLetter", json!({"retention": "1m"})), "between 1h and 87600h"),
+        (with("spec.sinks.cassandra.timeToLive", json!("300000h")), "twenty years"),
         (with("metadata.name", json!("users.v1")), "without dots"),
         (with("metadata.name", json!("u".repeat(64))), "at most 63"),
     ] {

@@ -19,6 +19,11 @@ use crate::{
 const REJECT: &str = "INSERT INTO userpipeline.rejects (pipeline, run_id, field, reason, raw) \
      SELECT $1, $2, page.* FROM unnest($3::text[], $4::text[], $5::json[]) AS page";
 
+/// Counts rejects ever, by field.
+const REJECTED: &str = "INSERT INTO userpipeline.rejected AS r (pipeline, field, items) \
+     SELECT $1, field, count(*) FROM unnest($2::text[]) AS field GROUP BY field ORDER BY field \
+     ON CONFLICT (pipeline, field) DO UPDATE SET items = r.items + excluded.items";
+
 /// The landing table, ready for pages.
 pub struct Landing {
     table: String,
@@ -27,6 +32,7 @@ pub struct Landing {
     copy: Statement,
     upsert: Statement,
     reject: Statement,
+    rejected: Statement,
 }
 
 impl Landing {
@@ -46,6 +52,7 @@ impl Landing {
             copy: client.prepare(&schema.landing_copy()).await.map_err(failed)?,
             upsert: client.prepare(&schema.landing_upsert(table)).await.map_err(failed)?,
             reject: client.prepare(REJECT).await.map_err(failed)?,
+            rejected: client.prepare(REJECTED).await.map_err(failed)?,
         })
     }
 
@@ -57,6 +64,7 @@ impl Landing {
         let mut landed = Counts {
             pages: 1,
             items: count(page.items()),
+            bytes: count(page.bytes()),
             rejected: count(page.rejects.len()),
             ..Counts::default()
         };
@@ -70,6 +78,10 @@ impl Landing {
             let raws: Vec<RawJson<'_>> = page.rejects.iter().map(|r| RawJson(&r.raw)).collect();
             transaction
                 .execute(&self.reject, &[&key.pipeline, &key.run_id, &fields, &reasons, &raws])
+                .await
+                .map_err(failed)?;
+            transaction
+                .execute(&self.rejected, &[&key.pipeline, &fields])
                 .await
                 .map_err(failed)?;
         }

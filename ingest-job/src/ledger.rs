@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Transaction};
 use userpipeline_api::Postgres;
+use userpipeline_record::bookkeeping;
 use userpipeline_stores::{
     Secrets, StoreError,
     error::{POSTGRES_FAILED, POSTGRES_UNREACHABLE, TABLE_MISMATCH},
@@ -34,14 +35,13 @@ const OPEN: &str = "INSERT INTO userpipeline.runs AS r (pipeline, run_id, job, s
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'Running') \
      ON CONFLICT (pipeline, run_id) DO UPDATE SET state = 'Running', attempt = r.attempt + 1, job = excluded.job, finished_at = NULL, reason = NULL, \
      message = NULL, kind = excluded.kind, interval_start = excluded.interval_start, interval_end = excluded.interval_end, \
-     arguments = excluded.arguments WHERE r.state <> 'Succeeded' AND NOT ($9 AND r.state = 'Failed' AND r.job <> excluded.job) RETURNING attempt, pages, items, landed, published, rejected";
+     arguments = excluded.arguments WHERE r.state <> 'Succeeded' AND NOT ($9 AND r.state = 'Failed' AND r.job <> excluded.job) RETURNING attempt, pages, items, bytes, landed, published, rejected";
 const COUNTS: &str =
-    "SELECT attempt, pages, items, landed, published, rejected, state FROM userpipeline.runs WHERE pipeline = $1 AND run_id = $2";
-const ADVANCE: &str = "UPDATE userpipeline.runs SET pages = pages + $4, items = items + $5, landed = landed + $6, published = published + $7, \
-     rejected = rejected + $8 WHERE pipeline = $1 AND run_id = $2 AND attempt = $3 AND state = 'Running'";
+    "SELECT attempt, pages, items, bytes, landed, published, rejected, state FROM userpipeline.runs WHERE pipeline = $1 AND run_id = $2";
+const ADVANCE: &str = "UPDATE userpipeline.runs SET pages = pages + $4, items = items + $5, bytes = bytes + $6, landed = landed + $7, published = published + $8, \
+     rejected = rejected + $9 WHERE pipeline = $1 AND run_id = $2 AND attempt = $3 AND state = 'Running'";
 const CLOSE: &str = "UPDATE userpipeline.runs SET state = $4, reason = $5, message = $6, finished_at = now() \
      WHERE pipeline = $1 AND run_id = $2 AND attempt = $3 AND state = 'Running'";
-const TOTAL: &str = "SELECT coalesce(sum(landed), 0)::bigint FROM userpipeline.runs WHERE pipeline = $1";
 
 /// Names an attempt's row.
 #[derive(Clone, Debug)]
@@ -98,7 +98,13 @@ pub async fn open(postgres: &Postgres, secrets: &Secrets, pipeline: &str, run: &
         .await
         .map_err(failed)?
         .get(0);
-    let total = async || client.query_one(TOTAL, &[&pipeline]).await.map(|row| row.get(0)).map_err(failed);
+    let total = async || {
+        client
+            .query_one(bookkeeping::TOTAL_LANDED, &[&pipeline])
+            .await
+            .map(|row| row.get(0))
+            .map_err(failed)
+    };
     if !locked {
         return Ok(Opened::Taken {
             total_fetched: total().await?,
@@ -126,7 +132,7 @@ pub async fn open(postgres: &Postgres, secrets: &Secrets, pipeline: &str, run: &
     let Some(row) = opened else {
         let row = client.query_one(COUNTS, &[&pipeline, &run.id]).await.map_err(failed)?;
         return Ok(Opened::Done {
-            succeeded: row.get::<_, &str>(6) == "Succeeded",
+            succeeded: row.get::<_, &str>(7) == "Succeeded",
             counts: counts(&row),
             attempt: row.get(0),
             total_fetched: total().await?,
@@ -149,9 +155,10 @@ fn counts(row: &tokio_postgres::Row) -> Counts {
     Counts {
         pages: row.get(1),
         items: row.get(2),
-        landed: row.get(3),
-        published: row.get(4),
-        rejected: row.get(5),
+        bytes: row.get(3),
+        landed: row.get(4),
+        published: row.get(5),
+        rejected: row.get(6),
     }
 }
 
@@ -176,6 +183,7 @@ pub async fn advance(transaction: &Transaction<'_>, key: &Key, by: Counts) -> Re
                 attempt,
                 &by.pages,
                 &by.items,
+                &by.bytes,
                 &by.landed,
                 &by.published,
                 &by.rejected,
@@ -229,6 +237,10 @@ impl Ledger {
                 format!("run {run_id} is no longer this attempt's in userpipeline.runs: another attempt has taken it"),
             ));
         }
-        client.query_one(TOTAL, &[pipeline]).await.map(|row| row.get(0)).map_err(failed)
+        client
+            .query_one(bookkeeping::TOTAL_LANDED, &[pipeline])
+            .await
+            .map(|row| row.get(0))
+            .map_err(failed)
     }
 }

@@ -40,6 +40,8 @@ pub struct Counts {
     pub pages: i64,
     /// Items the source gave.
     pub items: i64,
+    /// Their bytes.
+    pub bytes: i64,
     /// Record versions landed.
     pub landed: i64,
     /// Record versions published.
@@ -55,6 +57,7 @@ impl Add for Counts {
         Self {
             pages: self.pages + other.pages,
             items: self.items + other.items,
+            bytes: self.bytes + other.bytes,
             landed: self.landed + other.landed,
             published: self.published + other.published,
             rejected: self.rejected + other.rejected,
@@ -221,6 +224,7 @@ fn summary(counts: Counts) -> String {
         landed,
         published,
         rejected,
+        bytes: _,
     } = counts;
     format!("pages {pages}, items {items}, landed {landed}, published {published}, rejected {rejected}")
 }
@@ -233,6 +237,7 @@ mod tests {
         Counts {
             pages: 1,
             items,
+            bytes: 0,
             landed,
             published: landed,
             rejected,

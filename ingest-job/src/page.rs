@@ -67,6 +67,12 @@ impl Page {
         page
     }
 
+    /// How many bytes its items have.
+    pub fn bytes(&self) -> usize {
+        let accepted = self.records.iter().map(|record| record.raw.get().len());
+        accepted.chain(self.rejects.iter().map(|reject| reject.raw.get().len())).sum()
+    }
+
     /// How many items it has.
     pub fn items(&self) -> usize {
         self.records.len() + self.rejects.len()

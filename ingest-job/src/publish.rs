@@ -3,7 +3,12 @@
 use tokio_postgres::{Row, Statement, types::ToSql};
 use userpipeline_api::document::IngestPipeline;
 use userpipeline_api::names;
-use userpipeline_record::{Record, RecordSchema, avro::Encoder, wire};
+use userpipeline_record::{
+    Record, RecordSchema,
+    avro::Encoder,
+    trace::{self, Trace},
+    wire,
+};
 use userpipeline_stores::{
     StoreError,
     cell::{Cell, Read},
@@ -41,6 +46,8 @@ struct Pending {
     key: String,
     version: i64,
     version_text: String,
+    fetched: String,
+    trace: String,
     /// None for a record that is no more.
     payload: Option<Vec<u8>>,
 }
@@ -89,14 +96,19 @@ impl Publisher {
         if rows.is_empty() {
             return Ok(false);
         }
-        let batch = rows.iter().map(|row| self.pending(row)).collect::<Result<Vec<_>, _>>()?;
+        let batch = rows
+            .iter()
+            .map(|row| self.pending(row, &key.pipeline))
+            .collect::<Result<Vec<_>, _>>()?;
         drop(rows);
-        let headers: Vec<[(&str, &[u8]); 2]> = batch
+        let headers: Vec<[(&str, &[u8]); 4]> = batch
             .iter()
             .map(|row| {
                 [
                     (wire::VERSION_HEADER, row.version_text.as_bytes()),
                     (RUN_HEADER, key.run_id.as_bytes()),
+                    (wire::FETCHED_HEADER, row.fetched.as_bytes()),
+                    (trace::HEADER, row.trace.as_bytes()),
                 ]
             })
             .collect();
@@ -145,7 +157,7 @@ impl Publisher {
         delivered.into_iter().collect::<Result<Vec<()>, _>>().map(|_| true)
     }
 
-    fn pending(&self, row: &Row) -> Result<Pending, StoreError> {
+    fn pending(&self, row: &Row, pipeline: &str) -> Result<Pending, StoreError> {
         let unfit = |e: &dyn std::fmt::Display| {
             StoreError::configuration(
                 TABLE_MISMATCH,
@@ -159,6 +171,8 @@ impl Publisher {
             .map_err(|e| unfit(&e))?;
         let version: i64 = row.try_get(fields).map_err(|e| unfit(&e))?;
         let deleted: bool = row.try_get(fields + 1).map_err(|e| unfit(&e))?;
+        let fetched: i64 = row.try_get(fields + 2).map_err(|e| unfit(&e))?;
+        let run: &str = row.try_get(fields + 3).map_err(|e| unfit(&e))?;
         let record = Record(values);
         let payload = if deleted {
             None
@@ -171,6 +185,8 @@ impl Publisher {
             key: record.key(&self.schema),
             version,
             version_text: version.to_string(),
+            fetched: fetched.to_string(),
+            trace: Trace::of(pipeline, run).header(),
             payload,
             record,
         })

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use userpipeline_api::{Ticks, document::IngestPipeline, placeholder::Values, report::exit};
-use userpipeline_record::RecordSchema;
+use userpipeline_record::{RecordSchema, trace::Trace};
 use userpipeline_stores::Secrets;
 
 use crate::{
@@ -61,7 +61,8 @@ pub async fn execute(invocation: &Invocation, stop: &CancellationToken) -> Ended
         }
     };
     let facts = facts(Run::of(&invocation.told, Some((&pipeline.schedule, &ticks)), now));
-    let span = tracing::info_span!("run", pipeline = %pipeline.id, run = facts.run.id);
+    let trace = Trace::of(&pipeline.id.to_string(), &facts.run.id);
+    let span = tracing::info_span!("run", pipeline = %pipeline.id, run = facts.run.id, trace_id = trace.id);
     let job = invocation.told.job.as_deref().unwrap_or_default();
     let secrets = Secrets::in_dir(&invocation.secrets);
     let logged = async {
@@ -162,14 +163,14 @@ async fn work(
     stop: &CancellationToken,
 ) -> Result<String, Failure> {
     let schema = RecordSchema::read(pipeline.record.as_ref()).map_err(|problems| Failure::configuration(PIPELINE_INVALID, problems))?;
-    let mut source = Source::new(&filled(&pipeline.source.http, values)?, secrets)?;
+    let mut source = Source::new(&filled(&pipeline.source, values)?, secrets)?;
     let publisher = Publisher::open(pipeline, &schema, ledger).await?;
     let landing = Landing::prepare(&ledger.client, &pipeline.landing_table, &schema).await?;
     publisher.publish_pending(ledger).await?;
     if ledger.counts.published > 0 {
         tracing::info!(published = ledger.counts.published, "published what interrupted runs had left");
     }
-    let limit = pipeline.source.http.max_records_per_run;
+    let limit = pipeline.source.max_records_per_run;
     // An attempt that starts at the first page again meets again what an earlier one has landed.
     let allowance = if source.repeats() { allowance(limit, ledger.before) } else { limit };
     let mut cut = false;
@@ -197,7 +198,7 @@ async fn work(
         if page.items() == 0 && source.repeats() {
             break End::Exhausted;
         }
-        if counts.hopeless(pipeline.source.max_rejected_ratio) {
+        if counts.hopeless(pipeline.max_rejected_ratio) {
             break End::Hopeless;
         }
     };
@@ -205,7 +206,7 @@ async fn work(
         End::Limit | End::TimeUp if cut || source.may_have_more() => End::Cut(Box::new(end)),
         end => end,
     };
-    decide(end, ledger.before, ledger.counts, pipeline.source.max_rejected_ratio)
+    decide(end, ledger.before, ledger.counts, pipeline.max_rejected_ratio)
 }
 
 async fn overdue(stop: &CancellationToken) {

@@ -1,5 +1,7 @@
 //! A record in Avro.
 
+mod item;
+
 use apache_avro::{
     Schema, reader::datum::GenericDatumReader, types::Value as Avro, util::max_allocation_bytes, writer::datum::GenericDatumWriter,
 };
@@ -8,6 +10,7 @@ use uuid::Uuid;
 
 use userpipeline_api::FieldType;
 
+pub use self::item::ItemReader;
 use crate::{Field, Record, RecordSchema, Value, map};
 
 /// No length inside a message makes us allocate more than this: garbage may claim any.

@@ -68,7 +68,44 @@ pub const DDL: &[&str] = &[
         version bigint NOT NULL,
         deleted_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (table_name, key))",
+    "CREATE INDEX IF NOT EXISTS tombstones_by_age ON userpipeline.tombstones (table_name, deleted_at)",
+    "CREATE INDEX IF NOT EXISTS rejects_by_age ON userpipeline.rejects (pipeline, rejected_at)",
+    "ALTER TABLE userpipeline.runs ADD COLUMN IF NOT EXISTS bytes bigint NOT NULL DEFAULT 0",
+    // What runs had counted that the ledger has forgotten: totals never go backwards.
+    "CREATE TABLE IF NOT EXISTS userpipeline.forgotten (
+        pipeline text PRIMARY KEY,
+        items bigint NOT NULL,
+        bytes bigint NOT NULL,
+        landed bigint NOT NULL,
+        published bigint NOT NULL)",
+    // Rejects ever, by the field at fault: advanced in the transaction that keeps them.
+    "CREATE TABLE IF NOT EXISTS userpipeline.rejected (
+        pipeline text NOT NULL,
+        field text NOT NULL,
+        items bigint NOT NULL,
+        PRIMARY KEY (pipeline, field))",
 ];
+
+/// Forgets up to `$3` runs of the pipeline `$1` that ended before now less `$2` seconds, but for what they had landed; gives how many.
+pub const EXPIRE_RUNS: &str = "WITH old AS (SELECT run_id FROM userpipeline.runs WHERE pipeline = $1 \
+     AND coalesce(finished_at, started_at) < now() - make_interval(secs => $2) ORDER BY started_at LIMIT $3 FOR UPDATE SKIP LOCKED), \
+     gone AS (DELETE FROM userpipeline.runs AS r USING old WHERE r.pipeline = $1 AND r.run_id = old.run_id RETURNING r.items, r.bytes, r.landed, r.published), \
+     kept AS (INSERT INTO userpipeline.forgotten AS f (pipeline, items, bytes, landed, published) \
+     SELECT $1, sum(items)::bigint, sum(bytes)::bigint, sum(landed)::bigint, sum(published)::bigint FROM gone HAVING count(*) > 0 \
+     ON CONFLICT (pipeline) DO UPDATE SET items = f.items + excluded.items, bytes = f.bytes + excluded.bytes, \
+     landed = f.landed + excluded.landed, published = f.published + excluded.published) SELECT count(*) FROM gone";
+
+/// Deletes up to `$3` rejects of the pipeline `$1` that are older than `$2` seconds.
+pub const EXPIRE_REJECTS: &str = "DELETE FROM userpipeline.rejects WHERE id = ANY(ARRAY(SELECT id FROM userpipeline.rejects \
+     WHERE pipeline = $1 AND rejected_at < now() - make_interval(secs => $2) ORDER BY rejected_at LIMIT $3))";
+
+/// Deletes up to `$3` tombstones of the table `$1` that are older than `$2` seconds.
+pub const EXPIRE_TOMBSTONES: &str = "DELETE FROM userpipeline.tombstones WHERE ctid = ANY(ARRAY(SELECT ctid FROM userpipeline.tombstones \
+     WHERE table_name = $1 AND deleted_at < now() - make_interval(secs => $2) ORDER BY deleted_at LIMIT $3 FOR UPDATE SKIP LOCKED))";
+
+/// Record versions ever landed by the pipeline `$1`.
+pub const TOTAL_LANDED: &str = "SELECT (coalesce((SELECT sum(landed) FROM userpipeline.runs WHERE pipeline = $1), 0) \
+     + coalesce((SELECT landed FROM userpipeline.forgotten WHERE pipeline = $1), 0))::bigint";
 
 /// The advisory lock under which tables are made.
 pub const LOCK: i64 = 0x7570_7363_6865_6d61;
@@ -77,3 +114,11 @@ pub const LOCK: i64 = 0x7570_7363_6865_6d61;
 pub fn fingerprint() -> String {
     format!("{:.16x}", Sha256::digest(DDL.join("\n").as_bytes()))
 }
+
+/// Items, their bytes, and record versions published, ever, by the pipeline `$1`.
+pub const TOTALS: &str = "SELECT coalesce(sum(items), 0)::bigint, coalesce(sum(bytes), 0)::bigint, coalesce(sum(published), 0)::bigint \
+     FROM (SELECT items, bytes, published FROM userpipeline.runs WHERE pipeline = $1 \
+     UNION ALL SELECT items, bytes, published FROM userpipeline.forgotten WHERE pipeline = $1) AS counted";
+
+/// Rejects ever of the pipeline `$1`, by field.
+pub const REJECTED: &str = "SELECT field, items FROM userpipeline.rejected WHERE pipeline = $1";

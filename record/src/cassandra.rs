@@ -35,6 +35,47 @@ pub fn keyspace_cql(keyspace: &str, replication: &BTreeMap<String, i32>) -> Stri
     )
 }
 
+/// How a table keeps its rows; what is not said stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keeping {
+    /// Seconds that a row stays; 0 for good.
+    pub time_to_live: Option<i64>,
+    /// The strategy's class, without its package, and its options.
+    pub compaction: Option<BTreeMap<String, String>>,
+}
+
+impl Keeping {
+    /// What of it is not so yet.
+    #[must_use]
+    pub fn unlike(&self, found: &Self) -> Self {
+        // Cassandra writes the class with its package, and adds options of its own.
+        let has = |wanted: &BTreeMap<String, String>| {
+            found.compaction.as_ref().is_some_and(|found| {
+                wanted.iter().all(|(key, value)| {
+                    let there = found.get(key).map(String::as_str);
+                    there == Some(value) || key == "class" && there.and_then(|class| class.rsplit('.').next()) == Some(value)
+                })
+            })
+        };
+        Self {
+            time_to_live: self.time_to_live.filter(|_| self.time_to_live != found.time_to_live),
+            compaction: self.compaction.clone().filter(|wanted| !has(wanted)),
+        }
+    }
+
+    /// Changes a table to it, if there is anything to change.
+    pub fn alter_cql(&self, keyspace: &str, table: &str) -> Option<String> {
+        let mut options = Vec::new();
+        options.extend(self.time_to_live.map(|seconds| format!("default_time_to_live = {seconds}")));
+        options.extend(self.compaction.as_ref().map(|compaction| {
+            let literal = |text: &str| format!("'{}'", text.replace('\'', "''"));
+            let pairs: Vec<String> = compaction.iter().map(|(k, v)| format!("{}: {}", literal(k), literal(v))).collect();
+            format!("compaction = {{{}}}", pairs.join(", "))
+        }));
+        (!options.is_empty()).then(|| format!("ALTER TABLE {}.{} WITH {}", quote(keyspace), quote(table), options.join(" AND ")))
+    }
+}
+
 impl RecordSchema {
     /// Creates the table. The key is the partition, but for what a pipeline declares to be sorted within it.
     pub fn cassandra_table_cql(&self, keyspace: &str, table: &str) -> String {
@@ -113,6 +154,36 @@ mod tests {
             ]
             .join(";\n\n")
         );
+    }
+
+    #[test]
+    fn a_table_is_changed_only_where_it_keeps_its_rows_otherwise() {
+        let map = |pairs: &[(&str, &str)]| Some(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
+        let found = Keeping {
+            time_to_live: Some(0),
+            compaction: map(&[
+                ("class", "org.apache.cassandra.db.compaction.SizeTieredCompactionStrategy"),
+                ("min_threshold", "4"),
+            ]),
+        };
+        let keeping = |time_to_live, compaction| Keeping { time_to_live, compaction };
+        let window = map(&[("class", "TimeWindowCompactionStrategy"), ("compaction_window_unit", "DAYS")]);
+        for (wanted, statement) in [
+            (keeping(None, None), None),
+            (keeping(Some(0), map(&[("class", "SizeTieredCompactionStrategy")])), None),
+            (
+                keeping(Some(60), None),
+                Some(r#"ALTER TABLE "k"."t" WITH default_time_to_live = 60"#),
+            ),
+            (
+                keeping(Some(60), window),
+                Some(
+                    r#"ALTER TABLE "k"."t" WITH default_time_to_live = 60 AND compaction = {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS'}"#,
+                ),
+            ),
+        ] {
+            assert_eq!(wanted.unlike(&found).alter_cql("k", "t").as_deref(), statement);
+        }
     }
 
     #[test]

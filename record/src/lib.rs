@@ -6,6 +6,7 @@ pub mod bookkeeping;
 pub mod cassandra;
 pub mod map;
 pub mod postgres;
+pub mod trace;
 pub mod value;
 pub mod wire;
 

@@ -90,6 +90,15 @@ impl Value {
         }
     }
 
+    /// The value as an item could say it: times as text, bytes in base64.
+    pub fn to_json(&self) -> Json {
+        match self {
+            Self::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| text.clone().into()),
+            Self::Timestamp(millis) => moment(*millis).into(),
+            other => other.key_part(),
+        }
+    }
+
     /// About how many bytes the value takes.
     fn size(&self) -> usize {
         let more = match self {

@@ -3,6 +3,8 @@
 
 /// The header of a message that carries its record's version, in decimal.
 pub const VERSION_HEADER: &str = "version";
+/// The header of a message that carries when its record was fetched and landed, in milliseconds since 1970, in decimal.
+pub const FETCHED_HEADER: &str = "fetched";
 /// The frame's length.
 pub const FRAME: usize = 5;
 

@@ -49,6 +49,8 @@ pub const OFFSET_OUT_OF_RANGE: &str = "OffsetOutOfRange";
 pub const GROUP_NOT_EMPTY: &str = "GroupNotEmpty";
 /// A dead letter cannot be written to its topic.
 pub const DEAD_LETTER_FAILED: &str = "DeadLetterFailed";
+/// Most of what is read would be dead letters.
+pub const TOO_MANY_DEAD_LETTERS: &str = "TooManyDeadLetters";
 /// The schema registry does not answer.
 pub const REGISTRY_UNREACHABLE: &str = "RegistryUnreachable";
 /// The schema registry refuses what was asked.

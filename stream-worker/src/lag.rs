@@ -121,7 +121,7 @@ async fn totals(
         ));
     }
     let Some((connected, _)) = client else { return Ok(()) };
-    let asked = tokio::time::timeout(TIMEOUT, progress::totals(connected, &pipeline.group_id)).await;
+    let asked = tokio::time::timeout(TIMEOUT, progress::totals(connected, &pipeline.group_id, &pipeline.id.to_string())).await;
     let answer = match asked {
         Ok(answer) => answer.map_err(|e| postgres::explain("reading userpipeline.progress", &e)),
         Err(_) => Err(StoreError::transient(

@@ -2,9 +2,10 @@
 
 pub mod apply_schema;
 pub mod batch;
+pub mod breaker;
 pub mod claims;
 pub mod consume;
-pub mod dead_letter;
+pub mod dead_letters;
 pub mod decode;
 pub mod delete_data;
 pub mod http;
@@ -12,6 +13,7 @@ pub mod lag;
 pub mod message;
 pub mod metrics;
 pub mod report;
+pub mod retention;
 pub mod retry;
 pub mod shared;
 pub mod supervise;

@@ -3,7 +3,14 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
-use stream_worker::{apply_schema, apply_schema::Manner, delete_data, shared::Shared, supervise, verify_drained};
+use stream_worker::{
+    apply_schema,
+    apply_schema::Manner,
+    dead_letters::command::{self as dead_letters, DeadLettersArgs},
+    delete_data,
+    shared::Shared,
+    supervise, verify_drained,
+};
 use tracing_subscriber::EnvFilter;
 use userpipeline_api::{
     document::WorkerPipeline,
@@ -31,6 +38,8 @@ enum Command {
     ApplySchema(ApplySchema),
     /// Once the workers are gone: verifies that the consumer group is empty and has committed what is stored, and ends.
     VerifyDrained(Task),
+    /// Looks at dead letters, and drives them again.
+    DeadLetters(DeadLettersArgs),
     /// Deletes what the pipeline has made: topic, subject, consumer group, tables, bookkeeping; and ends.
     DeleteData(DeleteData),
 }
@@ -91,9 +100,13 @@ struct Task {
 #[tokio::main]
 async fn main() -> ExitCode {
     let command = Cli::parse().command;
-    // What a plan prints is for people.
-    let plan = matches!(&command, Command::ApplySchema(args) if args.plan);
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(if plan { "off" } else { LOG }));
+    // What these print is for people.
+    let prints = match &command {
+        Command::ApplySchema(args) => args.plan,
+        Command::DeadLetters(_) => true,
+        _ => false,
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(if prints { "off" } else { LOG }));
     tracing_subscriber::fmt()
         .json()
         .with_env_filter(filter)
@@ -112,6 +125,7 @@ async fn main() -> ExitCode {
             let secrets = Secrets::in_dir(&args.handed.secrets);
             ExitCode::from(Box::pin(apply_schema::run(&args.handed.pipeline, &secrets, &args.termination_log, manner)).await)
         }
+        Command::DeadLetters(args) => ExitCode::from(Box::pin(dead_letters::run(args)).await),
         Command::DeleteData(args) => {
             let (cluster, args) = (args.cluster, args.task);
             let secrets = Secrets::in_dir(&args.handed.secrets);

@@ -1,6 +1,7 @@
 //! A message of the topic, taken out of librdkafka's memory.
 
 use rdkafka::message::{BorrowedMessage, Message as _};
+use userpipeline_record::wire;
 use userpipeline_stores::kafka::headers;
 
 /// A header: its name, and its value, if it has one.
@@ -45,17 +46,26 @@ impl Message {
             .and_then(|(_, value)| value.as_deref())
     }
 
+    /// When its record was fetched, in milliseconds since 1970; of one that another producer has written, when that was.
+    pub fn fetched(&self) -> Option<i64> {
+        let said = self.header(wire::FETCHED_HEADER).and_then(|text| std::str::from_utf8(text).ok());
+        said.and_then(|text| text.parse().ok()).or(self.timestamp)
+    }
+
     /// Where it came from: partition and offset.
     pub const fn origin(&self) -> (i32, i64) {
         (self.partition, self.offset)
     }
 
+    /// How many bytes it carries.
+    pub fn bytes(&self) -> usize {
+        let bytes = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
+        let headers = self.headers.iter().map(|(k, v)| k.len() + bytes(v));
+        bytes(&self.key) + bytes(&self.payload) + headers.sum::<usize>()
+    }
+
     /// About how many bytes it takes in memory.
     pub fn size(&self) -> usize {
-        let bytes = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
-        size_of::<Self>()
-            + bytes(&self.key)
-            + bytes(&self.payload)
-            + self.headers.iter().map(|(k, v)| 48 + k.len() + bytes(v)).sum::<usize>()
+        size_of::<Self>() + self.bytes() + 48 * self.headers.len()
     }
 }

@@ -1,7 +1,12 @@
 //! What `/metrics` shows.
 
-use std::{collections::BTreeSet, sync::Mutex, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
 
+use k8s_openapi::jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -26,6 +31,11 @@ struct Store {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Kept {
+    what: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Partition {
     partition: i32,
 }
@@ -35,6 +45,8 @@ pub struct Metrics {
     registry: Registry,
     /// Messages delivered by the brokers.
     pub records: Counter,
+    /// Their bytes: keys, values and headers.
+    pub bytes: Counter,
     /// Offsets that every sink acknowledged, counted once.
     pub stored: Counter,
     /// Batches written.
@@ -47,8 +59,14 @@ pub struct Metrics {
     ready: Gauge,
     dead_letters: Family<Class, Counter>,
     sink_seconds: Family<Sink, Histogram>,
+    sink_records: Family<Sink, Counter>,
+    sink_bytes: Family<Sink, Counter>,
+    latency: Family<Sink, Histogram>,
+    commit_age: Gauge<f64, AtomicU64>,
     retries: Family<Store, Counter>,
+    expired: Family<Kept, Counter>,
     lag: Family<Partition, Gauge>,
+    started: Instant,
     shown: Mutex<BTreeSet<i32>>,
 }
 
@@ -64,6 +82,12 @@ impl Metrics {
         let mut registry = Registry::with_prefix("userpipeline_worker");
         let records = Counter::default();
         registry.register("records", "Messages delivered by the brokers", records.clone());
+        let bytes = Counter::default();
+        registry.register(
+            "received_bytes",
+            "Bytes of the messages delivered by the brokers: keys, values and headers",
+            bytes.clone(),
+        );
         let stored = Counter::default();
         registry.register("stored", "Topic offsets acknowledged by every sink, counted once", stored.clone());
         let dead_letters = Family::<Class, Counter>::default();
@@ -80,11 +104,39 @@ impl Metrics {
             Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
         });
         registry.register("sink_seconds", "How long a sink took for a batch", sink_seconds.clone());
+        let sink_records = Family::<Sink, Counter>::default();
+        registry.register(
+            "sink_records",
+            "Records sent to a sink and acknowledged, the newest version of each in a batch",
+            sink_records.clone(),
+        );
+        let sink_bytes = Family::<Sink, Counter>::default();
+        registry.register("sink_bytes", "About how many bytes these records have", sink_bytes.clone());
+        let latency = Family::<Sink, Histogram>::new_with_constructor(|| {
+            Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0])
+        });
+        registry.register(
+            "latency_seconds",
+            "From when a record was fetched to when a sink has acknowledged it",
+            latency.clone(),
+        );
+        let commit_age = Gauge::<f64, AtomicU64>::default();
+        registry.register(
+            "commit_age_seconds",
+            "How long ago offsets were committed last, or since when the worker waits for its first commit",
+            commit_age.clone(),
+        );
         let retries = Family::<Store, Counter>::default();
         registry.register(
             "retries",
             "Attempts that failed and were made again, by the store that failed",
             retries.clone(),
+        );
+        let expired = Family::<Kept, Counter>::default();
+        registry.register(
+            "expired_rows",
+            "Rows deleted because they were kept long enough, by what they were",
+            expired.clone(),
         );
         let lag = Family::<Partition, Gauge>::default();
         registry.register("lag_records", "Messages of an owned partition that are not stored", lag.clone());
@@ -99,6 +151,7 @@ impl Metrics {
         Self {
             registry,
             records,
+            bytes,
             stored,
             batches,
             batch_records,
@@ -106,7 +159,13 @@ impl Metrics {
             ready,
             dead_letters,
             sink_seconds,
+            sink_records,
+            sink_bytes,
+            latency,
+            commit_age,
+            started: Instant::now(),
             retries,
+            expired,
             lag,
             shown: Mutex::default(),
         }
@@ -122,14 +181,35 @@ impl Metrics {
         self.sink_seconds.get_or_create(&Sink { sink }).observe(took.as_secs_f64());
     }
 
+    /// A sink has acknowledged records of a batch.
+    pub fn sink_has(&self, sink: &'static str, records: usize, bytes: usize) {
+        self.sink_records.get_or_create(&Sink { sink }).inc_by(records as u64);
+        self.sink_bytes.get_or_create(&Sink { sink }).inc_by(bytes as u64);
+    }
+
+    /// A record took so many milliseconds from its source to a sink; clocks may differ.
+    pub fn latency(&self, sink: &'static str, millis: i64) {
+        let millis = u64::try_from(millis).unwrap_or(0);
+        let seconds = Duration::from_millis(millis).as_secs_f64();
+        self.latency.get_or_create(&Sink { sink }).observe(seconds);
+    }
+
     /// An attempt failed for a store, and is made again.
     pub fn retry(&self, store: &'static str) {
         self.retries.get_or_create(&Store { store }).inc();
     }
 
+    /// Rows were deleted because they were kept long enough.
+    pub fn expired(&self, what: &'static str, rows: u64) {
+        self.expired.get_or_create(&Kept { what }).inc_by(rows);
+    }
+
     /// The text that Prometheus reads.
     pub fn render(&self, status: &Status) -> String {
-        self.ready.set(i64::from(status.report(std::time::Instant::now()).ready));
+        let report = status.report(Instant::now());
+        self.ready.set(i64::from(report.ready));
+        let age = report.last_commit_at.map(|at| Timestamp::now().duration_since(at).as_secs_f64());
+        self.commit_age.set(age.unwrap_or_else(|| self.started.elapsed().as_secs_f64()));
         let lags = status.lags();
         let mut shown = self.shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for partition in std::mem::take(&mut *shown) {
@@ -181,6 +261,10 @@ mod tests {
         metrics.dead_letter("DecodeFailed");
         metrics.retry("cassandra");
         metrics.sink_took("cassandra", Duration::from_millis(3));
+        metrics.sink_has("postgres", 7, 100);
+        metrics.latency("postgres", 700);
+        metrics.latency("postgres", -5);
+        metrics.expired("runs", 2);
         let text = metrics.render(&status);
         for name in [
             "records_total",
@@ -191,6 +275,12 @@ mod tests {
             "retries_total{store=\"cassandra\"} 1",
             "in_flight",
             "sink_seconds_count{sink=\"cassandra\"} 1",
+            "received_bytes_total 0",
+            "sink_records_total{sink=\"postgres\"} 7",
+            "sink_bytes_total{sink=\"postgres\"} 100",
+            "latency_seconds_count{sink=\"postgres\"} 2",
+            "commit_age_seconds",
+            "expired_rows_total{what=\"runs\"} 2",
         ] {
             assert!(text.contains(&format!("userpipeline_worker_{name}")), "{name} in {text}");
         }

@@ -258,7 +258,7 @@ impl Status {
             message,
             topic_partitions: inner.topic_partitions,
             partitions: inner.partitions.iter().map(partition).collect(),
-            totals: inner.totals,
+            totals: inner.totals.clone(),
             last_commit_at: inner.last_commit_at,
             stored_per_second,
         }

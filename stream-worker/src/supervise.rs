@@ -19,6 +19,7 @@ use crate::{
     consume::{self, Event},
     http, lag,
     report::Trouble,
+    retention,
     retry::Backoff,
     shared::Shared,
     write::{Ownership, Writer, progress::Rows},
@@ -107,10 +108,15 @@ async fn session(shared: &Arc<Shared>, stop: &CancellationToken) -> Result<(), S
         let _ = events.send(Event::End(error));
         std::future::pending::<()>().await;
     };
+    let keeping = async {
+        retention::keep(shared).await;
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         ended = &mut consuming.ended => ended.unwrap_or_else(|_| Err(StoreError::transient(KAFKA_FAILED, "the polling thread broke off"))),
         () = writing => Ok(()),
         () = watching => Ok(()),
+        () = keeping => Ok(()),
     }
 }
 

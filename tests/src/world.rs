@@ -12,9 +12,10 @@ use k8s_openapi::api::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{AttachParams, DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
 use userpipeline_api::{UserPipeline, names, names::PipelineId};
 
 use crate::{cluster, eventually};
@@ -242,6 +243,21 @@ impl World {
     pub async fn pods(&self, component: &str) -> Result<Vec<Pod>> {
         let selector = ListParams::default().labels(&format!("userpipeline.dev/pipeline=users,app.kubernetes.io/component={component}"));
         Ok(self.api::<Pod>().list(&selector).await?.items)
+    }
+
+    /// Runs a command in a pod, as `kubectl exec` does: whether it ended well, and what it printed.
+    pub async fn exec(&self, pod: &str, command: &[&str]) -> Result<(bool, String)> {
+        let mut process = self.api::<Pod>().exec(pod, command.to_vec(), &AttachParams::default()).await?;
+        let (mut printed, mut errors) = (String::new(), String::new());
+        if let Some(mut stdout) = process.stdout() {
+            stdout.read_to_string(&mut printed).await?;
+        }
+        if let Some(mut stderr) = process.stderr() {
+            stderr.read_to_string(&mut errors).await?;
+        }
+        let status = process.take_status().context("how the command ended")?.await.unwrap_or_default();
+        let done = status.status.as_deref() == Some("Success");
+        Ok((done, printed + &errors))
     }
 
     /// Ends a pod at once, as a lost node does.

@@ -6,6 +6,7 @@ mod admin;
 mod api;
 mod book;
 mod dice;
+mod directory;
 mod fault;
 mod format;
 mod limit;
@@ -32,6 +33,7 @@ pub async fn serve(listener: TcpListener, config: Config, stop: CancellationToke
         .route("/api/", get(api::get))
         .route("/api/1.4", get(api::get))
         .route("/api/1.4/", get(api::get))
+        .route("/directory", get(directory::get))
         .route("/healthz", get(|| async { "ok" }))
         .nest("/admin", admin::routes())
         .fallback(|| async { (StatusCode::NOT_FOUND, "Not Found") })

@@ -327,3 +327,19 @@ async fn too_many_requests_at_once_are_turned_away() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+#[tokio::test]
+async fn a_collection_ends_with_a_page_without_users() {
+    let source = Source::start().await;
+    let mut seen = std::collections::BTreeSet::new();
+    for page in 1..=10 {
+        let answer = source.json(&format!("/directory?page={page}")).await;
+        let users = answer["data"].as_array().unwrap();
+        assert_eq!(users.len(), 100);
+        seen.extend(users.iter().map(|user| user["login"]["uuid"].to_string()));
+    }
+    assert_eq!(seen.len(), 1000);
+    assert_eq!(source.json("/directory?page=11").await["data"], json!([]));
+    assert_eq!(source.json("/directory?page=3").await, source.json("/directory?page=3").await);
+    assert_eq!(source.get("/directory?page=0").await.status(), 400);
+}

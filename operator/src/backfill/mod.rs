@@ -147,8 +147,10 @@ async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
         },
         |ticks| {
             let kept = pipeline.as_ref().map_or((1, 1), |pipeline| {
-                let schedule = &pipeline.spec.schedule;
-                (schedule.successful_jobs_history_limit, schedule.failed_jobs_history_limit)
+                let schedule = pipeline.spec.schedule.as_ref();
+                schedule.map_or((1, 1), |schedule| {
+                    (schedule.successful_jobs_history_limit, schedule.failed_jobs_history_limit)
+                })
             });
             let facts = Facts {
                 spec: &backfill.spec,
@@ -215,7 +217,10 @@ fn look(backfill: &UserPipelineBackfill, pipeline: Option<&UserPipeline>, cron_j
     let Some(pipeline) = pipeline else {
         return (None, Some(Obstacle::PipelineMissing));
     };
-    let schedule = &pipeline.spec.schedule;
+    let Some(schedule) = &pipeline.spec.schedule else {
+        let why = "others write to its topic (spec.source.topic), so it has no runs".to_owned();
+        return (None, Some(Obstacle::PipelineNotReady(why)));
+    };
     let ticks = match Ticks::read(&schedule.cron, &schedule.time_zone) {
         Ok(ticks) => ticks,
         Err(problem) => return (None, Some(Obstacle::PipelineNotReady(problem))),

@@ -51,7 +51,7 @@ fn what_keeps_a_back_fill_from_going_on_is_said() {
         (json!({}), as_it_is.clone(), false, "PipelineNotReady", "False"),
         (
             json!({}),
-            pipeline(&|p| p.spec.schedule.cron = "nonsense".into()),
+            pipeline(&|p| p.spec.schedule.as_mut().unwrap().cron = "nonsense".into()),
             true,
             "PipelineNotReady",
             "False",

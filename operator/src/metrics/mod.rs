@@ -229,6 +229,8 @@ impl<K: Hash + Eq> Waiting<K> {
 
 #[cfg(test)]
 mod tests {
+    use userpipeline_api::report::StoredTotals;
+
     use super::*;
 
     #[test]
@@ -276,10 +278,22 @@ mod tests {
         let lag = r#"pipeline_lag_records{namespace="demo",pipeline="users"} 7"#;
         let known = Seen {
             lag: Some(7),
+            totals: Some(StoredTotals {
+                bytes: 512,
+                rejected: [("name".to_owned(), 3)].into(),
+                ..StoredTotals::default()
+            }),
             ..seen("team-a")
         };
         metrics.pipeline(&id, &known);
-        assert!(metrics.render().contains(lag), "{}", metrics.render());
+        let text = metrics.render();
+        for series in [
+            lag,
+            r#"pipeline_items_bytes_total{namespace="demo",pipeline="users"} 512"#,
+            r#"pipeline_rejected_items_total{namespace="demo",pipeline="users",field="name"} 3"#,
+        ] {
+            assert!(text.contains(series), "{series} in {text}");
+        }
         metrics.pipeline(&id, &seen("team-b"));
         let text = metrics.render();
         assert!(!text.contains(lag), "what is not known is not shown");

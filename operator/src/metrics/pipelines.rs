@@ -2,15 +2,18 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Metric, Registry},
 };
-use userpipeline_api::names::PipelineId;
+use userpipeline_api::{names::PipelineId, report::StoredTotals};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct PipelineLabels {
@@ -49,7 +52,20 @@ pub struct Seen {
     pub backlog: i32,
     /// Records on the topic that are not stored; none while that is not known.
     pub lag: Option<i64>,
+    /// Record versions ever landed.
+    pub fetched: i64,
+    /// What else was counted, ever; none while no worker tells.
+    pub totals: Option<StoredTotals>,
 }
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RejectLabels {
+    namespace: String,
+    pipeline: String,
+    field: String,
+}
+
+type Totals = Family<PipelineLabels, Counter>;
 
 type PerPipeline = Family<PipelineLabels, Gauge>;
 
@@ -65,6 +81,20 @@ pub(super) struct Pipelines {
     lag: PerPipeline,
     last_run_succeeded: PerPipeline,
     last_run_finished: Family<PipelineLabels, Gauge<f64, AtomicU64>>,
+    items: Totals,
+    bytes: Totals,
+    fetched: Totals,
+    published: Totals,
+    stored: Totals,
+    dead_lettered: Totals,
+    rejected: Family<RejectLabels, Counter>,
+    /// The fields that were shown as rejected, by pipeline.
+    fields: Arc<Mutex<HashMap<PipelineId, Vec<String>>>>,
+}
+
+/// Totals are counted elsewhere, and never go backwards.
+fn advance(counter: &Counter, total: i64) {
+    counter.inner().fetch_max(u64::try_from(total).unwrap_or(0), Ordering::Relaxed);
 }
 
 impl Pipelines {
@@ -97,6 +127,25 @@ impl Pipelines {
             "When the last run ended",
             &new.last_run_finished,
         );
+        add(registry, "pipeline_items", "Items that the source gave", &new.items);
+        add(
+            registry,
+            "pipeline_items_bytes",
+            "Bytes of the items that the source gave",
+            &new.bytes,
+        );
+        add(registry, "pipeline_fetched_records", "Record versions landed", &new.fetched);
+        add(registry, "pipeline_published_records", "Record versions published", &new.published);
+        let stored = "Topic offsets acknowledged by every sink, counted once";
+        add(registry, "pipeline_stored_records", stored, &new.stored);
+        add(
+            registry,
+            "pipeline_dead_letters",
+            "Messages sent to the dead-letter topic",
+            &new.dead_lettered,
+        );
+        let rejected = "Items that are no records, by the field at fault; of the item as a whole, by none";
+        add(registry, "pipeline_rejected_items", rejected, &new.rejected);
         new
     }
 
@@ -120,6 +169,7 @@ impl Pipelines {
             self.last_run_succeeded.get_or_create(&labels).set(i64::from(succeeded));
             self.last_run_finished.get_or_create(&labels).set(finished);
         }
+        self.count(id, &labels, seen);
         let owner = InfoLabels {
             namespace: labels.namespace,
             pipeline: labels.pipeline,
@@ -132,6 +182,33 @@ impl Pipelines {
             self.info.remove(&before);
         }
         self.info.get_or_create(&owner).set(1);
+    }
+
+    fn count(&self, id: &PipelineId, labels: &PipelineLabels, seen: &Seen) {
+        advance(&self.fetched.get_or_create(labels), seen.fetched);
+        let Some(totals) = &seen.totals else { return };
+        for (counters, total) in [
+            (&self.items, totals.items),
+            (&self.bytes, totals.bytes),
+            (&self.published, totals.published),
+            (&self.stored, totals.stored),
+            (&self.dead_lettered, totals.dead_lettered),
+        ] {
+            advance(&counters.get_or_create(labels), total);
+        }
+        for (field, total) in &totals.rejected {
+            let labels = RejectLabels {
+                namespace: labels.namespace.clone(),
+                pipeline: labels.pipeline.clone(),
+                field: field.clone(),
+            };
+            advance(&self.rejected.get_or_create(&labels), *total);
+        }
+        let fields = totals.rejected.keys().cloned().collect();
+        self.fields
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.clone(), fields);
     }
 
     /// A pipeline cannot be read.
@@ -155,6 +232,24 @@ impl Pipelines {
             gauge.remove(&labels);
         }
         self.last_run_finished.remove(&labels);
+        for counters in [
+            &self.items,
+            &self.bytes,
+            &self.fetched,
+            &self.published,
+            &self.stored,
+            &self.dead_lettered,
+        ] {
+            counters.remove(&labels);
+        }
+        let fields = self.fields.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        for field in fields.unwrap_or_default() {
+            self.rejected.remove(&RejectLabels {
+                namespace: labels.namespace.clone(),
+                pipeline: labels.pipeline.clone(),
+                field,
+            });
+        }
         if let Some(owner) = self.owners.lock().unwrap_or_else(PoisonError::into_inner).remove(id) {
             self.info.remove(&owner);
         }

@@ -10,7 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
-use userpipeline_api::{UserPipeline, names, names::PipelineId};
+use userpipeline_api::{TopicManagement, UserPipeline, names, names::PipelineId};
 
 use super::kept::{self, Kept};
 
@@ -145,7 +145,10 @@ fn claims(pipeline: &UserPipeline, id: &PipelineId) -> Vec<Claim> {
     // Any one of the addresses is enough to be the same cluster.
     for broker in spec.kafka.bootstrap_servers.split(',') {
         let brokers = format!("kafka {}", host(broker.trim(), &id.namespace));
-        for topic in spec.kafka.topic.name.iter().chain(&spec.dead_letter.topic) {
+        // A topic that is there for others can be read by many.
+        let shared = spec.source.topic.is_some() && spec.kafka.topic.management == TopicManagement::None;
+        let topic = spec.kafka.topic.name.iter().filter(|_| !shared);
+        for topic in topic.chain(&spec.dead_letter.topic) {
             claim(format!("topic {topic}"), &brokers);
         }
         if let Some(group) = &spec.kafka.group_id {

@@ -149,7 +149,7 @@ async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context) -> Result
     let now = Timestamp::now();
     let status = status::of(pipeline, outcome.as_ref(), &observed, &seen, &context.installation.images.tag, now);
     let written = write::status(pipeline, &status, context).await;
-    tell(&id, pipeline, &status, context);
+    tell(&id, pipeline, &status, &observed, context);
     written?;
 
     let problems: Vec<String> = outcome.iter().flat_map(Applied::errors).map(ApplyError::to_string).collect();
@@ -185,19 +185,21 @@ async fn advance(pipeline: &UserPipeline, observed: &Observed, seen: &[SeenRun],
         now,
     );
     let cron_job = names::cron_job(&valid.parent.id.name);
-    let facts = schedule::Facts {
-        schedule: &valid.spec.schedule,
-        ticks: &valid.ticks,
-        run_now: valid.spec.run_now.as_ref(),
-        suspended: valid.spec.suspend,
-        created_at: pipeline.metadata.creation_timestamp.as_ref().map_or(now, |at| at.0),
-        cron_job: &cron_job,
-        cron_job_ran: observed.cron_job_ran(&cron_job),
-        recorded: &recorded,
-        history: &History::of(&recorded, seen, Some(&valid.ingest.config_map)),
-        seen,
-    };
-    let runs = schedule::decide(&facts, now);
+    let runs = valid.ingest.as_ref().map_or_else(schedule::Decision::default, |ingest| {
+        let facts = schedule::Facts {
+            schedule: &ingest.schedule,
+            ticks: &ingest.ticks,
+            run_now: valid.spec.run_now.as_ref(),
+            suspended: valid.spec.suspend,
+            created_at: pipeline.metadata.creation_timestamp.as_ref().map_or(now, |at| at.0),
+            cron_job: &cron_job,
+            cron_job_ran: observed.cron_job_ran(&cron_job),
+            recorded: &recorded,
+            history: &History::of(&recorded, seen, Some(&ingest.document.config_map)),
+            seen,
+        };
+        schedule::decide(&facts, now)
+    });
     let workers = names::workers(&valid.parent.id.name);
     let drain = drain::decide(
         &drain::Facts {
@@ -235,7 +237,13 @@ async fn advance(pipeline: &UserPipeline, observed: &Observed, seen: &[SeenRun],
     .await)
 }
 
-fn tell(id: &PipelineId, pipeline: &UserPipeline, status: &userpipeline_api::UserPipelineStatus, context: &Context) {
+fn tell(
+    id: &PipelineId,
+    pipeline: &UserPipeline,
+    status: &userpipeline_api::UserPipelineStatus,
+    observed: &dereference::Observed,
+    context: &Context,
+) {
     let is = |type_: &str| status.conditions.iter().any(|c| c.type_ == type_ && c.status == "True");
     let stale = status
         .conditions
@@ -254,6 +262,13 @@ fn tell(id: &PipelineId, pipeline: &UserPipeline, status: &userpipeline_api::Use
             last_run,
             lag: status.lag,
             backlog: status.schedule.as_ref().map_or(0, |schedule| schedule.backlog),
+            fetched: status.totals.as_ref().map_or(0, |totals| totals.fetched),
+            // Each worker tells those of the whole pipeline, and one has looked last.
+            totals: observed
+                .reports
+                .values()
+                .filter_map(|report| report.totals.clone())
+                .max_by_key(|totals| totals.stored),
         },
     );
 }

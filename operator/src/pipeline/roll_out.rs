@@ -33,7 +33,8 @@ pub fn gate(pipeline: &ValidatedPipeline, observed: &Observed) -> Gate {
             let mut pods = observed.workers().filter_map(|pod| Given::read(pod.spec.as_ref()?));
             worker.as_ref().is_some_and(has) && caught_up(deployment) && pods.all(|given| has(&given))
         });
-    if rolled_out || same_record(observed, &ingest, &pipeline.ingest.text) {
+    let wanted = pipeline.ingest.as_ref().map_or("", |ingest| &ingest.document.text);
+    if rolled_out || same_record(observed, &ingest, wanted) {
         Gate::Open
     } else {
         Gate::WorkersFirst { ingest }

@@ -36,6 +36,28 @@ impl RecordSchema {
         ]
     }
 
+    /// The index by which landed records are found that have been kept long enough: its name, and the statement that makes it
+    /// without keeping anybody from writing, outside of a transaction.
+    pub fn landing_age_index(table: &str) -> (String, String) {
+        let name = format!("{}_age", &table[..table.len().min(59)]);
+        let statement = format!(
+            "CREATE INDEX CONCURRENTLY IF NOT EXISTS {} ON {} (_ingested_at)",
+            quote(&name),
+            quote(table)
+        );
+        (name, statement)
+    }
+
+    /// Deletes up to `$2` records that were landed before now less `$1` seconds and are on the topic as they are. Rows that
+    /// somebody holds are left to another time.
+    pub fn landing_expire(table: &str) -> String {
+        let table = quote(table);
+        format!(
+            "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE _ingested_at < now() - make_interval(secs => $1) \
+             AND _published_version = {VERSION} ORDER BY _ingested_at LIMIT $2 FOR UPDATE SKIP LOCKED))"
+        )
+    }
+
     /// Adds a field's column to the landing table: where it has a default, the rows that are there get it.
     pub fn landing_add(table: &str, field: &Field) -> String {
         add_column(table, field, landing_type(field.field_type), "")
@@ -111,11 +133,11 @@ impl RecordSchema {
         )
     }
 
-    /// Takes up to `$1` rows that are not on the topic as they are, whichever run left them: fields, then version, then whether
-    /// it is deleted. Rows that another publisher holds are skipped.
+    /// Takes up to `$1` rows that are not on the topic as they are, whichever run left them: fields, then version, whether it is
+    /// deleted, when it was landed (milliseconds since 1970) and by which run. Rows that another publisher holds are skipped.
     pub fn pending_select(&self, table: &str) -> String {
         format!(
-            "SELECT {}, {VERSION}, _deleted FROM {} WHERE _published_version IS DISTINCT FROM {VERSION} ORDER BY {VERSION} LIMIT $1 FOR UPDATE SKIP LOCKED",
+            "SELECT {}, {VERSION}, _deleted, (extract(epoch FROM _ingested_at) * 1000)::bigint, _run_id FROM {} WHERE _published_version IS DISTINCT FROM {VERSION} ORDER BY {VERSION} LIMIT $1 FOR UPDATE SKIP LOCKED",
             self.columns(),
             quote(table)
         )

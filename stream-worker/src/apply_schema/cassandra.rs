@@ -1,10 +1,12 @@
 //! Keyspace and table in Cassandra.
 
+use std::collections::HashMap;
+
 use scylla::client::session::Session;
-use userpipeline_api::document::SchemaPipeline;
+use userpipeline_api::{Duration, document::SchemaPipeline};
 use userpipeline_record::{
     RecordSchema,
-    cassandra::{column_type, keyspace_cql},
+    cassandra::{Keeping, column_type, keyspace_cql},
 };
 use userpipeline_stores::{
     Secrets, StoreError, cassandra,
@@ -54,6 +56,9 @@ pub async fn apply(
     }
     if columns.is_empty() {
         if !hand.does(|| format!("Cassandra: {}", schema.cassandra_table_cql(keyspace, table))) {
+            if let Some(statement) = keeping(pipeline).alter_cql(keyspace, table) {
+                let _ = hand.does(|| format!("Cassandra: {statement}"));
+            }
             return Ok(());
         }
         execute(
@@ -118,7 +123,42 @@ pub async fn apply(
             optional: f.optional,
         })
         .collect();
-    verify(&place, &wanted, &[], &found, &[])
+    verify(&place, &wanted, &[], &found, &[])?;
+    let change = keeping(pipeline).unlike(&kept(&session, keyspace, table).await?);
+    if let Some(statement) = change.alter_cql(keyspace, table)
+        && hand.does(|| format!("Cassandra: {statement}"))
+    {
+        execute(&session, &statement, &format!("changing how table {place} keeps its rows")).await?;
+        agreed(&session, keyspace, table).await?;
+    }
+    Ok(())
+}
+
+/// How the table is to keep its rows.
+fn keeping(pipeline: &SchemaPipeline) -> Keeping {
+    let seconds = |time: Duration| i64::try_from(std::time::Duration::from(time).as_secs()).unwrap_or(i64::MAX);
+    Keeping {
+        time_to_live: pipeline.time_to_live.map(seconds),
+        compaction: pipeline.compaction.as_ref().map(|compaction| {
+            let class = ("class".to_owned(), format!("{:?}", compaction.class));
+            compaction.options.clone().into_iter().chain([class]).collect()
+        }),
+    }
+}
+
+/// How the table keeps its rows.
+async fn kept(session: &Session, keyspace: &str, table: &str) -> Result<Keeping, StoreError> {
+    let found = rows::<(i32, HashMap<String, String>)>(
+        session,
+        "SELECT default_time_to_live, compaction FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?",
+        &[keyspace, table],
+    )
+    .await?;
+    let keeping = |(seconds, compaction): (i32, HashMap<String, String>)| Keeping {
+        time_to_live: Some(i64::from(seconds)),
+        compaction: Some(compaction.into_iter().collect()),
+    };
+    Ok(found.into_iter().next().map_or_else(Keeping::default, keeping))
 }
 
 /// The rest of a key, as it is written.

@@ -119,11 +119,13 @@ pub async fn apply(
             report.topic_ready = Some(topics.error.is_none());
             errors.extend(topics.error);
         }
-        if errors.is_empty() {
+        if errors.is_empty()
+            && let Some(registry) = &pipeline.schema_registry
+        {
             let id = note(
                 &mut errors,
                 "the subject",
-                bounded(subject::apply(pipeline, schema, &claims, hand)).await,
+                bounded(subject::apply(pipeline, registry, schema, &claims, hand)).await,
             );
             report.schema_id = id.and_then(|id| i32::try_from(id).ok());
         }

@@ -1,6 +1,6 @@
 //! Tables in PostgreSQL: the bookkeeping, the landing table, the sink table. One transaction: all of them or none.
 
-use tokio_postgres::Transaction;
+use tokio_postgres::{Client, Transaction};
 use userpipeline_api::document::SchemaPipeline;
 use userpipeline_record::{
     Field, RecordSchema, bookkeeping,
@@ -39,32 +39,13 @@ pub async fn apply(
     }
 
     if let Some(holder) = holder {
-        for table in std::iter::once(&pipeline.landing_table).chain(&pipeline.postgres_table) {
+        for table in pipeline.landing_table.iter().chain(&pipeline.postgres_table) {
             claim(&transaction, holder, table).await?;
         }
     }
 
-    let landing = &pipeline.landing_table;
-    let making_landing = format!("making table `{landing}` (spec.landing.table)");
-    let ddl = schema.landing_ddl(landing);
-    let (table, indexes) = ddl.split_at(ddl.len().min(2));
-    for statement in table {
-        execute(&transaction, statement, hand).await.map_err(explain(&making_landing))?;
-    }
-    for column in columns(&transaction, landing, "spec.landing.table").await? {
-        let field = schema
-            .fields
-            .iter()
-            .find(|f| f.name == column.name && column.not_null && !schema.is_key(f));
-        if let Some(statement) = field.map(|field| RecordSchema::landing_relax(landing, field)) {
-            execute(&transaction, &statement, hand).await.map_err(explain(&making_landing))?;
-        }
-    }
-    extend(&transaction, landing, "spec.landing.table", schema, RecordSchema::landing_add, hand).await?;
-    // Before the index: on somebody else's table it would fail for a column that is missing, and say less.
-    check(&transaction, landing, "spec.landing.table", schema, &schema.landing_columns(), true).await?;
-    for statement in indexes {
-        execute(&transaction, statement, hand).await.map_err(explain(&making_landing))?;
+    if let Some(landing) = &pipeline.landing_table {
+        make_landing(&transaction, landing, schema, hand).await?;
     }
 
     if let Some(sink) = &pipeline.postgres_table {
@@ -93,7 +74,54 @@ pub async fn apply(
     if hand.only_says() {
         return transaction.rollback().await.map_err(explain("taking the plan back"));
     }
-    transaction.commit().await.map_err(explain("making the tables"))
+    transaction.commit().await.map_err(explain("making the tables"))?;
+    if let Some(landing) = pipeline.landing_table.as_ref().filter(|_| pipeline.landing_expires) {
+        index_by_age(&client, landing)
+            .await
+            .map_err(explain(&format!("indexing table `{landing}` (spec.retention.landing)")))?;
+    }
+    Ok(())
+}
+
+/// Makes the landing table, or mends it.
+async fn make_landing(transaction: &Transaction<'_>, landing: &str, schema: &RecordSchema, hand: &Hand) -> Result<(), StoreError> {
+    let explain = |what: &str| {
+        let what = what.to_owned();
+        move |e: tokio_postgres::Error| postgres::explain(&what, &e)
+    };
+    let making_landing = format!("making table `{landing}` (spec.landing.table)");
+    let ddl = schema.landing_ddl(landing);
+    let (table, indexes) = ddl.split_at(ddl.len().min(2));
+    for statement in table {
+        execute(transaction, statement, hand).await.map_err(explain(&making_landing))?;
+    }
+    for column in columns(transaction, landing, "spec.landing.table").await? {
+        let field = schema
+            .fields
+            .iter()
+            .find(|f| f.name == column.name && column.not_null && !schema.is_key(f));
+        if let Some(statement) = field.map(|field| RecordSchema::landing_relax(landing, field)) {
+            execute(transaction, &statement, hand).await.map_err(explain(&making_landing))?;
+        }
+    }
+    extend(transaction, landing, "spec.landing.table", schema, RecordSchema::landing_add, hand).await?;
+    // Before the index: on somebody else's table it would fail for a column that is missing, and say less.
+    check(transaction, landing, "spec.landing.table", schema, &schema.landing_columns(), true).await?;
+    for statement in indexes {
+        execute(transaction, statement, hand).await.map_err(explain(&making_landing))?;
+    }
+    Ok(())
+}
+
+/// Makes the index without which each look for old rows would read the whole table; again where making it broke off.
+async fn index_by_age(client: &Client, landing: &str) -> Result<(), tokio_postgres::Error> {
+    let (name, statement) = RecordSchema::landing_age_index(landing);
+    let index = quote(&name);
+    let broken = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass($1) AND NOT indisvalid";
+    if client.query_opt(broken, &[&index]).await?.is_some() {
+        client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {index}")).await?;
+    }
+    client.batch_execute(&statement).await
 }
 
 /// How many objects this transaction has made or changed: every statement of ours does nothing where there is nothing to do.

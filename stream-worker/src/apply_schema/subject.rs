@@ -1,6 +1,6 @@
 //! The schema's subject in the registry.
 
-use userpipeline_api::{document::SchemaPipeline, names};
+use userpipeline_api::{Compatibility, document::SchemaPipeline, names};
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::{StoreError, schema_registry::SchemaRegistry};
 
@@ -8,15 +8,21 @@ use super::Hand;
 use crate::claims::{Claims, Kind};
 
 /// Sets the subject's compatibility, then registers the schema under it. The result is the schema's id.
-pub async fn apply(pipeline: &SchemaPipeline, schema: &RecordSchema, claims: &Claims, hand: &Hand) -> Result<u32, StoreError> {
-    let registry = SchemaRegistry::at(&pipeline.schema_registry.url)?;
+pub async fn apply(
+    pipeline: &SchemaPipeline,
+    wanted: &userpipeline_api::SchemaRegistry,
+    schema: &RecordSchema,
+    claims: &Claims,
+    hand: &Hand,
+) -> Result<u32, StoreError> {
+    let registry = SchemaRegistry::at(&wanted.url)?;
     let subject = names::subject(&pipeline.topic);
-    let level = pipeline.schema_registry.compatibility;
+    let level = wanted.compatibility;
     // Of a subject that is not there yet some registries keep no level; its first version is compatible with anything.
     let there = registry.has_subject(&subject).await?;
     claims.take(Kind::Subject, registry.url(), &subject, !there).await?;
     if hand.only_says() {
-        return plan(&registry, &subject, there, pipeline, schema, hand).await;
+        return plan(&registry, &subject, there, level, schema, hand).await;
     }
     if there {
         registry.set_compatibility(&subject, level).await?;
@@ -34,11 +40,10 @@ async fn plan(
     registry: &SchemaRegistry,
     subject: &str,
     there: bool,
-    pipeline: &SchemaPipeline,
+    level: Compatibility,
     schema: &RecordSchema,
     hand: &Hand,
 ) -> Result<u32, StoreError> {
-    let level = pipeline.schema_registry.compatibility;
     if !there {
         let _ = hand.does(|| {
             format!(

@@ -1,6 +1,6 @@
 //! The topic and the dead-letter topic.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use userpipeline_api::{TopicManagement, document::SchemaPipeline};
 use userpipeline_stores::{
@@ -16,8 +16,6 @@ use crate::claims::{Claims, Kind};
 const MESSAGE_LIMIT: u64 = 1_048_588;
 /// What a dead letter's headers add to the message, generously.
 const DEAD_LETTER_HEADERS: u64 = 64 << 10;
-/// How long dead letters are kept when nobody says otherwise: four weeks to notice and re-drive them.
-const DEAD_LETTER_RETENTION_MS: &str = "2419200000";
 
 /// What came of it, also where it failed half-way.
 #[derive(Debug, Default)]
@@ -37,7 +35,10 @@ pub async fn apply(pipeline: &SchemaPipeline, claims: &Claims, hand: &Hand) -> R
         // Where somebody else makes the topics, none of them is ours, not even one that is still missing.
         let ours = pipeline.kafka.topic.management == TopicManagement::Direct;
         claims.take(Kind::Group, &cluster, &pipeline.group_id, true).await?;
-        claims.take(Kind::Topic, &cluster, &pipeline.topic, ours && found.is_none()).await?;
+        // One that is there for others can be read by many.
+        if ours || pipeline.landing_table.is_some() {
+            claims.take(Kind::Topic, &cluster, &pipeline.topic, ours && found.is_none()).await?;
+        }
         let letters = admin.topic(&pipeline.dead_letter_topic).await?;
         claims
             .take(Kind::Topic, &cluster, &pipeline.dead_letter_topic, ours && letters.is_none())
@@ -105,19 +106,27 @@ async fn ensure(
     *partitions = Some(wanted.partitions);
     // A plan has made no topic whose settings it could look at.
     if !wanted.config.is_empty() && admin.topic(topic).await?.is_some() {
-        let changes = differing(&wanted.config, &admin.config(topic).await?);
-        if !changes.is_empty() && hand.does(|| format!("Kafka: topic {topic} gets the settings {changes:?}")) {
-            admin.alter(topic, &changes).await?;
-            tracing::info!(topic, settings = ?changes.keys().collect::<Vec<_>>(), "settings changed");
-        }
+        settle(admin, topic, &wanted.config, hand).await?;
     }
-    // Made once and then left alone: how long letters are kept is for whoever reads them.
-    let letters = &pipeline.dead_letter_topic;
-    if admin.topic(letters).await?.is_none() && hand.does(|| format!("Kafka: topic {letters} is made")) {
-        admin
-            .create(&pipeline.dead_letter_topic, 1, wanted.replicas, &dead_letter_config(&wanted.config))
-            .await?;
-        tracing::info!(topic = pipeline.dead_letter_topic, "dead-letter topic made");
+    let (letters, settings) = (
+        &pipeline.dead_letter_topic,
+        dead_letter_config(&wanted.config, pipeline.dead_letter_retention),
+    );
+    if admin.topic(letters).await?.is_some() {
+        settle(admin, letters, &settings, hand).await?;
+    } else if hand.does(|| format!("Kafka: topic {letters} is made {settings:?}")) {
+        admin.create(letters, 1, wanted.replicas, &settings).await?;
+        tracing::info!(topic = letters, "dead-letter topic made");
+    }
+    Ok(())
+}
+
+/// Gives a topic the settings that it does not have.
+async fn settle(admin: &Admin, topic: &str, wanted: &BTreeMap<String, String>, hand: &Hand) -> Result<(), StoreError> {
+    let changes = differing(wanted, &admin.config(topic).await?);
+    if !changes.is_empty() && hand.does(|| format!("Kafka: topic {topic} gets the settings {changes:?}")) {
+        admin.alter(topic, &changes).await?;
+        tracing::info!(topic, settings = ?changes.keys().collect::<Vec<_>>(), "settings changed");
     }
     Ok(())
 }
@@ -150,14 +159,14 @@ fn differing(wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>
 }
 
 /// A dead letter is the message and some headers, so its topic must take larger messages.
-fn dead_letter_config(topic: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn dead_letter_config(topic: &BTreeMap<String, String>, retention: Duration) -> BTreeMap<String, String> {
     let limit = topic.get("max.message.bytes").and_then(|v| v.parse().ok()).unwrap_or(MESSAGE_LIMIT);
     let mut config = BTreeMap::from([
         (
             "max.message.bytes".to_owned(),
             limit.saturating_add(DEAD_LETTER_HEADERS).min(i32::MAX as u64).to_string(),
         ),
-        ("retention.ms".to_owned(), DEAD_LETTER_RETENTION_MS.to_owned()),
+        ("retention.ms".to_owned(), retention.as_millis().to_string()),
     ]);
     if let Some(insync) = topic.get("min.insync.replicas") {
         config.insert("min.insync.replicas".to_owned(), insync.clone());
@@ -208,8 +217,10 @@ mod tests {
 
     #[test]
     fn a_dead_letter_has_room_for_its_headers() {
-        let config = dead_letter_config(&BTreeMap::from([("max.message.bytes".to_owned(), "5000000".to_owned())]));
+        let hour = Duration::from_secs(3600);
+        let config = dead_letter_config(&BTreeMap::from([("max.message.bytes".to_owned(), "5000000".to_owned())]), hour);
         assert_eq!(config["max.message.bytes"], "5065536");
-        assert_eq!(dead_letter_config(&BTreeMap::new())["max.message.bytes"], "1114124");
+        assert_eq!(config["retention.ms"], "3600000");
+        assert_eq!(dead_letter_config(&BTreeMap::new(), hour)["max.message.bytes"], "1114124");
     }
 }

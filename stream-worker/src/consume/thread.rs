@@ -185,8 +185,10 @@ impl Poller {
         if std::mem::take(&mut held.at_end) {
             self.shared.status.delivered(partition, None);
         }
+        let message = Message::copied(message);
         self.shared.metrics.records.inc();
-        self.buffer.push(Message::copied(message), Instant::now());
+        self.shared.metrics.bytes.inc_by(message.bytes() as u64);
+        self.buffer.push(message, Instant::now());
     }
 
     fn failed(&mut self, error: &KafkaError) -> Result<(), StoreError> {

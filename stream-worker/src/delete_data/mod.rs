@@ -11,6 +11,7 @@ use userpipeline_api::{
     document::SchemaPipeline,
     report::{DeletionReport, cut_message, exit},
 };
+use userpipeline_record::bookkeeping;
 use userpipeline_stores::{Class, Secrets, StoreError, postgres};
 
 use crate::claims::{Claim, Holder, Kind, Thing};
@@ -144,6 +145,15 @@ async fn forget(
     holder: &Holder,
     tables: &[Thing],
 ) -> Result<(), StoreError> {
+    // What an older version has made may lack some of it.
+    transaction
+        .execute("SELECT pg_advisory_xact_lock($1)", &[&bookkeeping::LOCK])
+        .await
+        .map_err(|e| postgres::explain("waiting for a schema Job", &e))?;
+    transaction
+        .batch_execute(&bookkeeping::DDL.join("; "))
+        .await
+        .map_err(|e| postgres::explain("looking at the tables of schema `userpipeline`", &e))?;
     for table in tables {
         transaction
             .batch_execute(&format!(
@@ -160,6 +170,8 @@ async fn forget(
     for (statement, value) in [
         ("DELETE FROM userpipeline.rejects WHERE pipeline = $1", &holder.pipeline),
         ("DELETE FROM userpipeline.runs WHERE pipeline = $1", &holder.pipeline),
+        ("DELETE FROM userpipeline.forgotten WHERE pipeline = $1", &holder.pipeline),
+        ("DELETE FROM userpipeline.rejected WHERE pipeline = $1", &holder.pipeline),
         ("DELETE FROM userpipeline.progress WHERE group_id = $1", &pipeline.group_id),
     ] {
         transaction

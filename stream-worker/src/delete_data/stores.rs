@@ -45,7 +45,10 @@ impl<'a> Stores<'a> {
                 }
             }
             Kind::Subject => {
-                let registry = SchemaRegistry::at(&self.pipeline.schema_registry.url)?;
+                let Some(registry) = &self.pipeline.schema_registry else {
+                    return Ok(false);
+                };
+                let registry = SchemaRegistry::at(&registry.url)?;
                 if registry.url() != thing.place {
                     return Ok(false);
                 }

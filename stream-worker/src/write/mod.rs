@@ -5,6 +5,7 @@
 //! letter nevertheless, and its re-driven, mended version will be newer. A record that Cassandra refuses is never in
 //! PostgreSQL: the transaction is rolled back and made again without it.
 
+mod account;
 mod bisect;
 pub mod cassandra;
 pub mod postgres;
@@ -16,15 +17,17 @@ use std::{
     time::Instant,
 };
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use userpipeline_record::RecordSchema;
-use userpipeline_stores::{Class, StoreError, postgres::is_record_fault, schema_registry::SchemaRegistry};
+use userpipeline_stores::{Class, StoreError, postgres::is_record_fault};
 use uuid::Uuid;
 
-use self::{cassandra::CassandraSink, postgres::PostgresSink, progress::Rows};
+use self::{account::Acknowledged, cassandra::CassandraSink, postgres::PostgresSink, progress::Rows};
 use crate::{
     batch::{Advance, Batch, Faults, advances, newest},
-    dead_letter::DeadLetters,
+    breaker::Breaker,
+    dead_letters::DeadLetters,
     decode::{Decoders, Entry, Fault},
     report::Trouble,
     retry::Backoff,
@@ -96,6 +99,8 @@ enum Failure {
     Fenced(BTreeSet<i32>),
     /// Records are refused for their own sake.
     Refused(Faults),
+    /// So many messages would be dead letters, of so many.
+    TooManyDeadLetters(usize, usize),
 }
 
 const POSTGRES: &str = "postgres";
@@ -112,6 +117,7 @@ pub struct Writer {
     postgres: Option<PostgresSink>,
     cassandra: Option<CassandraSink>,
     dead_letters: Option<DeadLetters>,
+    breaker: Breaker,
     ownership: Arc<Ownership>,
     stop: CancellationToken,
 }
@@ -120,8 +126,9 @@ impl Writer {
     /// A writer whose stores answer and have their tables.
     pub async fn open(shared: Arc<Shared>, rows: Rows, ownership: Arc<Ownership>, stop: CancellationToken) -> Result<Self, StoreError> {
         let schema = shared.schema.clone();
-        let decoders = Decoders::new(SchemaRegistry::at(&shared.pipeline.registry_url)?, schema.clone());
+        let decoders = Decoders::of(&shared.pipeline, schema.clone())?;
         let mut writer = Self {
+            breaker: Breaker::new(shared.pipeline.max_dead_letter_ratio),
             shared,
             rows,
             schema,
@@ -157,8 +164,9 @@ impl Writer {
                 break false;
             }
             match Box::pin(self.attempt(&mut work)).await {
-                Ok(advances) => {
-                    self.account(&work, &advances);
+                Ok((advances, acknowledged)) => {
+                    self.breaker.passed(work.batch.messages.len(), work.dead.len());
+                    self.account(&work, &advances, &acknowledged);
                     break false;
                 }
                 Err(Failure::Fenced(partitions)) => {
@@ -177,13 +185,17 @@ impl Writer {
                     if error.class == Class::Configuration || backoff.attempts() > 0 {
                         shared.status.trouble(Trouble::Write, &error);
                     }
-                    let wait = backoff.wait();
-                    tracing::warn!(store, reason = error.reason, message = error.message, attempt = backoff.attempts(), wait = ?wait, "a batch was not written");
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
-                        () = self.stop.cancelled() => {}
+                    if self.waits(&mut backoff, store, &error).await {
+                        break true;
                     }
-                    if self.stop.is_cancelled() {
+                }
+                Err(Failure::TooManyDeadLetters(bad, read)) => {
+                    let error = self.too_many(&work.dead, bad, read);
+                    shared.status.trouble(Trouble::Write, &error);
+                    // What cannot be read now may be by then: the schema may be registered.
+                    work.entries = None;
+                    work.dead.clear();
+                    if self.waits(&mut backoff, "dead letters", &error).await {
                         break true;
                     }
                 }
@@ -200,10 +212,24 @@ impl Writer {
         }
     }
 
-    async fn attempt(&mut self, work: &mut Work) -> Result<BTreeMap<i32, Advance>, Failure> {
+    /// Waits for the next attempt; whether the worker is to stop instead.
+    async fn waits(&self, backoff: &mut Backoff, store: &str, error: &StoreError) -> bool {
+        let wait = backoff.wait();
+        tracing::warn!(store, reason = error.reason, message = error.message, attempt = backoff.attempts(), wait = ?wait, "a batch was not written");
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.stop.cancelled() => {}
+        }
+        self.stop.is_cancelled()
+    }
+
+    async fn attempt(&mut self, work: &mut Work) -> Result<(BTreeMap<i32, Advance>, Acknowledged), Failure> {
         if work.entries.is_none() {
             self.decode(work).await.map_err(|e| Failure::Store(REGISTRY, e))?;
         }
+        self.breaker
+            .admits(work.batch.messages.len(), work.dead.len())
+            .map_err(|(bad, read)| Failure::TooManyDeadLetters(bad, read))?;
         self.open_postgres().await.map_err(|e| Failure::Store(POSTGRES, e))?;
         self.open_cassandra().await.map_err(|e| Failure::Store(CASSANDRA, e))?;
         if work.dead.keys().any(|origin| !work.sent.contains(origin)) && self.dead_letters.is_none() {
@@ -247,12 +273,12 @@ impl Writer {
         };
         let to_cassandra = async {
             let Some(sink) = self.cassandra.as_ref().filter(|_| !entries.is_empty()) else {
-                return Ok(Vec::new());
+                return Ok((Vec::new(), None));
             };
             let started = Instant::now();
             let refused = sink.write(&entries).await.map_err(|e| Failure::Store(CASSANDRA, e))?;
             metrics.sink_took(CASSANDRA, started.elapsed());
-            Ok(refused)
+            Ok((refused, Some(Timestamp::now())))
         };
         let to_dead_letters = async {
             let Some(letters) = &self.dead_letters else { return Ok(()) };
@@ -272,7 +298,7 @@ impl Writer {
             }
             failed.map_or(Ok(()), |e| Err(Failure::Store(KAFKA, e)))
         };
-        let (accepted, refused, ()) = tokio::try_join!(to_postgres, to_cassandra, to_dead_letters)?;
+        let (accepted, (refused, cassandra), ()) = tokio::try_join!(to_postgres, to_cassandra, to_dead_letters)?;
 
         let fault = |class: &'static str| {
             let entries = &entries;
@@ -290,7 +316,15 @@ impl Writer {
         let advances = advances(&batch.messages, dead, &previous);
         self.rows.advance(&transaction, &advances).await.map_err(postgres_failed)?;
         transaction.commit().await.map_err(postgres_failed)?;
-        Ok(advances)
+        let bytes = entries.iter().map(|entry| entry.record.size()).sum();
+        let postgres = self.shared.pipeline.postgres_table.as_ref().filter(|_| !entries.is_empty());
+        let acknowledged = Acknowledged {
+            postgres: postgres.map(|_| Timestamp::now()),
+            cassandra,
+            records: entries.len(),
+            bytes,
+        };
+        Ok((advances, acknowledged))
     }
 
     async fn decode(&mut self, work: &mut Work) -> Result<(), StoreError> {
@@ -305,38 +339,6 @@ impl Writer {
         }
         work.entries = Some(entries);
         Ok(())
-    }
-
-    fn account(&self, work: &Work, advances: &BTreeMap<i32, Advance>) {
-        let metrics = &self.shared.metrics;
-        let stored: i64 = advances.values().map(|a| a.stored).sum();
-        metrics.stored.inc_by(u64::try_from(stored).unwrap_or(0));
-        metrics.batches.inc();
-        #[allow(clippy::cast_precision_loss)] // A batch has at most some thousands.
-        metrics.batch_records.observe(work.batch.messages.len() as f64);
-        // A line per class and not per message: a topic full of garbage must not fill the log as well.
-        let mut classes: BTreeMap<&str, (i64, (i32, i64))> = BTreeMap::new();
-        for (origin, fault) in &work.dead {
-            metrics.dead_letter(fault.class);
-            classes.entry(fault.class).or_insert((0, *origin)).0 += 1;
-            tracing::debug!(
-                partition = origin.0,
-                offset = origin.1,
-                class = fault.class,
-                fault = fault.message,
-                "dead letter"
-            );
-        }
-        for (class, (count, (partition, offset))) in classes {
-            tracing::warn!(
-                class,
-                count,
-                partition,
-                offset,
-                "dead letters; partition and offset are those of the first"
-            );
-        }
-        self.shared.status.count(stored, Instant::now());
     }
 
     /// Closes what failed, so that the next attempt opens it anew, with the credentials as they are then.

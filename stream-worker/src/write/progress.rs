@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::{Client, Error, Transaction};
 use userpipeline_api::report::StoredTotals;
+use userpipeline_record::bookkeeping;
 use uuid::Uuid;
 
 use crate::batch::Advance;
@@ -87,13 +88,20 @@ impl Rows {
     }
 }
 
-/// The totals of a group over all its partitions, those of a topic's earlier lives included: totals never go backwards.
-pub async fn totals(client: &Client, group: &str) -> Result<StoredTotals, Error> {
+/// The totals of a pipeline: of its group over all partitions, those of a topic's earlier lives included, and of its runs.
+/// They never go backwards.
+pub async fn totals(client: &Client, group: &str, pipeline: &str) -> Result<StoredTotals, Error> {
     let statement =
         "SELECT coalesce(sum(stored), 0)::bigint, coalesce(sum(dead_lettered), 0)::bigint FROM userpipeline.progress WHERE group_id = $1";
-    let row = client.query_one(statement, &[&group]).await?;
+    let stored = client.query_one(statement, &[&group]).await?;
+    let fetched = client.query_one(bookkeeping::TOTALS, &[&pipeline]).await?;
+    let rejected = client.query(bookkeeping::REJECTED, &[&pipeline]).await?;
     Ok(StoredTotals {
-        stored: row.get(0),
-        dead_lettered: row.get(1),
+        stored: stored.get(0),
+        dead_lettered: stored.get(1),
+        items: fetched.get(0),
+        bytes: fetched.get(1),
+        published: fetched.get(2),
+        rejected: rejected.iter().map(|row| (row.get(0), row.get(1))).collect(),
     })
 }

@@ -3,6 +3,7 @@
 mod autoscaling;
 mod backfills;
 mod data;
+mod dead_letters;
 mod deletions;
 mod every_type;
 mod guides;
@@ -10,6 +11,8 @@ mod mistakes;
 mod operations;
 mod plans;
 mod records;
+mod retention;
 mod runs;
 mod schedules;
 mod sources;
+mod topics;

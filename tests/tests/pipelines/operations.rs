@@ -274,6 +274,9 @@ async fn every_example_can_be_applied_as_it_stands() -> Result<()> {
                 ("/sinks/cassandra", "table"),
                 ("/sinks/postgres", "table"),
             ] {
+                if part == "/landing" && pipeline["spec"]["source"]["topic"].is_object() {
+                    continue;
+                }
                 let named = pipeline["spec"].pointer_mut(part).and_then(serde_json::Value::as_object_mut);
                 named
                     .and_then(|named| named.remove(name))

@@ -1,13 +1,12 @@
 //! What starts the runs, where the operator does not.
 
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, JobTemplateSpec};
-use userpipeline_api::{ConcurrencyPolicy, names};
+use userpipeline_api::{ConcurrencyPolicy, Schedule, names};
 
 use super::{Given, Images, ingest_job, labels};
 use crate::pipeline::validate::ValidatedPipeline;
 
-pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given, rests: bool) -> CronJob {
-    let schedule = &pipeline.spec.schedule;
+pub(super) fn build(pipeline: &ValidatedPipeline, schedule: &Schedule, images: &Images, given: &Given, rests: bool) -> CronJob {
     CronJob {
         metadata: labels::meta(
             &pipeline.parent,
@@ -31,7 +30,7 @@ pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given
             failed_jobs_history_limit: Some(schedule.failed_jobs_history_limit),
             job_template: JobTemplateSpec {
                 metadata: Some(ingest_job::template_meta(pipeline)),
-                spec: Some(ingest_job::spec(pipeline, images, given, &[])),
+                spec: Some(ingest_job::spec(pipeline, schedule, images, given, &[])),
             },
         }),
         status: None,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule};
 use kube::core::ObjectMeta;
-use userpipeline_api::{DataInterval, names, report::exit};
+use userpipeline_api::{DataInterval, Schedule, names, report::exit};
 
 use super::{Given, Images, labels, pod, settings, task};
 use crate::pipeline::{schedule::NewRun, validate::ValidatedPipeline};
@@ -12,7 +12,7 @@ use crate::pipeline::{schedule::NewRun, validate::ValidatedPipeline};
 const CONTAINER: &str = "ingest";
 
 /// The Job of a run that the operator starts: unlike one of the CronJob, it is told which run it is.
-pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given, run: &NewRun) -> Job {
+pub(super) fn build(pipeline: &ValidatedPipeline, schedule: &Schedule, images: &Images, given: &Given, run: &NewRun) -> Job {
     let nonce = run.nonce.as_deref().unwrap_or_default();
     let name = run.job.clone().unwrap_or_else(|| names::run_now(&pipeline.parent.id.name, nonce));
     let mut metadata = labels::meta(&pipeline.parent, name, labels::Component::Ingest);
@@ -24,7 +24,7 @@ pub(super) fn build(pipeline: &ValidatedPipeline, images: &Images, given: &Given
     metadata.annotations = run.interval.map(annotations);
     Job {
         metadata,
-        spec: Some(spec(pipeline, images, given, &told(run))),
+        spec: Some(spec(pipeline, schedule, images, given, &told(run))),
         status: None,
     }
 }
@@ -66,7 +66,7 @@ pub(super) fn template_meta(pipeline: &ValidatedPipeline) -> ObjectMeta {
 }
 
 /// A run's Job, with what its program is told beside the usual.
-pub(super) fn spec(pipeline: &ValidatedPipeline, images: &Images, given: &Given, told: &[String]) -> JobSpec {
+pub(super) fn spec(pipeline: &ValidatedPipeline, schedule: &Schedule, images: &Images, given: &Given, told: &[String]) -> JobSpec {
     let mut container = pod::container(CONTAINER, "ingest-job", images, given);
     let mut arguments = pod::arguments(&[]);
     let cron_job = names::cron_job(&pipeline.parent.id.name);
@@ -87,7 +87,6 @@ pub(super) fn spec(pipeline: &ValidatedPipeline, images: &Images, given: &Given,
         }),
         on_pod_conditions: None,
     };
-    let schedule = &pipeline.spec.schedule;
     JobSpec {
         active_deadline_seconds: Some(schedule.active_deadline_seconds),
         backoff_limit: Some(schedule.backoff_limit),

@@ -139,24 +139,36 @@ pub fn build(pipeline: &ValidatedPipeline, installation: &Installation, decided:
         config_map: document.config_map.clone(),
         secrets: document.secrets.clone(),
     };
-    let (ingest, worker) = match gate {
-        Gate::Open => (Some(new(&pipeline.ingest)), Some(new(&pipeline.worker))),
+    let (given, worker) = match gate {
+        Gate::Open => (
+            pipeline.ingest.as_ref().map(|ingest| new(&ingest.document)),
+            Some(new(&pipeline.worker)),
+        ),
         Gate::WorkersFirst { ingest } => (Some(ingest.clone()), Some(new(&pipeline.worker))),
         Gate::Held { ingest, worker } => (ingest.clone(), worker.clone()),
     };
     let (runs_open, workers_open) = (matches!(gate, Gate::Open), !matches!(gate, Gate::Held { .. }));
+    // What its runs are, and what they have, where there are runs.
+    let ingest = pipeline.ingest.as_ref().zip(given.as_ref());
     Desired {
         account: service_account::build(&pipeline.parent),
         schema_config: schema
             .create
             .map(|_| config_map::build(&pipeline.parent, labels::Component::Schema, &pipeline.schema)),
         schema_job: schema.create.map(|attempt| schema_job::build(pipeline, installation, attempt)),
-        ingest_config: runs_open.then(|| config_map::build(&pipeline.parent, labels::Component::Ingest, &pipeline.ingest)),
+        ingest_config: ingest
+            .filter(|_| runs_open)
+            .map(|(ingest, _)| config_map::build(&pipeline.parent, labels::Component::Ingest, &ingest.document)),
         runs: ingest
             .iter()
-            .flat_map(|given| runs.create.iter().map(|run| ingest_job::build(pipeline, images, given, run)))
+            .flat_map(|(ingest, given)| {
+                let schedule = &ingest.schedule;
+                runs.create
+                    .iter()
+                    .map(move |run| ingest_job::build(pipeline, schedule, images, given, run))
+            })
             .collect(),
-        cron_job: ingest.map(|given| cron_job::build(pipeline, images, &given, runs.cron_job_rests)),
+        cron_job: ingest.map(|(ingest, given)| cron_job::build(pipeline, &ingest.schedule, images, given, runs.cron_job_rests)),
         worker_config: workers_open.then(|| config_map::build(&pipeline.parent, labels::Component::Worker, &pipeline.worker)),
         budget: worker.as_ref().map(|_| pod_disruption_budget::build(pipeline)),
         drain_job: worker

@@ -120,7 +120,7 @@ fn the_example_is_built_as_reviewed() {
 fn a_changed_cron_leaves_the_workers_as_they_are() {
     let before = desired(&example::pipeline());
     let mut pipeline = example::pipeline();
-    pipeline.spec.schedule.cron = "@daily".into();
+    pipeline.spec.schedule.as_mut().unwrap().cron = "@daily".into();
     let after = desired(&pipeline);
     assert_eq!(after.deployment, before.deployment);
     assert_ne!(after.cron_job, before.cron_job);
@@ -170,7 +170,7 @@ fn pods_keep_what_they_have_while_the_schema_is_behind_but_the_rest_takes_effect
     let mut pipeline = example::pipeline();
     pipeline.spec.workers.batch.max_records = 7;
     pipeline.spec.workers.replicas = 0;
-    pipeline.spec.schedule.cron = "@daily".into();
+    pipeline.spec.schedule.as_mut().unwrap().cron = "@daily".into();
     let held = build(
         &validate(&pipeline, &installation().images).unwrap(),
         &installation(),

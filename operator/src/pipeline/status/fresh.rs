@@ -17,7 +17,9 @@ pub fn fresh(pipeline: &UserPipeline, observed: &Observed, status: &UserPipeline
     if pipeline.spec.suspend {
         return Verdict::unknown("Suspended", "nothing is promised while the pipeline is suspended");
     }
-    let schedule = &pipeline.spec.schedule;
+    let Some(schedule) = &pipeline.spec.schedule else {
+        return up_to_date(observed, now);
+    };
     let Ok(ticks) = Ticks::read(&schedule.cron, &schedule.time_zone) else {
         return Verdict::unknown("InvalidSpec", "the schedule cannot be read");
     };
@@ -33,6 +35,21 @@ pub fn fresh(pipeline: &UserPipeline, observed: &Observed, status: &UserPipeline
         };
     }
     stored(observed, status, now)
+}
+
+/// Where others write to the topic: whether what they wrote is stored.
+fn up_to_date(observed: &Observed, now: Timestamp) -> Verdict {
+    let Some(through) = stored_through(observed) else {
+        return Verdict::unknown("SinksUnknown", "not every partition has a worker that says how far it is");
+    };
+    if Duration::try_from(now.duration_since(through)).unwrap_or_default() < TO_STORE {
+        Verdict::yes("Fresh", "what is written to the topic is stored in every sink within a minute")
+    } else {
+        Verdict::no(
+            "SinksBehind",
+            "what was written to the topic more than a minute ago is not stored in every sink yet; see lag and WorkersReady",
+        )
+    }
 }
 
 /// The first tick that is due at all.
@@ -316,7 +333,7 @@ mod tests {
     #[test]
     fn nothing_is_promised_before_the_start_and_while_suspended() {
         let mut later = pipeline();
-        later.spec.schedule.start_at = Some(Time(at("05:00:00")));
+        later.spec.schedule.as_mut().unwrap().start_at = Some(Time(at("05:00:00")));
         let mut suspended = pipeline();
         suspended.spec.suspend = true;
         for (pipeline, reason) in [(later, "NotDueYet"), (suspended, "Suspended")] {

@@ -34,7 +34,7 @@ fn totals(before: Option<&Totals>, observed: &Observed) -> Option<Totals> {
         .runs()
         .filter_map(|job| runs::report(observed, job)?.total_fetched)
         .collect();
-    let stored: Vec<_> = observed.reports.values().filter_map(|report| report.totals).collect();
+    let stored: Vec<_> = observed.reports.values().filter_map(|report| report.totals.as_ref()).collect();
     if before.is_none() && fetched.is_empty() && stored.is_empty() {
         return None;
     }
@@ -122,7 +122,11 @@ mod tests {
 
     fn observed(stored: i64) -> Observed {
         let report = WorkerReport {
-            totals: Some(StoredTotals { stored, dead_lettered: 1 }),
+            totals: Some(StoredTotals {
+                stored,
+                dead_lettered: 1,
+                ..StoredTotals::default()
+            }),
             ..worker(&[(0, 5, Some(7)), (1, 4, Some(4))])
         };
         Observed {

@@ -229,7 +229,9 @@ fn topic_ready(pipeline: &UserPipeline, applied: &Applied, before: &UserPipeline
 }
 
 fn schedule_ready(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
-    let schedule = &pipeline.spec.schedule;
+    let Some(schedule) = &pipeline.spec.schedule else {
+        return Verdict::yes("NoRuns", "others write to the topic (spec.source.topic)");
+    };
     match &applied.schedule {
         Err(error) => failed(error),
         Ok(_) if applied.started.is_err() => applied

@@ -102,6 +102,7 @@ fn full() -> Value {
         {"name": "three", "type": "string", "from": "/three"},
         {"name": "one", "type": "string", "from": "/one"}, {"name": "two", "type": "long", "from": "/two"},
     ]});
+    spec["sinks"]["cassandra"]["compaction"] = json!({"class": "LeveledCompactionStrategy"});
     spec["source"]["http"]["query"] = json!([{"name": "results", "value": "5"}]);
     spec["source"]["http"]["auth"] = json!({
         "basic": {"credentialsSecretRef": {"name": "who"}}, "bearer": {"secretKeyRef": {"name": "who", "key": "token"}},

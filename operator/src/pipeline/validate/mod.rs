@@ -8,7 +8,7 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 use userpipeline_api::{
-    Cron, PodSettings, Ticks, UserPipeline, UserPipelineSpec, bytes, document, document::Binary, names, names::PipelineId, zone,
+    Cron, PodSettings, Schedule, Ticks, UserPipeline, UserPipelineSpec, bytes, document, document::Binary, names, names::PipelineId, zone,
 };
 use userpipeline_record::{RecordSchema, bookkeeping};
 
@@ -106,17 +106,26 @@ impl Parent {
     }
 }
 
+/// What a pipeline's runs are.
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    /// When they happen, and how.
+    pub schedule: Schedule,
+    /// When they are due.
+    pub ticks: Ticks,
+    /// What `ingest-job` is handed.
+    pub document: Document,
+}
+
 /// A pipeline that can be built.
 #[derive(Clone, Debug)]
 pub struct ValidatedPipeline {
     /// Whose the children are.
     pub parent: Parent,
-    /// When its runs are due.
-    pub ticks: Ticks,
     /// What is wanted, with every name filled in.
     pub spec: UserPipelineSpec,
-    /// What `ingest-job` is handed.
-    pub ingest: Document,
+    /// What its runs are; none where others write to the topic.
+    pub ingest: Option<Ingest>,
     /// What `stream-worker` is handed.
     pub worker: Document,
     /// What the schema Job is handed.
@@ -132,16 +141,23 @@ pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPip
     let mut problems = Vec::new();
     let mut check = |field: &str, result: Result<(), String>| problems.extend(result.err().map(|problem| format!("{field}: {problem}")));
 
-    let ticks = Ticks::read(&spec.schedule.cron, &spec.schedule.time_zone);
-    check("spec.schedule.cron", Cron::read(&spec.schedule.cron).map(drop));
-    check("spec.schedule.timeZone", zone(&spec.schedule.time_zone).map(drop));
-    for (field, problem) in placeholder_problems(&spec) {
-        check(&field, Err(problem));
+    let mut ingest = None;
+    if let (Some(schedule), Some(http)) = (&spec.schedule, &spec.source.http) {
+        check("spec.schedule.cron", Cron::read(&schedule.cron).map(drop));
+        check("spec.schedule.timeZone", zone(&schedule.time_zone).map(drop));
+        for (field, problem) in placeholder_problems(http, schedule, spec.run_now.as_ref()) {
+            check(&field, Err(problem));
+        }
+        check("spec.source.http.maxBodySize", bytes(&http.max_body_size).map(drop));
+        ingest = Ticks::read(&schedule.cron, &schedule.time_zone).ok().map(|ticks| Ingest {
+            schedule: schedule.clone(),
+            ticks,
+            document: Document::of(pipeline, Binary::Ingest, "ingest"),
+        });
     }
     for problem in RecordSchema::of(spec.record.as_ref()).err().into_iter().flatten() {
         check(&problem.field, Err(problem.problem));
     }
-    check("spec.source.http.maxBodySize", bytes(&spec.source.http.max_body_size).map(drop));
     if let Some(sink) = &spec.sinks.cassandra {
         check("spec.sinks.cassandra.replication", replication(sink.replication.iter()));
     }
@@ -175,15 +191,14 @@ pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPip
     if parent.is_none() {
         check("metadata", Err("name and uid are missing".to_owned()));
     }
-    let (Some(parent), Ok(ticks), true) = (parent, ticks, problems.is_empty()) else {
+    let (Some(parent), true) = (parent, problems.is_empty()) else {
         return Err(ValidateError::InvalidSpec(problems));
     };
 
     let schema = Document::of(pipeline, Binary::Schema, "schema");
     Ok(ValidatedPipeline {
         parent,
-        ticks,
-        ingest: Document::of(pipeline, Binary::Ingest, "ingest"),
+        ingest,
         worker: Document::of(pipeline, Binary::Worker, "worker"),
         // A pinned version applies what it knows, which may differ from what this one does.
         schema_hash: names::hash(&format!(
@@ -245,6 +260,8 @@ fn resource_problems(resources: &ResourceRequirements) -> Vec<(String, String)> 
 
 #[cfg(test)]
 mod tests {
+    use userpipeline_api::HttpSource;
+
     use super::*;
     use crate::pipeline::example;
 
@@ -256,11 +273,19 @@ mod tests {
         error.to_string()
     }
 
+    fn schedule(spec: &mut UserPipelineSpec) -> &mut Schedule {
+        spec.schedule.as_mut().unwrap()
+    }
+
+    fn http(spec: &mut UserPipelineSpec) -> &mut HttpSource {
+        spec.source.http.as_mut().unwrap()
+    }
+
     #[test]
     fn what_is_wrong_is_named_by_its_field() {
-        assert!(problem(|spec| spec.schedule.cron = "61 * * * *".into()).starts_with("spec.schedule.cron: "));
-        assert!(problem(|spec| spec.schedule.time_zone = "Mars/Olympus".into()).starts_with("spec.schedule.timeZone: "));
-        assert!(problem(|spec| spec.source.http.max_body_size = Quantity("8 apples".into())).starts_with("spec.source.http.maxBodySize: "));
+        assert!(problem(|spec| schedule(spec).cron = "61 * * * *".into()).starts_with("spec.schedule.cron: "));
+        assert!(problem(|spec| schedule(spec).time_zone = "Mars/Olympus".into()).starts_with("spec.schedule.timeZone: "));
+        assert!(problem(|spec| http(spec).max_body_size = Quantity("8 apples".into())).starts_with("spec.source.http.maxBodySize: "));
         assert!(problem(|spec| spec.landing.table = Some("demo_users".into())).starts_with("spec.sinks.postgres.table: "));
         assert!(problem(|spec| spec.dead_letter.topic = Some("demo.users".into())).starts_with("spec.deadLetter.topic: "));
         let resources = |requests: &str, limits: &str| ResourceRequirements {
@@ -289,8 +314,8 @@ mod tests {
     #[test]
     fn all_that_is_wrong_is_told_at_once() {
         let error = problem(|spec| {
-            spec.schedule.cron = "never".into();
-            spec.schedule.time_zone = "Nowhere".into();
+            schedule(spec).cron = "never".into();
+            schedule(spec).time_zone = "Nowhere".into();
         });
         assert!(
             error.contains("spec.schedule.cron") && error.contains("spec.schedule.timeZone"),
@@ -303,24 +328,23 @@ mod tests {
         type Change = fn(&mut UserPipelineSpec);
         let table: [(Change, &str); 5] = [
             (
-                |spec| spec.source.http.url = "http://source/{{when}}".into(),
+                |spec| http(spec).url = "http://source/{{when}}".into(),
                 "spec.source.http.url: `{{when}}` is not known",
             ),
             (
-                |spec| spec.source.http.url = "http://source/{{arguments.x}}".into(),
+                |spec| http(spec).url = "http://source/{{arguments.x}}".into(),
                 "needs a value in spec.schedule.arguments",
             ),
             (
                 |spec| {
-                    spec.schedule.arguments.insert("h".into(), "evil".into());
-                    spec.source.http.url = "http://{{arguments.h}}/".into();
+                    schedule(spec).arguments.insert("h".into(), "evil".into());
+                    http(spec).url = "http://{{arguments.h}}/".into();
                 },
                 "part of the host",
             ),
             (
                 |spec| {
-                    spec.source.http.query =
-                        serde_json::from_value(serde_json::json!([{"name": "a", "value": "{{interval.start"}])).unwrap();
+                    http(spec).query = serde_json::from_value(serde_json::json!([{"name": "a", "value": "{{interval.start"}])).unwrap();
                 },
                 "spec.source.http.query[0].value",
             ),
@@ -345,7 +369,7 @@ mod tests {
             change(&mut pipeline.spec);
             validate(&pipeline, &example::images()).unwrap().schema_hash
         };
-        assert_eq!(after(|spec| spec.schedule.cron = "@daily".into()), before.schema_hash);
+        assert_eq!(after(|spec| schedule(spec).cron = "@daily".into()), before.schema_hash);
         assert_eq!(after(|spec| spec.workers.replicas = 5), before.schema_hash);
         assert_eq!(after(|spec| spec.workers.batch.max_records = 7), before.schema_hash);
         assert_ne!(after(|spec| spec.kafka.topic.partitions = 12), before.schema_hash);

@@ -1,10 +1,10 @@
 //! `{{…}}` in the source: what a run could not put in its place.
 
-use userpipeline_api::{UserPipelineSpec, placeholder::Template};
+use userpipeline_api::{HttpSource, RunNow, Schedule, placeholder::Template};
 
 /// Placeholders that are not known, and arguments that have no value.
-pub(super) fn placeholder_problems(spec: &UserPipelineSpec) -> Vec<(String, String)> {
-    let (http, arguments) = (&spec.source.http, &spec.schedule.arguments);
+pub(super) fn placeholder_problems(http: &HttpSource, schedule: &Schedule, run_now: Option<&RunNow>) -> Vec<(String, String)> {
+    let arguments = &schedule.arguments;
     let mut texts = vec![("spec.source.http.url".to_owned(), http.url.as_str())];
     texts.extend(
         http.query
@@ -39,8 +39,7 @@ pub(super) fn placeholder_problems(spec: &UserPipelineSpec) -> Vec<(String, Stri
             "a placeholder cannot be part of the host".to_owned(),
         ));
     }
-    let unknown = spec
-        .run_now
+    let unknown = run_now
         .iter()
         .flat_map(|run| run.arguments.keys())
         .filter(|name| !arguments.contains_key(*name));

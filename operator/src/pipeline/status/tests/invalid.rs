@@ -7,7 +7,7 @@ fn an_invalid_spec_is_stalled_names_the_field_and_forgets_nothing() {
     let mut pipeline = example::pipeline();
     pipeline.status = Some(of(&pipeline, Ok(&applied(healthy())), &Observed::default(), now()));
     pipeline.metadata.generation = Some(2);
-    pipeline.spec.schedule.cron = "61 * * * *".into();
+    pipeline.spec.schedule.as_mut().unwrap().cron = "61 * * * *".into();
     let error = validate::validate(&pipeline, &example::images()).unwrap_err();
     let status = of(&pipeline, Err(&error), &Observed::default(), now());
     let (ready, reason, message) = condition(&status, "Ready");
@@ -34,7 +34,7 @@ fn a_run_that_fails_while_the_spec_is_invalid_counts() {
         ..applied(healthy())
     };
     pipeline.status = Some(of(&pipeline, Ok(&settled), &Observed::default(), now()));
-    pipeline.spec.schedule.cron = "61 * * * *".into();
+    pipeline.spec.schedule.as_mut().unwrap().cron = "61 * * * *".into();
     let error = validate::validate(&pipeline, &example::images()).unwrap_err();
     let failed = json!({"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "lastTransitionTime": "2025-01-01T00:05:00Z"}]});
     let observed = Observed {

@@ -354,7 +354,7 @@ fn the_last_run_is_told_and_kept_and_totals_only_grow() {
 #[test]
 fn a_status_that_is_computed_again_is_the_same() {
     let mut pipeline = example::pipeline();
-    pipeline.spec.schedule.cron = "@yearly".into();
+    pipeline.spec.schedule.as_mut().unwrap().cron = "@yearly".into();
     pipeline.status = Some(of(&pipeline, Ok(&applied(healthy())), &Observed::default(), now()));
     let later = now() + jiff::SignedDuration::from_hours(1);
     assert_eq!(

@@ -1,12 +1,19 @@
 //! From messages to records. What is wrong with a message is a [`Fault`]; what is wrong with the registry is not.
 
+mod foreign;
+
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 
-use userpipeline_record::{Record, RecordSchema, avro::Decoder, wire};
-use userpipeline_stores::{StoreError, schema_registry::SchemaRegistry};
+use userpipeline_api::{TopicFormat, document::WorkerPipeline};
+use userpipeline_record::{
+    Record, RecordSchema,
+    avro::{Decoder, ItemReader},
+    wire,
+};
+use userpipeline_stores::{StoreError, error::REGISTRY_FAILED, schema_registry::SchemaRegistry};
 
 use crate::message::Message;
 
@@ -84,36 +91,67 @@ fn open(message: &Message, has_deletes: bool) -> Result<Envelope<'_>, Fault> {
 
 enum Known {
     Decoder(Box<Decoder>),
+    Foreign(Box<ItemReader>),
     Unreadable(String),
     Unknown(Instant),
 }
 
 /// The decoders, one for each schema that was met.
 pub struct Decoders {
-    registry: SchemaRegistry,
+    /// None where nothing is Avro.
+    registry: Option<SchemaRegistry>,
     schema: RecordSchema,
+    /// How others write to the topic, if others do.
+    written: Option<TopicFormat>,
     known: HashMap<u32, Known>,
 }
 
 impl Decoders {
-    /// Decoders to records of `schema`.
-    pub fn new(registry: SchemaRegistry, schema: RecordSchema) -> Self {
+    /// Decoders to records of `schema`, of messages that our own runs have written, or others in their format.
+    pub fn new(registry: Option<SchemaRegistry>, schema: RecordSchema, written: Option<TopicFormat>) -> Self {
         Self {
             registry,
             schema,
+            written,
             known: HashMap::new(),
         }
     }
 
+    /// Decoders of what is on a pipeline's topic.
+    pub fn of(pipeline: &WorkerPipeline, schema: RecordSchema) -> Result<Self, StoreError> {
+        let registry = pipeline.registry_url.as_deref().map(SchemaRegistry::at).transpose()?;
+        Ok(Self::new(registry, schema, pipeline.written))
+    }
+
     /// The record in a message. The outer error is the registry's, and passes.
     pub async fn decode(&mut self, message: &Message) -> Result<Result<Entry, Fault>, StoreError> {
-        let envelope = match open(message, self.schema.has_deletes()) {
-            Ok(envelope) => envelope,
-            Err(fault) => return Ok(Err(fault)),
-        };
-        let Some((id, datum)) = envelope.content else {
-            return Ok(no_more(&self.schema, &envelope, message.origin()));
-        };
+        match (self.written, &message.payload) {
+            (Some(TopicFormat::Json), Some(payload)) => {
+                Ok(foreign::document(payload).and_then(|item| foreign::entry(&self.schema, &item, message)))
+            }
+            (Some(TopicFormat::Avro), Some(payload)) => match wire::split(payload) {
+                Ok((id, datum)) => self.read(id, datum, None, message).await,
+                Err(e) => Ok(Err(Fault::new("FrameInvalid", e.to_string()))),
+            },
+            // Of a record that is no more, others say what we say: key and version.
+            (_, _) => match open(message, self.schema.has_deletes()) {
+                Err(fault) => Ok(Err(fault)),
+                Ok(envelope) => match envelope.content {
+                    None => Ok(no_more(&self.schema, &envelope, message.origin())),
+                    Some((id, datum)) => self.read(id, datum, Some(&envelope), message).await,
+                },
+            },
+        }
+    }
+
+    /// Reads a datum of the schema `id`.
+    async fn read(
+        &mut self,
+        id: u32,
+        datum: &[u8],
+        envelope: Option<&Envelope<'_>>,
+        message: &Message,
+    ) -> Result<Result<Entry, Fault>, StoreError> {
         let stale = |known: &Known| matches!(known, Known::Unknown(at) if at.elapsed() > UNKNOWN_FOR);
         if self.known.get(&id).is_none_or(stale) {
             let known = self.look_up(id).await?;
@@ -123,13 +161,17 @@ impl Decoders {
             }
             self.known.insert(id, known);
         }
-        Ok(match &self.known[&id] {
-            Known::Decoder(decoder) => read(&self.schema, decoder, &envelope, datum, message.origin()),
-            Known::Unreadable(why) => Err(Fault::new(
+        Ok(match (&self.known[&id], envelope) {
+            (Known::Decoder(decoder), Some(envelope)) => read(&self.schema, decoder, envelope, datum, message.origin()),
+            (Known::Foreign(reader), _) => reader
+                .read(datum)
+                .map_err(|e| Fault::new("DecodeFailed", e.to_string()))
+                .and_then(|item| foreign::entry(&self.schema, &item, message)),
+            (Known::Unreadable(why), _) => Err(Fault::new(
                 "SchemaUnreadable",
                 format!("schema {id} cannot be read as `{}`: {why}", self.schema.name),
             )),
-            Known::Unknown(_) => Err(Fault::new(
+            (Known::Unknown(_) | Known::Decoder(_), _) => Err(Fault::new(
                 "SchemaUnknown",
                 format!("the schema registry does not know schema {id}"),
             )),
@@ -141,13 +183,19 @@ impl Decoders {
         if i32::try_from(id).is_err() {
             return Ok(Known::Unknown(Instant::now()));
         }
-        Ok(match self.registry.schema(id).await? {
-            None => Known::Unknown(Instant::now()),
-            Some(text) => match Decoder::new(self.schema.clone(), &text) {
-                Ok(decoder) => Known::Decoder(Box::new(decoder)),
-                Err(e) => Known::Unreadable(e.to_string()),
-            },
-        })
+        let registry = self
+            .registry
+            .as_ref()
+            .ok_or_else(|| StoreError::configuration(REGISTRY_FAILED, "spec.schemaRegistry is missing: messages are Avro"))?;
+        let Some(text) = registry.schema(id).await? else {
+            return Ok(Known::Unknown(Instant::now()));
+        };
+        let known = if self.written.is_some() {
+            ItemReader::new(&text).map(|reader| Known::Foreign(Box::new(reader)))
+        } else {
+            Decoder::new(self.schema.clone(), &text).map(|decoder| Known::Decoder(Box::new(decoder)))
+        };
+        Ok(known.unwrap_or_else(|e| Known::Unreadable(e.to_string())))
     }
 }
 
@@ -318,7 +366,7 @@ mod tests {
 
     fn decoders(registry: &MockServer) -> Decoders {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        Decoders::new(SchemaRegistry::at(&registry.uri()).unwrap(), RecordSchema::user())
+        Decoders::new(Some(SchemaRegistry::at(&registry.uri()).unwrap()), RecordSchema::user(), None)
     }
 
     #[tokio::test]

@@ -1,0 +1,164 @@
+//! What a pod is handed: the resource itself, reduced to what its binary uses.
+//!
+//! The operator writes it ([`reduce`]), the binaries read it ([`IngestPipeline`], [`WorkerPipeline`]). A binary reads the
+//! reduced file and the very file a user applies alike, because it looks only at its own parts and fills in names itself.
+
+mod ingest;
+mod schema;
+mod worker;
+
+use kube::core::ObjectMeta;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+pub use self::{
+    ingest::IngestPipeline,
+    schema::SchemaPipeline,
+    worker::{CassandraTarget, WorkerPipeline},
+};
+use crate::{HttpSource, UserPipeline, names, names::PipelineId};
+
+/// A program that is handed a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binary {
+    /// `ingest-job`: one run.
+    Ingest,
+    /// `stream-worker`: topic to sinks.
+    Worker,
+    /// `stream-worker apply-schema`: topic, subject and tables.
+    Schema,
+}
+
+impl Binary {
+    /// What of the spec the binary uses, as paths below `spec`. Nothing else may roll its pods.
+    const fn paths(self) -> &'static [&'static str] {
+        match self {
+            Self::Ingest => &[
+                "schedule.cron",
+                "schedule.timeZone",
+                "schedule.startAt",
+                "schedule.arguments",
+                "source",
+                "record",
+                "postgres",
+                "landing",
+                "kafka.bootstrapServers",
+                "kafka.topic.name",
+                "schemaRegistry.url",
+            ],
+            Self::Worker => &[
+                "source.topic",
+                "record",
+                "postgres",
+                "kafka.bootstrapServers",
+                "kafka.groupId",
+                "kafka.topic.name",
+                "schemaRegistry.url",
+                "cassandra",
+                "sinks.cassandra.keyspace",
+                "sinks.cassandra.table",
+                "sinks.cassandra.consistency",
+                "sinks.postgres",
+                "deadLetter.topic",
+                "deadLetter.maxRatio",
+                "landing.table",
+                "retention",
+                "workers.batch",
+            ],
+            Self::Schema => &[
+                "source.topic",
+                "record",
+                "postgres",
+                "landing",
+                "kafka",
+                "schemaRegistry",
+                "cassandra",
+                "sinks",
+                "deadLetter.topic",
+                "deadLetter.retention",
+                "retention.landing",
+            ],
+        }
+    }
+
+    /// The Secrets the binary needs, each once, in the order of their names.
+    pub fn secrets(self, pipeline: &UserPipeline) -> Vec<String> {
+        let spec = &pipeline.spec;
+        let mut secrets = vec![spec.postgres.credentials_secret_ref.name.clone()];
+        match self {
+            Self::Ingest => secrets.extend(spec.source.http.iter().flat_map(HttpSource::secrets).map(str::to_owned)),
+            Self::Worker | Self::Schema => secrets.extend(spec.cassandra.iter().map(|c| c.credentials_secret_ref.name.clone())),
+        }
+        secrets.sort();
+        secrets.dedup();
+        secrets
+    }
+}
+
+/// The resource with names filled in and reduced to what `binary` uses: the same text for the same content, always.
+///
+/// # Panics
+/// Never: a spec is JSON, and JSON is YAML.
+pub fn reduce(pipeline: &UserPipeline, binary: Binary) -> String {
+    let id = PipelineId::of(pipeline);
+    let named = names::with_names(pipeline.spec.clone(), &id);
+    let full = serde_json::to_value(&named).expect("a spec is JSON");
+    let mut spec = Value::Object(Map::new());
+    for path in binary.paths() {
+        copy(&full, &mut spec, path);
+    }
+    let document = serde_json::json!({
+        "apiVersion": "userpipeline.dev/v1alpha1",
+        "kind": "UserPipeline",
+        "metadata": {"name": id.name, "namespace": id.namespace},
+        "spec": spec,
+    });
+    serde_yaml::to_string(&document).expect("JSON is YAML")
+}
+
+fn copy(from: &Value, to: &mut Value, path: &str) {
+    let (head, rest) = path.split_once('.').map_or((path, None), |(head, rest)| (head, Some(rest)));
+    let Some(value) = from.get(head) else { return };
+    let Value::Object(to) = to else { return };
+    let mut part = to.remove(head).unwrap_or_else(|| Value::Object(Map::new()));
+    match rest {
+        None => part = value.clone(),
+        Some(rest) => copy(value, &mut part, rest),
+    }
+    // What says nothing is left out.
+    if part.as_object().is_none_or(|part| !part.is_empty()) {
+        to.insert(head.to_owned(), part);
+    }
+}
+
+/// Why a pipeline's file cannot be used.
+#[derive(Debug)]
+pub struct DocumentError(String);
+
+impl std::fmt::Display for DocumentError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for DocumentError {}
+
+#[derive(Deserialize)]
+struct Document<S> {
+    kind: String,
+    metadata: ObjectMeta,
+    spec: S,
+}
+
+fn read<S: DeserializeOwned>(text: &str) -> Result<(PipelineId, S), DocumentError> {
+    let document: Document<S> = serde_yaml::from_str(text).map_err(|e| DocumentError(format!("the pipeline's file does not read: {e}")))?;
+    if document.kind != "UserPipeline" {
+        return Err(DocumentError(format!("the file holds a {}, not a UserPipeline", document.kind)));
+    }
+    let name = document
+        .metadata
+        .name
+        .ok_or_else(|| DocumentError("metadata.name is missing".to_owned()))?;
+    let namespace = document.metadata.namespace.unwrap_or_else(|| "default".to_owned());
+    Ok((PipelineId { namespace, name }, document.spec))
+}

@@ -1,0 +1,153 @@
+//! What `stream-worker` is handed.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DocumentError, read};
+use crate::{
+    Batch, Cassandra, DeadLetter, Kafka, Landing, Postgres, RecordSpec, Retention, SchemaRegistry, TopicFormat, TopicSource, names,
+    names::PipelineId,
+};
+
+/// What `stream-worker` works by.
+#[derive(Clone, Debug)]
+pub struct WorkerPipeline {
+    /// Which pipeline.
+    pub id: PipelineId,
+    /// What a record is; a user when not given.
+    pub record: Option<RecordSpec>,
+    /// The bookkeeping's database, and the sink's.
+    pub postgres: Postgres,
+    /// The brokers.
+    pub bootstrap_servers: String,
+    /// The consumer group.
+    pub group_id: String,
+    /// The topic that is read.
+    pub topic: String,
+    /// How others write to it, if others do.
+    pub written: Option<TopicFormat>,
+    /// The topic of what can not be read or stored.
+    pub dead_letter_topic: String,
+    /// The greatest share of messages that may go there.
+    pub max_dead_letter_ratio: f64,
+    /// The registry's address; none where nothing is Avro.
+    pub registry_url: Option<String>,
+    /// The cluster and table in Cassandra, if that is a sink.
+    pub cassandra: Option<CassandraTarget>,
+    /// The table in PostgreSQL, if that is a sink.
+    pub postgres_table: Option<String>,
+    /// How records are gathered.
+    pub batch: Batch,
+    /// The landing table; none where others write to the topic.
+    pub landing_table: Option<String>,
+    /// How long what is beside the sinks is kept.
+    pub retention: Retention,
+}
+
+/// A table in Cassandra and how to get there.
+#[derive(Clone, Debug)]
+pub struct CassandraTarget {
+    /// The cluster.
+    pub cluster: Cassandra,
+    /// The keyspace.
+    pub keyspace: String,
+    /// The table.
+    pub table: String,
+    /// How many replicas must acknowledge a write.
+    pub consistency: crate::Consistency,
+}
+
+/// What of the source concerns those who read the topic.
+#[derive(Default, Deserialize, Serialize)]
+pub(super) struct TopicPart {
+    pub topic: Option<TopicSource>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SinkParts {
+    cassandra: Option<CassandraSinkParts>,
+    postgres: Option<crate::PostgresSink>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CassandraSinkParts {
+    pub keyspace: Option<String>,
+    pub table: Option<String>,
+    #[serde(default)]
+    pub consistency: crate::Consistency,
+}
+
+pub(super) fn cassandra_target(
+    id: &PipelineId,
+    cluster: Option<Cassandra>,
+    sink: Option<CassandraSinkParts>,
+) -> Result<Option<CassandraTarget>, DocumentError> {
+    match (cluster, sink) {
+        (Some(cluster), Some(sink)) => Ok(Some(CassandraTarget {
+            keyspace: sink.keyspace.unwrap_or_else(|| names::keyspace(id)),
+            table: sink.table.unwrap_or_else(|| names::cassandra_table(id)),
+            consistency: sink.consistency,
+            cluster,
+        })),
+        (None, Some(_)) => Err(DocumentError("spec.cassandra is needed by spec.sinks.cassandra".to_owned())),
+        (_, None) => Ok(None),
+    }
+}
+
+impl WorkerPipeline {
+    /// Reads a pipeline's file.
+    pub fn read(text: &str) -> Result<Self, DocumentError> {
+        #[derive(Default, Deserialize)]
+        struct WorkerParts {
+            #[serde(default)]
+            batch: Batch,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Parts {
+            #[serde(default)]
+            source: TopicPart,
+            record: Option<RecordSpec>,
+            postgres: Postgres,
+            kafka: Kafka,
+            schema_registry: Option<SchemaRegistry>,
+            cassandra: Option<Cassandra>,
+            sinks: SinkParts,
+            #[serde(default)]
+            dead_letter: DeadLetter,
+            #[serde(default)]
+            landing: Landing,
+            #[serde(default)]
+            retention: Retention,
+            #[serde(default)]
+            workers: WorkerParts,
+        }
+        let (id, parts) = read::<Parts>(text)?;
+        let topic = parts.kafka.topic.name.unwrap_or_else(|| names::topic(&id));
+        Ok(Self {
+            record: parts.record,
+            postgres: parts.postgres,
+            bootstrap_servers: parts.kafka.bootstrap_servers,
+            group_id: parts.kafka.group_id.unwrap_or_else(|| names::group_id(&id)),
+            dead_letter_topic: parts.dead_letter.topic.unwrap_or_else(|| names::dead_letter_topic(&topic)),
+            max_dead_letter_ratio: parts.dead_letter.max_ratio,
+            topic,
+            written: parts.source.topic.as_ref().map(|topic| topic.format),
+            registry_url: parts.schema_registry.map(|registry| registry.url),
+            cassandra: cassandra_target(&id, parts.cassandra, parts.sinks.cassandra)?,
+            postgres_table: parts
+                .sinks
+                .postgres
+                .map(|sink| sink.table.unwrap_or_else(|| names::postgres_table(&id))),
+            batch: parts.workers.batch,
+            landing_table: parts
+                .source
+                .topic
+                .is_none()
+                .then(|| parts.landing.table.unwrap_or_else(|| names::landing_table(&id))),
+            retention: parts.retention,
+            id,
+        })
+    }
+}

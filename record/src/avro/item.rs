@@ -1,0 +1,114 @@
+//! A datum of any schema, as an item: what others write in Avro is mapped as what others write in JSON.
+
+use apache_avro::{reader::datum::GenericDatumReader, types::Value as Avro, util::max_allocation_bytes};
+use serde_json::{Map, Value as Json};
+
+use super::{AvroError, MAX_ALLOCATION, parse};
+use crate::{map::base64, value::date};
+
+/// Data of one writer's schema to items.
+pub struct ItemReader(GenericDatumReader<'static>);
+
+impl ItemReader {
+    /// A reader for one writer's schema, as the registry gave it; make one per schema id and keep it.
+    pub fn new(writer_schema: &str) -> Result<Self, AvroError> {
+        max_allocation_bytes(MAX_ALLOCATION);
+        let reader = GenericDatumReader::builder(parse(writer_schema)?)
+            .build()
+            .map_err(|e| AvroError::Decode(Box::new(e)))?;
+        Ok(Self(reader))
+    }
+
+    /// The item in a datum.
+    pub fn read(&self, mut datum: &[u8]) -> Result<Json, AvroError> {
+        let value = self.0.read_value(&mut datum).map_err(|e| AvroError::Decode(Box::new(e)))?;
+        if datum.is_empty() {
+            Ok(json(value))
+        } else {
+            Err(AvroError::LeftOver(datum.len()))
+        }
+    }
+}
+
+/// The value as JSON: times in milliseconds since 1970, dates as text, bytes in base64; a number that is none is null.
+fn json(value: Avro) -> Json {
+    match value {
+        Avro::Null => Json::Null,
+        Avro::Boolean(truth) => truth.into(),
+        Avro::Int(number) | Avro::TimeMillis(number) => number.into(),
+        Avro::Long(number) | Avro::TimeMicros(number) | Avro::TimestampMillis(number) | Avro::LocalTimestampMillis(number) => number.into(),
+        Avro::TimestampMicros(micros) | Avro::LocalTimestampMicros(micros) => micros.div_euclid(1000).into(),
+        Avro::TimestampNanos(nanos) | Avro::LocalTimestampNanos(nanos) => nanos.div_euclid(1_000_000).into(),
+        Avro::Float(number) => decimal(number).into(),
+        Avro::Double(number) => number.into(),
+        Avro::Date(days) => date(days).map_or(Json::Null, |date| date.to_string().into()),
+        Avro::String(text) | Avro::Enum(_, text) => text.into(),
+        Avro::Uuid(uuid) => uuid.to_string().into(),
+        Avro::Bytes(bytes) | Avro::Fixed(_, bytes) => base64(&bytes).into(),
+        Avro::Decimal(number) => Vec::<u8>::try_from(&number).map_or(Json::Null, |bytes| base64(&bytes).into()),
+        Avro::BigDecimal(number) => number.to_string().into(),
+        Avro::Duration(duration) => base64(&<[u8; 12]>::from(duration)).into(),
+        Avro::Union(_, inner) => json(*inner),
+        Avro::Array(items) => items.into_iter().map(json).collect(),
+        Avro::Map(map) => {
+            let sorted: std::collections::BTreeMap<_, _> = map.into_iter().collect();
+            sorted
+                .into_iter()
+                .map(|(key, value)| (key, json(value)))
+                .collect::<Map<_, _>>()
+                .into()
+        }
+        Avro::Record(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (name, json(value)))
+            .collect::<Map<_, _>>()
+            .into(),
+    }
+}
+
+/// The shortest number that is the same in single precision: 0.1 stays 0.1.
+fn decimal(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or_else(|_| f64::from(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use apache_avro::{Schema, writer::datum::GenericDatumWriter};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_datum_of_a_strange_schema_becomes_an_item() {
+        let text = json!({"type": "record", "name": "Reading", "fields": [
+            {"name": "device", "type": {"type": "record", "name": "Device", "fields": [{"name": "id", "type": "string"}]}},
+            {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+            {"name": "day", "type": {"type": "int", "logicalType": "date"}},
+            {"name": "celsius", "type": ["null", "float"]},
+            {"name": "kind", "type": {"type": "enum", "name": "Kind", "symbols": ["A", "B"]}},
+            {"name": "raw", "type": "bytes"},
+            {"name": "tags", "type": {"type": "map", "values": {"type": "array", "items": "int"}}},
+        ]})
+        .to_string();
+        let schema = Schema::parse_str(&text).unwrap();
+        let mut datum = Vec::new();
+        let value = Avro::Record(vec![
+            ("device".into(), Avro::Record(vec![("id".into(), Avro::String("d1".into()))])),
+            ("at".into(), Avro::TimestampMicros(1_700_000_000_123_456)),
+            ("day".into(), Avro::Date(19_000)),
+            ("celsius".into(), Avro::Union(1, Box::new(Avro::Float(0.1)))),
+            ("kind".into(), Avro::Enum(1, "B".into())),
+            ("raw".into(), Avro::Bytes(vec![0xff])),
+            ("tags".into(), Avro::Map([("x".to_owned(), Avro::Array(vec![Avro::Int(1)]))].into())),
+        ]);
+        let writer = GenericDatumWriter::builder(&schema).build().unwrap();
+        writer.write_value(&mut datum, value).unwrap();
+        let reader = ItemReader::new(&text).unwrap();
+        assert_eq!(
+            reader.read(&datum).unwrap(),
+            json!({"device": {"id": "d1"}, "at": 1_700_000_000_123_i64, "day": "2022-01-08", "celsius": 0.1, "kind": "B", "raw": "/w==", "tags": {"x": [1]}})
+        );
+        datum.push(0);
+        assert!(reader.read(&datum).is_err());
+    }
+}

@@ -1,0 +1,93 @@
+//! Stops a worker that makes dead letters of most of what it reads: then it is not the odd bad message, but whoever writes to
+//! the topic, or what the pipeline declares, that is wrong. Pure.
+
+use std::collections::VecDeque;
+
+/// A share of fewer messages says nothing.
+const ENOUGH: usize = 100;
+/// So many messages are remembered.
+const REMEMBERED: usize = 1000;
+
+/// The share of dead letters among the messages read last.
+#[derive(Debug)]
+pub struct Breaker {
+    most: f64,
+    /// Read and bad, of each batch.
+    batches: VecDeque<(usize, usize)>,
+}
+
+impl Breaker {
+    /// Opens when a greater share than `most` is bad.
+    pub const fn new(most: f64) -> Self {
+        Self {
+            most,
+            batches: VecDeque::new(),
+        }
+    }
+
+    fn sums(&self) -> (usize, usize) {
+        self.batches.iter().fold((0, 0), |sums, batch| (sums.0 + batch.0, sums.1 + batch.1))
+    }
+
+    /// Whether a batch may pass, of which so many messages are bad; else how many would be bad, of how many.
+    pub fn admits(&self, read: usize, bad: usize) -> Result<(), (usize, usize)> {
+        let (before, bad_before) = self.sums();
+        let (read, bad) = (read + before, bad + bad_before);
+        #[allow(clippy::cast_precision_loss)] // Some thousands.
+        let too_many = bad as f64 > self.most * read as f64;
+        if read >= ENOUGH && too_many { Err((bad, read)) } else { Ok(()) }
+    }
+
+    /// A batch has passed.
+    pub fn passed(&mut self, read: usize, bad: usize) {
+        self.batches.push_back((read, bad));
+        while self.sums().0 - self.batches.front().map_or(0, |batch| batch.0) >= REMEMBERED {
+            self.batches.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_opens_when_most_of_enough_messages_are_bad() {
+        for (most, before, batch, admitted) in [
+            // Too few to tell.
+            (0.5, vec![], (99, 99), true),
+            (0.5, vec![], (100, 50), true),
+            (0.5, vec![], (100, 51), false),
+            (0.5, vec![(50, 50)], (50, 50), false),
+            // What was good before counts, for a while.
+            (0.5, vec![(1000, 0)], (500, 500), true),
+            (0.5, vec![(1000, 0), (900, 900)], (500, 500), false),
+            (0.0, vec![], (100, 1), false),
+            (1.0, vec![(1000, 1000)], (500, 500), true),
+        ] {
+            let mut breaker = Breaker::new(most);
+            for (read, bad) in before {
+                breaker.passed(read, bad);
+            }
+            assert_eq!(
+                breaker.admits(batch.0, batch.1).is_ok(),
+                admitted,
+                "{most} {batch:?} after {breaker:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn it_forgets() {
+        let mut breaker = Breaker::new(0.5);
+        for _ in 0..1000 {
+            breaker.passed(10, 10);
+        }
+        assert_eq!(breaker.sums().0, REMEMBERED);
+        for _ in 0..100 {
+            breaker.passed(10, 0);
+        }
+        assert_eq!(breaker.admits(10, 0), Ok(()));
+        assert_eq!(breaker.sums(), (REMEMBERED, 0));
+    }
+}

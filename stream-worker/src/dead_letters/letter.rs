@@ -1,0 +1,170 @@
+//! A dead letter, as it stands on its topic: the message as it came, and behind its headers ours.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::{
+    decode::Fault,
+    message::{Header, Message},
+};
+
+/// An error's text is a hint, not an archive.
+const MESSAGE_LIMIT: usize = 1000;
+
+/// The first of our headers: ours are from its last occurrence on.
+const FIRST: &str = "dlq.origin.topic";
+
+/// The headers of a dead letter: those of the message, untouched, and ours behind them.
+pub(super) fn headers_of(message: &Message, fault: &Fault, topic: &str, group: &str, at: Timestamp) -> Vec<Header> {
+    let own = [
+        (FIRST, Some(topic.to_owned())),
+        ("dlq.origin.partition", Some(message.partition.to_string())),
+        ("dlq.origin.offset", Some(message.offset.to_string())),
+        ("dlq.origin.timestamp", message.timestamp.map(|t| t.to_string())),
+        ("dlq.error.class", Some(fault.class.to_owned())),
+        ("dlq.error.message", Some(fault.message.chars().take(MESSAGE_LIMIT).collect())),
+        ("dlq.at", Some(at.to_string())),
+        ("dlq.consumer.group", Some(group.to_owned())),
+    ];
+    message
+        .headers
+        .iter()
+        .cloned()
+        .chain(own.into_iter().map(|(key, value)| (key.to_owned(), value.map(String::into_bytes))))
+        .collect()
+}
+
+/// A dead letter that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Its partition and offset on the dead-letter topic.
+    pub at: (i32, i64),
+    /// The message as it was, but for where it is: that is `origin`.
+    pub message: Message,
+    /// The topic, partition and offset that it came from, as its headers say.
+    pub origin: (String, String, String),
+    /// What is wrong with it.
+    pub class: String,
+    /// What is wrong with it, in a sentence.
+    pub error: String,
+    /// When it became a dead letter.
+    pub since: Option<Timestamp>,
+}
+
+impl Letter {
+    /// Reads a message of the dead-letter topic. Of one that somebody else has put there, little is known.
+    pub fn read(mut message: Message) -> Self {
+        let own = message
+            .headers
+            .iter()
+            .rposition(|(key, _)| key == FIRST)
+            .unwrap_or(message.headers.len());
+        let mut said: BTreeMap<String, String> = message
+            .headers
+            .split_off(own)
+            .into_iter()
+            .map(|(key, value)| (key, String::from_utf8_lossy(&value.unwrap_or_default()).into_owned()))
+            .collect();
+        let mut say = |key: &str| said.remove(key).unwrap_or_default();
+        let since = say("dlq.at").parse().ok();
+        Self {
+            at: message.origin(),
+            origin: (say(FIRST), say("dlq.origin.partition"), say("dlq.origin.offset")),
+            class: say("dlq.error.class"),
+            error: say("dlq.error.message"),
+            since: since.or_else(|| Timestamp::from_millisecond(message.timestamp?).ok()),
+            message,
+        }
+    }
+
+    /// The record's version, where the message says one.
+    pub fn version(&self) -> Option<String> {
+        let version = self.message.header(userpipeline_record::wire::VERSION_HEADER)?;
+        Some(String::from_utf8_lossy(version).into_owned())
+    }
+
+    /// The record's key, as text.
+    pub fn key(&self) -> Option<String> {
+        let key = self.message.key.as_deref()?;
+        Some(String::from_utf8_lossy(key).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> Message {
+        Message {
+            partition: 2,
+            offset: 77,
+            timestamp: Some(1_700_000_000_123),
+            headers: vec![
+                ("version".into(), Some(b"x".to_vec())),
+                ("empty".into(), None),
+                ("version".into(), Some(b"y".to_vec())),
+            ],
+            key: Some(b"k".to_vec()),
+            payload: Some(vec![0xff]),
+        }
+    }
+
+    #[test]
+    fn a_dead_letter_keeps_its_headers_and_says_where_it_came_from_and_why() {
+        let message = message();
+        let fault = Fault::new("DecodeFailed", "e".repeat(5000));
+        let at = Timestamp::from_millisecond(0).unwrap();
+        let headers = headers_of(&message, &fault, "users", "demo.users", at);
+        assert_eq!(headers[..3], message.headers);
+        let own: Vec<(&str, String)> = headers[3..]
+            .iter()
+            .map(|(k, v)| (k.as_str(), String::from_utf8(v.clone().unwrap()).unwrap()))
+            .collect();
+        let expected: Vec<(&str, String)> = vec![
+            ("dlq.origin.topic", "users".into()),
+            ("dlq.origin.partition", "2".into()),
+            ("dlq.origin.offset", "77".into()),
+            ("dlq.origin.timestamp", "1700000000123".into()),
+            ("dlq.error.class", "DecodeFailed".into()),
+            ("dlq.error.message", "e".repeat(MESSAGE_LIMIT)),
+            ("dlq.at", "1970-01-01T00:00:00Z".into()),
+            ("dlq.consumer.group", "demo.users".into()),
+        ];
+        assert_eq!(own, expected);
+    }
+
+    #[test]
+    fn what_is_read_is_the_message_as_it_was_and_what_is_wrong_with_it() {
+        let original = message();
+        let at = Timestamp::from_second(1_700_000_000).unwrap();
+        // Even where the message had headers like ours before.
+        let mut twice = original.clone();
+        twice.headers.push((FIRST.to_owned(), None));
+        for original in [original, twice] {
+            let fault = Fault::new("KeyMissing", "the message has no key");
+            let letter = Letter::read(Message {
+                partition: 0,
+                offset: 5,
+                headers: headers_of(&original, &fault, "users", "g", at),
+                ..original.clone()
+            });
+            assert_eq!(letter.at, (0, 5));
+            assert_eq!(letter.origin, ("users".into(), "2".into(), "77".into()));
+            assert_eq!(
+                (letter.class.as_str(), letter.error.as_str()),
+                ("KeyMissing", "the message has no key")
+            );
+            assert_eq!((letter.since, letter.version()), (Some(at), Some("y".into())));
+            assert_eq!(letter.message.headers, original.headers);
+        }
+    }
+
+    #[test]
+    fn of_what_somebody_else_has_put_there_the_time_is_known() {
+        let letter = Letter::read(message());
+        assert_eq!(letter.message, message());
+        assert_eq!(letter.class, "");
+        assert_eq!(letter.since, Timestamp::from_millisecond(1_700_000_000_123).ok());
+    }
+}

@@ -1,0 +1,117 @@
+//! Reads the dead-letter topic, from the first letter to those that are there by now. Nothing is committed.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::{
+    consumer::{BaseConsumer, Consumer as _},
+    metadata::MetadataTopic,
+    topic_partition_list::{Offset, TopicPartitionList},
+};
+use userpipeline_stores::{
+    StoreError,
+    error::{KAFKA_UNREACHABLE, TOPIC_MISSING},
+    kafka::{admin::unreachable_at, client_config, errors},
+};
+
+use super::letter::Letter;
+use crate::message::Message;
+
+/// The brokers are waited for this long.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Where to read.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The brokers.
+    pub brokers: String,
+    /// The dead-letter topic.
+    pub topic: String,
+}
+
+impl Place {
+    fn consumer(&self) -> Result<BaseConsumer, StoreError> {
+        client_config(&self.brokers, "userpipeline-dead-letters")
+            // A consumer must have a group; it joins none, for it is told what to read.
+            .set("group.id", "userpipeline-dead-letters")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("queued.max.messages.kbytes", "16384")
+            .create()
+            .map_err(|e| errors::explain("no client for spec.kafka.bootstrapServers", &e))
+    }
+
+    fn unreachable(&self) -> StoreError {
+        let message = format!("Kafka at {} (spec.kafka.bootstrapServers) stopped to answer", self.brokers);
+        StoreError::transient(KAFKA_UNREACHABLE, message)
+    }
+
+    /// Hands over each letter, partition by partition; stops where `each` says so by false.
+    pub fn letters(&self, mut each: impl FnMut(Letter) -> Result<bool, StoreError>) -> Result<(), StoreError> {
+        let consumer = self.consumer()?;
+        let failed = |e| unreachable_at(&self.brokers, errors::explain("reading the dead-letter topic", &e));
+        let metadata = consumer.fetch_metadata(Some(&self.topic), PATIENCE).map_err(failed)?;
+        let partitions: Vec<i32> = metadata
+            .topics()
+            .iter()
+            .flat_map(MetadataTopic::partitions)
+            .map(rdkafka::metadata::MetadataPartition::id)
+            .collect();
+        if partitions.is_empty() {
+            return Err(StoreError::configuration(
+                TOPIC_MISSING,
+                format!(
+                    "topic `{}` (spec.deadLetter.topic) is not there: nothing was ever applied",
+                    self.topic
+                ),
+            ));
+        }
+        for partition in partitions {
+            let (low, high) = consumer.fetch_watermarks(&self.topic, partition, PATIENCE).map_err(failed)?;
+            if low >= high {
+                continue;
+            }
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(low))
+                .map_err(failed)?;
+            consumer.assign(&list).map_err(failed)?;
+            if !self.partition(&consumer, high, &mut each)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn partition(
+        &self,
+        consumer: &BaseConsumer,
+        high: i64,
+        each: &mut impl FnMut(Letter) -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
+        let mut seen = Instant::now();
+        loop {
+            match consumer.poll(Duration::from_millis(500)) {
+                // The last offsets may hold no messages, but transactions' markers.
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => return Ok(true),
+                Some(Err(e)) => tracing::debug!(error = %e, "reading dead letters"),
+                None if seen.elapsed() > PATIENCE => return Err(self.unreachable()),
+                None => {}
+                Some(Ok(message)) => {
+                    seen = Instant::now();
+                    let message = Message::copied(&message);
+                    let last = message.offset + 1 >= high;
+                    if message.offset >= high {
+                        return Ok(true);
+                    }
+                    if !each(Letter::read(message))? {
+                        return Ok(false);
+                    }
+                    if last {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+    }
+}

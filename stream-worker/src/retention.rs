@@ -1,0 +1,146 @@
+//! Deletes what was kept long enough: landed records, the ledger's runs, rejects, tombstones. In small batches, so that nobody
+//! waits for a lock, and by one worker at a time.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::{interval, sleep};
+use tokio_postgres::{Client, Error, types::ToSql};
+use userpipeline_api::{Retention, document::WorkerPipeline};
+use userpipeline_record::{RecordSchema, bookkeeping};
+use userpipeline_stores::{StoreError, postgres};
+
+use crate::shared::Shared;
+
+/// It is looked for what is old enough this often.
+const EVERY: Duration = Duration::from_secs(60);
+/// So many rows go at once.
+const BATCH: i64 = 1000;
+/// Others come in between.
+const PAUSE: Duration = Duration::from_millis(20);
+/// What is left after this time is left to the next look.
+const LONGEST: Duration = Duration::from_secs(30);
+/// Keeps these locks apart from others.
+const LOCK_SEED: i64 = 0x7570_7265_7400_0000;
+
+/// What is kept for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Landing,
+    Runs,
+    Rejects,
+    Tombstones,
+}
+
+/// What a pipeline keeps for a time, and for how many seconds.
+fn declared(retention: &Retention) -> Vec<(Kept, f64)> {
+    let all = [
+        (Kept::Landing, &retention.landing),
+        (Kept::Runs, &retention.runs),
+        (Kept::Rejects, &retention.rejects),
+        (Kept::Tombstones, &retention.tombstones),
+    ];
+    let seconds = |time: &userpipeline_api::Duration| Duration::from(*time).as_secs_f64();
+    all.into_iter()
+        .filter_map(|(kept, time)| Some((kept, seconds(time.as_ref()?))))
+        .collect()
+}
+
+/// Looks again and again, as long as anything is kept for a time only.
+pub async fn keep(shared: &Shared) {
+    let declared = declared(&shared.pipeline.retention);
+    if declared.is_empty() {
+        return;
+    }
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = sweep(shared, &declared).await {
+            tracing::warn!(reason = error.reason, message = error.message, "what is old enough was not deleted");
+        }
+    }
+}
+
+async fn sweep(shared: &Shared, declared: &[(Kept, f64)]) -> Result<(), StoreError> {
+    let pipeline = &shared.pipeline;
+    let failed = |e: Error| postgres::explain("deleting what was kept long enough (spec.retention)", &e);
+    let client = postgres::connect(&pipeline.postgres, &shared.secrets, &format!("{} retention", shared.instance)).await?;
+    // The lock goes with the connection.
+    let alone = client
+        .query_one(
+            "SELECT pg_try_advisory_lock(hashtextextended($1, $2))",
+            &[&pipeline.id.to_string(), &LOCK_SEED],
+        )
+        .await
+        .map_err(failed)?
+        .get::<_, bool>(0);
+    if !alone {
+        return Ok(());
+    }
+    let until = Instant::now() + LONGEST;
+    for (kept, seconds) in declared {
+        let mut deleted = 0;
+        loop {
+            let rows = batch(&client, pipeline, *kept, *seconds).await.map_err(failed)?;
+            deleted += rows;
+            shared.metrics.expired(kept.label(), rows);
+            if rows < BATCH.unsigned_abs() || Instant::now() > until {
+                break;
+            }
+            sleep(PAUSE).await;
+        }
+        if deleted > 0 {
+            tracing::info!(what = kept.label(), deleted, "kept long enough");
+        }
+    }
+    Ok(())
+}
+
+impl Kept {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Landing => "landing",
+            Self::Runs => "runs",
+            Self::Rejects => "rejects",
+            Self::Tombstones => "tombstones",
+        }
+    }
+}
+
+/// Deletes a batch; gives how many rows that was.
+async fn batch(client: &Client, pipeline: &WorkerPipeline, kept: Kept, seconds: f64) -> Result<u64, Error> {
+    let id = pipeline.id.to_string();
+    match kept {
+        Kept::Landing => {
+            let Some(table) = &pipeline.landing_table else { return Ok(0) };
+            let statement = RecordSchema::landing_expire(table);
+            client.execute(&statement, &[&seconds, &BATCH]).await
+        }
+        Kept::Runs => {
+            let row = client.query_one(bookkeeping::EXPIRE_RUNS, &[&id, &seconds, &BATCH]).await?;
+            Ok(row.get::<_, i64>(0).unsigned_abs())
+        }
+        Kept::Rejects => client.execute(bookkeeping::EXPIRE_REJECTS, &[&id, &seconds, &BATCH]).await,
+        Kept::Tombstones => {
+            let Some(table) = &pipeline.postgres_table else { return Ok(0) };
+            let values: [&(dyn ToSql + Sync); 3] = [table, &seconds, &BATCH];
+            client.execute(bookkeeping::EXPIRE_TOMBSTONES, &values).await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_declared_is_deleted() {
+        assert_eq!(declared(&Retention::default()), []);
+        let retention = Retention {
+            landing: Some(Duration::from_secs(3600).into()),
+            tombstones: Some(Duration::from_millis(1500).into()),
+            ..Retention::default()
+        };
+        assert_eq!(declared(&retention), [(Kept::Landing, 3600.0), (Kept::Tombstones, 1.5)]);
+    }
+}

@@ -1,0 +1,108 @@
+//! What is kept for a time only.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use scylla::value::CqlValue;
+use serde_json::json;
+use userpipeline_api::names;
+use userpipeline_tests::{World, eventually, own_source::OwnSource, stores, world::SOON};
+
+/// It is looked for what is old enough once in a minute.
+const SWEPT: Duration = Duration::from_secs(150);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_kept_long_enough_goes_and_totals_stay() -> Result<()> {
+    // Given a pipeline that keeps everything for an hour, and rows in Cassandra for a day
+    let world = World::new("retention").await?;
+    let source = OwnSource::start(&world.client).await?;
+    let record = json!({"key": ["id"], "deleteWhen": "has(item.gone)", "fields": [
+        {"name": "id", "type": "string", "from": "/id"}, {"name": "name", "type": "string", "from": "/name"},
+    ]});
+    let mut pipeline = world.pipeline_of(&record, &source.url());
+    pipeline["spec"]["retention"] = json!({"landing": "1h", "runs": "1h", "rejects": "1h", "tombstones": "1h"});
+    pipeline["spec"]["source"]["maxRejectedRatio"] = json!(1);
+    pipeline["spec"]["deadLetter"] = json!({"retention": "48h"});
+    let sink = &mut pipeline["spec"]["sinks"]["cassandra"];
+    sink["timeToLive"] = json!("24h");
+    sink["compaction"] = json!({"class": "LeveledCompactionStrategy", "options": {"sstable_size_in_mb": "80"}});
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    let items: Vec<_> = (0..2500).map(|n| json!({"id": n.to_string(), "name": "x"})).collect();
+    source.serve(&items);
+    source.serve(&[json!({"id": "0", "gone": true}), json!({"id": "reject"})]);
+    world.run("first").await?;
+    world.drained(2501).await?;
+
+    // Then Cassandra keeps the rows as declared, and Kafka the dead letters
+    let (id, session) = (world.id(), stores::cassandra(&world.client).await?);
+    let (keyspace, table) = (names::keyspace(&id), names::cassandra_table(&id));
+    let found = session
+        .query_unpaged(format!("SELECT TTL(name) FROM \"{keyspace}\".\"{table}\" WHERE id = '7'"), &[])
+        .await?
+        .into_rows_result()?;
+    let (seconds,) = found.single_row::<(i32,)>()?;
+    assert!((80_000..=86_400).contains(&seconds), "{seconds}");
+    let found = session
+        .query_unpaged(
+            "SELECT compaction FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?",
+            (&keyspace, &table),
+        )
+        .await?
+        .into_rows_result()?;
+    let (compaction,) = found.single_row::<(CqlValue,)>()?;
+    let compaction = format!("{compaction:?}");
+    assert!(
+        compaction.contains("LeveledCompactionStrategy") && compaction.contains("80"),
+        "{compaction}"
+    );
+
+    // When an hour has passed for all of it, but for a record that was landed a moment ago and one that is not on the topic yet
+    let (db, landing, name) = (stores::postgres(&world.client).await?, names::landing_table(&id), id.to_string());
+    let aged = [
+        format!("UPDATE \"{landing}\" SET _ingested_at = now() - interval '2h' WHERE id <> '1'"),
+        format!("UPDATE \"{landing}\" SET _published_version = NULL WHERE id = '2'"),
+        format!("UPDATE userpipeline.runs SET finished_at = now() - interval '2h' WHERE pipeline = '{name}'"),
+        format!("UPDATE userpipeline.rejects SET rejected_at = now() - interval '2h' WHERE pipeline = '{name}'"),
+        format!(
+            "UPDATE userpipeline.tombstones SET deleted_at = now() - interval '2h' WHERE table_name = '{}'",
+            names::postgres_table(&id)
+        ),
+    ];
+    for statement in aged {
+        assert!(db.execute(&statement, &[]).await? > 0, "{statement}");
+    }
+
+    // Then it goes, and those two stay
+    eventually("what is old to be gone", SWEPT, async || {
+        let count = async |what: String| stores::number(&db, &format!("SELECT count(*) FROM {what}")).await;
+        let left = [
+            count(format!("\"{landing}\" WHERE id NOT IN ('1', '2')")).await?,
+            count(format!("userpipeline.runs WHERE pipeline = '{name}'")).await?,
+            count(format!("userpipeline.rejects WHERE pipeline = '{name}'")).await?,
+            count(format!(
+                "userpipeline.tombstones WHERE table_name = '{}'",
+                names::postgres_table(&id)
+            ))
+            .await?,
+        ];
+        Ok(if left == [0; 4] { Ok(()) } else { Err(format!("{left:?}")) })
+    })
+    .await?;
+    assert_eq!(stores::number(&db, &format!("SELECT count(*) FROM \"{landing}\"")).await?, 2);
+
+    // And the totals go on from where they were
+    source.serve(&[json!({"id": "new", "name": "y"})]);
+    world.run("second").await?;
+    let fetched = eventually("the totals of both runs", SOON, async || {
+        let totals = world.get().await?.status.context("a status")?.totals.unwrap_or_default();
+        Ok(if totals.fetched > 2501 {
+            Ok(totals.fetched)
+        } else {
+            Err(totals.fetched.to_string())
+        })
+    })
+    .await?;
+    assert_eq!(fetched, 2502);
+    world.leave().await
+}

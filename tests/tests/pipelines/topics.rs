@@ -1,0 +1,194 @@
+//! Topics that others write to: devices that write JSON, applications that write Avro.
+
+use anyhow::{Context, Result};
+use apache_avro::{Schema, types::Value as Avro, writer::datum::GenericDatumWriter};
+use k8s_openapi::api::batch::v1::CronJob;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use userpipeline_api::{UserPipeline, names};
+use userpipeline_record::wire;
+use userpipeline_stores::schema_registry::SchemaRegistry;
+use userpipeline_tests::{
+    World,
+    cluster::host,
+    declared::{self, Row, assert_same},
+    eventually, stores,
+    world::SOON,
+};
+
+fn readings() -> Value {
+    json!({"key": ["device", "at"], "clusterBy": ["at"], "orderBy": "revision", "deleteWhen": "has(item.gone) && item.gone", "fields": [
+        {"name": "device", "type": "string", "from": "/device/id"},
+        {"name": "at", "type": "timestamp", "from": "/at"},
+        {"name": "revision", "type": "long", "from": "/revision"},
+        {"name": "celsius", "type": "double", "from": "/celsius", "optional": true},
+    ]})
+}
+
+/// A pipeline whose topic others write to.
+fn pipeline(world: &World, format: &str) -> Value {
+    let mut pipeline = world.pipeline();
+    let spec = &mut pipeline["spec"];
+    spec["source"] = json!({"topic": {"format": format}});
+    spec["record"] = readings();
+    if let Some(spec) = spec.as_object_mut() {
+        spec.remove("schedule");
+        if format == "JSON" {
+            spec.remove("schemaRegistry");
+        }
+    }
+    pipeline
+}
+
+fn row(device: &str, at: i64, revision: i64, celsius: Option<f64>) -> Row {
+    Row::from([
+        ("device".to_owned(), Some(device.to_owned())),
+        ("at".to_owned(), Some(at.to_string())),
+        ("revision".to_owned(), Some(revision.to_string())),
+        ("celsius".to_owned(), celsius.map(|celsius| format!("{celsius:?}"))),
+    ])
+}
+
+async fn in_both_stores(world: &World, wanted: &[Row]) -> Result<()> {
+    let (id, fields) = (world.id(), declared::fields(&readings()));
+    let db = stores::postgres(&world.client).await?;
+    let found = declared::postgres(&db, &names::postgres_table(&id), &fields).await?;
+    assert_same("PostgreSQL's table", &found, wanted);
+    let session = stores::cassandra(&world.client).await?;
+    let found = declared::cassandra(&session, &names::keyspace(&id), &names::cassandra_table(&id), &fields).await?;
+    assert_same("Cassandra's table", &found, wanted);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_devices_write_as_json_is_stored_in_its_last_version() -> Result<()> {
+    // Given a pipeline without schedule and registry
+    let world = World::new("telemetry").await?;
+    let applied = pipeline(&world, "JSON");
+    world.apply(&applied).await?;
+    world.ready().await?;
+    let runs = world.api::<CronJob>().list(&ListParams::default()).await?.items.len();
+    assert_eq!(runs, 0, "there are no runs");
+
+    // When devices write readings, corrections, an older version late and on another partition, a deletion, and nonsense
+    let item = |device: &str, at: i64, revision: i64, celsius: Value| {
+        json!({"device": {"id": device}, "at": at, "revision": revision, "celsius": celsius})
+            .to_string()
+            .into_bytes()
+    };
+    let gone = json!({"device": {"id": "d2"}, "at": 2000, "revision": 9, "gone": true})
+        .to_string()
+        .into_bytes();
+    let topic = names::topic(&world.id());
+    let write = async |messages: Vec<(i32, Vec<u8>)>| {
+        let outgoing = messages
+            .into_iter()
+            .map(|(partition, value)| (Some(partition), "any key".to_owned(), Some(value), None));
+        stores::produce_to(&topic, outgoing.collect()).await
+    };
+    write(vec![
+        (0, item("d1", 1000, 1, json!(20.5))),
+        (0, item("d1", 1000, 3, json!(21.5))),
+        (0, item("d2", 2000, 1, json!(7))),
+        (1, item("d3", 3000, 1, Value::Null)),
+    ])
+    .await?;
+    world.drained(4).await?;
+    write(vec![
+        (1, item("d1", 1000, 2, json!(99.0))),
+        (2, gone),
+        (0, item("d4", 4000, 1, json!("warm"))),
+        (1, b"{\"device\": ".to_vec()),
+    ])
+    .await?;
+    world.drained(6).await?;
+    write(vec![(0, item("d2", 2000, 8, json!(8)))]).await?;
+    world.drained(7).await?;
+
+    // Then each is stored in its last version, what was deleted is gone, and nonsense is a dead letter
+    let wanted = [row("d1", 1000, 3, Some(21.5)), row("d3", 3000, 1, None)];
+    in_both_stores(&world, &wanted).await?;
+    let letters = stores::topic(&names::dead_letter_topic(&topic)).await?;
+    let mut classes: Vec<&str> = letters.iter().map(|letter| letter.headers["dlq.error.class"].as_str()).collect();
+    classes.sort_unstable();
+    assert_eq!(classes, ["JsonInvalid", "RecordInvalid"]);
+
+    // And the data is fresh, without any run
+    world.condition("DataFresh", "True", SOON).await?;
+
+    // When it is suspended while others go on writing, then it is; and what was written meanwhile is stored when it resumes
+    let suspend = |suspend: bool| Patch::Merge(json!({"spec": {"suspend": suspend}}));
+    let pipelines = world.api::<UserPipeline>();
+    pipelines.patch("users", &PatchParams::default(), &suspend(true)).await?;
+    world.condition("Suspended", "True", SOON).await?;
+    write(vec![(2, item("d5", 5000, 1, json!(1.5)))]).await?;
+    pipelines.patch("users", &PatchParams::default(), &suspend(false)).await?;
+    world.drained(8).await?;
+    let wanted = [
+        row("d1", 1000, 3, Some(21.5)),
+        row("d3", 3000, 1, None),
+        row("d5", 5000, 1, Some(1.5)),
+    ];
+    in_both_stores(&world, &wanted).await?;
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_applications_write_as_avro_is_read_by_the_schemas_that_they_have_registered() -> Result<()> {
+    // Given a pipeline, and an application whose schema has more than the record, with other types
+    let world = World::new("activity").await?;
+    world.apply(&pipeline(&world, "Avro")).await?;
+    world.ready().await?;
+    let text = json!({"type": "record", "name": "Measured", "fields": [
+        {"name": "device", "type": {"type": "record", "name": "Device", "fields": [{"name": "id", "type": "string"}, {"name": "room", "type": "int"}]}},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+        {"name": "revision", "type": "int"},
+        {"name": "celsius", "type": ["null", "float"]},
+    ]});
+    let topic = names::topic(&world.id());
+    let registry = SchemaRegistry::at(host::REGISTRY)?;
+    let schema_id = registry.register(&names::subject(&topic), &text).await?;
+    let schema = Schema::parse_str(&text.to_string())?;
+    let message = |device: &str, micros: i64, revision: i32, celsius: Option<f32>| -> Result<Vec<u8>> {
+        let mut payload = wire::frame(schema_id).to_vec();
+        let device = Avro::Record(vec![("id".into(), Avro::String(device.into())), ("room".into(), Avro::Int(7))]);
+        let celsius = celsius.map_or(Avro::Union(0, Box::new(Avro::Null)), |c| Avro::Union(1, Box::new(Avro::Float(c))));
+        let value = Avro::Record(vec![
+            ("device".into(), device),
+            ("at".into(), Avro::TimestampMicros(micros)),
+            ("revision".into(), Avro::Int(revision)),
+            ("celsius".into(), celsius),
+        ]);
+        GenericDatumWriter::builder(&schema).build()?.write_value(&mut payload, value)?;
+        Ok(payload)
+    };
+
+    // When it writes
+    let written = vec![
+        (String::new(), message("d1", 1_000_999, 1, Some(20.1))?, None),
+        (String::new(), message("d1", 1_000_999, 2, Some(0.1))?, None),
+        (String::new(), message("d2", 2_000_000, 1, None)?, None),
+    ];
+    stores::produce(&topic, written).await?;
+    world.drained(3).await?;
+
+    // Then the records are those of the application, by the pipeline's own mapping
+    in_both_stores(&world, &[row("d1", 1000, 2, Some(0.1)), row("d2", 2000, 1, None)]).await?;
+
+    // And its subject is left alone
+    let versions: Value = reqwest::get(format!("{}/subjects/{}/versions", host::REGISTRY, names::subject(&topic)))
+        .await?
+        .json()
+        .await?;
+    assert_eq!(versions.as_array().context("versions")?.len(), 1, "{versions}");
+    eventually("the pipeline to say that others write", SOON, async || {
+        let (reason, message) = world.condition("ScheduleReady", "True", SOON).await?;
+        Ok(if reason == "NoRuns" {
+            Ok(())
+        } else {
+            Err(format!("{reason}: {message}"))
+        })
+    })
+    .await?;
+    world.leave().await
+}
