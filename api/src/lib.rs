@@ -31,7 +31,7 @@ pub use pipeline::{UserPipeline, UserPipelineSpec};
 pub use pods::{Image, PodSettings, Pods, Proxy};
 pub use policies::{DeletionPolicy, SuspendPolicy};
 pub use record::{FieldSpec, FieldType, RecordSpec};
-pub use request::{Auth, Basic, Format, Method, OAuth2, Pagination, PaginationType, SourceTls};
+pub use request::{Auth, Basic, Format, Method, OAuth2, Pagination, PaginationType, SourceTls, StoredCursor};
 pub use retention::Retention;
 pub use schedule::{CatchUp, ConcurrencyPolicy, Cron, DataInterval, Interval, RunKind, RunNow, Schedule, Ticks, first_after_start, zone};
 pub use sinks::{CassandraSink, Compaction, CompactionClass, Consistency, PostgresSink, Sinks};
@@ -40,7 +40,7 @@ pub use status::{
     DeletionStatus, DrainStatus, LastSuccess, Run, RunNowStatus, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus, VersionStatus,
     WorkersStatus,
 };
-pub use stores::{Cassandra, Landing, Postgres, SecretRef};
+pub use stores::{Cassandra, Landing, Postgres, SecretRef, TableManagement};
 pub use units::{Duration, Quantity, bytes};
 pub use workers::{Batch, Workers};
 

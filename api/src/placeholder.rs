@@ -6,7 +6,7 @@ use k8s_openapi::jiff::{Timestamp, tz::TimeZone};
 
 use crate::{DataInterval, RunKind};
 
-const KNOWN: &str = "{{interval.start}}, {{interval.end}} (each also with .date, .epochSeconds or .epochMillis), {{run.id}}, {{run.kind}} and {{arguments.NAME}}";
+const KNOWN: &str = "{{interval.start}}, {{interval.end}} (each also with .date, .epochSeconds or .epochMillis), {{run.id}}, {{run.kind}}, {{cursor}} and {{arguments.NAME}}";
 
 /// What is put in place of placeholders.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Values {
     pub zone: TimeZone,
     /// `spec.schedule.arguments`, and what this run was given instead.
     pub arguments: BTreeMap<String, String>,
+    /// How far the runs before have come, where that is remembered.
+    pub cursor: Option<String>,
 }
 
 /// What stands between `{{` and `}}`.
@@ -29,6 +31,7 @@ enum Placeholder {
     Interval { end: bool, format: Format },
     RunId,
     RunKind,
+    Cursor,
     Argument(String),
 }
 
@@ -75,6 +78,11 @@ impl Template {
         })
     }
 
+    /// Whether it has the cursor in it.
+    pub fn has_cursor(&self) -> bool {
+        self.0.contains(&Part::Value(Placeholder::Cursor))
+    }
+
     /// The text, with each value passed through `encode`.
     pub fn render(&self, values: &Values, encode: impl Fn(&str) -> String) -> Result<String, String> {
         let mut text = String::new();
@@ -108,6 +116,7 @@ fn placeholder(name: &str) -> Result<Placeholder, String> {
     match name {
         "run.id" => Ok(Placeholder::RunId),
         "run.kind" => Ok(Placeholder::RunKind),
+        "cursor" => Ok(Placeholder::Cursor),
         _ => {
             if let Some(rest) = name.strip_prefix("interval.start") {
                 of_interval(false, rest)
@@ -124,6 +133,10 @@ fn value(placeholder: &Placeholder, values: &Values) -> Result<String, String> {
     Ok(match placeholder {
         Placeholder::RunId => values.run_id.clone(),
         Placeholder::RunKind => values.kind.to_string(),
+        Placeholder::Cursor => values
+            .cursor
+            .clone()
+            .ok_or("`{{cursor}}` has no value; say in spec.source.http.cursor where it comes from")?,
         Placeholder::Argument(name) => values
             .arguments
             .get(name)
@@ -161,6 +174,7 @@ mod tests {
             }),
             zone: TimeZone::fixed(k8s_openapi::jiff::tz::offset(1)),
             arguments: [("region".to_owned(), "eu west".to_owned())].into(),
+            cursor: None,
         }
     }
 
@@ -200,7 +214,7 @@ mod tests {
         for text in [
             "{{interval}}",
             "{{interval.start.day}}",
-            "{{cursor}}",
+            "{{cursors}}",
             "{{}}",
             "{{arguments.}}",
             "x {{run.id",
@@ -215,6 +229,7 @@ mod tests {
         let bare = Values {
             interval: None,
             arguments: BTreeMap::new(),
+            cursor: None,
             ..values()
         };
         for (text, named) in [("{{interval.end}}", "spec.runNow.interval"), ("{{arguments.x}}", "arguments.x")] {

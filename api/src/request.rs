@@ -79,6 +79,30 @@ pub enum PaginationType {
     Link,
 }
 
+/// What is remembered from run to run, so that the next one asks for what is new only: `{{cursor}}` in url, query, headers and body. It is
+/// advanced only by what has landed: with `pagination.type: Repeat` with each page, and the next request has it; elsewhere at the end
+/// of a run that has seen the last page.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.fromItems) != has(self.fromAnswer)").message("spec.source.http.cursor takes exactly one of fromItems and fromAnswer"))]
+pub struct StoredCursor {
+    /// Where in an item it is, as a JSON pointer: the greatest counts, by number where all are numbers, else as text, which is right for
+    /// times that are all written alike. Items are not missed by it where the source never changes anything behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = Rule::new("self.matches('^(/([^/~]|~[01])*)+$')").message("spec.source.http.cursor.fromItems must be a JSON pointer such as /updated_at"))]
+    pub from_items: Option<String>,
+    /// Where in an answer it is, as a JSON pointer: the last one counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = Rule::new("self.matches('^(/([^/~]|~[01])*)+$')").message("spec.source.http.cursor.fromAnswer must be a JSON pointer such as /meta/token"))]
+    pub from_answer: Option<String>,
+    /// What `{{cursor}}` is before anything has landed.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    pub initial: String,
+}
+
 /// Who asks: one of them.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

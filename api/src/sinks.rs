@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, source::DurationText};
+use crate::{Duration, TableManagement, source::DurationText};
 
 /// Where records end up.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct Sinks {
         .message("spec.sinks.cassandra.keyspace cannot be changed: make a new pipeline instead"),
     validation = Rule::new("(has(self.table) ? self.table : '') == (has(oldSelf.table) ? oldSelf.table : '')")
         .message("spec.sinks.cassandra.table cannot be changed: make a new pipeline instead"),
+    validation = Rule::new("self.management == 'Direct' || (!has(self.timeToLive) && !has(self.compaction))")
+        .message("spec.sinks.cassandra.timeToLive and compaction go with management Direct: a table that somebody else makes stays as it is"),
 )]
 pub struct CassandraSink {
     /// Its keyspace, made if it is not there; derived from namespace and name when not given.
@@ -50,6 +52,9 @@ pub struct CassandraSink {
     /// How many replicas must acknowledge a write.
     #[serde(default)]
     pub consistency: Consistency,
+    /// Who makes keyspace and table.
+    #[serde(default)]
+    pub management: TableManagement,
     /// How long a row stays, from when it was written (the table's default_time_to_live); for good when not given. A message that is
     /// delivered again after that brings its row back for as long.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,4 +123,7 @@ pub struct PostgresSink {
     #[x_kube(validation = Rule::new("self.matches('^[a-z_][a-z0-9_]*$')")
         .message("spec.sinks.postgres.table must be lower-case letters, digits and '_', not starting with a digit"))]
     pub table: Option<String>,
+    /// Who makes it.
+    #[serde(default)]
+    pub management: TableManagement,
 }

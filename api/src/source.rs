@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Auth, Duration, Format, Method, Pagination, Quantity, SourceTls, units::seconds};
+use crate::{Auth, Duration, Format, Method, Pagination, Quantity, SourceTls, StoredCursor, units::seconds};
 
 /// Where records come from: one of them.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,8 @@ pub enum TopicFormat {
         .message("spec.source.http.items goes with the format JSON only: in NDJSON each line is an item"),
     validation = Rule::new("self.format != 'NDJSON' || !has(self.pagination.cursorFrom)")
         .message("spec.source.http.pagination.cursorFrom points into one document: it does not go with the format NDJSON"),
+    validation = Rule::new("self.format != 'NDJSON' || !has(self.cursor) || !has(self.cursor.fromAnswer)")
+        .message("spec.source.http.cursor.fromAnswer points into one document: it does not go with the format NDJSON"),
     validation = Rule::new("!has(self.auth) || !has(self.headers) || self.headers.all(h, h.name.lowerAscii() != 'authorization')")
         .message("spec.source.http.auth and a header Authorization say the same thing: give one of them"),
 )]
@@ -88,12 +90,20 @@ pub struct HttpSource {
     /// How one page leads to the next.
     #[serde(default)]
     pub pagination: Pagination,
+    /// What is remembered from run to run; nothing when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<StoredCursor>,
     /// Who asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
     /// Certificates beyond those that everybody knows.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tls: SourceTls,
+    /// Other servers to which redirects and `Link` headers are followed, each `host` or `host:port`. They are sent the same headers, but
+    /// never from https to http.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 260), regex(pattern = r"^[A-Za-z0-9.:\[\]_-]+$")))]
+    pub allowed_hosts: Vec<String>,
     /// Headers sent with each request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]

@@ -1,6 +1,7 @@
 //! The databases a pipeline works with.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A PostgreSQL database.
@@ -33,6 +34,19 @@ pub struct Landing {
     #[x_kube(validation = Rule::new("self.matches('^[a-z_][a-z0-9_]*$')")
         .message("spec.landing.table must be lower-case letters, digits and '_', not starting with a digit"))]
     pub table: Option<String>,
+    /// Who makes it.
+    #[serde(default)]
+    pub management: TableManagement,
+}
+
+/// Who makes a table.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TableManagement {
+    /// The pipeline: it makes the table where it is not there, and adds columns to it.
+    #[default]
+    Direct,
+    /// Somebody else: it must be there and fit, and stays as it is.
+    None,
 }
 
 /// A Cassandra cluster.

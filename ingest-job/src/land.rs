@@ -11,6 +11,7 @@ use userpipeline_stores::{
 };
 
 use crate::{
+    cursor::Cursor,
     ledger::{self, Ledger, explain_missing},
     outcome::Counts,
     page::Page,
@@ -56,8 +57,8 @@ impl Landing {
         })
     }
 
-    /// Lands a page. Records, rejects and counters are there together, or not at all.
-    pub async fn land(&self, ledger: &mut Ledger, page: &Page) -> Result<(), StoreError> {
+    /// Lands a page. Records, rejects, counters, and how far the cursor has come by it, are there together, or not at all.
+    pub async fn land(&self, ledger: &mut Ledger, page: &Page, cursor: Option<&Cursor>) -> Result<(), StoreError> {
         let failed = |e| explain_missing(explain(&format!("landing table \"{}\"", self.table), &e));
         let Ledger { client, key, counts, .. } = ledger;
         let transaction = client.transaction().await.map_err(failed)?;
@@ -86,6 +87,9 @@ impl Landing {
                 .map_err(failed)?;
         }
         ledger::advance(&transaction, key, landed).await?;
+        if let Some(cursor) = cursor {
+            cursor.store(&transaction, key).await?;
+        }
         transaction.commit().await.map_err(failed)?;
         *counts += landed;
         Ok(())

@@ -3,6 +3,7 @@
 //! [`run::execute`] is the whole of it; the program around it reads arguments and leaves the report where Kubernetes
 //! looks for it.
 
+pub mod cursor;
 pub mod fetch;
 pub mod land;
 pub mod ledger;

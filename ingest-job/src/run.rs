@@ -11,11 +11,13 @@ use userpipeline_record::{RecordSchema, trace::Trace};
 use userpipeline_stores::Secrets;
 
 use crate::{
+    cursor::{self, Cursor},
     fetch::{Source, filled},
     land::Landing,
     ledger::{self, Ledger, Opened},
     outcome::{
-        ALREADY_DONE, ALREADY_FAILED, ALREADY_RUNNING, BEFORE_START, Counts, End, Failure, INTERRUPTED, PIPELINE_INVALID, allowance, decide,
+        ALREADY_DONE, ALREADY_FAILED, ALREADY_RUNNING, BEFORE_START, Counts, End, Failure, INTERRUPTED, PIPELINE_INVALID, SOURCE_REFUSED,
+        allowance, decide,
     },
     page::Page,
     publish::Publisher,
@@ -132,10 +134,11 @@ async fn under_lock(
         interval: facts.run.interval,
         zone: ticks.zone().clone(),
         arguments: facts.run.arguments.clone(),
+        cursor: None,
     };
     let worked = tokio::select! {
         biased;
-        worked = work(pipeline, &values, secrets, &mut ledger, stop) => worked,
+        worked = work(pipeline, values, secrets, &mut ledger, stop) => worked,
         () = overdue(stop) => Err(Failure::retry(INTERRUPTED, format!("told to stop, and its page was not finished within {} s; what has landed is published by a later run", GRACE.as_secs()))),
     };
     let closed = ledger.close(&worked, &pipeline.postgres, secrets).await;
@@ -157,13 +160,18 @@ async fn under_lock(
 /// Page by page, until one of the ends.
 async fn work(
     pipeline: &IngestPipeline,
-    values: &Values,
+    mut values: Values,
     secrets: &Secrets,
     ledger: &mut Ledger,
     stop: &CancellationToken,
 ) -> Result<String, Failure> {
     let schema = RecordSchema::read(pipeline.record.as_ref()).map_err(|problems| Failure::configuration(PIPELINE_INVALID, problems))?;
-    let mut source = Source::new(&filled(&pipeline.source, values)?, secrets)?;
+    let mut cursor = match &pipeline.source.cursor {
+        Some(spec) => Some(Cursor::load(&ledger.client, &ledger.key.pipeline, spec).await?),
+        None => None,
+    };
+    values.cursor = cursor.as_ref().map(|cursor| cursor.sent().to_owned());
+    let mut source = Source::new(&filled(&pipeline.source, &values)?, secrets)?;
     let publisher = Publisher::open(pipeline, &schema, ledger).await?;
     let landing = Landing::prepare(&ledger.client, &pipeline.landing_table, &schema).await?;
     publisher.publish_pending(ledger).await?;
@@ -179,13 +187,23 @@ async fn work(
         if left <= 0 {
             break End::Limit;
         }
-        let items = match source.next(stop).await {
-            Ok(items) => items,
+        let answer = match source.next(stop).await {
+            Ok(answer) => answer,
             Err(end) => break end,
         };
-        cut = !source.repeats() && i64::try_from(items.len()).unwrap_or(i64::MAX) > left;
-        let page = Page::map(items, left, &schema);
-        landing.land(ledger, &page).await?;
+        let taken = if let Some(cursor) = &mut cursor {
+            let unfit = |e| Failure::configuration(SOURCE_REFUSED, format!("spec.source.http.cursor: {e}"));
+            cursor.saw(&answer.items, &answer.body).map_err(unfit)?;
+            // What was left out of a page would be behind the cursor.
+            i64::MAX
+        } else {
+            cut = !source.repeats() && i64::try_from(answer.items.len()).unwrap_or(i64::MAX) > left;
+            left
+        };
+        drop(answer.body);
+        let page = Page::map(answer.items, taken, &schema);
+        let advance = cursor.as_ref().filter(|_| source.repeats());
+        landing.land(ledger, &page, advance).await?;
         publisher.publish_pending(ledger).await?;
         let counts = ledger.counts;
         tracing::info!(
@@ -198,6 +216,15 @@ async fn work(
         if page.items() == 0 && source.repeats() {
             break End::Exhausted;
         }
+        if source.repeats()
+            && let Some(cursor) = &mut cursor
+        {
+            if !cursor.go_on() {
+                break End::Exhausted;
+            }
+            values.cursor = Some(cursor.sent().to_owned());
+            source.ask_for(&filled(&pipeline.source, &values)?)?;
+        }
         if counts.hopeless(pipeline.max_rejected_ratio) {
             break End::Hopeless;
         }
@@ -206,7 +233,15 @@ async fn work(
         End::Limit | End::TimeUp if cut || source.may_have_more() => End::Cut(Box::new(end)),
         end => end,
     };
-    decide(end, ledger.before, ledger.counts, pipeline.max_rejected_ratio)
+    let message = decide(end, ledger.before, ledger.counts, pipeline.max_rejected_ratio)?;
+    let Some(cursor) = cursor else { return Ok(message) };
+    // All pages have landed; a repeated request has stored it with each of them.
+    let key = ledger.key.clone();
+    let transaction = ledger.client.transaction().await.map_err(|e| cursor::failed(&e))?;
+    cursor.store(&transaction, &key).await?;
+    transaction.commit().await.map_err(|e| cursor::failed(&e))?;
+    let at = cursor.reached().unwrap_or_else(|| cursor.sent());
+    Ok(format!("{message}; the cursor is at {at}"))
 }
 
 async fn overdue(stop: &CancellationToken) {

@@ -78,6 +78,12 @@ pub const DDL: &[&str] = &[
         bytes bigint NOT NULL,
         landed bigint NOT NULL,
         published bigint NOT NULL)",
+    // How far a pipeline's runs have come in what its source has, where it is asked for what is new only.
+    "CREATE TABLE IF NOT EXISTS userpipeline.cursors (
+        pipeline text PRIMARY KEY,
+        value text NOT NULL,
+        run_id text NOT NULL,
+        updated_at timestamptz NOT NULL DEFAULT now())",
     // Rejects ever, by the field at fault: advanced in the transaction that keeps them.
     "CREATE TABLE IF NOT EXISTS userpipeline.rejected (
         pipeline text NOT NULL,

@@ -12,6 +12,7 @@ pub mod metrics_adapter;
 pub mod own_source;
 pub mod source;
 pub mod stores;
+pub mod tls;
 pub mod world;
 
 pub use eventually::eventually;

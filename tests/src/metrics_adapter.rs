@@ -4,11 +4,7 @@
 //! It is an aggregated API (`external.metrics.k8s.io/v1beta1`) that this process serves, and that reads the operator's own
 //! `/metrics` at each question. There is one for the whole cluster.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use anyhow::{Context, Result};
 use axum::{
@@ -16,7 +12,7 @@ use axum::{
     extract::{Path, Query, State},
     http::StatusCode,
     routing::get,
-    serve::Listener,
+    serve::Listener as _,
 };
 use k8s_openapi::{
     api::core::v1::{Pod, Service},
@@ -26,16 +22,15 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
-use rustls::pki_types::PrivateKeyDer;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinHandle,
-};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio::task::JoinHandle;
 
-use crate::{cluster::OPERATOR_NAMESPACE, own_source::address_for_nodes};
+use crate::{
+    cluster::OPERATOR_NAMESPACE,
+    own_source::address_for_nodes,
+    tls::{Authority, TlsListener},
+};
 
 const NAME: &str = "metrics-adapter";
 const API_SERVICE: &str = "v1beta1.external.metrics.k8s.io";
@@ -50,7 +45,9 @@ pub struct MetricsAdapter {
 impl MetricsAdapter {
     /// Serves, and registers with the apiserver.
     pub async fn start(client: Client) -> Result<Self> {
-        let listener = TlsListener::bind(address_for_nodes(&client).await?).await?;
+        // The apiserver is told not to verify it.
+        let identity = Authority::new()?.identity(NAME)?;
+        let listener = TlsListener::bind(address_for_nodes(&client).await?, &identity, None).await?;
         let address = listener.local_addr()?;
         let router = Router::new()
             .route(&format!("/apis/{GROUP_VERSION}"), get(discover))
@@ -152,42 +149,4 @@ fn series(line: &str) -> Option<(&str, BTreeMap<&str, &str>, &str)> {
     let (labels, value) = rest.split_once("} ")?;
     let pairs = labels.split(',').filter_map(|pair| pair.split_once('='));
     Some((name, pairs.map(|(key, value)| (key, value.trim_matches('"'))).collect(), value))
-}
-
-/// TLS with a certificate of its own, which the apiserver is told not to verify.
-struct TlsListener {
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-}
-
-impl TlsListener {
-    async fn bind(address: IpAddr) -> Result<Self> {
-        let made = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
-        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-        let config = rustls::ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)?;
-        Ok(Self {
-            listener: TcpListener::bind((address, 0)).await?,
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-        })
-    }
-}
-
-impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let (stream, address) = Listener::accept(&mut self.listener).await;
-            if let Ok(stream) = self.acceptor.accept(stream).await {
-                return (stream, address);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        self.listener.local_addr()
-    }
 }

@@ -13,11 +13,14 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
+    serve::Listener,
 };
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client, api::ListParams};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::tls::{Authority, TlsListener};
 
 /// So many items of a collection are on a page.
 pub const PAGE: usize = 100;
@@ -56,7 +59,7 @@ pub async fn address_for_nodes(client: &Client) -> Result<IpAddr> {
 
 /// A source of a story's own: each page is served once; behind the last one comes nothing, which ends a run.
 pub struct OwnSource {
-    address: SocketAddr,
+    url: String,
     served: Served,
     server: JoinHandle<()>,
 }
@@ -64,7 +67,20 @@ pub struct OwnSource {
 impl OwnSource {
     /// Serves nothing yet.
     pub async fn start(client: &Client) -> Result<Self> {
-        let listener = TcpListener::bind((address_for_nodes(client).await?, 0)).await?;
+        Self::on("http", TcpListener::bind((address_for_nodes(client).await?, 0)).await?)
+    }
+
+    /// The same behind TLS, for those only whom `authority` knows.
+    pub async fn start_with_tls(client: &Client, authority: &Authority) -> Result<Self> {
+        let address = address_for_nodes(client).await?;
+        let identity = authority.identity(&address.to_string())?;
+        Self::on("https", TlsListener::bind(address, &identity, Some(authority)).await?)
+    }
+
+    fn on<L>(scheme: &'static str, listener: L) -> Result<Self>
+    where
+        L: Listener<Addr = SocketAddr>,
+    {
         let address = listener.local_addr()?;
         let content = Served::default();
         let collection = get(part).post(part);
@@ -77,7 +93,7 @@ impl OwnSource {
             let _ = axum::serve(listener, router).await;
         });
         Ok(Self {
-            address,
+            url: format!("{scheme}://{address}/"),
             served: content,
             server,
         })
@@ -85,7 +101,7 @@ impl OwnSource {
 
     /// Where pods find it.
     pub fn url(&self) -> String {
-        format!("http://{}/", self.address)
+        self.url.clone()
     }
 
     /// Serves a page of items.
@@ -94,7 +110,8 @@ impl OwnSource {
         self.served.content().pages.push_back(page);
     }
 
-    /// Serves items as a collection, at `page`, `offset`, `cursor`, `link`, `ndjson` and `post` below [`OwnSource::url`].
+    /// Serves items as a collection, at `page`, `offset`, `cursor`, `link`, `ndjson` and `post` below [`OwnSource::url`]; what is new of
+    /// it at `changes` and `sync`.
     pub fn collect(&self, items: &[Value]) {
         self.served.content().collection = items.to_vec();
     }
@@ -160,6 +177,15 @@ async fn part(
                 .filter_map(|next| Some((header::LINK, next.parse().ok()?)))
                 .collect();
             (link, Json(cut(from))).into_response()
+        }
+        // What came behind a number that the asker has; once a page at a time, once all with a token for the next time.
+        "changes" => {
+            let newer = all.iter().filter(|item| item["at"].as_u64() > number("after").map(|n| n as u64));
+            Json(json!({"data": {"items": newer.take(PAGE).collect::<Vec<_>>()}})).into_response()
+        }
+        "sync" => {
+            let newer: Vec<_> = all.iter().skip(number("token").unwrap_or(0)).collect();
+            Json(json!({"data": {"items": newer}, "token": all.len().to_string()})).into_response()
         }
         "ndjson" => all
             .iter()

@@ -1,7 +1,7 @@
 //! A story's own world: a namespace that enforces restricted Pod Security, credentials, a seed, and derived names that
 //! nobody else has.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use k8s_openapi::api::{
@@ -75,12 +75,16 @@ impl World {
         Ok(())
     }
 
-    /// Makes or changes a Secret.
+    /// Makes or changes a Secret with user name and password.
     pub async fn set_secret(&self, name: &str, username: &str, password: &str) -> Result<()> {
-        let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "kubernetes.io/basic-auth",
-            "stringData": {"username": username, "password": password}
-        });
+        self.keep_secret(name, "kubernetes.io/basic-auth", &[("username", username), ("password", password)])
+            .await
+    }
+
+    /// Makes or changes a Secret of any type.
+    pub async fn keep_secret(&self, name: &str, kind: &str, content: &[(&str, &str)]) -> Result<()> {
+        let content: BTreeMap<_, _> = content.iter().copied().collect();
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": kind, "stringData": content});
         self.api::<Secret>()
             .patch(name, &PatchParams::apply("end-to-end").force(), &Patch::Apply(secret))
             .await?;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 pub use self::{
     ingest::IngestPipeline,
-    schema::SchemaPipeline,
+    schema::{SchemaPipeline, Tables},
     worker::{CassandraTarget, WorkerPipeline},
 };
 use crate::{HttpSource, UserPipeline, names, names::PipelineId};
@@ -41,7 +41,7 @@ impl Binary {
                 "source",
                 "record",
                 "postgres",
-                "landing",
+                "landing.table",
                 "kafka.bootstrapServers",
                 "kafka.topic.name",
                 "schemaRegistry.url",
@@ -58,7 +58,7 @@ impl Binary {
                 "sinks.cassandra.keyspace",
                 "sinks.cassandra.table",
                 "sinks.cassandra.consistency",
-                "sinks.postgres",
+                "sinks.postgres.table",
                 "deadLetter.topic",
                 "deadLetter.maxRatio",
                 "landing.table",

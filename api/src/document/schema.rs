@@ -7,9 +7,20 @@ use super::{
     worker::{CassandraSinkParts, CassandraTarget, TopicPart, cassandra_target},
 };
 use crate::{
-    Cassandra, Compaction, DeadLetter, Duration, Kafka, Landing, Postgres, RecordSpec, Retention, SchemaRegistry, Sinks, names,
-    names::PipelineId,
+    Cassandra, Compaction, DeadLetter, Duration, Kafka, Landing, Postgres, RecordSpec, Retention, SchemaRegistry, Sinks, TableManagement,
+    names, names::PipelineId,
 };
+
+/// Who makes which table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// The landing table.
+    pub landing: TableManagement,
+    /// The sink table in PostgreSQL.
+    pub postgres: TableManagement,
+    /// Keyspace and table in Cassandra.
+    pub cassandra: TableManagement,
+}
 
 /// What `stream-worker apply-schema` works by.
 #[derive(Clone, Debug)]
@@ -22,6 +33,8 @@ pub struct SchemaPipeline {
     pub postgres: Postgres,
     /// The landing table; none where others write to the topic.
     pub landing_table: Option<String>,
+    /// Who makes which table.
+    pub tables: Tables,
     /// Whether landed records are kept for a time only.
     pub landing_expires: bool,
     /// The table in PostgreSQL, if that is a sink.
@@ -78,6 +91,11 @@ impl SchemaPipeline {
             .cassandra
             .as_ref()
             .map_or((None, None), |sink| (sink.time_to_live, sink.compaction.clone()));
+        let tables = Tables {
+            landing: parts.landing.management,
+            postgres: parts.sinks.postgres.as_ref().map(|sink| sink.management).unwrap_or_default(),
+            cassandra: parts.sinks.cassandra.as_ref().map(|sink| sink.management).unwrap_or_default(),
+        };
         let sink = parts.sinks.cassandra.map(|s| CassandraSinkParts {
             keyspace: s.keyspace,
             table: s.table,
@@ -87,6 +105,7 @@ impl SchemaPipeline {
             record: parts.record,
             postgres: parts.postgres,
             landing_table: ours.then(|| parts.landing.table.unwrap_or_else(|| names::landing_table(&id))),
+            tables,
             landing_expires: parts.retention.landing.is_some(),
             postgres_table: parts
                 .sinks

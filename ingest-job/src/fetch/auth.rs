@@ -170,7 +170,7 @@ mod tests {
     }
 
     async fn next(source: &mut Source) -> Result<usize, End> {
-        source.next(&CancellationToken::new()).await.map(|items| items.len())
+        source.next(&CancellationToken::new()).await.map(|answer| answer.items.len())
     }
 
     fn items() -> ResponseTemplate {

@@ -15,16 +15,13 @@ use userpipeline_api::{HttpSource, PaginationType};
 use userpipeline_stores::Secrets;
 use uuid::Uuid;
 
-pub use self::placeholders::filled;
 use self::{
     backoff::Pace,
     paging::Next,
-    request::{Fault, Request},
+    request::{Answer, Fault, Request},
 };
-use crate::{
-    outcome::{End, Failure},
-    page::Raw,
-};
+pub use self::{paging::text_at, placeholders::filled};
+use crate::outcome::{End, Failure};
 
 /// The source of a run.
 pub struct Source {
@@ -56,14 +53,19 @@ impl Source {
         !self.repeats && self.at != Next::End
     }
 
+    /// Asks otherwise from now on: with another cursor.
+    pub fn ask_for(&mut self, http: &HttpSource) -> Result<(), Failure> {
+        self.request.ask_for(http)
+    }
+
     /// Whether the same request is made again and again: then an answer without items is the end.
     pub const fn repeats(&self) -> bool {
         self.repeats
     }
 
-    /// The next page's items, or why there is none. A request under way when the run's time is up is finished; none starts
+    /// The next page, or why there is none. A request under way when the run's time is up is finished; none starts
     /// afterwards. Whoever stops the process stops the request, too: nothing of it has landed.
-    pub async fn next(&mut self, stop: &CancellationToken) -> Result<Vec<Raw>, End> {
+    pub async fn next(&mut self, stop: &CancellationToken) -> Result<Answer, End> {
         tokio::select! {
             biased;
             () = stop.cancelled() => Err(End::Interrupted),
@@ -71,7 +73,7 @@ impl Source {
         }
     }
 
-    async fn ask(&mut self) -> Result<Vec<Raw>, End> {
+    async fn ask(&mut self) -> Result<Answer, End> {
         let Next::At(at) = self.at.clone() else {
             return Err(End::Exhausted);
         };
@@ -87,8 +89,8 @@ impl Source {
             self.pace.asked(Instant::now());
             let (error, retry_after) = match self.request.send(&at).await {
                 Ok(answer) => {
-                    self.at = answer.next;
-                    return Ok(answer.items);
+                    self.at = answer.next.clone();
+                    return Ok(answer);
                 }
                 Err(Fault::Lasting(failure)) => return Err(End::Refused(failure)),
                 Err(Fault::Passing { error, retry_after }) => (error, retry_after),

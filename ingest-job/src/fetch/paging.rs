@@ -93,16 +93,18 @@ impl Paging {
             PaginationType::Page | PaginationType::Offset if items == 0 => Next::End,
             PaginationType::Page => number(1),
             PaginationType::Offset => number(i64::try_from(items).unwrap_or(i64::MAX)),
-            PaginationType::Cursor => match cursor(answer, &self.cursor_from)? {
-                None => Next::End,
-                Some(cursor) if *at == Position::Cursor(cursor.clone()) => {
-                    return Err(format!(
-                        "the cursor at {} is the one that was sent: it leads nowhere",
-                        self.cursor_from
-                    ));
+            PaginationType::Cursor => {
+                match text_at(answer, &self.cursor_from).map_err(|e| format!("spec.source.http.pagination.cursorFrom: {e}"))? {
+                    None => Next::End,
+                    Some(cursor) if *at == Position::Cursor(cursor.clone()) => {
+                        return Err(format!(
+                            "the cursor at {} is the one that was sent: it leads nowhere",
+                            self.cursor_from
+                        ));
+                    }
+                    Some(cursor) => Next::At(Position::Cursor(cursor)),
                 }
-                Some(cursor) => Next::At(Position::Cursor(cursor)),
-            },
+            }
             PaginationType::Link => match next_link(headers, asked)? {
                 None => Next::End,
                 Some(url) if url == *asked => return Err("the header Link with rel=\"next\" leads to the same page".to_owned()),
@@ -112,15 +114,14 @@ impl Paging {
     }
 }
 
-fn cursor(answer: &[u8], pointer: &str) -> Result<Option<String>, String> {
+/// The text or number that a document has at a JSON pointer; none where it has nothing there, null, or an empty text.
+pub fn text_at(answer: &[u8], pointer: &str) -> Result<Option<String>, String> {
     let Some(found) = body::at(answer, pointer) else { return Ok(None) };
     match serde_json::from_str::<Value>(found.get()) {
         Ok(Value::Null) => Ok(None),
         Ok(Value::String(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
         Ok(Value::Number(number)) => Ok(Some(number.to_string())),
-        _ => Err(format!(
-            "the cursor at {pointer} (spec.source.http.pagination.cursorFrom) is neither text nor a number"
-        )),
+        _ => Err(format!("what is at {pointer} is neither text nor a number")),
     }
 }
 

@@ -69,6 +69,7 @@ mod tests {
             }),
             zone: jiff::tz::TimeZone::UTC,
             arguments: arguments.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            cursor: None,
         }
     }
 

@@ -61,9 +61,12 @@ pub struct Request {
 }
 
 /// A page, and what comes behind it.
+#[derive(Debug)]
 pub struct Answer {
     /// Its items.
     pub items: Vec<Raw>,
+    /// The answer that had them.
+    pub body: Vec<u8>,
     /// What comes behind it.
     pub next: Next,
 }
@@ -73,16 +76,13 @@ impl Request {
     pub fn new(http: &HttpSource, secrets: &Secrets) -> Result<Self, Failure> {
         let invalid =
             |field: &str, e: &dyn std::fmt::Display| Failure::configuration(PIPELINE_INVALID, format!("spec.source.http.{field}: {e}"));
-        let mut url = Url::parse(&http.url).map_err(|e| invalid("url", &e))?;
-        if !http.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(http.query.iter().map(|q| (&q.name, &q.value)));
-        }
+        let url = address(http)?;
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .timeout(http.timeout.into())
             .connect_timeout(http.connect_timeout.unwrap_or(http.timeout).into())
             .read_timeout(http.idle_timeout.unwrap_or(http.timeout).into())
-            .redirect(Policy::custom(follow));
+            .redirect(redirects(http.allowed_hosts.clone()));
         let client = certificates(client, http, secrets)?;
         let client = client.build().map_err(|e| invalid("tls", &explained(e)))?;
         Ok(Self {
@@ -96,6 +96,13 @@ impl Request {
         })
     }
 
+    /// Asks otherwise from now on: with another cursor.
+    pub fn ask_for(&mut self, http: &HttpSource) -> Result<(), Failure> {
+        self.url = address(http)?;
+        self.http = http.clone();
+        Ok(())
+    }
+
     /// Where a run begins.
     pub fn first(&self) -> Position {
         self.paging.first()
@@ -104,8 +111,8 @@ impl Request {
     /// Asks once for the page at a position.
     pub async fn send(&self, at: &Position) -> Result<Answer, Fault> {
         let url = self.paging.address(&self.url, at);
-        if !same_server(&self.url, &url) {
-            let message = "the header Link leads to another server, which is not followed; spec.source.http.url must be of the server that has the pages";
+        if !may_lead(&self.url, &url, &self.http.allowed_hosts) {
+            let message = "the header Link leads to another server, which is followed only where spec.source.http.allowedHosts names it";
             return Err(Fault::Lasting(Failure::configuration(SOURCE_REFUSED, message)));
         }
         let mut headers = self.headers().map_err(Fault::Lasting)?;
@@ -128,7 +135,7 @@ impl Request {
         let pointer = self.http.items.as_deref().unwrap_or(DEFAULT_ITEMS);
         let items = body::items(&body, self.http.format, pointer).map_err(Fault::passing)?;
         let next = self.paging.next(at, &url, items.len(), &headers, &body).map_err(Fault::passing)?;
-        Ok(Answer { items, next })
+        Ok(Answer { items, body, next })
     }
 
     /// The headers. Secrets are read for each request, so that a rotated one takes effect in a long run.
@@ -184,7 +191,9 @@ impl Request {
                 .and_then(|l| l.to_str().ok())
                 .and_then(|l| response.url().join(l).ok());
             let to = to.as_ref().and_then(Url::host_str).unwrap_or("nowhere");
-            let what = format!(", a redirect to {to} that is not followed: only a few on the same host are; correct spec.source.http.url");
+            let what = format!(
+                ", a redirect to {to} that is not followed: only a few on the same host are, and those to spec.source.http.allowedHosts"
+            );
             return Err(Fault::Lasting(Failure::configuration(SOURCE_REFUSED, refused(&what))));
         }
         Err(match status {
@@ -224,6 +233,16 @@ impl Request {
     }
 }
 
+/// The address with its parameters.
+fn address(http: &HttpSource) -> Result<Url, Failure> {
+    let invalid = |e| Failure::configuration(PIPELINE_INVALID, format!("spec.source.http.url: {e}"));
+    let mut url = Url::parse(&http.url).map_err(invalid)?;
+    if !http.query.is_empty() {
+        url.query_pairs_mut().extend_pairs(http.query.iter().map(|q| (&q.name, &q.value)));
+    }
+    Ok(url)
+}
+
 /// The certificates that the spec names.
 fn certificates(mut client: ClientBuilder, http: &HttpSource, secrets: &Secrets) -> Result<ClientBuilder, Failure> {
     let unfit = |field: &str, e: reqwest::Error| {
@@ -248,21 +267,33 @@ fn certificates(mut client: ClientBuilder, http: &HttpSource, secrets: &Secrets)
     Ok(client)
 }
 
-/// Follows a redirect on the same host: the request carries credentials, and the spec names whom they are for.
-fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
-    let same = attempt.previous().first().is_some_and(|first| same_server(first, attempt.url()));
-    if same && attempt.previous().len() <= MAX_REDIRECTS {
-        attempt.follow()
-    } else {
-        attempt.stop()
-    }
+/// Follows redirects on the same host, and to those that the spec allows: requests carry credentials, and the spec names whom they
+/// are for.
+fn redirects(allowed: Vec<String>) -> Policy {
+    Policy::custom(move |attempt: Attempt<'_>| {
+        let first = attempt.previous().first();
+        if first.is_some_and(|first| may_lead(first, attempt.url(), &allowed)) && attempt.previous().len() <= MAX_REDIRECTS {
+            attempt.follow()
+        } else {
+            attempt.stop()
+        }
+    })
 }
 
-/// The same host and port; or https instead of http, each on its own port.
-fn same_server(from: &Url, to: &Url) -> bool {
+/// Whether a request to one address may go on to another: on the same host and port, from http to https, each on its own port, or to
+/// a host that is allowed.
+fn may_lead(from: &Url, to: &Url, allowed: &[String]) -> bool {
+    if from.scheme() == "https" && to.scheme() != "https" {
+        return false;
+    }
     let upgrade = from.scheme() == "http" && to.scheme() == "https" && from.port().is_none() && to.port().is_none();
-    from.host_str() == to.host_str()
-        && (upgrade || (from.scheme() == to.scheme() && from.port_or_known_default() == to.port_or_known_default()))
+    let same_port = from.scheme() == to.scheme() && from.port_or_known_default() == to.port_or_known_default();
+    let host = to.host_str().unwrap_or_default();
+    let named = |name: &String| match to.port() {
+        None => name.eq_ignore_ascii_case(host),
+        Some(port) => name.eq_ignore_ascii_case(&format!("{host}:{port}")),
+    };
+    (from.host_str() == to.host_str() && (upgrade || same_port)) || allowed.iter().any(named)
 }
 
 /// An error of the client and what caused it, without the address.
@@ -279,9 +310,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_redirect_stays_on_its_server() {
-        for (from, to, same) in [
+    fn a_redirect_stays_on_its_server_or_goes_to_one_that_is_allowed() {
+        let allowed = ["files.a".to_owned(), "B:8080".to_owned()];
+        for (from, to, follows) in [
             ("http://a/x", "http://a/y", true),
+            ("https://a/x", "https://files.a/y", true),
+            ("https://a/x", "http://files.a/y", false),
+            ("http://a/x", "http://b:8080/y", true),
+            ("http://a/x", "http://b:8081/y", false),
+            ("http://a/x", "http://files.a.evil/y", false),
             ("http://a", "http://a:80/", true),
             ("http://a/", "https://a/", true),
             ("https://a/", "http://a/", false),
@@ -291,8 +328,8 @@ mod tests {
             ("http://a.b/", "http://b/", false),
         ] {
             assert_eq!(
-                same_server(&Url::parse(from).unwrap(), &Url::parse(to).unwrap()),
-                same,
+                may_lead(&Url::parse(from).unwrap(), &Url::parse(to).unwrap(), &allowed),
+                follows,
                 "{from} {to}"
             );
         }

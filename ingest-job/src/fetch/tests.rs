@@ -43,7 +43,7 @@ async fn server(first: ResponseTemplate, times: u64) -> MockServer {
 }
 
 async fn next(source: &mut Source) -> Result<usize, End> {
-    source.next(&CancellationToken::new()).await.map(|items| items.len())
+    source.next(&CancellationToken::new()).await.map(|answer| answer.items.len())
 }
 
 fn gzip(plain: &[u8]) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use scylla::client::session::Session;
-use userpipeline_api::{Duration, document::SchemaPipeline};
+use userpipeline_api::{Duration, TableManagement, document::SchemaPipeline};
 use userpipeline_record::{
     RecordSchema,
     cassandra::{Keeping, column_type, keyspace_cql},
@@ -33,9 +33,18 @@ pub async fn apply(
     let mut columns = columns(&session, keyspace, table).await?;
     if claims.are_taken() {
         let cluster = cluster_name(&session).await?;
+        let made = columns.is_empty() && pipeline.tables.cassandra == TableManagement::Direct;
         claims
-            .take(Kind::CassandraTable, &cluster, &format!("{keyspace}.{table}"), columns.is_empty())
+            .take(Kind::CassandraTable, &cluster, &format!("{keyspace}.{table}"), made)
             .await?;
+    }
+    if pipeline.tables.cassandra == TableManagement::None && columns.is_empty() {
+        return Err(StoreError::configuration(
+            TABLE_MISMATCH,
+            format!(
+                "table `{keyspace}.{table}` (spec.sinks.cassandra.table) is not there, and spec.sinks.cassandra.management is None: make it, or choose Direct"
+            ),
+        ));
     }
     // Asked first, so that a user who may not make keyspaces can use one that was made for it.
     if rows::<(String,)>(
@@ -101,7 +110,11 @@ pub async fn apply(
         })
         .collect();
     let mut found: Vec<Found> = found;
-    for added in to_add(&place, schema, &found)? {
+    let missing = match pipeline.tables.cassandra {
+        TableManagement::Direct => to_add(&place, schema, &found)?,
+        TableManagement::None => Vec::new(),
+    };
+    for added in missing {
         let statement = schema.cassandra_add_cql(keyspace, table, added);
         if hand.does(|| format!("Cassandra: {statement}")) {
             execute(&session, &statement, &format!("adding column `{}` to table {place}", added.name)).await?;

@@ -1,12 +1,12 @@
 //! Tables in PostgreSQL: the bookkeeping, the landing table, the sink table. One transaction: all of them or none.
 
 use tokio_postgres::{Client, Transaction};
-use userpipeline_api::document::SchemaPipeline;
+use userpipeline_api::{TableManagement, document::SchemaPipeline};
 use userpipeline_record::{
     Field, RecordSchema, bookkeeping,
     postgres::{Column, quote},
 };
-use userpipeline_stores::{Secrets, StoreError, postgres};
+use userpipeline_stores::{Secrets, StoreError, error::TABLE_MISMATCH, postgres};
 
 use super::{
     Hand,
@@ -39,28 +39,39 @@ pub async fn apply(
     }
 
     if let Some(holder) = holder {
-        for table in pipeline.landing_table.iter().chain(&pipeline.postgres_table) {
-            claim(&transaction, holder, table).await?;
+        let landing = pipeline.landing_table.iter().map(|table| (table, pipeline.tables.landing));
+        let sink = pipeline.postgres_table.iter().map(|table| (table, pipeline.tables.postgres));
+        for (table, management) in landing.chain(sink) {
+            claim(&transaction, holder, table, management).await?;
         }
     }
 
     if let Some(landing) = &pipeline.landing_table {
-        make_landing(&transaction, landing, schema, hand).await?;
+        if pipeline.tables.landing == TableManagement::None {
+            must_be_there(&transaction, landing, "spec.landing").await?;
+            check(&transaction, landing, "spec.landing.table", schema, &schema.landing_columns(), true).await?;
+        } else {
+            make_landing(&transaction, landing, schema, hand).await?;
+        }
     }
 
     if let Some(sink) = &pipeline.postgres_table {
-        execute(&transaction, &schema.sink_ddl(sink), hand)
-            .await
-            .map_err(explain(&format!("making table `{sink}` (spec.sinks.postgres.table)")))?;
-        extend(
-            &transaction,
-            sink,
-            "spec.sinks.postgres.table",
-            schema,
-            RecordSchema::sink_add,
-            hand,
-        )
-        .await?;
+        if pipeline.tables.postgres == TableManagement::None {
+            must_be_there(&transaction, sink, "spec.sinks.postgres").await?;
+        } else {
+            execute(&transaction, &schema.sink_ddl(sink), hand)
+                .await
+                .map_err(explain(&format!("making table `{sink}` (spec.sinks.postgres.table)")))?;
+            extend(
+                &transaction,
+                sink,
+                "spec.sinks.postgres.table",
+                schema,
+                RecordSchema::sink_add,
+                hand,
+            )
+            .await?;
+        }
         check(
             &transaction,
             sink,
@@ -75,10 +86,25 @@ pub async fn apply(
         return transaction.rollback().await.map_err(explain("taking the plan back"));
     }
     transaction.commit().await.map_err(explain("making the tables"))?;
-    if let Some(landing) = pipeline.landing_table.as_ref().filter(|_| pipeline.landing_expires) {
+    if let Some(landing) = pipeline
+        .landing_table
+        .as_ref()
+        .filter(|_| pipeline.landing_expires && pipeline.tables.landing == TableManagement::Direct)
+    {
         index_by_age(&client, landing)
             .await
             .map_err(explain(&format!("indexing table `{landing}` (spec.retention.landing)")))?;
+    }
+    Ok(())
+}
+
+/// A table that somebody else makes must be there.
+async fn must_be_there(transaction: &Transaction<'_>, table: &str, part: &str) -> Result<(), StoreError> {
+    if columns(transaction, table, &format!("{part}.table")).await?.is_empty() {
+        return Err(StoreError::configuration(
+            TABLE_MISMATCH,
+            format!("table `{table}` ({part}.table) is not there, and {part}.management is None: make it, or choose Direct"),
+        ));
     }
     Ok(())
 }
@@ -142,7 +168,7 @@ async fn execute(transaction: &Transaction<'_>, statement: &str, hand: &Hand) ->
     Ok(())
 }
 
-async fn claim(transaction: &Transaction<'_>, holder: &Holder, table: &str) -> Result<(), StoreError> {
+async fn claim(transaction: &Transaction<'_>, holder: &Holder, table: &str, management: TableManagement) -> Result<(), StoreError> {
     let row = transaction
         .query_one("SELECT to_regclass($1) IS NULL", &[&quote(table)])
         .await
@@ -152,7 +178,8 @@ async fn claim(transaction: &Transaction<'_>, holder: &Holder, table: &str) -> R
         place: String::new(),
         name: table.to_owned(),
     };
-    holder.claim(transaction, &thing, row.get(0)).await
+    let made = row.get::<_, bool>(0) && management == TableManagement::Direct;
+    holder.claim(transaction, &thing, made).await
 }
 
 /// Adds the columns of fields that were declared since the table was made.

@@ -172,6 +172,7 @@ async fn forget(
         ("DELETE FROM userpipeline.runs WHERE pipeline = $1", &holder.pipeline),
         ("DELETE FROM userpipeline.forgotten WHERE pipeline = $1", &holder.pipeline),
         ("DELETE FROM userpipeline.rejected WHERE pipeline = $1", &holder.pipeline),
+        ("DELETE FROM userpipeline.cursors WHERE pipeline = $1", &holder.pipeline),
         ("DELETE FROM userpipeline.progress WHERE group_id = $1", &pipeline.group_id),
     ] {
         transaction

@@ -6,8 +6,6 @@ use anyhow::{Context, Result};
 use super::{Network, node::Node};
 
 const CHAIN: &str = "USERPIPELINE-FAULT";
-/// What is left of a slowed connection.
-const TRICKLE: &str = "rate 120kbit burst 4kb latency 3s";
 
 /// A pod's end of a connection.
 #[derive(Clone, Debug)]
@@ -20,6 +18,8 @@ pub struct End {
     pub pid: u32,
     /// The addresses of all pods.
     pub pods: String,
+    /// What is left of a slowed connection, as `tc` takes it.
+    pub trickle: &'static str,
 }
 
 /// Takes away whatever an earlier trial has left.
@@ -42,7 +42,13 @@ pub struct Broken<'a> {
 impl<'a> Broken<'a> {
     /// Breaks the network to `end`.
     pub async fn new(node: &'a Node, kind: Network, end: &End) -> Result<Self> {
-        let End { address, port, pid, pods } = end;
+        let End {
+            address,
+            port,
+            pid,
+            pods,
+            trickle,
+        } = end;
         let mut device = String::new();
         let rule = |target: &str| {
             format!(
@@ -60,7 +66,7 @@ impl<'a> Broken<'a> {
                     ))
                     .await?;
                 device = found;
-                node.run(&format!("tc qdisc add dev {device} root tbf {TRICKLE}")).await?;
+                node.run(&format!("tc qdisc add dev {device} root tbf {trickle}")).await?;
             }
         }
         Ok(Self { node, kind, device })

@@ -113,5 +113,11 @@ pub async fn end(client: &Client, node: &Node, store: Store) -> Result<End> {
         port: store.port(),
         pid: *pids.first().context("a process")?,
         pods: cidr,
+        // What is asked of the registry is short.
+        trickle: if store == Store::Registry {
+            "rate 8kbit burst 1600 latency 10s"
+        } else {
+            "rate 120kbit burst 4kb latency 3s"
+        },
     })
 }

@@ -9,6 +9,7 @@ mod every_type;
 mod guides;
 mod mistakes;
 mod operations;
+mod own_tables;
 mod plans;
 mod records;
 mod retention;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 use userpipeline_api::names;
-use userpipeline_tests::{World, declared, eventually, own_source::OwnSource, stores, world::SOON};
+use userpipeline_tests::{World, declared, eventually, own_source::OwnSource, stores, tls::Authority, world::SOON};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_item_is_fetched_in_whichever_way_an_api_has_pages() -> Result<()> {
@@ -107,4 +107,119 @@ async fn fails(world: &World, job: &str, reason: &str, says: &str) -> Result<()>
         Ok(if told { Ok(()) } else { Err(format!("{run:?}")) })
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_run_asks_for_what_has_not_landed_yet() -> Result<()> {
+    // Given a source that is asked for what came behind a number, and 250 items
+    let world = World::new("cursor").await?;
+    world.set_secret("source", "ann", "pw").await?;
+    let auth = json!({"basic": {"credentialsSecretRef": {"name": "source"}}});
+    let source = OwnSource::start(&world.client).await?;
+    let items = |until: i64| (1..=until).map(|n| json!({"id": n, "at": n})).collect::<Vec<Value>>();
+    let record = json!({"key": ["id"], "fields": [{"name": "id", "type": "long", "from": "/id"}]});
+    let mut pipeline = world.pipeline_of(&record, &source.url());
+    let changes = json!({
+        "url": format!("{}changes?after={{{{cursor}}}}", source.url()), "items": "/data/items", "auth": auth,
+        "cursor": {"fromItems": "/at", "initial": "0"}, "runDuration": "30s", "maxRecordsPerRun": 10_000, "rateLimit": {"requests": 50}
+    });
+    pipeline["spec"]["source"] = json!({"http": changes});
+    source.collect(&items(250));
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+
+    // When it runs, Then each request asks for what came behind the page before
+    world.run("first").await?;
+    assert_eq!(
+        source.asked(),
+        ["changes?after=0", "changes?after=100", "changes?after=200", "changes?after=250"]
+    );
+    world.drained(250).await?;
+
+    // And the next run asks for what is new: nothing, which is fine; then ten
+    world.run("second").await?;
+    assert_eq!(source.asked(), ["changes?after=250"]);
+    source.collect(&items(260));
+    world.run("third").await?;
+    assert_eq!(source.asked(), ["changes?after=250", "changes?after=260"]);
+    world.drained(260).await?;
+
+    // When what is new cannot be landed, then it is asked for again
+    source.collect(&items(270));
+    let (db, landing) = (stores::postgres(&world.client).await?, names::landing_table(&world.id()));
+    let lasting = format!("ALTER TABLE \"{landing}\" ADD CONSTRAINT no_more CHECK (id <= 260)");
+    db.batch_execute(&lasting).await?;
+    world.start_run("fourth").await?;
+    world.finished("fourth", "Failed").await?;
+    db.batch_execute(&format!("ALTER TABLE \"{landing}\" DROP CONSTRAINT no_more"))
+        .await?;
+    assert!(source.asked().iter().all(|asked| asked == "changes?after=260"));
+    world.run("fifth").await?;
+    assert_eq!(source.asked(), ["changes?after=260", "changes?after=270"]);
+    world.drained(270).await?;
+
+    // And where the answer says how far it goes, a run that has seen the last page stores that
+    let sync = json!({
+        "url": format!("{}sync?token={{{{cursor}}}}", source.url()), "items": "/data/items", "pagination": {"type": "Single"}, "auth": auth,
+        "cursor": {"fromAnswer": "/token"}, "runDuration": "30s", "maxRecordsPerRun": 10_000
+    });
+    pipeline["spec"]["source"] = json!({"http": sync});
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    source.collect(&items(275));
+    world.run("sixth").await?;
+    world.run("seventh").await?;
+    assert_eq!(source.asked(), ["sync?token=270", "sync?token=275"]);
+    world.drained(275).await?;
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_behind_tls_is_known_by_its_authority_and_knows_who_asks() -> Result<()> {
+    // Given a source with a certificate that nobody else knows, which wants one of whoever asks
+    let world = World::new("tls").await?;
+    let authority = Authority::new()?;
+    let source = OwnSource::start_with_tls(&world.client, &authority).await?;
+    let (certificate, key) = authority.identity("pipeline")?.pem();
+    world.keep_secret("api-ca", "Opaque", &[("ca.crt", &authority.pem())]).await?;
+    world
+        .keep_secret("api-client", "kubernetes.io/tls", &[("tls.crt", &certificate), ("tls.key", &key)])
+        .await?;
+    let record = json!({"key": ["id"], "fields": [{"name": "id", "type": "long", "from": "/id"}]});
+    let mut pipeline = world.pipeline_of(&record, &source.url());
+    pipeline["spec"]["source"]["http"]["runDuration"] = json!("2s");
+    pipeline["spec"]["schedule"]["backoffLimit"] = json!(0);
+    let ca = json!({"secretKeyRef": {"name": "api-ca", "key": "ca.crt"}});
+    let both = json!({"ca": ca, "clientSecretRef": {"name": "api-client"}});
+    source.serve(&[json!({"id": 1}), json!({"id": 2})]);
+
+    // When it is asked without either, and with the authority only, Then the run fails, and says why
+    for (job, tls, says) in [
+        ("nobody", json!({}), "certificate"),
+        ("anybody", json!({"ca": ca}), "cannot be asked"),
+    ] {
+        pipeline["spec"]["source"]["http"]["tls"] = tls;
+        world.apply(&pipeline).await?;
+        world.ready().await?;
+        world.start_run(job).await?;
+        world.finished(job, "Failed").await?;
+        eventually("why the run failed", SOON, async || {
+            let run = world.get().await?.status.unwrap_or_default().last_run.unwrap_or_default();
+            let told = run.job == job && run.message.contains(says);
+            Ok(if told {
+                Ok(())
+            } else {
+                Err(format!("{}: {}", run.job, run.message))
+            })
+        })
+        .await?;
+    }
+
+    // And with both it is fetched
+    pipeline["spec"]["source"]["http"]["tls"] = both;
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    world.run("known").await?;
+    world.drained(2).await?;
+    world.leave().await
 }

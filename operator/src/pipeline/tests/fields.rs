@@ -103,7 +103,8 @@ fn full() -> Value {
         {"name": "one", "type": "string", "from": "/one"}, {"name": "two", "type": "long", "from": "/two"},
     ]});
     spec["sinks"]["cassandra"]["compaction"] = json!({"class": "LeveledCompactionStrategy"});
-    spec["source"]["http"]["query"] = json!([{"name": "results", "value": "5"}]);
+    spec["source"]["http"]["query"] = json!([{"name": "results", "value": "5"}, {"name": "since", "value": "{{cursor}}"}]);
+    spec["source"]["http"]["cursor"] = json!({"fromItems": "/at"});
     spec["source"]["http"]["auth"] = json!({
         "basic": {"credentialsSecretRef": {"name": "who"}}, "bearer": {"secretKeyRef": {"name": "who", "key": "token"}},
         "oauth2": {"tokenUrl": "http://tokens/", "credentialsSecretRef": {"name": "who"}}

@@ -20,9 +20,15 @@ pub(super) fn placeholder_problems(http: &HttpSource, schedule: &Schedule, run_n
     );
     texts.extend(http.body.as_deref().map(|body| ("spec.source.http.body".to_owned(), body)));
     let mut problems = Vec::new();
+    let mut has_cursor = false;
     for (field, text) in texts {
         match Template::read(text) {
             Err(problem) => problems.push((field, problem)),
+            Ok(template) if template.has_cursor() && http.cursor.is_none() => problems.push((
+                field,
+                "`{{cursor}}` needs spec.source.http.cursor, which says where it comes from".to_owned(),
+            )),
+            Ok(template) if template.has_cursor() => has_cursor = true,
             Ok(template) => problems.extend(template.arguments().filter(|name| !arguments.contains_key(*name)).map(|name| {
                 (
                     field.clone(),
@@ -30,6 +36,12 @@ pub(super) fn placeholder_problems(http: &HttpSource, schedule: &Schedule, run_n
                 )
             })),
         }
+    }
+    if http.cursor.is_some() && !has_cursor {
+        problems.push((
+            "spec.source.http.cursor".to_owned(),
+            "no request has `{{cursor}}` in its url, query, headers or body, so nothing would use it".to_owned(),
+        ));
     }
     // The host is whom credentials are for.
     let host = http.url.split_once("://").map_or("", |(_, rest)| rest);

@@ -1,0 +1,170 @@
+//! How far the runs have come in what the source has: `userpipeline.cursors`. It is advanced only by what has landed.
+
+use std::cmp::Ordering;
+
+use tokio_postgres::{Client, GenericClient};
+use userpipeline_api::StoredCursor;
+use userpipeline_stores::{StoreError, postgres::explain};
+
+use crate::{
+    fetch::text_at,
+    ledger::{Key, explain_missing},
+    page::Raw,
+};
+
+const READ: &str = "SELECT value FROM userpipeline.cursors WHERE pipeline = $1";
+const LOCK: &str = "SELECT value FROM userpipeline.cursors WHERE pipeline = $1 FOR UPDATE";
+const STORE: &str = "INSERT INTO userpipeline.cursors AS c (pipeline, value, run_id) VALUES ($1, $2, $3) \
+     ON CONFLICT (pipeline) DO UPDATE SET value = excluded.value, run_id = excluded.run_id, updated_at = now()";
+
+/// A pipeline's cursor during a run.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    spec: StoredCursor,
+    /// What requests have.
+    sent: String,
+    /// How far what was fetched goes.
+    reached: Option<String>,
+}
+
+impl Cursor {
+    /// The cursor as the runs before have left it.
+    pub async fn load(client: &Client, pipeline: &str, spec: &StoredCursor) -> Result<Self, StoreError> {
+        let found = client.query_opt(READ, &[&pipeline]).await.map_err(|e| failed(&e))?;
+        Ok(Self::at(spec, found.map(|row| row.get(0))))
+    }
+
+    fn at(spec: &StoredCursor, stored: Option<String>) -> Self {
+        Self {
+            sent: stored.unwrap_or_else(|| spec.initial.clone()),
+            spec: spec.clone(),
+            reached: None,
+        }
+    }
+
+    /// What requests have.
+    pub fn sent(&self) -> &str {
+        &self.sent
+    }
+
+    /// How far it has come by what was fetched, if that is anywhere else.
+    pub fn reached(&self) -> Option<&str> {
+        self.reached.as_deref().filter(|reached| *reached != self.sent)
+    }
+
+    /// A page was fetched: its items, and the answer that had them.
+    pub fn saw(&mut self, items: &[Raw], answer: &[u8]) -> Result<(), String> {
+        if let Some(pointer) = &self.spec.from_answer {
+            if let Some(value) = text_at(answer, pointer)? {
+                self.reached = Some(value);
+            }
+            return Ok(());
+        }
+        let pointer = self.spec.from_items.as_deref().unwrap_or_default();
+        for item in items {
+            // An item that has none does not say how far it is.
+            let Ok(Some(value)) = text_at(item.get().as_bytes(), pointer) else {
+                continue;
+            };
+            if compare(&value, self.reached.as_deref().unwrap_or(&self.sent)) == Ordering::Greater {
+                self.reached = Some(value);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next request is to have how far it has come; whether that is any further.
+    pub fn go_on(&mut self) -> bool {
+        let moved = self.reached().map(str::to_owned);
+        if let Some(reached) = &moved {
+            self.sent.clone_from(reached);
+        }
+        moved.is_some()
+    }
+
+    /// Stores how far it has come. Of two runs at the same time, the one that is further counts, where that can be told.
+    pub async fn store(&self, client: &impl GenericClient, key: &Key) -> Result<(), StoreError> {
+        let Some(reached) = self.reached() else { return Ok(()) };
+        if self.spec.from_items.is_some() {
+            let stored = client.query_opt(LOCK, &[&key.pipeline]).await.map_err(|e| failed(&e))?;
+            let behind = stored.is_some_and(|row| compare(reached, row.get(0)) != Ordering::Greater);
+            if behind {
+                return Ok(());
+            }
+        }
+        client
+            .execute(STORE, &[&key.pipeline, &reached, &key.run_id])
+            .await
+            .map(drop)
+            .map_err(|e| failed(&e))
+    }
+}
+
+/// What an error of the table means.
+pub fn failed(e: &tokio_postgres::Error) -> StoreError {
+    explain_missing(explain("the cursor in userpipeline.cursors", e))
+}
+
+/// Which of two cursors is further: by number where both are numbers, else as text.
+fn compare(one: &str, other: &str) -> Ordering {
+    if let (Ok(one), Ok(other)) = (one.parse::<i128>(), other.parse::<i128>()) {
+        return one.cmp(&other);
+    }
+    match (one.parse::<f64>(), other.parse::<f64>()) {
+        (Ok(one), Ok(other)) => one.total_cmp(&other),
+        _ => one.cmp(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{json, value::to_raw_value};
+
+    use super::*;
+
+    fn cursor(spec: serde_json::Value, stored: Option<&str>) -> Cursor {
+        Cursor::at(&serde_json::from_value(spec).unwrap(), stored.map(str::to_owned))
+    }
+
+    fn items(values: &[serde_json::Value]) -> Vec<Raw> {
+        values.iter().map(|value| to_raw_value(&json!({"at": value})).unwrap()).collect()
+    }
+
+    #[test]
+    fn cursors_are_compared_as_numbers_where_they_are() {
+        for (one, other, wanted) in [
+            ("10", "9", Ordering::Greater),
+            ("9", "9.5", Ordering::Less),
+            ("170141183460469231731687303715884105727", "3", Ordering::Greater),
+            ("2026-01-02T00:00:00Z", "2026-01-01T23:59:59Z", Ordering::Greater),
+            ("b", "10", Ordering::Greater),
+            ("1", "", Ordering::Greater),
+        ] {
+            assert_eq!(compare(one, other), wanted, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn the_greatest_of_the_items_counts_and_never_one_behind_what_was_asked_for() {
+        let mut cursor = cursor(json!({"fromItems": "/at", "initial": "5"}), None);
+        assert_eq!((cursor.sent(), cursor.reached()), ("5", None));
+        cursor.saw(&items(&[json!(3), json!(null)]), b"{}").unwrap();
+        assert_eq!(cursor.reached(), None);
+        cursor.saw(&items(&[json!(9), json!(11), json!(10)]), b"{}").unwrap();
+        assert_eq!(cursor.reached(), Some("11"));
+        assert!(cursor.go_on());
+        assert_eq!((cursor.sent(), cursor.reached()), ("11", None));
+        // An answer that begins with the last item of the one before.
+        cursor.saw(&items(&[json!(11)]), b"{}").unwrap();
+        assert!(!cursor.go_on());
+    }
+
+    #[test]
+    fn the_last_answer_counts_whatever_was_before() {
+        let mut cursor = cursor(json!({"fromAnswer": "/next"}), Some("zz"));
+        cursor.saw(&items(&[]), br#"{"next": "aa"}"#).unwrap();
+        cursor.saw(&items(&[]), br#"{"next": null}"#).unwrap();
+        assert_eq!((cursor.sent(), cursor.reached()), ("zz", Some("aa")));
+        assert!(cursor.saw(&items(&[]), br#"{"next": {}}"#).is_err());
+    }
+}
