@@ -16,7 +16,7 @@ pub struct Retention {
         .message("spec.retention.landing must be between 1m and 87600h, which is ten years"))]
     #[schemars(with = "Option<DurationText>")]
     pub landing: Option<Duration>,
-    /// The ledger's runs, from when they ended. An interval whose run is forgotten is run again when a back-fill asks for it.
+    /// The ledger's runs, from when they ended. A run that is forgotten and asked for again, by a back-fill, catch-up or `runNow`, happens again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('87600h')")
         .message("spec.retention.runs must be between 1m and 87600h, which is ten years"))]
@@ -29,7 +29,7 @@ pub struct Retention {
     #[schemars(with = "Option<DurationText>")]
     pub rejects: Option<Duration>,
     /// The versions of deleted records, which keep older messages from bringing them back: for longer than a message can be
-    /// delivered late, which is as long as the topic keeps it.
+    /// delivered late, which is as long as the topic keeps it, and the dead-letter topic, from which it may be driven again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('87600h')")
         .message("spec.retention.tombstones must be between 1m and 87600h, which is ten years"))]

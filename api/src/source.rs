@@ -99,8 +99,8 @@ pub struct HttpSource {
     /// Certificates beyond those that everybody knows.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tls: SourceTls,
-    /// Other servers to which redirects and `Link` headers are followed, each `host` or `host:port`. They are sent the same headers, but
-    /// never from https to http.
+    /// Other servers to which redirects and `Link` headers are followed, each `host` or `host:port`; never from https to http. They are
+    /// sent the same `headers`; but a redirect to another server does not take `auth` along.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 260), regex(pattern = r"^[A-Za-z0-9.:\[\]_-]+$")))]
     pub allowed_hosts: Vec<String>,

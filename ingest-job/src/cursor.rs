@@ -1,26 +1,30 @@
-//! How far the runs have come in what the source has: `userpipeline.cursors`. It is advanced only by what has landed.
+//! How far the runs have come in what the source has: `userpipeline.source_cursors`. It is advanced only by what has landed.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use tokio_postgres::{Client, GenericClient};
 use userpipeline_api::StoredCursor;
-use userpipeline_stores::{StoreError, postgres::explain};
+use userpipeline_stores::StoreError;
 
 use crate::{
     fetch::text_at,
-    ledger::{Key, explain_missing},
+    ledger::{Key, bookkeeping_failed},
     page::Raw,
 };
 
-const READ: &str = "SELECT value FROM userpipeline.cursors WHERE pipeline = $1";
-const LOCK: &str = "SELECT value FROM userpipeline.cursors WHERE pipeline = $1 FOR UPDATE";
-const STORE: &str = "INSERT INTO userpipeline.cursors AS c (pipeline, value, run_id) VALUES ($1, $2, $3) \
-     ON CONFLICT (pipeline) DO UPDATE SET value = excluded.value, run_id = excluded.run_id, updated_at = now()";
+const READ: &str = "SELECT value FROM userpipeline.source_cursors WHERE pipeline = $1 AND arguments = $2";
+const LOCK: &str = "SELECT value FROM userpipeline.source_cursors WHERE pipeline = $1 AND arguments = $2 FOR UPDATE";
+const STORE: &str = "INSERT INTO userpipeline.source_cursors AS c (pipeline, arguments, value, run_id) VALUES ($1, $2, $3, $4) \
+     ON CONFLICT (pipeline, arguments) DO UPDATE SET value = excluded.value, run_id = excluded.run_id, updated_at = now()";
 
 /// A pipeline's cursor during a run.
 #[derive(Clone, Debug)]
 pub struct Cursor {
     spec: StoredCursor,
+    /// The run's arguments, as JSON: whose cursor it is.
+    arguments: String,
+    /// What is stored, or where the first run begins.
+    stored: String,
     /// What requests have.
     sent: String,
     /// How far what was fetched goes.
@@ -29,14 +33,23 @@ pub struct Cursor {
 
 impl Cursor {
     /// The cursor as the runs before have left it.
-    pub async fn load(client: &Client, pipeline: &str, spec: &StoredCursor) -> Result<Self, StoreError> {
-        let found = client.query_opt(READ, &[&pipeline]).await.map_err(|e| failed(&e))?;
-        Ok(Self::at(spec, found.map(|row| row.get(0))))
+    pub async fn load(
+        client: &Client,
+        pipeline: &str,
+        arguments: &BTreeMap<String, String>,
+        spec: &StoredCursor,
+    ) -> Result<Self, StoreError> {
+        let arguments = serde_json::json!(arguments).to_string();
+        let found = client.query_opt(READ, &[&pipeline, &arguments]).await.map_err(|e| failed(&e))?;
+        Ok(Self::at(spec, arguments, found.map(|row| row.get(0))))
     }
 
-    fn at(spec: &StoredCursor, stored: Option<String>) -> Self {
+    fn at(spec: &StoredCursor, arguments: String, stored: Option<String>) -> Self {
+        let stored = stored.unwrap_or_else(|| spec.initial.clone());
         Self {
-            sent: stored.unwrap_or_else(|| spec.initial.clone()),
+            sent: stored.clone(),
+            stored,
+            arguments,
             spec: spec.clone(),
             reached: None,
         }
@@ -52,6 +65,11 @@ impl Cursor {
         self.reached.as_deref().filter(|reached| *reached != self.sent)
     }
 
+    /// How far it has come.
+    pub fn value(&self) -> &str {
+        self.reached.as_deref().unwrap_or(&self.sent)
+    }
+
     /// A page was fetched: its items, and the answer that had them.
     pub fn saw(&mut self, items: &[Raw], answer: &[u8]) -> Result<(), String> {
         if let Some(pointer) = &self.spec.from_answer {
@@ -61,16 +79,20 @@ impl Cursor {
             return Ok(());
         }
         let pointer = self.spec.from_items.as_deref().unwrap_or_default();
+        let mut told = items.is_empty();
         for item in items {
             // An item that has none does not say how far it is.
             let Ok(Some(value)) = text_at(item.get().as_bytes(), pointer) else {
                 continue;
             };
+            told = true;
             if compare(&value, self.reached.as_deref().unwrap_or(&self.sent)) == Ordering::Greater {
                 self.reached = Some(value);
             }
         }
-        Ok(())
+        // Else each run would begin where this one did, and nobody would notice.
+        told.then_some(())
+            .ok_or_else(|| format!("none of the items has a text or a number at {pointer}"))
     }
 
     /// The next request is to have how far it has come; whether that is any further.
@@ -84,16 +106,22 @@ impl Cursor {
 
     /// Stores how far it has come. Of two runs at the same time, the one that is further counts, where that can be told.
     pub async fn store(&self, client: &impl GenericClient, key: &Key) -> Result<(), StoreError> {
-        let Some(reached) = self.reached() else { return Ok(()) };
+        let reached = self.value();
+        if reached == self.stored {
+            return Ok(());
+        }
         if self.spec.from_items.is_some() {
-            let stored = client.query_opt(LOCK, &[&key.pipeline]).await.map_err(|e| failed(&e))?;
+            let stored = client
+                .query_opt(LOCK, &[&key.pipeline, &self.arguments])
+                .await
+                .map_err(|e| failed(&e))?;
             let behind = stored.is_some_and(|row| compare(reached, row.get(0)) != Ordering::Greater);
             if behind {
                 return Ok(());
             }
         }
         client
-            .execute(STORE, &[&key.pipeline, &reached, &key.run_id])
+            .execute(STORE, &[&key.pipeline, &self.arguments, &reached, &key.run_id])
             .await
             .map(drop)
             .map_err(|e| failed(&e))
@@ -102,7 +130,7 @@ impl Cursor {
 
 /// What an error of the table means.
 pub fn failed(e: &tokio_postgres::Error) -> StoreError {
-    explain_missing(explain("the cursor in userpipeline.cursors", e))
+    bookkeeping_failed("the cursor in userpipeline.source_cursors", e)
 }
 
 /// Which of two cursors is further: by number where both are numbers, else as text.
@@ -123,7 +151,7 @@ mod tests {
     use super::*;
 
     fn cursor(spec: serde_json::Value, stored: Option<&str>) -> Cursor {
-        Cursor::at(&serde_json::from_value(spec).unwrap(), stored.map(str::to_owned))
+        Cursor::at(&serde_json::from_value(spec).unwrap(), "{}".to_owned(), stored.map(str::to_owned))
     }
 
     fn items(values: &[serde_json::Value]) -> Vec<Raw> {
@@ -150,6 +178,7 @@ mod tests {
         assert_eq!((cursor.sent(), cursor.reached()), ("5", None));
         cursor.saw(&items(&[json!(3), json!(null)]), b"{}").unwrap();
         assert_eq!(cursor.reached(), None);
+        assert!(cursor.saw(&items(&[json!(null), json!({})]), b"{}").is_err(), "nobody would notice");
         cursor.saw(&items(&[json!(9), json!(11), json!(10)]), b"{}").unwrap();
         assert_eq!(cursor.reached(), Some("11"));
         assert!(cursor.go_on());

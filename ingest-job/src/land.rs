@@ -12,7 +12,7 @@ use userpipeline_stores::{
 
 use crate::{
     cursor::Cursor,
-    ledger::{self, Ledger, explain_missing},
+    ledger::{self, Ledger, bookkeeping_failed, explain_missing},
     outcome::Counts,
     page::Page,
 };
@@ -52,8 +52,14 @@ impl Landing {
                 .collect(),
             copy: client.prepare(&schema.landing_copy()).await.map_err(failed)?,
             upsert: client.prepare(&schema.landing_upsert(table)).await.map_err(failed)?,
-            reject: client.prepare(REJECT).await.map_err(failed)?,
-            rejected: client.prepare(REJECTED).await.map_err(failed)?,
+            reject: client
+                .prepare(REJECT)
+                .await
+                .map_err(|e| bookkeeping_failed("userpipeline.rejects", &e))?,
+            rejected: client
+                .prepare(REJECTED)
+                .await
+                .map_err(|e| bookkeeping_failed("userpipeline.rejected", &e))?,
         })
     }
 

@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Transaction};
 use userpipeline_api::Postgres;
 use userpipeline_record::bookkeeping;
 use userpipeline_stores::{
-    Secrets, StoreError,
+    Class, Secrets, StoreError,
     error::{POSTGRES_FAILED, POSTGRES_UNREACHABLE, TABLE_MISMATCH},
     postgres::{connect, explain},
 };
@@ -91,7 +91,7 @@ pub enum Opened {
 /// Opens a run's row under its lock.
 pub async fn open(postgres: &Postgres, secrets: &Secrets, pipeline: &str, run: &Run, job: &str) -> Result<Opened, StoreError> {
     let client = connect(postgres, secrets, APPLICATION).await?;
-    let failed = |e| explain_missing(explain("the ledger userpipeline.runs", &e));
+    let failed = |e| bookkeeping_failed("the ledger userpipeline.runs", &e);
     client.batch_execute(KEEPALIVE).await.map_err(failed)?;
     let locked: bool = client
         .query_one(LOCK, &[&format!("{pipeline} {}", run.id), &LOCK_SEED])
@@ -162,6 +162,15 @@ fn counts(row: &tokio_postgres::Row) -> Counts {
     }
 }
 
+/// What an error of the bookkeeping means. Where it lacks something, a newer version's schema Job is about to add that: it passes.
+pub(crate) fn bookkeeping_failed(what: &str, e: &tokio_postgres::Error) -> StoreError {
+    let mut error = explain_missing(explain(what, e));
+    if error.reason == TABLE_MISMATCH {
+        error.class = Class::Transient;
+    }
+    error
+}
+
 /// A table that is not there is not made here: the schema Job makes it.
 pub(crate) fn explain_missing(mut e: StoreError) -> StoreError {
     if e.reason == TABLE_MISMATCH {
@@ -190,7 +199,7 @@ pub async fn advance(transaction: &Transaction<'_>, key: &Key, by: Counts) -> Re
             ],
         )
         .await
-        .map_err(|e| explain_missing(explain("the ledger userpipeline.runs", &e)))?;
+        .map_err(|e| bookkeeping_failed("the ledger userpipeline.runs", &e))?;
     if rows == 1 {
         return Ok(());
     }
@@ -224,7 +233,7 @@ impl Ledger {
             Ok(message) => ("Succeeded", crate::outcome::COMPLETED, message),
             Err(failure) => ("Failed", failure.reason, &failure.message),
         };
-        let failed = |e| explain_missing(explain("the ledger userpipeline.runs", &e));
+        let failed = |e| bookkeeping_failed("the ledger userpipeline.runs", &e);
         // Text of PostgreSQL holds no NUL; an error's text may.
         let message = message.replace('\0', "\u{fffd}");
         let rows = client

@@ -72,10 +72,21 @@ impl AddAssign for Counts {
 }
 
 impl Counts {
+    /// With the items of another page, of which so many are no records.
+    #[must_use]
+    pub fn with(self, items: usize, rejected: usize) -> Self {
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        Self {
+            items: self.items.saturating_add(number(items)),
+            rejected: self.rejected.saturating_add(number(rejected)),
+            ..self
+        }
+    }
+
     /// Whether a greater share of the items than `most` are no records: then it is not the odd bad item but the mapping, or the
     /// source, that is wrong.
     #[allow(clippy::cast_precision_loss)] // Of numbers that are far below.
-    fn too_many_rejects(&self, most: f64) -> bool {
+    pub fn too_many_rejects(&self, most: f64) -> bool {
         self.rejected > 0 && self.rejected as f64 / self.items as f64 > most
     }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use userpipeline_api::{Ticks, document::IngestPipeline, placeholder::Values, report::exit};
+use userpipeline_api::{RunKind, Ticks, document::IngestPipeline, placeholder::Values, report::exit};
 use userpipeline_record::{RecordSchema, trace::Trace};
 use userpipeline_stores::Secrets;
 
@@ -16,8 +16,8 @@ use crate::{
     land::Landing,
     ledger::{self, Ledger, Opened},
     outcome::{
-        ALREADY_DONE, ALREADY_FAILED, ALREADY_RUNNING, BEFORE_START, Counts, End, Failure, INTERRUPTED, PIPELINE_INVALID, SOURCE_REFUSED,
-        allowance, decide,
+        ALREADY_DONE, ALREADY_FAILED, ALREADY_RUNNING, BEFORE_START, Counts, End, Failure, INCOMPLETE, INTERRUPTED, PIPELINE_INVALID,
+        SOURCE_REFUSED, allowance, decide,
     },
     page::Page,
     publish::Publisher,
@@ -167,7 +167,11 @@ async fn work(
 ) -> Result<String, Failure> {
     let schema = RecordSchema::read(pipeline.record.as_ref()).map_err(|problems| Failure::configuration(PIPELINE_INVALID, problems))?;
     let mut cursor = match &pipeline.source.cursor {
-        Some(spec) => Some(Cursor::load(&ledger.client, &ledger.key.pipeline, spec).await?),
+        Some(_) if values.kind == RunKind::Backfill => {
+            let message = "a pipeline with spec.source.http.cursor asks for what is new: it has no past intervals to fill";
+            return Err(Failure::configuration(PIPELINE_INVALID, message));
+        }
+        Some(spec) => Some(Cursor::load(&ledger.client, &ledger.key.pipeline, &values.arguments, spec).await?),
         None => None,
     };
     values.cursor = cursor.as_ref().map(|cursor| cursor.sent().to_owned());
@@ -202,7 +206,13 @@ async fn work(
         };
         drop(answer.body);
         let page = Page::map(answer.items, taken, &schema);
-        let advance = cursor.as_ref().filter(|_| source.repeats());
+        // What is too bad for the run to succeed is to be asked for again once that is mended.
+        let bad = ledger
+            .counts
+            .with(page.items(), page.rejects.len())
+            .too_many_rejects(pipeline.max_rejected_ratio);
+        let advance = cursor.as_ref().filter(|_| source.repeats() && !bad);
+        let landed = ledger.counts.landed;
         landing.land(ledger, &page, advance).await?;
         publisher.publish_pending(ledger).await?;
         let counts = ledger.counts;
@@ -220,7 +230,14 @@ async fn work(
             && let Some(cursor) = &mut cursor
         {
             if !cursor.go_on() {
-                break End::Exhausted;
+                if counts.landed == landed {
+                    break End::Exhausted;
+                }
+                let message = format!(
+                    "a page had new records, and the cursor did not come further than {}: more of them have this value than fit a page; ask for larger pages",
+                    cursor.sent()
+                );
+                return Err(Failure::configuration(INCOMPLETE, message));
             }
             values.cursor = Some(cursor.sent().to_owned());
             source.ask_for(&filled(&pipeline.source, &values)?)?;
@@ -240,8 +257,7 @@ async fn work(
     let transaction = ledger.client.transaction().await.map_err(|e| cursor::failed(&e))?;
     cursor.store(&transaction, &key).await?;
     transaction.commit().await.map_err(|e| cursor::failed(&e))?;
-    let at = cursor.reached().unwrap_or_else(|| cursor.sent());
-    Ok(format!("{message}; the cursor is at {at}"))
+    Ok(format!("{message}; the cursor is at {}", cursor.value()))
 }
 
 async fn overdue(stop: &CancellationToken) {

@@ -79,11 +79,14 @@ pub const DDL: &[&str] = &[
         landed bigint NOT NULL,
         published bigint NOT NULL)",
     // How far a pipeline's runs have come in what its source has, where it is asked for what is new only.
-    "CREATE TABLE IF NOT EXISTS userpipeline.cursors (
-        pipeline text PRIMARY KEY,
+    // Runs with other arguments ask for something else, so they have a cursor of their own.
+    "CREATE TABLE IF NOT EXISTS userpipeline.source_cursors (
+        pipeline text NOT NULL,
+        arguments text NOT NULL,
         value text NOT NULL,
         run_id text NOT NULL,
-        updated_at timestamptz NOT NULL DEFAULT now())",
+        updated_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (pipeline, arguments))",
     // Rejects ever, by the field at fault: advanced in the transaction that keeps them.
     "CREATE TABLE IF NOT EXISTS userpipeline.rejected (
         pipeline text NOT NULL,
@@ -92,9 +95,10 @@ pub const DDL: &[&str] = &[
         PRIMARY KEY (pipeline, field))",
 ];
 
-/// Forgets up to `$3` runs of the pipeline `$1` that ended before now less `$2` seconds, but for what they had landed; gives how many.
+/// Forgets up to `$3` runs of the pipeline `$1` that ended before now less `$2` seconds, but for what they had counted; gives how many. One
+/// that has not ended goes two weeks later, which is longer than any may last: nobody is at it any more.
 pub const EXPIRE_RUNS: &str = "WITH old AS (SELECT run_id FROM userpipeline.runs WHERE pipeline = $1 \
-     AND coalesce(finished_at, started_at) < now() - make_interval(secs => $2) ORDER BY started_at LIMIT $3 FOR UPDATE SKIP LOCKED), \
+     AND (finished_at < now() - make_interval(secs => $2) OR finished_at IS NULL AND started_at < now() - make_interval(secs => $2, days => 14)) ORDER BY started_at LIMIT $3 FOR UPDATE SKIP LOCKED), \
      gone AS (DELETE FROM userpipeline.runs AS r USING old WHERE r.pipeline = $1 AND r.run_id = old.run_id RETURNING r.items, r.bytes, r.landed, r.published), \
      kept AS (INSERT INTO userpipeline.forgotten AS f (pipeline, items, bytes, landed, published) \
      SELECT $1, sum(items)::bigint, sum(bytes)::bigint, sum(landed)::bigint, sum(published)::bigint FROM gone HAVING count(*) > 0 \

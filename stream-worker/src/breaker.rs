@@ -29,13 +29,21 @@ impl Breaker {
         self.batches.iter().fold((0, 0), |sums, batch| (sums.0 + batch.0, sums.1 + batch.1))
     }
 
-    /// Whether a batch may pass, of which so many messages are bad; else how many would be bad, of how many.
+    /// Whether a batch may pass, of which so many messages are bad; else how many would be bad, of how many. One that is no worse
+    /// than it may be passes, whatever was before: what has been mended must not wait for ever.
     pub fn admits(&self, read: usize, bad: usize) -> Result<(), (usize, usize)> {
         let (before, bad_before) = self.sums();
-        let (read, bad) = (read + before, bad + bad_before);
-        #[allow(clippy::cast_precision_loss)] // Some thousands.
-        let too_many = bad as f64 > self.most * read as f64;
-        if read >= ENOUGH && too_many { Err((bad, read)) } else { Ok(()) }
+        let (all, all_bad) = (read + before, bad + bad_before);
+        if all >= ENOUGH && self.too_many(read, bad) && self.too_many(all, all_bad) {
+            Err((all_bad, all))
+        } else {
+            Ok(())
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss)] // Some thousands.
+    fn too_many(&self, read: usize, bad: usize) -> bool {
+        bad as f64 > self.most * read as f64
     }
 
     /// A batch has passed.
@@ -62,6 +70,11 @@ mod tests {
             // What was good before counts, for a while.
             (0.5, vec![(1000, 0)], (500, 500), true),
             (0.5, vec![(1000, 0), (900, 900)], (500, 500), false),
+            // What was bad before keeps nothing good waiting.
+            (0.5, vec![(99, 99)], (1, 0), true),
+            (0.5, vec![(99, 99)], (50, 10), true),
+            (0.5, vec![(99, 99)], (50, 50), false),
+            (0.0, vec![(50, 1)], (100, 0), true),
             (0.0, vec![], (100, 1), false),
             (1.0, vec![(1000, 1000)], (500, 500), true),
         ] {

@@ -137,7 +137,7 @@ impl RecordSchema {
     /// deleted, when it was landed (milliseconds since 1970) and by which run. Rows that another publisher holds are skipped.
     pub fn pending_select(&self, table: &str) -> String {
         format!(
-            "SELECT {}, {VERSION}, _deleted, (extract(epoch FROM _ingested_at) * 1000)::bigint, _run_id FROM {} WHERE _published_version IS DISTINCT FROM {VERSION} ORDER BY {VERSION} LIMIT $1 FOR UPDATE SKIP LOCKED",
+            "SELECT {}, {VERSION}, _deleted, (extract(epoch FROM coalesce(_ingested_at, now())) * 1000)::bigint, _run_id FROM {} WHERE _published_version IS DISTINCT FROM {VERSION} ORDER BY {VERSION} LIMIT $1 FOR UPDATE SKIP LOCKED",
             self.columns(),
             quote(table)
         )

@@ -70,6 +70,11 @@ pub fn verify(table: &str, wanted: &[Wanted], wanted_key: &[String], found: &[Fo
                 column.name, column.data_type, there.data_type
             )));
         }
+        if there.name == "_ingested_at" && there.required {
+            return Err(mismatch(
+                "column `_ingested_at` is NOT NULL and needs the default now(): nobody writes it".to_owned(),
+            ));
+        }
         if column.optional && there.not_null {
             return Err(mismatch(format!("column `{}` must accept null and is NOT NULL", column.name)));
         }

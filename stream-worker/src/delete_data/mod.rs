@@ -75,8 +75,16 @@ enum Fate {
 
 /// A group is nothing but offsets in the pipeline's name; all else goes only where the pipeline has made it.
 fn fate(claim: &Claim, pipeline: &SchemaPipeline) -> Fate {
-    use userpipeline_api::TopicManagement;
+    use userpipeline_api::{TableManagement, TopicManagement};
+    let tables = &pipeline.tables;
+    let management = match claim.thing.kind {
+        Kind::CassandraTable => tables.cassandra,
+        Kind::Table if Some(&claim.thing.name) == pipeline.landing_table.as_ref() => tables.landing,
+        Kind::Table => tables.postgres,
+        _ => TableManagement::Direct,
+    };
     match claim.thing.kind {
+        _ if management == TableManagement::None => Fate::Keep("its management is None"),
         Kind::Group => Fate::Delete,
         Kind::Topic | Kind::Subject if pipeline.kafka.topic.management == TopicManagement::None => {
             Fate::Keep("spec.kafka.topic.management is None")
@@ -172,7 +180,7 @@ async fn forget(
         ("DELETE FROM userpipeline.runs WHERE pipeline = $1", &holder.pipeline),
         ("DELETE FROM userpipeline.forgotten WHERE pipeline = $1", &holder.pipeline),
         ("DELETE FROM userpipeline.rejected WHERE pipeline = $1", &holder.pipeline),
-        ("DELETE FROM userpipeline.cursors WHERE pipeline = $1", &holder.pipeline),
+        ("DELETE FROM userpipeline.source_cursors WHERE pipeline = $1", &holder.pipeline),
         ("DELETE FROM userpipeline.progress WHERE group_id = $1", &pipeline.group_id),
     ] {
         transaction

@@ -24,17 +24,19 @@ pub(super) fn placeholder_problems(http: &HttpSource, schedule: &Schedule, run_n
     for (field, text) in texts {
         match Template::read(text) {
             Err(problem) => problems.push((field, problem)),
-            Ok(template) if template.has_cursor() && http.cursor.is_none() => problems.push((
-                field,
-                "`{{cursor}}` needs spec.source.http.cursor, which says where it comes from".to_owned(),
-            )),
-            Ok(template) if template.has_cursor() => has_cursor = true,
-            Ok(template) => problems.extend(template.arguments().filter(|name| !arguments.contains_key(*name)).map(|name| {
-                (
-                    field.clone(),
-                    format!("`{{{{arguments.{name}}}}}` needs a value in spec.schedule.arguments"),
-                )
-            })),
+            Ok(template) => {
+                if template.has_cursor() && http.cursor.is_none() {
+                    let problem = "`{{cursor}}` needs spec.source.http.cursor, which says where it comes from";
+                    problems.push((field.clone(), problem.to_owned()));
+                }
+                has_cursor |= template.has_cursor();
+                problems.extend(template.arguments().filter(|name| !arguments.contains_key(*name)).map(|name| {
+                    (
+                        field.clone(),
+                        format!("`{{{{arguments.{name}}}}}` needs a value in spec.schedule.arguments"),
+                    )
+                }));
+            }
         }
     }
     if http.cursor.is_some() && !has_cursor {
