@@ -24,6 +24,7 @@ use crate::{cluster, eventually};
 pub const SOON: Duration = Duration::from_secs(120);
 
 /// A story's own world.
+#[derive(Clone)]
 pub struct World {
     /// The local cluster.
     pub client: Client,

@@ -51,17 +51,34 @@ async fn whatever_breaks_everything_arrives_as_it_was_served() -> Result<()> {
     scene.begin();
     println!("seed {seed}: {} faults in {}", faults.len(), scene.world.namespace);
 
+    let played = play(&scene, faults, each.is_none().then_some(SAMPLE), &mut dice).await;
+    let ended = scene.end().await;
+    let (tally, compared) = played?;
+    ended?;
+    for (fault, Tally { hit, missed }) in &tally {
+        println!("{fault}: {hit} hit, {missed} missed");
+    }
+    let hits: usize = tally.values().map(|tally| tally.hit).sum();
+    println!("seed {seed}: {hits} faults in {:.0?}; {compared:?}", started.elapsed());
+    scene.world.leave().await
+}
+
+type Outcome = (BTreeMap<String, Tally>, verdict::Compared);
+
+/// Everything breaks, and then everything is compared. `within`: after so long no more faults begin.
+async fn play(scene: &Scene, faults: Vec<Fault>, within: Option<Duration>, dice: &mut Dice) -> Result<Outcome> {
+    let started = Instant::now();
     // When everything breaks, one thing after the other
     let mut tally: BTreeMap<String, Tally> = BTreeMap::new();
     for fault in faults {
-        if each.is_none() && started.elapsed() > SAMPLE {
+        if within.is_some_and(|within| started.elapsed() > within) {
             break;
         }
         let counted = tally.entry(fault.to_string()).or_default();
         for attempt in 1.. {
             let began = Instant::now();
-            let struck = strike::strike(&scene, fault, &mut dice).await;
-            strike::heal(&scene).await?;
+            let struck = strike::strike(scene, fault, dice).await;
+            strike::heal(scene).await?;
             let effect = struck.with_context(|| fault.to_string())?;
             let (lasted, healed) = (began.elapsed(), Instant::now());
             scene.recovered().await.with_context(|| format!("after {fault}"))?;
@@ -88,11 +105,6 @@ async fn whatever_breaks_everything_arrives_as_it_was_served() -> Result<()> {
 
     // Then everything is as it was served
     let calm = scene.book.bad().difference(&served).cloned().collect();
-    let compared = verdict::compare(&scene, &calm).await?;
-    for (fault, Tally { hit, missed }) in &tally {
-        println!("{fault}: {hit} hit, {missed} missed");
-    }
-    let hits: usize = tally.values().map(|tally| tally.hit).sum();
-    println!("seed {seed}: {hits} faults in {:.0?}; {compared:?}", started.elapsed());
-    scene.leave().await
+    let compared = verdict::compare(scene, &calm).await?;
+    Ok((tally, compared))
 }

@@ -27,7 +27,7 @@ use super::{
     node::Node,
     server::Server,
     services,
-    volume::Volume,
+    volume::{self, Volume},
 };
 use crate::{World, cluster::host, dice::Dice, eventually, stores, world::SOON};
 
@@ -73,6 +73,7 @@ impl Scene {
         let world = World::new("exact").await?;
         let node = Node::enter()?;
         super::network::heal(&node).await?;
+        volume::unmount_all(&world.client, &node).await?;
         let book = Arc::new(Book::new(seed));
         let server = Server::start(&world.client, Arc::clone(&book)).await?;
         let volume = Volume::mount(&world.client, &node, &world.namespace).await?;
@@ -109,12 +110,7 @@ impl Scene {
 
     /// Items change, and one run follows the other, until [`Scene::calm`].
     pub fn begin(&mut self) {
-        let (client, namespace, book) = (self.world.client.clone(), self.world.namespace.clone(), Arc::clone(&self.book));
-        let world = World {
-            client,
-            seed: namespace.clone(),
-            namespace,
-        };
+        let (world, book) = (self.world.clone(), Arc::clone(&self.book));
         self.load = tokio::spawn(async move {
             let mut n = 0;
             loop {
@@ -324,11 +320,10 @@ impl Scene {
         Ok(pid)
     }
 
-    /// Clears up after a trial that went well; one that failed leaves everything for inspection.
-    pub async fn leave(self) -> Result<()> {
-        let tables = self.tables();
-        self.volume.unmount(&self.world.client, &self.node, &tables).await?;
-        self.world.leave().await
+    /// Ends the load and takes the volume away, however the trial went.
+    pub async fn end(&self) -> Result<()> {
+        self.load.abort();
+        volume::unmount_all(&self.world.client, &self.node).await
     }
 
     /// Looks again and again, without a pause, whether something is so.
