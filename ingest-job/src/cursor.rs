@@ -61,7 +61,7 @@ impl Cursor {
     }
 
     /// How far it has come by what was fetched, if that is anywhere else.
-    pub fn reached(&self) -> Option<&str> {
+    fn reached(&self) -> Option<&str> {
         self.reached.as_deref().filter(|reached| *reached != self.sent)
     }
 

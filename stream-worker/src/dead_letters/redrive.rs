@@ -14,8 +14,6 @@ pub struct Redrive {
     producer: FutureProducer,
     topic: String,
     waiting: Vec<Letter>,
-    /// So many have arrived.
-    pub sent: usize,
 }
 
 impl Redrive {
@@ -25,7 +23,6 @@ impl Redrive {
             producer: super::producer(brokers, "userpipeline-redrive")?,
             topic: topic.to_owned(),
             waiting: Vec::new(),
-            sent: 0,
         })
     }
 
@@ -50,7 +47,6 @@ impl Redrive {
         let mut results = stream::iter(sending).buffered(AT_ONCE);
         while let Some(result) = results.next().await {
             result.map_err(|e| errors::explain(&format!("writing to topic `{topic}` (spec.kafka.topic.name)"), &e))?;
-            self.sent += 1;
         }
         Ok(())
     }
