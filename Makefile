@@ -36,8 +36,9 @@ generate: checkout ## Writes what follows from api/: the CRD, the chart's templa
 test: cluster ## Every test: unit, integration, and end-to-end in the local cluster.
 	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" cargo test --locked --workspace -- --test-threads=4
 
-test-long: cluster ## The operator, crashed at each write of each scenario: an hour. CRASH_SCENARIO=… plays one of them.
+test-long: cluster ## The operator, crashed at each write of each scenario (CRASH_SCENARIO=… plays one of them), and a backlog of a million: an hour.
 	KUBECONFIG="$(CACHE)/kubeconfig" CRASH_TRIALS=all cargo test --locked -p userpipeline-tests --test crashes -- --nocapture
+	KUBECONFIG="$(CACHE)/kubeconfig" BACKLOG_ROWS=1000000 cargo test --locked -p userpipeline-tests --test back_pressure -- --nocapture backlog
 
 test-exact: cluster ## Everything breaks while records go the whole way, then all is compared: FAULTS=10 of each in the order of SEED=1.
 	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" EXACT_SEED="$(SEED)" EXACT_FAULTS="$(or $(FAULTS),10)" EXACT_ONLY="$(ONLY)" \

@@ -12,6 +12,8 @@ use userpipeline_stores::StoreError;
 
 /// A partition that has messages, and delivers none for so long though nothing is wrong, has stalled.
 const STALLED: Duration = Duration::from_secs(90);
+/// A batch that takes longer than this waits for a store.
+const SLOW: Duration = Duration::from_secs(30);
 /// A listing of a partition's end is remembered that is later than the last one by this fraction of the time they cover.
 const FRACTION: i64 = 64;
 /// Rates are of the last minute.
@@ -85,6 +87,8 @@ struct Inner {
     totals: Option<StoredTotals>,
     last_commit_at: Option<Timestamp>,
     stored: VecDeque<(Instant, i64)>,
+    /// Since when a batch is being written.
+    writing: Option<Instant>,
 }
 
 /// What is known of the worker at this moment.
@@ -123,6 +127,7 @@ impl Status {
         let mut inner = self.inner();
         inner.consuming = consuming;
         if !consuming {
+            inner.writing = None;
             inner.partitions.clear();
             inner.troubles.retain(|trouble, _| *trouble == Trouble::Session);
         }
@@ -205,9 +210,24 @@ impl Status {
         }
     }
 
-    /// A partition that has stalled: somebody should join the group anew.
+    /// A batch is being written from now on, or no longer.
+    pub fn writing(&self, since: Option<Instant>, now: Instant) {
+        let mut inner = self.inner();
+        if is_slow(inner.writing, now) {
+            for partition in inner.partitions.values_mut() {
+                partition.moved_at = now;
+            }
+        }
+        inner.writing = since;
+    }
+
+    /// A partition that has stalled: somebody should join the group anew. While a store takes its time, nobody expects progress.
     pub fn stalled(&self, now: Instant) -> Option<i32> {
-        self.inner()
+        let inner = self.inner();
+        if is_slow(inner.writing, now) {
+            return None;
+        }
+        inner
             .partitions
             .iter()
             .find(|(_, p)| now.saturating_duration_since(p.moved_at) > STALLED)
@@ -263,6 +283,10 @@ impl Status {
             stored_per_second,
         }
     }
+}
+
+fn is_slow(writing: Option<Instant>, now: Instant) -> bool {
+    writing.is_some_and(|since| now.saturating_duration_since(since) > SLOW)
 }
 
 /// The distance to the end. Behind the last message there may be offsets that are none: marks of a transaction, or what
@@ -336,6 +360,25 @@ mod tests {
         status.clear(Trouble::Write);
         list(20, 350);
         assert_eq!(status.stalled(later(400)), Some(0));
+    }
+
+    #[test]
+    fn no_partition_stalls_while_a_store_takes_its_time() {
+        let status = Status::default();
+        status.consuming(true);
+        status.assigned(0, 10);
+        let start = Instant::now();
+        let later = |seconds| start + Duration::from_secs(seconds);
+        let writing = |from: Option<u64>, at| status.writing(from.map(later), later(at));
+        writing(Some(50), 50);
+        assert_eq!(status.stalled(later(100)), None, "a batch is under way for long");
+        writing(None, 100);
+        assert_eq!(status.stalled(later(180)), None, "it was a moment ago");
+        for at in (101..200).step_by(3) {
+            writing(Some(at), at);
+            writing(None, at + 2);
+        }
+        assert_eq!(status.stalled(later(200)), Some(0), "others get on");
     }
 
     #[test]

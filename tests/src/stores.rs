@@ -207,6 +207,7 @@ pub async fn produce_to(topic: &str, messages: Vec<Outgoing>) -> Result<()> {
         .set("bootstrap.servers", host::KAFKA)
         .set("acks", "all")
         .set("linger.ms", "5")
+        .set("compression.type", "lz4")
         .create()?;
     let deliveries = messages.iter().map(|(partition, key, value, version)| {
         let headers = version

@@ -250,6 +250,16 @@ impl World {
         Ok(self.api::<Pod>().list(&selector).await?.items)
     }
 
+    /// A figure of a worker's metrics, summed over its series that have `label` in them.
+    pub async fn metric(&self, pod: &Pod, name: &str, label: &str) -> Result<f64> {
+        let path = format!("/api/v1/namespaces/{}/pods/{}:8080/proxy/metrics", self.namespace, pod.name_any());
+        let text = self.client.request_text(http::Request::get(path).body(Vec::new())?).await?;
+        let series = text
+            .lines()
+            .filter(|line| line.starts_with(&format!("userpipeline_worker_{name}")) && line.contains(label));
+        Ok(series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
     /// Runs a command in a pod, as `kubectl exec` does: whether it ended well, and what it printed.
     pub async fn exec(&self, pod: &str, command: &[&str]) -> Result<(bool, String)> {
         let mut process = self.api::<Pod>().exec(pod, command.to_vec(), &AttachParams::default()).await?;

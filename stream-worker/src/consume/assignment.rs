@@ -54,6 +54,8 @@ pub(super) struct Held {
     pub position: i64,
     /// Whether everything was delivered.
     pub at_end: bool,
+    /// Whether the status says so.
+    pub end_is_told: bool,
     /// How it stands.
     pub state: State,
 }
@@ -214,6 +216,7 @@ impl Poller {
                     token: pending.token,
                     position,
                     at_end: false,
+                    end_is_told: false,
                     state,
                 },
             );
@@ -229,8 +232,13 @@ impl Poller {
                 self.ownership.take(*partition, pending.token);
                 tracing::info!(partition, offset = position, "partition taken over");
             }
-            let quiet = state == State::Stuck || self.paused;
-            (if quiet { &mut silent } else { &mut loud }).push(*partition);
+            (if state == State::Stuck { &mut silent } else { &mut loud }).push(*partition);
+            if !self.queues.split(&self.consumer, &self.rows.topic, *partition, &self.sender) {
+                return Err(StoreError::transient(
+                    KAFKA_FAILED,
+                    format!("the client has no queue for partition {partition}"),
+                ));
+            }
             list.add_partition_offset(&self.rows.topic, *partition, at)
                 .map_err(|e| Self::out_of_step("taking assigned partitions", &e))?;
         }
@@ -342,6 +350,7 @@ impl Poller {
         }
         for partition in partitions {
             self.held.remove(partition);
+            self.queues.forget(*partition);
             self.uncommitted.remove(partition);
             self.ownership.release(*partition);
             self.shared.status.revoked(*partition);

@@ -6,8 +6,9 @@ use userpipeline_api::Batch as Limits;
 
 use crate::message::Message;
 
-/// A batch is no larger than this (but for its last message), whatever its number of records: it bounds the memory.
-const MAX_BYTES: usize = 8 << 20;
+/// A batch is no larger than this (but for its last message), whatever its number of records. It bounds the memory: a batch is
+/// there as messages and records, on its way to each store, and once more as the next one that is gathered meanwhile.
+const MAX_BYTES: usize = 2 << 20;
 
 /// The messages gathered so far.
 #[derive(Debug)]

@@ -1,12 +1,13 @@
 //! The consumer: a thread of its own that polls, so that the group never takes a worker that waits for a store for dead.
 //!
-//! It hands one batch at a time to the writer and gathers the next meanwhile; when that is full too, partitions are
-//! paused and polling goes on.
+//! It hands one batch at a time to the writer and gathers the next meanwhile; when that is full too, nothing more is taken from the
+//! partitions' queues, librdkafka fetches no more than these hold, and polling goes on.
 
 mod assignment;
 mod buffer;
 mod claim;
 mod commit;
+mod queues;
 mod rebalance;
 mod start_offset;
 mod thread;
@@ -44,6 +45,8 @@ pub enum Event {
     Written(Written),
     /// Offsets were committed, or could not be.
     Committed(BTreeMap<i32, i64>, bool),
+    /// Something was fetched for a partition of which nothing was there.
+    Fetched,
     /// The session is over: leave the group.
     End(StoreError),
 }
@@ -116,9 +119,13 @@ fn config(brokers: &str, group: &str, instance: &str) -> ClientConfig {
         .set("enable.partition.eof", "true")
         // New partitions are found soon.
         .set("topic.metadata.refresh.interval.ms", "30000")
-        // What is fetched ahead bounds the memory.
-        .set("queued.max.messages.kbytes", "16384")
-        .set("fetch.message.max.bytes", "1048576")
-        .set("fetch.max.bytes", "8388608");
+        // What is fetched ahead bounds the memory; each partition has a queue of its own. By number too, for the client's own structures
+        // are many times as large as small messages.
+        .set("queued.max.messages.kbytes", "512")
+        .set("queued.min.messages", "1000")
+        .set("fetch.message.max.bytes", "65536")
+        .set("fetch.max.bytes", "1048576")
+        // A full queue is looked at again this soon; the default is a second, in which a small one runs dry.
+        .set("fetch.queue.backoff.ms", "10");
     config
 }

@@ -24,6 +24,7 @@ use super::{
     Event,
     assignment::{Held, Pending, State},
     buffer::Buffer,
+    queues::Queues,
     rebalance::Consumer,
 };
 use crate::{
@@ -33,14 +34,10 @@ use crate::{
     write::{Ownership, Written, progress::Rows},
 };
 
-/// The longest wait for a message; a stop is noticed as late.
+/// The longest wait for something to happen; a stop, or what the group's coordinator says, is noticed as late.
 const POLL: Duration = Duration::from_millis(100);
-/// While a batch is being written, its end is noticed as late.
-const POLL_IN_FLIGHT: Duration = Duration::from_millis(10);
-/// So many messages are taken in a row before anything else is looked at.
-const IN_A_ROW: usize = 500;
-/// A full batch waits this long for the writer before partitions are paused: pausing throws away what was fetched ahead.
-const PAUSE_AFTER: Duration = Duration::from_secs(1);
+/// So many messages of a partition are taken before the next one is looked at.
+const IN_A_ROW: usize = 50;
 /// What is left is written within this time when the worker is to stop.
 const DRAIN: Duration = Duration::from_secs(20);
 /// The brokers are told that we leave, within this time.
@@ -56,16 +53,15 @@ pub struct Poller {
     pub(super) sender: Sender<Event>,
     pub(super) inbox: Receiver<Event>,
     pub(super) buffer: Buffer,
+    pub(super) queues: Queues,
     pub(super) held: BTreeMap<i32, Held>,
     pub(super) pending: Option<Pending>,
     pub(super) uncommitted: BTreeMap<i32, i64>,
     pub(super) in_flight: Option<BTreeSet<i32>>,
-    pub(super) paused: bool,
     pub(super) requests: u64,
     pub(super) recheck: Option<(u64, Instant)>,
     stop: CancellationToken,
     batches: mpsc::Sender<Batch>,
-    full_since: Option<Instant>,
     pub(super) committing: bool,
     pub(super) commit_failed_at: Option<Instant>,
 }
@@ -92,16 +88,15 @@ impl Poller {
             sender,
             inbox,
             buffer,
+            queues: Queues::default(),
             held: BTreeMap::new(),
             pending: None,
             uncommitted: BTreeMap::new(),
             in_flight: None,
-            paused: false,
             requests: 0,
             recheck: None,
             stop,
             batches,
-            full_since: None,
             committing: false,
             commit_failed_at: None,
         }
@@ -124,15 +119,20 @@ impl Poller {
             while let Ok(event) = self.inbox.try_recv() {
                 self.handle(event)?;
             }
+            self.poll()?;
             self.rebalances()?;
             self.ask()?;
             self.hand_over(false);
             self.commit();
-            if self.buffer.is_full() && self.in_flight.is_some() {
-                self.wait_for_writer()?;
-            } else {
-                self.pause_all(false)?;
-                self.poll()?;
+            let full = self.buffer.is_full() && self.in_flight.is_some();
+            if full {
+                self.stop_looking();
+            } else if self.take()? {
+                continue;
+            }
+            let due = self.buffer.due_in(Instant::now()).filter(|_| self.in_flight.is_none());
+            if let Ok(event) = self.inbox.recv_timeout(due.map_or(POLL, |due| due.min(POLL))) {
+                self.handle(event)?;
             }
         }
         Ok(())
@@ -146,30 +146,62 @@ impl Poller {
                 self.committed(&offsets, done);
                 Ok(())
             }
+            Event::Fetched => Ok(()),
             Event::End(error) => Err(error),
         }
     }
 
+    /// Stays in the group, and hears what its coordinator says.
     fn poll(&mut self) -> Result<(), StoreError> {
-        let longest = if self.in_flight.is_some() || self.pending.is_some() {
-            POLL_IN_FLIGHT
-        } else {
-            POLL
-        };
-        let mut timeout = self.buffer.due_in(Instant::now()).map_or(longest, |due| due.min(longest));
         let consumer = Arc::clone(&self.consumer);
-        for _ in 0..IN_A_ROW {
-            match consumer.poll(timeout) {
-                Some(Ok(message)) => self.deliver(&message),
-                Some(Err(e)) => self.failed(&e)?,
-                None => break,
-            }
-            if self.buffer.is_full() {
-                break;
-            }
-            timeout = Duration::ZERO;
+        match consumer.poll(Duration::ZERO) {
+            Some(Ok(message)) => self.deliver(&message),
+            Some(Err(e)) => self.failed(&e)?,
+            None => {}
         }
         Ok(())
+    }
+
+    /// Takes what was fetched, some of each partition in turn, until the batch is full; whether there was anything.
+    fn take(&mut self) -> Result<bool, StoreError> {
+        let mut any = false;
+        for (partition, queue) in self.queues.in_turn() {
+            for _ in 0..IN_A_ROW {
+                if self.buffer.is_full() {
+                    return Ok(true);
+                }
+                match queue.poll(Duration::ZERO) {
+                    Some(Ok(message)) => self.deliver(&message),
+                    Some(Err(e)) => self.failed(&e)?,
+                    None => {
+                        self.is_empty(partition);
+                        break;
+                    }
+                }
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+
+    /// There is no room for more. What is fetched meanwhile is not seen, so nobody knows whether a partition is at its end.
+    fn stop_looking(&mut self) {
+        for (partition, held) in &mut self.held {
+            if std::mem::take(&mut held.end_is_told) {
+                self.shared.status.delivered(*partition, None);
+            }
+        }
+    }
+
+    /// Nothing was fetched since a partition was at its end.
+    fn is_empty(&mut self, partition: i32) {
+        if let Some(held) = self.held.get_mut(&partition)
+            && held.state == State::Active
+            && held.at_end
+            && !std::mem::replace(&mut held.end_is_told, true)
+        {
+            self.shared.status.delivered(partition, Some(held.position));
+        }
     }
 
     fn deliver(&mut self, message: &BorrowedMessage<'_>) {
@@ -177,12 +209,13 @@ impl Poller {
         let Some(held) = self.held.get_mut(&partition).filter(|held| held.state == State::Active) else {
             return;
         };
-        // What was there before a pause may come again.
+        // What was there before may come again.
         if message.offset() < held.position {
             return;
         }
         held.position = message.offset() + 1;
         if std::mem::take(&mut held.at_end) {
+            held.end_is_told = false;
             self.shared.status.delivered(partition, None);
         }
         let message = Message::copied(message);
@@ -195,7 +228,7 @@ impl Poller {
         match error {
             KafkaError::PartitionEOF(partition) => {
                 if let Some(held) = self.held.get_mut(partition) {
-                    held.at_end = true;
+                    (held.at_end, held.end_is_told) = (true, true);
                     self.shared.status.delivered(*partition, Some(held.position));
                 }
                 Ok(())
@@ -232,59 +265,14 @@ impl Poller {
         // There is room for one, and none is under way; where nobody receives, the session ends.
         if self.batches.try_send(batch).is_ok() {
             self.in_flight = Some(partitions);
+            let now = Instant::now();
+            self.shared.status.writing(Some(now), now);
         }
-        self.full_since = None;
-    }
-
-    /// A full batch waits for the writer: stays in the group, without taking more.
-    fn wait_for_writer(&mut self) -> Result<(), StoreError> {
-        let since = *self.full_since.get_or_insert_with(Instant::now);
-        if let Ok(event) = self.inbox.recv_timeout(POLL / 2) {
-            self.handle(event)?;
-        }
-        if since.elapsed() > PAUSE_AFTER {
-            self.pause_all(true)?;
-            let consumer = Arc::clone(&self.consumer);
-            match consumer.poll(Duration::ZERO) {
-                Some(Ok(message)) => self.deliver(&message),
-                Some(Err(e)) => self.failed(&e)?,
-                None => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Pauses the partitions that deliver, or resumes them.
-    fn pause_all(&mut self, pause: bool) -> Result<(), StoreError> {
-        if self.paused == pause {
-            return Ok(());
-        }
-        let active: Vec<i32> = self
-            .held
-            .iter()
-            .filter(|(_, held)| held.state == State::Active)
-            .map(|(p, _)| *p)
-            .collect();
-        let list = self.list(&active);
-        let done = if pause {
-            self.consumer.pause(&list)
-        } else {
-            self.consumer.resume(&list)
-        };
-        done.map_err(|e| errors::explain("pausing or resuming partitions", &e))?;
-        tracing::debug!(pause, "back-pressure");
-        if pause {
-            // What comes now is not seen. After the pause the broker says again where the end is.
-            for partition in active {
-                self.shared.status.delivered(partition, None);
-            }
-        }
-        self.paused = pause;
-        Ok(())
     }
 
     fn written(&mut self, written: Written) -> Result<(), StoreError> {
         self.in_flight = None;
+        self.shared.status.writing(None, Instant::now());
         for partition in written.fenced {
             self.fenced(partition)?;
         }
@@ -329,6 +317,7 @@ impl Poller {
 
     /// Leaves the group, so that others need not wait for the session's time-out.
     fn leave(&mut self) {
+        self.queues.clear();
         let context = self.consumer.context();
         context.close();
         // A rebalance that waits for our consent would keep the group waiting, and us with it.

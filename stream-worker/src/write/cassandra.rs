@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use scylla::{
     client::session::Session,
     statement::prepared::PreparedStatement,
@@ -62,24 +62,7 @@ impl CassandraSink {
 
     /// Writes entries; gives those that Cassandra refuses for their own sake, by position, and why.
     pub async fn write(&self, entries: &[&Entry]) -> Result<Vec<(usize, String)>, StoreError> {
-        let write = |(i, entry): (usize, &Entry)| {
-            let (statement, values) = if entry.deleted {
-                (&self.delete, key(&self.schema, entry))
-            } else {
-                (&self.insert, row(entry))
-            };
-            async move {
-                match self.session.execute_unpaged(statement, values).await {
-                    Ok(_) => Ok(None),
-                    Err(e) => match cassandra::record_fault(&e) {
-                        Some(why) => Ok(Some((i, why))),
-                        None => Err(cassandra::explain("writing to Cassandra", &e)),
-                    },
-                }
-            }
-        };
-        // The futures are made here and not in the stream's closure, whose lifetimes the compiler cannot see through.
-        let writes: Vec<_> = entries.iter().enumerate().map(|(i, e)| write((i, e))).collect();
+        let writes = entries.iter().enumerate().map(|(i, entry)| self.write_one(i, entry).boxed());
         let all = stream::iter(writes)
             .buffer_unordered(IN_FLIGHT)
             .try_filter_map(|refused| async move { Ok(refused) })
@@ -90,6 +73,23 @@ impl CassandraSink {
                 format!("Cassandra did not acknowledge a batch within {} seconds", BATCH_TIMEOUT.as_secs()),
             )
         })?
+    }
+
+    /// Writes an entry; gives its position, and why Cassandra refuses it, if it does. The values are made when it is its turn: as many
+    /// are in memory as are on their way.
+    async fn write_one(&self, position: usize, entry: &Entry) -> Result<Option<(usize, String)>, StoreError> {
+        let (statement, values) = if entry.deleted {
+            (&self.delete, key(&self.schema, entry))
+        } else {
+            (&self.insert, row(entry))
+        };
+        match self.session.execute_unpaged(statement, values).await {
+            Ok(_) => Ok(None),
+            Err(e) => match cassandra::record_fault(&e) {
+                Some(why) => Ok(Some((position, why))),
+                None => Err(cassandra::explain("writing to Cassandra", &e)),
+            },
+        }
     }
 }
 

@@ -226,26 +226,12 @@ impl Scene {
         Ok(pods)
     }
 
-    /// A figure of a worker's metrics, summed over its series that have `label` in them.
-    pub async fn metric(&self, pod: &Pod, name: &str, label: &str) -> Result<f64> {
-        let path = format!(
-            "/api/v1/namespaces/{}/pods/{}:8080/proxy/metrics",
-            self.world.namespace,
-            pod.name_any()
-        );
-        let text = self.world.client.request_text(http::Request::get(path).body(Vec::new())?).await?;
-        let series = text
-            .lines()
-            .filter(|line| line.starts_with(&format!("userpipeline_worker_{name}")) && line.contains(label));
-        Ok(series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
-    }
-
     /// Workers that are writing a batch.
     pub async fn in_flight(&self) -> Result<Vec<Pod>> {
         let mut busy = Vec::new();
         for pod in self.running("worker").await? {
             // One that has just started does not answer yet.
-            if self.metric(&pod, "in_flight", "").await.unwrap_or(0.0) > 0.0 {
+            if self.world.metric(&pod, "in_flight", "").await.unwrap_or(0.0) > 0.0 {
                 busy.push(pod);
             }
         }

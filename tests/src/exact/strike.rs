@@ -109,7 +109,7 @@ async fn retries(scene: &Scene, store: Store) -> Result<f64> {
     let mut sum = 0.0;
     for pod in scene.running("worker").await? {
         let label = format!("store=\"{}\"", store.label());
-        sum += scene.metric(&pod, "retries", &label).await.unwrap_or(0.0);
+        sum += scene.world.metric(&pod, "retries", &label).await.unwrap_or(0.0);
     }
     Ok(sum)
 }
@@ -248,11 +248,17 @@ async fn frozen(scene: &Scene, dice: &mut Dice) -> Result<Option<String>> {
 }
 
 async fn redelivered(scene: &Scene, dice: &mut Dice) -> Result<Option<String>> {
+    let (count, of) = deliver_again(scene, dice, AGAIN).await?;
+    Ok((count > 0).then(|| format!("{count} of {of} messages again")))
+}
+
+/// Puts messages that are on the topic there once more, drawn from all of them, on any partition; gives how many of how many.
+pub async fn deliver_again(scene: &Scene, dice: &mut Dice, count: usize) -> Result<(usize, usize)> {
     let topic = scene.topic();
     let planted = scene.planted.lock().await.clone();
     let mut messages = stores::topic(&topic).await?;
     messages.retain(|message| message.headers.contains_key("version") && !planted.contains(&message.payload));
-    let again = (0..AGAIN.min(messages.len())).map(|_| {
+    let again = (0..count.min(messages.len())).map(|_| {
         let message = &messages[dice.index(messages.len())];
         let version = message.headers["version"].parse().ok();
         let payload = Some(message.payload.clone()).filter(|payload| !payload.is_empty());
@@ -266,7 +272,7 @@ async fn redelivered(scene: &Scene, dice: &mut Dice) -> Result<Option<String>> {
     let again: Vec<_> = again.collect();
     let count = again.len();
     stores::produce_to(&topic, again).await?;
-    Ok((count > 0).then(|| format!("{count} of {} messages again", messages.len())))
+    Ok((count, messages.len()))
 }
 
 async fn garbage(scene: &Scene, dice: &mut Dice) -> Result<Option<String>> {

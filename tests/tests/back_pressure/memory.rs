@@ -1,0 +1,135 @@
+//! Memory that stays bounded, whatever the backlog and however large its records.
+//!
+//! `BACKLOG_ROWS` is how many small records wait: 100,000 when not given, a million in `make test-long`.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+use userpipeline_api::names;
+use userpipeline_tests::{World, dice::Dice, exact::node::Node, own_source::OwnSource, stores, world::SOON};
+
+use crate::{ALONE, dam_up, pipeline, rows_in_both_stores, small, stored, takes_no_more, worker, write};
+
+/// What a worker's process has had in memory at most, in MiB, and has of its own now: to be read by people. The limit is the judge.
+async fn memory(pod: &Pod) -> Result<String> {
+    let node = Node::enter()?;
+    let pids = node.processes(&pod.uid().context("a uid")?, "stream-worker").await?;
+    let pid = pids.first().context("a process")?;
+    let status = node.run(&format!("grep -E 'VmHWM|RssAnon' /proc/{pid}/status")).await?;
+    Ok(status.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// It is the same pod as before, and its container has never ended.
+async fn never_restarted(world: &World, before: &Pod) -> Result<()> {
+    let now = worker(world).await?;
+    let restarts: i32 = now
+        .status
+        .iter()
+        .flat_map(|s| s.container_statuses.iter().flatten())
+        .map(|c| c.restart_count)
+        .sum();
+    ensure!(
+        now.uid() == before.uid() && restarts == 0,
+        "{} has restarted {restarts} times",
+        now.name_any()
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_of_64_mib_gets_through_a_backlog_of_small_records_without_a_restart() -> Result<()> {
+    let _alone = ALONE.lock().await;
+    let rows: usize = std::env::var("BACKLOG_ROWS").map_or(Ok(100_000), |text| text.parse())?;
+    // Given a worker of 64 MiB, and a store that stands still
+    let world = World::new("backlog").await?;
+    world.apply(&pipeline(&world)).await?;
+    world.ready().await?;
+    let pod = worker(&world).await?;
+    let dam = dam_up(&world).await?;
+
+    // When a backlog gathers, then the worker takes a part of it and waits
+    write(&world, None, 0..rows, "a name of some length").await?;
+    let taken = takes_no_more(&world, &pod).await?;
+    ensure!(taken < 10_000.0, "{taken} messages are in a worker that cannot store any");
+    println!("while the store stands still: {taken} messages taken, {}", memory(&pod).await?);
+
+    // And when the store takes rows again, then it gets through, without a restart
+    drop(dam);
+    let began = Instant::now();
+    stored(&world, rows, Duration::from_secs(60 + rows as u64 / 500)).await?;
+    println!("{rows} records in {:.1?}: {}", began.elapsed(), memory(&pod).await?);
+    never_restarted(&world, &pod).await?;
+    assert_eq!(rows_in_both_stores(&world).await?, (i64::try_from(rows)?, rows));
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_of_64_mib_gets_through_a_backlog_of_records_as_large_as_they_may_be() -> Result<()> {
+    const RECORDS: usize = 160;
+    const PAGE: usize = 8;
+    /// About the largest that a record may be.
+    const SIZE: usize = 959 << 10;
+    let _alone = ALONE.lock().await;
+    // Given a worker of 64 MiB, a store that stands still, and records of nearly a mebibyte that cannot be compressed much
+    let world = World::new("mebibytes").await?;
+    let source = OwnSource::start(&world.client).await?;
+    let field = |name: &str| json!({"name": name, "type": "string", "from": format!("/{name}")});
+    let mut pipeline = world.pipeline_of(&json!({"key": ["id"], "fields": [field("id"), field("name")]}), &source.url());
+    pipeline["spec"]["source"]["http"]["runDuration"] = json!("2m");
+    small(&mut pipeline);
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    let pod = worker(&world).await?;
+    let dam = dam_up(&world).await?;
+    let mut dice = Dice::new(7);
+    let mut name = || {
+        let words = std::iter::from_fn(|| Some(format!("{:016x}", dice.roll())));
+        words.take(SIZE / 16).collect::<String>()
+    };
+    let ids: Vec<String> = (0..RECORDS).map(|n| n.to_string()).collect();
+    let mut wanted = BTreeMap::new();
+    for page in ids.chunks(PAGE) {
+        let items: Vec<Value> = page.iter().map(|id| json!({"id": id, "name": name()})).collect();
+        for item in &items {
+            wanted.insert(
+                item["id"].to_string().replace('"', ""),
+                item["name"].as_str().unwrap_or_default().to_owned(),
+            );
+        }
+        source.serve(&items);
+    }
+
+    // When they are fetched, landed and published, and the worker has taken what it takes
+    world.run("first").await?;
+    let taken = takes_no_more(&world, &pod).await?;
+    ensure!(taken < 20.0, "{taken} large messages are in a worker that cannot store any");
+    println!("while the store stands still: {taken} messages taken, {}", memory(&pod).await?);
+    drop(dam);
+
+    // Then it gets through, without a restart, and each is in both stores as it was served
+    stored(&world, RECORDS, SOON).await?;
+    println!("{RECORDS} records of {SIZE} bytes: {}", memory(&pod).await?);
+    never_restarted(&world, &pod).await?;
+    let (db, id) = (stores::postgres(&world.client).await?, world.id());
+    let session = stores::cassandra(&world.client).await?;
+    let in_postgres = format!("SELECT name FROM \"{}\" WHERE id = $1", names::postgres_table(&id));
+    let in_cassandra = format!(
+        "SELECT name FROM \"{}\".\"{}\" WHERE id = ?",
+        names::keyspace(&id),
+        names::cassandra_table(&id)
+    );
+    for (key, name) in &wanted {
+        let found: String = db.query_one(&in_postgres, &[key]).await?.get(0);
+        assert!(found == *name, "record {key} in PostgreSQL");
+        let found = session.query_unpaged(in_cassandra.as_str(), (key,)).await?.into_rows_result()?;
+        let (found,) = found.single_row::<(String,)>()?;
+        assert!(found == *name, "record {key} in Cassandra");
+    }
+    world.leave().await
+}
