@@ -3,9 +3,10 @@
 use serde_json::{Value as Json, value::RawValue};
 use userpipeline_record::{Record, RecordSchema, Said};
 
-/// The largest record, in bytes, that is taken: it fits a message of Kafka's default size, whatever its text. A larger
-/// one would be fetched and landed, and then stay in the outbox for ever.
-pub const MAX_RECORD: usize = 256 << 10;
+/// The largest record, in bytes, that is taken: 960 KiB. With its key and headers it fits a message of the size that Kafka allows by
+/// default, of older brokers too, which was 1,000,012 bytes. A larger one would be fetched and landed, and then stay in the outbox for
+/// ever.
+pub const MAX_RECORD: usize = 960 << 10;
 /// The longest reason kept with a reject.
 const MAX_REASON: usize = 500;
 

@@ -1,6 +1,6 @@
 //! From the landing table to the topic: whatever is not there yet, whichever run left it.
 
-use tokio_postgres::{Row, Statement, types::ToSql};
+use tokio_postgres::{Row, Statement, Transaction, types::ToSql};
 use userpipeline_api::document::IngestPipeline;
 use userpipeline_api::names;
 use userpipeline_record::{
@@ -23,9 +23,12 @@ use crate::{
     outcome::{Counts, Failure, SCHEMA_MISSING},
 };
 
-/// How many rows are taken at a time: few enough to be held in memory with the largest records, and for others not to
-/// wait long for their locks.
+/// How many rows are taken at a time: few enough for others not to wait long for their locks.
 const BATCH: i64 = 250;
+/// A batch ends with the rows that bring it to so many bytes: it is held in memory.
+const BATCH_BYTES: usize = 8 << 20;
+/// So many rows are read before it is known how large they are.
+const FIRST: i32 = 4;
 /// The header that names the run that published.
 pub const RUN_HEADER: &str = "run";
 
@@ -92,15 +95,10 @@ impl Publisher {
         let failed = |e| explain_missing(explain(&format!("landing table \"{}\"", self.table), &e));
         let Ledger { client, key, counts, .. } = ledger;
         let transaction = client.transaction().await.map_err(failed)?;
-        let rows = transaction.query(&self.pending, &[&BATCH]).await.map_err(failed)?;
-        if rows.is_empty() {
+        let batch = self.take(&transaction, &key.pipeline).await?;
+        if batch.is_empty() {
             return Ok(false);
         }
-        let batch = rows
-            .iter()
-            .map(|row| self.pending(row, &key.pipeline))
-            .collect::<Result<Vec<_>, _>>()?;
-        drop(rows);
         let headers: Vec<[(&str, &[u8]); 4]> = batch
             .iter()
             .map(|row| {
@@ -155,6 +153,28 @@ impl Publisher {
             *counts += published;
         }
         delivered.into_iter().collect::<Result<Vec<()>, _>>().map(|_| true)
+    }
+
+    /// Takes rows of the outbox, and locks them.
+    async fn take(&self, transaction: &Transaction<'_>, pipeline: &str) -> Result<Vec<Pending>, StoreError> {
+        let failed = |e| explain_missing(explain(&format!("landing table \"{}\"", self.table), &e));
+        let outbox = transaction.bind(&self.pending, &[&BATCH]).await.map_err(failed)?;
+        let (mut batch, mut bytes, mut next) = (Vec::new(), 0, FIRST);
+        loop {
+            let rows = transaction.query_portal(&outbox, next).await.map_err(failed)?;
+            for row in &rows {
+                let pending = self.pending(row, pipeline)?;
+                bytes += pending.record.size() + pending.payload.as_ref().map_or(0, Vec::len);
+                batch.push(pending);
+            }
+            // As many as there is room for, should the others be as large as these.
+            let room = BATCH_BYTES.saturating_sub(bytes) * batch.len() / bytes.max(1);
+            if rows.len() < next.unsigned_abs() as usize || room == 0 {
+                break;
+            }
+            next = i32::try_from(room).unwrap_or(i32::MAX);
+        }
+        Ok(batch)
     }
 
     fn pending(&self, row: &Row, pipeline: &str) -> Result<Pending, StoreError> {

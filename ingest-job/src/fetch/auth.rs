@@ -32,6 +32,8 @@ pub struct Authorization {
 struct Token {
     header: HeaderValue,
     until: Instant,
+    /// Whether nothing has been asked with it before.
+    fresh: bool,
 }
 
 #[derive(Deserialize)]
@@ -73,7 +75,8 @@ impl Authorization {
         }
         let Some(oauth2) = &auth.oauth2 else { return Ok(None) };
         let mut token = self.token.lock().await;
-        if let Some(token) = token.as_ref().filter(|token| token.until > Instant::now()) {
+        if let Some(token) = token.as_mut().filter(|token| token.until > Instant::now()) {
+            token.fresh = false;
             return Ok(Some(token.header.clone()));
         }
         let granted = self.ask(client, oauth2).await?;
@@ -82,9 +85,9 @@ impl Authorization {
         Ok(Some(header))
     }
 
-    /// The source has refused: whether another token may be accepted.
+    /// The source has refused: whether another token may be accepted. After one that was just granted, none would be.
     pub async fn refused(&self) -> bool {
-        self.token.lock().await.take().is_some()
+        self.token.lock().await.take().is_some_and(|token| !token.fresh)
     }
 
     async fn ask(&self, client: &Client, oauth2: &OAuth2) -> Result<Token, Fault> {
@@ -118,6 +121,7 @@ impl Authorization {
         Ok(Token {
             header: secret(&format!("Bearer {}", granted.access_token), "oauth2")?,
             until: Instant::now() + good_for.saturating_sub(EARLY).max(good_for / 2),
+            fresh: true,
         })
     }
 }
@@ -177,6 +181,13 @@ mod tests {
         ResponseTemplate::new(200).set_body_json(json!([1]))
     }
 
+    async fn refusal(source: &mut Source) -> Failure {
+        match next(source).await {
+            Err(End::Refused(failure)) => failure,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
     #[tokio::test]
     async fn a_user_name_and_a_token_go_with_each_request() {
         let server = MockServer::start().await;
@@ -232,6 +243,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_source_that_refuses_each_token_is_not_asked_again_and_again() {
+        let server = MockServer::start().await;
+        let token = json!({"access_token": "one", "token_type": "bearer", "expires_in": 3600});
+        Mock::given(path("/token"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(token))
+            .expect(1)
+            .mount(&server)
+            .await;
+        Mock::given(header("Authorization", "Bearer one"))
+            .respond_with(ResponseTemplate::new(401))
+            .expect(1)
+            .mount(&server)
+            .await;
+        let (mut source, _dir) = source(&server, &oauth2(&server));
+        let failure = refusal(&mut source).await;
+        assert_eq!((failure.exit, failure.reason), (exit::CONFIGURATION, SOURCE_REFUSED));
+    }
+
+    #[tokio::test]
     async fn a_client_that_is_refused_is_the_configurations_fault_and_no_secret_is_told() {
         let server = MockServer::start().await;
         Mock::given(path("/token"))
@@ -239,9 +269,7 @@ mod tests {
             .mount(&server)
             .await;
         let (mut source, _dir) = source(&server, &oauth2(&server));
-        let Err(End::Refused(failure)) = next(&mut source).await else {
-            panic!("refused")
-        };
+        let failure = refusal(&mut source).await;
         assert_eq!((failure.exit, failure.reason), (exit::CONFIGURATION, SOURCE_REFUSED));
         assert!(
             failure.message.contains("spec.source.http.auth.oauth2") && !failure.message.contains("pw"),
@@ -254,9 +282,7 @@ mod tests {
     async fn a_secret_that_is_missing_is_named() {
         let server = MockServer::start().await;
         let (mut source, _dir) = source(&server, &json!({"basic": {"credentialsSecretRef": {"name": "nobody"}}}));
-        let Err(End::Refused(failure)) = next(&mut source).await else {
-            panic!("refused")
-        };
+        let failure = refusal(&mut source).await;
         assert!(
             failure
                 .message
