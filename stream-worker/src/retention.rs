@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{interval, sleep};
 use tokio_postgres::{Client, Error, types::ToSql};
-use userpipeline_api::{Retention, document::WorkerPipeline};
-use userpipeline_record::{RecordSchema, bookkeeping};
+use userpipeline_api::{Retention, TableManagement, document::WorkerPipeline};
+use userpipeline_record::{RecordSchema, bookkeeping, postgres::quote};
 use userpipeline_stores::{StoreError, postgres};
 
 use crate::shared::Shared;
@@ -34,10 +34,11 @@ enum Kept {
 /// What a pipeline keeps for a time, and for how many seconds.
 fn declared(retention: &Retention) -> Vec<(Kept, f64)> {
     let all = [
-        (Kept::Landing, &retention.landing),
         (Kept::Runs, &retention.runs),
         (Kept::Rejects, &retention.rejects),
         (Kept::Tombstones, &retention.tombstones),
+        // The last one: it may have to wait for its index.
+        (Kept::Landing, &retention.landing),
     ];
     let seconds = |time: &userpipeline_api::Duration| Duration::from(*time).as_secs_f64();
     all.into_iter()
@@ -79,6 +80,10 @@ async fn sweep(shared: &Shared, declared: &[(Kept, f64)]) -> Result<(), StoreErr
     }
     let until = Instant::now() + LONGEST;
     for (kept, seconds) in declared {
+        if *kept == Kept::Landing && pipeline.landing_management == TableManagement::Direct {
+            let indexed = index_landing(&client, pipeline).await;
+            indexed.map_err(|e| postgres::explain("indexing the landing table by age (spec.retention.landing)", &e))?;
+        }
         let mut deleted = 0;
         loop {
             let rows = batch(&client, pipeline, *kept, *seconds).await.map_err(failed)?;
@@ -94,6 +99,34 @@ async fn sweep(shared: &Shared, declared: &[(Kept, f64)]) -> Result<(), StoreErr
         }
     }
     Ok(())
+}
+
+/// Of a large table the index takes as long as it takes. Nobody waits for it but changes of that table; and should this worker end, so
+/// does the statement.
+const PATIENCE: &str = "SET statement_timeout = 0; \
+     SELECT set_config(name, '10s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'";
+
+/// Makes the index without which each look for old rows would read the whole table; again where making it broke off.
+async fn index_landing(client: &Client, pipeline: &WorkerPipeline) -> Result<(), Error> {
+    let Some(landing) = &pipeline.landing_table else { return Ok(()) };
+    let (name, statement) = RecordSchema::landing_age_index(landing);
+    let index = quote(&name);
+    let state = "SELECT indisvalid, EXISTS (SELECT FROM pg_stat_progress_create_index WHERE index_relid = indexrelid) FROM pg_index \
+         WHERE indexrelid = to_regclass($1)";
+    let found = client.query_opt(state, &[&index]).await?;
+    let broken = match found.map(|row| (row.get::<_, bool>(0), row.get::<_, bool>(1))) {
+        // It is there, or somebody is at it.
+        Some((true, _) | (_, true)) => return Ok(()),
+        Some((false, false)) => true,
+        None => false,
+    };
+    tracing::info!(landing, "the landing table is indexed by age");
+    client.batch_execute(PATIENCE).await?;
+    if broken {
+        client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {index}")).await?;
+    }
+    client.batch_execute(&statement).await?;
+    client.batch_execute("RESET statement_timeout").await
 }
 
 impl Kept {
@@ -141,6 +174,6 @@ mod tests {
             tombstones: Some(Duration::from_millis(1500).into()),
             ..Retention::default()
         };
-        assert_eq!(declared(&retention), [(Kept::Landing, 3600.0), (Kept::Tombstones, 1.5)]);
+        assert_eq!(declared(&retention), [(Kept::Tombstones, 1.5), (Kept::Landing, 3600.0)]);
     }
 }

@@ -61,7 +61,7 @@ impl Binary {
                 "sinks.postgres.table",
                 "deadLetter.topic",
                 "deadLetter.maxRatio",
-                "landing.table",
+                "landing",
                 "retention",
                 "workers.batch",
             ],
@@ -76,7 +76,6 @@ impl Binary {
                 "sinks",
                 "deadLetter.topic",
                 "deadLetter.retention",
-                "retention.landing",
             ],
         }
     }

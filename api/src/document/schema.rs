@@ -7,8 +7,8 @@ use super::{
     worker::{CassandraSinkParts, CassandraTarget, TopicPart, cassandra_target},
 };
 use crate::{
-    Cassandra, Compaction, DeadLetter, Duration, Kafka, Landing, Postgres, RecordSpec, Retention, SchemaRegistry, Sinks, TableManagement,
-    names, names::PipelineId,
+    Cassandra, Compaction, DeadLetter, Duration, Kafka, Landing, Postgres, RecordSpec, SchemaRegistry, Sinks, TableManagement, names,
+    names::PipelineId,
 };
 
 /// Who makes which table.
@@ -35,8 +35,6 @@ pub struct SchemaPipeline {
     pub landing_table: Option<String>,
     /// Who makes which table.
     pub tables: Tables,
-    /// Whether landed records are kept for a time only.
-    pub landing_expires: bool,
     /// The table in PostgreSQL, if that is a sink.
     pub postgres_table: Option<String>,
     /// Brokers and topic; all names are filled in.
@@ -79,8 +77,6 @@ impl SchemaPipeline {
             sinks: Sinks,
             #[serde(default)]
             dead_letter: DeadLetter,
-            #[serde(default)]
-            retention: Retention,
         }
         let (id, parts) = read::<Parts>(text)?;
         let ours = parts.source.topic.is_none();
@@ -106,7 +102,6 @@ impl SchemaPipeline {
             postgres: parts.postgres,
             landing_table: ours.then(|| parts.landing.table.unwrap_or_else(|| names::landing_table(&id))),
             tables,
-            landing_expires: parts.retention.landing.is_some(),
             postgres_table: parts
                 .sinks
                 .postgres

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{DocumentError, read};
 use crate::{
-    Batch, Cassandra, DeadLetter, Kafka, Landing, Postgres, RecordSpec, Retention, SchemaRegistry, TopicFormat, TopicSource, names,
-    names::PipelineId,
+    Batch, Cassandra, DeadLetter, Kafka, Landing, Postgres, RecordSpec, Retention, SchemaRegistry, TableManagement, TopicFormat,
+    TopicSource, names, names::PipelineId,
 };
 
 /// What `stream-worker` works by.
@@ -39,6 +39,8 @@ pub struct WorkerPipeline {
     pub batch: Batch,
     /// The landing table; none where others write to the topic.
     pub landing_table: Option<String>,
+    /// Who makes it.
+    pub landing_management: TableManagement,
     /// How long what is beside the sinks is kept.
     pub retention: Retention,
 }
@@ -146,6 +148,7 @@ impl WorkerPipeline {
                 .topic
                 .is_none()
                 .then(|| parts.landing.table.unwrap_or_else(|| names::landing_table(&id))),
+            landing_management: parts.landing.management,
             retention: parts.retention,
             id,
         })

@@ -11,29 +11,40 @@ use crate::{Field, RecordSchema};
 
 impl RecordSchema {
     /// Creates the landing table: the fetched record, the item as it was served, its version, and which version is on
-    /// the topic. Rows whose two versions differ are the outbox; a partial index finds them. A deleted record keeps its row,
+    /// the topic. Rows whose two versions differ are the outbox. A deleted record keeps its row,
     /// and with it its version.
-    pub fn landing_ddl(&self, table: &str) -> Vec<String> {
-        let index = quote(&format!("{}_pending", &table[..table.len().min(55)]));
-        let table = quote(table);
-        vec![
-            format!(
-                "CREATE TABLE IF NOT EXISTS {table} ({}, _raw json NOT NULL, {VERSION} bigint NOT NULL, _published_version bigint, _run_id text NOT NULL, \
+    pub fn landing_ddl(&self, table: &str) -> String {
+        format!(
+            "CREATE TABLE IF NOT EXISTS {table} ({}, _raw json NOT NULL, {VERSION} bigint NOT NULL, _published_version bigint, _run_id text NOT NULL, \
                  _deleted boolean NOT NULL DEFAULT false, _ingested_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY ({}))",
-                self.column_definitions(|f| {
-                    let column = landing_type(f.field_type);
-                    let rest = if self.is_key(f) {
-                        " NOT NULL".to_owned()
-                    } else {
-                        default_clause(f, column)
-                    };
-                    format!("{column}{rest}")
-                }),
-                self.key_columns(),
-            ),
-            format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS _deleted boolean NOT NULL DEFAULT false"),
-            format!("CREATE INDEX IF NOT EXISTS {index} ON {table} ({VERSION}) WHERE _published_version IS DISTINCT FROM {VERSION}"),
-        ]
+            self.column_definitions(|f| {
+                let column = landing_type(f.field_type);
+                let rest = if self.is_key(f) {
+                    " NOT NULL".to_owned()
+                } else {
+                    default_clause(f, column)
+                };
+                format!("{column}{rest}")
+            }),
+            self.key_columns(),
+            table = quote(table),
+        )
+    }
+
+    /// Adds the column `_deleted` to a landing table that was made without it.
+    pub fn landing_add_deleted(table: &str) -> String {
+        format!("ALTER TABLE {} ADD COLUMN _deleted boolean NOT NULL DEFAULT false", quote(table))
+    }
+
+    /// The index by which the outbox is found: its name, and the statement that makes it.
+    pub fn landing_pending_index(table: &str) -> (String, String) {
+        let name = format!("{}_pending", &table[..table.len().min(55)]);
+        let statement = format!(
+            "CREATE INDEX {} ON {} ({VERSION}) WHERE _published_version IS DISTINCT FROM {VERSION}",
+            quote(&name),
+            quote(table)
+        );
+        (name, statement)
     }
 
     /// The index by which landed records are found that have been kept long enough: its name, and the statement that makes it

@@ -3,7 +3,11 @@ use serde_json::json;
 use super::*;
 
 fn statements(schema: &RecordSchema) -> String {
-    let mut all = schema.landing_ddl("raw_users");
+    let mut all = vec![
+        schema.landing_ddl("raw_users"),
+        RecordSchema::landing_add_deleted("raw_users"),
+        RecordSchema::landing_pending_index("raw_users").1,
+    ];
     all.extend([
         schema.sink_ddl("created_users"),
         schema.landing_batch_ddl(),

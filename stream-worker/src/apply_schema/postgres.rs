@@ -1,6 +1,6 @@
 //! Tables in PostgreSQL: the bookkeeping, the landing table, the sink table. One transaction: all of them or none.
 
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::Transaction;
 use userpipeline_api::{TableManagement, document::SchemaPipeline};
 use userpipeline_record::{
     Field, RecordSchema, bookkeeping,
@@ -13,6 +13,9 @@ use super::{
     columns::{Found, Wanted, to_add, verify},
 };
 use crate::claims::{Holder, Kind, Thing};
+
+/// A change of a table waits for those who use it, and whoever comes later waits behind it: not for long, it is tried again.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '10s'";
 
 /// Makes the tables that are not there, and verifies those that are. A plan does the same, and takes all of it back.
 pub async fn apply(
@@ -32,6 +35,7 @@ pub async fn apply(
         .execute("SELECT pg_advisory_xact_lock($1)", &[&bookkeeping::LOCK])
         .await
         .map_err(explain("waiting for another schema Job"))?;
+    transaction.batch_execute(LOCK_TIMEOUT).await.map_err(explain("PostgreSQL"))?;
     for statement in bookkeeping::DDL {
         execute(&transaction, statement, hand)
             .await
@@ -85,17 +89,7 @@ pub async fn apply(
     if hand.only_says() {
         return transaction.rollback().await.map_err(explain("taking the plan back"));
     }
-    transaction.commit().await.map_err(explain("making the tables"))?;
-    if let Some(landing) = pipeline
-        .landing_table
-        .as_ref()
-        .filter(|_| pipeline.landing_expires && pipeline.tables.landing == TableManagement::Direct)
-    {
-        index_by_age(&client, landing)
-            .await
-            .map_err(explain(&format!("indexing table `{landing}` (spec.retention.landing)")))?;
-    }
-    Ok(())
+    transaction.commit().await.map_err(explain("making the tables"))
 }
 
 /// A table that somebody else makes must be there.
@@ -116,10 +110,15 @@ async fn make_landing(transaction: &Transaction<'_>, landing: &str, schema: &Rec
         move |e: tokio_postgres::Error| postgres::explain(&what, &e)
     };
     let making_landing = format!("making table `{landing}` (spec.landing.table)");
-    let ddl = schema.landing_ddl(landing);
-    let (table, indexes) = ddl.split_at(ddl.len().min(2));
-    for statement in table {
-        execute(transaction, statement, hand).await.map_err(explain(&making_landing))?;
+    execute(transaction, &schema.landing_ddl(landing), hand)
+        .await
+        .map_err(explain(&making_landing))?;
+    // What is there already is not asked for again: even where there is nothing to do, it would wait for those who use the table, and
+    // others would wait behind it.
+    let found = columns(transaction, landing, "spec.landing.table").await?;
+    if !found.is_empty() && !found.iter().any(|column| column.name == "_deleted") {
+        let statement = RecordSchema::landing_add_deleted(landing);
+        execute(transaction, &statement, hand).await.map_err(explain(&making_landing))?;
     }
     for column in columns(transaction, landing, "spec.landing.table").await? {
         let field = schema
@@ -133,21 +132,12 @@ async fn make_landing(transaction: &Transaction<'_>, landing: &str, schema: &Rec
     extend(transaction, landing, "spec.landing.table", schema, RecordSchema::landing_add, hand).await?;
     // Before the index: on somebody else's table it would fail for a column that is missing, and say less.
     check(transaction, landing, "spec.landing.table", schema, &schema.landing_columns(), true).await?;
-    for statement in indexes {
-        execute(transaction, statement, hand).await.map_err(explain(&making_landing))?;
+    let (index, statement) = RecordSchema::landing_pending_index(landing);
+    let there = transaction.query_one("SELECT to_regclass($1) IS NOT NULL", &[&quote(&index)]).await;
+    if !there.map_err(explain(&making_landing))?.get::<_, bool>(0) {
+        execute(transaction, &statement, hand).await.map_err(explain(&making_landing))?;
     }
     Ok(())
-}
-
-/// Makes the index without which each look for old rows would read the whole table; again where making it broke off.
-async fn index_by_age(client: &Client, landing: &str) -> Result<(), tokio_postgres::Error> {
-    let (name, statement) = RecordSchema::landing_age_index(landing);
-    let index = quote(&name);
-    let broken = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass($1) AND NOT indisvalid";
-    if client.query_opt(broken, &[&index]).await?.is_some() {
-        client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {index}")).await?;
-    }
-    client.batch_execute(&statement).await
 }
 
 /// How many objects this transaction has made or changed: every statement of ours does nothing where there is nothing to do.

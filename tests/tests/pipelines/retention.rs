@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use scylla::value::CqlValue;
 use serde_json::json;
 use userpipeline_api::names;
+use userpipeline_record::RecordSchema;
 use userpipeline_tests::{World, eventually, own_source::OwnSource, stores, world::SOON};
 
 /// It is looked for what is old enough once in a minute.
@@ -90,6 +91,10 @@ async fn what_was_kept_long_enough_goes_and_totals_stay() -> Result<()> {
     })
     .await?;
     assert_eq!(stores::number(&db, &format!("SELECT count(*) FROM \"{landing}\"")).await?, 2);
+    // By an index of its own
+    let (index, _) = RecordSchema::landing_age_index(&landing);
+    let valid = format!("SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass('\"{index}\"') AND indisvalid");
+    assert_eq!(stores::number(&db, &valid).await?, 1);
 
     // And the totals go on from where they were
     source.serve(&[json!({"id": "new", "name": "y"})]);
