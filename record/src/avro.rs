@@ -3,7 +3,8 @@
 mod item;
 
 use apache_avro::{
-    Schema, reader::datum::GenericDatumReader, types::Value as Avro, util::max_allocation_bytes, writer::datum::GenericDatumWriter,
+    Schema, reader::datum::GenericDatumReader, schema::Name, types::Value as Avro, util::max_allocation_bytes,
+    writer::datum::GenericDatumWriter,
 };
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
@@ -22,6 +23,9 @@ pub enum AvroError {
     /// The writer's schema does not parse.
     #[error("the writer's schema does not parse: {0}")]
     WriterSchema(#[source] Box<apache_avro::Error>),
+    /// A type of the writer's schema holds itself: its data may be as deep as they are long, and are decoded on the stack.
+    #[error("the writer's schema is recursive, which is not supported: `{0}` holds itself")]
+    Recursive(String),
     /// The bytes are not of the writer's schema, or that does not resolve to ours.
     #[error("the datum does not decode: {0}")]
     Decode(#[source] Box<apache_avro::Error>),
@@ -85,8 +89,29 @@ fn default_json(value: &Value) -> Json {
 
 fn parse(text: &str) -> Result<&'static Schema, AvroError> {
     let schema = Schema::parse_str(text).map_err(|e| AvroError::WriterSchema(Box::new(e)))?;
+    if let Some(name) = holds_itself(&schema, &mut Vec::new()) {
+        return Err(AvroError::Recursive(name));
+    }
     // A reader borrows its schema. There are as many as the subject has versions, and they are needed until the end.
     Ok(Box::leak(Box::new(schema)))
+}
+
+/// The name of a type that holds itself, if there is one. A name stands for a type that was written out before it, so each
+/// cycle is a name within its own type.
+fn holds_itself<'a>(schema: &'a Schema, within: &mut Vec<&'a Name>) -> Option<String> {
+    match schema {
+        Schema::Ref { name } => within.contains(&name).then(|| name.to_string()),
+        Schema::Array(array) => holds_itself(&array.items, within),
+        Schema::Map(map) => holds_itself(&map.types, within),
+        Schema::Union(union) => union.variants().iter().find_map(|variant| holds_itself(variant, within)),
+        Schema::Record(record) => {
+            within.push(&record.name);
+            let found = record.fields.iter().find_map(|field| holds_itself(&field.schema, within));
+            within.pop();
+            found
+        }
+        _ => None,
+    }
 }
 
 /// Records to data of our own schema.
