@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use scylla::{client::session::Session, value::CqlValue};
 use serde_json::Value;
+use userpipeline_api::names;
+
+use crate::{World, stores};
 
 /// A row: a text for each of its fields, none for null.
 pub type Row = BTreeMap<String, Option<String>>;
@@ -122,6 +125,18 @@ fn cql(field_type: &str, value: Option<CqlValue>) -> Result<Option<String>> {
         CqlValue::Blob(bytes) => bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}")),
         other => bail!("{other:?}"),
     }))
+}
+
+/// Fails where a pipeline's tables hold other rows than these, which are sorted.
+pub async fn in_both_stores(world: &World, record: &Value, wanted: &[Row]) -> Result<()> {
+    let (id, fields) = (world.id(), fields(record));
+    let db = stores::postgres(&world.client).await?;
+    let found = postgres(&db, &names::postgres_table(&id), &fields).await?;
+    assert_same("PostgreSQL's table", &found, wanted);
+    let session = stores::cassandra(&world.client).await?;
+    let found = cassandra(&session, &names::keyspace(&id), &names::cassandra_table(&id), &fields).await?;
+    assert_same("Cassandra's table", &found, wanted);
+    Ok(())
 }
 
 /// Fails where rows differ, naming the first few that do.

@@ -20,6 +20,8 @@ const SEED: u64 = 1;
 const SAMPLE: Duration = Duration::from_secs(210);
 /// A fault that misses is tried again so often.
 const TRIES: usize = 6;
+/// So many messages come once more in the end.
+const AGAIN: usize = 2000;
 
 #[derive(Default)]
 struct Tally {
@@ -101,6 +103,11 @@ async fn play(scene: &Scene, faults: Vec<Fault>, within: Option<Duration>, dice:
     scene.calm().await?;
     let served = scene.book.bad();
     scene.world.run("last").await?;
+    scene.recovered().await?;
+
+    // And what was there is delivered once more, when nothing newer would cover up an older version that were taken
+    let (again, _) = strike::deliver_again(scene, dice, AGAIN).await?;
+    ensure!(again == AGAIN, "only {again} messages were there to be delivered again");
     scene.recovered().await?;
 
     // Then everything is as it was served

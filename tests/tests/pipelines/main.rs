@@ -17,3 +17,4 @@ mod runs;
 mod schedules;
 mod sources;
 mod topics;
+mod versions;

@@ -1,4 +1,4 @@
-//! Records that a pipeline declares: of every type, in several versions, deleted, and evolved.
+//! Records that a pipeline declares: of every type, and evolved.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use userpipeline_api::names;
 use userpipeline_tests::{
     World,
-    declared::{self, Row, assert_same},
+    declared::{self, Row, assert_same, in_both_stores},
     eventually,
     own_source::OwnSource,
     stores,
@@ -20,16 +20,6 @@ use userpipeline_tests::{
 };
 
 use crate::every_type::{TYPES, any_of, every_type, row_of};
-
-async fn in_both_stores(world: &World, record: &Value, wanted: &[Row]) -> Result<()> {
-    let (db, id, fields) = (stores::postgres(&world.client).await?, world.id(), declared::fields(record));
-    let session = stores::cassandra(&world.client).await?;
-    let found = declared::postgres(&db, &names::postgres_table(&id), &fields).await?;
-    assert_same("PostgreSQL's table", &found, wanted);
-    let found = declared::cassandra(&session, &names::keyspace(&id), &names::cassandra_table(&id), &fields).await?;
-    assert_same("Cassandra's table", &found, wanted);
-    Ok(())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_every_type_arrive_in_both_stores_as_they_were_served() -> Result<()> {
@@ -109,80 +99,6 @@ async fn records_of_every_type_arrive_in_both_stores_as_they_were_served() -> Re
         let raw: Value = serde_json::from_str(&raw)?;
         assert!(items.contains(&raw), "{raw}");
     }
-    world.leave().await
-}
-
-/// A reading with a version of its own, which can be deleted.
-fn versioned() -> Value {
-    json!({"key": ["device", "seq"], "clusterBy": ["seq"], "orderBy": "version", "deleteWhen": "has(item.gone)", "fields": [
-        {"name": "device", "type": "string", "from": "/device"},
-        {"name": "seq", "type": "int", "from": "/seq"},
-        {"name": "version", "type": "long", "from": "/version"},
-        {"name": "name", "type": "string", "from": "/name"},
-    ]})
-}
-
-fn reading(device: &str, seq: i64, version: i64, name: &str) -> Row {
-    let text = |text: &str| Some(text.to_owned());
-    Row::from([
-        ("device".to_owned(), text(device)),
-        ("seq".to_owned(), text(&seq.to_string())),
-        ("version".to_owned(), text(&version.to_string())),
-        ("name".to_owned(), text(name)),
-    ])
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_newest_version_stays_and_what_was_deleted_does_not_come_back() -> Result<()> {
-    // Given three readings in both stores
-    let world = World::new("versions").await?;
-    let source = OwnSource::start(&world.client).await?;
-    let record = versioned();
-    let item = |device: &str, seq: i64, version: i64, name: &str| json!({"device": device, "seq": seq, "version": version, "name": name});
-    source.serve(&[item("d1", 1, 10, "a"), item("d1", 2, 10, "b"), item("d2", 1, 10, "c")]);
-    world.apply(&world.pipeline_of(&record, &source.url())).await?;
-    world.ready().await?;
-    world.run("first").await?;
-    world.drained(3).await?;
-    let first = [reading("d1", 1, 10, "a"), reading("d1", 2, 10, "b"), reading("d2", 1, 10, "c")];
-    in_both_stores(&world, &record, &first).await?;
-
-    // When one is updated, one deleted, one served in an older version, and one deleted that there never was
-    let gone = |device: &str, seq: i64, version: i64| json!({"device": device, "seq": seq, "version": version, "gone": true});
-    source.serve(&[
-        item("d1", 1, 20, "a2"),
-        gone("d1", 2, 20),
-        item("d2", 1, 5, "older"),
-        gone("d3", 1, 7),
-    ]);
-    world.run("second").await?;
-    world.drained(6).await?;
-    let second = [reading("d1", 1, 20, "a2"), reading("d2", 1, 10, "c")];
-    in_both_stores(&world, &record, &second).await?;
-
-    // And when what is on the topic is delivered once more, on other partitions and in the order of its age backwards
-    let topic = names::topic(&world.id());
-    let mut messages = stores::topic(&topic).await?;
-    messages.sort_by_key(|message| std::cmp::Reverse(message.headers["version"].parse::<i64>().unwrap_or(0)));
-    let again = messages.iter().enumerate().map(|(i, message)| {
-        let version = message.headers["version"].parse().ok();
-        let payload = Some(message.payload.clone()).filter(|payload| !payload.is_empty());
-        let partition = i32::try_from(i % 3).ok();
-        (partition, message.key.clone().unwrap_or_default(), payload, version)
-    });
-    stores::produce_to(&topic, again.collect()).await?;
-
-    // Then nothing has changed
-    world.drained(12).await?;
-    in_both_stores(&world, &record, &second).await?;
-
-    // And when the deleted one is there again, newer than before, then it is stored; and one that is deleted in the very version
-    // that is stored is gone
-    source.serve(&[item("d1", 2, 30, "back"), gone("d2", 1, 10)]);
-    world.run("third").await?;
-    world.drained(14).await?;
-    let third = [reading("d1", 1, 20, "a2"), reading("d1", 2, 30, "back")];
-    in_both_stores(&world, &record, &third).await?;
     world.leave().await
 }
 

@@ -1,17 +1,19 @@
 //! Topics that others write to: devices that write JSON, applications that write Avro.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use apache_avro::{Schema, types::Value as Avro, writer::datum::GenericDatumWriter};
 use k8s_openapi::api::batch::v1::CronJob;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use userpipeline_api::{UserPipeline, names};
 use userpipeline_record::wire;
-use userpipeline_stores::schema_registry::SchemaRegistry;
+use userpipeline_stores::{kafka::admin::Admin, schema_registry::SchemaRegistry};
 use userpipeline_tests::{
     World,
     cluster::host,
-    declared::{self, Row, assert_same},
+    declared::{Row, in_both_stores},
     eventually, stores,
     world::SOON,
 };
@@ -47,17 +49,6 @@ fn row(device: &str, at: i64, revision: i64, celsius: Option<f64>) -> Row {
         ("revision".to_owned(), Some(revision.to_string())),
         ("celsius".to_owned(), celsius.map(|celsius| format!("{celsius:?}"))),
     ])
-}
-
-async fn in_both_stores(world: &World, wanted: &[Row]) -> Result<()> {
-    let (id, fields) = (world.id(), declared::fields(&readings()));
-    let db = stores::postgres(&world.client).await?;
-    let found = declared::postgres(&db, &names::postgres_table(&id), &fields).await?;
-    assert_same("PostgreSQL's table", &found, wanted);
-    let session = stores::cassandra(&world.client).await?;
-    let found = declared::cassandra(&session, &names::keyspace(&id), &names::cassandra_table(&id), &fields).await?;
-    assert_same("Cassandra's table", &found, wanted);
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +98,7 @@ async fn what_devices_write_as_json_is_stored_in_its_last_version() -> Result<()
 
     // Then each is stored in its last version, what was deleted is gone, and nonsense is a dead letter
     let wanted = [row("d1", 1000, 3, Some(21.5)), row("d3", 3000, 1, None)];
-    in_both_stores(&world, &wanted).await?;
+    in_both_stores(&world, &readings(), &wanted).await?;
     let letters = stores::topic(&names::dead_letter_topic(&topic)).await?;
     let mut classes: Vec<&str> = letters.iter().map(|letter| letter.headers["dlq.error.class"].as_str()).collect();
     classes.sort_unstable();
@@ -129,7 +120,7 @@ async fn what_devices_write_as_json_is_stored_in_its_last_version() -> Result<()
         row("d3", 3000, 1, None),
         row("d5", 5000, 1, Some(1.5)),
     ];
-    in_both_stores(&world, &wanted).await?;
+    in_both_stores(&world, &readings(), &wanted).await?;
     world.leave().await
 }
 
@@ -173,7 +164,7 @@ async fn what_applications_write_as_avro_is_read_by_the_schemas_that_they_have_r
     world.drained(3).await?;
 
     // Then the records are those of the application, by the pipeline's own mapping
-    in_both_stores(&world, &[row("d1", 1000, 2, Some(0.1)), row("d2", 2000, 1, None)]).await?;
+    in_both_stores(&world, &readings(), &[row("d1", 1000, 2, Some(0.1)), row("d2", 2000, 1, None)]).await?;
 
     // And its subject is left alone
     let versions: Value = reqwest::get(format!("{}/subjects/{}/versions", host::REGISTRY, names::subject(&topic)))
@@ -190,5 +181,53 @@ async fn what_applications_write_as_avro_is_read_by_the_schemas_that_they_have_r
         })
     })
     .await?;
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_that_somebody_else_makes_are_used_and_stay() -> Result<()> {
+    // Given a pipeline that makes no topics, where there are none
+    let world = World::new("own-topics").await?;
+    let mut applied = pipeline(&world, "JSON");
+    applied["spec"]["kafka"]["topic"] = json!({"management": "None"});
+    applied["spec"]["deletionPolicy"] = json!("Delete");
+    world.apply(&applied).await?;
+    let says = async |field: &'static str| {
+        world
+            .condition_where("SchemaReady", "False", SOON, |reason, message| {
+                reason == "TopicMissing" && message.contains(field)
+            })
+            .await
+    };
+    says("spec.kafka.topic.name").await?;
+
+    // When they are made
+    let topic = names::topic(&world.id());
+    let letters = names::dead_letter_topic(&topic);
+    let admin = Admin::new(host::KAFKA, "somebody else")?;
+    admin.create(&topic, 2, 1, &BTreeMap::new()).await?;
+    says("spec.deadLetter.topic").await?;
+    admin.create(&letters, 1, 1, &BTreeMap::new()).await?;
+
+    // Then they are used
+    world.ready().await?;
+    let written = json!({"device": {"id": "d1"}, "at": 1000, "revision": 1, "celsius": 2})
+        .to_string()
+        .into_bytes();
+    stores::produce(&topic, vec![(String::new(), written, None)]).await?;
+    world.drained(1).await?;
+    in_both_stores(&world, &readings(), &[row("d1", 1000, 1, Some(2.0))]).await?;
+
+    // And they stay when the pipeline is deleted with what it has made
+    world.api::<UserPipeline>().delete("users", &DeleteParams::default()).await?;
+    eventually("the pipeline to be gone", SOON, async || {
+        let left = world.api::<UserPipeline>().get_opt("users").await?;
+        Ok(left.map_or(Ok(()), |left| Err(format!("{:?}", left.status.map(|status| status.deletion)))))
+    })
+    .await?;
+    let left = stores::topics()?;
+    assert!(left.contains(&topic) && left.contains(&letters), "{left:?}");
+    admin.delete_topic(&topic).await?;
+    admin.delete_topic(&letters).await?;
     world.leave().await
 }
