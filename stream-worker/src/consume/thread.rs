@@ -58,6 +58,8 @@ pub struct Poller {
     pub(super) pending: Option<Pending>,
     pub(super) uncommitted: BTreeMap<i32, i64>,
     pub(super) in_flight: Option<BTreeSet<i32>>,
+    /// A batch was given up because the worker is to stop: what comes behind it must not be stored, or it would be skipped.
+    abandoned: bool,
     pub(super) requests: u64,
     pub(super) recheck: Option<(u64, Instant)>,
     stop: CancellationToken,
@@ -93,6 +95,7 @@ impl Poller {
             pending: None,
             uncommitted: BTreeMap::new(),
             in_flight: None,
+            abandoned: false,
             requests: 0,
             recheck: None,
             stop,
@@ -249,7 +252,7 @@ impl Poller {
     /// Gives the writer what was gathered, when it is due and the writer is free.
     fn hand_over(&mut self, at_once: bool) {
         let due = self.buffer.due_in(Instant::now()).is_some_and(|due| at_once || due.is_zero());
-        if !due || self.in_flight.is_some() {
+        if !due || self.in_flight.is_some() || self.abandoned {
             return;
         }
         let mut batch = Batch {
@@ -272,6 +275,10 @@ impl Poller {
 
     fn written(&mut self, written: Written) -> Result<(), StoreError> {
         self.in_flight = None;
+        if written.abandoned {
+            tracing::warn!("a batch cannot be stored now: what was taken and not stored will be delivered again");
+            self.abandoned = true;
+        }
         self.shared.status.writing(None, Instant::now());
         for partition in written.fenced {
             self.fenced(partition)?;
@@ -296,13 +303,8 @@ impl Poller {
             }
             match self.inbox.recv_timeout(until.saturating_duration_since(Instant::now()).min(POLL)) {
                 Ok(Event::Written(written)) => {
-                    let abandoned = written.abandoned;
                     if let Err(error) = self.written(written) {
                         tracing::debug!(message = error.message, "draining");
-                    }
-                    if abandoned {
-                        tracing::warn!("a store does not answer: what was taken and not stored will be delivered again");
-                        break;
                     }
                 }
                 Err(_) if Instant::now() >= until => {
