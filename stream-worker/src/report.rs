@@ -12,8 +12,6 @@ use userpipeline_stores::StoreError;
 
 /// A partition that has messages, and delivers none for so long though nothing is wrong, has stalled.
 const STALLED: Duration = Duration::from_secs(90);
-/// A batch that takes longer than this waits for a store.
-const SLOW: Duration = Duration::from_secs(30);
 /// A listing of a partition's end is remembered that is later than the last one by this fraction of the time they cover.
 const FRACTION: i64 = 64;
 /// Rates are of the last minute.
@@ -48,6 +46,9 @@ struct Partition {
     lag: Option<i64>,
     /// All that the topic has was delivered, and this is the offset behind it; unknown again with the next message.
     delivered: Option<i64>,
+    /// Nothing more was fetched when it was looked at last, and this offset is the next one; none while there is something, be it that
+    /// it waits for its turn, or for a store.
+    dry: Option<i64>,
     /// When the end was listed, and where it was, as far as that is not reached; and the last one that is.
     listed: VecDeque<(Timestamp, i64)>,
     stored_through: Option<Timestamp>,
@@ -87,8 +88,6 @@ struct Inner {
     totals: Option<StoredTotals>,
     last_commit_at: Option<Timestamp>,
     stored: VecDeque<(Instant, i64)>,
-    /// Since when a batch is being written.
-    writing: Option<Instant>,
 }
 
 /// What is known of the worker at this moment.
@@ -127,7 +126,6 @@ impl Status {
         let mut inner = self.inner();
         inner.consuming = consuming;
         if !consuming {
-            inner.writing = None;
             inner.partitions.clear();
             inner.troubles.retain(|trouble, _| *trouble == Trouble::Session);
         }
@@ -146,6 +144,7 @@ impl Status {
             end_offset: None,
             lag: None,
             delivered: None,
+            dry: None,
             listed: VecDeque::new(),
             stored_through: None,
         };
@@ -188,6 +187,13 @@ impl Status {
         }
     }
 
+    /// Of a partition nothing more was fetched, and this offset is the next one; or something was.
+    pub fn dry(&self, partition: i32, at: Option<i64>) {
+        if let Some(there) = self.inner().partitions.get_mut(&partition) {
+            there.dry = at;
+        }
+    }
+
     /// The owned partitions.
     pub fn partitions(&self) -> Vec<i32> {
         self.inner().partitions.keys().copied().collect()
@@ -203,31 +209,17 @@ impl Status {
                 there.lag = Some(lag(there.next_offset, *end, there.end_offset, there.delivered));
                 there.end_offset = Some(*end);
                 there.list(asked_at, *end);
-                if waiting || there.lag == Some(0) {
+                let delivers_none = there.dry.is_some_and(|at| at < *end);
+                if waiting || there.lag == Some(0) || !delivers_none {
                     there.moved_at = now;
                 }
             }
         }
     }
 
-    /// A batch is being written from now on, or no longer.
-    pub fn writing(&self, since: Option<Instant>, now: Instant) {
-        let mut inner = self.inner();
-        if is_slow(inner.writing, now) {
-            for partition in inner.partitions.values_mut() {
-                partition.moved_at = now;
-            }
-        }
-        inner.writing = since;
-    }
-
-    /// A partition that has stalled: somebody should join the group anew. While a store takes its time, nobody expects progress.
+    /// A partition that has stalled: somebody should join the group anew.
     pub fn stalled(&self, now: Instant) -> Option<i32> {
-        let inner = self.inner();
-        if is_slow(inner.writing, now) {
-            return None;
-        }
-        inner
+        self.inner()
             .partitions
             .iter()
             .find(|(_, p)| now.saturating_duration_since(p.moved_at) > STALLED)
@@ -283,10 +275,6 @@ impl Status {
             stored_per_second,
         }
     }
-}
-
-fn is_slow(writing: Option<Instant>, now: Instant) -> bool {
-    writing.is_some_and(|since| now.saturating_duration_since(since) > SLOW)
 }
 
 /// The distance to the end. Behind the last message there may be offsets that are none: marks of a transaction, or what
@@ -347,6 +335,7 @@ mod tests {
         let status = Status::default();
         status.consuming(true);
         status.assigned(0, 10);
+        status.dry(0, Some(10));
         let start = Instant::now();
         let later = |seconds| start + Duration::from_secs(seconds);
         let list = |end, seconds| status.ends(&BTreeMap::from([(0, end)]), Timestamp::UNIX_EPOCH, later(seconds));
@@ -363,22 +352,20 @@ mod tests {
     }
 
     #[test]
-    fn no_partition_stalls_while_a_store_takes_its_time() {
-        let status = Status::default();
-        status.consuming(true);
-        status.assigned(0, 10);
+    fn a_partition_that_waits_for_its_turn_or_for_a_store_has_not_stalled() {
         let start = Instant::now();
         let later = |seconds| start + Duration::from_secs(seconds);
-        let writing = |from: Option<u64>, at| status.writing(from.map(later), later(at));
-        writing(Some(50), 50);
-        assert_eq!(status.stalled(later(100)), None, "a batch is under way for long");
-        writing(None, 100);
-        assert_eq!(status.stalled(later(180)), None, "it was a moment ago");
-        for at in (101..200).step_by(3) {
-            writing(Some(at), at);
-            writing(None, at + 2);
+        // What was found when it was looked at last: something, or nothing beyond this offset; the end is 20.
+        for (dry, stalled) in [(None, None), (Some(20), None), (Some(19), Some(0)), (Some(10), Some(0))] {
+            let status = Status::default();
+            status.consuming(true);
+            status.assigned(0, 10);
+            status.dry(0, dry);
+            for at in (0..200).step_by(3) {
+                status.ends(&BTreeMap::from([(0, 20)]), Timestamp::UNIX_EPOCH, later(at));
+            }
+            assert_eq!(status.stalled(later(200)), stalled, "{dry:?}");
         }
-        assert_eq!(status.stalled(later(200)), Some(0), "others get on");
     }
 
     #[test]

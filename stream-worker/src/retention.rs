@@ -81,8 +81,15 @@ async fn sweep(shared: &Shared, declared: &[(Kept, f64)]) -> Result<(), StoreErr
     let until = Instant::now() + LONGEST;
     for (kept, seconds) in declared {
         if *kept == Kept::Landing && pipeline.landing_management == TableManagement::Direct {
-            let indexed = index_landing(&client, pipeline).await;
-            indexed.map_err(|e| postgres::explain("indexing the landing table by age (spec.retention.landing)", &e))?;
+            // Without it, what is old is found all the same, if slowly.
+            if let Err(e) = index_landing(&client, pipeline).await {
+                let error = postgres::explain("indexing the landing table by age (spec.retention.landing)", &e);
+                tracing::warn!(
+                    reason = error.reason,
+                    message = error.message,
+                    "old landed records are found slowly"
+                );
+            }
         }
         let mut deleted = 0;
         loop {

@@ -54,8 +54,8 @@ pub(super) struct Held {
     pub position: i64,
     /// Whether everything was delivered.
     pub at_end: bool,
-    /// Whether the status says so.
-    pub end_is_told: bool,
+    /// Whether the status knows that nothing more was fetched, and whether that is the end.
+    pub is_told: bool,
     /// How it stands.
     pub state: State,
 }
@@ -216,7 +216,7 @@ impl Poller {
                     token: pending.token,
                     position,
                     at_end: false,
-                    end_is_told: false,
+                    is_told: false,
                     state,
                 },
             );
@@ -326,6 +326,7 @@ impl Poller {
         // Partitions that were lost have another owner already, who waits for nothing.
         let lost = self.consumer.assignment_lost();
         tracing::info!(?partitions, lost, "partitions revoked");
+        self.stop_looking();
         for partition in partitions {
             self.buffer.forget(*partition);
         }
@@ -350,14 +351,15 @@ impl Poller {
         }
         for partition in partitions {
             self.held.remove(partition);
-            self.queues.forget(*partition);
             self.uncommitted.remove(partition);
             self.ownership.release(*partition);
             self.shared.status.revoked(*partition);
         }
-        self.consumer
-            .incremental_unassign(&self.list(partitions))
-            .map_err(|e| Self::out_of_step("giving partitions away", &e))
+        let given = self.consumer.incremental_unassign(&self.list(partitions));
+        for partition in partitions {
+            self.queues.forget(*partition);
+        }
+        given.map_err(|e| Self::out_of_step("giving partitions away", &e))
     }
 
     /// Of partitions that are revoked, claims no longer those that were not claimed yet. librdkafka can take away only what

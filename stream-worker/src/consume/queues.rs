@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, mpsc::Sender},
+    time::Duration,
 };
 
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -30,6 +31,8 @@ impl Queues {
     /// Gives a partition a queue of its own; false where librdkafka does not know it. To be called before it is assigned: what was
     /// fetched earlier would be on the consumer's queue. Whenever the queue is no longer empty, it says so to the inbox.
     pub(super) fn split(&mut self, consumer: &Arc<Consumer>, topic: &str, partition: i32, inbox: &Sender<Event>) -> bool {
+        // An older one would take the callback along when it goes.
+        self.queues.remove(&partition);
         let Some(mut queue) = consumer.split_partition_queue(topic, partition) else {
             return false;
         };
@@ -42,9 +45,11 @@ impl Queues {
         true
     }
 
-    /// A partition is no longer ours.
+    /// A partition is no longer assigned. What was fetched of it would stay where it is, as nobody looks there any more.
     pub(super) fn forget(&mut self, partition: i32) {
-        self.queues.remove(&partition);
+        if let Some(queue) = self.queues.remove(&partition) {
+            while queue.poll(Duration::ZERO).is_some() {}
+        }
     }
 
     /// No partition is ours. Each queue holds on to the consumer, which cannot be closed before.
@@ -52,11 +57,14 @@ impl Queues {
         self.queues.clear();
     }
 
-    /// All queues, in their turn; next time another one is the first.
-    pub(super) fn in_turn(&mut self) -> Vec<(i32, Queue)> {
-        let order = in_turn(&self.queues, self.first);
-        self.first = order.get(1).map_or(self.first, |(partition, _)| *partition);
-        order
+    /// All queues, in their turn.
+    pub(super) fn in_turn(&self) -> Vec<(i32, Queue)> {
+        in_turn(&self.queues, self.first)
+    }
+
+    /// There was no room for those behind this one: they come first next time.
+    pub(super) fn begin_behind(&mut self, partition: i32) {
+        self.first = partition + 1;
     }
 }
 
@@ -70,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_partition_is_the_first_in_its_turn() {
+    fn a_round_begins_anywhere_and_has_everyone_in_it() {
         let all: BTreeMap<i32, char> = [(1, 'a'), (4, 'b'), (7, 'c')].into();
         for (first, expected) in [(0, "abc"), (1, "abc"), (2, "bca"), (7, "cab"), (8, "abc")] {
             let order: String = in_turn(&all, first).into_iter().map(|(_, one)| one).collect();

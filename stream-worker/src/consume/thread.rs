@@ -36,6 +36,8 @@ use crate::{
 
 /// The longest wait for something to happen; a stop, or what the group's coordinator says, is noticed as late.
 const POLL: Duration = Duration::from_millis(100);
+/// So many events of the client are heard at a time.
+const EVENTS: usize = 10;
 /// So many messages of a partition are taken before the next one is looked at.
 const IN_A_ROW: usize = 50;
 /// What is left is written within this time when the worker is to stop.
@@ -157,10 +159,13 @@ impl Poller {
     /// Stays in the group, and hears what its coordinator says.
     fn poll(&mut self) -> Result<(), StoreError> {
         let consumer = Arc::clone(&self.consumer);
-        match consumer.poll(Duration::ZERO) {
-            Some(Ok(message)) => self.deliver(&message),
-            Some(Err(e)) => self.failed(&e)?,
-            None => {}
+        // It says "nothing" of what it has dealt with by itself, too.
+        for _ in 0..EVENTS {
+            match consumer.poll(Duration::ZERO) {
+                Some(Ok(message)) => self.deliver(&message),
+                Some(Err(e)) => self.failed(&e)?,
+                None => {}
+            }
         }
         Ok(())
     }
@@ -171,13 +176,14 @@ impl Poller {
         for (partition, queue) in self.queues.in_turn() {
             for _ in 0..IN_A_ROW {
                 if self.buffer.is_full() {
+                    self.queues.begin_behind(partition);
                     return Ok(true);
                 }
                 match queue.poll(Duration::ZERO) {
                     Some(Ok(message)) => self.deliver(&message),
                     Some(Err(e)) => self.failed(&e)?,
                     None => {
-                        self.is_empty(partition);
+                        self.is_dry(partition);
                         break;
                     }
                 }
@@ -187,23 +193,26 @@ impl Poller {
         Ok(any)
     }
 
-    /// There is no room for more. What is fetched meanwhile is not seen, so nobody knows whether a partition is at its end.
-    fn stop_looking(&mut self) {
+    /// For a while nobody looks at what is fetched, so nobody knows whether a partition is at its end, or dry.
+    pub(super) fn stop_looking(&mut self) {
         for (partition, held) in &mut self.held {
-            if std::mem::take(&mut held.end_is_told) {
+            if std::mem::take(&mut held.is_told) {
                 self.shared.status.delivered(*partition, None);
+                self.shared.status.dry(*partition, None);
             }
         }
     }
 
-    /// Nothing was fetched since a partition was at its end.
-    fn is_empty(&mut self, partition: i32) {
+    /// Nothing more of a partition was fetched.
+    fn is_dry(&mut self, partition: i32) {
         if let Some(held) = self.held.get_mut(&partition)
             && held.state == State::Active
-            && held.at_end
-            && !std::mem::replace(&mut held.end_is_told, true)
+            && !std::mem::replace(&mut held.is_told, true)
         {
-            self.shared.status.delivered(partition, Some(held.position));
+            self.shared.status.dry(partition, Some(held.position));
+            if held.at_end {
+                self.shared.status.delivered(partition, Some(held.position));
+            }
         }
     }
 
@@ -217,9 +226,10 @@ impl Poller {
             return;
         }
         held.position = message.offset() + 1;
-        if std::mem::take(&mut held.at_end) {
-            held.end_is_told = false;
+        held.at_end = false;
+        if std::mem::take(&mut held.is_told) {
             self.shared.status.delivered(partition, None);
+            self.shared.status.dry(partition, None);
         }
         let message = Message::copied(message);
         self.shared.metrics.records.inc();
@@ -231,8 +241,8 @@ impl Poller {
         match error {
             KafkaError::PartitionEOF(partition) => {
                 if let Some(held) = self.held.get_mut(partition) {
-                    (held.at_end, held.end_is_told) = (true, true);
-                    self.shared.status.delivered(*partition, Some(held.position));
+                    // The status is told when the partition is found to be dry, which is next.
+                    (held.at_end, held.is_told) = (true, false);
                 }
                 Ok(())
             }
@@ -268,8 +278,6 @@ impl Poller {
         // There is room for one, and none is under way; where nobody receives, the session ends.
         if self.batches.try_send(batch).is_ok() {
             self.in_flight = Some(partitions);
-            let now = Instant::now();
-            self.shared.status.writing(Some(now), now);
         }
     }
 
@@ -279,7 +287,6 @@ impl Poller {
             tracing::warn!("a batch cannot be stored now: what was taken and not stored will be delivered again");
             self.abandoned = true;
         }
-        self.shared.status.writing(None, Instant::now());
         for partition in written.fenced {
             self.fenced(partition)?;
         }

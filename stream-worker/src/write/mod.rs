@@ -14,13 +14,13 @@ pub mod progress;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use userpipeline_record::RecordSchema;
-use userpipeline_stores::{Class, StoreError, postgres::is_record_fault};
+use userpipeline_stores::{Class, StoreError, error::POSTGRES_UNREACHABLE, postgres::is_record_fault};
 use uuid::Uuid;
 
 use self::{account::Acknowledged, cassandra::CassandraSink, postgres::PostgresSink, progress::Rows};
@@ -101,6 +101,17 @@ enum Failure {
     Refused(Faults),
     /// So many messages would be dead letters, of so many.
     TooManyDeadLetters(usize, usize),
+}
+
+/// PostgreSQL ends a statement after two minutes. Who hears nothing by then talks to nobody, whatever the connection looks like.
+const ANSWERED: Duration = Duration::from_secs(150);
+
+/// What PostgreSQL answers.
+async fn answered<T>(question: impl Future<Output = T>) -> Result<T, Failure> {
+    tokio::time::timeout(ANSWERED, question).await.map_err(|_| {
+        let message = format!("PostgreSQL has not answered for {} s", ANSWERED.as_secs());
+        Failure::Store(POSTGRES, StoreError::transient(POSTGRES_UNREACHABLE, message))
+    })
 }
 
 const POSTGRES: &str = "postgres";
@@ -250,8 +261,10 @@ impl Writer {
         let postgres_failed = |e: tokio_postgres::Error| Failure::Store(POSTGRES, postgres::explain(&e));
 
         let table = sink.table();
-        let transaction = sink.begin().await.map_err(postgres_failed)?;
-        let previous = self.rows.lock(&transaction, &batch.owners).await.map_err(postgres_failed)?;
+        let transaction = answered(sink.begin()).await?.map_err(postgres_failed)?;
+        let previous = answered(self.rows.lock(&transaction, &batch.owners))
+            .await?
+            .map_err(postgres_failed)?;
         let fenced: BTreeSet<i32> = batch.owners.keys().filter(|p| !previous.contains_key(p)).copied().collect();
         if !fenced.is_empty() {
             return Err(Failure::Fenced(fenced));
@@ -262,7 +275,7 @@ impl Writer {
                 return Ok(true);
             };
             let started = Instant::now();
-            match table.write(&transaction, &entries).await {
+            match answered(table.write(&transaction, &entries)).await? {
                 Ok(()) => {
                     metrics.sink_took(POSTGRES, started.elapsed());
                     Ok(true)
@@ -314,8 +327,10 @@ impl Writer {
             return Err(Failure::Refused(faults));
         }
         let advances = advances(&batch.messages, dead, &previous);
-        self.rows.advance(&transaction, &advances).await.map_err(postgres_failed)?;
-        transaction.commit().await.map_err(postgres_failed)?;
+        answered(self.rows.advance(&transaction, &advances))
+            .await?
+            .map_err(postgres_failed)?;
+        answered(transaction.commit()).await?.map_err(postgres_failed)?;
         let bytes = entries.iter().map(|entry| entry.record.size()).sum();
         let postgres = self.shared.pipeline.postgres_table.as_ref().filter(|_| !entries.is_empty());
         let acknowledged = Acknowledged {
