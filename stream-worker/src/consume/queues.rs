@@ -62,7 +62,7 @@ impl Queues {
         in_turn(&self.queues, self.first)
     }
 
-    /// There was no room for those behind this one: they come first next time.
+    /// The next round begins with the one behind this one.
     pub(super) fn begin_behind(&mut self, partition: i32) {
         self.first = partition + 1;
     }

@@ -175,10 +175,6 @@ impl Poller {
         let mut any = false;
         for (partition, queue) in self.queues.in_turn() {
             for _ in 0..IN_A_ROW {
-                if self.buffer.is_full() {
-                    self.queues.begin_behind(partition);
-                    return Ok(true);
-                }
                 match queue.poll(Duration::ZERO) {
                     Some(Ok(message)) => self.deliver(&message),
                     Some(Err(e)) => self.failed(&e)?,
@@ -188,6 +184,11 @@ impl Poller {
                     }
                 }
                 any = true;
+                // Those behind it have had nothing yet, and come first next time.
+                if self.buffer.is_full() {
+                    self.queues.begin_behind(partition);
+                    return Ok(true);
+                }
             }
         }
         Ok(any)

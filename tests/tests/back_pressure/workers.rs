@@ -78,8 +78,9 @@ async fn a_partition_full_of_poison_does_not_keep_the_others_waiting() -> Result
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_of_many_partitions_of_a_backlog_gets_on() -> Result<()> {
-    const PARTITIONS: i32 = 12;
-    const EACH: usize = 5000;
+    // One more than those that fill a batch with the messages that are taken of each in its turn.
+    const PARTITIONS: i32 = 21;
+    const EACH: usize = 3000;
     let _alone = ALONE.lock().await;
     // Given a store that stands still, and a backlog on each of many partitions
     let world = World::new("many").await?;
