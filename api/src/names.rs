@@ -147,6 +147,15 @@ pub fn workers(name: &str) -> String {
     child(name, "worker", CRON_JOB_LIMIT)
 }
 
+/// An index that we make of a table, whoever's that is: nothing of theirs has such a name.
+pub fn index(purpose: &str, table: &str) -> String {
+    let plain = format!("userpipeline_{purpose}_{table}");
+    if plain.len() <= POSTGRES_LIMIT {
+        return plain;
+    }
+    cut(&plain, &hash(table), '_', POSTGRES_LIMIT)
+}
+
 /// The first eight hexadecimal digits of the SHA-256 of a text: for names, not for secrets.
 pub fn hash(text: &str) -> String {
     format!("{:.8x}", Sha256::digest(text.as_bytes()))
@@ -187,6 +196,15 @@ mod tests {
     fn names_that_sanitising_would_confuse_carry_a_hash() {
         assert_ne!(keyspace(&id("a-b", "c")), keyspace(&id("a", "b-c")));
         assert!(keyspace(&id("1st", "users")).starts_with("up_1st_users_"));
+    }
+
+    #[test]
+    fn indexes_of_tables_that_begin_alike_are_not_mixed_up() {
+        let long = "t".repeat(POSTGRES_LIMIT - 1);
+        let (one, two) = (index("age", &format!("{long}1")), index("age", &format!("{long}2")));
+        assert_eq!((one.len(), two.len()), (POSTGRES_LIMIT, POSTGRES_LIMIT));
+        assert_ne!(one, two);
+        assert_eq!(index("age", "users_raw"), "userpipeline_age_users_raw");
     }
 
     fn label() -> impl Strategy<Value = String> {

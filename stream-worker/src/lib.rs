@@ -12,6 +12,7 @@ pub mod http;
 pub mod lag;
 pub mod message;
 pub mod metrics;
+pub mod ownership;
 pub mod report;
 pub mod retention;
 pub mod retry;

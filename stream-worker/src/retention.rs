@@ -129,11 +129,16 @@ async fn index_landing(client: &Client, pipeline: &WorkerPipeline) -> Result<(),
     };
     tracing::info!(landing, "the landing table is indexed by age");
     client.batch_execute(PATIENCE).await?;
-    if broken {
-        client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {index}")).await?;
+    let made = async {
+        if broken {
+            client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {index}")).await?;
+        }
+        client.batch_execute(&statement).await
     }
-    client.batch_execute(&statement).await?;
-    client.batch_execute("RESET statement_timeout").await
+    .await;
+    // Whatever came of it: the deletes that follow are not to take as long as they take.
+    client.batch_execute("RESET statement_timeout").await?;
+    made
 }
 
 impl Kept {

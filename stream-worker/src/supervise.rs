@@ -18,11 +18,12 @@ use userpipeline_stores::{
 use crate::{
     consume::{self, Event},
     http, lag,
+    ownership::Ownership,
     report::Trouble,
     retention,
     retry::Backoff,
     shared::Shared,
-    write::{Ownership, Writer, progress::Rows},
+    write::{Writer, progress::Rows},
 };
 
 /// The worker has ended by then, whatever hangs: Kubernetes' own patience is 30 seconds.

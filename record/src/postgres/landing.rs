@@ -1,6 +1,6 @@
 //! The landing table: the fetched records, and the outbox.
 
-use userpipeline_api::FieldType;
+use userpipeline_api::{FieldType, names};
 
 use super::{
     Column, VERSION, bookkeeping_columns,
@@ -38,7 +38,7 @@ impl RecordSchema {
 
     /// The index by which the outbox is found: its name, and the statement that makes it.
     pub fn landing_pending_index(table: &str) -> (String, String) {
-        let name = format!("{}_pending", &table[..table.len().min(55)]);
+        let name = names::index("pending", table);
         let statement = format!(
             "CREATE INDEX {} ON {} ({VERSION}) WHERE _published_version IS DISTINCT FROM {VERSION}",
             quote(&name),
@@ -50,7 +50,7 @@ impl RecordSchema {
     /// The index by which landed records are found that have been kept long enough: its name, and the statement that makes it
     /// without keeping anybody from writing, outside of a transaction.
     pub fn landing_age_index(table: &str) -> (String, String) {
-        let name = format!("{}_age", &table[..table.len().min(59)]);
+        let name = names::index("age", table);
         let statement = format!(
             "CREATE INDEX CONCURRENTLY IF NOT EXISTS {} ON {} (_ingested_at)",
             quote(&name),

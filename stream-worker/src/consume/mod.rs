@@ -33,8 +33,9 @@ pub use self::{claim::ends, rebalance::Consumer};
 use self::{rebalance::Context, start_offset::Start, thread::Poller};
 use crate::{
     batch::Batch,
+    ownership::Ownership,
     shared::Shared,
-    write::{Ownership, Written, progress::Rows},
+    write::{Written, progress::Rows},
 };
 
 /// What the thread is told.

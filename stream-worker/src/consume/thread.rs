@@ -30,8 +30,9 @@ use super::{
 use crate::{
     batch::Batch,
     message::Message,
+    ownership::Ownership,
     shared::Shared,
-    write::{Ownership, Written, progress::Rows},
+    write::{Written, progress::Rows},
 };
 
 /// The longest wait for something to happen; a stop, or what the group's coordinator says, is noticed as late.
@@ -222,7 +223,7 @@ impl Poller {
         let Some(held) = self.held.get_mut(&partition).filter(|held| held.state == State::Active) else {
             return;
         };
-        // What was there before may come again.
+        // Where fetching begins anew, it may begin before what was taken already.
         if message.offset() < held.position {
             return;
         }

@@ -13,7 +13,7 @@ pub mod progress;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -29,35 +29,11 @@ use crate::{
     breaker::Breaker,
     dead_letters::DeadLetters,
     decode::{Decoders, Entry, Fault},
+    ownership::Ownership,
     report::Trouble,
     retry::Backoff,
     shared::Shared,
 };
-
-/// Which partitions this worker owns, and under which token: shared by the thread that is assigned them and the writer.
-#[derive(Debug, Default)]
-pub struct Ownership(Mutex<BTreeMap<i32, Uuid>>);
-
-impl Ownership {
-    fn tokens(&self) -> std::sync::MutexGuard<'_, BTreeMap<i32, Uuid>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A partition was claimed.
-    pub fn take(&self, partition: i32, token: Uuid) {
-        self.tokens().insert(partition, token);
-    }
-
-    /// A partition is no longer ours.
-    pub fn release(&self, partition: i32) {
-        self.tokens().remove(&partition);
-    }
-
-    /// Whether a partition is ours under this token.
-    pub fn holds(&self, partition: i32, token: Uuid) -> bool {
-        self.tokens().get(&partition) == Some(&token)
-    }
-}
 
 /// What came of a batch.
 #[derive(Debug, Default)]

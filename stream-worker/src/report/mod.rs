@@ -1,5 +1,7 @@
 //! What is known of the worker at this moment, for `/readyz` and `/status`.
 
+mod partition;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -7,13 +9,11 @@ use std::{
 };
 
 use k8s_openapi::jiff::Timestamp;
-use userpipeline_api::report::{PartitionReport, StoredTotals, WorkerReport};
+use userpipeline_api::report::{StoredTotals, WorkerReport};
 use userpipeline_stores::StoreError;
 
-/// A partition that has messages, and delivers none for so long though nothing is wrong, has stalled.
-const STALLED: Duration = Duration::from_secs(90);
-/// A listing of a partition's end is remembered that is later than the last one by this fraction of the time they cover.
-const FRACTION: i64 = 64;
+use self::partition::Partition;
+
 /// Rates are of the last minute.
 const RATE_WINDOW: Duration = Duration::from_secs(60);
 
@@ -34,49 +34,6 @@ pub enum Trouble {
     Postgres,
     /// Cassandra does not answer, though nothing needs writing.
     Cassandra,
-}
-
-/// An owned partition.
-#[derive(Clone, Debug)]
-struct Partition {
-    next_offset: i64,
-    /// When it came on, or had nowhere to go.
-    moved_at: Instant,
-    end_offset: Option<i64>,
-    lag: Option<i64>,
-    /// All that the topic has was delivered, and this is the offset behind it; unknown again with the next message.
-    delivered: Option<i64>,
-    /// Nothing more was fetched when it was looked at last, and this offset is the next one; none while there is something, be it that
-    /// it waits for its turn, or for a store.
-    dry: Option<i64>,
-    /// When the end was listed, and where it was, as far as that is not reached; and the last one that is.
-    listed: VecDeque<(Timestamp, i64)>,
-    stored_through: Option<Timestamp>,
-}
-
-impl Partition {
-    /// The end was there at that time: all that was written before is stored when that is reached.
-    fn list(&mut self, at: Timestamp, end: i64) {
-        // The longer it has taken, the less it matters when exactly: so few are kept, however long it takes.
-        let seconds = |from: Option<&(Timestamp, i64)>| from.map_or(i64::MAX, |(from, _)| at.as_second() - from.as_second());
-        if seconds(self.listed.back()) >= seconds(self.listed.front()) / FRACTION {
-            self.listed.push_back((at, end));
-        }
-        if self.lag == Some(0) {
-            self.listed.clear();
-            self.stored_through = Some(at);
-        }
-        self.reach();
-    }
-
-    fn reach(&mut self) {
-        while let Some(&(at, end)) = self.listed.front()
-            && end <= self.next_offset
-        {
-            self.listed.pop_front();
-            self.stored_through = Some(at);
-        }
-    }
 }
 
 #[derive(Default)]
@@ -138,16 +95,7 @@ impl Status {
 
     /// A partition was taken over.
     pub fn assigned(&self, partition: i32, next_offset: i64) {
-        let fresh = Partition {
-            next_offset,
-            moved_at: Instant::now(),
-            end_offset: None,
-            lag: None,
-            delivered: None,
-            dry: None,
-            listed: VecDeque::new(),
-            stored_through: None,
-        };
+        let fresh = Partition::taken(next_offset, Instant::now());
         self.inner().partitions.insert(partition, fresh);
     }
 
@@ -161,9 +109,7 @@ impl Status {
     /// Offsets of a partition were stored.
     pub fn stored(&self, partition: i32, next_offset: i64) {
         if let Some(there) = self.inner().partitions.get_mut(&partition) {
-            there.next_offset = next_offset;
-            there.moved_at = Instant::now();
-            there.reach();
+            there.stored(next_offset, Instant::now());
         }
     }
 
@@ -202,17 +148,10 @@ impl Status {
     /// The ends that the brokers listed when they were asked at that time.
     pub fn ends(&self, ends: &BTreeMap<i32, i64>, asked_at: Timestamp, now: Instant) {
         let mut inner = self.inner();
-        // While something is wrong nobody expects progress.
-        let waiting = !inner.troubles.is_empty();
+        let something_is_wrong = !inner.troubles.is_empty();
         for (partition, end) in ends {
             if let Some(there) = inner.partitions.get_mut(partition) {
-                there.lag = Some(lag(there.next_offset, *end, there.end_offset, there.delivered));
-                there.end_offset = Some(*end);
-                there.list(asked_at, *end);
-                let delivers_none = there.dry.is_some_and(|at| at < *end);
-                if waiting || there.lag == Some(0) || !delivers_none {
-                    there.moved_at = now;
-                }
+                there.ends_at(*end, asked_at, something_is_wrong, now);
             }
         }
     }
@@ -222,7 +161,7 @@ impl Status {
         self.inner()
             .partitions
             .iter()
-            .find(|(_, p)| now.saturating_duration_since(p.moved_at) > STALLED)
+            .find(|(_, p)| p.is_stalled(now))
             .map(|(partition, _)| *partition)
     }
 
@@ -257,19 +196,12 @@ impl Status {
             .sum();
         #[allow(clippy::cast_precision_loss)] // A rate of 2^52 records a second is not to be expected.
         let stored_per_second = recent as f64 / RATE_WINDOW.as_secs_f64();
-        let partition = |(partition, p): (&i32, &Partition)| PartitionReport {
-            partition: *partition,
-            next_offset: p.next_offset,
-            end_offset: p.end_offset,
-            lag: p.lag,
-            stored_through: p.stored_through,
-        };
         WorkerReport {
             ready: reason.is_empty(),
             reason,
             message,
             topic_partitions: inner.topic_partitions,
-            partitions: inner.partitions.iter().map(partition).collect(),
+            partitions: inner.partitions.iter().map(|(partition, p)| p.report(*partition)).collect(),
             totals: inner.totals.clone(),
             last_commit_at: inner.last_commit_at,
             stored_per_second,
@@ -277,38 +209,9 @@ impl Status {
     }
 }
 
-/// The distance to the end. Behind the last message there may be offsets that are none: marks of a transaction, or what
-/// compaction removed. So it is nothing where the broker said that all was delivered, all of that is stored, and the end
-/// has not moved since.
-fn lag(next: i64, end: i64, previous_end: Option<i64>, delivered: Option<i64>) -> i64 {
-    let nothing_left = delivered.is_some_and(|delivered| next >= delivered) && previous_end == Some(end);
-    if nothing_left { 0 } else { (end - next).max(0) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lag_is_the_distance_to_the_end_unless_only_gaps_are_left() {
-        for (next, end, previous, delivered, expected) in [
-            (10, 15, None, None, 5),
-            (15, 15, None, None, 0),
-            (16, 15, None, None, 0),
-            (14, 15, Some(15), Some(14), 0),
-            (14, 15, Some(15), None, 1),
-            // Delivered, and not stored yet.
-            (10, 15, Some(15), Some(14), 5),
-            (14, 20, Some(15), Some(14), 6),
-            (14, 15, None, Some(14), 1),
-        ] {
-            assert_eq!(
-                lag(next, end, previous, delivered),
-                expected,
-                "{next} {end} {previous:?} {delivered:?}"
-            );
-        }
-    }
 
     #[test]
     fn the_gravest_trouble_is_shown_and_none_is_forgotten() {
@@ -366,31 +269,6 @@ mod tests {
             }
             assert_eq!(status.stalled(later(200)), stalled, "{dry:?}");
         }
-    }
-
-    #[test]
-    fn what_was_written_before_a_listing_is_stored_when_its_end_is_reached() {
-        let status = Status::default();
-        status.assigned(0, 10);
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let list = |second, end| status.ends(&BTreeMap::from([(0, end)]), at(second), Instant::now());
-        let through = || status.report(Instant::now()).partitions[0].stored_through;
-        list(1, 20);
-        assert_eq!(through(), None, "nothing is stored yet");
-        list(2, 30);
-        status.stored(0, 25);
-        assert_eq!(through(), Some(at(1)));
-        status.stored(0, 31);
-        assert_eq!(through(), Some(at(2)));
-        list(3, 31);
-        assert_eq!(through(), Some(at(3)), "the end is reached");
-        for second in 4..1000 {
-            list(second, 31 + second);
-        }
-        assert!(status.inner().partitions[&0].listed.len() < 400);
-        status.stored(0, 31 + 500);
-        let later = through().unwrap();
-        assert!(later > at(480) && later <= at(500), "it is still known about when: {later}");
     }
 
     #[test]
