@@ -21,7 +21,7 @@ const PAGES: [&str; 11] = [
     "dead-letters",
     "topic",
 ];
-const NOT_OPERATIONS: [&str; 4] = ["status-and-events", "by-hand", "source", "metrics"];
+const NOT_OPERATIONS: [&str; 5] = ["status-and-events", "by-hand", "source", "metrics", "install"];
 const WITHIN: Duration = Duration::from_secs(240);
 /// So many pages are followed at a time.
 const AT_ONCE: usize = 6;
