@@ -100,7 +100,7 @@ pub struct HttpSource {
     #[serde(default, skip_serializing_if = "is_default")]
     pub tls: SourceTls,
     /// Other servers to which redirects and `Link` headers are followed, each `host` or `host:port`; never from https to http. They are
-    /// sent the same `headers`; but a redirect to another server does not take `auth` along.
+    /// sent the same `headers`, but not what `auth` makes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 260), regex(pattern = r"^[A-Za-z0-9.:\[\]_-]+$")))]
     pub allowed_hosts: Vec<String>,

@@ -121,6 +121,8 @@ pub enum End {
         error: String,
         /// How many tries in a row failed.
         tries: u32,
+        /// Whether another attempt may ask again. Otherwise the source wants to be left alone for longer than a run can wait.
+        again: bool,
     },
     /// Trying again without a change is useless, or must be left to a later attempt.
     Refused(Failure),
@@ -189,16 +191,18 @@ pub fn decide(end: End, before: Counts, counts: Counts, most: f64) -> Result<Str
                 format!("told to stop before the run was complete ({})", summary(whole)),
             ));
         }
-        End::SourceFailed { error, tries } => {
+        End::SourceFailed { error, tries, again } => {
             let times = if tries == 1 {
                 "once".to_owned()
             } else {
                 format!("{tries} times in a row")
             };
-            return Err(Failure::retry(
-                SOURCE_FAILED,
-                format!("the source failed {times}, at last: {error} ({})", summary(whole)),
-            ));
+            let message = format!("the source failed {times}, at last: {error} ({})", summary(whole));
+            return Err(if again {
+                Failure::retry(SOURCE_FAILED, message)
+            } else {
+                Failure::configuration(SOURCE_FAILED, format!("{message}; the next run asks again"))
+            });
         }
         End::Cut(by) => {
             let field = if *by == End::Limit { "maxRecordsPerRun" } else { "runDuration" };
@@ -259,6 +263,7 @@ mod tests {
         End::SourceFailed {
             error: "status 503".into(),
             tries: 4,
+            again: true,
         }
     }
 

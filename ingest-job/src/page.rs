@@ -1,7 +1,7 @@
 //! A page of items, cut to the run's limit and mapped to records.
 
 use serde_json::{Value as Json, value::RawValue};
-use userpipeline_record::{Record, RecordSchema, Said};
+use userpipeline_record::{Record, RecordSchema, Said, check_weight};
 
 /// The largest record, in bytes, that is taken: 960 KiB. With its key and headers it fits a message of the size that Kafka allows by
 /// default, of older brokers too, which was 1,000,012 bytes. A larger one would be fetched and landed, and then stay in the outbox for
@@ -89,6 +89,11 @@ struct Fault {
 
 /// The record, and whether it is no more.
 fn record(raw: &RawValue, schema: &RecordSchema) -> Result<(Record, bool), Fault> {
+    check_weight(raw.get().as_bytes()).map_err(|reason| Fault {
+        field: String::new(),
+        reason,
+        raw: None,
+    })?;
     // Valid JSON by its grammar, and yet too deep, or with half of a surrogate pair. PostgreSQL may refuse it as well, and
     // with it the whole page: it is kept as a text.
     let item: Json = serde_json::from_str(raw.get()).map_err(|e| Fault {
@@ -96,7 +101,7 @@ fn record(raw: &RawValue, schema: &RecordSchema) -> Result<(Record, bool), Fault
         reason: format!("the item does not read: {e}"),
         raw: serde_json::value::to_raw_value(raw.get()).ok(),
     })?;
-    let said = schema.map(&item).map_err(|reject| Fault {
+    let said = schema.map(&item, Some(raw.get().as_bytes())).map_err(|reject| Fault {
         reason: format!("from {}: {}", reject.from, reject.reason),
         field: reject.field,
         raw: None,

@@ -1,17 +1,16 @@
 //! A record in Avro.
 
 mod item;
+mod writer_schema;
 
-use apache_avro::{
-    Schema, reader::datum::GenericDatumReader, schema::Name, types::Value as Avro, util::max_allocation_bytes,
-    writer::datum::GenericDatumWriter,
-};
+use apache_avro::{reader::datum::GenericDatumReader, types::Value as Avro, util::max_allocation_bytes, writer::datum::GenericDatumWriter};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use userpipeline_api::FieldType;
 
 pub use self::item::ItemReader;
+use self::writer_schema::parse;
 use crate::{Field, Record, RecordSchema, Value, map};
 
 /// No length inside a message makes us allocate more than this: garbage may claim any.
@@ -26,6 +25,9 @@ pub enum AvroError {
     /// A type of the writer's schema holds itself: its data may be as deep as they are long, and are decoded on the stack.
     #[error("the writer's schema is recursive, which is not supported: `{0}` holds itself")]
     Recursive(String),
+    /// An array of the writer's schema has items without a byte: a few bytes could say that there are millions of them.
+    #[error("the writer's schema has an array of what takes no bytes, such as null, which is not supported")]
+    ArrayOfNothing,
     /// The bytes are not of the writer's schema, or that does not resolve to ours.
     #[error("the datum does not decode: {0}")]
     Decode(#[source] Box<apache_avro::Error>),
@@ -84,33 +86,6 @@ fn default_json(value: &Value) -> Json {
         Value::Double(number) => (*number).into(),
         Value::Date(days) => (*days).into(),
         Value::Uuid(uuid) => uuid.to_string().into(),
-    }
-}
-
-fn parse(text: &str) -> Result<&'static Schema, AvroError> {
-    let schema = Schema::parse_str(text).map_err(|e| AvroError::WriterSchema(Box::new(e)))?;
-    if let Some(name) = holds_itself(&schema, &mut Vec::new()) {
-        return Err(AvroError::Recursive(name));
-    }
-    // A reader borrows its schema. There are as many as the subject has versions, and they are needed until the end.
-    Ok(Box::leak(Box::new(schema)))
-}
-
-/// The name of a type that holds itself, if there is one. A name stands for a type that was written out before it, so each
-/// cycle is a name within its own type.
-fn holds_itself<'a>(schema: &'a Schema, within: &mut Vec<&'a Name>) -> Option<String> {
-    match schema {
-        Schema::Ref { name } => within.contains(&name).then(|| name.to_string()),
-        Schema::Array(array) => holds_itself(&array.items, within),
-        Schema::Map(map) => holds_itself(&map.types, within),
-        Schema::Union(union) => union.variants().iter().find_map(|variant| holds_itself(variant, within)),
-        Schema::Record(record) => {
-            within.push(&record.name);
-            let found = record.fields.iter().find_map(|field| holds_itself(&field.schema, within));
-            within.pop();
-            found
-        }
-        _ => None,
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Keeping {
     pub time_to_live: Option<i64>,
     /// The strategy's class, without its package, and its options.
     pub compaction: Option<BTreeMap<String, String>>,
+    /// Seconds that a delete is remembered at least (`gc_grace_seconds`): what comes again later brings the record back.
+    pub deletes: Option<i64>,
 }
 
 impl Keeping {
@@ -60,6 +62,7 @@ impl Keeping {
         Self {
             time_to_live: self.time_to_live.filter(|_| self.time_to_live != found.time_to_live),
             compaction: self.compaction.clone().filter(|wanted| !has(wanted)),
+            deletes: self.deletes.filter(|_| self.deletes > found.deletes),
         }
     }
 
@@ -72,6 +75,7 @@ impl Keeping {
             let pairs: Vec<String> = compaction.iter().map(|(k, v)| format!("{}: {}", literal(k), literal(v))).collect();
             format!("compaction = {{{}}}", pairs.join(", "))
         }));
+        options.extend(self.deletes.map(|seconds| format!("gc_grace_seconds = {seconds}")));
         (!options.is_empty()).then(|| format!("ALTER TABLE {}.{} WITH {}", quote(keyspace), quote(table), options.join(" AND ")))
     }
 }
@@ -165,11 +169,26 @@ mod tests {
                 ("class", "org.apache.cassandra.db.compaction.SizeTieredCompactionStrategy"),
                 ("min_threshold", "4"),
             ]),
+            deletes: Some(864_000),
         };
-        let keeping = |time_to_live, compaction| Keeping { time_to_live, compaction };
+        let keeping = |time_to_live, compaction| Keeping {
+            time_to_live,
+            compaction,
+            deletes: None,
+        };
+        let remembering = |deletes| Keeping {
+            deletes: Some(deletes),
+            ..Keeping::default()
+        };
         let window = map(&[("class", "TimeWindowCompactionStrategy"), ("compaction_window_unit", "DAYS")]);
         for (wanted, statement) in [
             (keeping(None, None), None),
+            (remembering(60), None),
+            (remembering(864_000), None),
+            (
+                remembering(2_505_600),
+                Some(r#"ALTER TABLE "k"."t" WITH gc_grace_seconds = 2505600"#),
+            ),
             (keeping(Some(0), map(&[("class", "SizeTieredCompactionStrategy")])), None),
             (
                 keeping(Some(60), None),

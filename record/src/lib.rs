@@ -12,13 +12,17 @@ pub mod wire;
 
 mod declared;
 mod expression;
+mod pointer;
 #[cfg(test)]
 mod samples;
 mod schema;
+mod weight;
 
 pub use declared::Problem;
-pub use expression::{Expression, Item};
+pub use expression::Expression;
 pub use map::{Reject, Said};
+pub use pointer::raw_at;
 pub use schema::{Field, Origin, RecordSchema};
 pub use userpipeline_api::FieldType;
 pub use value::{Record, Value};
+pub use weight::check_weight;

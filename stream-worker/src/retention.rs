@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::{interval, sleep};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tokio_postgres::{Client, Error, types::ToSql};
 use userpipeline_api::{Retention, TableManagement, document::WorkerPipeline};
 use userpipeline_record::{RecordSchema, bookkeeping, postgres::quote};
 use userpipeline_stores::{StoreError, postgres};
 
-use crate::shared::Shared;
+use crate::{shared::Shared, write::postgres::answered};
 
 /// It is looked for what is old enough this often.
 const EVERY: Duration = Duration::from_secs(60);
@@ -19,8 +19,9 @@ const BATCH: i64 = 1000;
 const PAUSE: Duration = Duration::from_millis(20);
 /// What is left after this time is left to the next look.
 const LONGEST: Duration = Duration::from_secs(30);
-/// Keeps these locks apart from others.
-const LOCK_SEED: i64 = 0x7570_7265_7400_0000;
+/// Keep these locks apart from others: of the worker that deletes, and of the one that makes the index.
+const SWEEP_SEED: i64 = 0x7570_7265_7400_0000;
+const INDEX_SEED: i64 = SWEEP_SEED + 1;
 
 /// What is kept for a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ fn declared(retention: &Retention) -> Vec<(Kept, f64)> {
         (Kept::Runs, &retention.runs),
         (Kept::Rejects, &retention.rejects),
         (Kept::Tombstones, &retention.tombstones),
-        // The last one: it may have to wait for its index.
+        // The last one: it may take long, as long as its index is not there.
         (Kept::Landing, &retention.landing),
     ];
     let seconds = |time: &userpipeline_api::Duration| Duration::from(*time).as_secs_f64();
@@ -52,48 +53,90 @@ pub async fn keep(shared: &Shared) {
     if declared.is_empty() {
         return;
     }
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        if let Err(error) = sweep(shared, &declared).await {
-            tracing::warn!(reason = error.reason, message = error.message, "what is old enough was not deleted");
+    let sweeping = async {
+        let mut ticks = every();
+        loop {
+            ticks.tick().await;
+            if let Err(error) = sweep(shared, &declared).await {
+                tracing::warn!(reason = error.reason, message = error.message, "what is old enough was not deleted");
+            }
         }
-    }
-}
-
-async fn sweep(shared: &Shared, declared: &[(Kept, f64)]) -> Result<(), StoreError> {
-    let pipeline = &shared.pipeline;
-    let failed = |e: Error| postgres::explain("deleting what was kept long enough (spec.retention)", &e);
-    let client = postgres::connect(&pipeline.postgres, &shared.secrets, &format!("{} retention", shared.instance)).await?;
-    // The lock goes with the connection.
-    let alone = client
-        .query_one(
-            "SELECT pg_try_advisory_lock(hashtextextended($1, $2))",
-            &[&pipeline.id.to_string(), &LOCK_SEED],
-        )
-        .await
-        .map_err(failed)?
-        .get::<_, bool>(0);
-    if !alone {
-        return Ok(());
-    }
-    let until = Instant::now() + LONGEST;
-    for (kept, seconds) in declared {
-        if *kept == Kept::Landing && pipeline.landing_management == TableManagement::Direct {
-            // Without it, what is old is found all the same, if slowly.
-            if let Err(e) = index_landing(&client, pipeline).await {
-                let error = postgres::explain("indexing the landing table by age (spec.retention.landing)", &e);
-                tracing::warn!(
+    };
+    // Of a large table it takes long, and the others need not wait for it.
+    let indexing = async {
+        let ours = shared.pipeline.landing_management == TableManagement::Direct;
+        let Some(landing) = shared
+            .pipeline
+            .landing_table
+            .as_deref()
+            .filter(|_| ours && shared.pipeline.retention.landing.is_some())
+        else {
+            return;
+        };
+        let mut ticks = every();
+        loop {
+            ticks.tick().await;
+            match index_landing(shared, landing).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                // Without it, what is old is found all the same, if slowly.
+                Err(error) => tracing::warn!(
                     reason = error.reason,
                     message = error.message,
                     "old landed records are found slowly"
-                );
+                ),
             }
         }
+    };
+    tokio::join!(sweeping, indexing);
+}
+
+fn every() -> Interval {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// A connection that holds a lock of the pipeline, and lets go of it when it ends; none if another worker has it.
+async fn alone(shared: &Shared, seed: i64) -> Result<Option<Client>, StoreError> {
+    let client = postgres::connect(
+        &shared.pipeline.postgres,
+        &shared.secrets,
+        &format!("{} retention", shared.instance),
+    )
+    .await?;
+    let statement = "SELECT pg_try_advisory_lock(hashtextextended($1, $2))";
+    let id = shared.pipeline.id.to_string();
+    let row = answered(client.query_one(statement, &[&id, &seed]))
+        .await?
+        .map_err(|e| failed(&e))?;
+    Ok(row.get::<_, bool>(0).then_some(client))
+}
+
+fn failed(e: &Error) -> StoreError {
+    postgres::explain("deleting what was kept long enough (spec.retention)", e)
+}
+
+async fn sweep(shared: &Shared, declared: &[(Kept, f64)]) -> Result<(), StoreError> {
+    let Some(client) = alone(shared, SWEEP_SEED).await? else {
+        return Ok(());
+    };
+    let until = Instant::now() + LONGEST;
+    // What cannot be deleted keeps nothing else.
+    let mut wrong = Ok(());
+    for (kept, seconds) in declared {
         let mut deleted = 0;
         loop {
-            let rows = batch(&client, pipeline, *kept, *seconds).await.map_err(failed)?;
+            let rows = match answered(batch(&client, &shared.pipeline, *kept, *seconds))
+                .await?
+                .map_err(|e| failed(&e))
+            {
+                Ok(rows) => rows,
+                Err(error) => {
+                    wrong = Err(error);
+                    break;
+                }
+            };
             deleted += rows;
             shared.metrics.expired(kept.label(), rows);
             if rows < BATCH.unsigned_abs() || Instant::now() > until {
@@ -105,7 +148,7 @@ async fn sweep(shared: &Shared, declared: &[(Kept, f64)]) -> Result<(), StoreErr
             tracing::info!(what = kept.label(), deleted, "kept long enough");
         }
     }
-    Ok(())
+    wrong
 }
 
 /// Of a large table the index takes as long as it takes. Nobody waits for it but changes of that table; and should this worker end, so
@@ -113,32 +156,29 @@ async fn sweep(shared: &Shared, declared: &[(Kept, f64)]) -> Result<(), StoreErr
 const PATIENCE: &str = "SET statement_timeout = 0; \
      SELECT set_config(name, '10s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'";
 
-/// Makes the index without which each look for old rows would read the whole table; again where making it broke off.
-async fn index_landing(client: &Client, pipeline: &WorkerPipeline) -> Result<(), Error> {
-    let Some(landing) = &pipeline.landing_table else { return Ok(()) };
+/// Makes the index without which each look for old rows would read the whole table; again where making it broke off. Whether it is there.
+async fn index_landing(shared: &Shared, landing: &str) -> Result<bool, StoreError> {
+    let Some(client) = alone(shared, INDEX_SEED).await? else {
+        return Ok(false);
+    };
+    let explain = |e: Error| postgres::explain("indexing the landing table by age (spec.retention.landing)", &e);
     let (name, statement) = RecordSchema::landing_age_index(landing);
     let index = quote(&name);
-    let state = "SELECT indisvalid, EXISTS (SELECT FROM pg_stat_progress_create_index WHERE index_relid = indexrelid) FROM pg_index \
-         WHERE indexrelid = to_regclass($1)";
-    let found = client.query_opt(state, &[&index]).await?;
-    let broken = match found.map(|row| (row.get::<_, bool>(0), row.get::<_, bool>(1))) {
-        // It is there, or somebody is at it.
-        Some((true, _) | (_, true)) => return Ok(()),
-        Some((false, false)) => true,
+    let state = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
+    let found = answered(client.query_opt(state, &[&index])).await?.map_err(explain)?;
+    let broken = match found.map(|row| row.get::<_, bool>(0)) {
+        Some(true) => return Ok(true),
+        Some(false) => true,
         None => false,
     };
     tracing::info!(landing, "the landing table is indexed by age");
-    client.batch_execute(PATIENCE).await?;
-    let made = async {
-        if broken {
-            client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {index}")).await?;
-        }
-        client.batch_execute(&statement).await
+    client.batch_execute(PATIENCE).await.map_err(explain)?;
+    if broken {
+        let statement = format!("DROP INDEX CONCURRENTLY IF EXISTS {index}");
+        client.batch_execute(&statement).await.map_err(explain)?;
     }
-    .await;
-    // Whatever came of it: the deletes that follow are not to take as long as they take.
-    client.batch_execute("RESET statement_timeout").await?;
-    made
+    client.batch_execute(&statement).await.map_err(explain)?;
+    Ok(true)
 }
 
 impl Kept {

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Client, StatusCode, header::HeaderValue};
 use serde::Deserialize;
+use serde_json::Value as Json;
 use tokio::sync::Mutex;
 use userpipeline_api::{Auth, OAuth2};
 use userpipeline_stores::Secrets;
 
 use super::{
     body,
-    request::{Fault, explained},
+    request::{Fault, explained, retry_after},
 };
 use crate::outcome::{Failure, PIPELINE_INVALID, SOURCE_REFUSED};
 
@@ -19,6 +20,8 @@ const FIELD: &str = "spec.source.http.auth";
 const EARLY: Duration = Duration::from_secs(30);
 /// How long a token is good that does not say so.
 const ASSUMED: Duration = Duration::from_secs(300);
+/// A token is asked for anew after this time, however long it says that it is good.
+const LONGEST: Duration = Duration::from_secs(86_400);
 /// The largest answer of a token's address.
 const MAX_ANSWER: u64 = 64 << 10;
 
@@ -39,7 +42,21 @@ struct Token {
 #[derive(Deserialize)]
 struct Granted {
     access_token: String,
-    expires_in: Option<u64>,
+    #[serde(default)]
+    expires_in: Json,
+}
+
+impl Granted {
+    /// A number of seconds; some say it as text.
+    fn good_for(&self) -> Duration {
+        let seconds = match &self.expires_in {
+            Json::Number(number) => number.as_f64(),
+            Json::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let seconds = seconds.filter(|seconds: &f64| *seconds >= 0.0);
+        seconds.map_or(ASSUMED, |seconds| Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())))
+    }
 }
 
 impl Authorization {
@@ -112,12 +129,15 @@ impl Authorization {
             return Err(Fault::Lasting(Failure::configuration(SOURCE_REFUSED, message)));
         }
         if !status.is_success() {
-            return Err(passing(format!("answered {status}")));
+            return Err(Fault::Passing {
+                error: format!("the token's address ({FIELD}.oauth2.tokenUrl) answered {status}"),
+                retry_after: retry_after(&response),
+            });
         }
         let answer = body::read(response, MAX_ANSWER).await.map_err(passing)?;
         // Without the answer, which is secret.
         let granted: Granted = serde_json::from_slice(&answer).map_err(|_| passing("gave no JSON with an access_token".to_owned()))?;
-        let good_for = granted.expires_in.map_or(ASSUMED, Duration::from_secs);
+        let good_for = granted.good_for();
         Ok(Token {
             header: secret(&format!("Bearer {}", granted.access_token), "oauth2")?,
             until: Instant::now() + good_for.saturating_sub(EARLY).max(good_for / 2),
@@ -207,6 +227,48 @@ mod tests {
         ] {
             assert_eq!(next(&mut source(&server, &auth).0).await.unwrap(), 1);
         }
+    }
+
+    #[test]
+    fn how_long_a_token_is_good_is_a_number_or_text() {
+        for (expires_in, seconds) in [
+            (json!(3600), 3600),
+            (json!("3599"), 3599),
+            (json!(3600.0), 3600),
+            (json!(u64::MAX), 86_400),
+            (json!(-1), 300),
+            (json!("soon"), 300),
+            (json!(null), 300),
+        ] {
+            let granted: Granted = serde_json::from_value(json!({"access_token": "t", "expires_in": expires_in})).unwrap();
+            assert_eq!(granted.good_for(), Duration::from_secs(seconds), "{expires_in}");
+        }
+        let silent: Granted = serde_json::from_value(json!({"access_token": "t"})).unwrap();
+        assert_eq!(silent.good_for(), ASSUMED);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_expires_is_followed_by_another() {
+        let server = MockServer::start().await;
+        for (name, expires_in) in [("one", "1"), ("two", "3600")] {
+            Mock::given(path("/token"))
+                .respond_with(ResponseTemplate::new(200).set_body_json(json!({"access_token": name, "expires_in": expires_in})))
+                .up_to_n_times(1)
+                .expect(1)
+                .mount(&server)
+                .await;
+        }
+        for name in ["one", "two"] {
+            Mock::given(header("Authorization", format!("Bearer {name}")))
+                .respond_with(items())
+                .expect(1)
+                .mount(&server)
+                .await;
+        }
+        let (mut source, _dir) = source(&server, &oauth2(&server));
+        assert_eq!(next(&mut source).await, Ok(1));
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert_eq!(next(&mut source).await, Ok(1));
     }
 
     #[tokio::test]

@@ -24,8 +24,8 @@ pub fn delay(failures: u32, retry_after: Option<Duration>, dice: f64) -> Duratio
 /// What a `Retry-After` header says: seconds, or a date.
 pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     let header = header.trim();
-    if let Ok(seconds) = header.parse() {
-        return Some(Duration::from_secs(seconds).min(DAY));
+    if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(header.parse().map_or(DAY, Duration::from_secs).min(DAY));
     }
     let date = rfc2822::DateTimeParser::new().parse_timestamp(header).ok()?;
     Some(Duration::try_from(date.duration_since(now)).unwrap_or_default().min(DAY))

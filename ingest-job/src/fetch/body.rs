@@ -1,10 +1,9 @@
 //! The body of an answer: read within its bound, and taken apart into items.
 
-use std::collections::BTreeMap;
-
 use reqwest::Response;
 use serde_json::{Map, Value, value::RawValue};
 use userpipeline_api::Format;
+use userpipeline_record::raw_at;
 
 use crate::page::Raw;
 
@@ -52,29 +51,12 @@ pub fn items(body: &[u8], format: Format, pointer: &str) -> Result<Vec<Raw>, Str
         return Err("the answer is empty".to_owned());
     }
     serde_json::from_slice::<&RawValue>(body).map_err(syntax)?;
-    at(body, pointer)
+    raw_at(body, pointer)
         .and_then(|found| serde_json::from_str(found.get()).ok())
         .ok_or_else(|| match pointer {
             "" => format!("the answer is no array: it is {}", shape(body)),
             pointer => format!("the answer has no array at {pointer}: it is {}", shape(body)),
         })
-}
-
-/// What a document has at a JSON pointer, as it stands there.
-pub fn at<'a>(document: &'a [u8], pointer: &str) -> Option<&'a RawValue> {
-    let mut found: &RawValue = serde_json::from_slice(document).ok()?;
-    for token in pointer.split('/').skip(1) {
-        let token = token.replace("~1", "/").replace("~0", "~");
-        found = if found.get().starts_with('[') {
-            let items: Vec<&RawValue> = serde_json::from_str(found.get()).ok()?;
-            items.get(token.parse::<usize>().ok()?).copied()?
-        } else {
-            // Keys may have escapes, so they are not borrowed; of a key that is there twice the last counts.
-            let mut map: BTreeMap<String, &RawValue> = serde_json::from_str(found.get()).ok()?;
-            map.remove(&token)?
-        };
-    }
-    Some(found)
 }
 
 fn shape(body: &[u8]) -> String {

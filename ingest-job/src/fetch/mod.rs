@@ -23,6 +23,9 @@ use self::{
 pub use self::{paging::text_at, placeholders::filled};
 use crate::outcome::{End, Failure};
 
+/// A run whose time is up waits for so long where the source asks to be left alone: the Job's next attempt would come sooner.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// The source of a run.
 pub struct Source {
     request: Request,
@@ -97,14 +100,18 @@ impl Source {
             };
             tries += 1;
             let delay = backoff::delay(tries, retry_after, dice()).max(self.pace.wait(Instant::now()));
-            // Waiting for the end would change nothing.
+            // Waiting for the end would change nothing for this attempt.
             if Instant::now() + delay >= deadline {
                 let asked = retry_after
                     .map(|after| format!("; it asks to wait {} s", after.as_secs()))
                     .unwrap_or_default();
+                // But the Job's next attempt is not to come sooner than the source asks for.
+                let patient = retry_after.is_none_or(|after| after <= PATIENCE);
+                sleep(retry_after.filter(|_| patient).unwrap_or_default()).await;
                 return Err(End::SourceFailed {
                     error: error + &asked,
                     tries,
+                    again: patient,
                 });
             }
             tracing::warn!(

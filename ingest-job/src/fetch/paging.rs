@@ -7,8 +7,6 @@ use reqwest::{
 use serde_json::Value;
 use userpipeline_api::{Pagination, PaginationType};
 
-use super::body;
-
 /// Where a run is in what the source has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Position {
@@ -116,7 +114,9 @@ impl Paging {
 
 /// The text or number that a document has at a JSON pointer; none where it has nothing there, null, or an empty text.
 pub fn text_at(answer: &[u8], pointer: &str) -> Result<Option<String>, String> {
-    let Some(found) = body::at(answer, pointer) else { return Ok(None) };
+    let Some(found) = userpipeline_record::raw_at(answer, pointer) else {
+        return Ok(None);
+    };
     match serde_json::from_str::<Value>(found.get()) {
         Ok(Value::Null) => Ok(None),
         Ok(Value::String(text)) => Ok(Some(text).filter(|text| !text.is_empty())),

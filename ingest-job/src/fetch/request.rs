@@ -116,7 +116,10 @@ impl Request {
             return Err(Fault::Lasting(Failure::configuration(SOURCE_REFUSED, message)));
         }
         let mut headers = self.headers().map_err(Fault::Lasting)?;
-        if let Some(value) = self.authorization.header(&self.client).await? {
+        // Credentials are for the server that the spec names, wherever a Link leads.
+        if may_lead(&self.url, &url, &[])
+            && let Some(value) = self.authorization.header(&self.client).await?
+        {
             headers.insert(AUTHORIZATION, value);
         }
         let request = match self.http.method {
@@ -128,13 +131,16 @@ impl Request {
             return Err(Fault::passing(format!("{} refused a token that was good before", self.host())));
         }
         let response = self.accepted(response)?;
-        let headers = response.headers().clone();
+        let (headers, answered) = (response.headers().clone(), response.url().clone());
         // The client's time-out runs on until the body's end, and is reported there as one.
         let body = body::read(response, self.max_body).await.map_err(Fault::passing)?;
         tracing::debug!(bytes = body.len(), "answer");
         let pointer = self.http.items.as_deref().unwrap_or(DEFAULT_ITEMS);
         let items = body::items(&body, self.http.format, pointer).map_err(Fault::passing)?;
-        let next = self.paging.next(at, &url, items.len(), &headers, &body).map_err(Fault::passing)?;
+        let next = self
+            .paging
+            .next(at, &answered, items.len(), &headers, &body)
+            .map_err(Fault::passing)?;
         Ok(Answer { items, body, next })
     }
 
@@ -202,10 +208,9 @@ impl Request {
                 refused(": check the credentials in spec.source.http.auth, or headers"),
             )),
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT => {
-                let header = response.headers().get(RETRY_AFTER).and_then(|h| h.to_str().ok());
                 Fault::Passing {
                     error: refused(""),
-                    retry_after: header.and_then(|h| backoff::retry_after(h, Timestamp::now())),
+                    retry_after: retry_after(&response),
                 }
             }
             _ => Fault::Lasting(Failure::retry(
@@ -231,6 +236,12 @@ impl Request {
         let host = self.url.host_str().unwrap_or_default();
         self.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
+}
+
+/// How long an answer asks to be left alone.
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
+    let header = response.headers().get(RETRY_AFTER).and_then(|h| h.to_str().ok());
+    header.and_then(|h| backoff::retry_after(h, Timestamp::now()))
 }
 
 /// The address with its parameters.

@@ -11,7 +11,7 @@ use tokio::{
 use userpipeline_api::report::exit;
 use wiremock::{
     Match, Mock, MockServer, Request as Asked, ResponseTemplate,
-    matchers::{header, method, query_param},
+    matchers::{header, method, path, query_param},
 };
 
 use super::*;
@@ -71,7 +71,7 @@ async fn failing(url: &str, more: serde_json::Value) -> String {
     let mut more = more;
     more.as_object_mut().unwrap().entry("runDuration").or_insert(json!("1s"));
     match next(&mut source(url, &more)).await {
-        Err(End::SourceFailed { error, tries }) => {
+        Err(End::SourceFailed { error, tries, .. }) => {
             assert!(tries >= 1);
             error
         }
@@ -115,20 +115,31 @@ async fn retry_after_is_honoured() {
 }
 
 #[tokio::test]
-async fn a_retry_after_beyond_the_run_ends_it_without_waiting() {
-    let server = server(ResponseTemplate::new(429).insert_header("retry-after", "300"), 9).await;
+async fn a_retry_after_beyond_the_run_is_waited_for_before_another_attempt_begins() {
+    let server = server(ResponseTemplate::new(429).insert_header("retry-after", "2"), 9).await;
     let start = Instant::now();
-    let Err(End::SourceFailed { error, tries: 1 }) = next(&mut source(&server.uri(), &json!({}))).await else {
+    let Err(End::SourceFailed { error, tries: 1, again }) = next(&mut source(&server.uri(), &json!({"runDuration": "1s"}))).await else {
         panic!()
     };
-    assert!(error.contains("429") && error.contains("300 s"), "{error}");
+    assert!(again && error.contains("429") && error.contains("2 s"), "{error}");
+    assert!(start.elapsed() >= Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_source_that_wants_to_be_left_alone_for_long_is_left_to_the_next_run() {
+    let server = server(ResponseTemplate::new(429).insert_header("retry-after", "300"), 9).await;
+    let start = Instant::now();
+    let Err(End::SourceFailed { error, tries: 1, again }) = next(&mut source(&server.uri(), &json!({}))).await else {
+        panic!()
+    };
+    assert!(!again && error.contains("429") && error.contains("300 s"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(2));
 }
 
 #[tokio::test]
 async fn a_source_that_fails_to_the_end_is_named_with_its_last_error() {
     let server = server(ResponseTemplate::new(503), 99).await;
-    let Err(End::SourceFailed { error, tries }) = next(&mut source(&server.uri(), &json!({}))).await else {
+    let Err(End::SourceFailed { error, tries, .. }) = next(&mut source(&server.uri(), &json!({}))).await else {
         panic!()
     };
     assert!(error.contains("503 Service Unavailable"), "{error}");
@@ -310,4 +321,100 @@ async fn whoever_stops_the_run_does_not_wait_for_the_source() {
     let start = Instant::now();
     assert_eq!(source.next(&stop).await.map(|_| ()), Err(End::Interrupted));
     assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+/// Asks a server that lets its clients wait; how long the first try took is told by the error coming at all.
+async fn waits_in_vain(url: &str, bound: &str) {
+    let mut http = json!({"timeout": "10m", "runDuration": "1s"});
+    http[bound] = json!("300ms");
+    let start = Instant::now();
+    let error = failing(url, http).await;
+    assert!(error.contains(bound), "{bound}: {error}");
+    assert!(start.elapsed() < Duration::from_secs(10), "{bound}");
+}
+
+#[tokio::test]
+async fn a_source_that_begins_no_answer_is_given_up_after_the_idle_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let holding = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((connection, _)) = listener.accept().await {
+            held.push(connection);
+        }
+    });
+    waits_in_vain(&url, "idleTimeout").await;
+    holding.abort();
+}
+
+#[tokio::test]
+async fn a_source_that_stops_in_the_middle_is_given_up_after_the_idle_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let holding = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let _ = connection.read(&mut [0; 4096]).await;
+            let _ = connection
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"results\": [")
+                .await;
+            held.push(connection);
+        }
+    });
+    waits_in_vain(&url, "idleTimeout").await;
+    holding.abort();
+}
+
+#[tokio::test]
+async fn a_source_that_takes_no_connection_is_given_up_after_the_time_to_connect() {
+    // Nobody accepts, and the queue of those who wait for that is full.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let waiting: Vec<_> = (0..16).map(|_| tokio::spawn(tokio::net::TcpStream::connect(address))).collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    waits_in_vain(&format!("http://{address}/"), "connectTimeout").await;
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn a_link_to_an_allowed_server_is_followed_from_where_the_answer_came_and_without_credentials() {
+    // Given a server that redirects to another one, whose Link is relative
+    let (asked, other) = (MockServer::start().await, MockServer::start().await);
+    let elsewhere = format!("{}/v3/items", other.uri());
+    Mock::given(method("GET"))
+        .respond_with(ResponseTemplate::new(302).insert_header("location", elsewhere.as_str()))
+        .mount(&asked)
+        .await;
+    Mock::given(query_param("page", "2")).respond_with(page()).mount(&other).await;
+    Mock::given(path("/v3/items"))
+        .respond_with(page().insert_header("link", "</v3/items?page=2>; rel=\"next\""))
+        .mount(&other)
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("token")).unwrap();
+    std::fs::write(folder.path().join("token/t"), "secret").unwrap();
+    let http = json!({
+        "url": format!("{}/latest", asked.uri()), "runDuration": "3s", "rateLimit": {"requests": 100, "per": "10ms"},
+        "pagination": {"type": "Link"}, "allowedHosts": [other.address().to_string()],
+        "auth": {"bearer": {"secretKeyRef": {"name": "token", "key": "t"}}},
+    });
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut source = Source::new(&serde_json::from_value(http).unwrap(), &Secrets::in_dir(folder.path())).unwrap();
+
+    // When all pages are asked for, then the last one is the other server's
+    assert_eq!(next(&mut source).await, Ok(2));
+    assert_eq!(next(&mut source).await, Ok(2));
+    assert_eq!(next(&mut source).await, Err(End::Exhausted));
+
+    // And only the server that the spec names was told who asks
+    let told = |asked: Vec<Asked>| {
+        asked
+            .iter()
+            .map(|request| request.headers.contains_key("authorization"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(asked.received_requests().await.unwrap()), [true]);
+    assert_eq!(told(other.received_requests().await.unwrap()), [false, false]);
 }

@@ -111,31 +111,4 @@ mod tests {
         datum.push(0);
         assert!(reader.read(&datum).is_err());
     }
-
-    #[test]
-    fn a_schema_whose_data_could_be_of_any_depth_is_refused() {
-        let record = |name: &str, fields: Json| json!({"type": "record", "name": name, "fields": fields});
-        let field = |name: &str, schema: Json| json!({"name": name, "type": schema});
-        let leaf = record("Leaf", json!([field("n", json!("int"))]));
-        for (fields, recursive) in [
-            (json!([field("next", json!(["null", "Top"]))]), Some("Top")),
-            (json!([field("all", json!({"type": "array", "items": "Top"}))]), Some("Top")),
-            (json!([field("by", json!({"type": "map", "values": "Top"}))]), Some("Top")),
-            (
-                json!([field("inner", record("Inner", json!([field("top", json!(["null", "Top"]))])))]),
-                Some("Top"),
-            ),
-            (
-                json!([field("inner", record("Inner", json!([field("more", json!(["null", "Inner"]))])))]),
-                Some("Inner"),
-            ),
-            (json!([field("one", leaf.clone()), field("two", json!("Leaf"))]), None),
-            (json!([field("one", json!("int"))]), None),
-        ] {
-            let schema = record("Top", fields).to_string();
-            let refused = ItemReader::new(&schema).err().map(|e| e.to_string());
-            let wanted = recursive.map(|name| format!("the writer's schema is recursive, which is not supported: `{name}` holds itself"));
-            assert_eq!(refused, wanted, "{schema}");
-        }
-    }
 }

@@ -19,7 +19,7 @@ fn item() -> Json {
 }
 
 fn user(item: &Json) -> Record {
-    match RecordSchema::user().map(item).unwrap() {
+    match RecordSchema::user().map(item, None).unwrap() {
         Said::Is(record) => record,
         Said::IsNoMore(_) => panic!("not deleted"),
     }
@@ -64,11 +64,11 @@ fn what_is_no_user_is_rejected_with_field_and_reason() {
     ] {
         let mut item = item();
         *item.pointer_mut(pointer).unwrap() = bad;
-        let reject = RecordSchema::user().map(&item).expect_err(pointer);
+        let reject = RecordSchema::user().map(&item, None).expect_err(pointer);
         assert_eq!(reject.field, field);
         assert!(reject.reason.contains(says), "{reject}");
     }
-    assert_eq!(RecordSchema::user().map(&json!({})).unwrap_err().reason, "missing");
+    assert_eq!(RecordSchema::user().map(&json!({}), None).unwrap_err().reason, "missing");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn what_is_missing_is_null_or_the_default_where_that_is_declared() {
         {"name": "full", "type": "string", "template": "{/a} {/b}", "default": "?"},
         {"name": "twice", "type": "long", "expr": "has(item.level) ? item.level * 2 : null", "optional": true},
     ]}));
-    let record = |item: Json| match schema.map(&item) {
+    let record = |item: Json| match schema.map(&item, None) {
         Ok(Said::Is(record)) => record.0[1..].to_vec(),
         other => panic!("{other:?}"),
     };
@@ -153,6 +153,34 @@ fn what_is_missing_is_null_or_the_default_where_that_is_declared() {
     );
 }
 
+#[test]
+fn a_number_as_text_is_as_it_was_written() {
+    let schema = declared(json!({"key": ["id"], "fields": [
+        {"name": "id", "type": "string", "from": "/id"},
+        {"name": "full", "type": "string", "template": "v{/version/0} of {/id}"},
+    ]}));
+    for (written, id, full) in [
+        (
+            r#"{"id": 100000000000000000001, "version": [1.10]}"#,
+            "100000000000000000001",
+            "v1.10 of 100000000000000000001",
+        ),
+        (r#"{"version": ["2"], "id": 1e3}"#, "1e3", "v2 of 1e3"),
+        (r#"{"version": [-0], "id": -7}"#, "-7", "v-0 of -7"),
+    ] {
+        let item: Json = serde_json::from_str(written).unwrap();
+        let Ok(Said::Is(record)) = schema.map(&item, Some(written.as_bytes())) else {
+            panic!("{written}");
+        };
+        assert_eq!(record.0, [Value::String(id.into()), Value::String(full.into())], "{written}");
+    }
+    // What was no JSON is the shortest number that is the same.
+    let Ok(Said::Is(record)) = schema.map(&json!({"id": 0.1, "version": [2.50]}), None) else {
+        panic!("no record");
+    };
+    assert_eq!(record.0, [Value::String("0.1".into()), Value::String("v2.5 of 0.1".into())]);
+}
+
 fn versioned() -> RecordSchema {
     declared(
         json!({"key": ["id"], "orderBy": "at", "deleteWhen": "has(item.gone) && item.gone", "fields": [
@@ -166,7 +194,7 @@ fn versioned() -> RecordSchema {
 #[test]
 fn an_item_that_says_so_deletes_its_record_and_needs_no_more_than_key_and_version() {
     let schema = versioned();
-    let said = schema.map(&json!({"id": 7, "at": 5, "gone": true})).unwrap();
+    let said = schema.map(&json!({"id": 7, "at": 5, "gone": true}), None).unwrap();
     let Said::IsNoMore(record) = said else { panic!("{said:?}") };
     assert_eq!(record.0, [Value::Long(7), Value::Timestamp(5), Value::Null]);
     assert_eq!(schema.version(&record), Some(5000));
@@ -175,7 +203,7 @@ fn an_item_that_says_so_deletes_its_record_and_needs_no_more_than_key_and_versio
         (json!({"id": 7, "at": 5, "gone": "yes"}), "deleteWhen"),
         (json!({"id": 7, "at": 5}), "name"),
     ] {
-        assert_eq!(schema.map(&item).unwrap_err().field, field, "{item}");
+        assert_eq!(schema.map(&item, None).unwrap_err().field, field, "{item}");
     }
 }
 
@@ -190,7 +218,7 @@ fn a_key_or_version_that_a_store_cannot_hold_is_rejected() {
         (json!({"id": "x", "n": 0}), "above 0"),
         (json!({"id": "x", "n": -5}), "above 0"),
     ] {
-        let reject = schema.map(&item).unwrap_err();
+        let reject = schema.map(&item, None).unwrap_err();
         assert!(reject.reason.contains(says), "{reject}");
     }
 }
@@ -223,7 +251,7 @@ fn a_key_is_read_again_as_it_was_written() {
             .map(|(n, t)| json!({"name": n, "type": t, "from": format!("/{n}")}))
             .collect();
         let schema = declared(json!({"key": names, "fields": fields}));
-        let Ok(Said::Is(record)) = schema.map(&item) else {
+        let Ok(Said::Is(record)) = schema.map(&item, None) else {
             panic!("{item}")
         };
         assert_eq!(record.key(&schema), text);
@@ -242,7 +270,7 @@ proptest! {
     fn no_text_makes_the_mapping_panic(text in any::<String>(), pointer in prop::sample::select(vec!["/login/uuid", "/dob/date", "/name/first", "/location/street/name"])) {
         let mut item = item();
         *item.pointer_mut(pointer).unwrap() = json!(text);
-        let _ = RecordSchema::user().map(&item);
+        let _ = RecordSchema::user().map(&item, None);
     }
 
     #[test]

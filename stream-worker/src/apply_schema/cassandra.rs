@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use scylla::client::session::Session;
-use userpipeline_api::{Duration, TableManagement, document::SchemaPipeline};
+use userpipeline_api::{TableManagement, document::SchemaPipeline};
 use userpipeline_record::{
     RecordSchema,
     cassandra::{Keeping, column_type, keyspace_cql},
@@ -65,7 +65,7 @@ pub async fn apply(
     }
     if columns.is_empty() {
         if !hand.does(|| format!("Cassandra: {}", schema.cassandra_table_cql(keyspace, table))) {
-            if let Some(statement) = keeping(pipeline).alter_cql(keyspace, table) {
+            if let Some(statement) = keeping(pipeline, schema.has_deletes()).alter_cql(keyspace, table) {
                 let _ = hand.does(|| format!("Cassandra: {statement}"));
             }
             return Ok(());
@@ -137,7 +137,7 @@ pub async fn apply(
         })
         .collect();
     verify(&place, &wanted, &[], &found, &[])?;
-    let change = keeping(pipeline).unlike(&kept(&session, keyspace, table).await?);
+    let change = keeping(pipeline, schema.has_deletes()).unlike(&kept(&session, keyspace, table).await?);
     if let Some(statement) = change.alter_cql(keyspace, table)
         && hand.does(|| format!("Cassandra: {statement}"))
     {
@@ -147,11 +147,17 @@ pub async fn apply(
     Ok(())
 }
 
-/// How the table is to keep its rows.
-fn keeping(pipeline: &SchemaPipeline) -> Keeping {
-    let seconds = |time: Duration| i64::try_from(std::time::Duration::from(time).as_secs()).unwrap_or(i64::MAX);
+/// A dead letter is older than the delete that came after it.
+const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+
+/// How the table is to keep its rows. Where records are deleted, the delete is remembered for longer than the dead letters that could
+/// be driven again.
+fn keeping(pipeline: &SchemaPipeline, deletes: bool) -> Keeping {
+    // What the table's options hold.
+    let seconds = |time: std::time::Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX).min(i32::MAX.into());
     Keeping {
-        time_to_live: pipeline.time_to_live.map(seconds),
+        time_to_live: pipeline.time_to_live.map(|time| seconds(time.into())),
+        deletes: deletes.then(|| seconds(pipeline.dead_letter_retention.saturating_add(DAY))),
         compaction: pipeline.compaction.as_ref().map(|compaction| {
             let class = ("class".to_owned(), format!("{:?}", compaction.class));
             compaction.options.clone().into_iter().chain([class]).collect()
@@ -161,15 +167,16 @@ fn keeping(pipeline: &SchemaPipeline) -> Keeping {
 
 /// How the table keeps its rows.
 async fn kept(session: &Session, keyspace: &str, table: &str) -> Result<Keeping, StoreError> {
-    let found = rows::<(i32, HashMap<String, String>)>(
+    let found = rows::<(i32, HashMap<String, String>, i32)>(
         session,
-        "SELECT default_time_to_live, compaction FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?",
+        "SELECT default_time_to_live, compaction, gc_grace_seconds FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?",
         &[keyspace, table],
     )
     .await?;
-    let keeping = |(seconds, compaction): (i32, HashMap<String, String>)| Keeping {
+    let keeping = |(seconds, compaction, deletes): (i32, HashMap<String, String>, i32)| Keeping {
         time_to_live: Some(i64::from(seconds)),
         compaction: Some(compaction.into_iter().collect()),
+        deletes: Some(i64::from(deletes)),
     };
     Ok(found.into_iter().next().map_or_else(Keeping::default, keeping))
 }

@@ -94,7 +94,7 @@ async fn execute(args: DeadLettersArgs) -> Result<(), StoreError> {
 
 /// The letters that are meant, one after the other; reading waits for whoever takes them.
 fn letters(place: Place, wanted: impl Fn(&Letter) -> bool + Send + 'static) -> Letters {
-    let (sender, receiver) = mpsc::channel(100);
+    let (sender, receiver) = mpsc::channel(1);
     let reading = tokio::task::spawn_blocking(move || {
         place.letters(|letter| {
             // Nobody takes them any more where there are enough.

@@ -14,6 +14,9 @@ const MESSAGE_LIMIT: usize = 1000;
 
 /// The first of our headers: ours are from its last occurrence on.
 const FIRST: &str = "dlq.origin.topic";
+/// The record's own key and version, where it could be read: the message's may be its producer's own affair.
+const KEY: &str = "dlq.record.key";
+const VERSION: &str = "dlq.record.version";
 
 /// The headers of a dead letter: those of the message, untouched, and ours behind them.
 pub(super) fn headers_of(message: &Message, fault: &Fault, topic: &str, group: &str, at: Timestamp) -> Vec<Header> {
@@ -27,11 +30,19 @@ pub(super) fn headers_of(message: &Message, fault: &Fault, topic: &str, group: &
         ("dlq.at", Some(at.to_string())),
         ("dlq.consumer.group", Some(group.to_owned())),
     ];
+    let record = fault
+        .record
+        .iter()
+        .flat_map(|(key, version)| [(KEY, Some(key.clone())), (VERSION, Some(version.to_string()))]);
     message
         .headers
         .iter()
         .cloned()
-        .chain(own.into_iter().map(|(key, value)| (key.to_owned(), value.map(String::into_bytes))))
+        .chain(
+            own.into_iter()
+                .chain(record)
+                .map(|(key, value)| (key.to_owned(), value.map(String::into_bytes))),
+        )
         .collect()
 }
 
@@ -50,6 +61,8 @@ pub struct Letter {
     pub error: String,
     /// When it became a dead letter.
     pub since: Option<Timestamp>,
+    /// The record's key and version, where it could be read.
+    pub record: Option<(String, String)>,
 }
 
 impl Letter {
@@ -71,6 +84,7 @@ impl Letter {
         Self {
             at: message.origin(),
             origin: (say(FIRST), say("dlq.origin.partition"), say("dlq.origin.offset")),
+            record: said_of_record(say(KEY), say(VERSION)),
             class: say("dlq.error.class"),
             error: say("dlq.error.message"),
             since: since.or_else(|| Timestamp::from_millisecond(message.timestamp?).ok()),
@@ -78,17 +92,27 @@ impl Letter {
         }
     }
 
-    /// The record's version, where the message says one.
+    /// The record's version, where it could be read, or the message says one.
     pub fn version(&self) -> Option<String> {
+        if let Some((_, version)) = &self.record {
+            return Some(version.clone());
+        }
         let version = self.message.header(userpipeline_record::wire::VERSION_HEADER)?;
         Some(String::from_utf8_lossy(version).into_owned())
     }
 
-    /// The record's key, as text.
+    /// The record's key, where it could be read, or else the message's, as text.
     pub fn key(&self) -> Option<String> {
+        if let Some((key, _)) = &self.record {
+            return Some(key.clone());
+        }
         let key = self.message.key.as_deref()?;
         Some(String::from_utf8_lossy(key).into_owned())
     }
+}
+
+fn said_of_record(key: String, version: String) -> Option<(String, String)> {
+    (!key.is_empty() && !version.is_empty()).then_some((key, version))
 }
 
 #[cfg(test)]
@@ -158,6 +182,24 @@ mod tests {
             assert_eq!((letter.since, letter.version()), (Some(at), Some("y".into())));
             assert_eq!(letter.message.headers, original.headers);
         }
+    }
+
+    #[test]
+    fn a_record_that_could_be_read_is_told_by_its_own_key_and_version() {
+        let entry = crate::decode::Entry {
+            origin: (2, 77),
+            key: r#"["d1",5]"#.into(),
+            version: 5000,
+            record: userpipeline_record::Record(Vec::new()),
+            deleted: false,
+        };
+        let fault = Fault::quoting("PostgresRefused", "too hot: 999").of(&entry);
+        let letter = Letter::read(Message {
+            headers: headers_of(&message(), &fault, "users", "g", Timestamp::UNIX_EPOCH),
+            ..message()
+        });
+        assert_eq!((letter.key(), letter.version()), (Some(r#"["d1",5]"#.into()), Some("5000".into())));
+        assert_eq!(letter.message.headers, message().headers);
     }
 
     #[test]

@@ -78,6 +78,7 @@ mod tests {
             class: "DecodeFailed".into(),
             error: "e".repeat(200),
             since: jiff::Timestamp::from_second(0).ok(),
+            record: None,
         };
         let line = line(&letter);
         assert_eq!(line.split('\t').count(), COLUMNS.len());

@@ -37,7 +37,7 @@ impl Place {
             .set("auto.offset.reset", "earliest")
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
-            .set("queued.max.messages.kbytes", "16384")
+            .set("queued.max.messages.kbytes", "1024")
             .create()
             .map_err(|e| errors::explain("no client for spec.kafka.bootstrapServers", &e))
     }

@@ -6,14 +6,17 @@ use userpipeline_stores::{StoreError, kafka::errors};
 
 use super::letter::Letter;
 
-/// So many are on their way at once.
+/// So many are on their way at once,
 const AT_ONCE: usize = 200;
+/// or so many bytes of them: the worker beside which this runs has little memory to spare.
+const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// Where letters go.
 pub struct Redrive {
     producer: FutureProducer,
     topic: String,
     waiting: Vec<Letter>,
+    bytes: usize,
 }
 
 impl Redrive {
@@ -23,13 +26,15 @@ impl Redrive {
             producer: super::producer(brokers, "userpipeline-redrive")?,
             topic: topic.to_owned(),
             waiting: Vec::new(),
+            bytes: 0,
         })
     }
 
     /// Sends a letter's message as it was: its key, value and headers, and with them its version.
     pub async fn send(&mut self, letter: Letter) -> Result<(), StoreError> {
+        self.bytes += letter.message.size();
         self.waiting.push(letter);
-        if self.waiting.len() >= AT_ONCE {
+        if self.waiting.len() >= AT_ONCE || self.bytes >= BYTES_AT_ONCE {
             self.flush().await
         } else {
             Ok(())
@@ -39,6 +44,7 @@ impl Redrive {
     /// Waits until everything has arrived.
     pub async fn flush(&mut self) -> Result<(), StoreError> {
         let letters = std::mem::take(&mut self.waiting);
+        self.bytes = 0;
         let (producer, topic) = (&self.producer, &self.topic);
         let sending: Vec<_> = letters
             .iter()

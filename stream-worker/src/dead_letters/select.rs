@@ -86,6 +86,7 @@ mod tests {
             class: class.to_owned(),
             error: String::new(),
             since: Timestamp::from_second(at).ok(),
+            record: None,
         }
     }
 

@@ -27,16 +27,48 @@ const UNKNOWN_LIMIT: usize = 1000;
 pub struct Fault {
     /// A CamelCase word.
     pub class: &'static str,
-    /// A sentence, without the record's content where that can be avoided.
+    /// A sentence.
     pub message: String,
+    /// Whether the message may quote the record: then it is for those who may read the dead letters, and nobody else.
+    pub quotes: bool,
+    /// The record's key and version, where it could be read.
+    pub record: Option<(String, i64)>,
 }
 
 impl Fault {
-    /// A fault.
+    /// A fault, told without the record's content.
     pub fn new(class: &'static str, message: impl Into<String>) -> Self {
         Self {
             class,
             message: message.into(),
+            quotes: false,
+            record: None,
+        }
+    }
+
+    /// A fault in the words of a library or a store, which may quote the record.
+    pub fn quoting(class: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            quotes: true,
+            ..Self::new(class, message)
+        }
+    }
+
+    /// Of a record that could be read.
+    #[must_use]
+    pub fn of(self, entry: &Entry) -> Self {
+        Self {
+            record: Some((entry.key.clone(), entry.version)),
+            ..self
+        }
+    }
+
+    /// What may be told to everybody.
+    pub fn told(&self) -> String {
+        if self.quotes {
+            format!("{}, for a reason that quotes it", self.class)
+        } else {
+            format!("{}: {}", self.class, self.message)
         }
     }
 }
@@ -127,7 +159,7 @@ impl Decoders {
     pub async fn decode(&mut self, message: &Message) -> Result<Result<Entry, Fault>, StoreError> {
         match (self.written, &message.payload) {
             (Some(TopicFormat::Json), Some(payload)) => {
-                Ok(foreign::document(payload).and_then(|item| foreign::entry(&self.schema, &item, message)))
+                Ok(foreign::document(payload).and_then(|item| foreign::entry(&self.schema, &item, Some(payload), message)))
             }
             (Some(TopicFormat::Avro), Some(payload)) => match wire::split(payload) {
                 Ok((id, datum)) => self.read(id, datum, None, message).await,
@@ -165,8 +197,8 @@ impl Decoders {
             (Known::Decoder(decoder), Some(envelope)) => read(&self.schema, decoder, envelope, datum, message.origin()),
             (Known::Foreign(reader), _) => reader
                 .read(datum)
-                .map_err(|e| Fault::new("DecodeFailed", e.to_string()))
-                .and_then(|item| foreign::entry(&self.schema, &item, message)),
+                .map_err(|e| Fault::quoting("DecodeFailed", e.to_string()))
+                .and_then(|item| foreign::entry(&self.schema, &item, None, message)),
             (Known::Unreadable(why), _) => Err(Fault::new(
                 "SchemaUnreadable",
                 format!("schema {id} cannot be read as `{}`: {why}", self.schema.name),
@@ -201,10 +233,13 @@ impl Decoders {
 
 /// The entry of a record that is no more: all that there is of it is its key.
 fn no_more(schema: &RecordSchema, envelope: &Envelope<'_>, origin: (i32, i64)) -> Result<Entry, Fault> {
-    let record = schema.record_of_key(envelope.key).map_err(|why| Fault::new("KeyInvalid", why))?;
+    let record = schema
+        .record_of_key(envelope.key)
+        .map_err(|why| Fault::quoting("KeyInvalid", why))?;
     Ok(Entry {
         origin,
-        key: envelope.key.to_owned(),
+        // Others may have written it in another way: with spaces, or a UUID in capitals.
+        key: record.key(schema),
         version: envelope.version,
         record,
         deleted: true,
@@ -212,7 +247,7 @@ fn no_more(schema: &RecordSchema, envelope: &Envelope<'_>, origin: (i32, i64)) -
 }
 
 fn read(schema: &RecordSchema, decoder: &Decoder, envelope: &Envelope<'_>, datum: &[u8], origin: (i32, i64)) -> Result<Entry, Fault> {
-    let record = decoder.decode(datum).map_err(|e| Fault::new("DecodeFailed", e.to_string()))?;
+    let record = decoder.decode(datum).map_err(|e| Fault::quoting("DecodeFailed", e.to_string()))?;
     let key = record.key(schema);
     if key != envelope.key {
         return Err(Fault::new("KeyMismatch", "the message's key is not the record's"));

@@ -74,8 +74,8 @@ impl Writer {
         let pipeline = &self.shared.pipeline;
         let first = dead.iter().next().map_or_else(String::new, |((partition, offset), fault)| {
             format!(
-                "; the first of them, at partition {partition}, offset {offset}, is {}: {}",
-                fault.class, fault.message
+                "; the first of them, at partition {partition}, offset {offset}, is {}",
+                fault.told()
             )
         });
         let message = format!(

@@ -14,13 +14,13 @@ pub mod progress;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use userpipeline_record::RecordSchema;
-use userpipeline_stores::{Class, StoreError, error::POSTGRES_UNREACHABLE, postgres::is_record_fault};
+use userpipeline_stores::{Class, StoreError, postgres::is_record_fault};
 use uuid::Uuid;
 
 use self::{account::Acknowledged, cassandra::CassandraSink, postgres::PostgresSink, progress::Rows};
@@ -79,15 +79,9 @@ enum Failure {
     TooManyDeadLetters(usize, usize),
 }
 
-/// PostgreSQL ends a statement after two minutes. Who hears nothing by then talks to nobody, whatever the connection looks like.
-const ANSWERED: Duration = Duration::from_secs(150);
-
-/// What PostgreSQL answers.
+/// What PostgreSQL answers, within its time.
 async fn answered<T>(question: impl Future<Output = T>) -> Result<T, Failure> {
-    tokio::time::timeout(ANSWERED, question).await.map_err(|_| {
-        let message = format!("PostgreSQL has not answered for {} s", ANSWERED.as_secs());
-        Failure::Store(POSTGRES, StoreError::transient(POSTGRES_UNREACHABLE, message))
-    })
+    postgres::answered(question).await.map_err(|e| Failure::Store(POSTGRES, e))
 }
 
 const POSTGRES: &str = "postgres";
@@ -291,11 +285,11 @@ impl Writer {
 
         let fault = |class: &'static str| {
             let entries = &entries;
-            move |(i, why): (usize, String)| (entries[i].origin, Fault::new(class, why))
+            move |(i, why): (usize, String)| (entries[i].origin, Fault::quoting(class, why).of(entries[i]))
         };
         let mut faults: Faults = refused.into_iter().map(fault("CassandraRefused")).collect();
         if !accepted || !faults.is_empty() {
-            transaction.rollback().await.map_err(postgres_failed)?;
+            answered(transaction.rollback()).await?.map_err(postgres_failed)?;
             if !accepted {
                 let refused = sink.find_refused(&entries).await.map_err(|e| Failure::Store(POSTGRES, e))?;
                 faults.extend(refused.into_iter().map(fault("PostgresRefused")));
@@ -355,16 +349,9 @@ impl Writer {
         } = &*self.shared;
         let rotated = |sink: &PostgresSink| postgres::credentials(&pipeline.postgres, secrets).is_ok_and(|now| now != sink.credentials);
         if self.postgres.as_ref().is_none_or(rotated) {
-            self.postgres = Some(
-                PostgresSink::open(
-                    &pipeline.postgres,
-                    pipeline.postgres_table.as_deref(),
-                    &self.schema,
-                    secrets,
-                    instance,
-                )
-                .await?,
-            );
+            let table = pipeline.postgres_table.as_deref();
+            let opening = PostgresSink::open(&pipeline.postgres, table, &self.schema, secrets, instance);
+            self.postgres = Some(postgres::answered(opening).await??);
         }
         Ok(())
     }

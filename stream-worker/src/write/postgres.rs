@@ -1,11 +1,16 @@
 //! The sink table in PostgreSQL, and the transaction that both it and the progress rows are written in.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio_postgres::{Client, Error, Statement, Transaction, types::ToSql};
 use userpipeline_api::Postgres;
 use userpipeline_record::RecordSchema;
-use userpipeline_stores::{Credentials, Secrets, StoreError, cell::Cell, error::POSTGRES_FAILED, postgres};
+use userpipeline_stores::{
+    Credentials, Secrets, StoreError,
+    cell::Cell,
+    error::{POSTGRES_FAILED, POSTGRES_UNREACHABLE},
+    postgres,
+};
 
 use super::{
     bisect::Bisect,
@@ -155,18 +160,18 @@ impl PostgresSink {
     /// Finds out which entries the table refuses, in a transaction of its own that is rolled back.
     pub async fn find_refused(&mut self, entries: &[&Entry]) -> Result<Vec<(usize, String)>, StoreError> {
         let Some(table) = self.table() else { return Ok(Vec::new()) };
-        let mut transaction = self.client.transaction().await.map_err(|e| explain(&e))?;
+        let mut transaction = answered(self.client.transaction()).await?.map_err(|e| explain(&e))?;
         let mut bisect = Bisect::new(entries.len());
         while let Some(range) = bisect.next() {
-            let part = transaction.transaction().await.map_err(|e| explain(&e))?;
-            match table.write(&part, &entries[range]).await {
+            let part = answered(transaction.transaction()).await?.map_err(|e| explain(&e))?;
+            match answered(table.write(&part, &entries[range])).await? {
                 // Kept, so that rows which only refuse each other are found too.
                 Ok(()) => {
-                    part.commit().await.map_err(|e| explain(&e))?;
+                    answered(part.commit()).await?.map_err(|e| explain(&e))?;
                     bisect.accepted();
                 }
                 Err(e) if postgres::is_record_fault(&e) => {
-                    part.rollback().await.map_err(|e| explain(&e))?;
+                    answered(part.rollback()).await?.map_err(|e| explain(&e))?;
                     bisect.refused(
                         e.as_db_error()
                             .map_or_else(|| e.to_string(), |db| format!("{} (SQLSTATE {})", db.message(), db.code().code())),
@@ -184,6 +189,17 @@ impl PostgresSink {
         }
         Ok(refused)
     }
+}
+
+/// PostgreSQL ends a statement after two minutes. Who hears nothing by then talks to nobody, whatever the connection looks like.
+const ANSWERED: Duration = Duration::from_secs(150);
+
+/// What PostgreSQL answers, if it does.
+pub async fn answered<T>(question: impl Future<Output = T>) -> Result<T, StoreError> {
+    tokio::time::timeout(ANSWERED, question).await.map_err(|_| {
+        let message = format!("PostgreSQL has not answered for {} s", ANSWERED.as_secs());
+        StoreError::transient(POSTGRES_UNREACHABLE, message)
+    })
 }
 
 /// Takes partitions over, on a connection of its own: a batch that cannot be written must not keep others waiting.
