@@ -94,19 +94,19 @@ pub struct SchemaRegistry {
     #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+(/[^?#\\\\s]*)?$')")
         .message("spec.schemaRegistry.url must be an http or https address without user name, query and fragment"))]
     pub url: String,
-    /// What a new version of the schema must be compatible with; set on the subject `<topic>-value`.
-    #[serde(default)]
-    pub compatibility: Compatibility,
+    /// What a new version of the schema must be compatible with; set on the subject `<topic>-value`. When not given, what the registry
+    /// says stays as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compatibility: Option<Compatibility>,
 }
 
 /// The compatibility levels of a schema registry.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Compatibility {
     /// Anything goes.
     None,
     /// New readers read what the last version wrote.
-    #[default]
     Backward,
     /// New readers read what any version wrote.
     BackwardTransitive,

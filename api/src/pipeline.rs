@@ -39,7 +39,7 @@ use crate::{
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Owner", type_ = "string", json_path = ".spec.owner", priority = 1),
     printcolumn(name = "Next Run", type_ = "string", json_path = ".status.schedule.nextRunAt", priority = 1),
-    printcolumn(name = "Backlog", type_ = "integer", json_path = ".status.schedule.backlog", priority = 1, description = "Data intervals that are complete and have not been run yet"),
+    printcolumn(name = "Backlog", type_ = "integer", json_path = ".status.schedule.backlog", priority = 1, description = "With catchUp, data intervals that are complete and have not been run yet"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
     printcolumn(name = "Topic", type_ = "string", json_path = ".status.topic", priority = 1),
@@ -64,6 +64,10 @@ use crate::{
         .message("spec.landing.table and spec.sinks.postgres.table must differ: the one is what was fetched, the other what was streamed"),
     validation = Rule::new("!has(self.deadLetter.topic) || !has(self.kafka.topic.name) || self.deadLetter.topic != self.kafka.topic.name")
         .message("spec.deadLetter.topic must differ from spec.kafka.topic.name: a dead letter must not come back as a record"),
+    validation = Rule::new("!has(oldSelf.record) || has(self.record)")
+        .message("spec.record cannot be taken away: what is stored are such records; make a new pipeline instead"),
+    validation = Rule::new("has(oldSelf.record) || !has(self.record) || (self.record.name == 'User' && self.record.__namespace__ == 'dev.userpipeline' && self.record.key == ['id'] && !has(self.record.orderBy) && (!has(self.record.clusterBy) || self.record.clusterBy.size() == 0))")
+        .message("what is stored are the built-in records: spec.record can be added only with name User, namespace dev.userpipeline and key [id], without orderBy and clusterBy; make a new pipeline for others"),
 )]
 pub struct UserPipelineSpec {
     /// Stops the schedule and, when the runs under way have ended, the workers; resume by setting it back. Nothing is deleted.

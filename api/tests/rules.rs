@@ -222,6 +222,42 @@ fn what_holds_data_cannot_be_renamed_added_or_removed_by_an_edit() {
 }
 
 #[test]
+fn a_record_is_not_taken_away_and_added_only_as_the_one_that_is_stored() {
+    let built_in = || json!({"name": "User", "key": ["id"], "fields": [{"name": "id", "type": "uuid", "from": "/login/uuid"}]});
+    let with_record = |change: fn(&mut Value)| {
+        let mut record = built_in();
+        change(&mut record);
+        parse(with("spec.record", record))
+    };
+    let (none, declared) = (parse(example()), with_record(|_| ()));
+    declared.validate_cel_update(&none).unwrap();
+    with_record(|record| record["clusterBy"] = json!([]))
+        .validate_cel_update(&none)
+        .unwrap();
+    for (new, old, says) in [
+        (&none, &declared, "spec.record cannot be taken away"),
+        (
+            &with_record(|record| record["orderBy"] = json!("registered_date")),
+            &none,
+            "spec.record can be added only",
+        ),
+        (
+            &with_record(|record| record["name"] = json!("Other")),
+            &none,
+            "spec.record can be added only",
+        ),
+        (
+            &parse(with("spec.record", record("/orderBy", json!("at")))),
+            &none,
+            "spec.record can be added only",
+        ),
+    ] {
+        let errors = new.validate_cel_update(old).expect_err(says).to_string();
+        assert!(errors.contains(says), "expected `{says}`, got: {errors}");
+    }
+}
+
+#[test]
 fn what_is_stored_already_cannot_be_declared_otherwise() {
     let same = || record("/orderBy", json!("at"));
     let old = parse(with("spec.record", same()));

@@ -37,7 +37,8 @@ impl Batch {
 pub type Faults = BTreeMap<(i32, i64), Fault>;
 
 /// The newest version of each key among the entries that are no dead letters, sorted by key: whoever writes two batches
-/// at once takes the rows' locks in the same order. Of equal versions the later message counts.
+/// at once takes the rows' locks in the same order. Of equal versions the earlier message counts, as between two
+/// batches.
 pub fn newest<'a>(entries: &'a [Entry], dead: &Faults) -> Vec<&'a Entry> {
     let mut newest: BTreeMap<&str, &Entry> = BTreeMap::new();
     for entry in entries.iter().filter(|e| !dead.contains_key(&e.origin)) {
@@ -47,7 +48,7 @@ pub fn newest<'a>(entries: &'a [Entry], dead: &Faults) -> Vec<&'a Entry> {
             }
             btree_map::Entry::Occupied(mut occupied) => {
                 // Of a version and its deletion the deletion counts, as in the stores.
-                if (entry.version, entry.deleted) >= (occupied.get().version, occupied.get().deleted) {
+                if (entry.version, entry.deleted) > (occupied.get().version, occupied.get().deleted) {
                     occupied.insert(entry);
                 }
             }

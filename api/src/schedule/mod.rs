@@ -36,7 +36,7 @@ pub struct Schedule {
     /// What happens to runs that were missed.
     #[serde(default)]
     pub catch_up: CatchUp,
-    /// Values for `{{arguments.NAME}}` in the source's url, query and headers; a run that is asked for may give others.
+    /// Values for `{{arguments.NAME}}` in the source's url, query, headers and body; a run that is asked for may give others.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "ArgumentsSchema")]
     pub arguments: BTreeMap<String, String>,

@@ -7,7 +7,7 @@ use userpipeline_stores::{StoreError, schema_registry::SchemaRegistry};
 use super::Hand;
 use crate::claims::{Claims, Kind};
 
-/// Sets the subject's compatibility, then registers the schema under it. The result is the schema's id.
+/// Sets the subject's compatibility where one is declared, then registers the schema under it. The result is the schema's id.
 pub async fn apply(
     pipeline: &SchemaPipeline,
     wanted: &userpipeline_api::SchemaRegistry,
@@ -24,11 +24,11 @@ pub async fn apply(
     if hand.only_says() {
         return plan(&registry, &subject, there, level, schema, hand).await;
     }
-    if there {
+    if let Some(level) = level.filter(|_| there) {
         registry.set_compatibility(&subject, level).await?;
     }
     let id = registry.register(&subject, &schema.avro_schema()).await?;
-    if !there {
+    if let Some(level) = level.filter(|_| !there) {
         registry.set_compatibility(&subject, level).await?;
     }
     tracing::info!(subject, id, "schema registered");
@@ -40,28 +40,26 @@ async fn plan(
     registry: &SchemaRegistry,
     subject: &str,
     there: bool,
-    level: Compatibility,
+    level: Option<Compatibility>,
     schema: &RecordSchema,
     hand: &Hand,
 ) -> Result<u32, StoreError> {
     if !there {
-        let _ = hand.does(|| {
-            format!(
-                "registry: subject {subject} gets its first version, compatibility {}",
-                level.as_str()
-            )
-        });
+        let declared = level.map(|level| format!(", compatibility {}", level.as_str())).unwrap_or_default();
+        let _ = hand.does(|| format!("registry: subject {subject} gets its first version{declared}"));
         return Ok(0);
     }
-    let found = registry.compatibility(subject).await?;
-    if found.as_deref() != Some(level.as_str()) {
-        let before = found.unwrap_or_else(|| "the registry's own".to_owned());
-        let _ = hand.does(|| {
-            format!(
-                "registry: subject {subject} gets compatibility {} instead of {before}",
-                level.as_str()
-            )
-        });
+    if let Some(level) = level {
+        let found = registry.compatibility(subject).await?;
+        if found.as_deref() != Some(level.as_str()) {
+            let before = found.unwrap_or_else(|| "the registry's own".to_owned());
+            let _ = hand.does(|| {
+                format!(
+                    "registry: subject {subject} gets compatibility {} instead of {before}",
+                    level.as_str()
+                )
+            });
+        }
     }
     if let Some(id) = registry.id_of(subject, &schema.avro_schema()).await? {
         return Ok(id);
