@@ -4,7 +4,7 @@ use tokio_postgres::{Row, Statement, Transaction, types::ToSql};
 use userpipeline_api::document::IngestPipeline;
 use userpipeline_api::names;
 use userpipeline_record::{
-    Record, RecordSchema,
+    Field, Record, RecordSchema, Value,
     avro::Encoder,
     trace::{self, Trace},
     wire,
@@ -185,12 +185,16 @@ impl Publisher {
             )
         };
         let fields = self.schema.fields.len();
-        let values = (0..fields)
-            .map(|i| row.try_get::<_, Read>(i).map(|read| read.0))
-            .collect::<Result<_, _>>()
-            .map_err(|e| unfit(&e))?;
-        let version: i64 = row.try_get(fields).map_err(|e| unfit(&e))?;
         let deleted: bool = row.try_get(fields + 1).map_err(|e| unfit(&e))?;
+        // A column that was there before its field had a default may hold null.
+        let value = |(i, field): (usize, &Field)| {
+            let Read(value) = row.try_get(i)?;
+            let default = field.default.clone().filter(|_| value == Value::Null && !deleted);
+            Ok(default.unwrap_or(value))
+        };
+        let values = self.schema.fields.iter().enumerate().map(value);
+        let values = values.collect::<Result<_, tokio_postgres::Error>>().map_err(|e| unfit(&e))?;
+        let version: i64 = row.try_get(fields).map_err(|e| unfit(&e))?;
         let fetched: i64 = row.try_get(fields + 2).map_err(|e| unfit(&e))?;
         let run: &str = row.try_get(fields + 3).map_err(|e| unfit(&e))?;
         let record = Record(values);

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 use userpipeline_api::names;
-use userpipeline_tests::{World, dice::Dice, exact::node::Node, own_source::OwnSource, stores, world::SOON};
+use userpipeline_tests::{World, dice::Dice, eventually, exact::node::Node, own_source::OwnSource, stores, world::SOON};
 
 use crate::{ALONE, dam_up, pipeline, rows_in_both_stores, small, stored, takes_no_more, worker, write};
 
@@ -131,5 +131,52 @@ async fn a_worker_of_64_mib_gets_through_a_backlog_of_records_as_large_as_they_m
         let (found,) = found.single_row::<(String,)>()?;
         assert!(found == *name, "record {key} in Cassandra");
     }
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_of_64_mib_reads_messages_of_many_values_and_refuses_what_would_be_too_many() -> Result<()> {
+    const EACH: usize = 12;
+    const SIZE: usize = 900 << 10;
+    let _alone = ALONE.lock().await;
+    // Given a worker of 64 MiB, whose record asks for members of an item by expressions
+    let world = World::new("dense").await?;
+    let mut pipeline = pipeline(&world);
+    pipeline["spec"]["record"]["deleteWhen"] = json!("has(item.gone)");
+    pipeline["spec"]["deadLetter"] = json!({"maxRatio": 1});
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    let pod = worker(&world).await?;
+
+    // When messages of nearly a mebibyte come, of tens of thousands of small objects, and of hundreds of thousands of empty arrays
+    let message = |id: usize, part: &str| {
+        let more = vec![part; SIZE / part.len()].join(",");
+        let text = format!("{{\"id\":\"reading {id}\",\"revision\":1,\"name\":\"dense\",\"more\":[{more}]}}");
+        (None, id.to_string(), Some(text.into_bytes()), None)
+    };
+    for id in 0..EACH {
+        let messages = vec![message(id, "{\"id\":123456,\"v\":1.5}"), message(EACH + id, "[[]]")];
+        stores::produce_to(&names::topic(&world.id()), messages).await?;
+    }
+
+    // Then the former are stored, the latter are dead letters that say why, and the worker has never restarted
+    stored(&world, EACH, SOON).await?;
+    let letters = names::dead_letter_topic(&names::topic(&world.id()));
+    let letters = eventually("the dead letters", SOON, async || {
+        let letters = stores::topic(&letters).await?;
+        Ok(if letters.len() == EACH {
+            Ok(letters)
+        } else {
+            Err(format!("{} dead letters", letters.len()))
+        })
+    })
+    .await?;
+    for letter in &letters {
+        let (class, why) = (&letter.headers["dlq.error.class"], &letter.headers["dlq.error.message"]);
+        assert!(class == "JsonInvalid" && why.contains("MiB of memory"), "{class}: {why}");
+    }
+    println!("{EACH} messages of many values: {}", memory(&pod).await?);
+    never_restarted(&world, &pod).await?;
+    assert_eq!(rows_in_both_stores(&world).await?, (i64::try_from(EACH)?, EACH));
     world.leave().await
 }

@@ -9,9 +9,12 @@ use kube::api::ListParams;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use userpipeline_api::Compatibility;
 use userpipeline_api::UserPipeline;
 use userpipeline_api::names;
+use userpipeline_stores::schema_registry::SchemaRegistry;
 use userpipeline_tests::World;
+use userpipeline_tests::cluster::host;
 use userpipeline_tests::world::SOON;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,4 +144,32 @@ async fn a_pipeline_that_wants_another_ones_table_touches_nothing_until_that_is_
     younger.ready().await?;
     elder.leave().await?;
     younger.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_registry_refuses_is_told_in_its_own_words_and_its_compatibility_stays() -> Result<()> {
+    // Given a subject that somebody has put another schema into, and to whom compatibility matters
+    let world = World::new("incompatible").await?;
+    let registry = SchemaRegistry::at(host::REGISTRY)?;
+    let subject = names::subject(&names::topic(&world.id()));
+    let other = json!({"type": "record", "name": "User", "namespace": "dev.userpipeline", "fields": [{"name": "id", "type": "int"}]});
+    registry.register(&subject, &other).await?;
+    registry.set_compatibility(&subject, Compatibility::FullTransitive).await?;
+
+    // When a pipeline is applied that says nothing of compatibility
+    world.apply(&world.pipeline()).await?;
+
+    // Then it is refused as the registry says it, and nothing runs
+    let (_, message) = world
+        .condition_where("SchemaReady", "False", SOON, |reason, _| reason == "SchemaIncompatible")
+        .await?;
+    assert!(message.contains(&subject) && message.contains("409"), "{message}");
+    assert!(world.pods("worker").await?.is_empty());
+    assert_eq!(registry.compatibility(&subject).await?.as_deref(), Some("FULL_TRANSITIVE"));
+
+    // When whoever owns the subject lets it pass, then the pipeline becomes ready by itself, and the subject keeps its level
+    registry.set_compatibility(&subject, Compatibility::None).await?;
+    world.condition("Ready", "True", Duration::from_secs(240)).await?;
+    assert_eq!(registry.compatibility(&subject).await?.as_deref(), Some("NONE"));
+    world.leave().await
 }

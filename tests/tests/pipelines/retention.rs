@@ -7,7 +7,8 @@ use scylla::value::CqlValue;
 use serde_json::json;
 use userpipeline_api::names;
 use userpipeline_record::RecordSchema;
-use userpipeline_tests::{World, eventually, own_source::OwnSource, stores, world::SOON};
+use userpipeline_stores::kafka::admin::Admin;
+use userpipeline_tests::{World, cluster::host, eventually, own_source::OwnSource, stores, world::SOON};
 
 /// It is looked for what is old enough once in a minute.
 const SWEPT: Duration = Duration::from_secs(150);
@@ -58,6 +59,11 @@ async fn what_was_kept_long_enough_goes_and_totals_stay() -> Result<()> {
         "{compaction}"
     );
 
+    let config = Admin::new(host::KAFKA, "tests")?
+        .config(&names::dead_letter_topic(&names::topic(&id)))
+        .await?;
+    assert_eq!(config.get("retention.ms").map(String::as_str), Some("172800000"));
+
     // When an hour has passed for all of it, but for a record that was landed a moment ago and one that is not on the topic yet
     let (db, landing, name) = (stores::postgres(&world.client).await?, names::landing_table(&id), id.to_string());
     let aged = [
@@ -74,11 +80,17 @@ async fn what_was_kept_long_enough_goes_and_totals_stay() -> Result<()> {
         assert!(db.execute(&statement, &[]).await? > 0, "{statement}");
     }
 
-    // Then it goes, and those two stay
+    // And somebody is at work on one of the rows
+    let mut busy = stores::postgres(&world.client).await?;
+    let held = busy.transaction().await?;
+    held.execute(&format!("SELECT FROM \"{landing}\" WHERE id = '3' FOR UPDATE"), &[])
+        .await?;
+
+    // Then it goes, and those three stay
     eventually("what is old to be gone", SWEPT, async || {
         let count = async |what: String| stores::number(&db, &format!("SELECT count(*) FROM {what}")).await;
         let left = [
-            count(format!("\"{landing}\" WHERE id NOT IN ('1', '2')")).await?,
+            count(format!("\"{landing}\" WHERE id NOT IN ('1', '2', '3')")).await?,
             count(format!("userpipeline.runs WHERE pipeline = '{name}'")).await?,
             count(format!("userpipeline.rejects WHERE pipeline = '{name}'")).await?,
             count(format!(
@@ -90,7 +102,15 @@ async fn what_was_kept_long_enough_goes_and_totals_stay() -> Result<()> {
         Ok(if left == [0; 4] { Ok(()) } else { Err(format!("{left:?}")) })
     })
     .await?;
-    assert_eq!(stores::number(&db, &format!("SELECT count(*) FROM \"{landing}\"")).await?, 2);
+    let landed = format!("SELECT count(*) FROM \"{landing}\"");
+    assert_eq!(stores::number(&db, &landed).await?, 3);
+    // And the one that was held goes as soon as it is not
+    held.rollback().await?;
+    eventually("the row that was held to be gone", SWEPT, async || {
+        let left = stores::number(&db, &landed).await?;
+        Ok(if left == 2 { Ok(()) } else { Err(left.to_string()) })
+    })
+    .await?;
     // By an index of its own
     let (index, _) = RecordSchema::landing_age_index(&landing);
     let valid = format!("SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass('\"{index}\"') AND indisvalid");

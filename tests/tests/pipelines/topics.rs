@@ -125,6 +125,47 @@ async fn what_devices_write_as_json_is_stored_in_its_last_version() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_delete_without_a_value_deletes_however_its_producer_writes_the_key() -> Result<()> {
+    // Given a pipeline whose topic others write to
+    let world = World::new("tombstones").await?;
+    let mut applied = pipeline(&world, "JSON");
+    applied["spec"]["record"]["fields"][0]["type"] = json!("uuid");
+    let record = applied["spec"]["record"].clone();
+    world.apply(&applied).await?;
+    world.ready().await?;
+    let topic = names::topic(&world.id());
+    let device = "2f1b7a52-6f0e-4c8f-9a51-0c8d1f6c8a11";
+    let item = |at: i64, revision: i64| {
+        let item = json!({"device": {"id": device}, "at": at, "revision": revision, "celsius": 1.5});
+        (Some(0), String::new(), Some(item.to_string().into_bytes()), None)
+    };
+    let gone = |key: String, version: i64| (Some(0), key, None, Some(version));
+
+    // When it gets readings, and deletes in the same breath and later, their keys with spaces, in capitals, with a time as text
+    let written = vec![
+        item(1000, 1),
+        gone(format!("[\"{}\", 1000]", device.to_uppercase()), 2),
+        item(2000, 1),
+        item(3000, 5),
+    ];
+    stores::produce_to(&topic, written).await?;
+    world.drained(4).await?;
+    let written = vec![
+        gone(format!("[ \"{device}\", \"1970-01-01T00:00:02Z\" ]"), 2),
+        gone(format!("[\"{device}\", 3000]"), 4),
+    ];
+    stores::produce_to(&topic, written).await?;
+    world.drained(6).await?;
+    // And the readings once more
+    stores::produce_to(&topic, vec![item(1000, 1), item(2000, 1)]).await?;
+    world.drained(8).await?;
+
+    // Then only the one is left that is newer than its delete
+    in_both_stores(&world, &record, &[row(device, 3000, 5, Some(1.5))]).await?;
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_applications_write_as_avro_is_read_by_the_schemas_that_they_have_registered() -> Result<()> {
     // Given a pipeline, and an application whose schema has more than the record, with other types
     let world = World::new("activity").await?;
