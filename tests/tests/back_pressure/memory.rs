@@ -150,7 +150,7 @@ async fn a_worker_of_64_mib_reads_messages_of_many_values_and_refuses_what_would
 
     // When messages of nearly a mebibyte come, of tens of thousands of small objects, and of hundreds of thousands of empty arrays
     let message = |id: usize, part: &str| {
-        let more = vec![part; SIZE / part.len()].join(",");
+        let more = vec![part; SIZE / (part.len() + 1)].join(",");
         let text = format!("{{\"id\":\"reading {id}\",\"revision\":1,\"name\":\"dense\",\"more\":[{more}]}}");
         (None, id.to_string(), Some(text.into_bytes()), None)
     };
