@@ -1,7 +1,5 @@
 //! What a pod tells the operator: a termination message (JSON, under 4 KB) and a worker's `/status`.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -175,8 +173,20 @@ pub struct StoredTotals {
     pub bytes: i64,
     /// Record versions published.
     pub published: i64,
-    /// Items that are no records, by the field at fault; of the item as a whole, by none.
-    pub rejected: BTreeMap<String, i64>,
+    /// Items that are no records, by what is wrong.
+    pub rejects: Vec<RejectTotal>,
+}
+
+/// How many items are no records for the same reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RejectTotal {
+    /// The field at fault; empty where it is the item as a whole.
+    pub field: String,
+    /// A CamelCase word for what is wrong.
+    pub class: String,
+    /// How many, ever.
+    pub items: i64,
 }
 
 /// A message cut so that the report that carries it stays a valid termination message. Control characters, which JSON writes

@@ -17,13 +17,13 @@ use crate::{
     page::Page,
 };
 
-const REJECT: &str = "INSERT INTO userpipeline.rejects (pipeline, run_id, field, reason, raw) \
-     SELECT $1, $2, page.* FROM unnest($3::text[], $4::text[], $5::json[]) AS page";
+const REJECT: &str = "INSERT INTO userpipeline.rejects (pipeline, run_id, field, class, reason, raw) \
+     SELECT $1, $2, page.* FROM unnest($3::text[], $4::text[], $5::text[], $6::json[]) AS page";
 
-/// Counts rejects ever, by field.
-const REJECTED: &str = "INSERT INTO userpipeline.rejected AS r (pipeline, field, items) \
-     SELECT $1, field, count(*) FROM unnest($2::text[]) AS field GROUP BY field ORDER BY field \
-     ON CONFLICT (pipeline, field) DO UPDATE SET items = r.items + excluded.items";
+/// Counts rejects ever, by field and class.
+const COUNT_REJECTS: &str = "INSERT INTO userpipeline.reject_totals AS r (pipeline, field, class, items) \
+     SELECT $1, field, class, count(*) FROM unnest($2::text[], $3::text[]) AS page (field, class) GROUP BY field, class ORDER BY field, class \
+     ON CONFLICT (pipeline, field, class) DO UPDATE SET items = r.items + excluded.items";
 
 /// The landing table, ready for pages.
 pub struct Landing {
@@ -33,7 +33,7 @@ pub struct Landing {
     copy: Statement,
     upsert: Statement,
     reject: Statement,
-    rejected: Statement,
+    count_rejects: Statement,
 }
 
 impl Landing {
@@ -56,10 +56,10 @@ impl Landing {
                 .prepare(REJECT)
                 .await
                 .map_err(|e| bookkeeping_failed("userpipeline.rejects", &e))?,
-            rejected: client
-                .prepare(REJECTED)
+            count_rejects: client
+                .prepare(COUNT_REJECTS)
                 .await
-                .map_err(|e| bookkeeping_failed("userpipeline.rejected", &e))?,
+                .map_err(|e| bookkeeping_failed("userpipeline.reject_totals", &e))?,
         })
     }
 
@@ -81,14 +81,15 @@ impl Landing {
         }
         if !page.rejects.is_empty() {
             let fields: Vec<&str> = page.rejects.iter().map(|r| r.field.as_str()).collect();
+            let classes: Vec<&str> = page.rejects.iter().map(|r| r.class).collect();
             let reasons: Vec<&str> = page.rejects.iter().map(|r| r.reason.as_str()).collect();
             let raws: Vec<RawJson<'_>> = page.rejects.iter().map(|r| RawJson(&r.raw)).collect();
             transaction
-                .execute(&self.reject, &[&key.pipeline, &key.run_id, &fields, &reasons, &raws])
+                .execute(&self.reject, &[&key.pipeline, &key.run_id, &fields, &classes, &reasons, &raws])
                 .await
                 .map_err(failed)?;
             transaction
-                .execute(&self.rejected, &[&key.pipeline, &fields])
+                .execute(&self.count_rejects, &[&key.pipeline, &fields, &classes])
                 .await
                 .map_err(failed)?;
         }

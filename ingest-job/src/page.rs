@@ -18,6 +18,8 @@ pub type Raw = Box<RawValue>;
 pub struct Rejected {
     /// The field at fault; empty where it is the item as a whole.
     pub field: String,
+    /// A CamelCase word for why.
+    pub class: &'static str,
     /// Why.
     pub reason: String,
     /// The item.
@@ -54,11 +56,13 @@ impl Page {
                 Ok((record, deleted)) => page.records.push(Accepted { record, deleted, raw }),
                 Err(Fault {
                     field,
+                    class,
                     reason,
                     raw: instead,
                 }) => {
                     page.rejects.push(Rejected {
                         field,
+                        class,
                         reason: storable(&reason),
                         raw: instead.unwrap_or(raw),
                     });
@@ -82,6 +86,7 @@ impl Page {
 
 struct Fault {
     field: String,
+    class: &'static str,
     reason: String,
     /// What is kept instead of the item, where that cannot be stored.
     raw: Option<Raw>,
@@ -91,6 +96,7 @@ struct Fault {
 fn record(raw: &RawValue, schema: &RecordSchema) -> Result<(Record, bool), Fault> {
     check_weight(raw.get().as_bytes()).map_err(|reason| Fault {
         field: String::new(),
+        class: "TooLarge",
         reason,
         raw: None,
     })?;
@@ -98,11 +104,13 @@ fn record(raw: &RawValue, schema: &RecordSchema) -> Result<(Record, bool), Fault
     // with it the whole page: it is kept as a text.
     let item: Json = serde_json::from_str(raw.get()).map_err(|e| Fault {
         field: String::new(),
+        class: "Unreadable",
         reason: format!("the item does not read: {e}"),
         raw: serde_json::value::to_raw_value(raw.get()).ok(),
     })?;
     let said = schema.map(&item, Some(raw.get().as_bytes())).map_err(|reject| Fault {
         reason: format!("from {}: {}", reject.from, reject.reason),
+        class: reject.class,
         field: reject.field,
         raw: None,
     })?;
@@ -114,6 +122,7 @@ fn record(raw: &RawValue, schema: &RecordSchema) -> Result<(Record, bool), Fault
     if size > MAX_RECORD {
         return Err(Fault {
             field: String::new(),
+            class: "TooLarge",
             reason: format!("the record has about {size} bytes; at most {MAX_RECORD} fit a message"),
             raw: None,
         });

@@ -87,12 +87,15 @@ pub const DDL: &[&str] = &[
         run_id text NOT NULL,
         updated_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (pipeline, arguments))",
-    // Rejects ever, by the field at fault: advanced in the transaction that keeps them.
-    "CREATE TABLE IF NOT EXISTS userpipeline.rejected (
+    // The word for what is wrong.
+    "ALTER TABLE userpipeline.rejects ADD COLUMN IF NOT EXISTS class text NOT NULL DEFAULT ''",
+    // Rejects ever, by the field at fault and what is wrong: advanced in the transaction that keeps them.
+    "CREATE TABLE IF NOT EXISTS userpipeline.reject_totals (
         pipeline text NOT NULL,
         field text NOT NULL,
+        class text NOT NULL,
         items bigint NOT NULL,
-        PRIMARY KEY (pipeline, field))",
+        PRIMARY KEY (pipeline, field, class))",
 ];
 
 /// Forgets up to `$3` runs of the pipeline `$1` that ended before now less `$2` seconds, but for what they had counted; gives how many. One
@@ -130,5 +133,5 @@ pub const TOTALS: &str = "SELECT coalesce(sum(items), 0)::bigint, coalesce(sum(b
      FROM (SELECT items, bytes, published FROM userpipeline.runs WHERE pipeline = $1 \
      UNION ALL SELECT items, bytes, published FROM userpipeline.forgotten WHERE pipeline = $1) AS counted";
 
-/// Rejects ever of the pipeline `$1`, by field.
-pub const REJECTED: &str = "SELECT field, items FROM userpipeline.rejected WHERE pipeline = $1";
+/// Rejects ever of the pipeline `$1`, by field and class.
+pub const REJECTS: &str = "SELECT field, class, items FROM userpipeline.reject_totals WHERE pipeline = $1 ORDER BY field, class";

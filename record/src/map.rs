@@ -25,6 +25,10 @@ const MAX_KEY: usize = 2048;
 /// Whole numbers up to here are the same as floating point.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
+/// Classes of rejects.
+const MISSING: &str = "Missing";
+const VALUE_INVALID: &str = "ValueInvalid";
+
 /// Base64, padded or not.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -55,6 +59,8 @@ pub struct Reject {
     pub field: String,
     /// The pointer that was followed, or the expression.
     pub from: String,
+    /// A CamelCase word for what is wrong: `Missing`, `ValueInvalid`, `ExpressionFailed`, `KeyInvalid`, `VersionInvalid`.
+    pub class: &'static str,
     /// What is wrong, and what was expected.
     pub reason: String,
 }
@@ -106,6 +112,7 @@ impl RecordSchema {
         Reject {
             field: "deleteWhen".to_owned(),
             from: self.delete_when.as_ref().map_or_else(String::new, |e| e.text().to_owned()),
+            class: "ExpressionFailed",
             reason,
         }
     }
@@ -114,6 +121,7 @@ impl RecordSchema {
         let reject = |field: &str, reason: String| Reject {
             field: field.to_owned(),
             from: "the key".to_owned(),
+            class: "KeyInvalid",
             reason,
         };
         for position in self.key_positions() {
@@ -142,6 +150,7 @@ impl RecordSchema {
             _ => Err(Reject {
                 field: field.clone(),
                 from: "orderBy".to_owned(),
+                class: "VersionInvalid",
                 reason: "a version must be a number above 0, or a time after 1970".to_owned(),
             }),
         }
@@ -149,9 +158,10 @@ impl RecordSchema {
 }
 
 fn map_field(field: &Field, item: &Item<'_>) -> Result<Value, Reject> {
-    let reject = |from: &str, reason: String| Reject {
+    let reject = |from: &str, class, reason: String| Reject {
         field: field.name.clone(),
         from: from.to_owned(),
+        class,
         reason,
     };
     let evaluated;
@@ -159,19 +169,21 @@ fn map_field(field: &Field, item: &Item<'_>) -> Result<Value, Reject> {
         Origin::Pointer(pointer) => (pointer.as_str(), item.json.pointer(pointer)),
         Origin::Template(template) => return fill(field, template, item),
         Origin::Expression(expression) => {
-            evaluated = expression.value(item.json).map_err(|why| reject(expression.text(), why))?;
+            evaluated = expression
+                .value(item.json)
+                .map_err(|why| reject(expression.text(), "ExpressionFailed", why))?;
             (expression.text(), Some(&evaluated))
         }
     };
     match (found, &field.default) {
         (None | Some(Json::Null), Some(default)) => Ok(default.clone()),
         (None | Some(Json::Null), None) if field.optional => Ok(Value::Null),
-        (None, None) => Err(reject(from, "missing".to_owned())),
-        (Some(Json::Null), None) => Err(reject(from, "null, but the field is not optional".to_owned())),
+        (None, None) => Err(reject(from, MISSING, "missing".to_owned())),
+        (Some(Json::Null), None) => Err(reject(from, MISSING, "null, but the field is not optional".to_owned())),
         (Some(Json::Number(number)), _) if field.field_type == FieldType::String && matches!(field.from, Origin::Pointer(_)) => {
             Ok(Value::String(item.as_written(number, from)))
         }
-        (Some(json), _) => convert(field.field_type, json).map_err(|why| reject(from, why)),
+        (Some(json), _) => convert(field.field_type, json).map_err(|why| reject(from, VALUE_INVALID, why)),
     }
 }
 
@@ -181,17 +193,18 @@ fn fill(field: &Field, template: &str, item: &Item<'_>) -> Result<Value, Reject>
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
         let (pointer, after) = after.split_once('}').unwrap_or((after, ""));
-        let reject = |reason: String| Reject {
+        let reject = |class, reason: String| Reject {
             field: field.name.clone(),
             from: pointer.to_owned(),
+            class,
             reason,
         };
         text.push_str(before);
         match item.json.pointer(pointer) {
             None | Some(Json::Null) if RecordSchema::may_lack(field) => return Ok(field.default.clone().unwrap_or(Value::Null)),
-            None => return Err(reject("missing".to_owned())),
+            None => return Err(reject(MISSING, "missing".to_owned())),
             Some(Json::Number(number)) => text.push_str(&item.as_written(number, pointer)),
-            Some(json) => text.push_str(&plain_text(json).map_err(reject)?),
+            Some(json) => text.push_str(&plain_text(json).map_err(|why| reject(VALUE_INVALID, why))?),
         }
         rest = after;
     }

@@ -229,7 +229,7 @@ impl<K: Hash + Eq> Waiting<K> {
 
 #[cfg(test)]
 mod tests {
-    use userpipeline_api::report::StoredTotals;
+    use userpipeline_api::report::{RejectTotal, StoredTotals};
 
     use super::*;
 
@@ -280,7 +280,11 @@ mod tests {
             lag: Some(7),
             totals: Some(StoredTotals {
                 bytes: 512,
-                rejected: [("name".to_owned(), 3)].into(),
+                rejects: vec![RejectTotal {
+                    field: "name".to_owned(),
+                    class: "Missing".to_owned(),
+                    items: 3,
+                }],
                 ..StoredTotals::default()
             }),
             ..seen("team-a")
@@ -290,7 +294,7 @@ mod tests {
         for series in [
             lag,
             r#"pipeline_items_bytes_total{namespace="demo",pipeline="users"} 512"#,
-            r#"pipeline_rejected_items_total{namespace="demo",pipeline="users",field="name"} 3"#,
+            r#"pipeline_rejected_items_total{namespace="demo",pipeline="users",field="name",class="Missing"} 3"#,
         ] {
             assert!(text.contains(series), "{series} in {text}");
         }

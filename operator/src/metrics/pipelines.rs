@@ -63,6 +63,7 @@ struct RejectLabels {
     namespace: String,
     pipeline: String,
     field: String,
+    class: String,
 }
 
 type Totals = Family<PipelineLabels, Counter>;
@@ -88,8 +89,8 @@ pub(super) struct Pipelines {
     stored: Totals,
     dead_lettered: Totals,
     rejected: Family<RejectLabels, Counter>,
-    /// The fields that were shown as rejected, by pipeline.
-    fields: Arc<Mutex<HashMap<PipelineId, Vec<String>>>>,
+    /// The rejects that were shown, by pipeline.
+    reject_labels: Arc<Mutex<HashMap<PipelineId, Vec<RejectLabels>>>>,
 }
 
 /// Totals are counted elsewhere, and never go backwards.
@@ -144,7 +145,7 @@ impl Pipelines {
             "Messages sent to the dead-letter topic",
             &new.dead_lettered,
         );
-        let rejected = "Items that are no records, by the field at fault; of the item as a whole, by none";
+        let rejected = "Items that are no records, by the field at fault (none where it is the item as a whole) and by what is wrong";
         add(registry, "pipeline_rejected_items", rejected, &new.rejected);
         new
     }
@@ -196,19 +197,21 @@ impl Pipelines {
         ] {
             advance(&counters.get_or_create(labels), total);
         }
-        for (field, total) in &totals.rejected {
+        let mut shown = Vec::new();
+        for total in &totals.rejects {
             let labels = RejectLabels {
                 namespace: labels.namespace.clone(),
                 pipeline: labels.pipeline.clone(),
-                field: field.clone(),
+                field: total.field.clone(),
+                class: total.class.clone(),
             };
-            advance(&self.rejected.get_or_create(&labels), *total);
+            advance(&self.rejected.get_or_create(&labels), total.items);
+            shown.push(labels);
         }
-        let fields = totals.rejected.keys().cloned().collect();
-        self.fields
+        self.reject_labels
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(id.clone(), fields);
+            .insert(id.clone(), shown);
     }
 
     /// A pipeline cannot be read.
@@ -242,13 +245,9 @@ impl Pipelines {
         ] {
             counters.remove(&labels);
         }
-        let fields = self.fields.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        for field in fields.unwrap_or_default() {
-            self.rejected.remove(&RejectLabels {
-                namespace: labels.namespace.clone(),
-                pipeline: labels.pipeline.clone(),
-                field,
-            });
+        let shown = self.reject_labels.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        for labels in shown.unwrap_or_default() {
+            self.rejected.remove(&labels);
         }
         if let Some(owner) = self.owners.lock().unwrap_or_else(PoisonError::into_inner).remove(id) {
             self.info.remove(&owner);

@@ -179,7 +179,7 @@ async fn forget(
         ("DELETE FROM userpipeline.rejects WHERE pipeline = $1", &holder.pipeline),
         ("DELETE FROM userpipeline.runs WHERE pipeline = $1", &holder.pipeline),
         ("DELETE FROM userpipeline.forgotten WHERE pipeline = $1", &holder.pipeline),
-        ("DELETE FROM userpipeline.rejected WHERE pipeline = $1", &holder.pipeline),
+        ("DELETE FROM userpipeline.reject_totals WHERE pipeline = $1", &holder.pipeline),
         ("DELETE FROM userpipeline.source_cursors WHERE pipeline = $1", &holder.pipeline),
         ("DELETE FROM userpipeline.progress WHERE group_id = $1", &pipeline.group_id),
     ] {

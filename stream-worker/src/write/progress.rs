@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::{Client, Error, Transaction};
-use userpipeline_api::report::StoredTotals;
+use userpipeline_api::report::{RejectTotal, StoredTotals};
 use userpipeline_record::bookkeeping;
 use uuid::Uuid;
 
@@ -95,13 +95,20 @@ pub async fn totals(client: &Client, group: &str, pipeline: &str) -> Result<Stor
         "SELECT coalesce(sum(stored), 0)::bigint, coalesce(sum(dead_lettered), 0)::bigint FROM userpipeline.progress WHERE group_id = $1";
     let stored = client.query_one(statement, &[&group]).await?;
     let fetched = client.query_one(bookkeeping::TOTALS, &[&pipeline]).await?;
-    let rejected = client.query(bookkeeping::REJECTED, &[&pipeline]).await?;
+    let rejects = client.query(bookkeeping::REJECTS, &[&pipeline]).await?;
     Ok(StoredTotals {
         stored: stored.get(0),
         dead_lettered: stored.get(1),
         items: fetched.get(0),
         bytes: fetched.get(1),
         published: fetched.get(2),
-        rejected: rejected.iter().map(|row| (row.get(0), row.get(1))).collect(),
+        rejects: rejects
+            .iter()
+            .map(|row| RejectTotal {
+                field: row.get(0),
+                class: row.get(1),
+                items: row.get(2),
+            })
+            .collect(),
     })
 }

@@ -15,6 +15,7 @@ mod records;
 mod retention;
 mod runs;
 mod schedules;
+mod seen;
 mod sources;
 mod topics;
 mod versions;
