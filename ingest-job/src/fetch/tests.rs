@@ -1,5 +1,7 @@
 //! The source, against servers that misbehave.
 
+mod waiting;
+
 use std::{io::Write, sync::Once, time::Duration};
 
 use flate2::{Compression, write::GzEncoder};
@@ -321,61 +323,6 @@ async fn whoever_stops_the_run_does_not_wait_for_the_source() {
     let start = Instant::now();
     assert_eq!(source.next(&stop).await.map(|_| ()), Err(End::Interrupted));
     assert!(start.elapsed() < Duration::from_secs(5));
-}
-
-/// Asks a server that lets its clients wait; how long the first try took is told by the error coming at all.
-async fn waits_in_vain(url: &str, bound: &str) {
-    let mut http = json!({"timeout": "10m", "runDuration": "1s"});
-    http[bound] = json!("300ms");
-    let start = Instant::now();
-    let error = failing(url, http).await;
-    assert!(error.contains(bound), "{bound}: {error}");
-    assert!(start.elapsed() < Duration::from_secs(10), "{bound}");
-}
-
-#[tokio::test]
-async fn a_source_that_begins_no_answer_is_given_up_after_the_idle_time() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    let holding = tokio::spawn(async move {
-        let mut held = Vec::new();
-        while let Ok((connection, _)) = listener.accept().await {
-            held.push(connection);
-        }
-    });
-    waits_in_vain(&url, "idleTimeout").await;
-    holding.abort();
-}
-
-#[tokio::test]
-async fn a_source_that_stops_in_the_middle_is_given_up_after_the_idle_time() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    let holding = tokio::spawn(async move {
-        let mut held = Vec::new();
-        while let Ok((mut connection, _)) = listener.accept().await {
-            let _ = connection.read(&mut [0; 4096]).await;
-            let _ = connection
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"results\": [")
-                .await;
-            held.push(connection);
-        }
-    });
-    waits_in_vain(&url, "idleTimeout").await;
-    holding.abort();
-}
-
-#[tokio::test]
-async fn a_source_that_takes_no_connection_is_given_up_after_the_time_to_connect() {
-    // Nobody accepts, and the queue of those who wait for that is full.
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let listener = socket.listen(1).unwrap();
-    let address = listener.local_addr().unwrap();
-    let waiting: Vec<_> = (0..16).map(|_| tokio::spawn(tokio::net::TcpStream::connect(address))).collect();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    waits_in_vain(&format!("http://{address}/"), "connectTimeout").await;
-    waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]
