@@ -47,6 +47,14 @@ pub struct Keeping {
 }
 
 impl Keeping {
+    /// What a table has by Cassandra's own defaults, as far as it can be relied on: deletes are remembered for ten days.
+    pub fn of_a_new_table() -> Self {
+        Self {
+            deletes: Some(864_000),
+            ..Self::default()
+        }
+    }
+
     /// What of it is not so yet.
     #[must_use]
     pub fn unlike(&self, found: &Self) -> Self {
@@ -203,6 +211,9 @@ mod tests {
         ] {
             assert_eq!(wanted.unlike(&found).alter_cql("k", "t").as_deref(), statement);
         }
+        // Of a table that is not there yet, a plan tells what will be changed, and nothing that will not.
+        let short = remembering(60).unlike(&Keeping::of_a_new_table());
+        assert_eq!(short.alter_cql("k", "t"), None);
     }
 
     #[test]

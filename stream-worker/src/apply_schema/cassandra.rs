@@ -65,7 +65,8 @@ pub async fn apply(
     }
     if columns.is_empty() {
         if !hand.does(|| format!("Cassandra: {}", schema.cassandra_table_cql(keyspace, table))) {
-            if let Some(statement) = keeping(pipeline, schema.has_deletes()).alter_cql(keyspace, table) {
+            let made = Keeping::of_a_new_table();
+            if let Some(statement) = keeping(pipeline, schema.has_deletes()).unlike(&made).alter_cql(keyspace, table) {
                 let _ = hand.does(|| format!("Cassandra: {statement}"));
             }
             return Ok(());
