@@ -33,7 +33,8 @@ check: checkout packages ## Formatting, lints, every test that needs no cluster,
 generate: checkout ## Writes what follows from api/: the CRD, the chart's template of it, the reference.
 	cargo run --quiet --locked -p userpipeline-api --bin generate
 
-test: cluster ## Every test: unit, integration, and end-to-end in the local cluster.
+test: cluster ## Every test: unit, integration, and end-to-end in the local cluster, without what earlier ones have left there.
+	KUBECONFIG="$(CACHE)/kubeconfig" cargo run --quiet --locked -p userpipeline-tests --bin sweep
 	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" cargo test --locked --workspace -- --test-threads=4
 
 test-long: cluster ## The operator, crashed at each write of each scenario (CRASH_SCENARIO=… plays one of them), and a backlog of a million: an hour.

@@ -47,10 +47,11 @@ run() {
   for name in statefulset/postgres deployment/schema-registry statefulset/kafka statefulset/cassandra; do
     rolled_out "$name"
   done
-  until_true 120 PostgreSQL kubectl -n services exec postgres-0 -- psql -c 'SELECT 1'
-  until_true 120 "the schema registry" curl -fsS -m 5 http://127.0.0.1:30081/apis/ccompat/v7/subjects
-  until_true 120 Kafka kubectl -n services exec kafka-0 -- kafka-topics --list
-  until_true 120 Cassandra kubectl -n services exec cassandra-0 -- cqlsh -e 'SELECT release_version FROM system.local'
+  # Generously: after a kill Kafka looks through every partition, and all of them share the processors with the compiler.
+  until_true 300 PostgreSQL kubectl -n services exec postgres-0 -- psql -c 'SELECT 1'
+  until_true 300 "the schema registry" curl -fsS -m 5 http://127.0.0.1:30081/apis/ccompat/v7/subjects
+  until_true 300 Kafka kubectl -n services exec kafka-0 -- kafka-topics --list
+  until_true 300 Cassandra kubectl -n services exec cassandra-0 -- cqlsh -e 'SELECT release_version FROM system.local'
 }
 
 step_main "$@"

@@ -27,7 +27,10 @@ until_true() {
   local deadline=$((SECONDS + $1)) what=$2
   shift 2
   until "$@" >/dev/null 2>&1; do
-    ((SECONDS < deadline)) || die "$what does not answer. See: kubectl -n services get pods,events"
+    ((SECONDS < deadline)) || {
+      kubectl -n services get pods >&2 || true
+      die "$what does not answer. See: kubectl -n services get pods,events"
+    }
     sleep 0.5
   done
   say "$what answers"

@@ -20,6 +20,8 @@ use userpipeline_api::{UserPipeline, names, names::PipelineId};
 
 use crate::{cluster, eventually};
 
+/// The label of a story's namespace, by which `sweep` finds those that are left.
+pub const LABEL: &str = "userpipeline.dev/end-to-end";
 /// How long a healthy cluster may take for anything that a story waits for.
 pub const SOON: Duration = Duration::from_secs(120);
 
@@ -49,7 +51,7 @@ impl World {
         let manifest = json!({
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": namespace, "labels": {
-                "userpipeline.dev/end-to-end": "true",
+                LABEL: "true",
                 "pod-security.kubernetes.io/enforce": "restricted",
                 "pod-security.kubernetes.io/enforce-version": "latest"
             }}

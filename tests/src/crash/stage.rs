@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineStatus};
 
 use super::{end_state, wire::Wire};
-use crate::eventually;
+use crate::{eventually, world::LABEL};
 
 const SOON: Duration = Duration::from_secs(90);
 /// Nothing more is coming after so long without a write: shorter than a failure's first back-off is not enough.
@@ -36,7 +36,7 @@ pub struct Stage {
 impl Stage {
     pub(super) async fn open(client: Client, wire: Arc<Wire>) -> Result<Self> {
         let namespace = format!("crash-{}", &uuid::Uuid::new_v4().simple().to_string()[..10]);
-        let manifest = json!({"metadata": {"name": namespace, "labels": {"userpipeline.dev/end-to-end": "true"}}});
+        let manifest = json!({"metadata": {"name": namespace, "labels": {LABEL: "true"}}});
         Api::<Namespace>::all(client.clone())
             .create(&PostParams::default(), &serde_json::from_value(manifest)?)
             .await?;

@@ -1,0 +1,137 @@
+//! Removes what earlier stories have left in the local cluster, those that failed included. `make test` begins with it: a broker
+//! that was killed looks through every partition when it starts again, and each keyspace makes the next one slower.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams},
+};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+    types::RDKafkaErrorCode as Code,
+};
+use userpipeline_stores::schema_registry::SchemaRegistry;
+use userpipeline_tests::{
+    cluster::{self, host},
+    eventually, stores,
+    world::{LABEL, SOON},
+};
+
+/// The beginning of every name that a story makes; in PostgreSQL and Cassandra a dash is `_`.
+const DASHED: &str = "e2e-";
+const PLAIN: &str = "e2e_";
+/// At once: more locks than PostgreSQL has would be too many.
+const TOGETHER: usize = 100;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let client = cluster::connect().await?;
+    let swept = BTreeMap::from([
+        // First the pipelines: nobody works any more with what goes then.
+        ("namespaces", namespaces(&client).await?),
+        ("topics", topics().await?),
+        ("subjects", subjects().await?),
+        ("tables", tables(&client).await?),
+        ("keyspaces", keyspaces(&client).await?),
+    ]);
+    if swept.values().any(|count| *count > 0) {
+        println!("removed of earlier stories: {swept:?}");
+    }
+    Ok(())
+}
+
+async fn namespaces(client: &Client) -> Result<usize> {
+    let api = Api::<Namespace>::all(client.clone());
+    let ours = ListParams::default().labels(LABEL);
+    let found = api.list(&ours).await?.items;
+    for namespace in &found {
+        if let Err(e) = api.delete(&namespace.name_any(), &DeleteParams::background()).await
+            && !matches!(&e, kube::Error::Api(status) if status.code == 404)
+        {
+            return Err(e).with_context(|| format!("deleting {}", namespace.name_any()));
+        }
+    }
+    eventually("the namespaces of earlier stories to be gone", SOON, async || {
+        let left: Vec<_> = api.list(&ours).await?.iter().map(ResourceExt::name_any).collect();
+        Ok(if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) })
+    })
+    .await?;
+    Ok(found.len())
+}
+
+async fn topics() -> Result<usize> {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", host::KAFKA).create()?;
+    let left: Vec<String> = stores::topics()?.into_iter().filter(|topic| topic.starts_with(DASHED)).collect();
+    for some in left.chunks(TOGETHER) {
+        let names: Vec<&str> = some.iter().map(String::as_str).collect();
+        for answer in admin.delete_topics(&names, &AdminOptions::new()).await? {
+            match answer {
+                Ok(_) | Err((_, Code::UnknownTopicOrPartition)) => {}
+                Err((topic, code)) => anyhow::bail!("deleting topic {topic}: {code}"),
+            }
+        }
+    }
+    Ok(left.len())
+}
+
+async fn subjects() -> Result<usize> {
+    let answer = reqwest::get(format!("{}/subjects", host::REGISTRY)).await?.error_for_status()?;
+    let left: Vec<String> = serde_json::from_slice(&answer.bytes().await?)?;
+    let registry = SchemaRegistry::at(host::REGISTRY)?;
+    let left: Vec<_> = left.iter().filter(|subject| subject.starts_with(DASHED)).collect();
+    for subject in &left {
+        registry.delete_subject(subject).await?;
+    }
+    Ok(left.len())
+}
+
+async fn tables(client: &Client) -> Result<usize> {
+    let db = stores::postgres(client).await?;
+    let rows = db
+        .query(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE starts_with(tablename, $1)",
+            &[&PLAIN],
+        )
+        .await?;
+    let left: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    for some in left.chunks(TOGETHER) {
+        db.batch_execute(&format!("DROP TABLE IF EXISTS {}", some.join(", "))).await?;
+    }
+    for (table, column) in [
+        ("claims", "pipeline"),
+        ("progress", "group_id"),
+        ("rejects", "pipeline"),
+        ("reject_totals", "pipeline"),
+        ("runs", "pipeline"),
+    ] {
+        // A cluster in which no pipeline has ever been has none of them.
+        let name = format!("userpipeline.{table}");
+        if db.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.get(0) {
+            db.execute(&format!("DELETE FROM {name} WHERE starts_with({column}, $1)"), &[&DASHED])
+                .await?;
+        }
+    }
+    Ok(left.len())
+}
+
+async fn keyspaces(client: &Client) -> Result<usize> {
+    let session = stores::cassandra(client).await?;
+    let found = session
+        .query_unpaged("SELECT keyspace_name FROM system_schema.keyspaces", ())
+        .await?
+        .into_rows_result()?;
+    let found: Vec<String> = found.rows::<(String,)>()?.map(|row| Ok(row?.0)).collect::<Result<_>>()?;
+    let left: Vec<_> = found.iter().filter(|name| name.starts_with(PLAIN)).collect();
+    for keyspace in &left {
+        session
+            .query_unpaged(format!("DROP KEYSPACE IF EXISTS \"{keyspace}\""), ())
+            .await
+            .with_context(|| format!("dropping {keyspace}"))?;
+    }
+    Ok(left.len())
+}
