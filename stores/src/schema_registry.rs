@@ -82,14 +82,6 @@ impl SchemaRegistry {
         ))
     }
 
-    /// Whether a subject has any version.
-    pub async fn has_subject(&self, subject: &str) -> Result<bool, StoreError> {
-        match self.send(Method::GET, &format!("/subjects/{subject}/versions"), None).await? {
-            (status, answer) if not_found(status, &answer) => Ok(false),
-            (status, answer) => self.checked(status, &answer, subject).map(|_| true),
-        }
-    }
-
     /// Registers a schema under a subject and returns its id; the same schema again has the same id.
     pub async fn register(&self, subject: &str, schema: &Value) -> Result<u32, StoreError> {
         #[derive(Deserialize)]
@@ -133,6 +125,22 @@ impl SchemaRegistry {
             }
         }
         Ok(())
+    }
+
+    /// The last version of a subject's schema; none where it has no version.
+    pub async fn latest(&self, subject: &str) -> Result<Option<Value>, StoreError> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema: String,
+        }
+        let path = format!("/subjects/{subject}/versions/latest");
+        match self.send(Method::GET, &path, None).await? {
+            (status, answer) if not_found(status, &answer) => Ok(None),
+            (status, answer) => serde_json::from_value::<Version>(self.checked(status, &answer, &path)?)
+                .and_then(|version| serde_json::from_str(&version.schema))
+                .map(Some)
+                .map_err(|e| self.failed(&format!("{path} gave an unexpected answer: {e}"))),
+        }
     }
 
     /// The schema of an id, as text; none where the registry does not know it.

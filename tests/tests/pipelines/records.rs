@@ -190,3 +190,29 @@ async fn a_field_is_added_and_taken_back_without_a_lost_row() -> Result<()> {
     world.drained(310).await?;
     world.leave().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_that_every_row_has_is_not_taken_back_also_where_the_table_would_let_it() -> Result<()> {
+    // Given a pipeline whose rows have a name each, and whose only sink is Cassandra, where any column may be null
+    let world = World::new("required").await?;
+    let field = |name: &str| json!({"name": name, "type": "string", "from": format!("/{name}")});
+    let of = |fields: &[Value]| {
+        let mut pipeline = world.pipeline_of(
+            &json!({"key": ["id"], "fields": fields}),
+            "http://source.services.svc.cluster.local/api/",
+        );
+        pipeline["spec"]["sinks"] = json!({"cassandra": {"replication": {"datacenter1": 1}}});
+        pipeline
+    };
+    world.apply(&of(&[field("id"), field("name")])).await?;
+    world.ready().await?;
+
+    // When the name is taken back, then that is refused by name, and the pipeline is ready again once it is there again
+    world.apply(&of(&[field("id")])).await?;
+    let refused =
+        |reason: &str, message: &str| reason == "SchemaIncompatible" && message.contains("field `name` is no longer in spec.record");
+    world.condition_where("SchemaReady", "False", SOON, refused).await?;
+    world.apply(&of(&[field("id"), field("name")])).await?;
+    world.ready().await?;
+    world.leave().await
+}
