@@ -54,7 +54,8 @@ pub struct Topic {
     #[serde(default = "replicas")]
     #[schemars(range(min = 1, max = 32))]
     pub replicas: i32,
-    /// Settings of the topic, such as retention.ms.
+    /// Settings of the topic, such as retention.ms. A run takes records of up to fifteen sixteenths of `max.message.bytes`, which is
+    /// 1,179,648 in a topic that we make, and 1,048,588 in one of somebody else's, when it is not given.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub config: BTreeMap<String, String>,
@@ -72,6 +73,31 @@ impl Default for Topic {
             config: BTreeMap::new(),
             management: TopicManagement::default(),
         }
+    }
+}
+
+/// The setting of a topic that bounds its messages, in bytes.
+pub const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
+/// What we give it in topics that we make: records of a mebibyte fit.
+const OUR_LIMIT: u64 = 1_152 << 10;
+/// Kafka's own default.
+const KAFKA_LIMIT: u64 = 1_048_588;
+
+impl Topic {
+    /// The largest message, in bytes: as declared, as we make topics, or, where somebody else does, Kafka's default.
+    pub fn message_limit(&self) -> u64 {
+        let declared = self.config.get(MAX_MESSAGE_BYTES).and_then(|text| text.parse().ok());
+        declared.unwrap_or(match self.management {
+            TopicManagement::Direct => OUR_LIMIT,
+            TopicManagement::None => KAFKA_LIMIT,
+        })
+    }
+
+    /// The largest record, in bytes, that a run takes: a sixteenth of the message is left to key, headers and frame. A larger one would
+    /// land, and then stay in the outbox for ever.
+    pub fn record_limit(&self) -> usize {
+        let message = self.message_limit();
+        usize::try_from(message - message / 16).unwrap_or(usize::MAX)
     }
 }
 
@@ -183,4 +209,29 @@ const fn partitions() -> i32 {
 
 const fn replicas() -> i32 {
     1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_has_room_in_a_message_of_its_topic() {
+        use TopicManagement::{Direct, None};
+        for (management, declared, record) in [
+            (Direct, "", 1_080 << 10),
+            (None, "", 983_052),
+            (Direct, "16000", 15_000),
+            (None, "16000000", 15_000_000),
+        ] {
+            let mut topic = Topic {
+                management,
+                ..Topic::default()
+            };
+            if !declared.is_empty() {
+                topic.config.insert(MAX_MESSAGE_BYTES.to_owned(), declared.to_owned());
+            }
+            assert_eq!(topic.record_limit(), record, "{management:?} {declared}");
+        }
+    }
 }

@@ -26,7 +26,7 @@ mod units;
 mod workers;
 
 pub use backfill::{Order, PipelineRef, Reprocess, Settled, UserPipelineBackfill, UserPipelineBackfillSpec, UserPipelineBackfillStatus};
-pub use kafka::{Compatibility, DeadLetter, Kafka, SchemaRegistry, Topic, TopicManagement};
+pub use kafka::{Compatibility, DeadLetter, Kafka, MAX_MESSAGE_BYTES, SchemaRegistry, Topic, TopicManagement};
 pub use pipeline::{UserPipeline, UserPipelineSpec};
 pub use pods::{Image, PodSettings, Pods, Proxy};
 pub use policies::{DeletionPolicy, SuspendPolicy};

@@ -3,10 +3,6 @@
 use serde_json::{Value as Json, value::RawValue};
 use userpipeline_record::{Record, RecordSchema, Said, check_weight};
 
-/// The largest record, in bytes, that is taken: 960 KiB. With its key and headers it fits a message of the size that Kafka allows by
-/// default, of older brokers too, which was 1,000,012 bytes. A larger one would be fetched and landed, and then stay in the outbox for
-/// ever.
-pub const MAX_RECORD: usize = 960 << 10;
 /// The longest reason kept with a reject.
 const MAX_REASON: usize = 500;
 
@@ -47,12 +43,13 @@ pub struct Page {
 }
 
 impl Page {
-    /// Maps up to `allowance` items; the others are left to a later run, or cut the run short where the source has pages.
-    pub fn map(mut items: Vec<Raw>, allowance: i64, schema: &RecordSchema) -> Self {
+    /// Maps up to `allowance` items; the others are left to a later run, or cut the run short where the source has pages. Records of more
+    /// than `max_record` bytes are rejected.
+    pub fn map(mut items: Vec<Raw>, allowance: i64, schema: &RecordSchema, max_record: usize) -> Self {
         items.truncate(usize::try_from(allowance).unwrap_or(0));
         let mut page = Self::default();
         for raw in items {
-            match record(&raw, schema) {
+            match record(&raw, schema, max_record) {
                 Ok((record, deleted)) => page.records.push(Accepted { record, deleted, raw }),
                 Err(Fault {
                     field,
@@ -93,7 +90,7 @@ struct Fault {
 }
 
 /// The record, and whether it is no more.
-fn record(raw: &RawValue, schema: &RecordSchema) -> Result<(Record, bool), Fault> {
+fn record(raw: &RawValue, schema: &RecordSchema, max_record: usize) -> Result<(Record, bool), Fault> {
     check_weight(raw.get().as_bytes()).map_err(|reason| Fault {
         field: String::new(),
         class: "TooLarge",
@@ -119,11 +116,13 @@ fn record(raw: &RawValue, schema: &RecordSchema) -> Result<(Record, bool), Fault
         Said::IsNoMore(record) => (record, true),
     };
     let size = record.size();
-    if size > MAX_RECORD {
+    if size > max_record {
         return Err(Fault {
             field: String::new(),
             class: "TooLarge",
-            reason: format!("the record has about {size} bytes; at most {MAX_RECORD} fit a message"),
+            reason: format!(
+                "the record has about {size} bytes; at most {max_record} fit a message, of max.message.bytes in spec.kafka.topic.config"
+            ),
             raw: None,
         });
     }
@@ -144,6 +143,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// Room for any record but one that is made to be too large.
+    const ENOUGH: usize = 10_000;
 
     fn user() -> Json {
         json!({
@@ -168,7 +170,7 @@ mod tests {
     #[test]
     fn a_page_is_cut_at_the_limit() {
         for (items, allowance, taken) in [(5, 10, 5), (5, 5, 5), (5, 3, 3), (5, 0, 0), (5, -1, 0), (0, 10, 0)] {
-            let page = Page::map((0..items).map(|_| raw(&user())).collect(), allowance, &RecordSchema::user());
+            let page = Page::map((0..items).map(|_| raw(&user())).collect(), allowance, &RecordSchema::user(), ENOUGH);
             assert_eq!((page.items(), page.rejects.len()), (taken, 0), "{items} {allowance}");
         }
     }
@@ -181,7 +183,7 @@ mod tests {
             .replace(':', " : ")
             .replace("http : ", "http:")
             .replace("03 : 04 : 05", "03:04:05");
-        let page = Page::map(vec![raw(&text)], 1, &RecordSchema::user());
+        let page = Page::map(vec![raw(&text)], 1, &RecordSchema::user(), ENOUGH);
         assert_eq!(page.records[0].raw.get(), text);
     }
 
@@ -192,11 +194,11 @@ mod tests {
             (raw("17"), "id", "missing"),
             (with("/login/uuid", json!("x\0")), "id", "/login/uuid"),
             (with("/name/first", json!("x\0y")), "first_name", "NUL"),
-            (with("/phone", json!("x".repeat(MAX_RECORD))), "", "bytes"),
+            (with("/phone", json!("x".repeat(ENOUGH))), "", "bytes"),
             (raw(&deep), "", "does not read"),
             (raw("\"\\ud800\""), "", "does not read"),
         ] {
-            let page = Page::map(vec![item], 1, &RecordSchema::user());
+            let page = Page::map(vec![item], 1, &RecordSchema::user(), ENOUGH);
             let rejected = &page.rejects[0];
             assert_eq!(rejected.field, field, "{}", rejected.reason);
             assert!(
@@ -209,7 +211,7 @@ mod tests {
 
     #[test]
     fn an_item_that_does_not_read_is_kept_as_text() {
-        let page = Page::map(vec![raw("\"\\ud800\"")], 1, &RecordSchema::user());
+        let page = Page::map(vec![raw("\"\\ud800\"")], 1, &RecordSchema::user(), ENOUGH);
         assert_eq!(serde_json::from_str::<String>(page.rejects[0].raw.get()).unwrap(), "\"\\ud800\"");
     }
 }

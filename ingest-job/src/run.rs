@@ -205,7 +205,7 @@ async fn work(
             left
         };
         drop(answer.body);
-        let page = Page::map(answer.items, taken, &schema);
+        let page = Page::map(answer.items, taken, &schema, pipeline.max_record);
         // What is too bad for the run to succeed is to be asked for again once that is mended.
         let bad = ledger
             .counts

@@ -26,6 +26,8 @@ pub struct IngestPipeline {
     pub bootstrap_servers: String,
     /// The topic they are published to.
     pub topic: String,
+    /// The largest record, in bytes, that a message to it has room for.
+    pub max_record: usize,
     /// The registry's address.
     pub registry_url: String,
 }
@@ -48,6 +50,7 @@ impl IngestPipeline {
         let (id, parts) = read::<Parts>(text)?;
         Ok(Self {
             landing_table: parts.landing.table.unwrap_or_else(|| names::landing_table(&id)),
+            max_record: parts.kafka.topic.record_limit(),
             topic: parts.kafka.topic.name.unwrap_or_else(|| names::topic(&id)),
             id,
             schedule: parts.schedule,

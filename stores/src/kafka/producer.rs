@@ -20,6 +20,9 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 /// The client reports each message within its time-out; if it did not, we would not wait for ever.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(75);
 
+/// The largest message, in bytes, that a client of ours hands to a broker.
+pub const MAX_MESSAGE_BYTES: &str = "100000000";
+
 /// A message for the topic.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
@@ -60,6 +63,8 @@ impl Producer {
             .set("partitioner", "murmur2_random")
             .set("compression.type", "lz4")
             .set("linger.ms", "5")
+            // The broker is the judge, by what the topic says.
+            .set("message.max.bytes", MAX_MESSAGE_BYTES)
             .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
             .create()
             .map_err(|e| errors::explain("a Kafka client for spec.kafka.bootstrapServers", &e))?;

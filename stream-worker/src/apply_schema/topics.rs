@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use userpipeline_api::{TopicManagement, document::SchemaPipeline};
+use userpipeline_api::{MAX_MESSAGE_BYTES, Topic, TopicManagement, document::SchemaPipeline};
 use userpipeline_stores::{
     StoreError,
     error::{TOPIC_MISMATCH, TOPIC_MISSING},
@@ -12,8 +12,6 @@ use userpipeline_stores::{
 use super::Hand;
 use crate::claims::{Claims, Kind};
 
-/// Kafka's own default for `max.message.bytes`.
-const MESSAGE_LIMIT: u64 = 1_048_588;
 /// What a dead letter's headers add to the message, generously.
 const DEAD_LETTER_HEADERS: u64 = 64 << 10;
 
@@ -82,6 +80,7 @@ async fn ensure(
     hand: &Hand,
 ) -> Result<(), StoreError> {
     let (topic, wanted) = (&pipeline.topic, &pipeline.kafka.topic);
+    let config = config(wanted);
     if let Some(found) = found {
         if growth(topic, wanted.partitions, wanted.replicas, &found)?
             && hand.does(|| {
@@ -97,23 +96,23 @@ async fn ensure(
     } else if hand.does(|| {
         format!(
             "Kafka: topic {topic} is made with {} partitions, {} replicas {:?}",
-            wanted.partitions, wanted.replicas, wanted.config
+            wanted.partitions, wanted.replicas, config
         )
     }) {
-        admin.create(topic, wanted.partitions, wanted.replicas, &wanted.config).await?;
+        admin.create(topic, wanted.partitions, wanted.replicas, &config).await?;
         tracing::info!(topic, partitions = wanted.partitions, replicas = wanted.replicas, "topic made");
     }
     *partitions = Some(wanted.partitions);
     // A plan has made no topic whose settings it could look at.
-    if !wanted.config.is_empty() && admin.topic(topic).await?.is_some() {
-        settle(admin, topic, &wanted.config, hand).await?;
+    if admin.topic(topic).await?.is_some() {
+        settle(admin, topic, &config, wanted.config.contains_key(MAX_MESSAGE_BYTES), hand).await?;
     }
     let (letters, settings) = (
         &pipeline.dead_letter_topic,
-        dead_letter_config(&wanted.config, pipeline.dead_letter_retention),
+        dead_letter_config(wanted, pipeline.dead_letter_retention),
     );
     if admin.topic(letters).await?.is_some() {
-        settle(admin, letters, &settings, hand).await?;
+        settle(admin, letters, &settings, true, hand).await?;
     } else if hand.does(|| format!("Kafka: topic {letters} is made {settings:?}")) {
         admin.create(letters, 1, wanted.replicas, &settings).await?;
         tracing::info!(topic = letters, "dead-letter topic made");
@@ -121,9 +120,15 @@ async fn ensure(
     Ok(())
 }
 
-/// Gives a topic the settings that it does not have.
-async fn settle(admin: &Admin, topic: &str, wanted: &BTreeMap<String, String>, hand: &Hand) -> Result<(), StoreError> {
-    let changes = differing(wanted, &admin.config(topic).await?);
+/// Gives a topic the settings that it does not have. A bound of messages that nobody has declared is only raised.
+async fn settle(
+    admin: &Admin,
+    topic: &str,
+    wanted: &BTreeMap<String, String>,
+    bound_declared: bool,
+    hand: &Hand,
+) -> Result<(), StoreError> {
+    let changes = differing(wanted, &admin.config(topic).await?, bound_declared);
     if !changes.is_empty() && hand.does(|| format!("Kafka: topic {topic} gets the settings {changes:?}")) {
         admin.alter(topic, &changes).await?;
         tracing::info!(topic, settings = ?changes.keys().collect::<Vec<_>>(), "settings changed");
@@ -149,26 +154,36 @@ fn growth(topic: &str, partitions: i32, replicas: i32, found: &TopicState) -> Re
     Ok(found.partitions < partitions)
 }
 
-/// The declared settings that are not in force.
-fn differing(wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    wanted
-        .iter()
-        .filter(|(key, value)| found.get(*key) != Some(value))
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect()
+/// The settings that are not in force. Where the bound of messages is not declared, a higher one is fine.
+fn differing(wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>, bound_declared: bool) -> BTreeMap<String, String> {
+    let bytes = |text: &str| text.parse::<u64>().ok();
+    let fine = |key: &str, wanted: &str| {
+        found.get(key).is_some_and(|found| {
+            found == wanted
+                || (key == MAX_MESSAGE_BYTES && !bound_declared && bytes(found).is_some_and(|found| Some(found) >= bytes(wanted)))
+        })
+    };
+    let missing = wanted.iter().filter(|(key, value)| !fine(key, value));
+    missing.map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// The settings of the topic: as declared, and room for large records.
+fn config(topic: &Topic) -> BTreeMap<String, String> {
+    let mut config = topic.config.clone();
+    config
+        .entry(MAX_MESSAGE_BYTES.to_owned())
+        .or_insert_with(|| topic.message_limit().to_string());
+    config
 }
 
 /// A dead letter is the message and some headers, so its topic must take larger messages.
-fn dead_letter_config(topic: &BTreeMap<String, String>, retention: Duration) -> BTreeMap<String, String> {
-    let limit = topic.get("max.message.bytes").and_then(|v| v.parse().ok()).unwrap_or(MESSAGE_LIMIT);
+fn dead_letter_config(topic: &Topic, retention: Duration) -> BTreeMap<String, String> {
+    let limit = topic.message_limit().saturating_add(DEAD_LETTER_HEADERS).min(i32::MAX as u64);
     let mut config = BTreeMap::from([
-        (
-            "max.message.bytes".to_owned(),
-            limit.saturating_add(DEAD_LETTER_HEADERS).min(i32::MAX as u64).to_string(),
-        ),
+        (MAX_MESSAGE_BYTES.to_owned(), limit.to_string()),
         ("retention.ms".to_owned(), retention.as_millis().to_string()),
     ]);
-    if let Some(insync) = topic.get("min.insync.replicas") {
+    if let Some(insync) = topic.config.get("min.insync.replicas") {
         config.insert("min.insync.replicas".to_owned(), insync.clone());
     }
     config
@@ -212,15 +227,35 @@ mod tests {
         };
         let wanted = map(&[("retention.ms", "1000"), ("cleanup.policy", "compact")]);
         let found = map(&[("retention.ms", "2000"), ("cleanup.policy", "compact"), ("segment.ms", "5")]);
-        assert_eq!(differing(&wanted, &found), map(&[("retention.ms", "1000")]));
+        assert_eq!(differing(&wanted, &found, true), map(&[("retention.ms", "1000")]));
+    }
+
+    #[test]
+    fn a_bound_of_messages_that_nobody_declared_is_only_raised() {
+        let bound = |bytes: &str| BTreeMap::from([(MAX_MESSAGE_BYTES.to_owned(), bytes.to_owned())]);
+        for (found, declared, changed) in [
+            ("1048588", false, true),
+            ("1179648", false, false),
+            ("5000000", false, false),
+            ("5000000", true, true),
+            ("1048588", true, true),
+        ] {
+            let changes = differing(&bound("1179648"), &bound(found), declared);
+            assert_eq!(!changes.is_empty(), changed, "{found} {declared}");
+        }
+        assert_eq!(config(&Topic::default()), bound("1179648"));
     }
 
     #[test]
     fn a_dead_letter_has_room_for_its_headers() {
         let hour = Duration::from_secs(3600);
-        let config = dead_letter_config(&BTreeMap::from([("max.message.bytes".to_owned(), "5000000".to_owned())]), hour);
+        let topic = Topic {
+            config: BTreeMap::from([(MAX_MESSAGE_BYTES.to_owned(), "5000000".to_owned())]),
+            ..Topic::default()
+        };
+        let config = dead_letter_config(&topic, hour);
         assert_eq!(config["max.message.bytes"], "5065536");
         assert_eq!(config["retention.ms"], "3600000");
-        assert_eq!(dead_letter_config(&BTreeMap::new(), hour)["max.message.bytes"], "1114124");
+        assert_eq!(dead_letter_config(&Topic::default(), hour)["max.message.bytes"], "1245184");
     }
 }

@@ -19,7 +19,7 @@ use userpipeline_api::document::WorkerPipeline;
 use userpipeline_stores::{
     Class, StoreError,
     error::DEAD_LETTER_FAILED,
-    kafka::{client_config, errors},
+    kafka::{client_config, errors, producer::MAX_MESSAGE_BYTES},
 };
 
 use self::letter::headers_of;
@@ -30,8 +30,6 @@ use crate::{
 
 /// So long the brokers are tried before the letter is tried anew, by a new producer.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// No limit of ours: the broker's and the topic's count.
-const MAX_MESSAGE_BYTES: &str = "100000000";
 
 /// Writes dead letters, and waits until they are acknowledged.
 pub struct DeadLetters {
