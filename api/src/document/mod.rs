@@ -44,6 +44,9 @@ impl Binary {
                 "landing.table",
                 "kafka.bootstrapServers",
                 "kafka.topic.name",
+                // How large a record may be follows from both.
+                "kafka.topic.config",
+                "kafka.topic.management",
                 "schemaRegistry.url",
             ],
             Self::Worker => &[

@@ -72,7 +72,7 @@ async fn a_worker_of_64_mib_gets_through_a_backlog_of_small_records_without_a_re
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_of_64_mib_gets_through_a_backlog_of_records_of_a_mebibyte() -> Result<()> {
     const RECORDS: usize = 160;
-    const PAGE: usize = 8;
+    const PAGE: usize = 4;
     const SIZE: usize = 1 << 20;
     let _alone = ALONE.lock().await;
     // Given a worker of 64 MiB, a store that stands still, and records of a mebibyte that cannot be compressed much

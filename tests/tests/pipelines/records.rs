@@ -216,3 +216,48 @@ async fn a_field_that_every_row_has_is_not_taken_back_also_where_the_table_would
     world.ready().await?;
     world.leave().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_may_be_as_large_as_the_topic_takes() -> Result<()> {
+    // Given a topic of messages of up to 5,000,000 bytes
+    let world = World::new("large").await?;
+    let source = OwnSource::start(&world.client).await?;
+    let field = |name: &str| json!({"name": name, "type": "string", "from": format!("/{name}")});
+    let mut pipeline = world.pipeline_of(&json!({"key": ["id"], "fields": [field("id"), field("name")]}), &source.url());
+    pipeline["spec"]["kafka"]["topic"]["config"] = json!({"max.message.bytes": "5000000"});
+    pipeline["spec"]["source"]["maxRejectedRatio"] = json!(1);
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+
+    // When a record of four mebibytes comes, and one that fills the message
+    let item = |id: &str, bytes: usize| json!({"id": id, "name": "x".repeat(bytes)});
+    source.serve(&[item("large", 4 << 20)]);
+    source.serve(&[item("too large", 4_900_000)]);
+    world.run("first").await?;
+
+    // Then the one is in both stores, and the other is a reject that says why: nothing waits in the outbox
+    world.drained(1).await?;
+    let (db, id) = (stores::postgres(&world.client).await?, world.id());
+    let session = stores::cassandra(&world.client).await?;
+    let length = format!("SELECT sum(length(name)) FROM \"{}\"", names::postgres_table(&id));
+    assert_eq!(stores::number(&db, &length).await?, 4 << 20);
+    let in_cassandra = format!("SELECT name FROM \"{}\".\"{}\"", names::keyspace(&id), names::cassandra_table(&id));
+    let (found,) = session
+        .query_unpaged(in_cassandra, ())
+        .await?
+        .into_rows_result()?
+        .single_row::<(String,)>()?;
+    assert_eq!(found.len(), 4 << 20);
+    let rejects = db
+        .query(
+            "SELECT class, reason FROM userpipeline.rejects WHERE pipeline = $1",
+            &[&id.to_string()],
+        )
+        .await?;
+    let told: Vec<(String, String)> = rejects.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert!(
+        matches!(&told[..], [(class, reason)] if class == "TooLarge" && reason.contains("max.message.bytes")),
+        "{told:?}"
+    );
+    world.leave().await
+}
