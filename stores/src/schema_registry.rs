@@ -127,7 +127,7 @@ impl SchemaRegistry {
         Ok(())
     }
 
-    /// The last version of a subject's schema; none where it has no version.
+    /// The last version of a subject's schema; none where it has no version, null where it is no JSON, as Protobuf is.
     pub async fn latest(&self, subject: &str) -> Result<Option<Value>, StoreError> {
         #[derive(Deserialize)]
         struct Version {
@@ -137,8 +137,7 @@ impl SchemaRegistry {
         match self.send(Method::GET, &path, None).await? {
             (status, answer) if not_found(status, &answer) => Ok(None),
             (status, answer) => serde_json::from_value::<Version>(self.checked(status, &answer, &path)?)
-                .and_then(|version| serde_json::from_str(&version.schema))
-                .map(Some)
+                .map(|version| Some(serde_json::from_str(&version.schema).unwrap_or_default()))
                 .map_err(|e| self.failed(&format!("{path} gave an unexpected answer: {e}"))),
         }
     }

@@ -77,31 +77,34 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Claims a thing, or says whose it is. `made`: it is not there yet; remembered from the first claim on.
-    pub async fn claim(&self, db: &impl GenericClient, thing: &Thing, made: bool) -> Result<(), StoreError> {
+    /// Claims a thing, or says whose it is. `made`: it is not there yet; remembered from the first claim on, and given back.
+    pub async fn claim(&self, db: &impl GenericClient, thing: &Thing, made: bool) -> Result<bool, StoreError> {
         let what = format!("claiming the {thing}");
         let row = db
             .query_one(
                 "INSERT INTO userpipeline.claims AS c (kind, place, name, cluster, pipeline, made) VALUES ($1, $2, $3, $4, $5, $6) \
                  ON CONFLICT (kind, place, name) DO UPDATE SET pipeline = CASE WHEN c.cluster = excluded.cluster THEN excluded.pipeline ELSE c.pipeline END \
-                 RETURNING cluster, pipeline",
+                 RETURNING cluster, pipeline, made",
                 &[&thing.kind.as_str(), &thing.place, &thing.name, &self.cluster, &self.pipeline, &made],
             )
             .await
             .map_err(|e| explain(&what, &e))?;
-        self.compare(thing, row.get(0), row.get(1))
+        self.compare(thing, row.get(0), row.get(1))?;
+        Ok(row.get(2))
     }
 
-    /// Says whose a thing is, if it is that of another cluster; claims nothing.
-    async fn look(&self, db: &Client, thing: &Thing) -> Result<(), StoreError> {
+    /// Says whose a thing is, if it is that of another cluster; claims nothing. The result is whether it was made by the one who claims it.
+    async fn look(&self, db: &Client, thing: &Thing) -> Result<bool, StoreError> {
         let found = db
             .query_opt(
-                "SELECT cluster, pipeline FROM userpipeline.claims WHERE kind = $1 AND place = $2 AND name = $3",
+                "SELECT cluster, pipeline, made FROM userpipeline.claims WHERE kind = $1 AND place = $2 AND name = $3",
                 &[&thing.kind.as_str(), &thing.place, &thing.name],
             )
             .await
             .map_err(|e| explain("reading userpipeline.claims", &e))?;
-        found.map_or(Ok(()), |row| self.compare(thing, row.get(0), row.get(1)))
+        let Some(row) = found else { return Ok(false) };
+        self.compare(thing, row.get(0), row.get(1))?;
+        Ok(row.get(2))
     }
 
     fn compare(&self, thing: &Thing, cluster: &str, pipeline: &str) -> Result<(), StoreError> {
@@ -174,9 +177,9 @@ impl Claims {
         self.held.is_some()
     }
 
-    /// Claims a thing; see [`Holder::claim`].
-    pub async fn take(&self, kind: Kind, place: &str, name: &str, made: bool) -> Result<(), StoreError> {
-        let Some((holder, db)) = &self.held else { return Ok(()) };
+    /// Claims a thing; see [`Holder::claim`]. What nobody claims is nobody's.
+    pub async fn take(&self, kind: Kind, place: &str, name: &str, made: bool) -> Result<bool, StoreError> {
+        let Some((holder, db)) = &self.held else { return Ok(false) };
         let thing = Thing {
             kind,
             place: place.to_owned(),
@@ -187,6 +190,6 @@ impl Claims {
         }
         let row = db.query_one("SELECT to_regclass('userpipeline.claims') IS NULL", &[]).await;
         let nobody_claims: bool = row.map_err(|e| explain("looking for userpipeline.claims", &e))?.get(0);
-        if nobody_claims { Ok(()) } else { holder.look(db, &thing).await }
+        if nobody_claims { Ok(false) } else { holder.look(db, &thing).await }
     }
 }

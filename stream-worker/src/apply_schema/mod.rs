@@ -6,6 +6,7 @@
 
 pub(crate) mod cassandra;
 mod columns;
+mod evolution;
 mod hand;
 mod postgres;
 mod subject;

@@ -169,7 +169,7 @@ async fn claim(transaction: &Transaction<'_>, holder: &Holder, table: &str, mana
         name: table.to_owned(),
     };
     let made = row.get::<_, bool>(0) && management == TableManagement::Direct;
-    holder.claim(transaction, &thing, made).await
+    holder.claim(transaction, &thing, made).await.map(drop)
 }
 
 /// Adds the columns of fields that were declared since the table was made.

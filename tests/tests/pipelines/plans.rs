@@ -13,7 +13,7 @@ use userpipeline_api::names;
 use userpipeline_tests::{World, eventually, stores, world::SOON};
 
 /// Exit code, output and errors of `userpipeline-operator plan -f -`.
-async fn plan(pipeline: &Value, more: &'static [&'static str]) -> Result<(i32, String, String)> {
+pub async fn plan(pipeline: &Value, more: &'static [&'static str]) -> Result<(i32, String, String)> {
     let pipeline = pipeline.clone();
     tokio::task::spawn_blocking(move || {
         let mut child = std::process::Command::new(env!("CARGO"))
