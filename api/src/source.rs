@@ -120,7 +120,14 @@ pub struct HttpSource {
         .message("spec.source.http.connectTimeout must be between 100ms and 10m"))]
     #[schemars(with = "Option<DurationText>")]
     pub connect_timeout: Option<Duration>,
-    /// How long nothing may come, until the first byte of an answer and between any two; as long as the request, when not given.
+    /// How long a source may take to begin its answer: from the beginning of the request, with the connection that is made for it and
+    /// with redirects, to the end of the headers. As `idleTimeout`, when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('10m')")
+        .message("spec.source.http.firstByteTimeout must be between 100ms and 10m"))]
+    #[schemars(with = "Option<DurationText>")]
+    pub first_byte_timeout: Option<Duration>,
+    /// How long nothing may come of an answer that has begun; as long as the request, when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('10m')")
         .message("spec.source.http.idleTimeout must be between 100ms and 10m"))]
@@ -287,4 +294,31 @@ const fn one() -> i32 {
 
 fn per() -> Duration {
     seconds(1).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::UserPipeline;
+
+    /// What the apiserver says about the example with this time-out; nothing where it accepts it.
+    fn refusal(field: &str, value: &str) -> Option<String> {
+        let mut resource: Value = serde_yaml::from_str(include_str!("../../examples/users.yaml")).unwrap();
+        resource["spec"]["source"]["http"][field] = json!(value);
+        let resource: UserPipeline = serde_json::from_value(resource).unwrap();
+        resource.validate_cel().err().map(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn each_time_out_of_a_request_is_bounded_and_named() {
+        for field in ["timeout", "connectTimeout", "firstByteTimeout", "idleTimeout"] {
+            for (value, fits) in [("99ms", false), ("100ms", true), ("10m", true), ("601s", false)] {
+                let says = format!("spec.source.http.{field} must be between 100ms and 10m");
+                let refused = refusal(field, value);
+                assert_eq!(refused.is_none(), fits, "{field} {value}: {refused:?}");
+                assert!(refused.is_none_or(|errors| errors.contains(&says)), "{field} {value}");
+            }
+        }
+    }
 }

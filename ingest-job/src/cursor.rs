@@ -9,7 +9,7 @@ use userpipeline_stores::StoreError;
 use crate::{
     fetch::text_at,
     ledger::{Key, bookkeeping_failed},
-    page::Raw,
+    page::Item,
 };
 
 const READ: &str = "SELECT value FROM userpipeline.source_cursors WHERE pipeline = $1 AND arguments = $2";
@@ -41,7 +41,9 @@ impl Cursor {
     ) -> Result<Self, StoreError> {
         let arguments = serde_json::json!(arguments).to_string();
         let found = client.query_opt(READ, &[&pipeline, &arguments]).await.map_err(|e| failed(&e))?;
-        Ok(Self::at(spec, arguments, found.map(|row| row.get(0))))
+        let cursor = Self::at(spec, arguments, found.map(|row| row.get(0)));
+        tracing::debug!(cursor = cursor.sent, "the cursor as runs before have left it");
+        Ok(cursor)
     }
 
     fn at(spec: &StoredCursor, arguments: String, stored: Option<String>) -> Self {
@@ -70,8 +72,18 @@ impl Cursor {
         self.reached.as_deref().unwrap_or(&self.sent)
     }
 
+    /// What a run that has stored it says of it: not where it is, for that is of a record, or a secret of the source's. Only the table
+    /// says it, and the log at debug.
+    pub fn told(&self) -> &'static str {
+        if self.value() == self.stored {
+            "the cursor is where it was"
+        } else {
+            "the cursor has moved on, and is stored"
+        }
+    }
+
     /// A page was fetched: its items, and the answer that had them.
-    pub fn saw(&mut self, items: &[Raw], answer: &[u8]) -> Result<(), String> {
+    pub fn saw(&mut self, items: &[Item], answer: &[u8]) -> Result<(), String> {
         if let Some(pointer) = &self.spec.from_answer {
             if let Some(value) = text_at(answer, pointer)? {
                 self.reached = Some(value);
@@ -80,8 +92,9 @@ impl Cursor {
         }
         let pointer = self.spec.from_items.as_deref().unwrap_or_default();
         let mut told = items.is_empty();
+        // An item that has none, or is no JSON, does not say how far it is.
         for item in items {
-            // An item that has none does not say how far it is.
+            let Item::Json(item) = item else { continue };
             let Ok(Some(value)) = text_at(item.get().as_bytes(), pointer) else {
                 continue;
             };
@@ -120,6 +133,7 @@ impl Cursor {
                 return Ok(());
             }
         }
+        tracing::debug!(cursor = reached, "the cursor is to be stored");
         client
             .execute(STORE, &[&key.pipeline, &self.arguments, &reached, &key.run_id])
             .await
@@ -154,8 +168,16 @@ mod tests {
         Cursor::at(&serde_json::from_value(spec).unwrap(), "{}".to_owned(), stored.map(str::to_owned))
     }
 
-    fn items(values: &[serde_json::Value]) -> Vec<Raw> {
-        values.iter().map(|value| to_raw_value(&json!({"at": value})).unwrap()).collect()
+    fn items(values: &[serde_json::Value]) -> Vec<Item> {
+        values
+            .iter()
+            .map(|value| Item::Json(to_raw_value(&json!({"at": value})).unwrap()))
+            .collect()
+    }
+
+    /// A line that is no JSON.
+    fn line(text: &str) -> Item {
+        Item::Line(text.as_bytes().into())
     }
 
     #[test]
@@ -189,11 +211,35 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_is_no_json_does_not_say_how_far_it_is() {
+        let mut cursor = cursor(json!({"fromItems": "/at", "initial": "5"}), None);
+        let good = Item::Json(to_raw_value(&json!({"at": 9})).unwrap());
+
+        cursor.saw(&[line("z"), good, line("{\"at\": 99")], b"").unwrap();
+
+        assert_eq!(cursor.reached(), Some("9"));
+        assert!(cursor.saw(&[line("z")], b"").is_err(), "nobody would notice");
+    }
+
+    #[test]
     fn the_last_answer_counts_whatever_was_before() {
         let mut cursor = cursor(json!({"fromAnswer": "/next"}), Some("zz"));
         cursor.saw(&items(&[]), br#"{"next": "aa"}"#).unwrap();
         cursor.saw(&items(&[]), br#"{"next": null}"#).unwrap();
         assert_eq!((cursor.sent(), cursor.reached()), ("zz", Some("aa")));
         assert!(cursor.saw(&items(&[]), br#"{"next": {}}"#).is_err());
+    }
+
+    #[test]
+    fn a_run_says_whether_the_cursor_has_moved_and_not_where_it_is() {
+        for (found, says) in [("ann@example.com", "is where it was"), ("bea@example.com", "has moved on")] {
+            let mut cursor = cursor(json!({"fromItems": "/at"}), Some("ann@example.com"));
+            cursor.saw(&items(&[json!(found)]), b"{}").unwrap();
+            // Also where each page moves it.
+            for _ in 0..2 {
+                assert!(cursor.told().contains(says) && !cursor.told().contains('@'), "{}", cursor.told());
+                cursor.go_on();
+            }
+        }
     }
 }

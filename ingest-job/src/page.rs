@@ -1,13 +1,34 @@
 //! A page of items, cut to the run's limit and mapped to records.
 
-use serde_json::{Value as Json, value::RawValue};
+use serde::{Deserialize, Deserializer};
+use serde_json::{
+    Value as Json,
+    value::{RawValue, to_raw_value},
+};
 use userpipeline_record::{Record, RecordSchema, Said, check_weight};
 
 /// The longest reason kept with a reject.
 const MAX_REASON: usize = 500;
+/// The class of what does not read.
+const UNREADABLE: &str = "Unreadable";
 
 /// An item as it was served.
 pub type Raw = Box<RawValue>;
+
+/// An item of an answer, whatever it is.
+#[derive(Debug)]
+pub enum Item {
+    /// JSON.
+    Json(Raw),
+    /// A line that is no JSON, without the white space around it; it may be no UTF-8 either.
+    Line(Box<[u8]>),
+}
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        Raw::deserialize(json).map(Self::Json)
+    }
+}
 
 /// An item that is no record.
 #[derive(Debug)]
@@ -45,10 +66,17 @@ pub struct Page {
 impl Page {
     /// Maps up to `allowance` items; the others are left to a later run, or cut the run short where the source has pages. Records of more
     /// than `max_record` bytes are rejected.
-    pub fn map(mut items: Vec<Raw>, allowance: i64, schema: &RecordSchema, max_record: usize) -> Self {
+    pub fn map(mut items: Vec<Item>, allowance: i64, schema: &RecordSchema, max_record: usize) -> Self {
         items.truncate(usize::try_from(allowance).unwrap_or(0));
         let mut page = Self::default();
-        for raw in items {
+        for item in items {
+            let raw = match item {
+                Item::Json(raw) => raw,
+                Item::Line(line) => {
+                    page.rejects.push(no_json(&line));
+                    continue;
+                }
+            };
             match record(&raw, schema, max_record) {
                 Ok((record, deleted)) => page.records.push(Accepted { record, deleted, raw }),
                 Err(Fault {
@@ -101,9 +129,9 @@ fn record(raw: &RawValue, schema: &RecordSchema, max_record: usize) -> Result<(R
     // with it the whole page: it is kept as a text.
     let item: Json = serde_json::from_str(raw.get()).map_err(|e| Fault {
         field: String::new(),
-        class: "Unreadable",
-        reason: format!("the item does not read: {e}"),
-        raw: serde_json::value::to_raw_value(raw.get()).ok(),
+        class: UNREADABLE,
+        reason: does_not_read(&e),
+        raw: to_raw_value(raw.get()).ok(),
     })?;
     let said = schema.map(&item, Some(raw.get().as_bytes())).map_err(|reject| Fault {
         reason: format!("from {}: {}", reject.from, reject.reason),
@@ -127,6 +155,22 @@ fn record(raw: &RawValue, schema: &RecordSchema, max_record: usize) -> Result<(R
         });
     }
     Ok((record, deleted))
+}
+
+/// A line that is no JSON: kept as a text, in which bytes that are no UTF-8 are replaced.
+fn no_json(line: &[u8]) -> Rejected {
+    let e = serde_json::from_slice::<&RawValue>(line).err();
+    Rejected {
+        field: String::new(),
+        class: UNREADABLE,
+        reason: e.as_ref().map(does_not_read).unwrap_or_default(),
+        raw: to_raw_value(&String::from_utf8_lossy(line)).unwrap_or_else(|_| RawValue::NULL.to_owned()),
+    }
+}
+
+/// By position, never by content.
+fn does_not_read(e: &serde_json::Error) -> String {
+    format!("the item does not read: {e}")
 }
 
 /// A reason may quote the item: without NUL, which PostgreSQL's text cannot hold, and of bounded length.
@@ -161,6 +205,10 @@ mod tests {
         RawValue::from_string(text.to_string()).unwrap()
     }
 
+    fn item(text: &(impl ToString + ?Sized)) -> Item {
+        Item::Json(raw(text))
+    }
+
     fn with(pointer: &str, value: Json) -> Raw {
         let mut user = user();
         *user.pointer_mut(pointer).unwrap() = value;
@@ -170,7 +218,12 @@ mod tests {
     #[test]
     fn a_page_is_cut_at_the_limit() {
         for (items, allowance, taken) in [(5, 10, 5), (5, 5, 5), (5, 3, 3), (5, 0, 0), (5, -1, 0), (0, 10, 0)] {
-            let page = Page::map((0..items).map(|_| raw(&user())).collect(), allowance, &RecordSchema::user(), ENOUGH);
+            let page = Page::map(
+                (0..items).map(|_| item(&user())).collect(),
+                allowance,
+                &RecordSchema::user(),
+                ENOUGH,
+            );
             assert_eq!((page.items(), page.rejects.len()), (taken, 0), "{items} {allowance}");
         }
     }
@@ -183,7 +236,7 @@ mod tests {
             .replace(':', " : ")
             .replace("http : ", "http:")
             .replace("03 : 04 : 05", "03:04:05");
-        let page = Page::map(vec![raw(&text)], 1, &RecordSchema::user(), ENOUGH);
+        let page = Page::map(vec![item(&text)], 1, &RecordSchema::user(), ENOUGH);
         assert_eq!(page.records[0].raw.get(), text);
     }
 
@@ -198,7 +251,7 @@ mod tests {
             (raw(&deep), "", "does not read"),
             (raw("\"\\ud800\""), "", "does not read"),
         ] {
-            let page = Page::map(vec![item], 1, &RecordSchema::user(), ENOUGH);
+            let page = Page::map(vec![Item::Json(item)], 1, &RecordSchema::user(), ENOUGH);
             let rejected = &page.rejects[0];
             assert_eq!(rejected.field, field, "{}", rejected.reason);
             assert!(
@@ -211,7 +264,32 @@ mod tests {
 
     #[test]
     fn an_item_that_does_not_read_is_kept_as_text() {
-        let page = Page::map(vec![raw("\"\\ud800\"")], 1, &RecordSchema::user(), ENOUGH);
+        let page = Page::map(vec![item("\"\\ud800\"")], 1, &RecordSchema::user(), ENOUGH);
         assert_eq!(serde_json::from_str::<String>(page.rejects[0].raw.get()).unwrap(), "\"\\ud800\"");
+    }
+
+    #[test]
+    fn a_line_that_is_no_json_is_a_reject_that_counts_and_does_not_keep_the_others_from_landing() {
+        for (text, kept) in [
+            (&b"{\"a\": oops}"[..], "{\"a\": oops}"),
+            (b"{\"a\"", "{\"a\""),
+            (b"x \xff \0", "x \u{fffd} \0"),
+        ] {
+            let items = || vec![item(&user()), Item::Line(text.into()), item(&user())];
+
+            let page = Page::map(items(), 3, &RecordSchema::user(), ENOUGH);
+
+            assert_eq!((page.items(), page.records.len(), page.rejects.len()), (3, 2, 1), "{kept}");
+            let rejected = &page.rejects[0];
+            assert_eq!((rejected.field.as_str(), rejected.class), ("", "Unreadable"), "{kept}");
+            assert!(rejected.reason.starts_with("the item does not read: "), "{}", rejected.reason);
+            assert!(!rejected.reason.contains("oops"), "{}", rejected.reason);
+            assert_eq!(serde_json::from_str::<String>(rejected.raw.get()).unwrap(), kept);
+            assert_eq!(
+                Page::map(items(), 2, &RecordSchema::user(), ENOUGH).items(),
+                2,
+                "the limit is of lines"
+            );
+        }
     }
 }

@@ -68,7 +68,13 @@ impl Publisher {
             );
             Failure::configuration(SCHEMA_MISSING, message)
         })?;
-        let producer = Producer::open(&pipeline.bootstrap_servers, &pipeline.topic, "userpipeline-ingest").await?;
+        let producer = Producer::open(
+            &pipeline.bootstrap_servers,
+            &pipeline.topic,
+            "userpipeline-ingest",
+            pipeline.max_record,
+        )
+        .await?;
         let encoder = Encoder::new(schema.clone()).map_err(|e| Failure::configuration(SCHEMA_MISSING, e.to_string()))?;
         let table = pipeline.landing_table.clone();
         let failed = |e| explain_missing(explain(&format!("landing table \"{table}\""), &e));

@@ -233,10 +233,8 @@ async fn work(
                 if counts.landed == landed {
                     break End::Exhausted;
                 }
-                let message = format!(
-                    "a page had new records, and the cursor did not come further than {}: more of them have this value than fit a page; ask for larger pages",
-                    cursor.sent()
-                );
+                // Not where it is: that is of a record.
+                let message = "a page had new records, and the cursor did not come further: more of them have its value than fit a page; ask for larger pages";
                 return Err(Failure::configuration(INCOMPLETE, message));
             }
             values.cursor = Some(cursor.sent().to_owned());
@@ -257,7 +255,7 @@ async fn work(
     let transaction = ledger.client.transaction().await.map_err(|e| cursor::failed(&e))?;
     cursor.store(&transaction, &key).await?;
     transaction.commit().await.map_err(|e| cursor::failed(&e))?;
-    Ok(format!("{message}; the cursor is at {}", cursor.value()))
+    Ok(format!("{message}; {}", cursor.told()))
 }
 
 async fn overdue(stop: &CancellationToken) {

@@ -11,7 +11,8 @@ use userpipeline_stores::Secrets;
 
 use super::{
     body,
-    request::{Fault, explained, retry_after},
+    request::{Fault, retry_after},
+    waits::Waits,
 };
 use crate::outcome::{Failure, PIPELINE_INVALID, SOURCE_REFUSED};
 
@@ -70,7 +71,7 @@ impl Authorization {
     }
 
     /// The header's value, if there is to be one. Secrets are read for each request, so that a rotated one takes effect in a long run.
-    pub async fn header(&self, client: &Client) -> Result<Option<HeaderValue>, Fault> {
+    pub async fn header(&self, client: &Client, waits: &Waits) -> Result<Option<HeaderValue>, Fault> {
         let Some(auth) = &self.auth else { return Ok(None) };
         let lasting = |e: userpipeline_stores::StoreError| Fault::Lasting(e.into());
         if let Some(basic) = &auth.basic {
@@ -96,7 +97,7 @@ impl Authorization {
             token.fresh = false;
             return Ok(Some(token.header.clone()));
         }
-        let granted = self.ask(client, oauth2).await?;
+        let granted = self.ask(client, waits, oauth2).await?;
         let header = granted.header.clone();
         *token = Some(granted);
         Ok(Some(header))
@@ -107,7 +108,7 @@ impl Authorization {
         self.token.lock().await.take().is_some_and(|token| !token.fresh)
     }
 
-    async fn ask(&self, client: &Client, oauth2: &OAuth2) -> Result<Token, Fault> {
+    async fn ask(&self, client: &Client, waits: &Waits, oauth2: &OAuth2) -> Result<Token, Fault> {
         let field = format!("{FIELD}.oauth2.credentialsSecretRef");
         let credentials = self.secrets.credentials(&oauth2.credentials_secret_ref.name, &field);
         let credentials = credentials.map_err(|e| Fault::Lasting(e.into()))?;
@@ -116,13 +117,11 @@ impl Authorization {
             form.push(("scope", oauth2.scopes.join(" ")));
         }
         let passing = |what: String| Fault::passing(format!("the token's address ({FIELD}.oauth2.tokenUrl) {what}"));
-        let asked = client
+        let request = client
             .post(&oauth2.token_url)
             .basic_auth(credentials.username, Some(credentials.password))
-            .form(&form)
-            .send()
-            .await;
-        let response = asked.map_err(|e| passing(format!("cannot be asked: {}", explained(e))))?;
+            .form(&form);
+        let response = waits.answer(request).await.map_err(passing)?;
         let status = response.status();
         if matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             let message = format!("the token's address answered {status}: check {FIELD}.oauth2 and the Secret that it names");
@@ -134,7 +133,7 @@ impl Authorization {
                 retry_after: retry_after(&response),
             });
         }
-        let answer = body::read(response, MAX_ANSWER).await.map_err(passing)?;
+        let answer = body::read(response, MAX_ANSWER, waits).await.map_err(passing)?;
         // Without the answer, which is secret.
         let granted: Granted = serde_json::from_slice(&answer).map_err(|_| passing("gave no JSON with an access_token".to_owned()))?;
         let good_for = granted.good_for();

@@ -6,6 +6,7 @@ mod body;
 mod paging;
 mod placeholders;
 mod request;
+mod waits;
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use userpipeline_api::{
 
 use crate::outcome::{Failure, PIPELINE_INVALID};
 
-/// The spec of the source, with the run's values in url, query and headers.
+/// The spec of the source, with the run's values in url, query, headers and body.
 pub fn filled(http: &HttpSource, values: &Values) -> Result<HttpSource, Failure> {
     let fill = |field: &str, text: &mut String, encode: fn(&str) -> String| {
         let filled = Template::read(text).and_then(|template| template.render(values, encode));
@@ -88,6 +88,53 @@ mod tests {
         assert_eq!(http.url, "http://a/a%2F..%2Fb%3Fc%26d/2024-03-01?until=2024-03-02T00%3A00%3A00Z");
         assert_eq!(http.query[0].value, "a/../b?c&d");
         assert_eq!(http.headers[0].value.as_deref(), Some("Manual r"));
+    }
+
+    #[test]
+    fn every_placeholder_is_filled_in_at_every_place() {
+        let values = Values {
+            cursor: Some("a/\"b\" c".into()),
+            ..values(&[("what", "d&\\e")])
+        };
+        // As it is, in the address, and within a text in JSON.
+        for (placeholder, plain, in_url, in_body) in [
+            (
+                "interval.start",
+                "2024-03-01T00:00:00Z",
+                "2024-03-01T00%3A00%3A00Z",
+                "2024-03-01T00:00:00Z",
+            ),
+            (
+                "interval.end",
+                "2024-03-02T00:00:00Z",
+                "2024-03-02T00%3A00%3A00Z",
+                "2024-03-02T00:00:00Z",
+            ),
+            ("interval.start.date", "2024-03-01", "2024-03-01", "2024-03-01"),
+            ("interval.end.date", "2024-03-02", "2024-03-02", "2024-03-02"),
+            ("interval.start.epochSeconds", "1709251200", "1709251200", "1709251200"),
+            ("interval.end.epochSeconds", "1709337600", "1709337600", "1709337600"),
+            ("interval.start.epochMillis", "1709251200000", "1709251200000", "1709251200000"),
+            ("interval.end.epochMillis", "1709337600000", "1709337600000", "1709337600000"),
+            ("run.id", "r", "r", "r"),
+            ("run.kind", "Manual", "Manual", "Manual"),
+            ("arguments.what", "d&\\e", "d%26%5Ce", "d&\\\\e"),
+            ("cursor", "a/\"b\" c", "a%2F%22b%22%20c", "a/\\\"b\\\" c"),
+        ] {
+            let text = format!("{{{{{placeholder}}}}}");
+            let http = serde_json::from_value(json!({
+                "url": format!("http://a/{text}?at={text}"), "method": "POST", "body": format!("{{\"at\": \"{text}\"}}"),
+                "query": [{"name": "a", "value": "-"}, {"name": "at", "value": format!("<{text}>")}],
+                "headers": [{"name": "X-A", "value": "-"}, {"name": "X-At", "value": format!("<{text}>")}],
+            }));
+
+            let http = filled(&http.unwrap(), &values).unwrap();
+
+            assert_eq!(http.url, format!("http://a/{in_url}?at={in_url}"), "{placeholder}");
+            assert_eq!(http.query[1].value, format!("<{plain}>"), "{placeholder}");
+            assert_eq!(http.headers[1].value, Some(format!("<{plain}>")), "{placeholder}");
+            assert_eq!(http.body, Some(format!("{{\"at\": \"{in_body}\"}}")), "{placeholder}");
+        }
     }
 
     #[test]

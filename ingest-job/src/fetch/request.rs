@@ -15,10 +15,11 @@ use super::{
     auth::Authorization,
     backoff, body,
     paging::{Next, Paging, Position},
+    waits::Waits,
 };
 use crate::{
     outcome::{Failure, PIPELINE_INVALID, SOURCE_REFUSED},
-    page::Raw,
+    page::Item,
 };
 
 const USER_AGENT: &str = concat!("userpipeline-ingest/", env!("CARGO_PKG_VERSION"));
@@ -52,6 +53,7 @@ impl Fault {
 /// The request of a pipeline, ready to be sent again and again.
 pub struct Request {
     client: Client,
+    waits: Waits,
     url: Url,
     http: HttpSource,
     secrets: Secrets,
@@ -64,7 +66,7 @@ pub struct Request {
 #[derive(Debug)]
 pub struct Answer {
     /// Its items.
-    pub items: Vec<Raw>,
+    pub items: Vec<Item>,
     /// The answer that had them.
     pub body: Vec<u8>,
     /// What comes behind it.
@@ -79,14 +81,13 @@ impl Request {
         let url = address(http)?;
         let client = Client::builder()
             .user_agent(USER_AGENT)
-            .timeout(http.timeout.into())
-            .connect_timeout(http.connect_timeout.unwrap_or(http.timeout).into())
-            .read_timeout(http.idle_timeout.unwrap_or(http.timeout).into())
             .redirect(redirects(http.allowed_hosts.clone()));
-        let client = certificates(client, http, secrets)?;
+        let waits = Waits::of(http);
+        let client = certificates(waits.bounded(client), http, secrets)?;
         let client = client.build().map_err(|e| invalid("tls", &explained(e)))?;
         Ok(Self {
             client,
+            waits,
             url,
             http: http.clone(),
             secrets: secrets.clone(),
@@ -118,7 +119,7 @@ impl Request {
         let mut headers = self.headers().map_err(Fault::Lasting)?;
         // Credentials are for the server that the spec names, wherever a Link leads.
         if may_lead(&self.url, &url, &[])
-            && let Some(value) = self.authorization.header(&self.client).await?
+            && let Some(value) = self.authorization.header(&self.client, &self.waits).await?
         {
             headers.insert(AUTHORIZATION, value);
         }
@@ -126,14 +127,14 @@ impl Request {
             Method::Get => self.client.get(url.clone()),
             Method::Post => self.client.post(url.clone()).body(self.http.body.clone().unwrap_or_default()),
         };
-        let response = request.headers(headers).send().await.map_err(|e| Fault::passing(self.explain(e)))?;
+        let answer = self.waits.answer(request.headers(headers)).await;
+        let response = answer.map_err(|e| Fault::passing(format!("{} {e}", self.host())))?;
         if response.status() == StatusCode::UNAUTHORIZED && self.authorization.refused().await {
             return Err(Fault::passing(format!("{} refused a token that was good before", self.host())));
         }
         let response = self.accepted(response)?;
         let (headers, answered) = (response.headers().clone(), response.url().clone());
-        // The client's time-out runs on until the body's end, and is reported there as one.
-        let body = body::read(response, self.max_body).await.map_err(Fault::passing)?;
+        let body = body::read(response, self.max_body, &self.waits).await.map_err(Fault::passing)?;
         tracing::debug!(bytes = body.len(), "answer");
         let pointer = self.http.items.as_deref().unwrap_or(DEFAULT_ITEMS);
         let items = body::items(&body, self.http.format, pointer).map_err(Fault::passing)?;
@@ -220,17 +221,6 @@ impl Request {
         })
     }
 
-    fn explain(&self, e: reqwest::Error) -> String {
-        if e.is_timeout() {
-            return format!(
-                "{} gave no answer within {} (spec.source.http.timeout, or idleTimeout or connectTimeout where they are given)",
-                self.host(),
-                self.http.timeout
-            );
-        }
-        format!("{} cannot be asked: {}", self.host(), explained(e))
-    }
-
     /// Host and port only: a path or query may carry what is nobody's business.
     fn host(&self) -> String {
         let host = self.url.host_str().unwrap_or_default();
@@ -309,11 +299,7 @@ fn may_lead(from: &Url, to: &Url, allowed: &[String]) -> bool {
 
 /// An error of the client and what caused it, without the address.
 pub(super) fn explained(e: reqwest::Error) -> String {
-    let e = e.without_url();
-    if e.is_timeout() {
-        return "it took longer than spec.source.http.timeout, or idleTimeout, allows".to_owned();
-    }
-    with_causes(&e)
+    with_causes(&e.without_url())
 }
 
 #[cfg(test)]

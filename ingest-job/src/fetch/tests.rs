@@ -1,5 +1,6 @@
 //! The source, against servers that misbehave.
 
+mod lines;
 mod waiting;
 
 use std::{io::Write, sync::Once, time::Duration};
