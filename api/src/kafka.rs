@@ -54,8 +54,9 @@ pub struct Topic {
     #[serde(default = "replicas")]
     #[schemars(range(min = 1, max = 32))]
     pub replicas: i32,
-    /// Settings of the topic, such as retention.ms. A run takes records of up to fifteen sixteenths of `max.message.bytes`, which is
-    /// 1,179,648 in a topic that we make, and 1,048,588 in one of somebody else's, when it is not given.
+    /// Settings of the topic, such as retention.ms. A run takes records of up to fifteen sixteenths of `max.message.bytes`, and at most
+    /// 8 MiB; when it is not given, it is raised to 1,179,648 in a topic that the pipeline makes, and taken for Kafka's default of
+    /// 1,048,588 in one of somebody else's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub config: BTreeMap<String, String>,
@@ -82,22 +83,27 @@ pub const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 const OUR_LIMIT: u64 = 1_152 << 10;
 /// Kafka's own default.
 const KAFKA_LIMIT: u64 = 1_048_588;
+/// What key, headers and frame may need at most: the key has up to 2,048 bytes, and is in the record as well.
+const AROUND: u64 = 4 << 10;
+/// The largest record, in bytes, whatever the topic takes: runs and workers hold several, and Cassandra takes 16 MiB at once.
+const MAX_RECORD: u64 = 8 << 20;
 
 impl Topic {
     /// The largest message, in bytes: as declared, as we make topics, or, where somebody else does, Kafka's default.
     pub fn message_limit(&self) -> u64 {
-        let declared = self.config.get(MAX_MESSAGE_BYTES).and_then(|text| text.parse().ok());
+        let declared = self.config.get(MAX_MESSAGE_BYTES).and_then(|text| text.trim().parse().ok());
         declared.unwrap_or(match self.management {
             TopicManagement::Direct => OUR_LIMIT,
             TopicManagement::None => KAFKA_LIMIT,
         })
     }
 
-    /// The largest record, in bytes, that a run takes: a sixteenth of the message is left to key, headers and frame. A larger one would
-    /// land, and then stay in the outbox for ever.
+    /// The largest record, in bytes, that a run takes: a sixteenth of the message is left to key, headers and frame, and at least 4 KiB. A
+    /// larger one would land, and then stay in the outbox for ever.
     pub fn record_limit(&self) -> usize {
         let message = self.message_limit();
-        usize::try_from(message - message / 16).unwrap_or(usize::MAX)
+        let record = message.saturating_sub(AROUND.max(message / 16)).min(MAX_RECORD);
+        usize::try_from(record).unwrap_or(usize::MAX)
     }
 }
 
@@ -221,8 +227,10 @@ mod tests {
         for (management, declared, record) in [
             (Direct, "", 1_080 << 10),
             (None, "", 983_052),
-            (Direct, "16000", 15_000),
-            (None, "16000000", 15_000_000),
+            (Direct, " 16000", 11_904),
+            (None, "5000000", 4_687_500),
+            (None, "2000000000", 8 << 20),
+            (Direct, "1000", 0),
         ] {
             let mut topic = Topic {
                 management,

@@ -26,6 +26,12 @@ impl Dice {
         usize::try_from(self.roll() % len as u64).unwrap_or_default()
     }
 
+    /// Text of so many bytes that hardly compresses.
+    pub fn text(&mut self, bytes: usize) -> String {
+        const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        (0..bytes).map(|_| char::from(LETTERS[self.index(LETTERS.len())])).collect()
+    }
+
     /// A time from `low` to `high`, in milliseconds.
     pub const fn millis(&mut self, low: u64, high: u64) -> Duration {
         Duration::from_millis(low + self.roll() % (high - low + 1))

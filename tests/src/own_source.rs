@@ -111,7 +111,7 @@ impl OwnSource {
     }
 
     /// Serves items as a collection, at `page`, `offset`, `cursor`, `link`, `ndjson` and `post` below [`OwnSource::url`]; what is new of
-    /// it at `changes` and `sync`.
+    /// it at `changes`, `feed` and `sync`.
     pub fn collect(&self, items: &[Value]) {
         self.served.content().collection = items.to_vec();
     }
@@ -182,6 +182,17 @@ async fn part(
         "changes" => {
             let newer = all.iter().filter(|item| item["at"].as_u64() > number("after").map(|n| n as u64));
             Json(json!({"data": {"items": newer.take(PAGE).collect::<Vec<_>>()}})).into_response()
+        }
+        // The same in pages, each of which says where the next one begins.
+        "feed" => {
+            let newer: Vec<_> = all
+                .iter()
+                .filter(|item| item["at"].as_u64() > number("since").map(|n| n as u64))
+                .collect();
+            let from = number("from").unwrap_or(0);
+            let next = (from + PAGE < newer.len()).then(|| (from + PAGE).to_string());
+            let items: Vec<_> = newer.into_iter().skip(from).take(PAGE).collect();
+            Json(json!({"data": {"items": items}, "next": next})).into_response()
         }
         "sync" => {
             let newer: Vec<_> = all.iter().skip(number("token").unwrap_or(0)).collect();

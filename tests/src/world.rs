@@ -20,7 +20,7 @@ use userpipeline_api::{UserPipeline, names, names::PipelineId};
 
 use crate::{cluster, eventually};
 
-/// The label of a story's namespace, by which `sweep` finds those that are left.
+/// The label of every namespace that tests and benches make, by which `sweep` finds those that are left.
 pub const LABEL: &str = "userpipeline.dev/end-to-end";
 /// How long a healthy cluster may take for anything that a story waits for.
 pub const SOON: Duration = Duration::from_secs(120);
@@ -304,7 +304,7 @@ impl World {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Clears up after a story that went well; one that failed leaves everything for inspection.
+    /// Clears up after a story that went well; one that failed leaves everything for inspection, until the next `make test`.
     pub async fn leave(self) -> Result<()> {
         let namespaces = Api::<Namespace>::all(self.client.clone());
         namespaces

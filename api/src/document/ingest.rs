@@ -26,7 +26,7 @@ pub struct IngestPipeline {
     pub bootstrap_servers: String,
     /// The topic they are published to.
     pub topic: String,
-    /// The largest record, in bytes, that a message to it has room for.
+    /// The largest record, in bytes, that a message to it has room for; see [`crate::Topic::record_limit`].
     pub max_record: usize,
     /// The registry's address.
     pub registry_url: String,

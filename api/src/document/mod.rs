@@ -45,7 +45,7 @@ impl Binary {
                 "kafka.bootstrapServers",
                 "kafka.topic.name",
                 // How large a record may be follows from both.
-                "kafka.topic.config",
+                "kafka.topic.config.max.message.bytes",
                 "kafka.topic.management",
                 "schemaRegistry.url",
             ],
@@ -119,7 +119,9 @@ pub fn reduce(pipeline: &UserPipeline, binary: Binary) -> String {
 }
 
 fn copy(from: &Value, to: &mut Value, path: &str) {
-    let (head, rest) = path.split_once('.').map_or((path, None), |(head, rest)| (head, Some(rest)));
+    // The name of a setting of Kafka's has dots of its own.
+    let whole = from.get(path).map(|_| (path, None));
+    let (head, rest) = whole.unwrap_or_else(|| path.split_once('.').map_or((path, None), |(head, rest)| (head, Some(rest))));
     let Some(value) = from.get(head) else { return };
     let Value::Object(to) = to else { return };
     let mut part = to.remove(head).unwrap_or_else(|| Value::Object(Map::new()));

@@ -27,6 +27,7 @@ use userpipeline_api::{UserPipeline, names};
 use userpipeline_tests::{
     cluster,
     crash::{Lease, Stage, kubelet},
+    world::LABEL,
 };
 
 use self::{process::Operator, proxy::Proxy};
@@ -83,7 +84,7 @@ async fn bench(arguments: &Arguments) -> Result<Vec<Line>> {
     let client = cluster::connect().await?;
     let lease = Lease::take(client.clone()).await?;
     let namespace = format!("bench-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-    let manifest = serde_json::from_value(json!({"metadata": {"name": namespace, "labels": {"userpipeline.dev/end-to-end": "true"}}}))?;
+    let manifest = serde_json::from_value(json!({"metadata": {"name": namespace, "labels": {LABEL: "true"}}}))?;
     let namespaces = Api::<Namespace>::all(client.clone());
     namespaces.create(&PostParams::default(), &manifest).await?;
     let kubelet = tokio::spawn(kubelet::run(client.clone(), namespace.clone()));

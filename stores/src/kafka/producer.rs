@@ -20,8 +20,10 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 /// The client reports each message within its time-out; if it did not, we would not wait for ever.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// The largest message, in bytes, that a client of ours hands to a broker.
-pub const MAX_MESSAGE_BYTES: &str = "100000000";
+/// The largest message, in bytes, that a client of ours hands to a broker, which is the judge by what the topic says.
+pub const CLIENT_LIMIT: &str = "100000000";
+/// The client's own bound of a batch, in bytes.
+const BATCH_BYTES: usize = 1_000_000;
 
 /// A message for the topic.
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +43,10 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Connects, and looks whether the topic is there: it is never made by writing to it.
-    pub async fn open(bootstrap_servers: &str, topic: &str, client_id: &str) -> Result<Self, StoreError> {
-        let opened = Self::new(bootstrap_servers, topic, client_id)?;
+    /// Connects, and looks whether the topic is there: it is never made by writing to it. `max_record`: the largest record, in bytes, that a
+    /// message of the topic has room for.
+    pub async fn open(bootstrap_servers: &str, topic: &str, client_id: &str, max_record: usize) -> Result<Self, StoreError> {
+        let opened = Self::new(bootstrap_servers, topic, client_id, max_record)?;
         let (asked, name) = (opened.producer.clone(), topic.to_owned());
         let found = tokio::task::spawn_blocking(move || admin::describe_topic(asked.client(), &name)).await;
         let found = found.map_err(|e| StoreError::transient(KAFKA_FAILED, format!("looking for topic `{topic}`: {e}")))?;
@@ -54,7 +57,7 @@ impl Producer {
         Ok(opened)
     }
 
-    fn new(bootstrap_servers: &str, topic: &str, client_id: &str) -> Result<Self, StoreError> {
+    fn new(bootstrap_servers: &str, topic: &str, client_id: &str, max_record: usize) -> Result<Self, StoreError> {
         let producer = client_config(bootstrap_servers, client_id)
             .set("enable.idempotence", "true")
             .set("acks", "all")
@@ -63,8 +66,9 @@ impl Producer {
             .set("partitioner", "murmur2_random")
             .set("compression.type", "lz4")
             .set("linger.ms", "5")
-            // The broker is the judge, by what the topic says.
-            .set("message.max.bytes", MAX_MESSAGE_BYTES)
+            .set("message.max.bytes", CLIENT_LIMIT)
+            // A broker's limit is for a batch, and one that is too large fails with all its messages.
+            .set("batch.size", BATCH_BYTES.min(max_record).max(1).to_string())
             .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
             .create()
             .map_err(|e| errors::explain("a Kafka client for spec.kafka.bootstrapServers", &e))?;
@@ -153,7 +157,7 @@ mod tests {
     async fn each_message_is_on_the_topic_with_key_and_headers_when_it_is_reported() {
         let cluster = MockCluster::new(3).unwrap();
         cluster.create_topic("users", 2, 3).unwrap();
-        let producer = Producer::new(&cluster.bootstrap_servers(), "users", "test").unwrap();
+        let producer = Producer::new(&cluster.bootstrap_servers(), "users", "test", BATCH_BYTES).unwrap();
         let keys: Vec<String> = (0..500).map(|i| format!("key-{i}")).collect();
         let messages: Vec<_> = keys
             .iter()

@@ -61,8 +61,12 @@ async fn find(admin: &Admin, pipeline: &SchemaPipeline, found: bool) -> Result<(
             format!("topic `{topic}` ({field}) is not there, and spec.kafka.topic.management is None: make it, or choose Direct"),
         )
     };
+    let topic = &pipeline.topic;
     if !found {
-        return Err(missing(&pipeline.topic, "spec.kafka.topic.name"));
+        return Err(missing(topic, "spec.kafka.topic.name"));
+    }
+    if pipeline.landing_table.is_some() {
+        roomy(topic, &pipeline.kafka.topic, bound(&admin.config(topic).await?))?;
     }
     // A worker that meets its first bad message needs it.
     admin
@@ -80,7 +84,7 @@ async fn ensure(
     hand: &Hand,
 ) -> Result<(), StoreError> {
     let (topic, wanted) = (&pipeline.topic, &pipeline.kafka.topic);
-    let config = config(wanted);
+    let runs = pipeline.landing_table.is_some();
     if let Some(found) = found {
         if growth(topic, wanted.partitions, wanted.replicas, &found)?
             && hand.does(|| {
@@ -96,23 +100,29 @@ async fn ensure(
     } else if hand.does(|| {
         format!(
             "Kafka: topic {topic} is made with {} partitions, {} replicas {:?}",
-            wanted.partitions, wanted.replicas, config
+            wanted.partitions,
+            wanted.replicas,
+            config(wanted, runs)
         )
     }) {
-        admin.create(topic, wanted.partitions, wanted.replicas, &config).await?;
+        // As the brokers would have it otherwise: what their own limit allows beyond ours, it goes on to allow.
+        admin.create(topic, wanted.partitions, wanted.replicas, &wanted.config).await?;
         tracing::info!(topic, partitions = wanted.partitions, replicas = wanted.replicas, "topic made");
     }
     *partitions = Some(wanted.partitions);
+    let mut limit = wanted.message_limit();
     // A plan has made no topic whose settings it could look at.
     if admin.topic(topic).await?.is_some() {
-        settle(admin, topic, &config, wanted.config.contains_key(MAX_MESSAGE_BYTES), hand).await?;
+        let found = admin.config(topic).await?;
+        limit = limit.max(bound(&found).unwrap_or(0));
+        let declared = wanted.config.contains_key(MAX_MESSAGE_BYTES);
+        settle(admin, topic, &differing(&config(wanted, runs), &found, declared), hand).await?;
     }
-    let (letters, settings) = (
-        &pipeline.dead_letter_topic,
-        dead_letter_config(wanted, pipeline.dead_letter_retention),
-    );
+    let letters = &pipeline.dead_letter_topic;
+    let settings = dead_letter_config(&wanted.config, limit, pipeline.dead_letter_retention);
     if admin.topic(letters).await?.is_some() {
-        settle(admin, letters, &settings, true, hand).await?;
+        let found = admin.config(letters).await?;
+        settle(admin, letters, &differing(&settings, &found, false), hand).await?;
     } else if hand.does(|| format!("Kafka: topic {letters} is made {settings:?}")) {
         admin.create(letters, 1, wanted.replicas, &settings).await?;
         tracing::info!(topic = letters, "dead-letter topic made");
@@ -120,20 +130,33 @@ async fn ensure(
     Ok(())
 }
 
-/// Gives a topic the settings that it does not have. A bound of messages that nobody has declared is only raised.
-async fn settle(
-    admin: &Admin,
-    topic: &str,
-    wanted: &BTreeMap<String, String>,
-    bound_declared: bool,
-    hand: &Hand,
-) -> Result<(), StoreError> {
-    let changes = differing(wanted, &admin.config(topic).await?, bound_declared);
+/// Changes settings of a topic, if any.
+async fn settle(admin: &Admin, topic: &str, changes: &BTreeMap<String, String>, hand: &Hand) -> Result<(), StoreError> {
     if !changes.is_empty() && hand.does(|| format!("Kafka: topic {topic} gets the settings {changes:?}")) {
-        admin.alter(topic, &changes).await?;
+        admin.alter(topic, changes).await?;
         tracing::info!(topic, settings = ?changes.keys().collect::<Vec<_>>(), "settings changed");
     }
     Ok(())
+}
+
+/// The bound of a topic's messages, in bytes, that is in force.
+fn bound(config: &BTreeMap<String, String>) -> Option<u64> {
+    config.get(MAX_MESSAGE_BYTES)?.parse().ok()
+}
+
+/// Whether somebody else's topic takes what runs would publish; what it did not would stay in the outbox.
+fn roomy(topic: &str, wanted: &Topic, found: Option<u64>) -> Result<(), StoreError> {
+    match found {
+        Some(found) if found < wanted.message_limit() => Err(StoreError::configuration(
+            TOPIC_MISMATCH,
+            format!(
+                "topic `{topic}` takes messages of up to {found} bytes ({MAX_MESSAGE_BYTES}), and runs would publish larger ones, of up to {}: set \
+                 it to \"{found}\" in spec.kafka.topic.config as well, for larger records to be rejected, or raise it in the topic",
+                wanted.message_limit()
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Whether partitions must be added; an error where the topic cannot become as wanted.
@@ -159,7 +182,7 @@ fn differing(wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>
     let bytes = |text: &str| text.parse::<u64>().ok();
     let fine = |key: &str, wanted: &str| {
         found.get(key).is_some_and(|found| {
-            found == wanted
+            found == wanted.trim()
                 || (key == MAX_MESSAGE_BYTES && !bound_declared && bytes(found).is_some_and(|found| Some(found) >= bytes(wanted)))
         })
     };
@@ -167,23 +190,25 @@ fn differing(wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>
     missing.map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
-/// The settings of the topic: as declared, and room for large records.
-fn config(topic: &Topic) -> BTreeMap<String, String> {
+/// The settings of the topic: as declared, and room for large records where there are runs, which reject what is larger.
+fn config(topic: &Topic, runs: bool) -> BTreeMap<String, String> {
     let mut config = topic.config.clone();
-    config
-        .entry(MAX_MESSAGE_BYTES.to_owned())
-        .or_insert_with(|| topic.message_limit().to_string());
+    if runs {
+        config
+            .entry(MAX_MESSAGE_BYTES.to_owned())
+            .or_insert_with(|| topic.message_limit().to_string());
+    }
     config
 }
 
-/// A dead letter is the message and some headers, so its topic must take larger messages.
-fn dead_letter_config(topic: &Topic, retention: Duration) -> BTreeMap<String, String> {
-    let limit = topic.message_limit().saturating_add(DEAD_LETTER_HEADERS).min(i32::MAX as u64);
+/// A dead letter is the message, of at most `limit` bytes, and some headers, so its topic must take larger messages.
+fn dead_letter_config(topic: &BTreeMap<String, String>, limit: u64, retention: Duration) -> BTreeMap<String, String> {
+    let limit = limit.saturating_add(DEAD_LETTER_HEADERS).min(i32::MAX as u64);
     let mut config = BTreeMap::from([
         (MAX_MESSAGE_BYTES.to_owned(), limit.to_string()),
         ("retention.ms".to_owned(), retention.as_millis().to_string()),
     ]);
-    if let Some(insync) = topic.config.get("min.insync.replicas") {
+    if let Some(insync) = topic.get("min.insync.replicas") {
         config.insert("min.insync.replicas".to_owned(), insync.clone());
     }
     config
@@ -232,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_bound_of_messages_that_nobody_declared_is_only_raised() {
-        let bound = |bytes: &str| BTreeMap::from([(MAX_MESSAGE_BYTES.to_owned(), bytes.to_owned())]);
+        let of = |bytes: &str| BTreeMap::from([(MAX_MESSAGE_BYTES.to_owned(), bytes.to_owned())]);
         for (found, declared, changed) in [
             ("1048588", false, true),
             ("1179648", false, false),
@@ -240,22 +265,31 @@ mod tests {
             ("5000000", true, true),
             ("1048588", true, true),
         ] {
-            let changes = differing(&bound("1179648"), &bound(found), declared);
+            let changes = differing(&of("1179648"), &of(found), declared);
             assert_eq!(!changes.is_empty(), changed, "{found} {declared}");
         }
-        assert_eq!(config(&Topic::default()), bound("1179648"));
+        assert_eq!(config(&Topic::default(), true), of("1179648"));
+        assert_eq!(config(&Topic::default(), false), BTreeMap::new());
+    }
+
+    #[test]
+    fn somebody_elses_topic_must_take_what_runs_would_publish() {
+        let mut topic = Topic {
+            management: TopicManagement::None,
+            ..Topic::default()
+        };
+        assert_eq!(roomy("t", &topic, Some(1_048_588)), Ok(()));
+        let refused = roomy("t", &topic, Some(500_000)).unwrap_err();
+        assert_eq!(refused.reason, TOPIC_MISMATCH);
+        assert!(refused.message.contains("up to 500000 bytes"), "{}", refused.message);
+        topic.config.insert(MAX_MESSAGE_BYTES.to_owned(), "500000".to_owned());
+        assert_eq!(roomy("t", &topic, Some(500_000)), Ok(()));
     }
 
     #[test]
     fn a_dead_letter_has_room_for_its_headers() {
-        let hour = Duration::from_secs(3600);
-        let topic = Topic {
-            config: BTreeMap::from([(MAX_MESSAGE_BYTES.to_owned(), "5000000".to_owned())]),
-            ..Topic::default()
-        };
-        let config = dead_letter_config(&topic, hour);
-        assert_eq!(config["max.message.bytes"], "5065536");
+        let config = dead_letter_config(&BTreeMap::new(), 5_000_000, Duration::from_secs(3600));
+        assert_eq!(config[MAX_MESSAGE_BYTES], "5065536");
         assert_eq!(config["retention.ms"], "3600000");
-        assert_eq!(dead_letter_config(&Topic::default(), hour)["max.message.bytes"], "1245184");
     }
 }

@@ -26,7 +26,9 @@ impl Poller {
         let (offsets, list) = self.offsets(None);
         let (consumer, sender) = (Arc::clone(&self.consumer), self.sender.clone());
         self.committing = true;
+        let span = tracing::Span::current();
         self.runtime.spawn_blocking(move || {
+            let _entered = span.entered();
             let result = consumer.commit(&list, CommitMode::Sync);
             if let Err(e) = &result {
                 tracing::info!(error = %e, "offsets were not committed");

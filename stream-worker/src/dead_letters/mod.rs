@@ -19,7 +19,7 @@ use userpipeline_api::document::WorkerPipeline;
 use userpipeline_stores::{
     Class, StoreError,
     error::DEAD_LETTER_FAILED,
-    kafka::{client_config, errors, producer::MAX_MESSAGE_BYTES},
+    kafka::{client_config, errors, producer::CLIENT_LIMIT},
 };
 
 use self::letter::headers_of;
@@ -84,7 +84,9 @@ fn producer(brokers: &str, client: &str) -> Result<FutureProducer, StoreError> {
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("message.timeout.ms", TIMEOUT.as_millis().to_string())
-        .set("message.max.bytes", MAX_MESSAGE_BYTES)
+        .set("message.max.bytes", CLIENT_LIMIT)
+        // Small batches: the broker's limit, which is not known here, is for a batch, and one that is too large fails with all its messages.
+        .set("batch.size", "16384")
         // The broker's limit counts compressed bytes: what its producer compressed must not be too large here.
         .set("compression.type", "lz4")
         .set("allow.auto.create.topics", "false")

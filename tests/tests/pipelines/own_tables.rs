@@ -15,13 +15,14 @@ use userpipeline_tests::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_that_somebody_else_makes_are_used_when_they_fit_and_left_as_they_are() -> Result<()> {
-    // Given a pipeline that makes no sink tables, where there are none
+    // Given a pipeline that makes no tables, where there are none
     let world = World::new("own-tables").await?;
     let source = OwnSource::start(&world.client).await?;
     let record = json!({"key": ["id"], "fields": [
         {"name": "id", "type": "long", "from": "/id"}, {"name": "name", "type": "string", "from": "/name", "optional": true},
     ]});
     let mut pipeline = world.pipeline_of(&record, &source.url());
+    pipeline["spec"]["landing"] = json!({"management": "None"});
     pipeline["spec"]["sinks"]["postgres"] = json!({"management": "None"});
     pipeline["spec"]["sinks"]["cassandra"]["management"] = json!("None");
     pipeline["spec"]["deletionPolicy"] = json!("Delete");
@@ -33,7 +34,7 @@ async fn tables_that_somebody_else_makes_are_used_when_they_fit_and_left_as_they
             })
             .await
     };
-    says("(spec.sinks.postgres.table) is not there").await?;
+    says("(spec.landing.table) is not there").await?;
 
     // When they are made, at first with a column missing
     let (id, db, session) = (
@@ -41,7 +42,18 @@ async fn tables_that_somebody_else_makes_are_used_when_they_fit_and_left_as_they
         stores::postgres(&world.client).await?,
         stores::cassandra(&world.client).await?,
     );
-    let (table, keyspace) = (names::postgres_table(&id), names::keyspace(&id));
+    let (landing, table, keyspace) = (names::landing_table(&id), names::postgres_table(&id), names::keyspace(&id));
+    db.batch_execute(&format!(
+        "CREATE TABLE \"{landing}\" (_deleted boolean NOT NULL DEFAULT false, _raw json NOT NULL, _run_id text NOT NULL, name text, \
+         id bigint PRIMARY KEY, _published_version bigint, _version bigint NOT NULL, more text)"
+    ))
+    .await?;
+    says("`_ingested_at`").await?;
+    db.batch_execute(&format!(
+        "ALTER TABLE \"{landing}\" ADD COLUMN _ingested_at timestamptz NOT NULL DEFAULT now()"
+    ))
+    .await?;
+    says("(spec.sinks.postgres.table) is not there").await?;
     db.batch_execute(&format!(
         "CREATE TABLE \"{table}\" (note text, id bigint PRIMARY KEY, _version bigint NOT NULL, _ingested_at timestamptz NOT NULL DEFAULT now())"
     ))
@@ -82,7 +94,7 @@ async fn tables_that_somebody_else_makes_are_used_when_they_fit_and_left_as_they
     assert_same("PostgreSQL's table", &declared::postgres(&db, &table, &fields).await?, &wanted);
     let found = declared::cassandra(&session, &keyspace, &names::cassandra_table(&id), &fields).await?;
     assert_same("Cassandra's table", &found, &wanted);
-    session.query_unpaged(format!("DROP KEYSPACE \"{keyspace}\""), &[]).await?;
-    db.batch_execute(&format!("DROP TABLE \"{table}\"")).await?;
+    let landed = stores::number(&db, &format!("SELECT count(*) FROM \"{landing}\"")).await?;
+    assert_eq!(landed, 2, "rows of the landing table");
     world.leave().await
 }

@@ -1,13 +1,10 @@
 //! Runs, and how they end.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
-use userpipeline_tests::World;
-use userpipeline_tests::eventually;
-use userpipeline_tests::source;
-use userpipeline_tests::stores;
-use userpipeline_tests::world::SOON;
+use userpipeline_api::Run;
+use userpipeline_tests::{World, eventually, own_source::OwnSource, source, stores, world::SOON};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_schedule_starts_runs_by_itself() -> Result<()> {
@@ -52,6 +49,16 @@ async fn the_schedule_starts_runs_by_itself() -> Result<()> {
     world.leave().await
 }
 
+/// The run as the status tells it, once it does.
+async fn last_run(world: &World, job: &str) -> Result<Run> {
+    eventually(&format!("{job} in the status"), SOON, async || {
+        let status = world.get().await?.status;
+        let run = status.and_then(|s| s.last_run).filter(|run| run.job == job);
+        Ok(run.ok_or_else(|| "not yet".to_owned()))
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_only_fails_makes_a_failed_run_with_a_reason() -> Result<()> {
     // Given a ready pipeline whose source answers 503
@@ -65,16 +72,7 @@ async fn a_source_that_only_fails_makes_a_failed_run_with_a_reason() -> Result<(
     // When a run is started, Then it fails, and says why
     world.start_run("hopeless").await?;
     world.finished("hopeless", "Failed").await?;
-    let run = eventually("the failed run in the status", SOON, async || {
-        Ok(world
-            .get()
-            .await?
-            .status
-            .and_then(|s| s.last_run)
-            .filter(|run| run.job == "hopeless")
-            .ok_or_else(|| "not yet".to_owned()))
-    })
-    .await?;
+    let run = last_run(&world, "hopeless").await?;
     assert_eq!((run.outcome.as_str(), run.reason.as_str()), ("Failed", "SourceFailed"), "{run:?}");
     assert!(run.message.contains("503"), "{run:?}");
     let requests = source::requests(&world.seed).await?;
@@ -85,5 +83,38 @@ async fn a_source_that_only_fails_makes_a_failed_run_with_a_reason() -> Result<(
 
     // And the pipeline itself is still ready
     world.ready().await?;
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_fails_when_too_many_items_are_no_records_and_those_that_are_arrive() -> Result<()> {
+    // Given a pipeline that lets a quarter of its items be no records
+    let world = World::new("rejects").await?;
+    let source = OwnSource::start(&world.client).await?;
+    let field = |name: &str| json!({"name": name, "type": "string", "from": format!("/{name}")});
+    let mut pipeline = world.pipeline_of(&json!({"key": ["id"], "fields": [field("id"), field("name")]}), &source.url());
+    pipeline["spec"]["source"]["maxRejectedRatio"] = json!(0.25);
+    pipeline["spec"]["schedule"]["backoffLimit"] = json!(0);
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    let page = |good: usize, bad: usize| {
+        let good = (0..good).map(|n| json!({"id": n.to_string(), "name": "a"}));
+        good.chain((0..bad).map(|n| json!({"id": format!("bad {n}")})))
+            .collect::<Vec<Value>>()
+    };
+
+    // When a quarter of them are none, then the run is fine
+    source.serve(&page(12, 4));
+    world.run("fine").await?;
+    assert_eq!(last_run(&world, "fine").await?.reason, "Completed");
+
+    // When it is more than that, then the run has failed, which says why, and the records are in the stores all the same
+    source.serve(&page(20, 10));
+    world.start_run("bad").await?;
+    world.finished("bad", "Failed").await?;
+    let run = last_run(&world, "bad").await?;
+    assert_eq!((run.outcome.as_str(), run.reason.as_str()), ("Failed", "TooManyRejects"), "{run:?}");
+    assert!(run.message.contains("rejected 10"), "{run:?}");
+    world.drained(20).await?;
     world.leave().await
 }

@@ -38,6 +38,9 @@ async fn a_run_is_seen_from_the_source_to_the_stores_and_its_content_is_not() ->
     ]});
     let mut pipeline = world.pipeline_of(&record, &source.url());
     pipeline["spec"]["source"]["maxRejectedRatio"] = json!(1);
+    // What the next run asks from is in the items as well.
+    pipeline["spec"]["source"]["http"]["query"] = json!([{"name": "since", "value": "{{cursor}}"}]);
+    pipeline["spec"]["source"]["http"]["cursor"] = json!({"fromItems": "/name"});
     world.apply(&pipeline).await?;
     world.ready().await?;
     let records: Vec<Value> = (0..RECORDS)
@@ -106,7 +109,8 @@ async fn a_run_is_seen_from_the_source_to_the_stores_and_its_content_is_not() ->
     }
 
     // And neither log nor status tells what is in the records
-    log(&world, worker).await?;
+    let told = log(&world, worker).await?;
+    assert!(told.iter().all(|line| line["span"]["pipeline"] == name.as_str()), "{told:?}");
     let status = serde_json::to_string(&world.get().await?.status)?;
     assert!(!status.contains(SECRET), "{status}");
     world.leave().await

@@ -1,9 +1,10 @@
 //! The ways in which an API has pages, and who may ask.
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use kube::ResourceExt;
 use serde_json::{Value, json};
 use userpipeline_api::names;
-use userpipeline_tests::{World, declared, eventually, own_source::OwnSource, stores, tls::Authority, world::SOON};
+use userpipeline_tests::{World, declared, eventually, exact::node::Node, own_source::OwnSource, stores, tls::Authority, world::SOON};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_item_is_fetched_in_whichever_way_an_api_has_pages() -> Result<()> {
@@ -107,6 +108,61 @@ async fn fails(world: &World, job: &str, reason: &str, says: &str) -> Result<()>
         Ok(if told { Ok(()) } else { Err(format!("{run:?}")) })
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_killed_between_two_pages_asks_from_where_it_began() -> Result<()> {
+    // Given a source of three pages, which says with each where the next one begins, and a run that takes its time
+    let world = World::new("pages").await?;
+    world.set_secret("source", "ann", "pw").await?;
+    let source = OwnSource::start(&world.client).await?;
+    let record = json!({"key": ["id"], "fields": [{"name": "id", "type": "long", "from": "/id"}]});
+    let mut pipeline = world.pipeline_of(&record, &source.url());
+    pipeline["spec"]["source"] = json!({"http": {
+        "url": format!("{}feed?since={{{{cursor}}}}", source.url()), "items": "/data/items",
+        "auth": {"basic": {"credentialsSecretRef": {"name": "source"}}},
+        "pagination": {"type": "Cursor", "parameter": "from", "cursorFrom": "/next"},
+        "cursor": {"fromItems": "/at", "initial": "0"}, "rateLimit": {"requests": 1, "per": "10s"}, "runDuration": "2m", "maxRecordsPerRun": 10_000
+    }});
+    source.collect(&(1..=250).map(|n| json!({"id": n, "at": n})).collect::<Vec<Value>>());
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+
+    // When it is killed with two of the pages landed
+    world.start_run("first").await?;
+    let (db, landing) = (stores::postgres(&world.client).await?, names::landing_table(&world.id()));
+    let landed = format!("SELECT count(*) FROM \"{landing}\"");
+    eventually("two pages to be landed", SOON, async || {
+        let landed = stores::number(&db, &landed).await?;
+        Ok(if landed == 200 { Ok(()) } else { Err(format!("{landed} rows")) })
+    })
+    .await?;
+    let runs = world.pods("ingest").await?;
+    let pod = runs.first().context("the run's pod")?;
+    let node = Node::enter()?;
+    let processes = node.processes(&pod.uid().context("a uid")?, "ingest-job").await?;
+    ensure!(
+        node.signal(*processes.first().context("the run's process")?, "KILL").await?,
+        "the run had ended"
+    );
+
+    // Then the next attempt asks for all three, and the next run for what comes behind them
+    world.finished("first", "Complete").await?;
+    assert_eq!(
+        source.asked(),
+        [
+            "feed?since=0",
+            "feed?from=100&since=0",
+            "feed?since=0",
+            "feed?from=100&since=0",
+            "feed?from=200&since=0"
+        ]
+    );
+    assert_eq!(stores::number(&db, &landed).await?, 250);
+    world.run("second").await?;
+    assert_eq!(source.asked(), ["feed?since=250"]);
+    world.drained(250).await?;
+    world.leave().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -202,8 +202,9 @@ pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPip
         worker: Document::of(pipeline, Binary::Worker, "worker"),
         // A pinned version applies what it knows, which may differ from what this one does.
         schema_hash: names::hash(&format!(
-            "{}\n{}\n{}\n{}",
+            "{}\n{}\n{}\n{}\n{}",
             schema.text,
+            spec.kafka.topic.message_limit(),
             // What is declared is in the text; what is built in is not.
             RecordSchema::user().fingerprint(),
             bookkeeping::fingerprint(),
