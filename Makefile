@@ -33,22 +33,26 @@ check: checkout packages ## Formatting, lints, every test that needs no cluster,
 generate: checkout ## Writes what follows from api/: the CRD, the chart's template of it, the reference.
 	cargo run --quiet --locked -p userpipeline-api --bin generate
 
+# One at a time, from whichever checkout: they share the cluster, and `make test` begins by removing what others have left in it.
+ALONE = flock "$(CACHE)/tests.lock"
+SWEEP = cargo run --quiet --locked -p userpipeline-tests --bin sweep
+
 test: cluster ## Every test: unit, integration, and end-to-end in the local cluster, without what earlier ones have left there.
-	KUBECONFIG="$(CACHE)/kubeconfig" cargo run --quiet --locked -p userpipeline-tests --bin sweep
-	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" cargo test --locked --workspace -- --test-threads=4
+	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" $(ALONE) sh -c \
+	  '$(SWEEP) && cargo test --locked --workspace -- --test-threads=4'
 
 test-long: cluster ## The operator, crashed at each write of each scenario (CRASH_SCENARIO=… plays one of them), and a backlog of a million: an hour.
-	KUBECONFIG="$(CACHE)/kubeconfig" CRASH_TRIALS=all cargo test --locked -p userpipeline-tests --test crashes -- --nocapture
-	KUBECONFIG="$(CACHE)/kubeconfig" BACKLOG_ROWS=1000000 cargo test --locked -p userpipeline-tests --test back_pressure -- --nocapture backlog
+	KUBECONFIG="$(CACHE)/kubeconfig" CRASH_TRIALS=all $(ALONE) cargo test --locked -p userpipeline-tests --test crashes -- --nocapture
+	KUBECONFIG="$(CACHE)/kubeconfig" BACKLOG_ROWS=1000000 $(ALONE) cargo test --locked -p userpipeline-tests --test back_pressure -- --nocapture backlog
 
 test-exact: cluster ## Everything breaks while records go the whole way, then all is compared: FAULTS=10 of each in the order of SEED=1.
 	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" EXACT_SEED="$(SEED)" EXACT_FAULTS="$(or $(FAULTS),10)" EXACT_ONLY="$(ONLY)" \
-	  cargo test --locked -p userpipeline-tests --test exact -- --nocapture
+	  $(ALONE) sh -c '$(SWEEP) && cargo test --locked -p userpipeline-tests --test exact -- --nocapture'
 
 N ?= 1000
 bench-operator: cluster ## What the operator costs, with N suspended pipelines (N=1000).
 	cargo build --quiet --locked --release -p userpipeline-operator
-	KUBECONFIG="$(CACHE)/kubeconfig" cargo run --quiet --locked -p userpipeline-benches --bin bench-operator -- \
+	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked -p userpipeline-benches --bin bench-operator -- \
 	  --pipelines $(N) --program "$(CARGO_TARGET_DIR)/release/userpipeline-operator"
 
 # What the checks need of Debian, installed where it is missing.

@@ -80,8 +80,10 @@ async fn play(scene: &Scene, faults: Vec<Fault>, within: Option<Duration>, dice:
         for attempt in 1.. {
             let began = Instant::now();
             let struck = strike::strike(scene, fault, dice).await;
-            strike::heal(scene).await?;
+            let mended = strike::heal(scene).await;
+            // Where both went wrong, the strike did first.
             let effect = struck.with_context(|| fault.to_string())?;
+            mended.with_context(|| format!("mending {fault}"))?;
             let (lasted, healed) = (began.elapsed(), Instant::now());
             scene.recovered().await.with_context(|| format!("after {fault}"))?;
             println!(
@@ -111,7 +113,7 @@ async fn play(scene: &Scene, faults: Vec<Fault>, within: Option<Duration>, dice:
     scene.recovered().await?;
 
     // Then everything is as it was served
-    let calm = scene.book.bad().difference(&served).cloned().collect();
+    let calm = scene.book.bad().into_keys().filter(|item| !served.contains_key(item)).collect();
     let compared = verdict::compare(scene, &calm).await?;
     Ok((tally, compared))
 }

@@ -1,7 +1,7 @@
 //! Removes what earlier stories have left in the local cluster, those that failed included. `make test` begins with it: a broker
 //! that was killed looks through every partition when it starts again, and each keyspace makes the next one slower.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Namespace;
@@ -18,13 +18,17 @@ use rdkafka::{
 use userpipeline_stores::schema_registry::SchemaRegistry;
 use userpipeline_tests::{
     cluster::{self, host},
-    eventually, stores,
-    world::{LABEL, SOON},
+    eventually,
+    exact::{node::Node, volume},
+    stores,
+    world::LABEL,
 };
 
 /// The beginning of every name that a story makes; in PostgreSQL and Cassandra a dash is `_`.
 const DASHED: &str = "e2e-";
 const PLAIN: &str = "e2e_";
+/// Pods may take their time to go, and there may be many.
+const LONG: Duration = Duration::from_secs(600);
 /// At once: more locks than PostgreSQL has would be too many.
 const TOGETHER: usize = 100;
 
@@ -39,6 +43,7 @@ async fn main() -> Result<()> {
         ("tables", tables(&client).await?),
         ("keyspaces", keyspaces(&client).await?),
     ]);
+    volume::unmount_all(&client, &Node::enter()?).await?;
     if swept.values().any(|count| *count > 0) {
         println!("removed of earlier stories: {swept:?}");
     }
@@ -56,7 +61,7 @@ async fn namespaces(client: &Client) -> Result<usize> {
             return Err(e).with_context(|| format!("deleting {}", namespace.name_any()));
         }
     }
-    eventually("the namespaces of earlier stories to be gone", SOON, async || {
+    eventually("the namespaces of earlier stories to be gone", LONG, async || {
         let left: Vec<_> = api.list(&ours).await?.iter().map(ResourceExt::name_any).collect();
         Ok(if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) })
     })
@@ -102,17 +107,20 @@ async fn tables(client: &Client) -> Result<usize> {
     for some in left.chunks(TOGETHER) {
         db.batch_execute(&format!("DROP TABLE IF EXISTS {}", some.join(", "))).await?;
     }
-    for (table, column) in [
-        ("claims", "pipeline"),
-        ("progress", "group_id"),
-        ("rejects", "pipeline"),
-        ("reject_totals", "pipeline"),
-        ("runs", "pipeline"),
+    for (table, column, begins) in [
+        ("claims", "pipeline", DASHED),
+        ("forgotten", "pipeline", DASHED),
+        ("progress", "group_id", DASHED),
+        ("rejects", "pipeline", DASHED),
+        ("reject_totals", "pipeline", DASHED),
+        ("runs", "pipeline", DASHED),
+        ("source_cursors", "pipeline", DASHED),
+        ("tombstones", "table_name", PLAIN),
     ] {
         // A cluster in which no pipeline has ever been has none of them.
         let name = format!("userpipeline.{table}");
         if db.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.get(0) {
-            db.execute(&format!("DELETE FROM {name} WHERE starts_with({column}, $1)"), &[&DASHED])
+            db.execute(&format!("DELETE FROM {name} WHERE starts_with({column}, $1)"), &[&begins])
                 .await?;
         }
     }

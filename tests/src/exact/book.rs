@@ -1,7 +1,7 @@
 //! The items of a trial: what each holds in each of its revisions follows from the seed, so it is known without being kept.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fmt::Write as _,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -44,8 +44,19 @@ struct Inner {
     /// The newest one of each that was served.
     served: Vec<i64>,
     /// What was served and is no record.
-    bad: BTreeSet<String>,
+    bad: BTreeMap<String, Bad>,
     dice: Dice,
+}
+
+/// An item that is no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bad {
+    /// The field at fault.
+    pub field: &'static str,
+    /// The word for what is wrong with it.
+    pub class: &'static str,
+    /// How often it was served.
+    pub served: usize,
 }
 
 /// The items of a trial.
@@ -82,7 +93,7 @@ impl Book {
             inner: Mutex::new(Inner {
                 revisions: vec![1; KEYS],
                 served: vec![0; KEYS],
-                bad: BTreeSet::new(),
+                bad: BTreeMap::new(),
                 dice: Dice::new(seed),
             }),
         }
@@ -125,13 +136,16 @@ impl Book {
             // No device, so no key; or a text that no store could hold.
             let (bad, n) = (page, inner.dice.roll() % 1000);
             let mut item = self.item(bad, 1);
-            if bad.is_multiple_of(2) {
+            let (field, class) = if bad.is_multiple_of(2) {
                 item["device"] = Value::Null;
+                ("device", "Missing")
             } else {
                 item["name"] = json!("nothing\0holds this");
-            }
+                ("name", "ValueInvalid")
+            };
             item["bad"] = json!(n);
-            inner.bad.insert(item.to_string());
+            let served = 0;
+            inner.bad.entry(item.to_string()).or_insert(Bad { field, class, served }).served += 1;
             items.push(item);
         }
         items
@@ -185,7 +199,7 @@ impl Book {
     }
 
     /// The items served that are no records, as JSON.
-    pub fn bad(&self) -> BTreeSet<String> {
+    pub fn bad(&self) -> BTreeMap<String, Bad> {
         self.inner().bad.clone()
     }
 
@@ -217,4 +231,27 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use userpipeline_api::RecordSpec;
+    use userpipeline_record::RecordSchema;
+
+    use super::*;
+
+    #[test]
+    fn what_is_planted_is_refused_for_the_reason_that_the_book_knows_and_nothing_else_is() {
+        let (book, spec) = (Book::new(7), serde_json::from_value::<RecordSpec>(record()).unwrap());
+        let schema = RecordSchema::read(Some(&spec)).unwrap();
+        for page in (1..=BAD).chain([1]) {
+            for item in book.page(page, false) {
+                let text = item.to_string();
+                let refused = schema.map(&item, Some(text.as_bytes())).err().map(|why| (why.field, why.class));
+                let planted = book.bad().get(&text).map(|bad| (bad.field.to_owned(), bad.class));
+                assert_eq!(refused, planted, "{text}");
+            }
+        }
+        assert_eq!(book.bad().values().map(|bad| bad.served).sum::<usize>(), BAD + 1);
+    }
 }

@@ -57,17 +57,17 @@ pub enum Fault {
     IngestKilled,
     /// SIGKILL of a worker, with a batch in flight.
     WorkerKilled,
-    /// SIGKILL of a store with its pod, with a batch in flight.
+    /// SIGKILL of a store with its pod, while it is needed.
     Killed(Store),
     /// The network between the pods and a store.
     Network(Network, Store),
-    /// One worker, four, two.
+    /// One worker, four, two, with a backlog.
     Scaled,
     /// Two runs at the same time.
     TwoRuns,
     /// The source.
     Source(Misdeed),
-    /// The volume of PostgreSQL's tables is full.
+    /// The volume of PostgreSQL's tables is full, those of the bookkeeping included.
     VolumeFull,
     /// A worker is stopped (SIGSTOP) until the group has given its partitions away, and then goes on.
     Frozen,

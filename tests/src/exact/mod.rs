@@ -2,9 +2,14 @@
 //! and the comparison of what it served with what is in landing, topic, PostgreSQL and Cassandra.
 
 pub mod book;
+mod evidence;
 pub mod fault;
+pub mod garbage;
+mod group;
 pub mod network;
 pub mod node;
+mod outage;
+mod refused;
 pub mod scene;
 pub mod server;
 pub mod services;

@@ -79,22 +79,54 @@ pub async fn back(client: &Client, store: Store) -> Result<()> {
     .await
 }
 
-/// Ends a store with SIGKILL, and its pod: the next one starts at once, not after a back-off. Gives the pod that is gone.
-pub async fn kill(client: &Client, node: &Node, store: Store) -> Result<String> {
-    let pod = pod(client, store).await?.with_context(|| format!("{store:?}"))?;
-    let uid = pod.uid().context("a uid")?;
-    for pid in node.processes(&uid, store.process()).await? {
-        node.signal(pid, "KILL").await?;
-    }
-    let pods: Api<Pod> = Api::namespaced(client.clone(), SERVICES);
-    pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await?;
-    // The pod that was ready a moment ago must not be taken for its successor.
-    eventually("another pod", BACK, async || {
-        let other = self::pod(client, store).await?.is_none_or(|pod| pod.uid().as_ref() != Some(&uid));
-        Ok(if other { Ok(()) } else { Err("still there".to_owned()) })
+/// A store's pod and its processes, found before they are killed: a kill must not wait for that.
+pub struct Victim {
+    store: Store,
+    pod: String,
+    uid: String,
+    pids: Vec<u32>,
+}
+
+/// Finds what is to be killed of a store.
+pub async fn aim(client: &Client, node: &Node, store: Store) -> Result<Victim> {
+    let found = pod(client, store).await?.with_context(|| format!("{store:?}"))?;
+    let uid = found.uid().context("a uid")?;
+    Ok(Victim {
+        store,
+        pod: found.name_any(),
+        pids: node.processes(&uid, store.process()).await?,
+        uid,
     })
-    .await?;
-    Ok(uid)
+}
+
+impl Victim {
+    /// Ends its processes with SIGKILL.
+    pub async fn kill(&self, node: &Node) -> Result<()> {
+        for pid in &self.pids {
+            node.signal(*pid, "KILL").await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the pod away: the next one starts at once, not after a back-off.
+    pub async fn replace(self, client: &Client) -> Result<()> {
+        let pods: Api<Pod> = Api::namespaced(client.clone(), SERVICES);
+        pods.delete(&self.pod, &DeleteParams::default().grace_period(0)).await?;
+        // The pod that was ready a moment ago must not be taken for its successor.
+        eventually("another pod", BACK, async || {
+            let there = pod(client, self.store).await?;
+            let other = there.is_none_or(|pod| pod.uid().as_ref() != Some(&self.uid));
+            Ok(if other { Ok(()) } else { Err("still there".to_owned()) })
+        })
+        .await
+    }
+}
+
+/// Ends a store with SIGKILL, and its pod.
+pub async fn kill(client: &Client, node: &Node, store: Store) -> Result<()> {
+    let victim = aim(client, node, store).await?;
+    victim.kill(node).await?;
+    victim.replace(client).await
 }
 
 /// Where a store is in the pods' network.

@@ -10,6 +10,8 @@ use userpipeline_record::{Record, RecordSchema, avro::Decoder, wire};
 use super::{
     Scene,
     book::{Revision, record},
+    garbage::Garbage,
+    refused,
 };
 use crate::{
     cluster::host,
@@ -51,10 +53,12 @@ pub async fn compare(scene: &Scene, calm: &BTreeSet<String>) -> Result<Compared>
 
     let messages = stores::topic(&scene.topic()).await?;
     let planted = scene.planted.lock().await.clone();
-    let dead_letters = dead_letters(scene, &planted).await?;
+    let dead_letters = refused::dead_letters(scene, &messages, &planted)
+        .await
+        .context("the dead letters")?;
     topic(scene, &messages, &planted, &last).await.context("the topic")?;
     totals(scene, &db, &messages, &planted).await?;
-    let rejects = rejects(scene, &db, calm).await?;
+    let rejects = refused::rejects(scene, &db, calm).await.context("the rejects")?;
     Ok(Compared {
         records: rows.len(),
         deleted: last.len() - rows.len(),
@@ -137,7 +141,7 @@ fn row_of(schema: &RecordSchema, record: &Record) -> Result<Row> {
 }
 
 /// Each message is a revision that the source has served, and the newest of each record is its last.
-async fn topic(scene: &Scene, messages: &[TopicMessage], planted: &BTreeSet<Vec<u8>>, last: &[Revision]) -> Result<()> {
+async fn topic(scene: &Scene, messages: &[TopicMessage], planted: &BTreeMap<Vec<u8>, Garbage>, last: &[Revision]) -> Result<()> {
     let spec: RecordSpec = serde_json::from_value(record())?;
     let schema = RecordSchema::read(Some(&spec)).map_err(anyhow::Error::msg)?;
     let text = reqwest::get(format!(
@@ -150,7 +154,7 @@ async fn topic(scene: &Scene, messages: &[TopicMessage], planted: &BTreeSet<Vec<
     .await?;
     let decoder = Decoder::new(schema.clone(), text["schema"].as_str().context("a schema")?)?;
     let mut newest: BTreeMap<String, i64> = BTreeMap::new();
-    for message in messages.iter().filter(|message| !planted.contains(&message.payload)) {
+    for message in messages.iter().filter(|message| !planted.contains_key(&message.payload)) {
         let key = message.key.clone().context("a key")?;
         let version: i64 = message.headers.get("version").context("a version")?.parse()?;
         let [device, seq]: [Value; 2] = serde_json::from_str(&key)?;
@@ -178,32 +182,8 @@ async fn topic(scene: &Scene, messages: &[TopicMessage], planted: &BTreeSet<Vec<
     Ok(())
 }
 
-/// The dead letters are what was planted, and nothing else; each at least once, untouched, with where it came from and why.
-async fn dead_letters(scene: &Scene, planted: &BTreeSet<Vec<u8>>) -> Result<usize> {
-    let letters = stores::topic(&names::dead_letter_topic(&scene.topic())).await?;
-    let found: BTreeSet<&Vec<u8>> = letters.iter().map(|letter| &letter.payload).collect();
-    ensure!(
-        found == planted.iter().collect(),
-        "{} different dead letters, and {} were planted",
-        found.len(),
-        planted.len()
-    );
-    for letter in &letters {
-        for header in [
-            "dlq.origin.topic",
-            "dlq.origin.partition",
-            "dlq.origin.offset",
-            "dlq.error.class",
-            "dlq.error.message",
-        ] {
-            ensure!(letter.headers.contains_key(header), "a dead letter without {header}");
-        }
-    }
-    Ok(letters.len())
-}
-
 /// STORED counts each offset once, whatever was delivered again.
-async fn totals(scene: &Scene, db: &tokio_postgres::Client, messages: &[TopicMessage], planted: &BTreeSet<Vec<u8>>) -> Result<()> {
+async fn totals(scene: &Scene, db: &tokio_postgres::Client, messages: &[TopicMessage], planted: &BTreeMap<Vec<u8>, Garbage>) -> Result<()> {
     let row = db
         .query_one(
             "SELECT sum(stored)::bigint, sum(dead_lettered)::bigint FROM userpipeline.progress WHERE group_id = $1",
@@ -211,30 +191,11 @@ async fn totals(scene: &Scene, db: &tokio_postgres::Client, messages: &[TopicMes
         )
         .await?;
     let (stored, dead): (i64, i64) = (row.get(0), row.get(1));
-    let bad = messages.iter().filter(|message| planted.contains(&message.payload)).count();
+    let bad = messages.iter().filter(|message| planted.contains_key(&message.payload)).count();
     ensure!(
         (usize::try_from(stored)?, usize::try_from(dead)?) == (messages.len() - bad, bad),
         "STORED is {stored} and {dead} dead-lettered of {} messages, of which {bad} are bad",
         messages.len()
     );
     Ok(())
-}
-
-/// What was served last and is no record is among the rejects; and nothing else than such.
-async fn rejects(scene: &Scene, db: &tokio_postgres::Client, calm: &BTreeSet<String>) -> Result<usize> {
-    let rows = db
-        .query(
-            "SELECT DISTINCT raw::text FROM userpipeline.rejects WHERE pipeline = $1",
-            &[&scene.world.id().to_string()],
-        )
-        .await?;
-    let found: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
-    let served = scene.book.bad();
-    let strange: Vec<_> = found.difference(&served).take(3).collect();
-    let missing: Vec<_> = calm.difference(&found).take(3).collect();
-    ensure!(
-        strange.is_empty() && missing.is_empty(),
-        "rejects: strange {strange:?}, missing {missing:?}"
-    );
-    Ok(found.len())
 }
