@@ -12,13 +12,13 @@ pub fn changes(subject: &str, last: &Json, next: &Json) -> Result<Vec<String>, S
         Err(StoreError::configuration(
             SCHEMA_INCOMPATIBLE,
             format!(
-                "field `{field}` of spec.record, compared with the last version of subject `{subject}`: {rule}; take the change back, or make a new pipeline"
+                "field `{field}` of spec.record, compared with the last version of subject `{subject}`: {rule}; take the change back, or make a new pipeline with a topic of its own"
             ),
         ))
     };
     // Another record altogether: whoever put it there and the registry know more of it.
     if [last, next].iter().any(|schema| fields(schema).is_empty()) || last["name"] != next["name"] {
-        return Ok(vec!["another record".to_owned()]);
+        return Ok(vec!["is another record".to_owned()]);
     }
     let mut changes = Vec::new();
     for was in fields(last) {
@@ -141,7 +141,7 @@ mod tests {
         let mut other = record(&[required()]);
         other["name"] = json!("Order");
         for last in [other, json!("string"), Json::Null] {
-            assert_eq!(changes("s", &last, &record(&[])).unwrap(), ["another record"], "{last}");
+            assert_eq!(changes("s", &last, &record(&[])).unwrap(), ["is another record"], "{last}");
         }
     }
 }
