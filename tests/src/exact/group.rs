@@ -76,15 +76,20 @@ fn moved(before: &BTreeMap<i32, Uuid>, now: &BTreeMap<i32, Uuid>) -> usize {
     now.iter().filter(|(partition, owner)| before.get(partition) != Some(owner)).count()
 }
 
+/// The partitions that a worker says it has.
+pub async fn owned(scene: &Scene, worker: &Pod) -> Result<Vec<i32>> {
+    eventually("the worker's partitions", SOON, async || {
+        let report = evidence::status(scene, worker).await?;
+        Ok(Ok(report.partitions.iter().map(|one| one.partition).collect()))
+    })
+    .await
+}
+
 /// A worker stands still until others have its partitions, and goes on.
 pub async fn frozen(scene: &Scene, dice: &mut Dice) -> Result<Option<String>> {
     let (dam, busy) = scene.dam_up().await?;
     let victim = &busy[dice.index(busy.len())];
-    let owned = eventually("the worker's partitions", SOON, async || {
-        let report = evidence::status(scene, victim).await?;
-        Ok(Ok(report.partitions.iter().map(|one| one.partition).collect::<Vec<i32>>()))
-    })
-    .await?;
+    let owned = owned(scene, victim).await?;
     let members = scene.members().await?;
     dam.open().await;
     sleep(dice.millis(0, 60)).await;

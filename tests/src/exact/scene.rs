@@ -295,11 +295,16 @@ impl Scene {
         self.world.start_run(&format!("extra-{:x}", dice.roll())).await
     }
 
-    /// Ends a pod's process with a signal; gives its number.
-    pub async fn signal(&self, pod: &Pod, process: &str, signal: &str) -> Result<u32> {
+    /// A pod's process.
+    pub async fn process(&self, pod: &Pod, process: &str) -> Result<u32> {
         let uid = pod.uid().context("a uid")?;
         let pids = self.node.processes(&uid, process).await?;
-        let pid = *pids.first().with_context(|| format!("{process} in {}", pod.name_any()))?;
+        pids.first().copied().with_context(|| format!("{process} in {}", pod.name_any()))
+    }
+
+    /// Sends a signal to a pod's process; gives its number.
+    pub async fn signal(&self, pod: &Pod, process: &str, signal: &str) -> Result<u32> {
+        let pid = self.process(pod, process).await?;
         ensure!(self.node.signal(pid, signal).await?, "{process} is gone");
         Ok(pid)
     }

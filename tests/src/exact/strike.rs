@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use tokio::time::sleep;
@@ -62,21 +62,21 @@ pub(super) async fn end_worker(scene: &Scene, pod: &Pod) -> Result<()> {
     scene.world.kill(&pod.name_any()).await
 }
 
-async fn lag_left(scene: &Scene) -> Result<Option<String>> {
-    let lag = scene.lag().await?;
-    Ok((lag > 0).then(|| format!("lag {lag}")))
-}
-
 async fn worker_killed(scene: &Scene, dice: &mut Dice) -> Result<Option<String>> {
     let (dam, busy) = scene.dam_up().await?;
     let victim = &busy[dice.index(busy.len())];
+    let (owned, mut ends) = (group::owned(scene, victim).await?, scene.ends().await?);
+    ends.retain(|partition, _| owned.contains(partition));
+    // Found before: a kill must not wait for that.
+    let pid = scene.process(victim, "stream-worker").await?;
     dam.open().await;
     // Anywhere in one of the batches that follow now.
-    sleep(dice.millis(0, 120)).await;
-    scene.signal(victim, "stream-worker", "KILL").await?;
-    let left = lag_left(scene).await?;
+    sleep(dice.millis(0, 60)).await;
+    ensure!(scene.node.signal(pid, "KILL").await?, "the worker is gone");
+    // Counted after the kill, so there were at least as many at that moment.
+    let left = scene.behind(&ends).await?;
     scene.world.kill(&victim.name_any()).await?;
-    Ok(left)
+    Ok((left > 0).then(|| format!("{left} messages of its partitions were not stored")))
 }
 
 async fn two_runs(scene: &Scene, dice: &mut Dice) -> Result<Option<String>> {
