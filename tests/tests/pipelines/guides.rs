@@ -110,6 +110,16 @@ async fn follow(page: &str) -> Result<()> {
     world.leave().await
 }
 
+/// Builds the operator's program, which makes plans.
+fn build_operator() -> Result<()> {
+    let program = "userpipeline-operator";
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "-p", program, "--bin", program])
+        .status()?;
+    ensure!(built.success(), "the operator's program is not built");
+    Ok(())
+}
+
 /// A shell with the programs that a reader has, in the story's namespace.
 #[derive(Clone)]
 struct Shell {
@@ -120,18 +130,6 @@ struct Shell {
 
 impl Shell {
     fn new(folder: &Path, namespace: &str) -> Result<Self> {
-        let built = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--locked",
-                "-p",
-                "userpipeline-operator",
-                "--bin",
-                "userpipeline-operator",
-            ])
-            .status()?;
-        ensure!(built.success(), "the operator's program is not built");
         let target = std::env::current_exe()?;
         let target = target.parent().and_then(Path::parent).context("where programs are")?;
         let kubeconfig = folder.join("kubeconfig");
@@ -184,6 +182,8 @@ fn every_page_is_followed_or_known_not_to_be_an_operation() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_guides_say_works_as_written() -> Result<()> {
+    // Before anything is waited for: where nothing is built yet, this takes minutes.
+    tokio::task::spawn_blocking(build_operator).await??;
     // All at once would want more pods than a small node has room for.
     let pages = futures::stream::iter(PAGES).map(follow).buffer_unordered(AT_ONCE);
     pages.try_collect::<Vec<()>>().await.map(drop)
