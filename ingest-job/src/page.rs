@@ -119,19 +119,20 @@ struct Fault {
 
 /// The record, and whether it is no more.
 fn record(raw: &RawValue, schema: &RecordSchema, max_record: usize) -> Result<(Record, bool), Fault> {
+    // What has not been read may be too deep, or have half of a surrogate pair, though it is JSON by its grammar. PostgreSQL may refuse
+    // that as well, and with it the whole page: it is kept as a text.
+    let as_text = || to_raw_value(raw.get()).ok();
     check_weight(raw.get().as_bytes()).map_err(|reason| Fault {
         field: String::new(),
         class: "TooLarge",
         reason,
-        raw: None,
+        raw: as_text(),
     })?;
-    // Valid JSON by its grammar, and yet too deep, or with half of a surrogate pair. PostgreSQL may refuse it as well, and
-    // with it the whole page: it is kept as a text.
     let item: Json = serde_json::from_str(raw.get()).map_err(|e| Fault {
         field: String::new(),
         class: UNREADABLE,
         reason: does_not_read(&e),
-        raw: to_raw_value(raw.get()).ok(),
+        raw: as_text(),
     })?;
     let said = schema.map(&item, Some(raw.get().as_bytes())).map_err(|reject| Fault {
         reason: format!("from {}: {}", reject.from, reject.reason),
@@ -263,9 +264,14 @@ mod tests {
     }
 
     #[test]
-    fn an_item_that_does_not_read_is_kept_as_text() {
-        let page = Page::map(vec![item("\"\\ud800\"")], 1, &RecordSchema::user(), ENOUGH);
-        assert_eq!(serde_json::from_str::<String>(page.rejects[0].raw.get()).unwrap(), "\"\\ud800\"");
+    fn an_item_that_is_not_read_is_kept_as_text() {
+        let heavy = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+        for (text, class) in [("\"\\ud800\"", "Unreadable"), (&heavy, "TooLarge")] {
+            let page = Page::map(vec![item(text)], 1, &RecordSchema::user(), ENOUGH);
+            let rejected = &page.rejects[0];
+            assert_eq!(rejected.class, class);
+            assert_eq!(serde_json::from_str::<String>(rejected.raw.get()).unwrap(), text);
+        }
     }
 
     #[test]

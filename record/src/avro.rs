@@ -1,6 +1,7 @@
 //! A record in Avro.
 
 mod item;
+mod rest;
 mod writer_schema;
 
 use apache_avro::{reader::datum::GenericDatumReader, types::Value as Avro, util::max_allocation_bytes, writer::datum::GenericDatumWriter};
@@ -10,7 +11,7 @@ use uuid::Uuid;
 use userpipeline_api::FieldType;
 
 pub use self::item::ItemReader;
-use self::writer_schema::parse;
+use self::{rest::Rest, writer_schema::parse};
 use crate::{Field, Record, RecordSchema, Value, map};
 
 /// No length inside a message makes us allocate more than this: garbage may claim any.
@@ -25,9 +26,9 @@ pub enum AvroError {
     /// A type of the writer's schema holds itself: its data may be as deep as they are long, and are decoded on the stack.
     #[error("the writer's schema is recursive, which is not supported: `{0}` holds itself")]
     Recursive(String),
-    /// An array of the writer's schema has items without a byte: a few bytes could say that there are millions of them.
-    #[error("the writer's schema has an array of what takes no bytes, such as null, which is not supported")]
-    ArrayOfNothing,
+    /// By the writer's schema a few bytes could stand for any number of values, or for any depth.
+    #[error("the writer's schema is not supported, for a few bytes could stand for much: it has {0}")]
+    TooMuch(String),
     /// The bytes are not of the writer's schema, or that does not resolve to ours.
     #[error("the datum does not decode: {0}")]
     Decode(#[source] Box<apache_avro::Error>),
@@ -150,11 +151,8 @@ impl Decoder {
     }
 
     /// The record in a datum.
-    pub fn decode(&self, mut datum: &[u8]) -> Result<Record, AvroError> {
-        let value = self.reader.read_value(&mut datum).map_err(|e| AvroError::Decode(Box::new(e)))?;
-        if !datum.is_empty() {
-            return Err(AvroError::LeftOver(datum.len()));
-        }
+    pub fn decode(&self, datum: &[u8]) -> Result<Record, AvroError> {
+        let value = whole(&self.reader, datum)?;
         let Avro::Record(values) = value else {
             return Err(AvroError::Field {
                 field: "the datum".to_owned(),
@@ -168,6 +166,16 @@ impl Decoder {
             .map(|(field, (_, value))| from_avro(field, value))
             .collect::<Result<_, _>>()
             .map(Record)
+    }
+}
+
+/// The value in a datum, which is all of it.
+fn whole(reader: &GenericDatumReader<'_>, datum: &[u8]) -> Result<Avro, AvroError> {
+    let mut rest = Rest(datum);
+    let value = reader.read_value(&mut rest).map_err(|e| AvroError::Decode(Box::new(e)))?;
+    match rest.0.len() {
+        0 => Ok(value),
+        left => Err(AvroError::LeftOver(left)),
     }
 }
 

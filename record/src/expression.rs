@@ -1,5 +1,7 @@
 //! Expressions in CEL over a source's item.
 
+mod functions;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -8,62 +10,16 @@ use std::{
 use cel::{
     Context, ExecutionError, IdedExpr, Program, Value as Cel,
     common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators::INDEX},
-    extractors::This,
 };
 use serde_json::Value as Json;
 
+use self::functions::{FUNCTIONS, IN_ORDER, functions, instead_of};
+
 /// The one variable.
 const ITEM: &str = "item";
-/// What can be called; the last line is ours, as in Kubernetes' own rules.
-const FUNCTIONS: [&str; 30] = [
-    "contains",
-    "size",
-    "max",
-    "min",
-    "startsWith",
-    "endsWith",
-    "string",
-    "bytes",
-    "double",
-    "int",
-    "uint",
-    "matches",
-    "duration",
-    "timestamp",
-    "getFullYear",
-    "getMonth",
-    "getDayOfYear",
-    "getDayOfMonth",
-    "getDate",
-    "getDayOfWeek",
-    "getHours",
-    "getMinutes",
-    "getSeconds",
-    "getMilliseconds",
-    "has", //
-    "lowerAscii",
-    "upperAscii",
-    "trim",
-    "replace",
-    "split",
-];
 
 thread_local! {
     static FUNCTIONS_OF_OURS: Context<'static> = functions();
-}
-
-fn functions() -> Context<'static> {
-    type Text = Arc<String>;
-    let mut context = Context::default();
-    context.add_function("lowerAscii", |This(text): This<Text>| text.to_ascii_lowercase());
-    context.add_function("upperAscii", |This(text): This<Text>| text.to_ascii_uppercase());
-    context.add_function("trim", |This(text): This<Text>| text.trim().to_owned());
-    context.add_function("replace", |This(text): This<Text>, old: Text, new: Text| text.replace(&*old, &new));
-    context.add_function("split", |This(text): This<Text>, by: Text| {
-        let parts = text.split(by.as_str()).map(|part| Cel::String(Arc::new(part.to_owned())));
-        Ok::<_, ExecutionError>(Cel::List(Arc::new(parts.collect())))
-    });
-    context
 }
 
 /// An expression, compiled.
@@ -129,7 +85,10 @@ impl Expression {
         if !is_finite(&value) {
             return Err("its value is infinite, or no number: JSON cannot say it".to_owned());
         }
-        value.json().map_err(|_| "its value is nothing that JSON can say".to_owned())
+        let mut json = value.json().map_err(|_| "its value is nothing that JSON can say".to_owned())?;
+        // The library's maps have another order each time.
+        json.sort_all_objects();
+        Ok(json)
     }
 
     /// What it asks for of an item: of a large one, the rest need not be made a value of CEL.
@@ -154,7 +113,8 @@ impl Expression {
 }
 
 /// To the library, a member of what has none (null, text) is false. By CEL's own definition it is an error, and it must be: who asks
-/// for `!item.status.active` does not mean an item without a status. To ask by index is one. Gathers what is asked for.
+/// for `!item.status.active` does not mean an item without a status. To ask by index is one. What else the library has otherwise than CEL
+/// is left to functions of ours. Gathers what is asked for.
 fn make_strict(expression: &mut IdedExpr, asks: &mut Asks) -> Result<(), String> {
     match &mut expression.expr {
         Expr::Ident(name) => asks.whole |= name == ITEM,
@@ -189,6 +149,9 @@ fn make_strict(expression: &mut IdedExpr, asks: &mut Asks) -> Result<(), String>
             for part in call.target.as_deref_mut().into_iter().chain(&mut call.args) {
                 make_strict(part, asks)?;
             }
+            if let Some(ours) = instead_of(&call.func_name) {
+                ours.clone_into(&mut call.func_name);
+            }
         }
         Expr::List(list) => {
             for element in &mut list.elements {
@@ -215,6 +178,12 @@ fn make_strict(expression: &mut IdedExpr, asks: &mut Asks) -> Result<(), String>
             ] {
                 make_strict(part, asks)?;
             }
+            let range = std::mem::take(&mut all.iter_range);
+            all.iter_range.expr = Expr::Call(CallExpr {
+                func_name: IN_ORDER.to_owned(),
+                target: None,
+                args: vec![range],
+            });
         }
     }
     Ok(())

@@ -198,9 +198,10 @@ async fn part(
             let newer: Vec<_> = all.iter().skip(number("token").unwrap_or(0)).collect();
             Json(json!({"data": {"items": newer}, "token": all.len().to_string()})).into_response()
         }
+        // A text stands for a line that is no JSON.
         "ndjson" => all
             .iter()
-            .map(|item| format!("{item}\n"))
+            .map(|item| format!("{}\n", item.as_str().map_or_else(|| item.to_string(), str::to_owned)))
             .collect::<Vec<_>>()
             .concat()
             .into_response(),

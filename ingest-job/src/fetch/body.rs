@@ -1,7 +1,10 @@
 //! The body of an answer: read within its bound, and taken apart into items.
 
+use std::collections::BTreeMap;
+
 use reqwest::Response;
-use serde_json::{Map, Value, value::RawValue};
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use userpipeline_api::Format;
 use userpipeline_record::raw_at;
 
@@ -82,8 +85,10 @@ fn syntax(body: &[u8], e: &serde_json::Error) -> String {
     }
 }
 
+/// Its first keys only: with all of its values, it could take a hundred times as much memory.
+#[allow(clippy::zero_sized_map_values)] // A set is not read from an object.
 fn shape(body: &[u8]) -> String {
-    let Ok(object) = serde_json::from_slice::<Map<String, Value>>(body) else {
+    let Ok(object) = serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(body) else {
         return "no object".to_owned();
     };
     let keys: Vec<String> = object.keys().take(5).map(|key| key.chars().take(40).collect()).collect();

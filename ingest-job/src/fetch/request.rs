@@ -133,11 +133,15 @@ impl Request {
             return Err(Fault::passing(format!("{} refused a token that was good before", self.host())));
         }
         let response = self.accepted(response)?;
-        let (headers, answered) = (response.headers().clone(), response.url().clone());
+        let (status, headers, answered) = (response.status(), response.headers().clone(), response.url().clone());
         let body = body::read(response, self.max_body, &self.waits).await.map_err(Fault::passing)?;
         tracing::debug!(bytes = body.len(), "answer");
         let pointer = self.http.items.as_deref().unwrap_or(DEFAULT_ITEMS);
-        let items = body::items(&body, self.http.format, pointer).map_err(Fault::passing)?;
+        let items = if status == StatusCode::NO_CONTENT {
+            Vec::new()
+        } else {
+            body::items(&body, self.http.format, pointer).map_err(Fault::passing)?
+        };
         let next = self
             .paging
             .next(at, &answered, items.len(), &headers, &body)

@@ -166,6 +166,19 @@ async fn a_body_that_is_no_page_is_tried_again_and_named() {
 }
 
 #[tokio::test]
+async fn no_content_is_a_page_without_items() {
+    for more in [
+        json!({}),
+        json!({"format": "NDJSON"}),
+        json!({"pagination": {"type": "Cursor", "parameter": "after", "cursorFrom": "/next"}}),
+    ] {
+        let server = server(ResponseTemplate::new(204), 1).await;
+        assert_eq!(next(&mut source(&server.uri(), &more)).await, Ok(0), "{more}");
+        assert_eq!(server.received_requests().await.unwrap().len(), 1, "{more}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_is_cut_off_is_no_page() {
     for answer in [
         "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"results\": []}",

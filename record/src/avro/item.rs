@@ -1,9 +1,9 @@
 //! A datum of any schema, as an item: what others write in Avro is mapped as what others write in JSON.
 
 use apache_avro::{reader::datum::GenericDatumReader, types::Value as Avro, util::max_allocation_bytes};
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Number, Value as Json};
 
-use super::{AvroError, MAX_ALLOCATION, parse};
+use super::{AvroError, MAX_ALLOCATION, parse, whole};
 use crate::{map::base64, value::date};
 
 /// Data of one writer's schema to items.
@@ -20,17 +20,13 @@ impl ItemReader {
     }
 
     /// The item in a datum.
-    pub fn read(&self, mut datum: &[u8]) -> Result<Json, AvroError> {
-        let value = self.0.read_value(&mut datum).map_err(|e| AvroError::Decode(Box::new(e)))?;
-        if datum.is_empty() {
-            Ok(json(value))
-        } else {
-            Err(AvroError::LeftOver(datum.len()))
-        }
+    pub fn read(&self, datum: &[u8]) -> Result<Json, AvroError> {
+        whole(&self.0, datum).map(json)
     }
 }
 
-/// The value as JSON: times in milliseconds since 1970, dates as text, bytes in base64; a number that is none is null.
+/// The value as JSON: times in milliseconds since 1970, dates as text, bytes in base64; a number that JSON does not have as text, as in
+/// Avro's own JSON; a day that the calendar does not have as its number, which is no date.
 fn json(value: Avro) -> Json {
     match value {
         Avro::Null => Json::Null,
@@ -39,13 +35,14 @@ fn json(value: Avro) -> Json {
         Avro::Long(number) | Avro::TimeMicros(number) | Avro::TimestampMillis(number) | Avro::LocalTimestampMillis(number) => number.into(),
         Avro::TimestampMicros(micros) | Avro::LocalTimestampMicros(micros) => micros.div_euclid(1000).into(),
         Avro::TimestampNanos(nanos) | Avro::LocalTimestampNanos(nanos) => nanos.div_euclid(1_000_000).into(),
-        Avro::Float(number) => decimal(number).into(),
-        Avro::Double(number) => number.into(),
-        Avro::Date(days) => date(days).map_or(Json::Null, |date| date.to_string().into()),
+        Avro::Float(number) => fraction(decimal(number)),
+        Avro::Double(number) => fraction(number),
+        Avro::Date(days) => date(days).map_or_else(|| days.into(), |date| date.to_string().into()),
         Avro::String(text) | Avro::Enum(_, text) => text.into(),
         Avro::Uuid(uuid) => uuid.to_string().into(),
         Avro::Bytes(bytes) | Avro::Fixed(_, bytes) => base64(&bytes).into(),
-        Avro::Decimal(number) => Vec::<u8>::try_from(&number).map_or(Json::Null, |bytes| base64(&bytes).into()),
+        // One of no bytes has none.
+        Avro::Decimal(number) => base64(&Vec::try_from(&number).unwrap_or_default()).into(),
         Avro::BigDecimal(number) => number.to_string().into(),
         Avro::Duration(duration) => base64(&<[u8; 12]>::from(duration)).into(),
         Avro::Union(_, inner) => json(*inner),
@@ -63,6 +60,15 @@ fn json(value: Avro) -> Json {
             .map(|(name, value)| (name, json(value)))
             .collect::<Map<_, _>>()
             .into(),
+    }
+}
+
+fn fraction(number: f64) -> Json {
+    match Number::from_f64(number) {
+        Some(number) => number.into(),
+        None if number.is_nan() => "NaN".into(),
+        None if number > 0.0 => "Infinity".into(),
+        None => "-Infinity".into(),
     }
 }
 
@@ -108,7 +114,25 @@ mod tests {
             reader.read(&datum).unwrap(),
             json!({"device": {"id": "d1"}, "at": 1_700_000_000_123_i64, "day": "2022-01-08", "celsius": 0.1, "kind": "B", "raw": "/w==", "tags": {"x": [1]}})
         );
+        for length in 0..datum.len() {
+            assert!(reader.read(&datum[..length]).is_err(), "the first {length} bytes");
+        }
         datum.push(0);
         assert!(reader.read(&datum).is_err());
+    }
+
+    #[test]
+    fn what_json_does_not_have_is_not_null() {
+        let text = json!({"type": "record", "name": "Odd", "fields": [
+            {"name": "f", "type": "float"}, {"name": "d", "type": "double"}, {"name": "day", "type": {"type": "int", "logicalType": "date"}}
+        ]});
+        let reader = ItemReader::new(&text.to_string()).unwrap();
+        for (number, told) in [(f64::NAN, "NaN"), (f64::INFINITY, "Infinity"), (f64::NEG_INFINITY, "-Infinity")] {
+            #[allow(clippy::cast_possible_truncation)] // It stays what it is.
+            let mut datum = (number as f32).to_le_bytes().to_vec();
+            datum.extend(number.to_le_bytes());
+            datum.extend([0xfe, 0xff, 0xff, 0xff, 0x0f]);
+            assert_eq!(reader.read(&datum).unwrap(), json!({"f": told, "d": told, "day": i32::MAX}));
+        }
     }
 }

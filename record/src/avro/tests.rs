@@ -40,6 +40,18 @@ proptest! {
     }
 
     #[test]
+    fn a_datum_that_ends_too_soon_is_an_error_wherever_it_ends(record in record(&every_type())) {
+        let (encoder, decoder) = pair(&every_type());
+        let items = ItemReader::new(&every_type().avro_schema().to_string()).unwrap();
+        let mut datum = Vec::new();
+        encoder.encode(&record, &mut datum).unwrap();
+        for length in 0..datum.len() {
+            prop_assert!(matches!(decoder.decode(&datum[..length]), Err(AvroError::Decode(_))), "the first {} bytes", length);
+            prop_assert!(matches!(items.read(&datum[..length]), Err(AvroError::Decode(_))), "the first {} bytes", length);
+        }
+    }
+
+    #[test]
     fn garbage_is_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let (_, decoder) = pair(&RecordSchema::user());
         prop_assert!(decoder.decode(&bytes).is_err());

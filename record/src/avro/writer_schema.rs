@@ -2,71 +2,149 @@
 
 use std::collections::HashMap;
 
-use apache_avro::{Schema, schema::Name};
+use apache_avro::{
+    Schema,
+    schema::{DecimalSchema, InnerDecimalSchema, Name, ResolvedSchema},
+};
 
-use super::AvroError;
+use super::{AvroError, MAX_ALLOCATION};
+
+/// So many values a byte may stand for: of what is optional it stands for two.
+const VALUES_PER_BYTE: i64 = 8;
+/// A datum may have so many more.
+const MAX_EXCESS: i64 = 10_000;
+/// So many types may be within each other: their data are decoded on the stack.
+const MAX_DEPTH: usize = 128;
+/// The name of a field, or an enum's symbol, comes with each value, and counts as one for each so many of its bytes.
+const NAME: usize = 64;
 
 /// The schema in a text, if it is one whose data take no more memory, or stack, than their bytes account for.
 pub fn parse(text: &str) -> Result<&'static Schema, AvroError> {
-    let schema = Schema::parse_str(text).map_err(|e| AvroError::WriterSchema(Box::new(e)))?;
-    if let Some(name) = holds_itself(&schema, &mut Vec::new()) {
-        return Err(AvroError::Recursive(name));
+    let wrong = |e| AvroError::WriterSchema(Box::new(e));
+    let schema = Schema::parse_str(text).map_err(wrong)?;
+    // Each name stands for one type, which was written out before it, or around it.
+    ResolvedSchema::new(&schema).map_err(wrong)?;
+    let cost = cost(&schema, None, &mut HashMap::new())?;
+    if cost.peak > MAX_EXCESS {
+        return Err(AvroError::TooMuch(format!("more than {MAX_EXCESS} values that take no bytes")));
     }
-    if has_array_of_nothing(&schema, &mut HashMap::new()).1 {
-        return Err(AvroError::ArrayOfNothing);
+    if cost.depth > MAX_DEPTH {
+        return Err(AvroError::TooMuch(format!("more than {MAX_DEPTH} types within each other")));
     }
     // A reader borrows its schema. There are as many as the subject has versions, and they are needed until the end.
     Ok(Box::leak(Box::new(schema)))
 }
 
-/// The name of a type that holds itself, if there is one. A name stands for a type that was written out before it, so each
-/// cycle is a name within its own type.
-fn holds_itself<'a>(schema: &'a Schema, within: &mut Vec<&'a Name>) -> Option<String> {
-    match schema {
-        Schema::Ref { name } => within.contains(&name).then(|| name.to_string()),
-        Schema::Array(array) => holds_itself(&array.items, within),
-        Schema::Map(map) => holds_itself(&map.types, within),
-        Schema::Union(union) => union.variants().iter().find_map(|variant| holds_itself(variant, within)),
-        Schema::Record(record) => {
-            within.push(&record.name);
-            let found = record.fields.iter().find_map(|field| holds_itself(&field.schema, within));
-            within.pop();
-            found
+/// What a datum costs at worst.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    /// How many more values it has than its bytes account for.
+    excess: i64,
+    /// The most of that while it is read: bytes that come later, or do not come, account for nothing before.
+    peak: i64,
+    /// How many types are within each other.
+    depth: usize,
+}
+
+impl Cost {
+    /// A value, of so many bytes, that is as large as so many.
+    fn value(bytes: usize, values: usize) -> Self {
+        let count = |of: usize| i64::try_from(of).unwrap_or(i64::MAX);
+        let excess = count(values).saturating_sub(count(bytes).saturating_mul(VALUES_PER_BYTE));
+        Self {
+            excess,
+            peak: excess.max(0),
+            depth: 1,
         }
-        _ => None,
+    }
+
+    /// Both, one behind the other.
+    fn then(self, next: Self) -> Self {
+        Self {
+            excess: self.excess.saturating_add(next.excess),
+            peak: self.peak.max(self.excess.saturating_add(next.peak)),
+            depth: self.depth.max(next.depth),
+        }
+    }
+
+    /// Either.
+    fn or(self, other: Self) -> Self {
+        Self {
+            excess: self.excess.max(other.excess),
+            peak: self.peak.max(other.peak),
+            depth: self.depth.max(other.depth),
+        }
+    }
+
+    /// Within another type.
+    const fn within(self) -> Self {
+        Self {
+            depth: self.depth.saturating_add(1),
+            ..self
+        }
+    }
+
+    /// None of it, or as many as bytes say.
+    fn repeated(self) -> Result<Self, AvroError> {
+        if self.excess > 0 {
+            return Err(AvroError::TooMuch(format!(
+                "an array or a map of what has more than {VALUES_PER_BYTE} values for a byte, such as null"
+            )));
+        }
+        Ok(Self { excess: 0, ..self })
     }
 }
 
-/// Whether a datum takes no byte, and whether there is an array of such data: a few bytes can say that there are millions of them.
-fn has_array_of_nothing<'a>(schema: &'a Schema, named: &mut HashMap<&'a Name, bool>) -> (bool, bool) {
-    match schema {
-        Schema::Null => (true, false),
-        Schema::Fixed(fixed) => {
-            named.insert(&fixed.name, fixed.size == 0);
-            (fixed.size == 0, false)
+/// What a datum of a schema costs. `named` has the types that were written out before; of those around this one it does not say the cost.
+fn cost(schema: &Schema, namespace: Option<&str>, named: &mut HashMap<Name, Option<Cost>>) -> Result<Cost, AvroError> {
+    let name = schema.name().map(|name| name.fully_qualified_name(namespace).into_owned());
+    if let (Schema::Ref { .. }, Some(name)) = (schema, &name) {
+        let found = named.get(name).copied().flatten();
+        return found.ok_or_else(|| AvroError::Recursive(name.to_string()));
+    }
+    named.extend(name.clone().map(|name| (name, None)));
+    let found = match schema {
+        Schema::Null => Cost::value(0, 1),
+        Schema::Array(array) => Cost::value(1, 1).then(cost(&array.items, namespace, named)?.repeated()?.within()),
+        Schema::Map(map) => {
+            // A key is a value as well.
+            let entry = Cost::value(1, 1).then(cost(&map.types, namespace, named)?);
+            Cost::value(1, 1).then(entry.repeated()?.within())
         }
-        Schema::Ref { name } => (named.get(&name).copied().unwrap_or_default(), false),
-        Schema::Array(array) => {
-            let (nothing, found) = has_array_of_nothing(&array.items, named);
-            (false, nothing || found)
-        }
-        Schema::Map(map) => (false, has_array_of_nothing(&map.types, named).1),
         Schema::Union(union) => {
-            let any = |found, variant| has_array_of_nothing(variant, named).1 || found;
-            (false, union.variants().iter().fold(false, any))
+            let mut any = Cost::default();
+            for (n, variant) in union.variants().iter().enumerate() {
+                let variant = cost(variant, namespace, named)?;
+                any = if n == 0 { variant } else { any.or(variant) };
+            }
+            Cost::value(1, 1).then(any.within())
         }
         Schema::Record(record) => {
-            let (mut nothing, mut found) = (true, false);
+            let mut all = Cost::value(0, 1);
             for field in &record.fields {
-                let (takes_nothing, has) = has_array_of_nothing(&field.schema, named);
-                nothing &= takes_nothing;
-                found |= has;
+                let value = cost(&field.schema, name.as_ref().and_then(Name::namespace), named)?;
+                all = all.then(Cost::value(0, field.name.len() / NAME)).then(value.within());
             }
-            named.insert(&record.name, nothing);
-            (nothing, found)
+            all
         }
-        _ => (false, false),
+        Schema::Enum(symbols) => Cost::value(1, 1 + symbols.symbols.iter().map(String::len).max().unwrap_or(0) / NAME),
+        Schema::Fixed(fixed)
+        | Schema::Decimal(DecimalSchema {
+            inner: InnerDecimalSchema::Fixed(fixed),
+            ..
+        }) => sized(fixed.size)?,
+        _ => Cost::value(1, 1),
+    };
+    named.extend(name.map(|name| (name, Some(found))));
+    Ok(found)
+}
+
+/// It is given its memory before it is read.
+fn sized(bytes: usize) -> Result<Cost, AvroError> {
+    if bytes > MAX_ALLOCATION {
+        return Err(AvroError::TooMuch(format!("a fixed type of {bytes} bytes")));
     }
+    Ok(Cost::value(bytes, 1))
 }
 
 #[cfg(test)]
@@ -91,33 +169,184 @@ mod tests {
     }
 
     #[test]
-    fn an_array_whose_items_take_no_bytes_is_refused() {
+    fn a_schema_is_refused_where_few_bytes_could_stand_for_much() {
         let empty = record("Empty", json!([]));
+        let nulls = |count: usize| (0..count).map(|n| field(&format!("f{n}"), json!("null"))).collect::<Vec<_>>();
+        // Each has two of the one before.
+        let doubled = |first: Json| {
+            let mut fields = vec![field("f0", record("R0", json!([field("n", first)])))];
+            for n in 1..40 {
+                let of = format!("R{}", n - 1);
+                fields.push(field(
+                    &format!("f{n}"),
+                    record(&format!("R{n}"), json!([field("a", json!(of)), field("b", json!(of))])),
+                ));
+            }
+            json!(fields)
+        };
+        let nested = |depth: usize| {
+            let mut variants = vec![record("R0", json!([field("n", json!("int"))]))];
+            for n in 1..depth {
+                variants.push(record(&format!("R{n}"), json!([field("a", json!(format!("R{}", n - 1)))])));
+            }
+            json!([field("one", json!(variants))])
+        };
+        let fixed = |size: usize| json!({"type": "fixed", "name": "Fixed", "size": size});
         for (fields, refused) in [
             (json!([field("all", array(json!("null")))]), true),
             (json!([field("all", array(empty.clone()))]), true),
             (json!([field("one", empty.clone()), field("all", array(json!("Empty")))]), true),
-            (
-                json!([field("all", array(record("Holds", json!([field("nothing", json!("null"))]))))]),
-                true,
-            ),
+            (json!([field("all", array(record("Holds", json!(nulls(1)))))]), true),
             (json!([field("all", json!({"type": "map", "values": array(json!("null"))}))]), true),
             (json!([field("all", json!(["null", array(array(json!("null")))]))]), true),
+            (json!([field("all", array(fixed(0)))]), true),
             (
-                json!([field("all", array(json!({"type": "fixed", "name": "None", "size": 0})))]),
+                json!([field("all", array(json!(["int", record("Wide", json!(nulls(100)))])))]),
+                true,
+            ),
+            (
+                json!([field("all", json!({"type": "map", "values": record("Wide", json!(nulls(100)))}))]),
+                true,
+            ),
+            (json!(nulls(10_001)), true),
+            // Each byte stands for more than a few.
+            (json!([field("all", array(json!(["int", record("Some", json!(nulls(10)))])))]), true),
+            // What comes behind does not account for what came before, for it may be missing.
+            (
+                json!([field("first", record("Wide", json!(nulls(10_001)))), field("last", fixed(1 << 20))]),
+                true,
+            ),
+            // Names come with each value.
+            (
+                json!([field(
+                    "all",
+                    array(json!({"type": "enum", "name": "E", "symbols": ["x".repeat(1000)]}))
+                )]),
+                true,
+            ),
+            (
+                json!([field("all", array(record("Long", json!([field(&"x".repeat(1000), json!("int"))]))))]),
+                true,
+            ),
+            (doubled(json!("null")), true),
+            (nested(200), true),
+            (json!([field("one", fixed(MAX_ALLOCATION + 1))]), true),
+            (
+                json!([field(
+                    "one",
+                    json!({"type": "fixed", "name": "Fixed", "size": 1_u64 << 50, "logicalType": "decimal", "precision": 4})
+                )]),
                 true,
             ),
             (json!([field("one", json!("null")), field("two", empty)]), false),
+            (json!(nulls(500)), false),
             (json!([field("all", array(json!(["null", "int"])))]), false),
             (json!([field("all", array(array(json!("int"))))]), false),
+            (json!([field("all", json!({"type": "map", "values": "null"}))]), false),
             (
                 json!([field("all", array(record("Some", json!([field("n", json!("int"))]))))]),
                 false,
             ),
+            (nested(50), false),
+            // As large as it is: each of its values takes a byte.
+            (doubled(json!("int")), false),
+            (
+                json!([
+                    field("all", array(fixed(16))),
+                    field("more", json!("Fixed")),
+                    field("most", array(json!("Fixed")))
+                ]),
+                false,
+            ),
         ] {
-            let schema = record("Top", fields).to_string();
-            assert_eq!(matches!(parse(&schema), Err(AvroError::ArrayOfNothing)), refused, "{schema}");
+            for namespace in [None, Some("a.b")] {
+                let mut schema = record("Top", fields.clone());
+                if let Some(namespace) = namespace {
+                    schema["namespace"] = json!(namespace);
+                }
+                let found = parse(&schema.to_string()).err().map(|e| e.to_string());
+                let as_wanted = found
+                    .as_ref()
+                    .map_or(!refused, |error| refused && error.contains("a few bytes could stand for"));
+                assert!(as_wanted, "{found:?}: {schema}");
+            }
         }
+    }
+
+    #[test]
+    fn a_name_stands_for_the_type_that_the_decoder_takes_it_for() {
+        let nulls: Vec<Json> = (0..9000).map(|n| field(&format!("f{n}"), json!("null"))).collect();
+        let leaf = || record("Leaf", json!([field("n", json!("int"))]));
+        for (schema, says) in [
+            // The same name in two namespaces: the nearer one counts.
+            (
+                record(
+                    "Top",
+                    json!([
+                        field("one", leaf()),
+                        field(
+                            "two",
+                            record(
+                                "x.Mid",
+                                json!([field("wide", record("Leaf", json!(nulls))), field("all", array(json!(".Leaf")))])
+                            )
+                        ),
+                    ]),
+                ),
+                "for a few bytes could stand for much",
+            ),
+            (
+                record(
+                    "Top",
+                    json!([
+                        field("one", leaf()),
+                        field("two", record("x.Leaf", json!([field("next", json!(["null", ".Leaf"]))])))
+                    ]),
+                ),
+                "holds itself",
+            ),
+            // An alias is no name for the decoder.
+            (
+                record(
+                    "Top",
+                    json!([
+                        field("one", record("A", json!(nulls))),
+                        field(
+                            "two",
+                            json!({"type": "record", "name": "B", "aliases": ["A"], "fields": [field("n", json!("int"))]})
+                        ),
+                        field("all", array(json!("A"))),
+                    ]),
+                ),
+                "for a few bytes could stand for much",
+            ),
+            (
+                record(
+                    "Top",
+                    json!([
+                        field(
+                            "one",
+                            json!({"type": "record", "name": "B", "aliases": ["Old"], "fields": [field("n", json!("int"))]})
+                        ),
+                        field("two", json!("Old")),
+                    ]),
+                ),
+                "does not parse",
+            ),
+        ] {
+            let error = parse(&schema.to_string()).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(
+                error.contains(says),
+                "{error:?}: {}",
+                schema.to_string().chars().take(300).collect::<String>()
+            );
+        }
+        let types = json!([
+            field("one", record("x.y.Leaf", json!([field("n", json!("int"))]))),
+            field("all", array(json!("x.y.Leaf")))
+        ]);
+        let schema = json!({"type": "record", "name": "Top", "namespace": "a.b", "fields": types});
+        assert!(parse(&schema.to_string()).is_ok());
     }
 
     #[test]

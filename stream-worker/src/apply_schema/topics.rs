@@ -65,15 +65,16 @@ async fn find(admin: &Admin, pipeline: &SchemaPipeline, found: bool) -> Result<(
     if !found {
         return Err(missing(topic, "spec.kafka.topic.name"));
     }
+    let takes = bound(&admin.config(topic).await?);
     if pipeline.landing_table.is_some() {
-        roomy(topic, &pipeline.kafka.topic, bound(&admin.config(topic).await?))?;
+        roomy(topic, &pipeline.kafka.topic, takes)?;
     }
     // A worker that meets its first bad message needs it.
-    admin
-        .topic(&pipeline.dead_letter_topic)
-        .await?
-        .map(drop)
-        .ok_or_else(|| missing(&pipeline.dead_letter_topic, "spec.deadLetter.topic"))
+    let letters = &pipeline.dead_letter_topic;
+    if admin.topic(letters).await?.is_none() {
+        return Err(missing(letters, "spec.deadLetter.topic"));
+    }
+    roomy_for_letters(letters, topic, takes, bound(&admin.config(letters).await?))
 }
 
 async fn ensure(
@@ -159,6 +160,21 @@ fn roomy(topic: &str, wanted: &Topic, found: Option<u64>) -> Result<(), StoreErr
     }
 }
 
+/// Whether somebody else's dead-letter topic takes each message of the topic; the first one that it did not would keep its worker waiting.
+fn roomy_for_letters(letters: &str, topic: &str, takes: Option<u64>, found: Option<u64>) -> Result<(), StoreError> {
+    let wanted = takes.map_or(0, dead_letter_limit);
+    match found {
+        Some(found) if found < wanted => Err(StoreError::configuration(
+            TOPIC_MISMATCH,
+            format!(
+                "dead-letter topic `{letters}` takes messages of up to {found} bytes ({MAX_MESSAGE_BYTES}), and dead letters of topic `{topic}` may have \
+                 {wanted}: a message of that topic, and headers that say what is wrong with it. Raise it in the dead-letter topic"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Whether partitions must be added; an error where the topic cannot become as wanted.
 fn growth(topic: &str, partitions: i32, replicas: i32, found: &TopicState) -> Result<bool, StoreError> {
     let mismatch = |message: String| Err(StoreError::configuration(TOPIC_MISMATCH, message));
@@ -202,10 +218,13 @@ fn config(topic: &Topic, runs: bool) -> BTreeMap<String, String> {
 }
 
 /// A dead letter is the message, of at most `limit` bytes, and some headers, so its topic must take larger messages.
+fn dead_letter_limit(limit: u64) -> u64 {
+    limit.saturating_add(DEAD_LETTER_HEADERS).min(i32::MAX as u64)
+}
+
 fn dead_letter_config(topic: &BTreeMap<String, String>, limit: u64, retention: Duration) -> BTreeMap<String, String> {
-    let limit = limit.saturating_add(DEAD_LETTER_HEADERS).min(i32::MAX as u64);
     let mut config = BTreeMap::from([
-        (MAX_MESSAGE_BYTES.to_owned(), limit.to_string()),
+        (MAX_MESSAGE_BYTES.to_owned(), dead_letter_limit(limit).to_string()),
         ("retention.ms".to_owned(), retention.as_millis().to_string()),
     ]);
     if let Some(insync) = topic.get("min.insync.replicas") {
@@ -284,6 +303,27 @@ mod tests {
         assert!(refused.message.contains("up to 500000 bytes"), "{}", refused.message);
         topic.config.insert(MAX_MESSAGE_BYTES.to_owned(), "500000".to_owned());
         assert_eq!(roomy("t", &topic, Some(500_000)), Ok(()));
+    }
+
+    #[test]
+    fn somebody_elses_dead_letter_topic_must_take_each_message_and_its_headers() {
+        for (takes, found, fits) in [
+            (Some(1_048_588), Some(1_048_588), false),
+            (Some(1_048_588), Some(1_114_124), true),
+            (Some(5_000_000), Some(1_114_124), false),
+            (None, Some(1), true),
+            (Some(5_000_000), None, true),
+        ] {
+            let told = roomy_for_letters("t.dlq", "t", takes, found);
+            assert_eq!(told.is_ok(), fits, "{takes:?} {found:?}: {told:?}");
+        }
+        let refused = roomy_for_letters("t.dlq", "t", Some(5_000_000), Some(1_048_588)).unwrap_err();
+        assert_eq!(refused.reason, TOPIC_MISMATCH);
+        assert!(
+            refused.message.contains("dead letters of topic `t` may have 5065536"),
+            "{}",
+            refused.message
+        );
     }
 
     #[test]

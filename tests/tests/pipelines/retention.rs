@@ -131,3 +131,64 @@ async fn what_was_kept_long_enough_goes_and_totals_stay() -> Result<()> {
     assert_eq!(fetched, 2502);
     world.leave().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_goes_on_landing_while_many_old_records_go_and_what_comes_again_stays() -> Result<()> {
+    // Given a run that takes its time, of records that are in the landing table for long, with many others
+    const OLD: usize = 200_000;
+    const AGAIN: usize = 45_000;
+    let world = World::new("sweep").await?;
+    let source = OwnSource::start(&world.client).await?;
+    let record = json!({"key": ["id"], "fields": [
+        {"name": "id", "type": "long", "from": "/id"}, {"name": "name", "type": "string", "from": "/name"},
+    ]});
+    let mut pipeline = world.pipeline_of(&record, &source.url());
+    pipeline["spec"]["retention"] = json!({"landing": "1h"});
+    let http = &mut pipeline["spec"]["source"]["http"];
+    (http["rateLimit"], http["runDuration"]) = (json!({"requests": 2, "per": "1s"}), json!("5m"));
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    let again: Vec<usize> = (0..AGAIN).map(|n| n * 4).collect();
+    for page in again.chunks(250) {
+        source.serve(&page.iter().map(|id| json!({"id": id, "name": "new"})).collect::<Vec<_>>());
+    }
+    let job = world.start_run("first").await?;
+    let (db, landing) = (stores::postgres(&world.client).await?, names::landing_table(&world.id()));
+    let count = async |which: &str| stores::number(&db, &format!("SELECT count(*) FROM \"{landing}\" WHERE {which}")).await;
+    eventually("the first pages to be landed", SOON, async || {
+        let landed = count("name = 'new'").await?;
+        Ok(if landed >= 500 { Ok(()) } else { Err(landed.to_string()) })
+    })
+    .await?;
+    let old = format!(
+        "INSERT INTO \"{landing}\" (id, name, _raw, _version, _published_version, _run_id, _ingested_at) \
+         SELECT n, 'old', '{{}}', 1, 1, 'old', now() - interval '2h' FROM generate_series(0, $1::bigint - 1) AS n ON CONFLICT DO NOTHING"
+    );
+    assert!(db.execute(&old, &[&i64::try_from(OLD)?]).await? > 190_000);
+
+    // When those that are old begin to go
+    let before = count("name = 'old'").await?;
+    let landed = eventually("a sweep to begin", SWEPT, async || {
+        let landed = count("name = 'new'").await?;
+        // The run itself makes new ones of some.
+        let swept = before - count("name = 'old'").await? > landed;
+        Ok(if swept { Ok(landed) } else { Err(landed.to_string()) })
+    })
+    .await?;
+    eventually("what is old to be gone", SWEPT, async || {
+        let left = count("name = 'old'").await?;
+        Ok(if left == 0 { Ok(()) } else { Err(left.to_string()) })
+    })
+    .await?;
+
+    // Then the run has gone on in the meantime
+    let meanwhile = count("name = 'new'").await? - landed;
+    assert!(meanwhile > 0, "nothing was landed in the meantime");
+
+    // And in the end each record that has come again is there, and stored
+    world.finished(&job, "Complete").await?;
+    assert_eq!(count("name = 'new'").await?, i64::try_from(AGAIN)?);
+    assert_eq!(count("true").await?, i64::try_from(AGAIN)?);
+    world.drained(i64::try_from(AGAIN)?).await?;
+    world.leave().await
+}

@@ -97,6 +97,51 @@ async fn every_item_is_fetched_in_whichever_way_an_api_has_pages() -> Result<()>
     world.leave().await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_are_no_json_or_too_much_of_it_are_kept_and_the_others_are_stored() -> Result<()> {
+    // Given a source of lines, of which one is no JSON, and one is deeper than PostgreSQL would read it
+    let world = World::new("lines").await?;
+    world.set_secret("source", "ann", "pw").await?;
+    let source = OwnSource::start(&world.client).await?;
+    let record = json!({"key": ["id"], "fields": [{"name": "id", "type": "long", "from": "/id"}]});
+    let mut pipeline = world.pipeline_of(&record, &source.url());
+    pipeline["spec"]["source"] = json!({"maxRejectedRatio": 0.5, "http": {
+        "url": format!("{}ndjson", source.url()), "format": "NDJSON", "pagination": {"type": "Single"},
+        "auth": {"basic": {"credentialsSecretRef": {"name": "source"}}}
+    }});
+    let bad = "{\"id\": 2, \0 caf\u{e9}";
+    let deep = format!("{}{}", "[".repeat(120_000), "]".repeat(120_000));
+    source.collect(&[json!({"id": 1}), json!(bad), json!({"id": 3}), json!(deep), json!({"id": 5})]);
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+
+    // When it is fetched
+    world.run("first").await?;
+
+    // Then the other lines are stored
+    world.drained(3).await?;
+    let db = stores::postgres(&world.client).await?;
+    let table = names::postgres_table(&world.id());
+    let stored = stores::number(&db, &format!("SELECT count(*) FROM \"{table}\" WHERE id IN (1, 3, 5)")).await?;
+    assert_eq!(stored, 3);
+
+    // And those are kept as they came, with why
+    let rejects = db
+        .query(
+            "SELECT class, reason, raw::text FROM userpipeline.rejects WHERE pipeline = $1 ORDER BY id",
+            &[&world.id().to_string()],
+        )
+        .await?;
+    let wanted = [("Unreadable", "does not read", bad), ("TooLarge", "so many values", deep.as_str())];
+    assert_eq!(rejects.len(), wanted.len());
+    for (reject, (class, says, line)) in rejects.iter().zip(wanted) {
+        let (found, reason, raw): (String, String, String) = (reject.get(0), reject.get(1), reject.get(2));
+        assert!(found == class && reason.contains(says), "{found}: {reason}");
+        assert!(serde_json::from_str::<Value>(&raw)? == json!(line), "{class}: not as it came");
+    }
+    world.leave().await
+}
+
 /// A run fails for a reason, and says what to do.
 async fn fails(world: &World, job: &str, reason: &str, says: &str) -> Result<()> {
     let job = world.start_run(job).await?;

@@ -249,6 +249,13 @@ async fn topics_that_somebody_else_makes_are_used_and_stay() -> Result<()> {
     admin.create(&topic, 2, 1, &BTreeMap::new()).await?;
     says("spec.deadLetter.topic").await?;
     admin.create(&letters, 1, 1, &BTreeMap::new()).await?;
+    world
+        .condition_where("SchemaReady", "False", SOON, |reason, message| {
+            reason == "TopicMismatch" && message.contains(&format!("dead-letter topic `{letters}` takes"))
+        })
+        .await?;
+    let room = BTreeMap::from([("max.message.bytes".to_owned(), "1200000".to_owned())]);
+    admin.alter(&letters, &room).await?;
 
     // Then they are used
     world.ready().await?;
