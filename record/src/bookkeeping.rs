@@ -98,6 +98,23 @@ pub const DDL: &[&str] = &[
         PRIMARY KEY (pipeline, field, class))",
 ];
 
+/// A query that says whether what a statement of [`DDL`] adds to a table is there by now; none for one that makes a table. `IF NOT EXISTS`
+/// looks only when it has locked the table: one that all pipelines write to, among them those that hold what is locked next.
+pub fn is_there(statement: &str) -> Option<String> {
+    let word = |text: &str| text.split_whitespace().next().unwrap_or_default().to_owned();
+    if let Some(index) = statement.strip_prefix("CREATE INDEX IF NOT EXISTS ") {
+        return Some(format!("SELECT to_regclass('userpipeline.{}') IS NOT NULL", word(index)));
+    }
+    let table = word(statement.strip_prefix("ALTER TABLE ")?);
+    let columns = statement.split("ADD COLUMN IF NOT EXISTS ").skip(1);
+    let columns: Vec<String> = columns.map(|column| format!("'{}'", word(column))).collect();
+    Some(format!(
+        "SELECT count(*) = {} FROM pg_attribute WHERE attrelid = to_regclass('{table}') AND attname IN ({}) AND NOT attisdropped",
+        columns.len(),
+        columns.join(", ")
+    ))
+}
+
 /// Forgets up to `$3` runs of the pipeline `$1` that ended before now less `$2` seconds, but for what they had counted; gives how many. One
 /// that has not ended goes two weeks later, which is longer than any may last: nobody is at it any more.
 pub const EXPIRE_RUNS: &str = "WITH old AS (SELECT run_id FROM userpipeline.runs WHERE pipeline = $1 \
@@ -135,3 +152,31 @@ pub const TOTALS: &str = "SELECT coalesce(sum(items), 0)::bigint, coalesce(sum(b
 
 /// Rejects ever of the pipeline `$1`, by field and class.
 pub const REJECTS: &str = "SELECT field, class, items FROM userpipeline.reject_totals WHERE pipeline = $1 ORDER BY field, class";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_locks_a_table_that_is_there_is_looked_for_first() {
+        let asked: Vec<(&str, String)> = DDL
+            .iter()
+            .filter_map(|statement| Some((*statement, is_there(statement)?)))
+            .collect();
+        let locking = DDL
+            .iter()
+            .filter(|statement| !["CREATE TABLE", "CREATE SCHEMA"].iter().any(|kind| statement.starts_with(kind)));
+        assert_eq!(asked.len(), locking.count());
+        for (has, wanted) in [
+            ("rejects_by_run", "SELECT to_regclass('userpipeline.rejects_by_run') IS NOT NULL"),
+            (
+                "interval_start",
+                "SELECT count(*) = 4 FROM pg_attribute WHERE attrelid = to_regclass('userpipeline.runs') \
+                 AND attname IN ('kind', 'interval_start', 'interval_end', 'arguments') AND NOT attisdropped",
+            ),
+        ] {
+            let found = asked.iter().find(|(statement, _)| statement.contains(has));
+            assert_eq!(found.map(|(_, query)| query.as_str()), Some(wanted));
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 pub mod apply_schema;
 pub mod batch;
+pub mod bookkeeping;
 pub mod breaker;
 pub mod claims;
 pub mod consume;

@@ -12,7 +12,10 @@ use super::{
     Hand,
     columns::{Found, Wanted, to_add, verify},
 };
-use crate::claims::{Holder, Kind, Thing};
+use crate::{
+    bookkeeping::statements,
+    claims::{Holder, Kind, Thing},
+};
 
 /// A change of a table waits for those who use it, and whoever comes later waits behind it: not for long, it is tried again.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '10s'";
@@ -36,10 +39,9 @@ pub async fn apply(
         .await
         .map_err(explain("waiting for another schema Job"))?;
     transaction.batch_execute(LOCK_TIMEOUT).await.map_err(explain("PostgreSQL"))?;
-    for statement in bookkeeping::DDL {
-        execute(&transaction, statement, hand)
-            .await
-            .map_err(explain("making the tables of schema `userpipeline` (spec.postgres)"))?;
+    let making = "making the tables of schema `userpipeline` (spec.postgres)";
+    for statement in statements(&transaction).await.map_err(explain(making))? {
+        execute(&transaction, statement, hand).await.map_err(explain(making))?;
     }
 
     if let Some(holder) = holder {

@@ -14,7 +14,10 @@ use userpipeline_api::{
 use userpipeline_record::bookkeeping;
 use userpipeline_stores::{Class, Secrets, StoreError, postgres};
 
-use crate::claims::{Claim, Holder, Kind, Thing};
+use crate::{
+    bookkeeping::statements,
+    claims::{Claim, Holder, Kind, Thing},
+};
 
 /// Deletes, and leaves a [`DeletionReport`]; the result is the exit code.
 pub async fn run(path: &Path, secrets: &Secrets, termination_log: &Path, cluster: String) -> u8 {
@@ -158,10 +161,10 @@ async fn forget(
         .execute("SELECT pg_advisory_xact_lock($1)", &[&bookkeeping::LOCK])
         .await
         .map_err(|e| postgres::explain("waiting for a schema Job", &e))?;
-    transaction
-        .batch_execute(&bookkeeping::DDL.join("; "))
-        .await
-        .map_err(|e| postgres::explain("looking at the tables of schema `userpipeline`", &e))?;
+    let failed = |e| postgres::explain("looking at the tables of schema `userpipeline`", &e);
+    for statement in statements(transaction).await.map_err(failed)? {
+        transaction.batch_execute(statement).await.map_err(failed)?;
+    }
     for table in tables {
         transaction
             .batch_execute(&format!(

@@ -12,7 +12,7 @@ use kube::{
     Api,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use userpipeline_api::{UserPipeline, names};
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::schema_registry::SchemaRegistry;
@@ -258,5 +258,36 @@ async fn what_a_pipeline_of_another_cluster_has_is_not_touched() -> Result<()> {
     .await?;
     world.ready().await?;
     other.leave().await?;
+    world.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_change_and_go_while_others_write_to_what_all_pipelines_share() -> Result<()> {
+    // Given a pipeline, and somebody who writes to the tables that all pipelines share, and does not come to an end
+    let world = World::new("shared").await?;
+    let mut record = json!({"key": ["id"], "fields": [{"name": "id", "type": "long", "from": "/id"}]});
+    let pipeline = |record: &Value| {
+        let mut pipeline = world.pipeline_of(record, "http://source.services.svc.cluster.local/api/");
+        pipeline["spec"]["deletionPolicy"] = json!("Delete");
+        pipeline
+    };
+    world.apply(&pipeline(&record)).await?;
+    world.ready().await?;
+    let mut others = stores::postgres(&world.client).await?;
+    others.batch_execute("SET idle_in_transaction_session_timeout = '10min'").await?;
+    let writing = others.transaction().await?;
+    let shared = "LOCK TABLE userpipeline.runs, userpipeline.rejects, userpipeline.tombstones IN ROW EXCLUSIVE MODE";
+    writing.batch_execute(shared).await?;
+
+    // When a field is added, and the pipeline deleted with its data
+    let note = json!({"name": "note", "type": "string", "from": "/note", "optional": true});
+    record["fields"].as_array_mut().context("fields")?.push(note);
+    world.apply(&pipeline(&record)).await?;
+
+    // Then neither waits for that
+    world.ready().await?;
+    world.api::<UserPipeline>().delete("users", &DeleteParams::default()).await?;
+    gone(&world).await?;
+    writing.rollback().await?;
     world.leave().await
 }
