@@ -5,7 +5,7 @@ use serde_json::{
     Value as Json,
     value::{RawValue, to_raw_value},
 };
-use userpipeline_record::{Record, RecordSchema, Said, check_weight};
+use userpipeline_record::{Mapped, Record, RecordSchema, check_weight};
 
 /// The longest reason kept with a reject.
 const MAX_REASON: usize = 500;
@@ -141,8 +141,8 @@ fn record(raw: &RawValue, schema: &RecordSchema, max_record: usize) -> Result<(R
         raw: None,
     })?;
     let (record, deleted) = match said {
-        Said::Is(record) => (record, false),
-        Said::IsNoMore(record) => (record, true),
+        Mapped::Upsert(record) => (record, false),
+        Mapped::Delete(record) => (record, true),
     };
     let size = record.size();
     if size > max_record {

@@ -12,7 +12,7 @@ use userpipeline_api::FieldType;
 
 pub use self::item::ItemReader;
 use self::{rest::Rest, writer_schema::parse};
-use crate::{Field, Record, RecordSchema, Value, map};
+use crate::{Field, Record, RecordSchema, Value, convert};
 
 /// No length inside a message makes us allocate more than this: garbage may claim any.
 const MAX_ALLOCATION: usize = 16 << 20;
@@ -29,6 +29,9 @@ pub enum AvroError {
     /// By the writer's schema a few bytes could stand for any number of values, or for any depth.
     #[error("the writer's schema is not supported, for a few bytes could stand for much: it has {0}")]
     TooMuch(String),
+    /// The writer's schema is larger than any that is read.
+    #[error("the writer's schema is too large: it has {0}")]
+    TextTooLarge(String),
     /// The bytes are not of the writer's schema, or that does not resolve to ours.
     #[error("the datum does not decode: {0}")]
     Decode(#[source] Box<apache_avro::Error>),
@@ -202,16 +205,16 @@ fn from_avro(field: &Field, value: Avro) -> Result<Value, AvroError> {
         (FieldType::Int | FieldType::Long, Avro::Long(number)) => Ok(Value::Long(number)),
         (FieldType::Double, Avro::Double(number)) if number.is_finite() => Ok(Value::Double(number)),
         (FieldType::Double, Avro::Double(number)) => Err(wrong(format!("{number}, which is no finite number"))),
-        (FieldType::Date, Avro::Date(days) | Avro::Int(days)) => map::check_days(days).map(Value::Date).map_err(wrong),
+        (FieldType::Date, Avro::Date(days) | Avro::Int(days)) => convert::check_days(days).map(Value::Date).map_err(wrong),
         (FieldType::Timestamp, Avro::TimestampMillis(millis) | Avro::Long(millis)) => {
-            map::check_millis(millis).map(Value::Timestamp).map_err(wrong)
+            convert::check_millis(millis).map(Value::Timestamp).map_err(wrong)
         }
         (FieldType::Uuid, Avro::Uuid(uuid)) => Ok(Value::Uuid(uuid)),
         (FieldType::Uuid, Avro::String(text)) => Uuid::try_parse(&text).map(Value::Uuid).map_err(|e| wrong(e.to_string())),
         (FieldType::Bytes, Avro::Bytes(bytes)) => Ok(Value::Bytes(bytes)),
         (FieldType::Json, Avro::String(text)) => serde_json::from_str(&text)
             .map_err(|e| format!("text that is no JSON: {e}"))
-            .and_then(|json| map::checked_json(&json))
+            .and_then(|json| convert::checked_json(&json))
             .map(Value::Json)
             .map_err(wrong),
         (_, other) => Err(unlike(&other)),

@@ -2,7 +2,7 @@
 
 use userpipeline_api::{FieldSpec, FieldType, RecordSpec};
 
-use crate::{Expression, Field, Origin, RecordSchema, map::convert};
+use crate::{Expression, Field, Origin, RecordSchema, convert::convert};
 
 /// What is wrong with a declaration: the field of the resource, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl RecordSchema {
                 note("spec.record.orderBy".to_owned(), problem);
             }
         }
-        let delete_when = spec.delete_when.as_deref().map(Expression::read).transpose();
+        let delete_when = spec.delete_when.as_deref().map(Expression::compile).transpose();
         let delete_when = delete_when.unwrap_or_else(|problem| {
             note("spec.record.deleteWhen".to_owned(), problem);
             None
@@ -115,7 +115,7 @@ fn field(spec: &FieldSpec) -> Result<Field, (&'static str, String)> {
             template_problem(template).map_or(Ok(()), |problem| Err((".template", problem)))?;
             Origin::Template(template.clone())
         }
-        (None, None, Some(text)) => Origin::Expression(Expression::read(text).map_err(|problem| (".expr", problem))?),
+        (None, None, Some(text)) => Origin::Expression(Expression::compile(text).map_err(|problem| (".expr", problem))?),
         _ => return Err(("", "takes exactly one of from, template and expr".to_owned())),
     };
     if matches!(from, Origin::Template(_)) && spec.field_type != FieldType::String {
@@ -206,12 +206,12 @@ mod tests {
             ("/clusterBy", json!(["place"]), "spec.record.clusterBy: `place` is not part"),
             ("/orderBy", json!("device"), "spec.record.orderBy: `device` must be"),
             ("/orderBy", json!("nothing"), "spec.record.orderBy: `nothing` must be"),
-            ("/deleteWhen", json!("item."), "spec.record.deleteWhen: `item.` is no expression"),
+            ("/deleteWhen", json!("item."), "spec.record.deleteWhen: `item.` is not a CEL expression: 1:6: expected identifier"),
             ("/fields/0/type", json!("double"), "is of type json or double"),
             (
                 "/fields/2/expr",
                 json!("user.x"),
-                "spec.record.fields[2].expr: `user.x` asks for `user`",
+                "spec.record.fields[2].expr: `user.x` reads `user`",
             ),
             ("/fields/2/from", json!("/x"), "spec.record.fields[2]: takes exactly one"),
             (

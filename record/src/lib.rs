@@ -4,23 +4,26 @@
 pub mod avro;
 pub mod bookkeeping;
 pub mod cassandra;
+mod convert;
+mod key;
 pub mod map;
 pub mod postgres;
+pub mod time;
 pub mod trace;
 pub mod value;
 pub mod wire;
 
+mod cel;
 mod declared;
-mod expression;
 mod pointer;
 #[cfg(test)]
 mod samples;
 mod schema;
 mod weight;
 
+pub use self::cel::Expression;
 pub use declared::Problem;
-pub use expression::Expression;
-pub use map::{Reject, Said};
+pub use map::{Mapped, Reject};
 pub use pointer::raw_at;
 pub use schema::{Field, Origin, RecordSchema};
 pub use userpipeline_api::FieldType;

@@ -133,6 +133,38 @@ impl World {
             .await?)
     }
 
+    /// Applies a pipeline that may not read as one, and gives its generation.
+    pub async fn apply_raw(&self, pipeline: &Value) -> kube::Result<Option<i64>> {
+        let path = format!(
+            "/apis/userpipeline.dev/v1alpha1/namespaces/{}/userpipelines/users?fieldManager=end-to-end&force=true",
+            self.namespace
+        );
+        let request = http::Request::patch(path)
+            .header("content-type", "application/apply-patch+yaml")
+            .body(pipeline.to_string().into_bytes())
+            .map_err(kube::Error::HttpError)?;
+        // Only its metadata: the rest may nest more deeply than a parser reads.
+        let applied: Metadata = self.client.request(request).await?;
+        Ok(applied.metadata.generation)
+    }
+
+    /// Waits until the operator has reported on a generation; gives the message of `Ready` where the spec is refused.
+    pub async fn settled(&self, generation: Option<i64>) -> Result<Option<String>> {
+        let path = format!("/apis/userpipeline.dev/v1alpha1/namespaces/{}/userpipelines/users", self.namespace);
+        eventually("the operator's report on the spec", SOON, async || {
+            let found: Reported = self.client.request(http::Request::get(&path).body(Vec::new())?).await?;
+            let ready = found.status.conditions.into_iter().find(|c| c.type_ == "Ready");
+            Ok(match ready {
+                Some(ready) if ready.observed_generation == generation => {
+                    let refused = matches!(ready.reason.as_str(), "InvalidSpec" | "Unreadable");
+                    Ok(refused.then_some(ready.message))
+                }
+                other => Err(format!("{other:?}")),
+            })
+        })
+        .await
+    }
+
     /// The pipeline as it is now.
     pub async fn get(&self) -> Result<UserPipeline> {
         Ok(self.api::<UserPipeline>().get("users").await?)
@@ -313,6 +345,28 @@ impl World {
             .map_err(|e| anyhow!("deleting {}: {e}", self.namespace))?;
         Ok(())
     }
+}
+
+#[derive(serde::Deserialize)]
+struct Metadata {
+    metadata: Generation,
+}
+
+#[derive(serde::Deserialize)]
+struct Generation {
+    generation: Option<i64>,
+}
+
+#[derive(serde::Deserialize)]
+struct Reported {
+    #[serde(default)]
+    status: Conditions,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Conditions {
+    conditions: Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition>,
 }
 
 fn summary(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> Vec<String> {

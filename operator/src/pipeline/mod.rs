@@ -14,6 +14,7 @@ mod event;
 #[cfg(test)]
 mod example;
 mod kept;
+mod nesting;
 pub mod plan;
 mod pods;
 mod quantity;

@@ -5,35 +5,32 @@ use k8s_openapi::{
     api::core::v1::ObjectReference,
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
 };
-use kube::{
-    Api, Resource,
-    api::{ApiResource, DynamicObject},
-    runtime::controller::Action,
-};
+use kube::{Api, Resource, runtime::controller::Action};
 use serde_json::{Value, json};
 use userpipeline_api::{UserPipeline, condition, names::PipelineId};
 
-use super::{Context, ReconcileError, event::Reason, write};
+use super::{Context, ReconcileError, event::Reason, kept::Kept, write};
 
 /// Says in its status, in an Event, in the log and in a metric that it cannot be read, and why.
 pub async fn report(id: &PipelineId, error: &str, context: &Context) -> Result<Action, ReconcileError> {
     context.metrics.unreadable(id);
-    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &id.namespace, &ApiResource::erase::<UserPipeline>(&()));
+    let api: Api<Kept<UserPipeline>> = Api::namespaced(context.client.clone(), &id.namespace);
     let failed = |error| ReconcileError::Status(write::WriteError::StatusFailed(Box::new(error)));
     let Some(object) = api.get_opt(&id.name).await.map_err(failed)? else {
         return Ok(Action::await_change());
     };
-    let before = object.data.get("status").cloned().unwrap_or_else(|| json!({}));
-    let after = status(&before, error, object.metadata.generation, Timestamp::now());
+    let metadata = object.meta().clone();
+    let before = object.status().unwrap_or_else(|| json!({}));
+    let after = status(&before, error, metadata.generation, Timestamp::now());
     if before != after {
         tracing::warn!(error, pipeline = %id, "a pipeline cannot be read");
-        write::patch(id, object.metadata.uid.clone(), after, context).await?;
+        write::patch(id, metadata.uid.clone(), after, context).await?;
         let about = ObjectReference {
             api_version: Some(UserPipeline::api_version(&()).into_owned()),
             kind: Some(UserPipeline::kind(&()).into_owned()),
-            name: object.metadata.name,
-            namespace: object.metadata.namespace,
-            uid: object.metadata.uid,
+            name: metadata.name,
+            namespace: metadata.namespace,
+            uid: metadata.uid,
             ..ObjectReference::default()
         };
         write::publish(Reason::Unreadable, error, &about, context).await;

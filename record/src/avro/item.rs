@@ -1,10 +1,11 @@
 //! A datum of any schema, as an item: what others write in Avro is mapped as what others write in JSON.
 
 use apache_avro::{reader::datum::GenericDatumReader, types::Value as Avro, util::max_allocation_bytes};
+use base64::Engine as _;
 use serde_json::{Map, Number, Value as Json};
 
 use super::{AvroError, MAX_ALLOCATION, parse, whole};
-use crate::{map::base64, value::date};
+use crate::{time::date, value::BASE64};
 
 /// Data of one writer's schema to items.
 pub struct ItemReader(GenericDatumReader<'static>);
@@ -40,11 +41,11 @@ fn json(value: Avro) -> Json {
         Avro::Date(days) => date(days).map_or_else(|| days.into(), |date| date.to_string().into()),
         Avro::String(text) | Avro::Enum(_, text) => text.into(),
         Avro::Uuid(uuid) => uuid.to_string().into(),
-        Avro::Bytes(bytes) | Avro::Fixed(_, bytes) => base64(&bytes).into(),
+        Avro::Bytes(bytes) | Avro::Fixed(_, bytes) => BASE64.encode(&bytes).into(),
         // One of no bytes has none.
-        Avro::Decimal(number) => base64(&Vec::try_from(&number).unwrap_or_default()).into(),
+        Avro::Decimal(number) => BASE64.encode(&Vec::try_from(&number).unwrap_or_default()).into(),
         Avro::BigDecimal(number) => number.to_string().into(),
-        Avro::Duration(duration) => base64(&<[u8; 12]>::from(duration)).into(),
+        Avro::Duration(duration) => BASE64.encode(&<[u8; 12]>::from(duration)).into(),
         Avro::Union(_, inner) => json(*inner),
         Avro::Array(items) => items.into_iter().map(json).collect(),
         Avro::Map(map) => {

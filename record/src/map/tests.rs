@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 
+use crate::convert::{FIRST_DAY, FIRST_MILLIS, LAST_DAY, LAST_MILLIS};
 use super::*;
 
 /// A user as randomuser.me gives it, from Norway: the postal code is text and the names have diacritics.
@@ -20,8 +21,8 @@ fn item() -> Json {
 
 fn user(item: &Json) -> Record {
     match RecordSchema::user().map(item, None).unwrap() {
-        Said::Is(record) => record,
-        Said::IsNoMore(_) => panic!("not deleted"),
+        Mapped::Upsert(record) => record,
+        Mapped::Delete(_) => panic!("not deleted"),
     }
 }
 
@@ -136,7 +137,7 @@ fn what_is_missing_is_null_or_the_default_where_that_is_declared() {
         {"name": "twice", "type": "long", "expr": "has(item.level) ? item.level * 2 : null", "optional": true},
     ]}));
     let record = |item: Json| match schema.map(&item, None) {
-        Ok(Said::Is(record)) => record.0[1..].to_vec(),
+        Ok(Mapped::Upsert(record)) => record.0[1..].to_vec(),
         other => panic!("{other:?}"),
     };
     let nothing = [Value::Null, Value::Long(3), Value::String("?".into()), Value::Null];
@@ -169,13 +170,13 @@ fn a_number_as_text_is_as_it_was_written() {
         (r#"{"version": [-0], "id": -7}"#, "-7", "v-0 of -7"),
     ] {
         let item: Json = serde_json::from_str(written).unwrap();
-        let Ok(Said::Is(record)) = schema.map(&item, Some(written.as_bytes())) else {
+        let Ok(Mapped::Upsert(record)) = schema.map(&item, Some(written.as_bytes())) else {
             panic!("{written}");
         };
         assert_eq!(record.0, [Value::String(id.into()), Value::String(full.into())], "{written}");
     }
     // What was no JSON is the shortest number that is the same.
-    let Ok(Said::Is(record)) = schema.map(&json!({"id": 0.1, "version": [2.50]}), None) else {
+    let Ok(Mapped::Upsert(record)) = schema.map(&json!({"id": 0.1, "version": [2.50]}), None) else {
         panic!("no record");
     };
     assert_eq!(record.0, [Value::String("0.1".into()), Value::String("v2.5 of 0.1".into())]);
@@ -195,7 +196,7 @@ fn versioned() -> RecordSchema {
 fn an_item_that_says_so_deletes_its_record_and_needs_no_more_than_key_and_version() {
     let schema = versioned();
     let said = schema.map(&json!({"id": 7, "at": 5, "gone": true}), None).unwrap();
-    let Said::IsNoMore(record) = said else { panic!("{said:?}") };
+    let Mapped::Delete(record) = said else { panic!("{said:?}") };
     assert_eq!(record.0, [Value::Long(7), Value::Timestamp(5), Value::Null]);
     assert_eq!(schema.version(&record), Some(5000));
     for (item, field) in [
@@ -251,7 +252,7 @@ fn a_key_is_read_again_as_it_was_written() {
             .map(|(n, t)| json!({"name": n, "type": t, "from": format!("/{n}")}))
             .collect();
         let schema = declared(json!({"key": names, "fields": fields}));
-        let Ok(Said::Is(record)) = schema.map(&item, None) else {
+        let Ok(Mapped::Upsert(record)) = schema.map(&item, None) else {
             panic!("{item}")
         };
         assert_eq!(record.key(&schema), text);

@@ -5,7 +5,7 @@ use userpipeline_api::FieldType;
 use super::{literal, quote};
 use crate::{
     Field, Value,
-    value::{date, moment},
+    time::{date, moment},
 };
 
 /// The type of a field's column.

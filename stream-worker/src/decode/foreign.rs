@@ -1,7 +1,7 @@
 //! Messages that others have written: items, mapped to records as those of any source. Pure.
 
 use serde_json::Value as Json;
-use userpipeline_record::{RecordSchema, Said, check_weight};
+use userpipeline_record::{Mapped, RecordSchema, check_weight};
 
 use super::{Entry, Fault};
 use crate::message::Message;
@@ -24,8 +24,8 @@ pub fn entry(schema: &RecordSchema, item: &Json, written: Option<&[u8]>, message
         Fault::new("RecordInvalid", format!("{place}, from {}: {}", reject.from, reject.reason))
     })?;
     let (record, deleted) = match said {
-        Said::Is(record) => (record, false),
-        Said::IsNoMore(record) => (record, true),
+        Mapped::Upsert(record) => (record, false),
+        Mapped::Delete(record) => (record, true),
     };
     let version = schema
         .version(&record)

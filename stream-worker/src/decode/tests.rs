@@ -37,7 +37,7 @@ fn decode(message: &Message) -> Result<Entry, Fault> {
 #[test]
 fn a_message_without_a_value_says_that_its_record_is_no_more_where_records_can_be_deleted() {
     let schema = RecordSchema {
-        delete_when: Some(userpipeline_record::Expression::read("has(item.gone)").unwrap()),
+        delete_when: Some(userpipeline_record::Expression::compile("has(item.gone)").unwrap()),
         ..RecordSchema::user()
     };
     let id = Uuid::new_v4();

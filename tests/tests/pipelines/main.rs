@@ -7,6 +7,7 @@ mod dead_letters;
 mod deletions;
 mod every_type;
 mod guides;
+mod hostile;
 mod keys;
 mod mistakes;
 mod operations;

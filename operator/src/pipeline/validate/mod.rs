@@ -1,5 +1,6 @@
 //! A pipeline that can be built: what the apiserver's rules cannot see is checked here. No client.
 
+mod bounds;
 mod placeholders;
 
 use k8s_openapi::{
@@ -136,6 +137,10 @@ pub struct ValidatedPipeline {
 
 /// Checks a pipeline; its images must be among those that there are to choose from.
 pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPipeline, ValidateError> {
+    let beyond = bounds::problems(&pipeline.spec);
+    if !beyond.is_empty() {
+        return Err(ValidateError::InvalidSpec(beyond));
+    }
     let id = PipelineId::of(pipeline);
     let spec = names::with_names(pipeline.spec.clone(), &id);
     let mut problems = Vec::new();

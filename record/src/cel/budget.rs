@@ -1,0 +1,96 @@
+//! What one evaluation may use. CEL always ends, but a `map` within a `map` within a `map` ends too late, and a text that is joined
+//! with itself in a loop needs too much memory.
+
+use std::cell::RefCell;
+
+use cel::{
+    ExecutionError,
+    common::{
+        types::{CelBytes, CelList, CelMap, CelString},
+        value::Val,
+    },
+};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Iterations of all loops, and values written into lists and maps.
+const MAX_STEPS: u64 = 1_000_000;
+/// Bytes of all values that are made: as many as an item may take in memory.
+const MAX_BYTES: usize = 32 << 20;
+/// CPU time of the thread, so that a busy node does not reject records.
+const MAX_SECONDS: i64 = 2;
+/// Steps from one look at the clock to the next, which is a system call.
+const CLOCK_EVERY: u64 = 32;
+/// Bytes of a value without its contents.
+const VALUE: usize = 32;
+
+thread_local! {
+    static BUDGET: RefCell<Budget> = RefCell::default();
+}
+
+#[derive(Default)]
+struct Budget {
+    steps: u64,
+    bytes: usize,
+    /// On the thread's CPU clock, in seconds.
+    started: i64,
+    exceeded: Option<&'static str>,
+}
+
+/// Evaluates with a full budget. An evaluation that exceeded it fails, even where the expression ignores the error: `… || true`.
+pub fn within<T>(evaluate: impl FnOnce() -> Result<T, ExecutionError>) -> Result<Result<T, ExecutionError>, String> {
+    BUDGET.set(Budget {
+        started: cpu_seconds(),
+        ..Budget::default()
+    });
+    let value = evaluate();
+    BUDGET.with_borrow(|budget| match budget.exceeded {
+        Some(bound) => Err(format!(
+            "it needs more than {bound}: loop over less, or make shorter texts and lists"
+        )),
+        None => Ok(value),
+    })
+}
+
+/// Counts a step that makes `bytes`.
+pub fn spend(bytes: usize) -> Result<(), ExecutionError> {
+    BUDGET.with_borrow_mut(|budget| {
+        budget.steps += 1;
+        budget.bytes = budget.bytes.saturating_add(bytes);
+        if budget.steps > MAX_STEPS {
+            budget.exceeded = Some("1,000,000 steps");
+        } else if budget.bytes > MAX_BYTES {
+            budget.exceeded = Some("32 MiB of memory");
+        } else if budget.steps.is_multiple_of(CLOCK_EVERY) && cpu_seconds() > budget.started + MAX_SECONDS {
+            budget.exceeded = Some("2 s of CPU time");
+        }
+        match budget.exceeded {
+            Some(bound) => Err(ExecutionError::function_error("budget", bound)),
+            None => Ok(()),
+        }
+    })
+}
+
+/// Whether loops should end: they catch errors of their steps.
+pub fn is_exceeded() -> bool {
+    BUDGET.with_borrow(|budget| budget.exceeded.is_some())
+}
+
+fn cpu_seconds() -> i64 {
+    clock_gettime(ClockId::ThreadCPUTime).tv_sec
+}
+
+/// About how many bytes a value takes.
+pub fn size(value: &dyn Val) -> usize {
+    let contents = if let Some(text) = value.downcast_ref::<CelString>() {
+        text.inner().len()
+    } else if let Some(bytes) = value.downcast_ref::<CelBytes>() {
+        bytes.inner().len()
+    } else if let Some(list) = value.downcast_ref::<CelList>() {
+        list.inner().iter().map(|item| size(item.as_ref())).sum()
+    } else if let Some(map) = value.downcast_ref::<CelMap>() {
+        map.inner().iter().map(|(key, item)| size(key.inner()) + size(item.as_ref())).sum()
+    } else {
+        0
+    };
+    VALUE + contents
+}

@@ -1,0 +1,92 @@
+//! Expressions in CEL (https://cel.dev) over a source's item: bounded text, bounded evaluation, and the same value for the same item.
+
+mod bounds;
+mod budget;
+mod convert;
+mod functions;
+mod rewrite;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use cel::{Context, ExecutionError, IdedExpr, Value as Cel, parser::PrattParser};
+use serde_json::Value as Json;
+
+use self::rewrite::Members;
+
+/// The one variable.
+const ITEM: &str = "item";
+/// The library's own bound on brackets within each other; ours is below and comes first.
+const PARSER_DEPTH: u16 = 64;
+
+thread_local! {
+    static BASE: Context<'static, 'static> = functions::context();
+}
+
+/// A compiled expression.
+#[derive(Clone)]
+pub struct Expression {
+    text: String,
+    tree: Arc<IdedExpr>,
+    members: Members,
+}
+
+impl Expression {
+    /// Compiles an expression. The error is for its author and does not name the field.
+    pub fn compile(text: &str) -> Result<Self, String> {
+        bounds::check(text)?;
+        // Of the library's two parsers the one whose time is linear in the text: https://github.com/cel-rust/cel-rust/pull/324.
+        let parser = PrattParser::new().max_recursion_depth(PARSER_DEPTH).error_recovery_limit(1);
+        let mut tree = parser
+            .parse(text)
+            .map_err(|error| format!("`{text}` is not a CEL expression: {}", first_line(&error.to_string())))?;
+        rewrite::check_depth(&tree).map_err(|why| format!("`{text}` {why}"))?;
+        rewrite::check_names(&tree).map_err(|why| format!("`{text}` {why}"))?;
+        let members = rewrite::rewrite(&mut tree).map_err(|why| format!("`{text}` {why}"))?;
+        Ok(Self {
+            text: text.to_owned(),
+            tree: Arc::new(tree),
+            members,
+        })
+    }
+
+    /// Its value for an item, as JSON. The error does not quote the item.
+    pub fn evaluate(&self, item: &Json) -> Result<Json, String> {
+        let value = budget::within(|| self.resolve(item))?;
+        let value = value.map_err(|error| convert::describe(&error, &self.text))?;
+        convert::to_json(&value)
+    }
+
+    fn resolve(&self, item: &Json) -> Result<Cel, ExecutionError> {
+        BASE.with(|base| {
+            let base: &Context<'_, '_> = base;
+            let mut context = base.new_inner_scope();
+            context.add_variable_as_val(ITEM, self.members.of(item));
+            Cel::resolve(&self.tree, &context)
+        })
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// Line and column, and what is wrong, of a message that also draws the text.
+fn first_line(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    line.trim_start_matches("ERROR: ").trim_start_matches("<input>:")
+}
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl std::fmt::Debug for Expression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.text)
+    }
+}

@@ -1,0 +1,229 @@
+//! A parsed expression made safe to evaluate: names checked, loops in a fixed order, and what costs counted.
+
+use std::collections::BTreeSet;
+
+use cel::{
+    IdedExpr,
+    common::{
+        ast::{
+            CallExpr, EntryExpr, Expr, LiteralValue,
+            operators::{ADD, CONDITIONAL, LOGICAL_AND, LOGICAL_OR},
+        },
+        value::Val,
+    },
+};
+use serde_json::Value as Json;
+
+use super::{
+    ITEM, convert,
+    functions::{FUNCTIONS, HAS, RANGE, SPEND, bounded},
+};
+
+/// Levels of the tree, which is evaluated and dropped on the stack: `a + b + c` has a level for each `+`.
+const MAX_DEPTH: usize = 64;
+
+/// The members of the item that an expression reads: the rest of a large item need not be converted.
+#[derive(Clone, Default)]
+pub struct Members {
+    names: BTreeSet<String>,
+    /// It reads the item itself.
+    whole: bool,
+}
+
+impl Members {
+    /// These members of an item.
+    pub fn of<'v>(&'v self, item: &'v Json) -> Box<dyn Val + 'v> {
+        match item {
+            Json::Object(object) if !self.whole => convert::select(object, self.names.iter()),
+            other => convert::from_json(other),
+        }
+    }
+}
+
+/// Refuses a tree with too many levels. Walks without recursion.
+pub fn check_depth(tree: &IdedExpr) -> Result<(), String> {
+    let mut rest = vec![(tree, 1)];
+    while let Some((node, depth)) = rest.pop() {
+        if depth > MAX_DEPTH {
+            return Err(format!(
+                "has more than {MAX_DEPTH} operators, members or calls on top of each other: use `in`, `exists` or brackets"
+            ));
+        }
+        rest.extend(children(node).into_iter().map(|child| (child, depth + 1)));
+    }
+    Ok(())
+}
+
+/// Refuses names that are not declared.
+pub fn check_names(tree: &IdedExpr) -> Result<(), String> {
+    let mut bound = BTreeSet::new();
+    let mut rest = vec![tree];
+    while let Some(node) = rest.pop() {
+        if let Expr::Comprehension(all) = &node.expr {
+            bound.extend([all.iter_var.as_str(), all.accu_var.as_str()]);
+            bound.extend(all.iter_var2.as_deref());
+        }
+        rest.extend(children(node));
+    }
+    let references = tree.references();
+    let variables = references.variables();
+    if let Some(unknown) = variables.into_iter().find(|name| *name != ITEM && !bound.contains(name)) {
+        return Err(format!("reads `{unknown}`, but the only variable is `{ITEM}`"));
+    }
+    // Operators are functions as well, with names of their own kind.
+    let named = |name: &&str| name.chars().next().is_some_and(char::is_alphabetic);
+    match references
+        .functions()
+        .into_iter()
+        .filter(named)
+        .find(|name| !FUNCTIONS.contains(name))
+    {
+        Some(unknown) => Err(format!("calls `{unknown}`, which does not exist")),
+        None => Ok(()),
+    }
+}
+
+fn children(node: &IdedExpr) -> Vec<&IdedExpr> {
+    match &node.expr {
+        Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => Vec::new(),
+        Expr::Select(select) => vec![&select.operand],
+        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
+        Expr::List(list) => list.elements.iter().collect(),
+        Expr::Map(map) => map.entries.iter().flat_map(|entry| of_entry(&entry.expr)).collect(),
+        Expr::Struct(made) => made.entries.iter().flat_map(|entry| of_entry(&entry.expr)).collect(),
+        Expr::Comprehension(all) => vec![&all.iter_range, &all.accu_init, &all.loop_cond, &all.loop_step, &all.result],
+    }
+}
+
+fn of_entry(entry: &EntryExpr) -> Vec<&IdedExpr> {
+    match entry {
+        EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
+        EntryExpr::StructField(field) => vec![&field.value],
+    }
+}
+
+/// Rewrites a tree of bounded depth; the members that it reads.
+pub fn rewrite(tree: &mut IdedExpr) -> Result<Members, String> {
+    let mut members = Members::default();
+    node(tree, &mut members)?;
+    Ok(members)
+}
+
+fn node(tree: &mut IdedExpr, members: &mut Members) -> Result<(), String> {
+    match &mut tree.expr {
+        Expr::Ident(name) => members.whole |= name == ITEM,
+        Expr::Literal(_) => {}
+        Expr::Unspecified => return Err("is not a CEL expression".to_owned()),
+        Expr::Struct(made) => {
+            return Err(format!(
+                "makes a `{}`, which does not exist: a map is written {{'name': value}}",
+                made.type_name
+            ));
+        }
+        Expr::Select(select) => {
+            if is_variable(&select.operand, ITEM) {
+                members.names.insert(select.field.clone());
+            } else {
+                node(&mut select.operand, members)?;
+            }
+            if select.test {
+                let field = LiteralValue::String(std::mem::take(&mut select.field).into());
+                let field = IdedExpr {
+                    id: tree.id,
+                    expr: Expr::Literal(field),
+                };
+                let operand = std::mem::take(&mut *select.operand);
+                tree.expr = call(HAS, vec![operand, field]);
+            }
+        }
+        Expr::Call(call) => {
+            for part in call.target.as_deref_mut().into_iter().chain(&mut call.args) {
+                node(part, members)?;
+            }
+            if let Some(name) = bounded(&call.func_name) {
+                name.clone_into(&mut call.func_name);
+            }
+            if call.func_name == ADD {
+                count(tree);
+            }
+        }
+        Expr::List(list) => {
+            for element in &mut list.elements {
+                node(element, members)?;
+                count(element);
+            }
+        }
+        Expr::Map(map) => {
+            for entry in &mut map.entries {
+                if let EntryExpr::MapEntry(entry) = &mut entry.expr {
+                    for part in [&mut entry.key, &mut entry.value] {
+                        node(part, members)?;
+                        count(part);
+                    }
+                }
+            }
+        }
+        Expr::Comprehension(all) => {
+            for part in [&mut all.iter_range, &mut all.accu_init, &mut all.loop_cond, &mut all.result] {
+                node(part, members)?;
+            }
+            step(&mut all.loop_step, &all.accu_var, members)?;
+            wrap(RANGE, &mut all.iter_range);
+        }
+    }
+    Ok(())
+}
+
+/// A loop's step counts, but keeps its shape, `accumulator + [x]` or `accumulator && x`: the library recognises it, and appends
+/// without a copy.
+fn step(tree: &mut IdedExpr, accumulator: &str, members: &mut Members) -> Result<(), String> {
+    if let Expr::Call(call) = &mut tree.expr
+        && call.target.is_none()
+    {
+        match (call.func_name.as_str(), call.args.as_mut_slice()) {
+            (CONDITIONAL, [condition, then, otherwise]) => {
+                node(condition, members)?;
+                count(condition);
+                step(then, accumulator, members)?;
+                return step(otherwise, accumulator, members);
+            }
+            (ADD | LOGICAL_AND | LOGICAL_OR, [first, next]) if is_variable(first, accumulator) => {
+                node(next, members)?;
+                // A list's elements count already.
+                if !matches!(next.expr, Expr::List(_)) {
+                    count(next);
+                }
+                return Ok(());
+            }
+            _ => {}
+        }
+    }
+    let keeps = is_variable(tree, accumulator);
+    node(tree, members)?;
+    if !keeps {
+        count(tree);
+    }
+    Ok(())
+}
+
+fn count(tree: &mut IdedExpr) {
+    wrap(SPEND, tree);
+}
+
+fn wrap(function: &str, tree: &mut IdedExpr) {
+    let wrapped = std::mem::take(tree);
+    tree.id = wrapped.id;
+    tree.expr = call(function, vec![wrapped]);
+}
+
+fn call(function: &str, args: Vec<IdedExpr>) -> Expr {
+    Expr::Call(CallExpr {
+        func_name: function.to_owned(),
+        target: None,
+        args,
+    })
+}
+
+fn is_variable(tree: &IdedExpr, name: &str) -> bool {
+    matches!(&tree.expr, Expr::Ident(found) if found == name)
+}

@@ -1,0 +1,390 @@
+//! What expressions give, and what they refuse.
+
+use serde_json::{Value as Json, json};
+
+use super::Expression;
+
+fn value(text: &str, item: &Json) -> Result<Json, String> {
+    Expression::compile(text).unwrap().evaluate(item)
+}
+
+#[test]
+fn an_expression_has_a_value_for_an_item() {
+    let item =
+        json!({"celsius": 21.5, "n": 3, "big": u64::MAX, "name": "Åse", "tags": ["a", "b"], "at": "2024-03-01T00:00:00Z", "none": null});
+    for (text, expected) in [
+        ("item.celsius * 1.8 + 32.0", json!(70.7)),
+        ("item.n * 2", json!(6)),
+        ("item.big", json!(u64::MAX)),
+        ("item.name + '!'", json!("Åse!")),
+        ("size(item.tags)", json!(2)),
+        ("item.tags.exists(t, t == 'b')", json!(true)),
+        ("item.tags.exists( t, t == item.tags[1] )", json!(true)),
+        ("item.tags.map(t, {'tag': t})[0].tag", json!("a")),
+        ("size(item)", json!(7)),
+        ("item.exists(item, item == 'big') && item['n'] == 3", json!(true)),
+        ("has(item.none.member) || has(item.name.member)", json!(false)),
+        ("has(item.missing) ? item.missing : 'nothing'", json!("nothing")),
+        ("timestamp(item.at)", json!("2024-03-01T00:00:00+00:00")),
+        ("item.none", json!(null)),
+        ("{'a': item.n}", json!({"a": 3})),
+        ("'missing' in item", json!(false)),
+        ("item.name.upperAscii().trim().replace('S', 'Z')", json!("ÅZE")),
+        ("'a,b'.split(',')[1]", json!("b")),
+    ] {
+        assert_eq!(value(text, &item), Ok(expected), "{text}");
+    }
+}
+
+#[test]
+fn an_expression_without_a_value_says_why() {
+    let item = json!({"a": 1, "none": null, "text": "x", "list": [{"b": 1}], "zero": 0.0, "far": "2000000h"});
+    for (text, says) in [
+        ("item.missing", "No such key"),
+        ("item + 1", "Unsupported binary operator"),
+        ("1 / 0", "zero"),
+        ("timestamp('x')", "timestamp"),
+        // Reading a member of null is an error, not false.
+        ("!item.none.active", "No such overload"),
+        ("item.text.b", "No such overload"),
+        ("item.list.b", "No such overload"),
+        ("item.list[0].c", "No such key"),
+        ("item.none.b == 1 || false", "No such overload"),
+        // JSON has no form for these.
+        ("1.0 / item.zero", "infinite"),
+        ("[{'a': item.zero / item.zero}]", "infinite"),
+        ("timestamp('9999-12-31T00:00:00Z') + duration(item.far)", "Overflow"),
+    ] {
+        let error = value(text, &item).unwrap_err();
+        assert!(error.contains(says), "{text}: {error}");
+    }
+}
+
+#[test]
+fn text_that_is_not_an_expression_is_refused() {
+    for (text, says) in [
+        ("item.", "is not a CEL expression"),
+        ("user.name", "the only variable is `item`"),
+        ("fetch(item)", "calls `fetch`"),
+        ("", "is not a CEL expression"),
+        ("Thing{}", "makes a `Thing`"),
+        ("[item.a, Thing{}]", "makes a `Thing`"),
+        ("item.all(x, y > 1)", "reads `y`"),
+    ] {
+        let error = Expression::compile(text).unwrap_err();
+        assert!(error.contains(says), "{text}: {error}");
+    }
+}
+
+#[test]
+fn numbers_are_equal_however_an_api_writes_them() {
+    for (text, truth) in [
+        ("item.none == 0", true),
+        ("item.zero == 0", true),
+        ("0 == item.zero", true),
+        ("item.zero == item.none", true),
+        ("item.zero != 0", false),
+        ("item.three == 3.0", true),
+        ("item.three != 3.5", true),
+        ("item.big == 18446744073709551615u", true),
+        ("2 in item.levels", true),
+        ("2.0 in item.levels", true),
+        ("4 in item.levels", false),
+        ("item.levels.contains(3)", true),
+        ("item.levels == [1, 2, 3]", true),
+        ("item.nested == {'a': [1]}", true),
+        ("item.nested == {'a': [2]}", false),
+        ("'a' in item.nested && item.nested.contains('a')", true),
+        ("1.0 in {1: 'one'}", true),
+        ("item.three == '3'", false),
+        ("item.nil == 0", false),
+        ("item.nil == null", true),
+        ("item.levels.exists(level, level == 3)", true),
+    ] {
+        let item = json!({
+            "none": 0, "zero": 0.0, "three": 3, "big": u64::MAX, "levels": [1, 2.0, 3.0], "nested": {"a": [1.0]}, "nil": null
+        });
+        assert_eq!(value(text, &item), Ok(json!(truth)), "{text}");
+    }
+}
+
+#[test]
+fn functions_behave_as_cel_defines_them() {
+    let item = json!({"name": "Åse 🎈", "bytes": "", "least": i64::MIN, "nil": null});
+    for (text, expected) in [
+        ("size(item.name)", Ok(json!(5))),
+        ("item.name.size()", Ok(json!(5))),
+        ("size(bytes(item.name))", Ok(json!(9))),
+        ("bytes('ab').contains(bytes(item.bytes))", Ok(json!(true))),
+        ("bytes('abc').contains(bytes('bc'))", Ok(json!(true))),
+        ("item.name.contains('se')", Ok(json!(true))),
+        ("-item.least", Err("Overflow")),
+        ("string(duration('-1h30m0.5s'))", Ok(json!("-5400.5s"))),
+        ("string(duration('100s'))", Ok(json!("100s"))),
+        ("string(duration('9e9h') + duration('9e9h'))", Err("duration(…)")),
+        ("string(7)", Ok(json!("7"))),
+        ("-1 + -(2) - size('a')", Ok(json!(-4))),
+        ("-(1.5)", Ok(json!(-1.5))),
+        ("size(item.nil)", Err("No such overload")),
+        ("!item.nil.contains('a')", Err("No such overload")),
+        ("'a' in item.nil", Err("No such overload")),
+        ("-item.name", Err("No such overload")),
+    ] {
+        match (value(text, &item), expected) {
+            (found, Ok(expected)) => assert_eq!(found, Ok(expected), "{text}"),
+            (found, Err(says)) => assert!(found.as_ref().is_err_and(|error| error.contains(says)), "{text}: {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_value_of_a_map_has_the_order_of_its_keys_each_time() {
+    let keys: Vec<String> = (0..40).map(|n| format!("{n:02}")).collect();
+    let labels: Json = keys
+        .iter()
+        .rev()
+        .map(|key| (key.clone(), json!({"b": 1, "a": key})))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let item = json!({"labels": labels});
+    for (text, expected) in [
+        ("item.labels.map(k, k)", json!(keys)),
+        ("item.labels.filter(k, k > '37')", json!(["38", "39"])),
+        ("item.labels.map(k, item.labels[k].a)[0]", json!("00")),
+    ] {
+        assert_eq!(value(text, &item), Ok(expected), "{text}");
+    }
+    let written = value("item.labels", &item).unwrap().to_string();
+    assert!(written.starts_with(r#"{"00":{"a":"00","b":1},"01":"#), "{written}");
+}
+
+#[test]
+fn no_function_panics_whatever_its_arguments() {
+    let all = json!([
+        "9e9h".repeat(16), "9e9h".repeat(900), format!("-{}", "9e9h".repeat(15)), null, true, 0, -1, i64::MIN, i64::MAX, u64::MAX, 1.5, 1e300, -1e300, "", "a", "é", "0", "-1h", "9999999h", "2024-02-29T23:59:59Z",
+        "9999-12-31T23:59:59Z", "0000-01-01T00:00:00Z", "(", [], [1, "a"], {}, {"a": 1}
+    ]);
+    let one = [
+        "size($1)",
+        "max($1)",
+        "min($1)",
+        "string($1)",
+        "bytes($1)",
+        "double($1)",
+        "int($1)",
+        "uint($1)",
+        "duration($1)",
+        "timestamp($1)",
+        "-$1",
+        "!$1",
+        "$1.lowerAscii()",
+        "$1.upperAscii()",
+        "$1.trim()",
+        "string(duration($1))",
+        "timestamp($1).getFullYear()",
+        "timestamp($1).getMonth()",
+        "timestamp($1).getDayOfYear()",
+        "timestamp($1).getDayOfMonth()",
+        "timestamp($1).getDate()",
+        "timestamp($1).getDayOfWeek()",
+        "timestamp($1).getHours()",
+        "timestamp($1).getMinutes()",
+        "timestamp($1).getSeconds()",
+        "timestamp($1).getMilliseconds()",
+        "duration($1).getHours()",
+        "duration($1).getMilliseconds()",
+        "$1.exists(x, x == 1)",
+        "$1.map(x, x)",
+        "max()",
+        "min()",
+    ];
+    let two = [
+        "$1 + $2",
+        "$1 - $2",
+        "$1 * $2",
+        "$1 / $2",
+        "$1 % $2",
+        "$1 == $2",
+        "$1 != $2",
+        "$1 < $2",
+        "$1 <= $2",
+        "$1 > $2",
+        "$1 >= $2",
+        "$1 in $2",
+        "$1[$2]",
+        "$1 && $2",
+        "$1 || $2",
+        "$1.contains($2)",
+        "bytes($1).contains(bytes($2))",
+        "$1.startsWith($2)",
+        "$1.endsWith($2)",
+        "$1.matches($2)",
+        "$1.split($2)",
+        "$1.replace($2, $2)",
+        "max($1, $2)",
+        "min($1, $2)",
+        "timestamp($1) + duration($2)",
+        "timestamp($1) - duration($2)",
+        "timestamp($1) - timestamp($2)",
+        "duration($1) + duration($2)",
+        "duration($1) - duration($2)",
+        "(timestamp($1) - duration($2)).getDayOfYear()",
+        "$1 ? $2 : $2",
+    ];
+    let all = all.as_array().unwrap();
+    let mut evaluated = 0;
+    for text in one.into_iter().chain(two) {
+        let expression = Expression::compile(&text.replace("$1", "item.x").replace("$2", "item.y")).unwrap();
+        for x in all {
+            for y in if text.contains("$2") { &all[..] } else { &all[..1] } {
+                let _ = expression.evaluate(&json!({"x": x, "y": y}));
+                evaluated += 1;
+            }
+        }
+    }
+    assert!(evaluated > 15_000);
+}
+
+#[test]
+fn an_evaluation_beyond_its_budget_ends_with_the_bound() {
+    let numbers: Vec<u32> = (0..2000).collect();
+    let item = json!({"n": numbers, "text": "x".repeat(1 << 20), "all": vec!["y".repeat(4000); 200]});
+    for (text, bound) in [
+        ("item.n.map(x, item.n.map(y, item.n.map(z, x + y + z)))", "32 MiB"),
+        (
+            "item.n.all(x, item.n.all(y, item.n.all(z, item.n.all(w, true))))",
+            "1,000,000 steps",
+        ),
+        (
+            "item.n.exists(x, item.n.exists(y, item.n.exists(z, false))) || true",
+            "1,000,000 steps",
+        ),
+        (
+            "item.n.filter(x, item.n.exists_one(y, item.n.exists_one(z, z == y)))",
+            "1,000,000 steps",
+        ),
+        ("item.n.map(x, item.text)", "32 MiB"),
+        ("item.n.map(x, {'a': item.text})", "32 MiB"),
+        ("item.text.replace('x', item.text)", "32 MiB"),
+        ("item.text.split('')", "32 MiB"),
+        (
+            "[1].map(a, item.text + item.text).map(b, b + b + b + b).map(c, c + c + c + c).map(d, d + d + d)",
+            "32 MiB",
+        ),
+        ("item.n.all(x, item.all == item.all + [] || item.text == item.text)", "32 MiB"),
+        ("item.n.exists(x, item.n.exists(y, item.all != item.all))", "CPU time"),
+    ] {
+        let error = value(text, &item).expect_err(text);
+        assert!(error.contains(bound) && !error.contains("xxx"), "{text}: {error}");
+    }
+    // The next evaluation has a budget of its own.
+    assert_eq!(value("item.n.map(x, x + 1)[1999]", &item), Ok(json!(2000)));
+}
+
+#[test]
+fn a_regular_expression_of_an_item_is_bounded() {
+    let long = "a".repeat(2000);
+    for (pattern, fits) in [
+        ("^a+$", true),
+        (long.as_str(), false),
+        ("(((a{100}){100}){100}){100}", false),
+        (&format!("{}a{}", "(".repeat(100), ")".repeat(100)), false),
+        (r"[\p{L}]{5000}", false),
+        ("(", false),
+    ] {
+        let found = value("item.text.matches(item.pattern)", &json!({"text": "aaaa", "pattern": pattern}));
+        assert_eq!(found.is_ok(), fits, "{pattern}: {found:?}");
+    }
+}
+
+/// What the threads of our programs have. The tests are built without optimisation, and need several times as much as the programs.
+const STACK: usize = 512 << 10;
+
+fn on_a_small_stack(check: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().stack_size(STACK).spawn(check).unwrap().join().unwrap();
+}
+
+#[test]
+fn no_text_overflows_the_stack_or_takes_long() {
+    on_a_small_stack(|| {
+        let item = json!({"a": 1, "l": [1, 2], "t": true});
+        let nest = |open: &str, inner: &str, close: &str| -> Vec<String> {
+            (1..1024)
+                .step_by(7)
+                .map(|n| format!("{}{inner}{}", open.repeat(n), close.repeat(n)))
+                .collect()
+        };
+        let chain =
+            |first: &str, next: &str| -> Vec<String> { (1..500).step_by(7).map(|n| format!("{first}{}", next.repeat(n))).collect() };
+        let mut compiled = 0;
+        for text in [
+            nest("(", "1", ")"),
+            nest("[", "1", "]"),
+            nest("{1:", "1", "}"),
+            nest("-(", "item.a", ")"),
+            nest("--(", "item.a", ")"),
+            nest("!(", "item.t", ")"),
+            nest("-", "item.a", ""),
+            nest("-!", "item.a", ""),
+            nest("!-", "item.a", ""),
+            nest("item.t?", "1", ":2"),
+            nest("item.t?1:", "1", ""),
+            nest("size([", "1", "])"),
+            nest("item.l.map(x,", "x", ")"),
+            nest("item.l[", "0", "]"),
+            nest("has(", "item.a", ")"),
+            nest("item{a:", "1", "}"),
+            nest("(", "", ""),
+            nest("", "", ")"),
+            nest("'", "", ""),
+            nest("'\\", "", "'"),
+            nest("\"\"\"", "(", ""),
+            nest("r'", "(", "\\'"),
+            nest("`", "(", "`"),
+            nest(".", "a", ""),
+            nest("?", "a", ":"),
+            nest("item.l.map(x,item.l.map(y,", "x", "))"),
+            chain("item.a", "+1"),
+            chain("item.a", "*-1"),
+            chain("item.a", ".a"),
+            chain("item.l", "[0]"),
+            chain("item.t", "&&item.t"),
+            chain("item.t", "||!item.t"),
+            chain("item.a", " in[1]"),
+            chain("item.a", "<2"),
+            chain("'a'", ".trim()"),
+            chain("[1]", ".map(x,x)"),
+            chain("9", "9"),
+            chain("0x", "f"),
+            chain("1e", "9"),
+            chain("\u{1F388}", "\u{1F388}"),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            if let Ok(expression) = Expression::compile(&text) {
+                compiled += 1;
+                let _ = expression.evaluate(&item);
+            }
+        }
+        assert!(compiled > 100, "{compiled}");
+    });
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
+
+    /// Pieces that nest, in any order: whatever passes the bounds is parsed, evaluated and dropped on a small stack.
+    #[test]
+    fn random_pieces_neither_panic_nor_overflow(pieces in proptest::collection::vec(proptest::sample::select(vec![
+        "(", ")", "[", "]", "{", "}", "-", "!", "?", ":", ",", ".", "'", "\"", "'''", "r'", "b\"", "\\", "//", "\n", " ", "item", "item.a", "x", "1", "1u", "1.5", "0x1f",
+        "true", "null", " in ", "&&", "||", "==", "<", "+", "*", "%", ".map(x,", ".all(x,", ".exists_one(x,", "has(", "size(", "[0]", "{'a':", "\u{e9}", "`",
+    ]), 1..200)) {
+        let text = pieces.concat();
+        on_a_small_stack(move || {
+            if let Ok(expression) = Expression::compile(&text) {
+                let _ = expression.evaluate(&json!({"a": [1, 2, {"b": "c"}]}));
+            }
+        });
+    }
+}

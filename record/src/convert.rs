@@ -1,0 +1,125 @@
+//! From JSON to the value of a field's type.
+
+use base64::Engine as _;
+use jiff::civil::Date;
+use serde_json::Value as Json;
+use userpipeline_api::FieldType;
+use uuid::Uuid;
+
+use crate::{
+    Value,
+    time::{days, millis},
+    value::BASE64,
+};
+
+/// Years that every store and Avro reader can hold: 0001 to 9999.
+pub(crate) const FIRST_MILLIS: i64 = -62_135_596_800_000;
+pub(crate) const LAST_MILLIS: i64 = 253_402_300_799_999;
+pub(crate) const FIRST_DAY: i32 = -719_162;
+pub(crate) const LAST_DAY: i32 = 2_932_896;
+/// Whole numbers up to here are exact in floating point.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// A value of a type. The error names what was expected and the kind of what was found, never the value.
+pub(crate) fn convert(field_type: FieldType, json: &Json) -> Result<Value, String> {
+    let text = |example: &str| {
+        json.as_str()
+            .ok_or_else(|| format!("expected {example} as text, found {}", kind(json)))
+    };
+    match field_type {
+        FieldType::String => plain_text(json).map(Value::String),
+        FieldType::Boolean => json
+            .as_bool()
+            .map(Value::Boolean)
+            .ok_or_else(|| format!("expected true or false, found {}", kind(json))),
+        FieldType::Int | FieldType::Long => whole(json).map(Value::Long),
+        FieldType::Double => match json.as_f64() {
+            Some(number) if number.is_finite() => Ok(Value::Double(number)),
+            _ => Err(format!("expected a number, found {}", kind(json))),
+        },
+        FieldType::Date => {
+            let date: Date = text("a day such as 2023-09-03")?
+                .parse()
+                .map_err(|_| "not a day such as 2023-09-03".to_owned())?;
+            check_days(days(date)).map(Value::Date)
+        }
+        FieldType::Timestamp if json.is_number() => check_millis(whole(json)?).map(Value::Timestamp),
+        FieldType::Timestamp => {
+            let read = millis(text("a time such as 2023-09-03T10:00:00Z")?);
+            check_millis(read.map_err(|_| "not a time such as 2023-09-03T10:00:00Z".to_owned())?).map(Value::Timestamp)
+        }
+        FieldType::Uuid => Uuid::try_parse(text("a UUID")?)
+            .map(Value::Uuid)
+            .map_err(|_| "not a UUID such as 2f1b7a52-6f0e-4c8f-9a51-0c8d1f6c8a11".to_owned()),
+        FieldType::Bytes => BASE64
+            .decode(text("base64")?)
+            .map(Value::Bytes)
+            .map_err(|_| "not base64".to_owned()),
+        FieldType::Json => checked_json(json).map(Value::Json),
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)] // Checked.
+fn whole(json: &Json) -> Result<i64, String> {
+    match (json.as_i64(), json.as_f64()) {
+        (Some(number), _) => Ok(number),
+        (None, Some(number)) if number.fract() == 0.0 && number.abs() <= EXACT => Ok(number as i64),
+        (None, Some(_)) => Err("expected a whole number of 64 bits, found another one".to_owned()),
+        (None, None) => Err(format!("expected a whole number, found {}", kind(json))),
+    }
+}
+
+/// JSON that every store can hold, as text.
+pub(crate) fn checked_json(json: &Json) -> Result<String, String> {
+    fn has_nul(json: &Json) -> bool {
+        match json {
+            Json::String(text) => text.contains('\0'),
+            Json::Array(items) => items.iter().any(has_nul),
+            Json::Object(map) => map.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
+            _ => false,
+        }
+    }
+    if has_nul(json) {
+        return Err("contains a NUL character, which PostgreSQL's jsonb cannot hold".to_owned());
+    }
+    Ok(json.to_string())
+}
+
+/// Refuses a time that a store cannot hold.
+pub(crate) fn check_millis(millis: i64) -> Result<i64, String> {
+    if (FIRST_MILLIS..=LAST_MILLIS).contains(&millis) {
+        Ok(millis)
+    } else {
+        Err("a time outside of the years 0001 to 9999, which is what the stores can hold".to_owned())
+    }
+}
+
+/// Refuses a day that a store cannot hold.
+pub(crate) fn check_days(days: i32) -> Result<i32, String> {
+    if (FIRST_DAY..=LAST_DAY).contains(&days) {
+        Ok(days)
+    } else {
+        Err("a day outside of the years 0001 to 9999, which is what the stores can hold".to_owned())
+    }
+}
+
+/// Text, or a number: a postal code is either, depending on the country.
+pub(crate) fn plain_text(json: &Json) -> Result<String, String> {
+    match json {
+        Json::String(text) if text.contains('\0') => Err("contains a NUL character, which PostgreSQL text cannot hold".to_owned()),
+        Json::String(text) => Ok(text.clone()),
+        Json::Number(number) => Ok(number.to_string()),
+        other => Err(format!("expected text or a number, found {}", kind(other))),
+    }
+}
+
+pub(crate) const fn kind(json: &Json) -> &'static str {
+    match json {
+        Json::Null => "null",
+        Json::Bool(_) => "a boolean",
+        Json::Number(_) => "a number",
+        Json::String(_) => "text",
+        Json::Array(_) => "an array",
+        Json::Object(_) => "an object",
+    }
+}

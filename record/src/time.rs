@@ -1,0 +1,46 @@
+//! Days and moments, also of the last day of the year 9999, which is beyond jiff's timestamps.
+
+use jiff::civil::Date;
+
+/// The first day of the epoch.
+pub(crate) const EPOCH: Date = jiff::civil::date(1970, 1, 1);
+
+/// A day as days since 1970-01-01.
+pub(crate) fn days(date: Date) -> i32 {
+    // Of the years that there are in jiff, a few millions.
+    (date - EPOCH).get_days()
+}
+
+/// The day that is so many days after 1970-01-01, if there is one.
+pub fn date(days: i32) -> Option<Date> {
+    EPOCH.checked_add(jiff::Span::new().try_days(days).ok()?).ok()
+}
+
+/// A moment as text, also of the last day of the year 9999, which is beyond jiff's timestamps.
+pub(crate) fn moment(millis: i64) -> String {
+    let since = jiff::Span::new().milliseconds(millis);
+    EPOCH
+        .to_datetime(jiff::civil::Time::midnight())
+        .checked_add(since)
+        .map_or_else(|_| String::new(), |time| format!("{time}Z"))
+}
+
+/// The milliseconds of a text such as `2023-09-03T10:00:00+02:00`.
+pub(crate) fn millis(text: &str) -> Result<i64, String> {
+    match text.parse::<jiff::Timestamp>() {
+        Ok(time) => Ok(time.as_millisecond()),
+        // Beyond jiff's timestamps there is one day that people like to say for "never".
+        Err(e) => beyond(text).ok_or_else(|| e.to_string()),
+    }
+}
+
+fn beyond(text: &str) -> Option<i64> {
+    let pieces = jiff::fmt::temporal::DateTimeParser::new().parse_pieces(text).ok()?;
+    let offset = match pieces.offset()? {
+        jiff::fmt::temporal::PiecesOffset::Numeric(offset) => i64::from(offset.offset().seconds()),
+        _ => 0,
+    };
+    let time = pieces.time()?;
+    let seconds = (i64::from(time.hour()) * 60 + i64::from(time.minute())) * 60 + i64::from(time.second());
+    Some((i64::from(days(pieces.date())) * 86_400 + seconds - offset) * 1000 + i64::from(time.millisecond()))
+}
