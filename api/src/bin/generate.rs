@@ -1,4 +1,4 @@
-//! Writes what follows from the types: the CRD (`crds/`), the chart's template of it, and the reference (`docs/reference.md`).
+//! Writes what follows from the types: the CRD (`crds/`), the chart's template of it, and the reference (`docs/reference/fields.md`).
 //!
 //! `generate` writes; `generate --check` writes nothing and fails where a file differs.
 
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         ));
         describe(&crd, &mut reference);
     }
-    files.push(("docs/reference.md".to_owned(), reference));
+    files.push(("docs/reference/fields.md".to_owned(), reference));
     let mut drifted = false;
     for (path, wanted) in files {
         let file = root.join(&path);
