@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Interval, schedule::ArgumentsSchema};
 
-/// Runs a pipeline's past data intervals, beside its schedule.
+/// Runs past data intervals of a pipeline, beside its schedule.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "userpipeline.dev",
@@ -24,12 +24,12 @@ use crate::{Interval, schedule::ArgumentsSchema};
     cel,
     doc = "Runs a pipeline's past data intervals, beside its schedule.",
     printcolumn(name = "Pipeline", type_ = "string", json_path = ".spec.pipelineRef.name"),
-    printcolumn(name = "Total", type_ = "integer", json_path = ".status.total", description = "Intervals"),
+    printcolumn(name = "Total", type_ = "integer", json_path = ".status.total", description = "Number of intervals"),
     printcolumn(name = "Running", type_ = "integer", json_path = ".status.running"),
     printcolumn(name = "Succeeded", type_ = "integer", json_path = ".status.succeeded"),
     printcolumn(name = "Failed", type_ = "integer", json_path = ".status.failed"),
-    printcolumn(name = "Skipped", type_ = "integer", json_path = ".status.skipped", description = "Intervals that had been run before"),
-    printcolumn(name = "Next", type_ = "string", json_path = ".status.next.start", description = "The start of the interval that is run next"),
+    printcolumn(name = "Skipped", type_ = "integer", json_path = ".status.skipped", description = "Intervals that had a run before"),
+    printcolumn(name = "Next", type_ = "string", json_path = ".status.next.start", description = "Start of the next interval"),
     printcolumn(name = "Complete", type_ = "string", json_path = ".status.conditions[?(@.type=='Complete')].status"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "From", type_ = "string", json_path = ".spec.from", priority = 1),
@@ -49,28 +49,29 @@ use crate::{Interval, schedule::ArgumentsSchema};
 pub struct UserPipelineBackfillSpec {
     /// The pipeline, in the same namespace.
     pub pipeline_ref: PipelineRef,
-    /// Intervals that start at this moment or later are run, …
+    /// Start of the back-fill. It runs intervals that start at this time or later.
     pub from: Time,
-    /// … as far as they end at this one or earlier, and are complete.
+    /// End of the back-fill. It runs intervals that end at this time or earlier, and were complete when the
+    /// back-fill was created.
     pub to: Time,
-    /// How many of its runs may be under way at a time, beside those of the schedule.
+    /// Number of active runs at a time, in addition to those of the schedule.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100))]
     pub max_active_runs: i32,
-    /// What happens to intervals that had a run before.
+    /// Which intervals run again, if the ledger has a run of them.
     #[serde(default)]
     pub reprocess: Reprocess,
-    /// Which interval goes first.
+    /// Order of the intervals.
     #[serde(default)]
     pub order: Order,
-    /// Other values than the pipeline's `spec.schedule.arguments`.
+    /// Arguments that override the pipeline's `spec.schedule.arguments`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "ArgumentsSchema")]
     pub arguments: BTreeMap<String, String>,
-    /// Lists the intervals in the status and runs none; set it to false to begin.
+    /// Lists the intervals in the status, and runs none. Set it to false to start.
     #[serde(default)]
     pub dry_run: bool,
-    /// Starts no more runs; those under way end.
+    /// Starts no more runs. Active runs finish.
     #[serde(default)]
     pub suspend: bool,
 }
@@ -79,25 +80,25 @@ pub struct UserPipelineBackfillSpec {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PipelineRef {
-    /// Its name.
+    /// Name of the pipeline.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
 }
 
-/// What happens to intervals that had a run before, by the ledger.
+/// Which intervals run again, if the ledger has a run of them.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reprocess {
-    /// They are skipped, whether that run has succeeded or failed.
+    /// None: an interval with a run is skipped, whether the run succeeded or failed.
     #[default]
     None,
-    /// Those whose run has failed are run again.
+    /// An interval whose run failed runs again.
     Failed,
-    /// All are run again, once by this back-fill.
+    /// Every interval runs again, once for this back-fill.
     All,
 }
 
 impl Reprocess {
-    /// As it is written in the resource and in arguments.
+    /// As in the resource and in arguments.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "None",
@@ -118,71 +119,71 @@ impl std::str::FromStr for Reprocess {
     }
 }
 
-/// Which interval goes first.
+/// Order of the intervals.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
-    /// The oldest.
+    /// Oldest first.
     #[default]
     OldestFirst,
-    /// The newest.
+    /// Newest first.
     NewestFirst,
 }
 
-/// What the operator says of a back-fill.
+/// Status of a back-fill, as the operator observed it.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserPipelineBackfillStatus {
-    /// The generation of the spec that this status speaks of.
+    /// Generation of the spec that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Complete`, and for kstatus `Reconciling` and `Stalled`.
+    /// The condition `Complete`, and for kstatus `Reconciling` and `Stalled`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// How many intervals there are.
+    /// Number of intervals.
     #[serde(default)]
     pub total: i32,
-    /// How many are being run.
+    /// Number of active runs.
     #[serde(default)]
     pub running: i32,
-    /// How many were run with success.
+    /// Number of runs that succeeded.
     #[serde(default)]
     pub succeeded: i32,
-    /// How many were run without.
+    /// Number of runs that failed.
     #[serde(default)]
     pub failed: i32,
-    /// How many had been run before, and were not run again.
+    /// Number of intervals that were skipped because they had a run before.
     #[serde(default)]
     pub skipped: i32,
-    /// The interval that is run next.
+    /// Start of the next interval to run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<Interval>,
-    /// The intervals of a dry run, in their order, the first hundred.
+    /// Intervals of a dry run, in their order, at most a hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub intervals: Vec<Interval>,
-    /// How far it is: all intervals up to this one, in their order, have ended and are counted here.
+    /// Progress. All intervals up to this one, in their order, have ended and are counted here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled: Option<Settled>,
-    /// When all of it had ended.
+    /// Time at which the last run ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Time>,
 }
 
-/// How far a back-fill is.
+/// Progress of a back-fill.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Settled {
-    /// The end of the last interval that is settled, in the back-fill's order.
+    /// End of the last settled interval, in the back-fill's order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
-    /// Of those settled, how many were run with success.
+    /// Number of settled intervals that succeeded.
     #[serde(default)]
     pub succeeded: i32,
-    /// How many without.
+    /// Number of settled intervals that failed.
     #[serde(default)]
     pub failed: i32,
-    /// How many were skipped.
+    /// Number of settled intervals that were skipped.
     #[serde(default)]
     pub skipped: i32,
 }

@@ -1,22 +1,22 @@
-//! The conditions of a pipeline and the reasons they give: a closed set, documented in the guide to status and events.
+//! Conditions of a pipeline: a closed set, documented in docs/reference/status-and-events.md.
 
-/// Topic, subject and tables are as the spec wants them.
+/// Topic, subject and tables match the spec.
 pub const SCHEMA_READY: &str = "SchemaReady";
-/// The topic is there.
+/// The topic exists.
 pub const TOPIC_READY: &str = "TopicReady";
 /// The schedule is in place.
 pub const SCHEDULE_READY: &str = "ScheduleReady";
-/// The wanted workers run the wanted spec and are ready.
+/// The desired workers run the current spec and are ready.
 pub const WORKERS_READY: &str = "WorkersReady";
-/// All of the above.
+/// The four above are True.
 pub const READY: &str = "Ready";
-/// The data is as recent as the schedule promises, and has reached every sink. Stands beside `Ready`.
+/// The data is as recent as the schedule promises, and in every sink. Separate from `Ready`.
 pub const DATA_FRESH: &str = "DataFresh";
-/// Schedule and workers are stopped because the spec says so.
+/// The pipeline is suspended and drained.
 pub const SUSPENDED: &str = "Suspended";
-/// kstatus: work towards the spec is under way.
+/// kstatus: a change is being applied.
 pub const RECONCILING: &str = "Reconciling";
-/// kstatus: no progress can be expected without a change.
+/// kstatus: nothing changes until the spec changes.
 pub const STALLED: &str = "Stalled";
-/// All of a back-fill has ended.
+/// All runs of a back-fill have ended.
 pub const COMPLETE: &str = "Complete";

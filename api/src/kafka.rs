@@ -8,27 +8,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Duration, source::DurationText, units::seconds};
 
-/// A Kafka cluster and the pipeline's place in it.
+/// A Kafka cluster, and the topic and consumer group of the pipeline.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(has(self.groupId) ? self.groupId : '') == (has(oldSelf.groupId) ? oldSelf.groupId : '')")
     .message("spec.kafka.groupId cannot be changed: offsets and totals are kept under it"))]
 pub struct Kafka {
-    /// Brokers to start from: `host:port`, several separated by commas.
+    /// Bootstrap brokers: `host:port`, several separated by commas.
     #[schemars(length(min = 3, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^[^,:\\\\s]+:[0-9]{1,5}(,[^,:\\\\s]+:[0-9]{1,5})*$')")
         .message("spec.kafka.bootstrapServers must be host:port, several separated by commas"))]
     pub bootstrap_servers: String,
-    /// The workers' consumer group; `<namespace>.<name>` when not given.
+    /// Consumer group of the workers. Default: `<namespace>.<name>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 249))]
     pub group_id: Option<String>,
-    /// The topic between landing and the sinks.
+    /// The topic between the landing table and the sinks.
     #[serde(default)]
     pub topic: Topic,
 }
 
-/// The topic between landing and the sinks.
+/// The topic between the landing table and the sinks.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -40,27 +40,27 @@ pub struct Kafka {
         .message("spec.kafka.topic.replicas cannot be changed here: reassign the partitions with Kafka's own tools"),
 )]
 pub struct Topic {
-    /// Its name; `<namespace>.<name>` when not given.
+    /// Name of the topic. Default: `<namespace>.<name>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 245))]
     #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9._-]+$') && self != '.' && self != '..'")
         .message("spec.kafka.topic.name must be letters, digits, '.', '_' and '-'"))]
     pub name: Option<String>,
-    /// How many partitions: the most workers that can share the work.
+    /// Number of partitions. More workers than partitions are idle.
     #[serde(default = "partitions")]
     #[schemars(range(min = 1, max = 10_000))]
     pub partitions: i32,
-    /// On how many brokers each partition is kept.
+    /// Number of replicas of each partition.
     #[serde(default = "replicas")]
     #[schemars(range(min = 1, max = 32))]
     pub replicas: i32,
-    /// Settings of the topic, such as retention.ms. A run takes records of up to fifteen sixteenths of `max.message.bytes`, and at most
-    /// 8 MiB; when it is not given, it is raised to 1,179,648 in a topic that the pipeline makes, and taken for Kafka's default of
-    /// 1,048,588 in one of somebody else's.
+    /// Configs of the topic, such as `retention.ms`. `max.message.bytes`, in bytes, limits the size of a
+    /// record: 15/16 of it, and at most 8 MiB. Default of `max.message.bytes`: 1,179,648 in a topic that the
+    /// pipeline creates. An externally managed topic is assumed to have Kafka's default, 1,048,588.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub config: BTreeMap<String, String>,
-    /// Who makes the topic.
+    /// Who creates the topic.
     #[serde(default)]
     pub management: TopicManagement,
 }
@@ -77,19 +77,22 @@ impl Default for Topic {
     }
 }
 
-/// The setting of a topic that bounds its messages, in bytes.
+/// The topic config that limits the size of a message, in bytes.
 pub const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
-/// What we give it in topics that we make: records of a mebibyte fit.
+/// Default of `max.message.bytes`, in bytes, in topics that the pipeline creates: a record of 1 MiB fits.
 const OUR_LIMIT: u64 = 1_152 << 10;
-/// Kafka's own default.
+/// Kafka's default, in bytes.
 const KAFKA_LIMIT: u64 = 1_048_588;
-/// What key, headers and frame may need at most: the key has up to 2,048 bytes, and is in the record as well.
+/// Room for key, headers and frame, in bytes. The key has up to 2,048 bytes, and is part of the record as
+/// well.
 const AROUND: u64 = 4 << 10;
-/// The largest record, in bytes, whatever the topic takes: runs and workers hold several, and Cassandra takes 16 MiB at once.
+/// The largest record, in bytes, for any topic: runs and workers hold several records in memory, and
+/// Cassandra takes 16 MiB at once.
 const MAX_RECORD: u64 = 8 << 20;
 
 impl Topic {
-    /// The largest message, in bytes: as declared, as we make topics, or, where somebody else does, Kafka's default.
+    /// The largest message, in bytes: as declared; the default of a created topic; or Kafka's default for an
+    /// externally managed one.
     pub fn message_limit(&self) -> u64 {
         let declared = self.config.get(MAX_MESSAGE_BYTES).and_then(|text| text.trim().parse().ok());
         declared.unwrap_or(match self.management {
@@ -98,8 +101,8 @@ impl Topic {
         })
     }
 
-    /// The largest record, in bytes, that a run takes: a sixteenth of the message is left to key, headers and frame, and at least 4 KiB. A
-    /// larger one would land, and then stay in the outbox for ever.
+    /// The largest record, in bytes, that a run accepts. 1/16 of the message, and at least 4 KiB, is reserved
+    /// for key, headers and frame. A larger record would land, and then stay in the outbox forever.
     pub fn record_limit(&self) -> usize {
         let message = self.message_limit();
         let record = message.saturating_sub(AROUND.max(message / 16)).min(MAX_RECORD);
@@ -107,13 +110,13 @@ impl Topic {
     }
 }
 
-/// Who makes the topic.
+/// Who creates the topic.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TopicManagement {
-    /// The pipeline, through Kafka's admin API.
+    /// The pipeline creates the topic, through Kafka's admin API.
     #[default]
     Direct,
-    /// Somebody else: it must be there, and stays as it is.
+    /// The topic is managed externally: it must exist, and is not changed.
     None,
 }
 
@@ -121,22 +124,22 @@ pub enum TopicManagement {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SchemaRegistry {
-    /// Its address; a path prefix is allowed (Apicurio: `http://…/apis/ccompat/v7`).
+    /// URL of the registry. A path prefix is allowed (Apicurio: `http://…/apis/ccompat/v7`).
     #[schemars(length(min = 8, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+(/[^?#\\\\s]*)?$')")
         .message("spec.schemaRegistry.url must be an http or https address without user name, query and fragment"))]
     pub url: String,
-    /// What a new version of the schema must be compatible with; set on the subject `<topic>-value`. When not given, what the registry
-    /// says stays as it is.
+    /// Compatibility of the subject `<topic>-value`, which the schema Job sets. Default: the registry's
+    /// compatibility is not changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compatibility: Option<Compatibility>,
 }
 
-/// The compatibility levels of a schema registry.
+/// Compatibility of a subject: which versions of its schema must be able to read each other's data.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Compatibility {
-    /// Anything goes.
+    /// No check.
     None,
     /// New readers read what the last version wrote.
     Backward,
@@ -146,14 +149,14 @@ pub enum Compatibility {
     Forward,
     /// Readers of any version read what new writers write.
     ForwardTransitive,
-    /// Both ways, with the last version.
+    /// Backward and forward, with the last version.
     Full,
-    /// Both ways, with any version.
+    /// Backward and forward, with any version.
     FullTransitive,
 }
 
 impl Compatibility {
-    /// The level as the registry's API writes it.
+    /// The level as in the registry's API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "NONE",
@@ -167,22 +170,22 @@ impl Compatibility {
     }
 }
 
-/// Where messages go that can not be read or stored.
+/// Messages that cannot be read, or that a store refuses for their content.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
-    /// The topic's name; the pipeline's topic with `.dlq` when not given.
+    /// Name of the dead-letter topic. Default: the name of the topic with the suffix `.dlq`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 249))]
     #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9._-]+$') && self != '.' && self != '..'")
         .message("spec.deadLetter.topic must be letters, digits, '.', '_' and '-'"))]
     pub topic: Option<String>,
-    /// A worker waits, and says so, when of the messages read last, at least a hundred, a greater share than this would be dead
-    /// letters: from 0, none may be, to 1, all may be.
+    /// Greatest allowed share of dead letters among the most recent messages, at least a hundred. A worker
+    /// that would exceed it waits, with the reason `TooManyDeadLetters`. 0 allows none, 1 allows all.
     #[serde(default = "max_ratio")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_ratio: f64,
-    /// How long dead letters are kept, where the pipeline makes their topic.
+    /// How long dead letters are kept: `retention.ms` of the dead-letter topic, if the pipeline creates it.
     #[serde(default = "dead_letter_retention")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1h') && duration(self) <= duration('87600h')")
         .message("spec.deadLetter.retention must be between 1h and 87600h, which is ten years"))]
@@ -204,7 +207,7 @@ const fn max_ratio() -> f64 {
     0.5
 }
 
-/// Four weeks to notice and re-drive them.
+/// Four weeks to notice and redrive them.
 fn dead_letter_retention() -> Duration {
     seconds(4 * 7 * 24 * 3600).into()
 }

@@ -1,7 +1,7 @@
-//! The `UserPipeline` resource and what its parts tell each other.
+//! The `UserPipeline` resource, and what operator and pods exchange.
 //!
-//! Everything here is pure: types, defaults, CEL rules, printer columns, derived names, and the documents that travel
-//! between the operator and the pods. There is no client and no IO.
+//! Everything here is pure: types, defaults, CEL rules, printer columns, derived names, documents and reports. There is
+//! no client and no I/O.
 
 pub mod condition;
 pub mod document;

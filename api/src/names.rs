@@ -1,26 +1,27 @@
-//! Names that follow from a pipeline's namespace and name, cut to their limits.
+//! Names derived from a pipeline's namespace and name, truncated to their limits.
 //!
-//! Two pipelines never get the same name: what sanitising or cutting would make ambiguous carries a hash of the original.
+//! Two pipelines never have the same name: a name that sanitising or truncating would make ambiguous contains
+//! a hash of the original.
 
 use sha2::{Digest, Sha256};
 
 use crate::{UserPipeline, UserPipelineSpec};
 
-/// The longest name of a keyspace or table in Cassandra.
+/// Longest name of a keyspace or table in Cassandra, in characters.
 pub const CASSANDRA_LIMIT: usize = 48;
-/// The longest identifier in PostgreSQL, in bytes.
+/// Longest identifier in PostgreSQL, in bytes.
 pub const POSTGRES_LIMIT: usize = 63;
-/// The longest name of a CronJob: its Jobs append eleven characters.
+/// Longest name of a CronJob, in characters: its Jobs append eleven.
 pub const CRON_JOB_LIMIT: usize = 52;
-/// The longest value of a label, and the longest name of a Job, whose pods carry it as one.
+/// Longest value of a label, and longest name of a Job, which its pods carry as a label.
 pub const LABEL_LIMIT: usize = 63;
 
-/// Which pipeline: its namespace and name.
+/// Identity of a pipeline: its namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PipelineId {
-    /// The namespace.
+    /// Namespace.
     pub namespace: String,
-    /// The name within it.
+    /// Name.
     pub name: String,
 }
 
@@ -31,7 +32,7 @@ impl std::fmt::Display for PipelineId {
 }
 
 impl PipelineId {
-    /// The id of a resource; a file applied by hand that names no namespace is in `default`.
+    /// The id of a resource. A file without a namespace is in `default`.
     pub fn of(pipeline: &UserPipeline) -> Self {
         Self {
             namespace: pipeline.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
@@ -59,7 +60,7 @@ impl PipelineId {
     }
 }
 
-/// The spec with every name filled in that the user left to us. Filling in twice changes nothing.
+/// The spec with all omitted names filled in. Idempotent.
 #[must_use]
 pub fn with_names(mut spec: UserPipelineSpec, id: &PipelineId) -> UserPipelineSpec {
     if spec.source.http.is_some() {
@@ -78,47 +79,47 @@ pub fn with_names(mut spec: UserPipelineSpec, id: &PipelineId) -> UserPipelineSp
     spec
 }
 
-/// The landing table, when `spec.landing.table` is not given.
+/// Default of `spec.landing.table`.
 pub fn landing_table(id: &PipelineId) -> String {
     id.identifier("_raw", POSTGRES_LIMIT)
 }
 
-/// The sink table in PostgreSQL, when `spec.sinks.postgres.table` is not given.
+/// Default of `spec.sinks.postgres.table`.
 pub fn postgres_table(id: &PipelineId) -> String {
     id.identifier("", POSTGRES_LIMIT)
 }
 
-/// The keyspace, when `spec.sinks.cassandra.keyspace` is not given.
+/// Default of `spec.sinks.cassandra.keyspace`.
 pub fn keyspace(id: &PipelineId) -> String {
     id.identifier("", CASSANDRA_LIMIT)
 }
 
-/// The table in Cassandra, when `spec.sinks.cassandra.table` is not given.
+/// Default of `spec.sinks.cassandra.table`.
 pub fn cassandra_table(id: &PipelineId) -> String {
     id.identifier("", CASSANDRA_LIMIT)
 }
 
-/// The topic, when `spec.kafka.topic.name` is not given.
+/// Default of `spec.kafka.topic.name`.
 pub fn topic(id: &PipelineId) -> String {
     id.dotted()
 }
 
-/// The dead-letter topic, when `spec.deadLetter.topic` is not given.
+/// Default of `spec.deadLetter.topic`.
 pub fn dead_letter_topic(topic: &str) -> String {
     format!("{topic}.dlq")
 }
 
-/// The consumer group, when `spec.kafka.groupId` is not given.
+/// Default of `spec.kafka.groupId`.
 pub fn group_id(id: &PipelineId) -> String {
     id.dotted()
 }
 
-/// The registry's subject of a topic's values.
+/// The subject of a topic's values in the schema registry.
 pub fn subject(topic: &str) -> String {
     format!("{topic}-value")
 }
 
-/// `<name>-<suffix>` as the name of a child object, at most `limit` characters.
+/// `<name>-<suffix>` as the name of a child, at most `limit` characters.
 pub fn child(name: &str, suffix: &str, limit: usize) -> String {
     let plain = format!("{name}-{suffix}");
     if plain.len() <= limit {
@@ -132,22 +133,24 @@ pub fn cron_job(name: &str) -> String {
     child(name, "ingest", CRON_JOB_LIMIT)
 }
 
-/// The Job of a run that was asked for.
+/// The Job of a run requested with `spec.runNow`.
 pub fn run_now(name: &str, nonce: &str) -> String {
     child(name, &format!("now-{}", hash(nonce)), LABEL_LIMIT)
 }
 
-/// The Job of a back-fill's run: the minutes since 1970 of its tick, and what tells the back-fill from any other.
+/// The Job of a back-fill's run: the back-fill's hash, and the minutes since 1970 of the run's tick.
 pub fn backfill_run(pipeline: &str, backfill_uid: &str, minutes: i64) -> String {
     child(pipeline, &format!("bf-{}-{minutes}", hash(backfill_uid)), LABEL_LIMIT)
 }
 
-/// The Deployment of the workers. As short as a CronJob, so that its pods' names stay labels.
+/// The Deployment of the workers. As short as a CronJob's name, so that the names of its pods are valid
+/// labels.
 pub fn workers(name: &str) -> String {
     child(name, "worker", CRON_JOB_LIMIT)
 }
 
-/// An index that we make of a table, whoever's that is: nothing of theirs has such a name.
+/// An index that the pipeline creates on a table, also on an externally managed one, whose own indexes have
+/// other names.
 pub fn index(purpose: &str, table: &str) -> String {
     let plain = format!("userpipeline_{purpose}_{table}");
     if plain.len() <= POSTGRES_LIMIT {
@@ -156,7 +159,7 @@ pub fn index(purpose: &str, table: &str) -> String {
     cut(&plain, &hash(table), '_', POSTGRES_LIMIT)
 }
 
-/// The first eight hexadecimal digits of the SHA-256 of a text: for names, not for secrets.
+/// First eight hexadecimal digits of the SHA-256 of a text: for names, not for secrets.
 pub fn hash(text: &str) -> String {
     format!("{:.8x}", Sha256::digest(text.as_bytes()))
 }

@@ -8,7 +8,8 @@ use crate::{
     Sinks, Source, SuspendPolicy, UserPipelineStatus, Workers,
 };
 
-/// Records from an HTTP API to PostgreSQL, through Kafka, into Cassandra and PostgreSQL; on a schedule.
+/// Moves records from an HTTP API or a Kafka topic into Cassandra and PostgreSQL, through a landing table and
+/// Kafka.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "userpipeline.dev",
@@ -21,7 +22,7 @@ use crate::{
     status = "UserPipelineStatus",
     derive = "PartialEq",
     cel,
-    doc = "Records from an HTTP API to PostgreSQL, through Kafka, into Cassandra and PostgreSQL; on a schedule.",
+    doc = "Moves records from an HTTP API or a Kafka topic into Cassandra and PostgreSQL, through a landing table and Kafka.",
     scale(
         spec_replicas_path = ".spec.workers.replicas",
         status_replicas_path = ".status.workers.replicas",
@@ -31,15 +32,15 @@ use crate::{
     printcolumn(name = "Fresh", type_ = "string", json_path = ".status.conditions[?(@.type=='DataFresh')].status", description = "Whether the data is as recent as the schedule promises, and in every sink"),
     printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.schedule.cron"),
     printcolumn(name = "Suspended", type_ = "string", json_path = ".status.conditions[?(@.type=='Suspended')].status"),
-    printcolumn(name = "Last Run", type_ = "date", json_path = ".status.lastRun.finishedAt", description = "Since the last run ended"),
-    printcolumn(name = "Fetched", type_ = "integer", json_path = ".status.totals.fetched", description = "Record versions landed, ever"),
-    printcolumn(name = "Stored", type_ = "integer", json_path = ".status.totals.stored", description = "Topic offsets acknowledged by every sink, ever"),
-    printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag", description = "Records on the topic that the workers have not stored; empty while unknown"),
-    printcolumn(name = "Workers", type_ = "string", json_path = ".status.workers.summary", description = "Ready and wanted"),
+    printcolumn(name = "Last Run", type_ = "date", json_path = ".status.lastRun.finishedAt", description = "Time since the last run ended"),
+    printcolumn(name = "Fetched", type_ = "integer", json_path = ".status.totals.fetched", description = "Record versions landed, in total"),
+    printcolumn(name = "Stored", type_ = "integer", json_path = ".status.totals.stored", description = "Topic offsets acknowledged by every sink, in total"),
+    printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag", description = "Messages on the topic that are not stored; empty while unknown"),
+    printcolumn(name = "Workers", type_ = "string", json_path = ".status.workers.summary", description = "Ready and desired workers"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Owner", type_ = "string", json_path = ".spec.owner", priority = 1),
     printcolumn(name = "Next Run", type_ = "string", json_path = ".status.schedule.nextRunAt", priority = 1),
-    printcolumn(name = "Backlog", type_ = "integer", json_path = ".status.schedule.backlog", priority = 1, description = "With catchUp, data intervals that are complete and have not been run yet"),
+    printcolumn(name = "Backlog", type_ = "integer", json_path = ".status.schedule.backlog", priority = 1, description = "With catchUp, complete data intervals that have not run yet"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
     printcolumn(name = "Topic", type_ = "string", json_path = ".status.topic", priority = 1),
@@ -70,64 +71,66 @@ use crate::{
         .message("what is stored are the built-in records: spec.record can be added only with name User, namespace dev.userpipeline and key [id], without orderBy and clusterBy; make a new pipeline for others"),
 )]
 pub struct UserPipelineSpec {
-    /// Stops the schedule and, when the runs under way have ended, the workers; resume by setting it back. Nothing is deleted.
+    /// Suspends the pipeline: no run starts, and the workers stop when active runs have ended. Nothing is
+    /// deleted. Set it to false to resume.
     #[serde(default)]
     pub suspend: bool,
-    /// What happens to runs that are under way when the pipeline is suspended.
+    /// What happens to active runs when the pipeline is suspended.
     #[serde(default)]
     pub suspend_policy: SuspendPolicy,
-    /// What becomes of topic, subject, consumer group and tables when the pipeline is deleted.
+    /// What happens to topic, subject, consumer group and tables when the pipeline is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// Whom to ask about this pipeline: a team, an address. It is a label of all children, of metrics and of Events.
+    /// Owner of the pipeline: a team, an address. It is a label of all children, and is in metrics and
+    /// Events.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')")
         .message("spec.owner becomes a label: it has letters, digits, '-', '_' and '.', and begins and ends with a letter or digit"))]
     pub owner: Option<String>,
-    /// What this pipeline is for, for people.
+    /// Purpose of the pipeline, for its readers.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
-    /// When records are fetched; needed by `source.http`.
+    /// When runs start. Required with `source.http`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
-    /// A run beside the schedule, once for each nonce.
+    /// Requests a run, once for each nonce.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_now: Option<RunNow>,
     /// Where records come from.
     pub source: Source,
-    /// What a record is; a user of randomuser.me when not given.
+    /// The record. Default: a user of randomuser.me.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordSpec>,
-    /// The PostgreSQL database of the landing table and of the pipeline's bookkeeping; also of `sinks.postgres`.
+    /// PostgreSQL database for the landing table and the bookkeeping, and for `sinks.postgres`.
     pub postgres: Postgres,
-    /// What was fetched, as it was fetched: the outbox from which the topic is filled.
+    /// The landing table: fetched records and items, and the outbox of the topic.
     #[serde(default)]
     pub landing: Landing,
-    /// The topic between landing and the sinks.
+    /// Kafka cluster, topic and consumer group.
     pub kafka: Kafka,
-    /// The registry that holds the records' Avro schema; needed but where others write JSON to the topic.
+    /// Schema registry for the records' Avro schema. Required, except with `source.topic` and format JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_registry: Option<SchemaRegistry>,
-    /// The Cassandra cluster of `sinks.cassandra`.
+    /// Cassandra cluster of `sinks.cassandra`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cassandra: Option<Cassandra>,
-    /// Where records end up: at least one.
+    /// Stores that workers write to: at least one.
     pub sinks: Sinks,
-    /// Where messages go that can not be read or stored.
+    /// Messages that cannot be read, or that a store refuses for their content.
     #[serde(default)]
     pub dead_letter: DeadLetter,
-    /// How long the pipeline keeps what it keeps beside its sinks.
+    /// Retention of what the pipeline stores beside its sinks.
     #[serde(default)]
     pub retention: Retention,
-    /// The processes that read the topic and write to the sinks.
+    /// Workers, which read the topic and write to the sinks.
     #[serde(default)]
     pub workers: Workers,
-    /// What the pods are to be like: resources, placement, labels, a proxy.
+    /// Settings of the pods: resources, placement, labels, proxy.
     #[serde(default)]
     pub pods: Pods,
-    /// Which images the pods run; the operator's own where nothing is given.
+    /// Images of the pods. Default: those of the operator's installation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
 }

@@ -1,4 +1,4 @@
-//! `{{…}}` in the source's url, query and headers: what a run puts in its place.
+//! Placeholders, `{{…}}`, in the source's url, query, headers and body.
 
 use std::collections::BTreeMap;
 
@@ -8,24 +8,24 @@ use crate::{DataInterval, RunKind};
 
 const KNOWN: &str = "{{interval.start}}, {{interval.end}} (each also with .date, .epochSeconds or .epochMillis), {{run.id}}, {{run.kind}}, {{cursor}} and {{arguments.NAME}}";
 
-/// What is put in place of placeholders.
+/// Values of the placeholders of a run.
 #[derive(Clone, Debug)]
 pub struct Values {
-    /// The run.
+    /// Id of the run.
     pub run_id: String,
-    /// Why it happens.
+    /// Why the run happens.
     pub kind: RunKind,
-    /// Its interval; absent where the schedule has none.
+    /// Data interval of the run. Absent if the schedule has none.
     pub interval: Option<DataInterval>,
-    /// In which dates are written.
+    /// Time zone of dates.
     pub zone: TimeZone,
-    /// `spec.schedule.arguments`, and what this run was given instead.
+    /// `spec.schedule.arguments`, overridden by the run's arguments.
     pub arguments: BTreeMap<String, String>,
-    /// How far the runs before have come, where that is remembered.
+    /// The stored cursor, if the source declares one.
     pub cursor: Option<String>,
 }
 
-/// What stands between `{{` and `}}`.
+/// What a placeholder names, between `{{` and `}}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Placeholder {
     Interval { end: bool, format: Format },
@@ -43,7 +43,7 @@ enum Format {
     EpochMillis,
 }
 
-/// A text with placeholders in it.
+/// A text with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
 
@@ -54,7 +54,7 @@ enum Part {
 }
 
 impl Template {
-    /// Reads a text; what is wrong with it is said without the field's name.
+    /// Parses a text. The error does not name the field.
     pub fn read(text: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut rest = text;
@@ -70,7 +70,7 @@ impl Template {
         Ok(Self(parts))
     }
 
-    /// The arguments that it names.
+    /// Names of the arguments in the text.
     pub fn arguments(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|part| match part {
             Part::Value(Placeholder::Argument(name)) => Some(name.as_str()),
@@ -78,7 +78,7 @@ impl Template {
         })
     }
 
-    /// Whether it has the cursor in it.
+    /// Whether the text contains `{{cursor}}`.
     pub fn has_cursor(&self) -> bool {
         self.0.contains(&Part::Value(Placeholder::Cursor))
     }

@@ -1,5 +1,5 @@
-//! What the pods of a pipeline are to be like: a closed list, so that whoever may write a pipeline gains no right to make
-//! whatever pods they like.
+//! Settings of a pipeline's pods. The list is closed, so that the right to edit a pipeline does not include
+//! the right to create arbitrary pods.
 
 use std::collections::BTreeMap;
 
@@ -8,26 +8,26 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the pods of each program are to be like.
+/// Settings of the pods of each program.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pods {
-    /// Runs of `ingest-job`.
+    /// Pods of runs (`ingest-job`).
     #[serde(default)]
     pub ingest: PodSettings,
-    /// Workers.
+    /// Pods of workers.
     #[serde(default)]
     pub workers: PodSettings,
-    /// The Jobs that work for the operator: schema, drain and deletion Jobs.
+    /// Pods of schema, drain and deletion Jobs.
     #[serde(default)]
     pub tasks: PodSettings,
 }
 
-/// What pods are to be like.
+/// Settings of pods.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSettings {
-    /// CPU and memory; modest requests and a memory limit when not given.
+    /// CPU and memory. Default: small requests, and a memory limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
     /// Labels that a node must have.
@@ -38,61 +38,63 @@ pub struct PodSettings {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub tolerations: Vec<Toleration>,
-    /// Which nodes and neighbours are preferred or required.
+    /// Node and pod affinity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
     /// How pods are spread over zones and nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
-    /// Which pods go first, and which are evicted last.
+    /// Priority class of the pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,
-    /// More labels. Those of Kubernetes (`kubernetes.io/…`) and ours (`userpipeline.dev/…`) cannot be set.
+    /// Additional labels. Labels of `kubernetes.io` and `userpipeline.dev` are reserved.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub labels: BTreeMap<String, String>,
-    /// More annotations; the same holds for them, but for `cluster-autoscaler.kubernetes.io/…`.
+    /// Additional annotations. Annotations of `kubernetes.io` and `userpipeline.dev` are reserved, except
+    /// `cluster-autoscaler.kubernetes.io/…`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub annotations: BTreeMap<String, String>,
-    /// The way out to HTTP addresses: the source, the schema registry.
+    /// HTTP proxy for the source and the schema registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<Proxy>,
 }
 
-/// An HTTP proxy, as the environment variables `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` give it.
+/// An HTTP proxy: the environment variables `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Proxy {
-    /// For `http` addresses.
+    /// URL of the proxy for `http` URLs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+/?$')")
         .message("proxy.http must be an http or https address, without user name and password: the spec is no place for secrets"))]
     pub http: Option<String>,
-    /// For `https` addresses.
+    /// URL of the proxy for `https` URLs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+/?$')")
         .message("proxy.https must be an http or https address, without user name and password: the spec is no place for secrets"))]
     pub https: Option<String>,
-    /// Hosts, domains and networks that are reached without: `.svc.cluster.local,10.0.0.0/8`.
+    /// Hosts, domains and networks that are reached without the proxy, separated by commas:
+    /// `.svc.cluster.local,10.0.0.0/8`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub no_proxy: Option<String>,
 }
 
-/// Which images the pods run; the operator's own where nothing is given.
+/// Images of the pods. Default: registry and tag of the operator's installation.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Image {
-    /// The registry with its path, one of those that the operator allows (`image.allowedRegistries` of its chart).
+    /// Registry with its path. The operator must allow it (`image.allowedRegistries` of its chart).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub registry: Option<String>,
-    /// The version, an image tag. Workers of a pinned version are not rolled by an upgrade of the operator.
+    /// Image tag. It pins the pipeline: an upgrade of the operator does not restart its pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_][A-Za-z0-9_.-]*$')").message("spec.image.version must be an image tag"))]

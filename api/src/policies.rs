@@ -1,24 +1,25 @@
-//! What happens to what is under way, and to what was made.
+//! Policies for suspending and deleting a pipeline.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What happens to runs that are under way when the pipeline is suspended.
+/// What happens to active runs when the pipeline is suspended.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SuspendPolicy {
-    /// They end first; the workers stop when they have.
+    /// Active runs finish, then the workers stop.
     #[default]
     Finish,
-    /// They are stopped as a suspended Job is, and go on with the pipeline.
+    /// Active runs are stopped, as a suspended Job is, and resume with the pipeline.
     Stop,
 }
 
-/// What becomes of topic, subject, consumer group and tables when the pipeline is deleted.
+/// What happens to topic, subject, consumer group and tables when the pipeline is deleted.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeletionPolicy {
-    /// They stay, and a pipeline of the same name takes them up again.
+    /// They stay. A new pipeline with the same name continues with them.
     #[default]
     Retain,
-    /// What the pipeline has made is deleted by a Job before the pipeline itself is gone. What was there before it stays.
+    /// A Job deletes what the pipeline created, before the pipeline is gone. What existed before the pipeline
+    /// stays.
     Delete,
 }

@@ -1,14 +1,12 @@
-//! What a record is: its fields, where each comes from, and what identifies it.
+//! A record: its fields, where each comes from, and its key.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a record is. From it follow the mapping from the source's items, the topic's Avro schema, and the tables.
-///
-/// A field that is optional or has a default can be added and removed at any time; anything else would break what is stored
-/// already, and is refused.
+/// A record. Mapping, the topic's Avro schema and the tables follow from it. A field that is optional or has
+/// a default can be added and removed at any time. Any other change would break stored data, and is refused.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -29,41 +27,43 @@ use serde_json::Value;
         .message("spec.record.name and namespace cannot be changed: to Avro it would be another record"),
 )]
 pub struct RecordSpec {
-    /// The Avro record's name.
+    /// Name of the Avro record.
     #[serde(default = "name")]
     #[schemars(length(min = 1, max = 128))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z_][A-Za-z0-9_]*$')")
         .message("spec.record.name must be letters, digits and '_', not starting with a digit"))]
     pub name: String,
-    /// The Avro record's namespace.
+    /// Namespace of the Avro record.
     #[serde(default = "namespace")]
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z_][A-Za-z0-9_]*([.][A-Za-z_][A-Za-z0-9_]*)*$')")
         .message("spec.record.namespace must be names of letters, digits and '_', separated by dots"))]
     pub namespace: String,
-    /// The fields that identify a record: the source's own identity. The key of the topic's messages and of the tables.
+    /// Fields that identify a record. They are the key of the topic's messages and the primary key of the
+    /// tables.
     #[schemars(length(min = 1, max = 8), inner(length(max = 48)))]
     pub key: Vec<String>,
-    /// Those fields of the key by which Cassandra sorts within a partition; the others choose the partition. None when not given.
+    /// Fields of the key by which Cassandra sorts within a partition. The other fields of the key choose the
+    /// partition. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 7), inner(length(max = 48)))]
     pub cluster_by: Vec<String>,
-    /// The field that tells which of two versions of a record is the newer one, such as the time of its last change. Without, the one
-    /// that was fetched later.
+    /// Field that orders the versions of a record, such as the time of the last change. Default: the version
+    /// that was fetched later is newer.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 48))]
     pub order_by: Option<String>,
-    /// An expression in CEL over the `item` that is true for an item that tells that its record is no more:
-    /// `has(item.deleted) && item.deleted`. Such an item needs its key only (and `orderBy`).
+    /// CEL expression over `item`. If it is true, the item deletes its record: `has(item.deleted) &&
+    /// item.deleted`. Such an item needs only the key, and the field of `orderBy`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub delete_when: Option<String>,
-    /// The fields, in the order of the columns.
+    /// Fields, in the order of the columns.
     #[schemars(length(min = 1, max = 128), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub fields: Vec<FieldSpec>,
 }
 
-/// A field of a record.
+/// A field of a record. Its value comes from exactly one of `from`, `template` and `expr`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -74,64 +74,66 @@ pub struct RecordSpec {
     validation = Rule::new("self.optional == oldSelf.optional").message("whether a field is optional cannot be changed: add another field instead"),
 )]
 pub struct FieldSpec {
-    /// Its name, and its columns'.
+    /// Name of the field and of its columns.
     #[schemars(length(min = 1, max = 48))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z][A-Za-z0-9_]*$')")
         .message("a field's name must be letters, digits and '_', starting with a letter"))]
     pub name: String,
-    /// Its type.
+    /// Type of the field.
     #[serde(rename = "type")]
     pub field_type: FieldType,
-    /// Where it is in the item: a JSON pointer (RFC 6901), `/login/uuid`.
+    /// JSON pointer (RFC 6901) into the item: `/login/uuid`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("self.matches('^(/([^/~]|~[01])*)+$')")
         .message("from must be a JSON pointer such as /login/uuid; a '/' within a name is written ~1, a '~' is written ~0"))]
     pub from: Option<String>,
-    /// Text with JSON pointers in braces: `{/street/number} {/street/name}`.
+    /// Text with JSON pointers in braces: `{/street/number} {/street/name}`. The field's type must be
+    /// `string`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub template: Option<String>,
-    /// An expression in CEL over the `item`: `double(item.celsius) * 1.8 + 32.0`.
+    /// CEL expression over `item`: `double(item.celsius) * 1.8 + 32.0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub expr: Option<String>,
-    /// Whether it may be missing or null.
+    /// Whether the value may be missing or null.
     #[serde(default)]
     pub optional: bool,
-    /// What it is where the item has nothing or null.
+    /// Value if the item has none, or null.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
     pub default: Option<Value>,
-    /// What it means; it becomes part of the Avro schema.
+    /// Description of the field, which becomes part of the Avro schema.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512))]
     pub doc: String,
 }
 
-/// The type of a field: in JSON, Avro, PostgreSQL and Cassandra.
+/// Type of a field. Each has a type in Avro, PostgreSQL and Cassandra.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FieldType {
-    /// Text, or a number as it was written: string, text, text.
+    /// Text, or a number as it was written. Avro string, PostgreSQL text, Cassandra text.
     String,
-    /// true or false: boolean, boolean, boolean.
+    /// true or false. Avro boolean, PostgreSQL boolean, Cassandra boolean.
     Boolean,
-    /// A whole number of 64 bits, as `long`: long, bigint, bigint.
+    /// An integer of 64 bits, the same as `long`. Avro long, PostgreSQL bigint, Cassandra bigint.
     Int,
-    /// A whole number of 64 bits: long, bigint, bigint.
+    /// An integer of 64 bits. Avro long, PostgreSQL bigint, Cassandra bigint.
     Long,
-    /// A number: double, double precision, double.
+    /// A number. Avro double, PostgreSQL double precision, Cassandra double.
     Double,
-    /// A day, `2023-09-03`: date, date, date.
+    /// A day, `2023-09-03`. Avro date, PostgreSQL date, Cassandra date.
     Date,
-    /// A moment, `2023-09-03T10:00:00Z`, or a number of milliseconds since 1970: timestamp-millis, timestamptz, timestamp.
+    /// A time, `2023-09-03T10:00:00Z`, or milliseconds since 1970. Avro timestamp-millis, PostgreSQL
+    /// timestamptz, Cassandra timestamp.
     Timestamp,
-    /// A UUID as text: uuid, uuid, uuid.
+    /// A UUID as text. Avro uuid, PostgreSQL uuid, Cassandra uuid.
     Uuid,
-    /// Bytes, in base64: bytes, bytea, blob.
+    /// Base64. Avro bytes, PostgreSQL bytea, Cassandra blob.
     Bytes,
-    /// Anything that JSON can say: string, jsonb, text.
+    /// Any JSON value. Avro string, PostgreSQL jsonb, Cassandra text.
     Json,
 }
 

@@ -1,118 +1,120 @@
-//! What a pod tells the operator: a termination message (JSON, under 4 KB) and a worker's `/status`.
+//! What a pod reports to the operator: a termination message (JSON, under 4 KB), or a worker's `/status`.
 
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{Interval, RunKind};
 
-/// The most bytes of a message that a report carries: Kubernetes cuts a termination message at 4096 bytes, JSON and all.
+/// Longest message of a report, in bytes. Kubernetes truncates a termination message at 4096 bytes, JSON
+/// included.
 const MESSAGE_LIMIT: usize = 1024;
 
 /// Exit codes of the Jobs' programs.
 pub mod exit {
-    /// Done.
+    /// The program succeeded.
     pub const DONE: u8 = 0;
-    /// Worth trying again.
+    /// A retry may succeed.
     pub const RETRY: u8 = 1;
-    /// The configuration is wrong: trying again without a change is useless.
+    /// The configuration is wrong: a retry without a change fails again.
     pub const CONFIGURATION: u8 = 2;
 }
 
-/// Where a container leaves its termination message: Kubernetes' default path.
+/// Path of a container's termination message: Kubernetes' default.
 pub const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// A worker's reason where the topic is not there: the operator doubts its own word of the topic then.
+/// A worker's reason if the topic does not exist. The operator then no longer relies on `TopicReady`.
 pub const TOPIC_MISSING: &str = "TopicMissing";
 
-/// The port of a worker's `/livez`, `/readyz`, `/metrics` and `/status`.
+/// Port of a worker's `/livez`, `/readyz`, `/metrics` and `/status`.
 pub const WORKER_PORT: u16 = 8080;
 
-/// How a run of `ingest-job` ended.
+/// Report of a run of `ingest-job`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RunReport {
-    /// The run's id in the ledger.
+    /// Id of the run in the ledger.
     pub run_id: String,
-    /// The time it was scheduled for; absent for a manual run.
+    /// Time for which the run was scheduled. Absent for a manual run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduled_at: Option<Timestamp>,
-    /// Why it happened.
+    /// Why the run happened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<RunKind>,
-    /// Its data interval; absent where the schedule has none.
+    /// Data interval of the run. Absent if the schedule has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<Interval>,
-    /// How often the run was tried, this time included; 0 where the ledger could not be opened.
+    /// Number of attempts, this one included. 0 if the ledger could not be opened.
     pub attempt: i32,
-    /// When this attempt started.
+    /// Time at which this attempt started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// Time at which this attempt ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
-    /// A CamelCase word for how it ended, such as `Completed`, `AlreadyDone`, `SourceFailed`.
+    /// Reason for the outcome, in CamelCase: `Completed`, `AlreadyDone`, `SourceFailed`.
     pub reason: String,
-    /// A sentence for how it ended.
+    /// Message for the outcome.
     pub message: String,
-    /// Requests that were answered with a page.
+    /// Number of requests that returned a page.
     pub pages: i64,
-    /// Items the source gave.
+    /// Number of items that the source served.
     pub items: i64,
-    /// Their bytes.
+    /// Size of these items, in bytes.
     pub bytes: i64,
-    /// Record versions landed: new records and changed ones.
+    /// Number of record versions landed: new records and changed ones.
     pub landed: i64,
-    /// Record versions published, those of interrupted runs included.
+    /// Number of record versions published, including those of interrupted runs.
     pub published: i64,
-    /// Items refused.
+    /// Number of rejected items.
     pub rejected: i64,
-    /// Record versions ever landed by this pipeline, from the ledger; absent where the ledger could not be read.
+    /// Total of record versions that this pipeline landed, from the ledger. Absent if the ledger could not be
+    /// read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_fetched: Option<i64>,
 }
 
-/// How `stream-worker apply-schema` ended.
+/// Report of `stream-worker apply-schema`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SchemaReport {
-    /// A CamelCase word for how it ended: `Applied`, or why not.
+    /// Reason for the outcome, in CamelCase: `Applied`, or the cause of the failure.
     pub reason: String,
-    /// A sentence for how it ended.
+    /// Message for the outcome.
     pub message: String,
-    /// Whether the topic is there and as wanted; absent when that was not reached.
+    /// Whether the topic exists and matches the spec. Absent if the Job did not reach that step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic_ready: Option<bool>,
-    /// How many partitions the topic has.
+    /// Number of partitions of the topic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<i32>,
-    /// The registry's id of the schema.
+    /// Id of the schema in the registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_id: Option<i32>,
 }
 
-/// How `stream-worker verify-drained` ended.
+/// Report of `stream-worker verify-drained`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DrainReport {
-    /// A CamelCase word for how it ended: `Drained`, or why not.
+    /// Reason for the outcome, in CamelCase: `Drained`, or the cause of the failure.
     pub reason: String,
-    /// A sentence for how it ended.
+    /// Message for the outcome.
     pub message: String,
-    /// How many partitions the topic has.
+    /// Number of partitions of the topic.
     pub partitions: i32,
-    /// The offsets that the group has committed, by partition; of a topic with many partitions, the first ones.
+    /// Committed offsets of the group, by partition. For a topic with many partitions, the first ones.
     pub offsets: Vec<(i32, i64)>,
-    /// Messages on the topic that are not stored.
+    /// Number of messages on the topic that are not stored.
     pub lag: i64,
 }
 
-/// How `stream-worker delete-data` ended.
+/// Report of `stream-worker delete-data`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeletionReport {
-    /// A CamelCase word for how it ended: `Deleted`, or why not.
+    /// Reason for the outcome, in CamelCase: `Deleted`, or the cause of the failure.
     pub reason: String,
-    /// A sentence for how it ended.
+    /// Message for the outcome.
     pub message: String,
 }
 
@@ -120,77 +122,78 @@ pub struct DeletionReport {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkerReport {
-    /// Whether it consumes and stores.
+    /// Whether the worker consumes and stores.
     pub ready: bool,
-    /// A CamelCase word for why it does not; empty when ready.
+    /// Reason why it does not, in CamelCase. Empty if it is ready.
     pub reason: String,
-    /// A sentence for why it does not; empty when ready.
+    /// Message why it does not. Empty if it is ready.
     pub message: String,
-    /// How many partitions the topic has; 0 while unknown.
+    /// Number of partitions of the topic. 0 while unknown.
     pub topic_partitions: i32,
-    /// The partitions this worker owns.
+    /// Partitions that this worker owns.
     pub partitions: Vec<PartitionReport>,
-    /// Totals of the whole pipeline, from PostgreSQL; absent until read.
+    /// Totals of the pipeline, from PostgreSQL. Absent until they are read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub totals: Option<StoredTotals>,
-    /// When offsets were last committed.
+    /// Time of the last commit of offsets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_commit_at: Option<Timestamp>,
-    /// Records stored a second, over the last minute.
+    /// Records stored per second, over the last minute.
     pub stored_per_second: f64,
 }
 
-/// One partition of a worker.
+/// A partition of a worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PartitionReport {
-    /// Its number.
+    /// Number of the partition.
     pub partition: i32,
-    /// The next offset to store.
+    /// Next offset to store.
     pub next_offset: i64,
-    /// The offset behind the last message, listed at the broker; absent until it answered.
+    /// Offset after the last message, from the broker. Absent until the broker has responded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_offset: Option<i64>,
-    /// The distance of the two.
+    /// `end` minus the next offset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<i64>,
-    /// Every message that was written before is stored; absent until one was stored or the end was reached.
+    /// Every message written before this time is stored. Absent until a message was stored, or the end was
+    /// reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored_through: Option<Timestamp>,
 }
 
-/// Totals of the whole pipeline.
+/// Totals of a pipeline.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StoredTotals {
-    /// Topic offsets acknowledged by every sink.
+    /// Number of topic offsets acknowledged by every sink.
     pub stored: i64,
-    /// Messages sent to the dead-letter topic.
+    /// Number of messages sent to the dead-letter topic.
     pub dead_lettered: i64,
-    /// Items that runs were given.
+    /// Number of items that the source served to runs.
     pub items: i64,
-    /// Their bytes.
+    /// Size of these items, in bytes.
     pub bytes: i64,
-    /// Record versions published.
+    /// Number of record versions published.
     pub published: i64,
-    /// Items that are no records, by what is wrong.
+    /// Rejected items, by field and class.
     pub rejects: Vec<RejectTotal>,
 }
 
-/// How many items are no records for the same reason.
+/// Number of rejected items with the same field and class.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RejectTotal {
-    /// The field at fault; empty where it is the item as a whole.
+    /// Field of the record. Empty for the item as a whole.
     pub field: String,
-    /// A CamelCase word for what is wrong.
+    /// Reject class.
     pub class: String,
-    /// How many, ever.
+    /// Number of items.
     pub items: i64,
 }
 
-/// A message cut so that the report that carries it stays a valid termination message. Control characters, which JSON writes
-/// as six, become spaces.
+/// Truncates a message so that the report that carries it is a valid termination message. Control characters,
+/// which JSON writes as six characters, become spaces.
 pub fn cut_message(message: &str) -> String {
     let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if message.len() <= MESSAGE_LIMIT {

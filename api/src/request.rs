@@ -1,4 +1,4 @@
-//! How a source is asked: method, pages, credentials, certificates.
+//! Requests to a source: method, pagination, authentication, certificates.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::{HeaderSource, SecretRef};
 
-/// The method of a request.
+/// Method of a request.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Method {
-    /// Asks.
+    /// A request without a body.
     #[default]
     #[serde(rename = "GET")]
     Get,
-    /// Asks with a body.
+    /// A request with a body.
     #[serde(rename = "POST")]
     Post,
 }
 
-/// How an answer is written.
+/// Format of a response.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
-    /// One JSON document, with an array of items in it.
+    /// One JSON document that contains an array of items.
     #[default]
     #[serde(rename = "JSON")]
     Json,
-    /// A line of JSON for each item.
+    /// One line of JSON for each item.
     #[serde(rename = "NDJSON")]
     Ndjson,
 }
@@ -45,16 +45,16 @@ pub struct Pagination {
     /// How one page leads to the next.
     #[serde(default, rename = "type")]
     pub kind: PaginationType,
-    /// The parameter of the address in which page, offset or cursor are sent.
+    /// Query parameter for page, offset or cursor.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub parameter: Option<String>,
-    /// The number of the first page, 1 when not given; or the first offset, 0 when not given.
+    /// First value of `parameter`. Default: 1 for `Page`, 0 for `Offset`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub start: Option<i64>,
-    /// Where in an answer the next cursor is, as a JSON pointer: `/meta/next`. Where there is none, null or an empty text, the run
-    /// is at the end.
+    /// JSON pointer to the next cursor in a response: `/meta/next`. A run ends if there is none, or it is
+    /// null or an empty text.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("self.matches('^(/([^/~]|~[01])*)+$')").message("spec.source.http.pagination.cursorFrom must be a JSON pointer such as /meta/next"))]
@@ -64,46 +64,48 @@ pub struct Pagination {
 /// How one page leads to the next.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PaginationType {
-    /// The same request again: each answer has other items, until one has none.
+    /// Each request is the same, and each response has other items. The run ends at a response without items.
     #[default]
     Repeat,
-    /// One request has it all.
+    /// One request returns all items.
     Single,
-    /// By the page's number, until a page has no items.
+    /// By page number. The run ends at a page without items.
     Page,
-    /// By the number of items so far, until a page has no items.
+    /// By the number of items so far. The run ends at a page without items.
     Offset,
-    /// By a cursor that each answer has for the next, until one has none.
+    /// By a cursor in each response. The run ends at a response without one.
     Cursor,
-    /// By the header `Link` with `rel="next"`, until an answer has none. It must stay on its server.
+    /// By the header `Link` with `rel="next"`, on the same server or one of `allowedHosts`. The run ends at a
+    /// response without one.
     Link,
 }
 
-/// What is remembered from run to run, so that the next one asks for what is new only: `{{cursor}}` in url, query, headers and body. It is
-/// advanced only by what has landed: with `pagination.type: Repeat` with each page, and the next request has it; elsewhere at the end
-/// of a run that has seen the last page.
+/// How far the pipeline has read its source. The next run requests only what is new, with `{{cursor}}` in
+/// url, query, headers and body. The cursor advances only past what has landed: with each page for
+/// `pagination.type: Repeat`, and otherwise at the end of a run that has read the last page.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.fromItems) != has(self.fromAnswer)").message("spec.source.http.cursor takes exactly one of fromItems and fromAnswer"))]
 pub struct StoredCursor {
-    /// Where in an item it is, as a JSON pointer: the greatest counts, by number where all are numbers, else as text, which is right for
-    /// times that are all written alike. Items are not missed by it where the source never changes anything behind it.
+    /// JSON pointer into the items. The greatest value becomes the cursor. Numbers are compared as numbers,
+    /// other values as text, so times must all have one format. The source must not add or change items
+    /// before the cursor.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("self.matches('^(/([^/~]|~[01])*)+$')").message("spec.source.http.cursor.fromItems must be a JSON pointer such as /updated_at"))]
     pub from_items: Option<String>,
-    /// Where in an answer it is, as a JSON pointer: the last one counts.
+    /// JSON pointer into the responses. The last value becomes the cursor.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("self.matches('^(/([^/~]|~[01])*)+$')").message("spec.source.http.cursor.fromAnswer must be a JSON pointer such as /meta/token"))]
     pub from_answer: Option<String>,
-    /// What `{{cursor}}` is before anything has landed.
+    /// Value of `{{cursor}}` before anything has landed.
     #[serde(default)]
     #[schemars(length(max = 1024))]
     pub initial: String,
 }
 
-/// Who asks: one of them.
+/// Authentication: exactly one of these.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.basic), has(self.bearer), has(self.oauth2)].filter(given, given).size() == 1")
@@ -112,10 +114,10 @@ pub struct Auth {
     /// User name and password, from the keys `username` and `password` of a Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub basic: Option<Basic>,
-    /// A token, from a key of a Secret.
+    /// A bearer token, from a key of a Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bearer: Option<HeaderSource>,
-    /// A token that is asked for: OAuth 2 with client credentials.
+    /// A bearer token from an OAuth 2 server, with the client credentials grant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oauth2: Option<OAuth2>,
 }
@@ -124,36 +126,37 @@ pub struct Auth {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Basic {
-    /// The Secret, with the keys `username` and `password`.
+    /// Secret with the keys `username` and `password`.
     pub credentials_secret_ref: SecretRef,
 }
 
-/// OAuth 2 with client credentials (RFC 6749, section 4.4). The token is asked for anew before it expires, and when it is refused.
+/// OAuth 2 client credentials grant (RFC 6749, section 4.4). The token is renewed before it expires, and when
+/// the source refuses it.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OAuth2 {
-    /// Where tokens are asked for.
+    /// URL of the token endpoint.
     #[schemars(length(min = 8, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+([/?#][^\\\\s]*)?$')")
         .message("spec.source.http.auth.oauth2.tokenUrl must be an http or https address without a user name in it"))]
     pub token_url: String,
-    /// The Secret with the client's id and secret, as `username` and `password`.
+    /// Secret with the client's id and secret, under the keys `username` and `password`.
     pub credentials_secret_ref: SecretRef,
-    /// What the token is to be good for.
+    /// Scopes of the token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
     pub scopes: Vec<String>,
 }
 
-/// Certificates beyond those that everybody knows.
+/// Certificates beyond those of public authorities.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceTls {
-    /// The authority that has signed the source's certificate, in PEM.
+    /// Certificate of the authority that signed the source's certificate, in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<HeaderSource>,
-    /// The certificate by which the source knows who asks (mutual TLS): a Secret of type kubernetes.io/tls, with the keys `tls.crt`
-    /// and `tls.key`.
+    /// Client certificate for mutual TLS: a Secret of type kubernetes.io/tls, with the keys `tls.crt` and
+    /// `tls.key`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_secret_ref: Option<SecretRef>,
 }

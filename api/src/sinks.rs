@@ -1,4 +1,4 @@
-//! Where records end up.
+//! Sinks: the stores that workers write to.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Duration, TableManagement, source::DurationText};
 
-/// Where records end up.
+/// Sinks: the stores that workers write to.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.cassandra) || has(self.postgres)").message("spec.sinks needs at least one of cassandra and postgres"))]
@@ -33,81 +33,82 @@ pub struct Sinks {
         .message("spec.sinks.cassandra.timeToLive and compaction go with management Direct: a table that somebody else makes stays as it is"),
 )]
 pub struct CassandraSink {
-    /// Its keyspace, made if it is not there; derived from namespace and name when not given.
+    /// Keyspace, which is created if it does not exist. Default: derived from namespace and name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 48))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z][a-z0-9_]*$')")
         .message("spec.sinks.cassandra.keyspace must be lower-case letters, digits and '_', starting with a letter"))]
     pub keyspace: Option<String>,
-    /// How many copies each datacenter keeps (NetworkTopologyStrategy), used when the keyspace is made. There is no
-    /// default, because durability is not ours to guess: 3 is usual, 1 is for trying out.
+    /// Number of replicas in each datacenter (NetworkTopologyStrategy), used when the keyspace is created. It
+    /// has no default: use 3 in production, and 1 for tests.
     #[schemars(extend("minProperties" = 1, "maxProperties" = 32))]
     pub replication: BTreeMap<String, i32>,
-    /// Its name; derived from namespace and name when not given.
+    /// Name of the table. Default: derived from namespace and name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 48))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z][a-z0-9_]*$')")
         .message("spec.sinks.cassandra.table must be lower-case letters, digits and '_', starting with a letter"))]
     pub table: Option<String>,
-    /// How many replicas must acknowledge a write.
+    /// Number of replicas that must acknowledge a write.
     #[serde(default)]
     pub consistency: Consistency,
-    /// Who makes keyspace and table.
+    /// Who creates keyspace and table.
     #[serde(default)]
     pub management: TableManagement,
-    /// How long a row stays, from when it was written (the table's default_time_to_live); for good when not given. A message that is
-    /// delivered again after that brings its row back for as long.
+    /// How long a row stays after it was written (the table's default_time_to_live). Default: forever. A
+    /// message that is delivered again after that restores its row for the same time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('175200h')")
         .message("spec.sinks.cassandra.timeToLive must be between 1s and 175200h, which is twenty years"))]
     #[schemars(with = "Option<DurationText>")]
     pub time_to_live: Option<Duration>,
-    /// How Cassandra merges what it has written; Cassandra's own default when not given.
+    /// Compaction of the table. Default: Cassandra's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compaction: Option<Compaction>,
 }
 
-/// How Cassandra merges what it has written.
+/// Compaction of a table.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Compaction {
-    /// Which strategy: TimeWindowCompactionStrategy goes with rows that are written once and have a time to live.
+    /// Compaction strategy. Use TimeWindowCompactionStrategy for rows that are written once and have a time
+    /// to live.
     pub class: CompactionClass,
-    /// The strategy's own options, such as compaction_window_unit.
+    /// Options of the strategy, such as compaction_window_unit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub options: BTreeMap<String, String>,
 }
 
-/// The compaction strategies of Cassandra.
+/// Compaction strategies of Cassandra.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CompactionClass {
-    /// Merges what is of a size: for tables that are written to more than they are read.
+    /// Merges files of similar size: for tables with more writes than reads.
     SizeTieredCompactionStrategy,
-    /// Keeps few files to read from: for rows that are often updated and read.
+    /// Keeps the number of files for a read low: for rows that are often updated and read.
     LeveledCompactionStrategy,
-    /// Keeps what was written at a time together.
+    /// Keeps rows that were written at the same time together.
     TimeWindowCompactionStrategy,
-    /// Any of the others, by its options; since Cassandra 5.
+    /// Behaves as one of the others, by its options. Needs Cassandra 5.
     UnifiedCompactionStrategy,
 }
 
-/// How many replicas must acknowledge a write.
+/// Number of replicas that must acknowledge a write.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Consistency {
-    /// One, anywhere.
+    /// One replica in any datacenter.
     One,
-    /// One in the local datacenter.
+    /// One replica in the local datacenter.
     LocalOne,
-    /// More than half of all.
+    /// A majority of all replicas.
     Quorum,
-    /// More than half in the local datacenter.
+    /// A majority in the local datacenter.
     #[default]
     LocalQuorum,
-    /// More than half in each datacenter.
+    /// A majority in each datacenter.
     EachQuorum,
-    /// All of them.
+    /// All replicas.
     All,
 }
 
@@ -117,13 +118,13 @@ pub enum Consistency {
 #[x_kube(validation = Rule::new("(has(self.table) ? self.table : '') == (has(oldSelf.table) ? oldSelf.table : '')")
     .message("spec.sinks.postgres.table cannot be changed: make a new pipeline instead"))]
 pub struct PostgresSink {
-    /// Its name; derived from namespace and name when not given.
+    /// Name of the table. Default: derived from namespace and name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z_][a-z0-9_]*$')")
         .message("spec.sinks.postgres.table must be lower-case letters, digits and '_', not starting with a digit"))]
     pub table: Option<String>,
-    /// Who makes it.
+    /// Who creates the table.
     #[serde(default)]
     pub management: TableManagement,
 }

@@ -1,4 +1,4 @@
-//! Where records come from.
+//! Sources: where records come from.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Auth, Duration, Format, Method, Pagination, Quantity, SourceTls, StoredCursor, units::seconds};
 
-/// Where records come from: one of them.
+/// Where records come from: exactly one of `http` and `topic`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -15,40 +15,42 @@ use crate::{Auth, Duration, Format, Method, Pagination, Quantity, SourceTls, Sto
         .message("spec.source cannot be changed between http and topic: make a new pipeline instead"),
 )]
 pub struct Source {
-    /// An HTTP API that answers with JSON.
+    /// An HTTP API that returns JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpSource>,
-    /// Others write to the pipeline's topic, `spec.kafka.topic`: devices, applications. There are no runs then, and no landing table.
+    /// A topic that other producers write: `spec.kafka.topic`. Such a pipeline has no runs and no landing
+    /// table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<TopicSource>,
-    /// A run fails when a greater share of its items than this are no records: from 0, none may be, to 1, all may be.
+    /// Greatest allowed share of rejected items in a run. A run that exceeds it fails. 0 allows none, 1
+    /// allows all.
     #[serde(default = "max_rejected_ratio")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_rejected_ratio: f64,
 }
 
-/// A topic that others write to.
+/// A topic that other producers write.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TopicSource {
-    /// How a message's value is written.
+    /// Format of a message's value.
     #[serde(default)]
     pub format: TopicFormat,
 }
 
-/// How others write messages.
+/// Format of messages that other producers write.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TopicFormat {
-    /// A JSON document: the item.
+    /// A JSON document, which is the item.
     #[default]
     #[serde(rename = "JSON")]
     Json,
-    /// Avro, behind the schema registry's frame; any schema that is registered there. The item has the datum's fields; bytes are in
-    /// base64, times in milliseconds since 1970, dates as text.
+    /// The schema registry's frame, and an Avro datum of any registered schema. The datum's fields become
+    /// members of the item: bytes as base64, times as milliseconds since 1970, dates as text.
     Avro,
 }
 
-/// An HTTP API, asked again and again during a run.
+/// An HTTP API, which a run requests repeatedly.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -63,26 +65,28 @@ pub enum TopicFormat {
         .message("spec.source.http.auth and a header Authorization say the same thing: give one of them"),
 )]
 pub struct HttpSource {
-    /// The address, http or https, without credentials in it.
+    /// URL, http or https, without credentials.
     #[schemars(length(min = 8, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+([/?#][^\\\\s]*)?$')")
         .message("spec.source.http.url must be an http or https address without a user name in it; credentials go into headers with valueFrom"))]
     pub url: String,
-    /// Parameters added to the address.
+    /// Query parameters, added to the URL.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub query: Vec<QueryParameter>,
-    /// The method of each request.
+    /// Method of each request.
     #[serde(default)]
     pub method: Method,
-    /// What each request has in its body, as `application/json` where no header says otherwise; placeholders are replaced.
+    /// Body of each request. Its content type is `application/json` unless a header sets another.
+    /// Placeholders are replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 65536))]
     pub body: Option<String>,
-    /// How an answer is written.
+    /// Format of a response.
     #[serde(default)]
     pub format: Format,
-    /// Where in an answer the array of items is, as a JSON pointer; `/results` when not given, `""` where the answer is an array itself.
+    /// JSON pointer to the array of items in a response. Default: `/results`. `""` if the response is an
+    /// array itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     #[x_kube(validation = Rule::new("self.matches('^(/([^/~]|~[01])*)*$')").message("spec.source.http.items must be a JSON pointer such as /data/items"))]
@@ -90,63 +94,63 @@ pub struct HttpSource {
     /// How one page leads to the next.
     #[serde(default)]
     pub pagination: Pagination,
-    /// What is remembered from run to run; nothing when not given.
+    /// Cursor for incremental fetch. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<StoredCursor>,
-    /// Who asks.
+    /// Authentication.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
-    /// Certificates beyond those that everybody knows.
+    /// Certificates beyond those of public authorities.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tls: SourceTls,
-    /// Other servers to which redirects and `Link` headers are followed, each `host` or `host:port`; never from https to http. They are
-    /// sent the same `headers`, but not what `auth` makes.
+    /// Other servers to which redirects and `Link` headers may lead, each `host` or `host:port`. A redirect
+    /// from https to http is never followed. These servers receive `headers`, but no credentials of `auth`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 260), regex(pattern = r"^[A-Za-z0-9.:\[\]_-]+$")))]
     pub allowed_hosts: Vec<String>,
-    /// Headers sent with each request.
+    /// Headers of each request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub headers: Vec<Header>,
-    /// How long one request may take, from the connection to the end of the body.
+    /// Timeout of one request, from the connection to the end of the body.
     #[serde(default = "timeout")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('10m')")
         .message("spec.source.http.timeout must be between 100ms and 10m"))]
     #[schemars(with = "DurationText")]
     pub timeout: Duration,
-    /// How long a connection may take to be made; as long as the request, when not given.
+    /// Timeout for establishing a connection. Default: `timeout`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('10m')")
         .message("spec.source.http.connectTimeout must be between 100ms and 10m"))]
     #[schemars(with = "Option<DurationText>")]
     pub connect_timeout: Option<Duration>,
-    /// How long a source may take to begin its answer: from the beginning of the request, with the connection that is made for it and
-    /// with redirects, to the end of the headers. As `idleTimeout`, when not given.
+    /// Timeout from sending the request to receiving the headers, including a new connection and redirects.
+    /// Default: `idleTimeout`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('10m')")
         .message("spec.source.http.firstByteTimeout must be between 100ms and 10m"))]
     #[schemars(with = "Option<DurationText>")]
     pub first_byte_timeout: Option<Duration>,
-    /// How long nothing may come of an answer that has begun; as long as the request, when not given.
+    /// Timeout without any data, once the response has begun. Default: `timeout`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('10m')")
         .message("spec.source.http.idleTimeout must be between 100ms and 10m"))]
     #[schemars(with = "Option<DurationText>")]
     pub idle_timeout: Option<Duration>,
-    /// How long a run goes on fetching.
+    /// How long a run fetches.
     #[serde(default = "run_duration")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')")
         .message("spec.source.http.runDuration must be between 1s and 24h"))]
     #[schemars(with = "DurationText")]
     pub run_duration: Duration,
-    /// After how many records a run ends, even if its time is not up.
+    /// Number of records after which a run ends.
     #[serde(default = "max_records")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_records_per_run: i64,
-    /// How often the API is asked.
+    /// Rate limit of requests.
     #[serde(default)]
     pub rate_limit: RateLimit,
-    /// How large an answer may be; a larger one is an error.
+    /// Largest response, before and after decompression. A larger one is an error.
     #[serde(default = "max_body")]
     #[x_kube(validation = Rule::new("isQuantity(self) && !quantity(self).isLessThan(quantity('1Ki')) && !quantity(self).isGreaterThan(quantity('256Mi'))")
         .message("spec.source.http.maxBodySize must be between 1Ki and 256Mi"))]
@@ -171,19 +175,19 @@ impl HttpSource {
     }
 }
 
-/// One `name=value` of the address.
+/// A query parameter.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QueryParameter {
-    /// Its name.
+    /// Name of the parameter.
     #[schemars(length(min = 1, max = 256))]
     pub name: String,
-    /// Its value, before percent encoding.
+    /// Value of the parameter, before percent encoding.
     #[schemars(length(max = 4096))]
     pub value: String,
 }
 
-/// One header of a request.
+/// A header of a request.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -192,20 +196,20 @@ pub struct QueryParameter {
         .message("a header that carries credentials must take its value from a Secret: use valueFrom.secretKeyRef"),
 )]
 pub struct Header {
-    /// Its name.
+    /// Name of the header.
     #[schemars(length(min = 1, max = 128))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9!#$%&*+.^_|~-]+$')").message("a header's name has letters, digits and -"))]
     pub name: String,
-    /// Its value, for all to read.
+    /// Value of the header, in plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub value: Option<String>,
-    /// Where its value is kept.
+    /// Secret with the value of the header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value_from: Option<HeaderSource>,
 }
 
-/// Where a header's value is kept.
+/// Secret with the value of a header.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HeaderSource {
@@ -217,25 +221,25 @@ pub struct HeaderSource {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
-    /// The Secret's name.
+    /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')").message("the name of a Secret has lower-case letters, digits, '-' and '.'"))]
     pub name: String,
-    /// The key in it.
+    /// Key in the Secret.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9._-]+$') && self != '.' && self != '..'").message("a key of a Secret has letters, digits, '-', '_' and '.'"))]
     pub key: String,
 }
 
-/// How often the API is asked: at most `requests` in each `per`.
+/// Rate limit: at most `requests` requests in each period `per`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RateLimit {
-    /// How many requests.
+    /// Number of requests.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 10_000))]
     pub requests: i32,
-    /// In what time.
+    /// Length of the period.
     #[serde(default = "per")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('1h')")
         .message("spec.source.http.rateLimit.per must be between 10ms and 1h"))]
@@ -252,13 +256,13 @@ impl Default for RateLimit {
     }
 }
 
-/// The schema of a duration: bounded text, so that a CEL rule over it has a bounded cost.
+/// The schema of a duration: text of limited length, so that a CEL rule over it has a limited cost.
 #[derive(schemars::JsonSchema)]
 #[schemars(transparent)]
 #[allow(dead_code)]
 pub(crate) struct DurationText(#[schemars(length(min = 2, max = 32), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))] String);
 
-/// The schema of a quantity that is always written as text.
+/// The schema of a quantity that is always text.
 #[derive(schemars::JsonSchema)]
 #[schemars(transparent)]
 #[allow(dead_code)]
@@ -302,7 +306,7 @@ mod tests {
 
     use crate::UserPipeline;
 
-    /// What the apiserver says about the example with this time-out; nothing where it accepts it.
+    /// The API server's message for the example with this timeout; none if it accepts the example.
     fn refusal(field: &str, value: &str) -> Option<String> {
         let mut resource: Value = serde_yaml::from_str(include_str!("../../examples/users.yaml")).unwrap();
         resource["spec"]["source"]["http"][field] = json!(value);

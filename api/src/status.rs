@@ -1,4 +1,4 @@
-//! What the operator says of a pipeline.
+//! Status of a pipeline.
 
 use std::collections::BTreeMap;
 
@@ -8,205 +8,205 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Interval, RunKind};
 
-/// What the operator says of a pipeline.
+/// Status of a pipeline, as the operator observed it.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserPipelineStatus {
-    /// The generation of the spec that this status speaks of.
+    /// Generation of the spec that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// What is so and what is not; see the guide to status and events.
+    /// Conditions. See docs/reference/status-and-events.md.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// The version that the pods run, and the operator's own where that is another one.
+    /// Version of the pods, and the operator's version if it differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionStatus>,
-    /// The workers' label selector, for `kubectl scale` and autoscalers.
+    /// Label selector of the workers, for `kubectl scale` and autoscalers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// The topic in use.
+    /// Name of the topic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
-    /// What was last applied by a schema Job.
+    /// Result of the last schema Job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaStatus>,
-    /// Whether the workers of a suspended pipeline have left everything in order.
+    /// Result of the drain of a suspended pipeline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
-    /// What became of `spec.deletionPolicy: Delete`, once the pipeline is being deleted.
+    /// Progress of `deletionPolicy: Delete`, once the pipeline is being deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion: Option<DeletionStatus>,
-    /// The worker Deployment's counts.
+    /// Replica counts of the workers' Deployment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<WorkersStatus>,
-    /// How far the schedule is.
+    /// Progress of the schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleStatus>,
-    /// What became of `spec.runNow`.
+    /// Result of `spec.runNow`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_now: Option<RunNowStatus>,
     /// The run that ended last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_run: Option<Run>,
-    /// The runs that ended last, the newest first, ten at most; all of them are in the ledger.
+    /// The runs that ended last, newest first, at most ten. The ledger has all runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub runs: Vec<Run>,
-    /// When the last run that has succeeded ended, and the interval up to which the schedule's data is there.
+    /// The last successful run, and the interval up to which data was fetched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success: Option<LastSuccess>,
-    /// What the pipeline did, ever.
+    /// Totals since the pipeline was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
-    /// Records on the topic that the workers have not stored; absent while a partition has no worker.
+    /// Number of messages on the topic that are not stored. Absent while a partition has no worker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<i64>,
-    /// When `totals` and `lag` were last measured to have changed.
+    /// Time at which `totals` and `lag` last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured_at: Option<Time>,
 }
 
-/// Which version a pipeline's pods run.
+/// Version of a pipeline's pods.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionStatus {
-    /// The one that is wanted: `spec.image.version`, or the operator's.
+    /// Version that the pods run: `spec.image.version`, or the operator's.
     pub wanted: String,
-    /// The operator's, where `spec.image.version` pins another one: what pods would run without.
+    /// The operator's version, if `spec.image.version` pins another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub available: Option<String>,
 }
 
-/// What was last applied by a schema Job.
+/// Result of the last schema Job.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SchemaStatus {
-    /// The hash of what was applied; a schema Job is needed while the wanted hash differs.
+    /// Hash of the applied schema. A schema Job is needed while the desired hash differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied_hash: Option<String>,
-    /// When it was applied.
+    /// Time at which it was applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied_at: Option<Time>,
-    /// The registry's id of the schema.
+    /// Id of the schema in the registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_id: Option<i32>,
-    /// How many partitions the topic has.
+    /// Number of partitions of the topic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<i32>,
-    /// The hash that the attempts below were for.
+    /// Hash of the schema that the failed attempts tried to apply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempted_hash: Option<String>,
-    /// How many schema Jobs have failed for it.
+    /// Number of failed schema Jobs for that hash.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failed_attempts: i32,
-    /// When the last of them failed.
+    /// Time of the last failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Time>,
-    /// Why: the reason it gave.
+    /// Reason of the last failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_reason: Option<String>,
-    /// Why: its message.
+    /// Message of the last failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_message: Option<String>,
 }
 
-/// Whether the workers of a suspended pipeline have left everything in order.
+/// Result of the drain of a suspended pipeline.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DrainStatus {
-    /// Since when the pipeline is to be suspended.
+    /// Time at which the suspension was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
-    /// When a drain Job has found the consumer group empty and all that is stored committed.
+    /// Time at which a drain Job found the consumer group empty and every stored offset committed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Time>,
-    /// What it has told.
+    /// Message of that drain Job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The offsets that the group has committed, by partition.
+    /// Committed offsets of the group, by partition.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub offsets: BTreeMap<String, i64>,
-    /// Messages on the topic that were not stored.
+    /// Number of messages on the topic that were not stored.
     #[serde(default)]
     pub lag: i64,
-    /// How many drain Jobs have failed.
+    /// Number of failed drain Jobs.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failed_attempts: i32,
-    /// When the last of them failed.
+    /// Time of the last failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Time>,
-    /// Why: the reason it gave.
+    /// Reason of the last failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_reason: Option<String>,
 }
 
-/// What became of `spec.deletionPolicy: Delete`.
+/// Progress of `deletionPolicy: Delete`.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeletionStatus {
-    /// When a deletion Job had deleted all there was to delete.
+    /// Time at which a deletion Job had deleted everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done_at: Option<Time>,
-    /// What the last deletion Job has told.
+    /// Message of the last deletion Job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// How many deletion Jobs have failed.
+    /// Number of failed deletion Jobs.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failed_attempts: i32,
-    /// When the last of them failed.
+    /// Time of the last failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Time>,
-    /// Why: the reason it gave.
+    /// Reason of the last failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_reason: Option<String>,
 }
 
-/// The worker Deployment's counts.
+/// Replica counts of the workers' Deployment.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkersStatus {
-    /// How many there are.
+    /// Number of workers.
     pub replicas: i32,
-    /// How many are ready.
+    /// Number of ready workers.
     pub ready: i32,
-    /// Ready and wanted, as `2/2`.
+    /// Ready and desired workers, as `2/2`.
     pub summary: String,
 }
 
-/// How far the schedule is.
+/// Progress of the schedule.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleStatus {
-    /// When the next run is due; absent while none is.
+    /// Time at which the next run is due. Absent if none is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_run_at: Option<Time>,
-    /// Nothing is left to be started for intervals that end up to then: each was run, or given up.
+    /// All intervals that end up to this time are settled: each ran or was skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled_until: Option<Time>,
-    /// How many intervals that are complete have not been run yet, as far as they are to be; at most 1000 are counted.
+    /// Number of complete intervals that have not run yet, counted up to 1000.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub backlog: i32,
-    /// How many runs in a row have failed.
+    /// Number of consecutive failed runs.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub consecutive_failures: i32,
-    /// What they ran by: failures of an older spec do not count.
+    /// Name of the ConfigMap of these runs. Failures with an older ConfigMap do not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failures_of: Option<String>,
 }
 
-/// What became of `spec.runNow`.
+/// Result of `spec.runNow`.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunNowStatus {
-    /// The request.
+    /// Nonce of the request.
     pub nonce: String,
-    /// The Job, for `kubectl logs job/…`.
+    /// Name of the Job, for `kubectl logs job/…`.
     pub job: String,
-    /// `Succeeded` or `Failed`, when it has ended.
+    /// `Succeeded` or `Failed`, once it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
-    /// When it ended.
+    /// Time at which it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
 }
@@ -215,10 +215,10 @@ pub struct RunNowStatus {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastSuccess {
-    /// When a run last ended well.
+    /// Time at which a run last succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
-    /// The latest end of an interval that was run with success.
+    /// Latest end of an interval that ran successfully.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval_end: Option<Time>,
 }
@@ -227,57 +227,57 @@ pub struct LastSuccess {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
-    /// The Job, for `kubectl logs job/…`.
+    /// Name of the Job, for `kubectl logs job/…`.
     pub job: String,
-    /// The run's id in the ledger.
+    /// Id of the run in the ledger.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
-    /// Why it happened.
+    /// Why the run happened.
     #[serde(default)]
     pub kind: RunKind,
-    /// Its data interval; absent where the schedule has none.
+    /// Data interval of the run. Absent if the schedule has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<Interval>,
-    /// How often it was tried, in all.
+    /// Number of attempts.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempt: i32,
-    /// The time it was scheduled for; absent for a manual run.
+    /// Time for which the run was scheduled. Absent for a manual run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduled_at: Option<Time>,
-    /// When it started.
+    /// Time at which the run started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
-    /// When it ended.
+    /// Time at which the run ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
     /// `Succeeded` or `Failed`.
     pub outcome: String,
-    /// A word for how it ended.
+    /// Reason for the outcome, in CamelCase.
     pub reason: String,
-    /// A sentence for how it ended.
+    /// Message for the outcome.
     pub message: String,
-    /// Record versions that this run landed.
+    /// Number of record versions that this run landed.
     #[serde(default)]
     pub landed: i64,
-    /// Record versions that this run published, those left by an interrupted run included.
+    /// Number of record versions that this run published, including those left by an interrupted run.
     #[serde(default)]
     pub published: i64,
-    /// Items that this run refused; they are kept in `userpipeline.rejects`.
+    /// Number of items that this run rejected. They are in `userpipeline.rejects`.
     #[serde(default)]
     pub rejected: i64,
 }
 
-/// What the pipeline did, ever.
+/// Totals since the pipeline was created.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
-    /// Record versions landed.
+    /// Number of record versions landed.
     #[serde(default)]
     pub fetched: i64,
-    /// Topic offsets acknowledged by every sink.
+    /// Number of topic offsets acknowledged by every sink.
     #[serde(default)]
     pub stored: i64,
-    /// Messages sent to the dead-letter topic.
+    /// Number of messages sent to the dead-letter topic.
     #[serde(default)]
     pub dead_lettered: i64,
 }

@@ -1,4 +1,4 @@
-//! The databases a pipeline works with.
+//! PostgreSQL and Cassandra.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -8,44 +8,44 @@ use serde::{Deserialize, Serialize};
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Postgres {
-    /// Host name or address.
+    /// Host name or IP address.
     #[schemars(length(min = 1, max = 253))]
     pub host: String,
-    /// Port.
+    /// TCP port.
     #[serde(default = "postgres_port")]
     #[schemars(range(min = 1, max = 65_535))]
     pub port: i32,
-    /// The database in which landing table, bookkeeping and sink table are made.
+    /// Database for landing table, bookkeeping and sink table.
     #[schemars(length(min = 1, max = 63))]
     pub database: String,
-    /// A Secret of type kubernetes.io/basic-auth: `username` and `password`.
+    /// Secret of type kubernetes.io/basic-auth, with the keys `username` and `password`.
     pub credentials_secret_ref: SecretRef,
 }
 
-/// The table in which fetched records land.
+/// The landing table.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(has(self.table) ? self.table : '') == (has(oldSelf.table) ? oldSelf.table : '')")
     .message("spec.landing.table cannot be changed: make a new pipeline instead"))]
 pub struct Landing {
-    /// Its name; derived from namespace and name when not given.
+    /// Name of the table. Default: derived from namespace and name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z_][a-z0-9_]*$')")
         .message("spec.landing.table must be lower-case letters, digits and '_', not starting with a digit"))]
     pub table: Option<String>,
-    /// Who makes it.
+    /// Who creates the table.
     #[serde(default)]
     pub management: TableManagement,
 }
 
-/// Who makes a table.
+/// Who creates a table.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TableManagement {
-    /// The pipeline: it makes the table where it is not there, and adds columns to it.
+    /// The pipeline creates the table if it does not exist, and adds columns to it.
     #[default]
     Direct,
-    /// Somebody else: it must be there and fit, and stays as it is.
+    /// The table is managed externally: it must exist and fit, and is not changed.
     None,
 }
 
@@ -53,13 +53,13 @@ pub enum TableManagement {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cassandra {
-    /// Nodes to start from, each `host` or `host:port` (9042 when not given).
+    /// Nodes to contact first, each `host` or `host:port`. Default port: 9042.
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 260)))]
     pub contact_points: Vec<String>,
-    /// The datacenter whose nodes are asked.
+    /// Datacenter whose nodes receive the requests.
     #[schemars(length(min = 1, max = 128))]
     pub local_datacenter: String,
-    /// A Secret of type kubernetes.io/basic-auth: `username` and `password`.
+    /// Secret of type kubernetes.io/basic-auth, with the keys `username` and `password`.
     pub credentials_secret_ref: SecretRef,
 }
 
@@ -67,7 +67,7 @@ pub struct Cassandra {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
-    /// Its name.
+    /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')").message("the name of a Secret has lower-case letters, digits, '-' and '.'"))]
     pub name: String,

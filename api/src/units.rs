@@ -1,4 +1,4 @@
-//! Durations and sizes, as Kubernetes writes them (`30s`, `8Mi`).
+//! Durations and sizes, in Kubernetes' notation (`30s`, `8Mi`).
 
 pub use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 pub use kube::core::Duration;
@@ -8,12 +8,12 @@ pub(crate) const fn seconds(s: u64) -> std::time::Duration {
     std::time::Duration::from_secs(s)
 }
 
-/// The size in bytes that a quantity such as `8Mi`, `500k` or `1048576` stands for.
+/// Size in bytes of a quantity such as `8Mi`, `500k` or `1048576`.
 ///
-/// Whole numbers only, with the suffixes k, M, G, T and Ki, Mi, Gi, Ti: a fraction of a byte limit helps nobody.
+/// Integers only, with the suffixes k, M, G, T and Ki, Mi, Gi, Ti.
 ///
 /// # Errors
-/// What is wrong with the text, in a sentence for the user.
+/// Describes what is wrong with the text.
 pub fn bytes(quantity: &Quantity) -> Result<u64, String> {
     let text = quantity.0.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

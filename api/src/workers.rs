@@ -1,19 +1,19 @@
-//! The processes that read the topic and write to the sinks.
+//! Workers read the topic and write to the sinks.
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Duration, source::DurationText, units::seconds};
 
-/// The processes that read the topic and write to the sinks.
+/// Workers read the topic and write to the sinks.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Workers {
-    /// How many; more than the topic has partitions are idle.
+    /// Number of workers. More workers than the topic has partitions are idle.
     #[serde(default = "replicas")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
-    /// How records are gathered before they are written.
+    /// When a batch is written.
     #[serde(default)]
     pub batch: Batch,
 }
@@ -27,15 +27,15 @@ impl Default for Workers {
     }
 }
 
-/// How records are gathered before they are written: whichever comes first.
+/// When a batch is written: at the limit that is reached first.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Batch {
-    /// So many records.
+    /// Number of records.
     #[serde(default = "max_records")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_records: i32,
-    /// Or so long after the first.
+    /// Time since the batch's first record.
     #[serde(default = "max_latency")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1ms') && duration(self) <= duration('1m')")
         .message("spec.workers.batch.maxLatency must be between 1ms and 1m"))]

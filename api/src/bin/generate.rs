@@ -1,4 +1,4 @@
-//! Writes what follows from the types: the CRD (`crds/`), the chart's template of it, and the reference (`docs/reference.md`).
+//! Writes what follows from the types: the CRD (`crds/`), the chart's template of it, and the reference (`docs/reference/fields.md`).
 //!
 //! `generate` writes; `generate --check` writes nothing and fails where a file differs.
 
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let crds = [UserPipeline::crd(), UserPipelineBackfill::crd()];
     let mut files = Vec::new();
     let mut reference = String::from(
-        "# Reference\n\n<!-- Generated from api/ by `make generate`; do not edit. -->\n\n**Bold** fields are required. Durations are written as `30s`, `5m`, `1h30m`; sizes as `8Mi`; moments as `2024-03-01T00:00:00Z`.\n",
+        "# Fields\n\n<!-- Generated from api/ by `make generate`; do not edit. -->\n\n**Bold** fields are required. Durations are written as `30s`, `5m`, `1h30m`, sizes as `8Mi`, times as `2024-03-01T00:00:00Z`.\n",
     );
     for crd in crds {
         let mut crd = serde_json::to_value(crd).expect("a CRD is JSON");
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         ));
         describe(&crd, &mut reference);
     }
-    files.push(("docs/reference.md".to_owned(), reference));
+    files.push(("docs/reference/fields.md".to_owned(), reference));
     let mut drifted = false;
     for (path, wanted) in files {
         let file = root.join(&path);

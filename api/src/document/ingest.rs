@@ -1,39 +1,39 @@
-//! What `ingest-job` is handed.
+//! What `ingest-job` receives.
 
 use serde::Deserialize;
 
 use super::{DocumentError, read};
 use crate::{HttpSource, Kafka, Landing, Postgres, RecordSpec, Schedule, SchemaRegistry, Source, names, names::PipelineId};
 
-/// What `ingest-job` works by.
+/// A pipeline, as `ingest-job` reads it.
 #[derive(Clone, Debug)]
 pub struct IngestPipeline {
-    /// Which pipeline.
+    /// Identity of the pipeline.
     pub id: PipelineId,
-    /// When runs are due.
+    /// When runs start.
     pub schedule: Schedule,
     /// Where records come from.
     pub source: HttpSource,
-    /// The greatest share of items that may be no records.
+    /// Greatest allowed share of rejected items, 0 to 1.
     pub max_rejected_ratio: f64,
-    /// What a record is; a user when not given.
+    /// The record. Default: a user.
     pub record: Option<RecordSpec>,
-    /// Where they land.
+    /// Database of the landing table.
     pub postgres: Postgres,
-    /// In which table.
+    /// The landing table.
     pub landing_table: String,
-    /// The brokers.
+    /// Bootstrap brokers.
     pub bootstrap_servers: String,
-    /// The topic they are published to.
+    /// The topic.
     pub topic: String,
-    /// The largest record, in bytes, that a message to it has room for; see [`crate::Topic::record_limit`].
+    /// The largest record, in bytes: [`crate::Topic::record_limit`].
     pub max_record: usize,
-    /// The registry's address.
+    /// URL of the schema registry.
     pub registry_url: String,
 }
 
 impl IngestPipeline {
-    /// Reads a pipeline's file.
+    /// Parses a pipeline's file.
     pub fn read(text: &str) -> Result<Self, DocumentError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]

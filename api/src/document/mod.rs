@@ -1,7 +1,8 @@
-//! What a pod is handed: the resource itself, reduced to what its binary uses.
+//! What a pod receives: the resource, reduced to what its program uses.
 //!
-//! The operator writes it ([`reduce`]), the binaries read it ([`IngestPipeline`], [`WorkerPipeline`]). A binary reads the
-//! reduced file and the very file a user applies alike, because it looks only at its own parts and fills in names itself.
+//! The operator writes it ([`reduce`]), the programs read it ([`IngestPipeline`], [`WorkerPipeline`]). A
+//! program reads the reduced file and the file that a user applies alike: it reads only its own parts, and
+//! fills in names.
 
 mod ingest;
 mod schema;
@@ -18,7 +19,7 @@ pub use self::{
 };
 use crate::{HttpSource, UserPipeline, names, names::PipelineId};
 
-/// A program that is handed a pipeline.
+/// A program that receives a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binary {
     /// `ingest-job`: one run.
@@ -30,7 +31,8 @@ pub enum Binary {
 }
 
 impl Binary {
-    /// What of the spec the binary uses, as paths below `spec`. Nothing else may roll its pods.
+    /// Fields that the program uses, as paths below `spec`. A change of another field does not restart its
+    /// pods.
     const fn paths(self) -> &'static [&'static str] {
         match self {
             Self::Ingest => &[
@@ -83,7 +85,7 @@ impl Binary {
         }
     }
 
-    /// The Secrets the binary needs, each once, in the order of their names.
+    /// The Secrets that the program needs, each once, sorted by name.
     pub fn secrets(self, pipeline: &UserPipeline) -> Vec<String> {
         let spec = &pipeline.spec;
         let mut secrets = vec![spec.postgres.credentials_secret_ref.name.clone()];
@@ -97,7 +99,8 @@ impl Binary {
     }
 }
 
-/// The resource with names filled in and reduced to what `binary` uses: the same text for the same content, always.
+/// The resource with names filled in, reduced to what `binary` uses. The same content always has the same
+/// text.
 ///
 /// # Panics
 /// Never: a spec is JSON, and JSON is YAML.

@@ -1,4 +1,4 @@
-//! What `stream-worker apply-schema` is handed.
+//! What `stream-worker apply-schema` receives.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::{
     names::PipelineId,
 };
 
-/// Who makes which table.
+/// Who creates each table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
     /// The landing table.
@@ -22,45 +22,45 @@ pub struct Tables {
     pub cassandra: TableManagement,
 }
 
-/// What `stream-worker apply-schema` works by.
+/// A pipeline, as `stream-worker apply-schema` reads it.
 #[derive(Clone, Debug)]
 pub struct SchemaPipeline {
-    /// Which pipeline.
+    /// Identity of the pipeline.
     pub id: PipelineId,
-    /// What a record is; a user when not given.
+    /// The record. Default: a user.
     pub record: Option<RecordSpec>,
-    /// The bookkeeping's database.
+    /// Database of the bookkeeping.
     pub postgres: Postgres,
-    /// The landing table; none where others write to the topic.
+    /// The landing table. None with `source.topic`.
     pub landing_table: Option<String>,
-    /// Who makes which table.
+    /// Who creates each table.
     pub tables: Tables,
-    /// The table in PostgreSQL, if that is a sink.
+    /// The sink table in PostgreSQL, if that is a sink.
     pub postgres_table: Option<String>,
-    /// Brokers and topic; all names are filled in.
+    /// Brokers and topic, with all names filled in.
     pub kafka: Kafka,
-    /// The topic.
+    /// Name of the topic.
     pub topic: String,
-    /// The consumer group.
+    /// Consumer group.
     pub group_id: String,
-    /// The dead-letter topic.
+    /// Dead-letter topic.
     pub dead_letter_topic: String,
     /// How long dead letters are kept.
     pub dead_letter_retention: std::time::Duration,
-    /// The registry in which the record's schema is registered; none where others write to the topic, as they see fit.
+    /// Registry for the record's schema. None with `source.topic`.
     pub schema_registry: Option<SchemaRegistry>,
-    /// The cluster and table in Cassandra, if that is a sink.
+    /// Cluster and table in Cassandra, if that is a sink.
     pub cassandra: Option<CassandraTarget>,
-    /// How many copies each datacenter keeps; empty without that sink.
+    /// Number of replicas in each datacenter. Empty without Cassandra.
     pub replication: std::collections::BTreeMap<String, i32>,
-    /// How long its rows stay.
+    /// Time to live of Cassandra's rows.
     pub time_to_live: Option<Duration>,
-    /// How it merges them.
+    /// Compaction of Cassandra's table.
     pub compaction: Option<Compaction>,
 }
 
 impl SchemaPipeline {
-    /// Reads a pipeline's file.
+    /// Parses a pipeline's file.
     pub fn read(text: &str) -> Result<Self, DocumentError> {
         #[derive(Deserialize, Serialize)]
         #[serde(rename_all = "camelCase")]

@@ -1,4 +1,4 @@
-//! What `stream-worker` is handed.
+//! What `stream-worker` receives.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,44 +8,44 @@ use crate::{
     TopicSource, names, names::PipelineId,
 };
 
-/// What `stream-worker` works by.
+/// A pipeline, as `stream-worker` reads it.
 #[derive(Clone, Debug)]
 pub struct WorkerPipeline {
-    /// Which pipeline.
+    /// Identity of the pipeline.
     pub id: PipelineId,
-    /// What a record is; a user when not given.
+    /// The record. Default: a user.
     pub record: Option<RecordSpec>,
-    /// The bookkeeping's database, and the sink's.
+    /// Database of the bookkeeping and of the sink.
     pub postgres: Postgres,
-    /// The brokers.
+    /// Bootstrap brokers.
     pub bootstrap_servers: String,
     /// The consumer group.
     pub group_id: String,
-    /// The topic that is read.
+    /// The topic.
     pub topic: String,
-    /// How others write to it, if others do.
+    /// Format of other producers' messages. None if runs write to the topic.
     pub written: Option<TopicFormat>,
-    /// The topic of what can not be read or stored.
+    /// Dead-letter topic.
     pub dead_letter_topic: String,
-    /// The greatest share of messages that may go there.
+    /// Greatest allowed share of dead letters, 0 to 1.
     pub max_dead_letter_ratio: f64,
-    /// The registry's address; none where nothing is Avro.
+    /// URL of the schema registry. None if nothing is Avro.
     pub registry_url: Option<String>,
-    /// The cluster and table in Cassandra, if that is a sink.
+    /// Cluster and table in Cassandra, if that is a sink.
     pub cassandra: Option<CassandraTarget>,
     /// The table in PostgreSQL, if that is a sink.
     pub postgres_table: Option<String>,
-    /// How records are gathered.
+    /// When a batch is written.
     pub batch: Batch,
-    /// The landing table; none where others write to the topic.
+    /// The landing table. None with `source.topic`.
     pub landing_table: Option<String>,
-    /// Who makes it.
+    /// Who creates the landing table.
     pub landing_management: TableManagement,
-    /// How long what is beside the sinks is kept.
+    /// Retention of what the pipeline stores beside its sinks.
     pub retention: Retention,
 }
 
-/// A table in Cassandra and how to get there.
+/// A table in Cassandra, and its cluster.
 #[derive(Clone, Debug)]
 pub struct CassandraTarget {
     /// The cluster.
@@ -54,11 +54,11 @@ pub struct CassandraTarget {
     pub keyspace: String,
     /// The table.
     pub table: String,
-    /// How many replicas must acknowledge a write.
+    /// Number of replicas that must acknowledge a write.
     pub consistency: crate::Consistency,
 }
 
-/// What of the source concerns those who read the topic.
+/// The part of the source that concerns readers of the topic.
 #[derive(Default, Deserialize, Serialize)]
 pub(super) struct TopicPart {
     pub topic: Option<TopicSource>,
@@ -98,7 +98,7 @@ pub(super) fn cassandra_target(
 }
 
 impl WorkerPipeline {
-    /// Reads a pipeline's file.
+    /// Parses a pipeline's file.
     pub fn read(text: &str) -> Result<Self, DocumentError> {
         #[derive(Default, Deserialize)]
         struct WorkerParts {

@@ -1,4 +1,5 @@
-//! A schedule as Kubernetes reads it: five fields, or one of its macros. What a CronJob would refuse is refused here, with a word of advice.
+//! A schedule as Kubernetes reads it: five fields, or a macro. It refuses what a CronJob refuses, with a
+//! message that helps.
 
 use std::str::FromStr;
 
@@ -54,11 +55,11 @@ const FIELDS: [Field; 5] = [
     },
 ];
 
-/// The values that a field takes: a bit each.
+/// Values of a field, one bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Set {
     bits: u64,
-    /// It was written as `*`, with which the two fields of the day mean something else than with all values.
+    /// The field is `*`, which for the two fields of the day differs from listing all values.
     any: bool,
 }
 
@@ -68,7 +69,7 @@ impl Set {
     }
 }
 
-/// A schedule that was read.
+/// A parsed schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cron {
     minutes: Set,
@@ -79,7 +80,7 @@ pub struct Cron {
 }
 
 impl Cron {
-    /// Reads what a CronJob takes as its schedule; if it would not take it, says what to do about it.
+    /// Parses a CronJob's schedule. The error describes how to fix it.
     pub fn read(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let text = if text.starts_with('@') {
@@ -127,7 +128,7 @@ impl Cron {
         self.hours.has(hour)
     }
 
-    /// Where both fields of the day are restricted, either is enough.
+    /// If both fields of the day are restricted, one match suffices.
     pub(super) fn has_day(&self, month: i8, day: i8, weekday: i8) -> bool {
         let (in_month, in_week) = (self.days.has(day), self.weekdays.has(weekday));
         let day = if self.days.any || self.weekdays.any {

@@ -1,20 +1,20 @@
-//! The data interval of a run: from the tick before the one at which it is due, up to that.
+//! Data interval of a run: from the previous tick up to the tick at which the run is due.
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 use super::{Interval, Ticks};
 
-/// From `start` on, and before `end`.
+/// From `start`, inclusive, to `end`, exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DataInterval {
-    /// Its first moment.
+    /// Start, inclusive.
     pub start: Timestamp,
-    /// The first moment after it.
+    /// End, exclusive.
     pub end: Timestamp,
 }
 
 impl DataInterval {
-    /// The interval that ends with `tick`; none where no tick came before it.
+    /// The interval that ends with `tick`. None if no tick precedes it.
     pub fn ending(tick: Timestamp, ticks: &Ticks) -> Option<Self> {
         Some(Self {
             start: ticks.before(tick)?,

@@ -1,4 +1,4 @@
-//! When runs happen.
+//! When runs start.
 
 mod cron;
 mod interval;
@@ -14,72 +14,76 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use ticks::{Ticks, zone};
 
-/// When records are fetched. The fields mean what they mean in a `CronJob`.
+/// When runs start. Fields with the names of a CronJob's fields have the same meaning.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Schedule {
-    /// Five fields, as a CronJob takes them: minute, hour, day of month, month, day of week; or a macro such as @daily.
+    /// Schedule in five fields, as in a CronJob: minute, hour, day of month, month, day of week. Or a macro
+    /// such as @daily.
     #[schemars(length(min = 1, max = 200))]
     #[x_kube(validation = Rule::new("!self.contains('TZ=')").message("spec.schedule.cron must not carry a time zone; use spec.schedule.timeZone"))]
     pub cron: String,
-    /// The zone in which `cron` is read: a name of the IANA database, such as Europe/Berlin.
+    /// Time zone of `cron`: a name of the IANA database, such as Europe/Berlin.
     #[serde(default = "utc")]
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: String,
-    /// What happens when a run is due while another is under way. With `catchUp`, its `maxActiveRuns` counts instead.
+    /// What happens if a run is due while another is active. With `catchUp`, `maxActiveRuns` applies instead.
     #[serde(default)]
     pub concurrency_policy: ConcurrencyPolicy,
-    /// Where the first data interval begins: at the first tick from then on. Runs of earlier intervals do not happen.
+    /// The first data interval begins at the first tick at or after this time. Earlier intervals do not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self < timestamp('9999-01-01T00:00:00Z')").message("spec.schedule.startAt must be before the year 9999"))]
     pub start_at: Option<Time>,
-    /// What happens to runs that were missed.
+    /// What happens to missed runs.
     #[serde(default)]
     pub catch_up: CatchUp,
-    /// Values for `{{arguments.NAME}}` in the source's url, query, headers and body; a run that is asked for may give others.
+    /// Values for `{{arguments.NAME}}` in the source's url, query, headers and body. A requested run may
+    /// override them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "ArgumentsSchema")]
     pub arguments: BTreeMap<String, String>,
-    /// After so many runs in a row have failed, no more are started by schedule, until one that is asked for succeeds or
-    /// the spec of schedule or source is changed. Never, when not given.
+    /// Number of consecutive failed runs after which the schedule pauses. It resumes when a requested run
+    /// succeeds, or the spec of schedule or source changes. Default: it never pauses.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub pause_after_failures: Option<i32>,
-    /// How late, in seconds, a run may still start; later, it is missed. With `catchUp` no run is too late.
+    /// How late, in seconds, a run may start; after that it is missed. It does not apply to `catchUp`.
     #[serde(default = "starting_deadline")]
     #[schemars(range(min = 10, max = 86_400))]
     pub starting_deadline_seconds: i64,
-    /// How often a failed run is tried again.
+    /// Number of retries of a failed run.
     #[serde(default = "backoff_limit")]
     #[schemars(range(min = 0, max = 100))]
     pub backoff_limit: i32,
-    /// How long, in seconds, a run and its retries may take in all.
+    /// Limit, in seconds, of a run with all its retries.
     #[serde(default = "active_deadline")]
     #[schemars(range(min = 10, max = 604_800))]
     pub active_deadline_seconds: i64,
-    /// How many Jobs of successful runs are kept for their logs; at least one, which says how the run ended.
+    /// Number of Jobs of successful runs that are kept for their logs. At least one, because it reports how
+    /// the run ended.
     #[serde(default = "history")]
     #[schemars(range(min = 1, max = 100))]
     pub successful_jobs_history_limit: i32,
-    /// How many Jobs of failed runs are kept for their logs; at least one, which says how the run ended.
+    /// Number of Jobs of failed runs that are kept for their logs. At least one, because it reports how the
+    /// run ended.
     #[serde(default = "history")]
     #[schemars(range(min = 1, max = 100))]
     pub failed_jobs_history_limit: i32,
 }
 
-/// What happens to runs that were missed: while the pipeline was suspended, or the operator or the cluster was down.
+/// What happens to missed runs: while the pipeline was suspended, or the operator or the cluster was down.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CatchUp {
-    /// Whether every missed interval is run, once each and the oldest first. Without it only the newest may still be run,
-    /// within `startingDeadlineSeconds`.
+    /// Whether every missed interval runs, once each and oldest first. Otherwise only the newest may still
+    /// run, within `startingDeadlineSeconds`.
     #[serde(default)]
     pub enabled: bool,
-    /// How many runs of the schedule may be under way at a time.
+    /// Number of active runs of the schedule at a time.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100))]
     pub max_active_runs: i32,
-    /// At most so many missed intervals are run, the newest; those before them are given up. All, when not given.
+    /// Number of missed intervals that run, the newest ones. Older ones are skipped. Default: all run.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub limit: Option<i32>,
@@ -95,52 +99,52 @@ impl Default for CatchUp {
     }
 }
 
-/// A run that is asked for: once for each nonce, however often the resource is applied.
+/// A requested run: once for each nonce, however often the resource is applied.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunNow {
-    /// Names the request: another nonce asks for another run; one that has succeeded is never run again.
+    /// Identifies the request. A new value requests another run. A nonce that has succeeded never runs again.
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')")
         .message("spec.runNow.nonce has letters, digits, '-', '_' and '.', and begins and ends with a letter or digit"))]
     pub nonce: String,
-    /// Other values than `spec.schedule.arguments` has.
+    /// Arguments that override `spec.schedule.arguments`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "ArgumentsSchema")]
     pub arguments: BTreeMap<String, String>,
-    /// The data interval of the run; the schedule's last one that is complete, when not given.
+    /// Data interval of the run. Default: the last complete interval of the schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.start < self.end && self.end < timestamp('9999-01-01T00:00:00Z')")
         .message("spec.runNow.interval must start before it ends, before the year 9999"))]
     pub interval: Option<Interval>,
 }
 
-/// A data interval: from `start` on, and before `end`.
+/// A data interval: from `start`, inclusive, to `end`, exclusive.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Interval {
-    /// Its first moment.
+    /// Start, inclusive.
     pub start: Time,
-    /// The first moment after it.
+    /// End, exclusive.
     pub end: Time,
 }
 
 /// Why a run happens.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunKind {
-    /// It was due.
+    /// The CronJob started it at its tick.
     #[default]
     Scheduled,
-    /// It was due, and is made up for.
+    /// Catch-up started it for a tick.
     CatchUp,
-    /// A `UserPipelineBackfill` wants it.
+    /// A `UserPipelineBackfill` requested it.
     Backfill,
-    /// Somebody has asked for it: by `spec.runNow`, or by making a Job.
+    /// `spec.runNow` requested it, or its Job was created by hand.
     Manual,
 }
 
 impl RunKind {
-    /// As it is written in the resource, the ledger, labels and arguments.
+    /// As in the resource, the ledger, labels and arguments.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Scheduled => "Scheduled",
@@ -168,7 +172,7 @@ impl std::str::FromStr for RunKind {
     }
 }
 
-/// Names and values of arguments, bounded.
+/// Names and values of arguments, of limited number and length.
 #[derive(JsonSchema)]
 #[schemars(transparent, extend("maxProperties" = 32))]
 pub(crate) struct ArgumentsSchema(#[allow(dead_code)] BTreeMap<String, ArgumentValue>);
@@ -181,15 +185,15 @@ struct ArgumentValue(
     String,
 );
 
-/// What happens when a run is due while another is under way.
+/// What happens if a run is due while another is active.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConcurrencyPolicy {
     /// Both run.
     Allow,
-    /// The new one is skipped.
+    /// The new run is skipped.
     #[default]
     Forbid,
-    /// The old one is ended.
+    /// The active run is stopped.
     Replace,
 }
 

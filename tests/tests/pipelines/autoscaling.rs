@@ -9,7 +9,7 @@ use userpipeline_tests::{World, eventually, metrics_adapter::MetricsAdapter, sto
 
 /// The autoscaler as the guide has it, for a story's namespace.
 fn from_the_guide(namespace: &str) -> Result<Value> {
-    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guides/scale.md");
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/how-to/scale.md");
     let text = std::fs::read_to_string(guide)?.replace("demo", namespace);
     let (_, block) = text.split_once("```yaml\n").context("a manifest")?;
     let (block, _) = block.split_once("```").context("its end")?;

@@ -7,21 +7,36 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 use userpipeline_tests::{World, eventually, stores};
 
-/// Pages on how to do things; the others are on what is said, on sources, and on programs outside of a cluster.
-const PAGES: [&str; 11] = [
-    "record",
-    "schedule",
-    "backfill",
-    "suspend",
-    "scale",
-    "delete",
-    "upgrade",
-    "plan",
-    "retention",
-    "dead-letters",
-    "topic",
+/// Pages below `docs/` that are followed: their manifests are applied, their commands and statements executed.
+const PAGES: [&str; 12] = [
+    "start/first-pipeline",
+    "how-to/record",
+    "how-to/schedule",
+    "how-to/backfill",
+    "how-to/suspend",
+    "how-to/scale",
+    "how-to/delete",
+    "how-to/upgrade",
+    "how-to/plan",
+    "how-to/retention",
+    "how-to/dead-letters",
+    "how-to/topic",
 ];
-const NOT_OPERATIONS: [&str; 5] = ["status-and-events", "by-hand", "source", "metrics", "install"];
+/// Pages that are not: they install the product, run its programs outside of a cluster, or are for look-up.
+const NOT_OPERATIONS: [&str; 8] = [
+    "start/quick-start",
+    "start/install",
+    "how-to/by-hand",
+    "reference/fields",
+    "reference/metrics",
+    "reference/record",
+    "reference/source",
+    "reference/status-and-events",
+];
+/// Rooms whose pages have commands, so that each page must be in one of the lists above.
+const ROOMS: [&str; 3] = ["start", "how-to", "reference"];
+/// Rooms whose pages explain, and have no commands to follow.
+const ROOMS_WITHOUT_COMMANDS: [&str; 2] = ["explanation", "decisions"];
 const WITHIN: Duration = Duration::from_secs(240);
 /// So many pages are followed at a time.
 const AT_ONCE: usize = 6;
@@ -72,8 +87,9 @@ fn steps(page: &str) -> Result<Vec<Step>> {
 /// Does what a page says, with the namespace `demo` being the story's own.
 async fn follow(page: &str) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let text = std::fs::read_to_string(root.join(format!("docs/guides/{page}.md")))?;
-    let world = World::new(&format!("guide-{page}")).await?;
+    let text = std::fs::read_to_string(root.join(format!("docs/{page}.md")))?;
+    let (_, name) = page.split_once('/').context("a room and a page")?;
+    let world = World::new(&format!("guide-{name}")).await?;
     let (text, namespace) = (text.replace("demo", &world.namespace), world.namespace.clone());
     let steps = steps(&text)?;
     ensure!(steps.iter().any(|step| matches!(step, Step::Run(_))), "{page} has no command");
@@ -169,13 +185,36 @@ impl Shell {
     }
 }
 
+/// Room and name of each page of these rooms; a room's `README.md` is its list of pages.
+fn pages_of(rooms: &[&str]) -> Result<Vec<String>> {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let mut pages = Vec::new();
+    for room in rooms {
+        for file in std::fs::read_dir(docs.join(room))? {
+            let name = file?.file_name().to_string_lossy().replace(".md", "");
+            if name != "README" {
+                pages.push(format!("{room}/{name}"));
+            }
+        }
+    }
+    Ok(pages)
+}
+
 #[test]
 fn every_page_is_followed_or_known_not_to_be_an_operation() -> Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guides");
-    for file in std::fs::read_dir(folder)? {
-        let name = file?.file_name().to_string_lossy().replace(".md", "");
-        let known = PAGES.contains(&name.as_str()) || NOT_OPERATIONS.contains(&name.as_str());
-        ensure!(known, "docs/guides/{name}.md is not among the pages of this test");
+    for page in pages_of(&ROOMS)? {
+        let known = PAGES.contains(&page.as_str()) || NOT_OPERATIONS.contains(&page.as_str());
+        ensure!(known, "docs/{page}.md is not among the pages of this test");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_page_that_explains_has_no_commands_to_follow() -> Result<()> {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    for page in pages_of(&ROOMS_WITHOUT_COMMANDS)? {
+        let steps = steps(&std::fs::read_to_string(docs.join(format!("{page}.md")))?)?;
+        ensure!(steps.is_empty(), "docs/{page}.md has commands that no test executes: {steps:?}");
     }
     Ok(())
 }
