@@ -130,9 +130,9 @@ mod tests {
                 vec![0, 1],
             ),
         ];
-        for (selection, wanted) in cases {
+        for (selection, expected) in cases {
             let found: Vec<usize> = (0..3).filter(|&i| selection.has(&all[i])).collect();
-            assert_eq!(found, wanted, "{selection:?}");
+            assert_eq!(found, expected, "{selection:?}");
         }
     }
 

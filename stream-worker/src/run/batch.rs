@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::{
     model::{Faults, Message, Write},
     progress::Advance,
+    run::decode::Decoded,
 };
 
 /// Messages that are written together, and the owner tokens of their partitions.
@@ -77,6 +78,21 @@ impl Unwritten {
         self.faults.contains_key(&origin) || self.dropped.contains(&origin)
     }
 
+    /// The write that a message becomes; none where it is not written, which is recorded.
+    pub fn sort_out(&mut self, origin: (i32, i64), decoded: Decoded) -> Option<Write> {
+        match decoded {
+            Decoded::Upsert(record) => return Some(Write::upsert(record)),
+            Decoded::Delete(record) => return Some(Write::delete(record)),
+            Decoded::Drop => {
+                self.dropped.insert(origin);
+            }
+            Decoded::Fault(fault) => {
+                self.faults.insert(origin, fault);
+            }
+        }
+        None
+    }
+
     /// Removes the partitions that do not pass.
     pub fn retain(&mut self, keep: impl Fn(i32) -> bool) {
         self.faults.retain(|(partition, _), _| keep(*partition));
@@ -107,7 +123,7 @@ mod tests {
     use userpipeline_record::Record;
 
     use super::*;
-    use crate::model::RecordFault;
+    use crate::model::{RecordFault, VersionedRecord};
 
     fn write(key: &str, version: i64, offset: i64) -> Write {
         Write {
@@ -199,10 +215,10 @@ mod tests {
     #[test]
     fn a_dropped_message_advances_its_partition_and_counts_nowhere() {
         let messages = [message(0, 4), message(0, 5), message(1, 7)];
-        let unwritten = Unwritten {
-            faults: Faults::new(),
-            dropped: BTreeSet::from([(0, 5), (1, 7)]),
-        };
+        let mut unwritten = Unwritten::default();
+        assert_eq!(unwritten.sort_out((0, 5), Decoded::Drop), None);
+        assert_eq!(unwritten.sort_out((1, 7), Decoded::Drop), None);
+        assert!(unwritten.faults.is_empty() && unwritten.contains((0, 5)));
         let advances = advances(&messages, &unwritten, &BTreeMap::from([(0, 4), (1, 7)]));
         let expected = |next_offset, stored| Advance {
             next_offset,
@@ -210,6 +226,24 @@ mod tests {
             dead_lettered: 0,
         };
         assert_eq!(advances, BTreeMap::from([(0, expected(6, 1)), (1, expected(8, 0))]));
+    }
+
+    #[test]
+    fn an_upsert_and_a_delete_become_writes_and_a_fault_becomes_a_dead_letter() {
+        let record = || VersionedRecord {
+            origin: (0, 1),
+            key: "k".into(),
+            version: 7,
+            record: Record(Vec::new()),
+        };
+        let mut unwritten = Unwritten::default();
+        let upsert = unwritten.sort_out((0, 1), Decoded::Upsert(record())).unwrap();
+        let delete = unwritten.sort_out((0, 2), Decoded::Delete(record())).unwrap();
+        let fault = RecordFault::new("KeyMissing", "the message has no key");
+        assert_eq!(unwritten.sort_out((0, 3), Decoded::Fault(fault.clone())), None);
+        assert_eq!((upsert.deleted, delete.deleted), (false, true));
+        assert_eq!(unwritten.faults, Faults::from([((0, 3), fault)]));
+        assert!(unwritten.dropped.is_empty());
     }
 
     /// What a sink does with a batch: the newer version wins.

@@ -87,12 +87,12 @@ async fn execute(args: DeadLettersArgs) -> Result<(), StoreError> {
 }
 
 /// The selected letters, one after the other; reading waits until each is taken.
-fn letters(topic: DeadLetterTopic, wanted: impl Fn(&Letter) -> bool + Send + 'static) -> Letters {
+fn letters(topic: DeadLetterTopic, selected: impl Fn(&Letter) -> bool + Send + 'static) -> Letters {
     let (sender, receiver) = mpsc::channel(1);
     let reading = tokio::task::spawn_blocking(move || {
         topic.letters(|letter| {
             // The receiver is closed where there are enough.
-            Ok(!sender.is_closed() && (!wanted(&letter) || sender.blocking_send(letter).is_ok()))
+            Ok(!sender.is_closed() && (!selected(&letter) || sender.blocking_send(letter).is_ok()))
         })
     });
     Letters { receiver, reading }

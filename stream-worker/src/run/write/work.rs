@@ -9,7 +9,7 @@ use crate::{
     model::Write,
     run::{
         batch::{Batch, Unwritten},
-        decode::{Decoded, Decoders},
+        decode::Decoders,
     },
 };
 
@@ -45,16 +45,8 @@ impl Work {
     pub async fn decode(&mut self, decoders: &mut Decoders) -> Result<(), StoreError> {
         let mut writes = Vec::with_capacity(self.batch.messages.len());
         for message in &self.batch.messages {
-            match decoders.decode(message).await? {
-                Decoded::Upsert(record) => writes.push(Write::upsert(record)),
-                Decoded::Delete(record) => writes.push(Write::delete(record)),
-                Decoded::Drop => {
-                    self.unwritten.dropped.insert(message.origin());
-                }
-                Decoded::Fault(fault) => {
-                    self.unwritten.faults.insert(message.origin(), fault);
-                }
-            }
+            let decoded = decoders.decode(message).await?;
+            writes.extend(self.unwritten.sort_out(message.origin(), decoded));
         }
         self.writes = Some(writes);
         Ok(())

@@ -65,8 +65,8 @@ fn name(field: &Json) -> &str {
     field.get("name").and_then(Json::as_str).unwrap_or_default()
 }
 
-fn find<'a>(schema: &'a Json, wanted: &str) -> Option<&'a Json> {
-    fields(schema).iter().find(|field| name(field) == wanted)
+fn find<'a>(schema: &'a Json, desired: &str) -> Option<&'a Json> {
+    fields(schema).iter().find(|field| name(field) == desired)
 }
 
 /// An optional field has the default null.

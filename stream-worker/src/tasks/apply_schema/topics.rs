@@ -54,14 +54,14 @@ pub async fn apply(pipeline: &SchemaPipeline, claims: &Claims, mode: &Mode) -> R
         error: None,
     };
     let ensured = match pipeline.kafka.topic.management {
-        TopicManagement::Direct => ensure(&admin, pipeline, found, &mut topics.partitions, mode).await,
-        TopicManagement::None => find(&admin, pipeline, found.is_some()).await,
+        TopicManagement::Direct => create_or_alter(&admin, pipeline, found, &mut topics.partitions, mode).await,
+        TopicManagement::None => verify_external(&admin, pipeline, found.is_some()).await,
     };
     topics.error = ensured.err();
     Ok(topics)
 }
 
-async fn find(admin: &Admin, pipeline: &SchemaPipeline, found: bool) -> Result<(), StoreError> {
+async fn verify_external(admin: &Admin, pipeline: &SchemaPipeline, found: bool) -> Result<(), StoreError> {
     let missing = |topic: &str, field: &str| {
         StoreError::configuration(
             TOPIC_MISSING,
@@ -72,74 +72,74 @@ async fn find(admin: &Admin, pipeline: &SchemaPipeline, found: bool) -> Result<(
     if !found {
         return Err(missing(topic, "spec.kafka.topic.name"));
     }
-    let takes = bound(&admin.config(topic).await?);
+    let takes = message_limit(&admin.config(topic).await?);
     if pipeline.landing_table.is_some() {
-        roomy(topic, &pipeline.kafka.topic, takes)?;
+        verify_message_limit(topic, &pipeline.kafka.topic, takes)?;
     }
-    // A worker that meets its first bad message needs it.
-    let letters = &pipeline.dead_letter_topic;
-    if admin.topic(letters).await?.is_none() {
-        return Err(missing(letters, "spec.deadLetter.topic"));
+    // The first bad message needs it.
+    let dead_letters = &pipeline.dead_letter_topic;
+    if admin.topic(dead_letters).await?.is_none() {
+        return Err(missing(dead_letters, "spec.deadLetter.topic"));
     }
-    roomy_for_letters(letters, topic, takes, bound(&admin.config(letters).await?))
+    verify_dead_letter_limit(dead_letters, topic, takes, message_limit(&admin.config(dead_letters).await?))
 }
 
-async fn ensure(
+async fn create_or_alter(
     admin: &Admin,
     pipeline: &SchemaPipeline,
     found: Option<TopicState>,
     partitions: &mut Option<i32>,
     mode: &Mode,
 ) -> Result<(), StoreError> {
-    let (topic, wanted) = (&pipeline.topic, &pipeline.kafka.topic);
+    let (topic, desired) = (&pipeline.topic, &pipeline.kafka.topic);
     let runs = pipeline.landing_table.is_some();
     if let Some(found) = found {
-        if growth(topic, wanted.partitions, wanted.replicas, &found)?
+        if needs_partitions(topic, desired.partitions, desired.replicas, &found)?
             && mode.applies(|| {
                 format!(
                     "Kafka: topic {topic} gets {} partitions instead of {}",
-                    wanted.partitions, found.partitions
+                    desired.partitions, found.partitions
                 )
             })
         {
-            admin.add_partitions(topic, wanted.partitions).await?;
-            tracing::info!(topic, from = found.partitions, to = wanted.partitions, "partitions added");
+            admin.add_partitions(topic, desired.partitions).await?;
+            tracing::info!(topic, from = found.partitions, to = desired.partitions, "partitions added");
         }
     } else if mode.applies(|| {
         format!(
             "Kafka: topic {topic} is made with {} partitions, {} replicas {:?}",
-            wanted.partitions,
-            wanted.replicas,
-            config(wanted, runs)
+            desired.partitions,
+            desired.replicas,
+            config(desired, runs)
         )
     }) {
-        // As the brokers would have it otherwise: what their own limit allows beyond ours, it goes on to allow.
-        admin.create(topic, wanted.partitions, wanted.replicas, &wanted.config).await?;
-        tracing::info!(topic, partitions = wanted.partitions, replicas = wanted.replicas, "topic made");
+        // With the declared settings only: where the brokers' own limit is higher, it applies.
+        admin.create(topic, desired.partitions, desired.replicas, &desired.config).await?;
+        tracing::info!(topic, partitions = desired.partitions, replicas = desired.replicas, "topic made");
     }
-    *partitions = Some(wanted.partitions);
-    let mut limit = wanted.message_limit();
-    // A plan has made no topic whose settings it could look at.
+    *partitions = Some(desired.partitions);
+    let mut limit = desired.message_limit();
+    // A dry run has created no topic with settings.
     if admin.topic(topic).await?.is_some() {
         let found = admin.config(topic).await?;
-        limit = limit.max(bound(&found).unwrap_or(0));
-        let declared = wanted.config.contains_key(MAX_MESSAGE_BYTES);
-        settle(admin, topic, &differing(&config(wanted, runs), &found, declared), mode).await?;
+        limit = limit.max(message_limit(&found).unwrap_or(0));
+        let declared = desired.config.contains_key(MAX_MESSAGE_BYTES);
+        alter_settings(admin, topic, &changed_settings(&config(desired, runs), &found, declared), mode).await?;
     }
-    let letters = &pipeline.dead_letter_topic;
-    let settings = dead_letter_config(&wanted.config, limit, pipeline.dead_letter_retention);
-    if admin.topic(letters).await?.is_some() {
-        let found = admin.config(letters).await?;
-        settle(admin, letters, &differing(&settings, &found, false), mode).await?;
-    } else if mode.applies(|| format!("Kafka: topic {letters} is made {settings:?}")) {
-        admin.create(letters, 1, wanted.replicas, &settings).await?;
-        tracing::info!(topic = letters, "dead-letter topic made");
+    let dead_letters = &pipeline.dead_letter_topic;
+    let settings = dead_letter_config(&desired.config, limit, pipeline.dead_letter_retention);
+    if admin.topic(dead_letters).await?.is_some() {
+        let found = admin.config(dead_letters).await?;
+        alter_settings(admin, dead_letters, &changed_settings(&settings, &found, false), mode).await?;
+    } else if mode.applies(|| format!("Kafka: topic {dead_letters} is made {settings:?}")) {
+        admin.create(dead_letters, 1, desired.replicas, &settings).await?;
+        tracing::info!(topic = dead_letters, "dead-letter topic made");
     }
     Ok(())
 }
 
 /// Changes settings of a topic, if any.
-async fn settle(admin: &Admin, topic: &str, changes: &BTreeMap<String, String>, mode: &Mode) -> Result<(), StoreError> {
+async fn alter_settings(admin: &Admin, topic: &str, changes: &BTreeMap<String, String>, mode: &Mode) -> Result<(), StoreError> {
     if !changes.is_empty() && mode.applies(|| format!("Kafka: topic {topic} gets the settings {changes:?}")) {
         admin.alter(topic, changes).await?;
         tracing::info!(topic, settings = ?changes.keys().collect::<Vec<_>>(), "settings changed");
@@ -147,20 +147,20 @@ async fn settle(admin: &Admin, topic: &str, changes: &BTreeMap<String, String>, 
     Ok(())
 }
 
-/// The bound of a topic's messages, in bytes, that is in force.
-fn bound(config: &BTreeMap<String, String>) -> Option<u64> {
+/// The limit of a topic's messages, in bytes, that is in force.
+fn message_limit(config: &BTreeMap<String, String>) -> Option<u64> {
     config.get(MAX_MESSAGE_BYTES)?.parse().ok()
 }
 
 /// Whether an external topic accepts what runs would publish; what it does not would stay in the outbox.
-fn roomy(topic: &str, wanted: &Topic, found: Option<u64>) -> Result<(), StoreError> {
+fn verify_message_limit(topic: &str, desired: &Topic, found: Option<u64>) -> Result<(), StoreError> {
     match found {
-        Some(found) if found < wanted.message_limit() => Err(StoreError::configuration(
+        Some(found) if found < desired.message_limit() => Err(StoreError::configuration(
             TOPIC_MISMATCH,
             format!(
                 "topic `{topic}` takes messages of up to {found} bytes ({MAX_MESSAGE_BYTES}), and runs would publish larger ones, of up to {}: set \
                  it to \"{found}\" in spec.kafka.topic.config as well, for larger records to be rejected, or raise it in the topic",
-                wanted.message_limit()
+                desired.message_limit()
             ),
         )),
         _ => Ok(()),
@@ -168,22 +168,22 @@ fn roomy(topic: &str, wanted: &Topic, found: Option<u64>) -> Result<(), StoreErr
 }
 
 /// Whether an external dead-letter topic accepts each message of the topic; the first one that it does not would block its worker.
-fn roomy_for_letters(letters: &str, topic: &str, takes: Option<u64>, found: Option<u64>) -> Result<(), StoreError> {
-    let wanted = takes.map_or(0, dead_letter_limit);
+fn verify_dead_letter_limit(dead_letters: &str, topic: &str, takes: Option<u64>, found: Option<u64>) -> Result<(), StoreError> {
+    let desired = takes.map_or(0, dead_letter_limit);
     match found {
-        Some(found) if found < wanted => Err(StoreError::configuration(
+        Some(found) if found < desired => Err(StoreError::configuration(
             TOPIC_MISMATCH,
             format!(
-                "dead-letter topic `{letters}` takes messages of up to {found} bytes ({MAX_MESSAGE_BYTES}), and dead letters of topic `{topic}` may have \
-                 {wanted}: a message of that topic, and headers that say what is wrong with it. Raise it in the dead-letter topic"
+                "dead-letter topic `{dead_letters}` takes messages of up to {found} bytes ({MAX_MESSAGE_BYTES}), and dead letters of topic `{topic}` may have \
+                 {desired}: a message of that topic, and headers that say what is wrong with it. Raise it in the dead-letter topic"
             ),
         )),
         _ => Ok(()),
     }
 }
 
-/// Whether partitions must be added; an error where the topic cannot become as wanted.
-fn growth(topic: &str, partitions: i32, replicas: i32, found: &TopicState) -> Result<bool, StoreError> {
+/// Whether partitions must be added; an error where the topic cannot be changed to match.
+fn needs_partitions(topic: &str, partitions: i32, replicas: i32, found: &TopicState) -> Result<bool, StoreError> {
     let mismatch = |message: String| Err(StoreError::configuration(TOPIC_MISMATCH, message));
     if found.partitions > partitions {
         return mismatch(format!(
@@ -200,16 +200,20 @@ fn growth(topic: &str, partitions: i32, replicas: i32, found: &TopicState) -> Re
     Ok(found.partitions < partitions)
 }
 
-/// The settings that are not in force. Where the bound of messages is not declared, a higher one is fine.
-fn differing(wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>, bound_declared: bool) -> BTreeMap<String, String> {
+/// The settings that are not in force. Where the limit of messages is not declared, a higher one is fine.
+fn changed_settings(
+    desired: &BTreeMap<String, String>,
+    found: &BTreeMap<String, String>,
+    bound_declared: bool,
+) -> BTreeMap<String, String> {
     let bytes = |text: &str| text.parse::<u64>().ok();
-    let fine = |key: &str, wanted: &str| {
+    let fine = |key: &str, desired: &str| {
         found.get(key).is_some_and(|found| {
-            found == wanted.trim()
-                || (key == MAX_MESSAGE_BYTES && !bound_declared && bytes(found).is_some_and(|found| Some(found) >= bytes(wanted)))
+            found == desired.trim()
+                || (key == MAX_MESSAGE_BYTES && !bound_declared && bytes(found).is_some_and(|found| Some(found) >= bytes(desired)))
         })
     };
-    let missing = wanted.iter().filter(|(key, value)| !fine(key, value));
+    let missing = desired.iter().filter(|(key, value)| !fine(key, value));
     missing.map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
@@ -252,16 +256,16 @@ mod tests {
             replicas,
             led: true,
         };
-        assert_eq!(growth("t", 6, 1, &found(6, 1)), Ok(false));
-        assert_eq!(growth("t", 6, 1, &found(3, 1)), Ok(true));
+        assert_eq!(needs_partitions("t", 6, 1, &found(6, 1)), Ok(false));
+        assert_eq!(needs_partitions("t", 6, 1, &found(3, 1)), Ok(true));
         assert!(
-            growth("t", 6, 1, &found(8, 1))
+            needs_partitions("t", 6, 1, &found(8, 1))
                 .unwrap_err()
                 .message
                 .contains("has 8 partitions and spec.kafka.topic.partitions is 6")
         );
         assert!(
-            growth("t", 6, 3, &found(6, 1))
+            needs_partitions("t", 6, 3, &found(6, 1))
                 .unwrap_err()
                 .message
                 .contains("keeps 1 replicas and spec.kafka.topic.replicas is 3")
@@ -276,9 +280,9 @@ mod tests {
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
                 .collect::<BTreeMap<_, _>>()
         };
-        let wanted = map(&[("retention.ms", "1000"), ("cleanup.policy", "compact")]);
+        let desired = map(&[("retention.ms", "1000"), ("cleanup.policy", "compact")]);
         let found = map(&[("retention.ms", "2000"), ("cleanup.policy", "compact"), ("segment.ms", "5")]);
-        assert_eq!(differing(&wanted, &found, true), map(&[("retention.ms", "1000")]));
+        assert_eq!(changed_settings(&desired, &found, true), map(&[("retention.ms", "1000")]));
     }
 
     #[test]
@@ -291,7 +295,7 @@ mod tests {
             ("5000000", true, true),
             ("1048588", true, true),
         ] {
-            let changes = differing(&of("1179648"), &of(found), declared);
+            let changes = changed_settings(&of("1179648"), &of(found), declared);
             assert_eq!(!changes.is_empty(), changed, "{found} {declared}");
         }
         assert_eq!(config(&Topic::default(), true), of("1179648"));
@@ -304,12 +308,12 @@ mod tests {
             management: TopicManagement::None,
             ..Topic::default()
         };
-        assert_eq!(roomy("t", &topic, Some(1_048_588)), Ok(()));
-        let refused = roomy("t", &topic, Some(500_000)).unwrap_err();
+        assert_eq!(verify_message_limit("t", &topic, Some(1_048_588)), Ok(()));
+        let refused = verify_message_limit("t", &topic, Some(500_000)).unwrap_err();
         assert_eq!(refused.reason, TOPIC_MISMATCH);
         assert!(refused.message.contains("up to 500000 bytes"), "{}", refused.message);
         topic.config.insert(MAX_MESSAGE_BYTES.to_owned(), "500000".to_owned());
-        assert_eq!(roomy("t", &topic, Some(500_000)), Ok(()));
+        assert_eq!(verify_message_limit("t", &topic, Some(500_000)), Ok(()));
     }
 
     #[test]
@@ -321,10 +325,10 @@ mod tests {
             (None, Some(1), true),
             (Some(5_000_000), None, true),
         ] {
-            let result = roomy_for_letters("t.dlq", "t", takes, found);
+            let result = verify_dead_letter_limit("t.dlq", "t", takes, found);
             assert_eq!(result.is_ok(), fits, "{takes:?} {found:?}: {result:?}");
         }
-        let refused = roomy_for_letters("t.dlq", "t", Some(5_000_000), Some(1_048_588)).unwrap_err();
+        let refused = verify_dead_letter_limit("t.dlq", "t", Some(5_000_000), Some(1_048_588)).unwrap_err();
         assert_eq!(refused.reason, TOPIC_MISMATCH);
         assert!(
             refused.message.contains("dead letters of topic `t` may have 5065536"),
