@@ -6,8 +6,7 @@ use tokio_postgres::{Client, Statement, Transaction, binary_copy::BinaryCopyInWr
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::{
     StoreError,
-    cell::{Cell, RawJson, landing_type},
-    postgres::explain,
+    postgres::{PgParam, RawJson, explain, landing_type},
 };
 
 use crate::{
@@ -107,11 +106,11 @@ impl Landing {
         let mut writer = pin!(BinaryCopyInWriter::new(sink, &self.types));
         for (position, accepted) in (0_i32..).zip(&page.records) {
             let version = self.schema.version(&accepted.record);
-            let cells: Vec<Cell<'_>> = accepted.record.0.iter().map(Cell).collect();
+            let params: Vec<PgParam<'_>> = accepted.record.0.iter().map(PgParam).collect();
             let raw = RawJson(&accepted.raw);
             let mut row: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(self.types.len());
             row.extend([&position as &(dyn ToSql + Sync), &accepted.deleted, &version]);
-            row.extend(cells.iter().map(|cell| cell as &(dyn ToSql + Sync)));
+            row.extend(params.iter().map(|param| param as &(dyn ToSql + Sync)));
             row.push(&raw);
             writer.as_mut().write(&row).await?;
         }

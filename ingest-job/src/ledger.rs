@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_postgres::{Client, Transaction};
-use userpipeline_api::Postgres;
 use userpipeline_record::bookkeeping;
 use userpipeline_stores::{
-    Class, Secrets, StoreError,
+    Class, StoreError,
     error::{POSTGRES_FAILED, POSTGRES_UNREACHABLE, TABLE_MISMATCH},
-    postgres::{connect, explain},
+    postgres::{Connection, explain},
 };
 
 use crate::{
@@ -89,8 +88,8 @@ pub enum Opened {
 }
 
 /// Opens a run's row under its lock.
-pub async fn open(postgres: &Postgres, secrets: &Secrets, pipeline: &str, run: &Run, job: &str) -> Result<Opened, StoreError> {
-    let client = connect(postgres, secrets, APPLICATION).await?;
+pub async fn open(postgres: &Connection, pipeline: &str, run: &Run, job: &str) -> Result<Opened, StoreError> {
+    let client = postgres.connect(APPLICATION).await?;
     let failed = |e| bookkeeping_failed("the ledger userpipeline.runs", &e);
     client.batch_execute(KEEPALIVE).await.map_err(failed)?;
     let locked: bool = client
@@ -212,13 +211,13 @@ pub async fn advance(transaction: &Transaction<'_>, key: &Key, by: Counts) -> Re
 impl Ledger {
     /// Marks how the attempt ended, and gives the record versions ever landed by the pipeline. Where the connection is
     /// lost, a new one marks: the attempt's number keeps it from marking another's.
-    pub async fn close(&self, result: &Result<String, Failure>, postgres: &Postgres, secrets: &Secrets) -> Result<i64, StoreError> {
+    pub async fn close(&self, result: &Result<String, Failure>, postgres: &Connection) -> Result<i64, StoreError> {
         if !self.client.is_closed()
             && let Ok(Ok(total)) = timeout(CLOSING, self.mark(&self.client, result)).await
         {
             return Ok(total);
         }
-        let again = async { self.mark(&connect(postgres, secrets, APPLICATION).await?, result).await };
+        let again = async { self.mark(&postgres.connect(APPLICATION).await?, result).await };
         timeout(CLOSING, again).await.unwrap_or_else(|_| {
             Err(StoreError::transient(
                 POSTGRES_UNREACHABLE,

@@ -4,15 +4,13 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use ingest_job::{
-    report,
     run::{Invocation, execute},
     run_id::Told,
 };
 use jiff::Timestamp;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 use userpipeline_api::{DataInterval, Reprocess, RunKind, report::TERMINATION_LOG};
+use userpipeline_runtime::{StopSignals, init_logs, install_crypto_provider, leave_report};
 
 /// Fetches records from a pipeline's HTTP API, lands them in PostgreSQL and publishes them to Kafka: one run.
 #[derive(Parser)]
@@ -59,15 +57,8 @@ struct Cli {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .json()
-        .with_env_filter(filter)
-        .flatten_event(true)
-        .with_span_list(false)
-        .init();
-    // Fails only when a provider is installed already, which is as good.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    init_logs("info");
+    install_crypto_provider();
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
 
@@ -90,9 +81,7 @@ async fn main() -> ExitCode {
     };
     let ended = execute(&invocation, &stop).await;
 
-    if let Err(error) = report::leave(&ended.report, &cli.termination_log) {
-        tracing::error!(%error, path = %cli.termination_log.display(), "the report could not be left");
-    }
+    leave_report(&ended.report, &cli.termination_log);
     ExitCode::from(ended.exit)
 }
 
@@ -101,15 +90,9 @@ fn arguments(text: &str) -> Result<BTreeMap<String, String>, String> {
 }
 
 async fn stop_on_signal(stop: CancellationToken) {
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => drop(terminate.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = terminated => {}
-        _ = tokio::signal::ctrl_c() => {}
+    match StopSignals::register() {
+        Ok(mut signals) => signals.received().await,
+        Err(_) => std::future::pending().await,
     }
     tracing::info!("asked to stop: finishing the page");
     stop.cancel();

@@ -11,11 +11,13 @@ use userpipeline_record::{
 };
 use userpipeline_stores::{
     StoreError,
-    cell::{Cell, Read},
     error::{POSTGRES_FAILED, TABLE_MISMATCH},
-    kafka::producer::{Message, Producer},
-    postgres::explain,
-    schema_registry::SchemaRegistry,
+    kafka::{
+        self,
+        producer::{Message, Producer},
+    },
+    postgres::{PgParam, PgValue, explain},
+    schema_registry,
 };
 
 use crate::{
@@ -59,7 +61,8 @@ impl Publisher {
     /// Looks for schema and topic, makes neither, and prepares the statements.
     pub async fn open(pipeline: &IngestPipeline, schema: &RecordSchema, ledger: &Ledger) -> Result<Self, Failure> {
         let subject = names::subject(&pipeline.topic);
-        let id = SchemaRegistry::at(&pipeline.registry_url)?
+        let id = schema_registry::Connection::new(&pipeline.registry_url)
+            .connect()?
             .id_of(&subject, &schema.avro_schema())
             .await?;
         let id = id.ok_or_else(|| {
@@ -68,8 +71,8 @@ impl Publisher {
             );
             Failure::configuration(SCHEMA_MISSING, message)
         })?;
-        let producer = Producer::open(
-            &pipeline.bootstrap_servers,
+        let producer = Producer::connect(
+            &kafka::Connection::new(&pipeline.bootstrap_servers),
             &pipeline.topic,
             "userpipeline-ingest",
             pipeline.max_record,
@@ -133,10 +136,10 @@ impl Publisher {
             .map(|(row, _)| row)
             .collect();
         if !acknowledged.is_empty() {
-            let keys: Vec<Vec<Cell<'_>>> = self
+            let keys: Vec<Vec<PgParam<'_>>> = self
                 .schema
                 .key_positions()
-                .map(|i| acknowledged.iter().map(|row| Cell(&row.record.0[i])).collect())
+                .map(|i| acknowledged.iter().map(|row| PgParam(&row.record.0[i])).collect())
                 .collect();
             let versions: Vec<i64> = acknowledged.iter().map(|row| row.version).collect();
             let mut values: Vec<&(dyn ToSql + Sync)> = keys.iter().map(|k| k as &(dyn ToSql + Sync)).collect();
@@ -194,7 +197,7 @@ impl Publisher {
         let deleted: bool = row.try_get(fields + 1).map_err(|e| unfit(&e))?;
         // A column that was there before its field had a default may hold null.
         let value = |(i, field): (usize, &Field)| {
-            let Read(value) = row.try_get(i)?;
+            let PgValue(value) = row.try_get(i)?;
             let default = field.default.clone().filter(|_| value == Value::Null && !deleted);
             Ok(default.unwrap_or(value))
         };

@@ -1,9 +1,7 @@
 //! What a run tells the operator: its exit code, and the report that becomes the pod's termination message.
 
-use std::{fs::OpenOptions, io, io::Write, path::Path};
-
 use jiff::Timestamp;
-use userpipeline_api::report::{RunReport, TERMINATION_LOG, cut_message, exit};
+use userpipeline_api::report::{RunReport, cut_message, exit};
 
 use crate::{
     outcome::{COMPLETED, Counts, Failure},
@@ -118,17 +116,6 @@ impl Facts {
     }
 }
 
-/// Leaves the report where Kubernetes looks for it. The kubelet makes the default file; outside of a pod it is not there,
-/// and is not made in /dev. Any other is made.
-pub fn leave(report: &RunReport, path: &Path) -> io::Result<()> {
-    let by_kubelet = path == Path::new(TERMINATION_LOG);
-    let mut file = match OpenOptions::new().write(true).truncate(true).create(!by_kubelet).open(path) {
-        Err(e) if by_kubelet && e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        opened => opened?,
-    };
-    file.write_all(serde_json::to_string(report)?.as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -163,23 +150,11 @@ mod tests {
             },
             total_fetched: Some(i64::MAX),
         };
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("message");
         let ended = facts.failed(&Failure::retry("SourceFailed", "\u{1}\"".repeat(9000)));
-        leave(&ended.report, &path).unwrap();
 
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = userpipeline_runtime::termination_report(&ended.report).unwrap();
 
         assert!(text.len() < 4096);
         assert_eq!(serde_json::from_str::<RunReport>(&text).unwrap().run_id, ended.report.run_id);
-    }
-
-    #[test]
-    fn a_later_report_replaces_an_earlier_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("message");
-        std::fs::write(&path, "x".repeat(5000)).unwrap();
-        leave(&RunReport::default(), &path).unwrap();
-        assert!(serde_json::from_str::<RunReport>(&std::fs::read_to_string(&path).unwrap()).is_ok());
     }
 }

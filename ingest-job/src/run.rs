@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use userpipeline_api::{RunKind, Ticks, document::IngestPipeline, placeholder::Values, report::exit};
 use userpipeline_record::{RecordSchema, trace::Trace};
-use userpipeline_stores::Secrets;
+use userpipeline_stores::{Secrets, postgres::Connection};
 
 use crate::{
     cursor::{self, Cursor},
@@ -92,7 +92,8 @@ async fn under_lock(
     mut facts: Facts,
     stop: &CancellationToken,
 ) -> Ended {
-    let mut ledger = match ledger::open(&pipeline.postgres, secrets, &pipeline.id.to_string(), &facts.run, job).await {
+    let postgres = Connection::new(&pipeline.postgres, secrets);
+    let mut ledger = match ledger::open(&postgres, &pipeline.id.to_string(), &facts.run, job).await {
         Ok(Opened::Run(ledger)) => ledger,
         Ok(Opened::Done {
             succeeded,
@@ -141,7 +142,7 @@ async fn under_lock(
         worked = work(pipeline, values, secrets, &mut ledger, stop) => worked,
         () = overdue(stop) => Err(Failure::retry(INTERRUPTED, format!("told to stop, and its page was not finished within {} s; what has landed is published by a later run", GRACE.as_secs()))),
     };
-    let closed = ledger.close(&worked, &pipeline.postgres, secrets).await;
+    let closed = ledger.close(&worked, &postgres).await;
     facts.counts = ledger.before + ledger.counts;
     facts.total_fetched = closed.as_ref().ok().copied();
     match (worked, closed) {

@@ -1,19 +1,29 @@
-//! What an error of a store means for those who wait for it.
+//! What an error of a store means: whether a retry helps, a reason, and a message for users.
 
-/// Whether an error passes by itself.
+use userpipeline_api::report::exit;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Worth trying again: not reachable, overloaded, restarting.
+    /// Worth a retry: unreachable, overloaded, restarting.
     Transient,
-    /// Somebody must change something: a Secret, a right, the spec, a table.
+    /// A user must change something: a Secret, a right, the spec, a table.
     Configuration,
+}
+
+impl Class {
+    /// The exit code of a program that ends with such an error.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Transient => exit::RETRY,
+            Self::Configuration => exit::CONFIGURATION,
+        }
+    }
 }
 
 /// An error of a store, ready to be shown to a user: in a condition, a termination message, a log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct StoreError {
-    /// Whether it passes by itself.
     pub class: Class,
     /// One CamelCase word, of those below: a condition's reason.
     pub reason: &'static str,
@@ -21,7 +31,7 @@ pub struct StoreError {
     pub message: String,
 }
 
-/// A Secret or a key of it is not there.
+/// A Secret or one of its keys does not exist.
 pub const CREDENTIALS_MISSING: &str = "CredentialsMissing";
 /// The store does not accept the user name and password.
 pub const CREDENTIALS_REFUSED: &str = "CredentialsRefused";
@@ -39,13 +49,13 @@ pub const CASSANDRA_FAILED: &str = "CassandraFailed";
 pub const KAFKA_UNREACHABLE: &str = "KafkaUnreachable";
 /// Kafka refuses what was asked.
 pub const KAFKA_FAILED: &str = "KafkaFailed";
-/// The topic is not there.
+/// The topic does not exist.
 pub use userpipeline_api::report::TOPIC_MISSING;
-/// The topic is there, but not as the spec wants it, and cannot be changed to that.
+/// The topic differs from the spec, and cannot be changed to match.
 pub const TOPIC_MISMATCH: &str = "TopicMismatch";
-/// Messages that were not stored yet are no longer on the topic, or never were.
+/// The topic does not have the next offset.
 pub const OFFSET_OUT_OF_RANGE: &str = "OffsetOutOfRange";
-/// Somebody is still in the consumer group.
+/// The consumer group still has members.
 pub const GROUP_NOT_EMPTY: &str = "GroupNotEmpty";
 /// A dead letter cannot be written to its topic.
 pub const DEAD_LETTER_FAILED: &str = "DeadLetterFailed";
@@ -59,7 +69,7 @@ pub const REGISTRY_FAILED: &str = "RegistryFailed";
 pub const SCHEMA_INCOMPATIBLE: &str = "SchemaIncompatible";
 /// A pipeline of another Kubernetes cluster writes there.
 pub const CLAIMED: &str = "ClaimedElsewhere";
-/// A table is not there, or not as it must be.
+/// A table is missing, or differs from what is required.
 pub const TABLE_MISMATCH: &str = "TableMismatch";
 
 /// An error and what caused it: most clients' own text stops at "error connecting to server".
@@ -74,7 +84,6 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 impl StoreError {
-    /// An error that passes by itself.
     pub fn transient(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             class: Class::Transient,
@@ -83,7 +92,6 @@ impl StoreError {
         }
     }
 
-    /// An error that somebody must mend.
     pub fn configuration(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             class: Class::Configuration,

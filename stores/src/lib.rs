@@ -1,8 +1,10 @@
-//! Clients made from a resource: Kafka, the schema registry, PostgreSQL, Cassandra; their credentials, and what an error
-//! of theirs means.
+#![allow(missing_docs)]
+#![warn(clippy::too_many_lines)]
+
+//! Clients of Kafka, the schema registry, PostgreSQL and Cassandra, each made from a `Connection`; credentials, and what
+//! their errors mean.
 
 pub mod cassandra;
-pub mod cell;
 pub mod error;
 pub mod kafka;
 pub mod postgres;

@@ -1,25 +1,21 @@
 //! Secrets, mounted as files: `DIR/<secret>/<key>`.
 //!
-//! They are read anew for each connection, so that a rotated Secret takes effect without a restart.
+//! They are read for each connection, so that a rotated Secret takes effect without a restart.
 
 use std::{fmt, fs, io, path::PathBuf};
 
 use crate::error::{CREDENTIALS_MISSING, StoreError};
 
-/// The folder that holds the Secrets.
 #[derive(Clone, Debug)]
 pub struct Secrets {
     dir: PathBuf,
 }
 
-/// A user name and a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// The Secret they are from, for messages.
+    /// The Secret's name, for messages.
     pub secret: String,
-    /// The user name.
     pub username: String,
-    /// The password.
     pub password: String,
 }
 
@@ -34,12 +30,11 @@ impl fmt::Debug for Credentials {
 }
 
 impl Secrets {
-    /// The Secrets in a folder.
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into() }
     }
 
-    /// A user name and password (a Secret of type kubernetes.io/basic-auth). `field` is where the spec names the Secret.
+    /// From a Secret of type kubernetes.io/basic-auth. `field` is where the spec names it.
     pub fn credentials(&self, secret: &str, field: &str) -> Result<Credentials, StoreError> {
         Ok(Credentials {
             secret: secret.to_owned(),

@@ -1,17 +1,15 @@
-//! Whose a table, a topic, a consumer group or a subject is: `userpipeline.claims` in the pipeline's PostgreSQL.
+//! Which pipeline owns a table, topic, consumer group or subject: `userpipeline.claims` in the pipeline's PostgreSQL.
 //!
-//! Within one Kubernetes cluster the operator knows all pipelines and lets the elder win, so a claim there just moves on. Of
-//! a pipeline in another cluster it knows nothing; the claim that one has left keeps the two from writing to the same place.
+//! Within one Kubernetes cluster the operator resolves conflicts (the older pipeline wins), so a claim there just moves to the
+//! new owner. It knows no pipelines of other clusters; their claims keep two pipelines from writing to the same place.
 
 use tokio_postgres::{Client, GenericClient};
-use userpipeline_api::Postgres;
 use userpipeline_stores::{
-    Secrets, StoreError,
+    StoreError,
     error::CLAIMED,
-    postgres::{connect, explain},
+    postgres::{Connection, explain},
 };
 
-/// What can be claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A table in this database.
@@ -29,7 +27,7 @@ pub enum Kind {
 impl Kind {
     const ALL: [Self; 5] = [Self::Table, Self::CassandraTable, Self::Topic, Self::Group, Self::Subject];
 
-    /// As it is stored, and told.
+    /// As it is stored and reported.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Table => "table",
@@ -41,33 +39,28 @@ impl Kind {
     }
 }
 
-/// Something that only one pipeline may write to.
+/// What only one pipeline may write to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Thing {
-    /// What it is.
+pub struct Resource {
     pub kind: Kind,
-    /// Where it is.
     pub place: String,
-    /// Its name.
     pub name: String,
 }
 
-impl std::fmt::Display for Thing {
+impl std::fmt::Display for Resource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.kind.as_str(), self.name)
     }
 }
 
-/// A thing that is the holder's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The thing.
-    pub thing: Thing,
-    /// It was not there before its pipeline.
-    pub made: bool,
+    /// The resource.
+    pub resource: Resource,
+    /// It did not exist before its pipeline.
+    pub created: bool,
 }
 
-/// Who claims.
 #[derive(Clone, Debug)]
 pub struct Holder {
     /// The Kubernetes cluster: the uid of its namespace `kube-system`.
@@ -77,50 +70,50 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Claims a thing, or says whose it is. `made`: it is not there yet; remembered from the first claim on, and given back.
-    pub async fn claim(&self, db: &impl GenericClient, thing: &Thing, made: bool) -> Result<bool, StoreError> {
-        let what = format!("claiming the {thing}");
+    /// Claims a resource; the error names its owner. `created`: it does not exist yet. Only the first claim records that, and
+    /// every claim returns it.
+    pub async fn claim(&self, db: &impl GenericClient, resource: &Resource, created: bool) -> Result<bool, StoreError> {
+        let what = format!("claiming the {resource}");
         let row = db
             .query_one(
                 "INSERT INTO userpipeline.claims AS c (kind, place, name, cluster, pipeline, made) VALUES ($1, $2, $3, $4, $5, $6) \
                  ON CONFLICT (kind, place, name) DO UPDATE SET pipeline = CASE WHEN c.cluster = excluded.cluster THEN excluded.pipeline ELSE c.pipeline END \
                  RETURNING cluster, pipeline, made",
-                &[&thing.kind.as_str(), &thing.place, &thing.name, &self.cluster, &self.pipeline, &made],
+                &[&resource.kind.as_str(), &resource.place, &resource.name, &self.cluster, &self.pipeline, &created],
             )
             .await
             .map_err(|e| explain(&what, &e))?;
-        self.compare(thing, row.get(0), row.get(1))?;
-        Ok(row.get(2))
+        self.compare(resource, row.get("cluster"), row.get("pipeline"))?;
+        Ok(row.get("made"))
     }
 
-    /// Says whose a thing is, if it is that of another cluster; claims nothing. The result is whether it was made by the one who claims it.
-    async fn look(&self, db: &Client, thing: &Thing) -> Result<bool, StoreError> {
+    /// Says whose a thing is, if it is that of another cluster; claims noresource. The result is whether it was made by the one who claims it.
+    async fn inspect(&self, db: &Client, resource: &Resource) -> Result<bool, StoreError> {
         let found = db
             .query_opt(
                 "SELECT cluster, pipeline, made FROM userpipeline.claims WHERE kind = $1 AND place = $2 AND name = $3",
-                &[&thing.kind.as_str(), &thing.place, &thing.name],
+                &[&resource.kind.as_str(), &resource.place, &resource.name],
             )
             .await
             .map_err(|e| explain("reading userpipeline.claims", &e))?;
         let Some(row) = found else { return Ok(false) };
-        self.compare(thing, row.get(0), row.get(1))?;
-        Ok(row.get(2))
+        self.compare(resource, row.get("cluster"), row.get("pipeline"))?;
+        Ok(row.get("made"))
     }
 
-    fn compare(&self, thing: &Thing, cluster: &str, pipeline: &str) -> Result<(), StoreError> {
+    fn compare(&self, resource: &Resource, cluster: &str, pipeline: &str) -> Result<(), StoreError> {
         if cluster == self.cluster {
             return Ok(());
         }
         Err(StoreError::configuration(
             CLAIMED,
             format!(
-                "the {thing} is that of UserPipeline {pipeline} in another Kubernetes cluster ({cluster}): choose another name or database. Where that \
+                "the {resource} is that of UserPipeline {pipeline} in another Kubernetes cluster ({cluster}): choose another name or database. Where that \
                  cluster is gone for good, let go of what it had: DELETE FROM userpipeline.claims WHERE cluster = '{cluster}'"
             ),
         ))
     }
 
-    /// Everything that is the holder's.
     pub async fn claims(&self, db: &impl GenericClient) -> Result<Vec<Claim>, StoreError> {
         let rows = db
             .query(
@@ -130,66 +123,73 @@ impl Holder {
             .await
             .map_err(|e| explain("reading userpipeline.claims", &e))?;
         let claims = rows.iter().filter_map(|row| {
-            let kind: String = row.get(0);
+            let kind: String = row.get("kind");
             Some(Claim {
-                thing: Thing {
+                resource: Resource {
                     kind: Kind::ALL.into_iter().find(|known| known.as_str() == kind)?,
-                    place: row.get(1),
-                    name: row.get(2),
+                    place: row.get("place"),
+                    name: row.get("name"),
                 },
-                made: row.get(3),
+                created: row.get("made"),
             })
         });
         Ok(claims.collect())
     }
 
-    /// Lets go of a thing.
-    pub async fn let_go(&self, db: &impl GenericClient, thing: &Thing) -> Result<(), StoreError> {
+    pub async fn release(&self, db: &impl GenericClient, resource: &Resource) -> Result<(), StoreError> {
         db.execute(
             "DELETE FROM userpipeline.claims WHERE kind = $1 AND place = $2 AND name = $3 AND cluster = $4 AND pipeline = $5",
-            &[&thing.kind.as_str(), &thing.place, &thing.name, &self.cluster, &self.pipeline],
+            &[
+                &resource.kind.as_str(),
+                &resource.place,
+                &resource.name,
+                &self.cluster,
+                &self.pipeline,
+            ],
         )
         .await
         .map(drop)
-        .map_err(|e| explain(&format!("letting go of the {thing}"), &e))
+        .map_err(|e| explain(&format!("letting go of the {resource}"), &e))
     }
 }
 
-/// Claims for what is not in this database. Nobody claims where a file is applied by hand.
+/// Claims for resources outside of this database. Nothing is claimed where a file is applied by hand.
 pub struct Claims {
     held: Option<(Holder, Client)>,
-    /// Nothing is claimed, but whose a thing is still matters.
-    plan: bool,
+    /// Nothing is claimed, but a foreign owner is still an error.
+    is_dry_run: bool,
 }
 
 impl Claims {
-    /// Ready to claim for `holder`.
-    pub async fn open(holder: Option<&Holder>, postgres: &Postgres, secrets: &Secrets, plan: bool) -> Result<Self, StoreError> {
+    pub async fn open(holder: Option<&Holder>, connection: &Connection, is_dry_run: bool) -> Result<Self, StoreError> {
         let held = match holder {
-            Some(holder) => Some((holder.clone(), connect(postgres, secrets, "userpipeline-claims").await?)),
+            Some(holder) => Some((holder.clone(), connection.connect("userpipeline-claims").await?)),
             None => None,
         };
-        Ok(Self { held, plan })
+        Ok(Self { held, is_dry_run })
     }
 
-    /// Whether anybody claims.
     pub const fn are_taken(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Claims a thing; see [`Holder::claim`]. What nobody claims is nobody's.
-    pub async fn take(&self, kind: Kind, place: &str, name: &str, made: bool) -> Result<bool, StoreError> {
+    /// See [`Holder::claim`]. False where nothing is claimed.
+    pub async fn take(&self, kind: Kind, place: &str, name: &str, created: bool) -> Result<bool, StoreError> {
         let Some((holder, db)) = &self.held else { return Ok(false) };
-        let thing = Thing {
+        let resource = Resource {
             kind,
             place: place.to_owned(),
             name: name.to_owned(),
         };
-        if !self.plan {
-            return holder.claim(db, &thing, made).await;
+        if !self.is_dry_run {
+            return holder.claim(db, &resource, created).await;
         }
         let row = db.query_one("SELECT to_regclass('userpipeline.claims') IS NULL", &[]).await;
-        let nobody_claims: bool = row.map_err(|e| explain("looking for userpipeline.claims", &e))?.get(0);
-        if nobody_claims { Ok(false) } else { holder.look(db, &thing).await }
+        let is_missing: bool = row.map_err(|e| explain("looking for userpipeline.claims", &e))?.get(0);
+        if is_missing {
+            Ok(false)
+        } else {
+            holder.inspect(db, &resource).await
+        }
     }
 }

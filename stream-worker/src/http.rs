@@ -7,13 +7,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use userpipeline_api::report::WorkerReport;
 
-use crate::shared::Shared;
+use crate::context::WorkerContext;
 
-/// Listens and answers until `stop`. The address is taken before this returns: a worker listens from its first moment.
-pub async fn listen(address: SocketAddr, shared: Arc<Shared>, stop: CancellationToken) -> std::io::Result<()> {
+/// Serves until `stop`. The address is bound before this returns, so that a worker answers from the start.
+pub async fn listen(address: SocketAddr, context: Arc<WorkerContext>, stop: CancellationToken) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     tokio::spawn(async move {
-        if let Err(e) = axum::serve(listener, router(shared))
+        if let Err(e) = axum::serve(listener, router(context))
             .with_graceful_shutdown(stop.cancelled_owned())
             .await
         {
@@ -23,26 +23,26 @@ pub async fn listen(address: SocketAddr, shared: Arc<Shared>, stop: Cancellation
     Ok(())
 }
 
-fn router(shared: Arc<Shared>) -> Router {
+fn router(context: Arc<WorkerContext>) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
-        .with_state(shared)
+        .with_state(context)
 }
 
-/// Alive is what a restart cannot mend better: it does not depend on any store.
-async fn livez(State(shared): State<Arc<Shared>>) -> (StatusCode, &'static str) {
-    if shared.heartbeat.is_alive() {
+/// Independent of all stores: a restart would not fix them.
+async fn livez(State(context): State<Arc<WorkerContext>>) -> (StatusCode, &'static str) {
+    if context.heartbeat.is_alive() {
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::INTERNAL_SERVER_ERROR, "the thread that polls Kafka hangs\n")
     }
 }
 
-async fn readyz(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
-    let report = shared.status.report(Instant::now());
+async fn readyz(State(context): State<Arc<WorkerContext>>) -> (StatusCode, String) {
+    let report = context.status.report(Instant::now());
     if report.ready {
         (StatusCode::OK, "ok\n".to_owned())
     } else {
@@ -50,13 +50,13 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
     }
 }
 
-async fn status(State(shared): State<Arc<Shared>>) -> Json<WorkerReport> {
-    Json(shared.status.report(Instant::now()))
+async fn status(State(context): State<Arc<WorkerContext>>) -> Json<WorkerReport> {
+    Json(context.status.report(Instant::now()))
 }
 
-async fn metrics(State(shared): State<Arc<Shared>>) -> ([(&'static str, &'static str); 1], String) {
+async fn metrics(State(context): State<Arc<WorkerContext>>) -> ([(&'static str, &'static str); 1], String) {
     (
         [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")],
-        shared.metrics.render(&shared.status),
+        context.metrics.render(&context.status),
     )
 }

@@ -1,23 +1,20 @@
-//! From the topic to the sinks, and what must be there before: topic, subject and tables.
+#![allow(missing_docs)]
+#![warn(clippy::too_many_lines)]
 
-pub mod apply_schema;
-pub mod batch;
-pub mod bookkeeping;
-pub mod breaker;
+//! From the topic to the sinks, and the tasks around it: create topic, subject and tables, verify a drained group, delete
+//! data, inspect dead letters.
+
+pub mod backoff;
 pub mod claims;
-pub mod consume;
+pub mod context;
 pub mod dead_letters;
-pub mod decode;
-pub mod delete_data;
+pub mod heartbeat;
 pub mod http;
-pub mod lag;
-pub mod message;
 pub mod metrics;
-pub mod ownership;
-pub mod report;
-pub mod retention;
-pub mod retry;
-pub mod shared;
-pub mod supervise;
-pub mod verify_drained;
-pub mod write;
+pub mod mode;
+pub mod model;
+pub mod progress;
+pub mod run;
+pub mod sinks;
+pub mod status;
+pub mod tasks;

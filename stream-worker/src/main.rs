@@ -1,25 +1,29 @@
+#![warn(clippy::too_many_lines)]
+
 //! The stream worker's command line.
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
 use stream_worker::{
-    apply_schema,
-    apply_schema::Manner,
-    dead_letters::command::{self as dead_letters, DeadLettersArgs},
-    delete_data,
-    shared::Shared,
-    supervise, verify_drained,
+    context::WorkerContext,
+    mode::Mode,
+    run,
+    tasks::{
+        TaskFiles, apply_schema,
+        dead_letters::{self, DeadLettersArgs},
+        delete_data, verify_drained,
+    },
 };
-use tracing_subscriber::EnvFilter;
 use userpipeline_api::{
     document::WorkerPipeline,
     report::{TERMINATION_LOG, exit},
 };
 use userpipeline_record::RecordSchema;
+use userpipeline_runtime::{init_logs, install_crypto_provider};
 use userpipeline_stores::Secrets;
 
-/// Libraries speak up where something is wrong; what stores do, we say ourselves.
+/// Libraries log their problems; the worker itself reports those of the stores.
 const LOG: &str = "info,scylla=off,tokio_postgres=warn,rdkafka::consumer=off";
 
 /// Brings a pipeline's records from its topic to its sinks.
@@ -32,24 +36,24 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Reads the topic and writes to the sinks, until SIGTERM.
+    /// Reads the topic and writes to the sinks, until SIGTERM or SIGINT.
     Run(Run),
-    /// Makes or mends topic, subject and tables, and ends.
+    /// Creates or alters topic, subject and tables, and exits.
     ApplySchema(ApplySchema),
-    /// Once the workers are gone: verifies that the consumer group is empty and has committed what is stored, and ends.
+    /// After the workers are gone: verifies that the consumer group is empty and has committed what is stored, and exits.
     VerifyDrained(Task),
-    /// Looks at dead letters, and drives them again.
+    /// Lists, shows and redrives dead letters.
     DeadLetters(DeadLettersArgs),
-    /// Deletes what the pipeline has made: topic, subject, consumer group, tables, bookkeeping; and ends.
+    /// Deletes what the pipeline created: topic, subject, consumer group, tables, bookkeeping; and exits.
     DeleteData(DeleteData),
 }
 
 #[derive(Args)]
 struct Handed {
-    /// The pipeline's file: the resource, as a user applies it.
+    /// The pipeline: a UserPipeline, as a user applies it.
     #[arg(long)]
     pipeline: PathBuf,
-    /// The folder that holds the Secrets, each key a file: DIR/<secret>/<key>.
+    /// The folder of the Secrets: DIR/<secret>/<key>.
     #[arg(long)]
     secrets: PathBuf,
 }
@@ -58,10 +62,10 @@ struct Handed {
 struct Run {
     #[command(flatten)]
     handed: Handed,
-    /// Where /livez, /readyz, /status and /metrics are.
+    /// The address of /livez, /readyz, /status and /metrics.
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// This worker's name, as brokers and databases show it: the pod's.
+    /// The worker's name, as brokers and databases show it: the pod's.
     #[arg(long, default_value = "worker")]
     instance: String,
 }
@@ -70,11 +74,11 @@ struct Run {
 struct ApplySchema {
     #[command(flatten)]
     task: Task,
-    /// The Kubernetes cluster for which everything is claimed (the uid of its namespace kube-system), so that no pipeline of
-    /// another one writes to it; nothing is claimed when not given.
+    /// The Kubernetes cluster (the uid of its namespace kube-system) for which all resources are claimed, so that no pipeline
+    /// of another cluster writes to them; without it, nothing is claimed.
     #[arg(long)]
     cluster: Option<String>,
-    /// Changes nothing and prints what would be: statements, topics, the subject.
+    /// Changes nothing, and prints the changes that would be made to tables, topics and the subject.
     #[arg(long)]
     plan: bool,
 }
@@ -83,7 +87,7 @@ struct ApplySchema {
 struct DeleteData {
     #[command(flatten)]
     task: Task,
-    /// The Kubernetes cluster for which everything was claimed.
+    /// The Kubernetes cluster for which the resources were claimed.
     #[arg(long)]
     cluster: String,
 }
@@ -92,55 +96,47 @@ struct DeleteData {
 struct Task {
     #[command(flatten)]
     handed: Handed,
-    /// Where the outcome is left, as JSON.
+    /// The file for the report, as JSON.
     #[arg(long, default_value = TERMINATION_LOG)]
     termination_log: PathBuf,
+}
+
+impl Task {
+    fn files(self) -> TaskFiles {
+        TaskFiles {
+            pipeline: self.handed.pipeline,
+            secrets: Secrets::in_dir(&self.handed.secrets),
+            termination_log: self.termination_log,
+        }
+    }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let command = Cli::parse().command;
-    // What these print is for people.
+    // The output of these is for people.
     let prints = match &command {
         Command::ApplySchema(args) => args.plan,
         Command::DeadLetters(_) => true,
         _ => false,
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(if prints { "off" } else { LOG }));
-    tracing_subscriber::fmt()
-        .json()
-        .with_env_filter(filter)
-        .flatten_event(true)
-        .with_span_list(false)
-        .init();
-    // It fails only where one is installed already, and that one serves.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match command {
+    init_logs(if prints { "off" } else { LOG });
+    install_crypto_provider();
+    let code = match command {
         Command::ApplySchema(args) => {
-            let manner = Manner {
-                cluster: args.cluster,
-                plan: args.plan,
-            };
-            let args = args.task;
-            let secrets = Secrets::in_dir(&args.handed.secrets);
-            ExitCode::from(Box::pin(apply_schema::run(&args.handed.pipeline, &secrets, &args.termination_log, manner)).await)
+            let mode = if args.plan { Mode::dry_run() } else { Mode::Apply };
+            Box::pin(apply_schema::run(&args.task.files(), args.cluster, &mode)).await
         }
-        Command::DeadLetters(args) => ExitCode::from(Box::pin(dead_letters::run(args)).await),
-        Command::DeleteData(args) => {
-            let (cluster, args) = (args.cluster, args.task);
-            let secrets = Secrets::in_dir(&args.handed.secrets);
-            ExitCode::from(Box::pin(delete_data::run(&args.handed.pipeline, &secrets, &args.termination_log, cluster)).await)
-        }
-        Command::VerifyDrained(args) => {
-            let secrets = Secrets::in_dir(&args.handed.secrets);
-            ExitCode::from(Box::pin(verify_drained::run(&args.handed.pipeline, &secrets, &args.termination_log)).await)
-        }
+        Command::DeadLetters(args) => Box::pin(dead_letters::run(args)).await,
+        Command::DeleteData(args) => Box::pin(delete_data::run(&args.task.files(), args.cluster)).await,
+        Command::VerifyDrained(args) => Box::pin(verify_drained::run(&args.files())).await,
         Command::Run(args) => {
             let code = Box::pin(work(args)).await;
-            // And not a return: that would wait for whatever hangs in a thread.
+            // And not a return, which would wait for threads that block.
             std::process::exit(i32::from(code));
         }
-    }
+    };
+    ExitCode::from(code)
 }
 
 async fn work(args: Run) -> u8 {
@@ -157,8 +153,9 @@ async fn work(args: Run) -> u8 {
         }
     };
     let span = tracing::info_span!("worker", pipeline = %pipeline.id);
-    let shared = Arc::new(Shared::new(pipeline, schema, Secrets::in_dir(&args.handed.secrets), &args.instance));
-    match tracing::Instrument::instrument(supervise::run(shared, args.listen), span).await {
+    let secrets = Secrets::in_dir(&args.handed.secrets);
+    let context = Arc::new(WorkerContext::new(pipeline, schema, secrets, &args.instance));
+    match tracing::Instrument::instrument(run::run(context, args.listen), span).await {
         Ok(()) => exit::DONE,
         Err(error) => {
             tracing::error!(listen = %args.listen, %error, "the worker cannot run");

@@ -10,10 +10,10 @@ use k8s_openapi::jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::Registry,
+    registry::{Metric, Registry},
 };
 
-use crate::report::Status;
+use crate::status::Status;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Class {
@@ -31,7 +31,7 @@ struct Store {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Kept {
+struct Rows {
     what: &'static str,
 }
 
@@ -40,34 +40,69 @@ struct Partition {
     partition: i32,
 }
 
-/// All metrics of a worker.
 pub struct Metrics {
     registry: Registry,
-    /// Messages delivered by the brokers.
     pub records: Counter,
-    /// Their bytes: keys, values and headers.
+    /// Keys, values and headers.
     pub bytes: Counter,
     /// Offsets that every sink acknowledged, counted once.
     pub stored: Counter,
-    /// Batches written.
     pub batches: Counter,
-    /// Messages in a batch.
     pub batch_records: Histogram,
-    /// Messages that are being written.
     pub in_flight: Gauge,
-    /// Whether the worker is ready.
     ready: Gauge,
     dead_letters: Family<Class, Counter>,
-    sink_seconds: Family<Sink, Histogram>,
-    sink_records: Family<Sink, Counter>,
-    sink_bytes: Family<Sink, Counter>,
-    latency: Family<Sink, Histogram>,
+    sinks: SinkMetrics,
     commit_age: Gauge<f64, AtomicU64>,
     retries: Family<Store, Counter>,
-    expired: Family<Kept, Counter>,
+    expired: Family<Rows, Counter>,
     lag: Family<Partition, Gauge>,
     started: Instant,
     shown: Mutex<BTreeSet<i32>>,
+}
+
+/// The metrics by sink.
+struct SinkMetrics {
+    seconds: Family<Sink, Histogram>,
+    records: Family<Sink, Counter>,
+    bytes: Family<Sink, Counter>,
+    latency: Family<Sink, Histogram>,
+}
+
+impl SinkMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let seconds = Family::<Sink, Histogram>::new_with_constructor(|| {
+            Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
+        });
+        registry.register("sink_seconds", "How long a sink took for a batch", seconds.clone());
+        let records = register(
+            registry,
+            "sink_records",
+            "Records sent to a sink and acknowledged, the newest version of each in a batch",
+        );
+        let bytes = register(registry, "sink_bytes", "About how many bytes these records have");
+        let latency = Family::<Sink, Histogram>::new_with_constructor(|| {
+            Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0])
+        });
+        registry.register(
+            "latency_seconds",
+            "From when a record was fetched to when a sink has acknowledged it",
+            latency.clone(),
+        );
+        Self {
+            seconds,
+            records,
+            bytes,
+            latency,
+        }
+    }
+}
+
+/// Registers a metric at zero.
+fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 impl Default for Metrics {
@@ -77,74 +112,41 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All metrics, at nothing.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("userpipeline_worker");
-        let records = Counter::default();
-        registry.register("records", "Messages delivered by the brokers", records.clone());
-        let bytes = Counter::default();
-        registry.register(
+        let r = &mut registry;
+        // In the order of the text.
+        let records = register(r, "records", "Messages delivered by the brokers");
+        let bytes = register(
+            r,
             "received_bytes",
             "Bytes of the messages delivered by the brokers: keys, values and headers",
-            bytes.clone(),
         );
-        let stored = Counter::default();
-        registry.register("stored", "Topic offsets acknowledged by every sink, counted once", stored.clone());
-        let dead_letters = Family::<Class, Counter>::default();
-        registry.register(
+        let stored = register(r, "stored", "Topic offsets acknowledged by every sink, counted once");
+        let dead_letters = register(
+            r,
             "dead_letters",
             "Messages sent to the dead-letter topic, by what is wrong with them",
-            dead_letters.clone(),
         );
-        let batches = Counter::default();
-        registry.register("batches", "Batches written", batches.clone());
+        let batches = register(r, "batches", "Batches written");
         let batch_records = Histogram::new([1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0]);
-        registry.register("batch_records", "Messages in a batch", batch_records.clone());
-        let sink_seconds = Family::<Sink, Histogram>::new_with_constructor(|| {
-            Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
-        });
-        registry.register("sink_seconds", "How long a sink took for a batch", sink_seconds.clone());
-        let sink_records = Family::<Sink, Counter>::default();
-        registry.register(
-            "sink_records",
-            "Records sent to a sink and acknowledged, the newest version of each in a batch",
-            sink_records.clone(),
-        );
-        let sink_bytes = Family::<Sink, Counter>::default();
-        registry.register("sink_bytes", "About how many bytes these records have", sink_bytes.clone());
-        let latency = Family::<Sink, Histogram>::new_with_constructor(|| {
-            Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0])
-        });
-        registry.register(
-            "latency_seconds",
-            "From when a record was fetched to when a sink has acknowledged it",
-            latency.clone(),
-        );
-        let commit_age = Gauge::<f64, AtomicU64>::default();
-        registry.register(
+        r.register("batch_records", "Messages in a batch", batch_records.clone());
+        let sinks = SinkMetrics::register(r);
+        let commit_age = register(
+            r,
             "commit_age_seconds",
             "How long ago offsets were committed last, or since when the worker waits for its first commit",
-            commit_age.clone(),
         );
-        let retries = Family::<Store, Counter>::default();
-        registry.register(
-            "retries",
-            "Attempts that failed and were made again, by the store that failed",
-            retries.clone(),
-        );
-        let expired = Family::<Kept, Counter>::default();
-        registry.register(
+        let retries: Family<Store, Counter> = register(r, "retries", "Attempts that failed and were made again, by the store that failed");
+        let expired = register(
+            r,
             "expired_rows",
             "Rows deleted because they were kept long enough, by what they were",
-            expired.clone(),
         );
-        let lag = Family::<Partition, Gauge>::default();
-        registry.register("lag_records", "Messages of an owned partition that are not stored", lag.clone());
-        let in_flight = Gauge::default();
-        registry.register("in_flight", "Messages that are being written", in_flight.clone());
-        let ready = Gauge::default();
-        registry.register("ready", "Whether the worker consumes and stores", ready.clone());
-        // Series that alerts ask for exist from the start.
+        let lag = register(r, "lag_records", "Messages of an owned partition that are not stored");
+        let in_flight = register(r, "in_flight", "Messages that are being written");
+        let ready = register(r, "ready", "Whether the worker consumes and stores");
+        // Series that alerts use exist from the start.
         for store in ["postgres", "cassandra", "kafka", "registry"] {
             let _ = retries.get_or_create(&Store { store });
         }
@@ -158,10 +160,7 @@ impl Metrics {
             in_flight,
             ready,
             dead_letters,
-            sink_seconds,
-            sink_records,
-            sink_bytes,
-            latency,
+            sinks,
             commit_age,
             started: Instant::now(),
             retries,
@@ -171,27 +170,26 @@ impl Metrics {
         }
     }
 
-    /// A message became a dead letter.
     pub fn dead_letter(&self, class: &'static str) {
         self.dead_letters.get_or_create(&Class { class }).inc();
     }
 
     /// A sink has written a batch.
     pub fn sink_took(&self, sink: &'static str, took: Duration) {
-        self.sink_seconds.get_or_create(&Sink { sink }).observe(took.as_secs_f64());
+        self.sinks.seconds.get_or_create(&Sink { sink }).observe(took.as_secs_f64());
     }
 
     /// A sink has acknowledged records of a batch.
     pub fn sink_has(&self, sink: &'static str, records: usize, bytes: usize) {
-        self.sink_records.get_or_create(&Sink { sink }).inc_by(records as u64);
-        self.sink_bytes.get_or_create(&Sink { sink }).inc_by(bytes as u64);
+        self.sinks.records.get_or_create(&Sink { sink }).inc_by(records as u64);
+        self.sinks.bytes.get_or_create(&Sink { sink }).inc_by(bytes as u64);
     }
 
     /// A record took so many milliseconds from its source to a sink; clocks may differ.
     pub fn latency(&self, sink: &'static str, millis: i64) {
         let millis = u64::try_from(millis).unwrap_or(0);
         let seconds = Duration::from_millis(millis).as_secs_f64();
-        self.latency.get_or_create(&Sink { sink }).observe(seconds);
+        self.sinks.latency.get_or_create(&Sink { sink }).observe(seconds);
     }
 
     /// An attempt failed for a store, and is made again.
@@ -201,7 +199,7 @@ impl Metrics {
 
     /// Rows were deleted because they were kept long enough.
     pub fn expired(&self, what: &'static str, rows: u64) {
-        self.expired.get_or_create(&Kept { what }).inc_by(rows);
+        self.expired.get_or_create(&Rows { what }).inc_by(rows);
     }
 
     /// The text that Prometheus reads.
@@ -237,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lag_of_a_partition_that_was_given_away_is_not_shown() {
+    fn the_lag_of_a_revoked_partition_is_not_shown() {
         let (metrics, status) = (Metrics::new(), Status::default());
         status.consuming(true);
         status.assigned(3, 10);
@@ -256,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn series_have_the_names_that_alerts_ask_for() {
+    fn series_have_the_names_that_alerts_use() {
         let (metrics, status) = (Metrics::new(), Status::default());
         metrics.dead_letter("DecodeFailed");
         metrics.retry("cassandra");

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 use userpipeline_api::names;
 use userpipeline_record::{FieldType, Record, RecordSchema, Value, avro::Encoder, wire};
-use userpipeline_stores::schema_registry::SchemaRegistry;
+use userpipeline_stores::schema_registry;
 use userpipeline_tests::{
     World,
     cluster::{OPERATOR_NAMESPACE, SERVICES, host},
@@ -147,7 +147,8 @@ async fn a_worker_killed_while_behind_catches_up_without_loss() -> Result<()> {
 
     // When many records are on the topic and the worker is killed in the middle of them
     let schema = RecordSchema::user();
-    let schema_id = SchemaRegistry::at(host::REGISTRY)?
+    let schema_id = schema_registry::Connection::new(host::REGISTRY)
+        .connect()?
         .id_of(&names::subject(&names::topic(&id)), &schema.avro_schema())
         .await?
         .context("registered")?;

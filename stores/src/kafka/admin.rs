@@ -1,4 +1,4 @@
-//! Kafka's admin API: topics.
+//! Kafka's admin API: topics, groups, settings.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,42 +11,41 @@ use rdkafka::{
 };
 
 pub use super::native::TopicState;
-use super::{client_config, errors, native};
+use super::{connection::Connection, errors, native};
 use crate::{
     StoreError,
     error::{GROUP_NOT_EMPTY, KAFKA_FAILED, KAFKA_UNREACHABLE},
 };
 
-/// A broker's answer is waited for this long.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A client of Kafka's admin API. Make one for a task and drop it: librdkafka's log of it is read by nobody.
+/// A client of Kafka's admin API, for one task: librdkafka's log of it is not read.
 #[derive(Clone)]
 pub struct Admin {
     client: Arc<AdminClient<DefaultClientContext>>,
-    brokers: String,
+    connection: Connection,
 }
 
 impl Admin {
     /// A client; it connects with the first request.
-    pub fn new(bootstrap_servers: &str, client_id: &str) -> Result<Self, StoreError> {
-        let mut config = client_config(bootstrap_servers, client_id);
+    pub fn connect(connection: &Connection, client_id: &str) -> Result<Self, StoreError> {
+        let mut config = connection.client_config(client_id);
         config.set("socket.timeout.ms", TIMEOUT.as_millis().to_string());
         let client = AdminClient::from_config_and_context(&config, DefaultClientContext)
             .map_err(|e| errors::explain("no client for spec.kafka.bootstrapServers", &e))?;
         Ok(Self {
             client: Arc::new(client),
-            brokers: bootstrap_servers.to_owned(),
+            connection: connection.clone(),
         })
     }
 
-    /// A topic as it is; none where it does not exist.
+    /// None where the topic does not exist.
     pub async fn topic(&self, topic: &str) -> Result<Option<TopicState>, StoreError> {
         let name = topic.to_owned();
         self.blocking(move |client| native::describe_topic(client, &name, TIMEOUT)).await
     }
 
-    /// Makes a topic and waits until each partition has a leader. One that was made meanwhile is fine.
+    /// Creates a topic and waits until each partition has a leader. One that was created meanwhile is no error.
     pub async fn create(&self, topic: &str, partitions: i32, replicas: i32, config: &BTreeMap<String, String>) -> Result<(), StoreError> {
         let settings: Vec<&str> = config.keys().map(String::as_str).collect();
         let what = format!(
@@ -75,7 +74,7 @@ impl Admin {
         }
     }
 
-    /// The settings of a topic in force, the brokers' defaults included.
+    /// The effective settings of a topic, including the brokers' defaults.
     pub async fn config(&self, topic: &str) -> Result<BTreeMap<String, String>, StoreError> {
         let what = format!("reading the settings of topic `{topic}`");
         let results = self
@@ -89,16 +88,16 @@ impl Admin {
         Ok(settings)
     }
 
-    /// What tells this Kafka cluster from any other, whatever the address it is reached by.
+    /// Identifies the cluster, at whatever address it is reached.
     pub async fn cluster_id(&self) -> Result<String, StoreError> {
         self.blocking(|client| {
             let id = client.fetch_cluster_id(TIMEOUT);
-            id.ok_or_else(|| StoreError::transient(KAFKA_UNREACHABLE, "no broker has told the id of the cluster"))
+            id.ok_or_else(|| StoreError::transient(KAFKA_UNREACHABLE, "no broker reported the id of the cluster"))
         })
         .await
     }
 
-    /// Deletes a topic and waits until it is gone; one that is not there is fine.
+    /// Deletes a topic and waits until it is gone; a missing one is no error.
     pub async fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
         let what = format!("deleting topic `{topic}`");
         let results = self.bounded(&what, self.client.delete_topics(&[topic], &options())).await?;
@@ -119,7 +118,7 @@ impl Admin {
         Ok(())
     }
 
-    /// Deletes a consumer group with its offsets; one that is not there is fine, one with members is not.
+    /// Deletes a consumer group with its offsets; a missing one is no error, one with members is.
     pub async fn delete_group(&self, group: &str) -> Result<(), StoreError> {
         let what = format!("deleting consumer group `{group}`");
         let results = self.bounded(&what, self.client.delete_groups(&[group], &options())).await?;
@@ -127,7 +126,7 @@ impl Admin {
             None | Some((_, Code::GroupIdNotFound)) => Ok(()),
             Some((_, Code::NonEmptyGroup)) => Err(StoreError::transient(
                 GROUP_NOT_EMPTY,
-                format!("consumer group `{group}` still has members: somebody else reads in its name, or a worker has not gone"),
+                format!("consumer group `{group}` still has members: another consumer uses its name, or a worker still runs"),
             )),
             Some((_, code)) => Err(errors::explain_code(&what, code, "")),
         }
@@ -140,7 +139,7 @@ impl Admin {
             .await
     }
 
-    /// A topic is there for one broker before it is there for all: waits until it answers with all its leaders.
+    /// Not all brokers see a new topic at once: waits until it has all its leaders.
     async fn await_topic(&self, topic: &str, partitions: i32) -> Result<(), StoreError> {
         let until = tokio::time::Instant::now() + TIMEOUT;
         loop {
@@ -163,8 +162,10 @@ impl Admin {
 
     async fn bounded<T>(&self, what: &str, request: impl Future<Output = Result<T, KafkaError>>) -> Result<T, StoreError> {
         match tokio::time::timeout(TIMEOUT * 2, request).await {
-            Ok(answer) => answer.map_err(|e| self.placed(errors::explain(what, &e))),
-            Err(_) => Err(self.placed(StoreError::transient(KAFKA_UNREACHABLE, format!("{what}: no answer")))),
+            Ok(answer) => answer.map_err(|e| self.connection.locate(errors::explain(what, &e))),
+            Err(_) => Err(self
+                .connection
+                .locate(StoreError::transient(KAFKA_UNREACHABLE, format!("{what}: no answer")))),
         }
     }
 
@@ -176,24 +177,8 @@ impl Admin {
         let answer = tokio::task::spawn_blocking(move || call(client.inner())).await;
         answer
             .map_err(|e| StoreError::transient(KAFKA_FAILED, format!("the request to Kafka broke off: {e}")))?
-            .map_err(|e| self.placed(e))
+            .map_err(|e| self.connection.locate(e))
     }
-
-    /// Names the brokers where none of them answered.
-    fn placed(&self, error: StoreError) -> StoreError {
-        unreachable_at(&self.brokers, error)
-    }
-}
-
-/// Names the brokers in an error that says that none of them answers.
-pub fn unreachable_at(brokers: &str, mut error: StoreError) -> StoreError {
-    if error.reason == KAFKA_UNREACHABLE {
-        error.message = format!(
-            "Kafka at {brokers} does not answer (spec.kafka.bootstrapServers): {}",
-            error.message
-        );
-    }
-    error
 }
 
 fn options() -> AdminOptions {

@@ -7,7 +7,7 @@ use crate::{
     error::{KAFKA_FAILED, KAFKA_UNREACHABLE, PERMISSION_DENIED, TOPIC_MISSING},
 };
 
-/// What an error of Kafka means. `detail` is what the broker said beyond the code, or nothing.
+/// What an error of Kafka means. `detail` is the broker's message, which may be empty.
 pub fn explain_code(what: &str, code: Code, detail: &str) -> StoreError {
     let message = if detail.is_empty() {
         format!("{what}: {code}")
@@ -61,7 +61,7 @@ mod tests {
     use crate::Class;
 
     #[test]
-    fn an_error_is_classed_by_who_can_mend_it() {
+    fn an_error_is_classed_by_who_can_fix_it() {
         for (code, reason, class) in [
             (Code::AllBrokersDown, KAFKA_UNREACHABLE, Class::Transient),
             (Code::OperationTimedOut, KAFKA_UNREACHABLE, Class::Transient),

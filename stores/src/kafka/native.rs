@@ -22,14 +22,12 @@ use crate::{StoreError, error::KAFKA_FAILED};
 /// The broker is given up this long after its own time-out.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// A topic as the brokers describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicState {
-    /// Its id: a topic that was deleted and made anew under the same name has another.
+    /// A topic that was deleted and re-created under the same name has another one.
     pub id: String,
-    /// How many partitions.
     pub partitions: i32,
-    /// On how many brokers each partition is kept; the least, should they differ.
+    /// The replicas of a partition; the minimum, where partitions differ.
     pub replicas: i32,
     /// Whether each partition has a leader.
     pub led: bool,
@@ -148,28 +146,7 @@ pub fn alter_topic_config<C: ClientContext>(
     timeout: Duration,
 ) -> Result<(), StoreError> {
     let what = format!("changing the settings of topic `{topic}`");
-    let name = c_string(topic)?;
-    // SAFETY: the name is a C string that outlives the call, which copies it.
-    let resource = unsafe { sys::rd_kafka_ConfigResource_new(rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, name.as_ptr()) };
-    let resource = Owned::new(resource, sys::rd_kafka_ConfigResource_destroy, "resource")?;
-    for (key, value) in config {
-        let (key, value) = (c_string(key)?, c_string(value)?);
-        // SAFETY: the resource is alive; key and value are C strings that outlive the call, which copies them. An error
-        // that is returned is ours to destroy.
-        unsafe {
-            let set = rd_kafka_AlterConfigOpType_t::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET;
-            let error = sys::rd_kafka_ConfigResource_add_incremental_config(resource.ptr(), key.as_ptr(), set, value.as_ptr());
-            if !error.is_null() {
-                let said = explain_code(
-                    &what,
-                    sys::rd_kafka_error_code(error).into(),
-                    &text(sys::rd_kafka_error_string(error)),
-                );
-                sys::rd_kafka_error_destroy(error);
-                return Err(said);
-            }
-        }
-    }
+    let resource = settings(topic, config, &what)?;
     let mut resources = [resource.ptr()];
     let event = request(
         client,
@@ -203,6 +180,33 @@ pub fn alter_topic_config<C: ClientContext>(
         }
     }
     Ok(())
+}
+
+/// A topic with the settings to change.
+fn settings(topic: &str, config: &BTreeMap<String, String>, what: &str) -> Result<Owned<sys::rd_kafka_ConfigResource_t>, StoreError> {
+    let name = c_string(topic)?;
+    // SAFETY: the name is a C string that outlives the call, which copies it.
+    let resource = unsafe { sys::rd_kafka_ConfigResource_new(rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, name.as_ptr()) };
+    let resource = Owned::new(resource, sys::rd_kafka_ConfigResource_destroy, "resource")?;
+    for (key, value) in config {
+        let (key, value) = (c_string(key)?, c_string(value)?);
+        // SAFETY: the resource is alive; key and value are C strings that outlive the call, which copies them. An error
+        // that is returned is ours to destroy.
+        unsafe {
+            let set = rd_kafka_AlterConfigOpType_t::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET;
+            let error = sys::rd_kafka_ConfigResource_add_incremental_config(resource.ptr(), key.as_ptr(), set, value.as_ptr());
+            if !error.is_null() {
+                let explained = explain_code(
+                    what,
+                    sys::rd_kafka_error_code(error).into(),
+                    &text(sys::rd_kafka_error_string(error)),
+                );
+                sys::rd_kafka_error_destroy(error);
+                return Err(explained);
+            }
+        }
+    }
+    Ok(resource)
 }
 
 /// Sends one request of the admin API and waits for its event.

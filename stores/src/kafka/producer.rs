@@ -1,4 +1,4 @@
-//! A producer that knows, of each message, whether the topic has it.
+//! A producer that reports for each message whether the topic has it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rdkafka::{
 };
 use tokio::time::{Instant, error::Elapsed, timeout_at};
 
-use super::{admin, client_config, errors};
+use super::{admin, connection::Connection, errors};
 use crate::{
     StoreError,
     error::{KAFKA_FAILED, KAFKA_UNREACHABLE, TOPIC_MISSING},
@@ -17,10 +17,10 @@ use crate::{
 
 /// How long a message may take, retries included: a restart of a broker fits in.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
-/// The client reports each message within its time-out; if it did not, we would not wait for ever.
+/// The client reports each message within its timeout; this bounds the wait if it does not.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// The largest message, in bytes, that a client of ours hands to a broker, which is the judge by what the topic says.
+/// The largest message, in bytes, that a client sends; the broker applies the limit of the topic.
 pub const CLIENT_LIMIT: &str = "100000000";
 /// The client's own bound of a batch, in bytes.
 const BATCH_BYTES: usize = 1_000_000;
@@ -28,11 +28,9 @@ const BATCH_BYTES: usize = 1_000_000;
 /// A message for the topic.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
-    /// The record's key.
     pub key: &'a str,
-    /// The value; none for a record that is no more.
+    /// None for a deleted record.
     pub payload: Option<&'a [u8]>,
-    /// Names and values.
     pub headers: &'a [(&'a str, &'a [u8])],
 }
 
@@ -43,22 +41,23 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Connects, and looks whether the topic is there: it is never made by writing to it. `max_record`: the largest record, in bytes, that a
-    /// message of the topic has room for.
-    pub async fn open(bootstrap_servers: &str, topic: &str, client_id: &str, max_record: usize) -> Result<Self, StoreError> {
-        let opened = Self::new(bootstrap_servers, topic, client_id, max_record)?;
+    /// Connects, and checks that the topic exists: writing never creates it. `max_record`: the largest record, in bytes, that fits
+    /// into a message of the topic.
+    pub async fn connect(connection: &Connection, topic: &str, client_id: &str, max_record: usize) -> Result<Self, StoreError> {
+        let opened = Self::new(connection, topic, client_id, max_record)?;
         let (asked, name) = (opened.producer.clone(), topic.to_owned());
         let found = tokio::task::spawn_blocking(move || admin::describe_topic(asked.client(), &name)).await;
         let found = found.map_err(|e| StoreError::transient(KAFKA_FAILED, format!("looking for topic `{topic}`: {e}")))?;
-        if found.map_err(|e| admin::unreachable_at(bootstrap_servers, e))?.is_none() {
+        if found.map_err(|e| connection.locate(e))?.is_none() {
             let message = format!("topic `{topic}` is not there, and is not made by writing to it: the schema Job or Strimzi makes it");
             return Err(StoreError::configuration(TOPIC_MISSING, message));
         }
         Ok(opened)
     }
 
-    fn new(bootstrap_servers: &str, topic: &str, client_id: &str, max_record: usize) -> Result<Self, StoreError> {
-        let producer = client_config(bootstrap_servers, client_id)
+    fn new(connection: &Connection, topic: &str, client_id: &str, max_record: usize) -> Result<Self, StoreError> {
+        let producer = connection
+            .client_config(client_id)
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("allow.auto.create.topics", "false")
@@ -157,7 +156,8 @@ mod tests {
     async fn each_message_is_on_the_topic_with_key_and_headers_when_it_is_reported() {
         let cluster = MockCluster::new(3).unwrap();
         cluster.create_topic("users", 2, 3).unwrap();
-        let producer = Producer::new(&cluster.bootstrap_servers(), "users", "test", BATCH_BYTES).unwrap();
+        let connection = Connection::new(&cluster.bootstrap_servers());
+        let producer = Producer::new(&connection, "users", "test", BATCH_BYTES).unwrap();
         let keys: Vec<String> = (0..500).map(|i| format!("key-{i}")).collect();
         let messages: Vec<_> = keys
             .iter()
@@ -171,7 +171,8 @@ mod tests {
         let reports = producer.send_all(&messages).await;
 
         assert!(reports.iter().all(Result::is_ok), "{reports:?}");
-        let consumer: BaseConsumer = client_config(&cluster.bootstrap_servers(), "test")
+        let consumer: BaseConsumer = connection
+            .client_config("test")
             .set("group.id", "g")
             .set("auto.offset.reset", "earliest")
             .create()

@@ -1,25 +1,22 @@
-//! A dead letter, as it stands on its topic: the message as it came, and behind its headers ours.
+//! A dead letter on its topic: the message as it came, with our headers after its own.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::{
-    decode::Fault,
-    message::{Header, Message},
-};
+use crate::model::{Header, Message, RecordFault};
 
-/// An error's text is a hint, not an archive.
+/// In characters.
 const MESSAGE_LIMIT: usize = 1000;
 
 /// The first of our headers: ours are from its last occurrence on.
 const FIRST: &str = "dlq.origin.topic";
-/// The record's own key and version, where it could be read: the message's may be its producer's own affair.
+/// The record's key and version, where it could be decoded: an external producer's message may have others.
 const KEY: &str = "dlq.record.key";
 const VERSION: &str = "dlq.record.version";
 
 /// The headers of a dead letter: those of the message, untouched, and ours behind them.
-pub(super) fn headers_of(message: &Message, fault: &Fault, topic: &str, group: &str, at: Timestamp) -> Vec<Header> {
+pub(super) fn headers_of(message: &Message, fault: &RecordFault, topic: &str, group: &str, at: Timestamp) -> Vec<Header> {
     let own = [
         (FIRST, Some(topic.to_owned())),
         ("dlq.origin.partition", Some(message.partition.to_string())),
@@ -55,9 +52,7 @@ pub struct Letter {
     pub message: Message,
     /// The topic, partition and offset that it came from, as its headers say.
     pub origin: (String, String, String),
-    /// What is wrong with it.
     pub class: String,
-    /// What is wrong with it, in a sentence.
     pub error: String,
     /// When it became a dead letter.
     pub since: Option<Timestamp>,
@@ -66,27 +61,27 @@ pub struct Letter {
 }
 
 impl Letter {
-    /// Reads a message of the dead-letter topic. Of one that somebody else has put there, little is known.
+    /// Reads a message of the dead-letter topic; a foreign one has no origin and no fault.
     pub fn read(mut message: Message) -> Self {
-        let own = message
+        let first = message
             .headers
             .iter()
             .rposition(|(key, _)| key == FIRST)
             .unwrap_or(message.headers.len());
-        let mut said: BTreeMap<String, String> = message
+        let mut own: BTreeMap<String, String> = message
             .headers
-            .split_off(own)
+            .split_off(first)
             .into_iter()
             .map(|(key, value)| (key, String::from_utf8_lossy(&value.unwrap_or_default()).into_owned()))
             .collect();
-        let mut say = |key: &str| said.remove(key).unwrap_or_default();
-        let since = say("dlq.at").parse().ok();
+        let mut value = |key: &str| own.remove(key).unwrap_or_default();
+        let since = value("dlq.at").parse().ok();
         Self {
             at: message.origin(),
-            origin: (say(FIRST), say("dlq.origin.partition"), say("dlq.origin.offset")),
-            record: said_of_record(say(KEY), say(VERSION)),
-            class: say("dlq.error.class"),
-            error: say("dlq.error.message"),
+            origin: (value(FIRST), value("dlq.origin.partition"), value("dlq.origin.offset")),
+            record: key_and_version(value(KEY), value(VERSION)),
+            class: value("dlq.error.class"),
+            error: value("dlq.error.message"),
             since: since.or_else(|| Timestamp::from_millisecond(message.timestamp?).ok()),
             message,
         }
@@ -111,7 +106,7 @@ impl Letter {
     }
 }
 
-fn said_of_record(key: String, version: String) -> Option<(String, String)> {
+fn key_and_version(key: String, version: String) -> Option<(String, String)> {
     (!key.is_empty() && !version.is_empty()).then_some((key, version))
 }
 
@@ -135,9 +130,9 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_keeps_its_headers_and_says_where_it_came_from_and_why() {
+    fn a_dead_letter_keeps_its_headers_and_adds_its_origin_and_fault() {
         let message = message();
-        let fault = Fault::new("DecodeFailed", "e".repeat(5000));
+        let fault = RecordFault::new("DecodeFailed", "e".repeat(5000));
         let at = Timestamp::from_millisecond(0).unwrap();
         let headers = headers_of(&message, &fault, "users", "demo.users", at);
         assert_eq!(headers[..3], message.headers);
@@ -166,7 +161,7 @@ mod tests {
         let mut twice = original.clone();
         twice.headers.push((FIRST.to_owned(), None));
         for original in [original, twice] {
-            let fault = Fault::new("KeyMissing", "the message has no key");
+            let fault = RecordFault::new("KeyMissing", "the message has no key");
             let letter = Letter::read(Message {
                 partition: 0,
                 offset: 5,
@@ -185,15 +180,15 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_could_be_read_is_told_by_its_own_key_and_version() {
-        let entry = crate::decode::Entry {
+    fn a_decoded_record_is_identified_by_its_own_key_and_version() {
+        let write = crate::model::Write {
             origin: (2, 77),
             key: r#"["d1",5]"#.into(),
             version: 5000,
             record: userpipeline_record::Record(Vec::new()),
             deleted: false,
         };
-        let fault = Fault::quoting("PostgresRefused", "too hot: 999").of(&entry);
+        let fault = RecordFault::quoting("PostgresRefused", "too hot: 999").of(&write);
         let letter = Letter::read(Message {
             headers: headers_of(&message(), &fault, "users", "g", Timestamp::UNIX_EPOCH),
             ..message()
@@ -203,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_somebody_else_has_put_there_the_time_is_known() {
+    fn a_foreign_message_has_a_time() {
         let letter = Letter::read(message());
         assert_eq!(letter.message, message());
         assert_eq!(letter.class, "");

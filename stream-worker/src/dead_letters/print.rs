@@ -4,11 +4,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::letter::Letter;
-use crate::message::Header;
+use crate::model::Header;
 
-/// The columns of a list.
 pub const COLUMNS: [&str; 7] = ["SINCE", "CLASS", "LETTER", "FROM", "VERSION", "KEY", "ERROR"];
-/// So much of an error stands in a list.
+/// Characters of an error in a list.
 const ERROR: usize = 120;
 
 /// A line of a list, in the order of [`COLUMNS`].
@@ -29,12 +28,12 @@ pub fn line(letter: &Letter) -> String {
         .join("\t")
 }
 
-/// Without what would break a line, or the terminal.
+/// Without characters that would break a line, or the terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// All that is known of a letter. Bytes that are no text are in base64.
+/// A letter as a document. Bytes that are not text are in base64.
 pub fn whole(letter: &Letter, record: Option<&Value>) -> Value {
     let (topic, partition, offset) = &letter.origin;
     let header = |(name, value): &Header| json!({"name": name, "value": value.as_deref().map(bytes)});
@@ -62,7 +61,7 @@ fn bytes(bytes: &[u8]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Message;
+    use crate::model::Message;
 
     #[test]
     fn a_line_has_every_column_and_nothing_that_breaks_it() {

@@ -10,28 +10,26 @@ use rdkafka::{
 use userpipeline_stores::{
     StoreError,
     error::{KAFKA_UNREACHABLE, TOPIC_MISSING},
-    kafka::{admin::unreachable_at, client_config, errors},
+    kafka::{Connection, errors},
 };
 
 use super::letter::Letter;
-use crate::message::Message;
+use crate::model::Message;
 
-/// The brokers are waited for this long.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Bounds each request to the brokers.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Where to read.
 #[derive(Clone, Debug)]
-pub struct Place {
-    /// The brokers.
-    pub brokers: String,
-    /// The dead-letter topic.
+pub struct DeadLetterTopic {
+    pub connection: Connection,
     pub topic: String,
 }
 
-impl Place {
+impl DeadLetterTopic {
     fn consumer(&self) -> Result<BaseConsumer, StoreError> {
-        client_config(&self.brokers, "userpipeline-dead-letters")
-            // A consumer must have a group; it joins none, for it is told what to read.
+        self.connection
+            .client_config("userpipeline-dead-letters")
+            // A consumer must have a group; it joins none, because its partitions are assigned.
             .set("group.id", "userpipeline-dead-letters")
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
@@ -43,15 +41,16 @@ impl Place {
     }
 
     fn unreachable(&self) -> StoreError {
-        let message = format!("Kafka at {} (spec.kafka.bootstrapServers) stopped to answer", self.brokers);
+        let brokers = self.connection.bootstrap_servers();
+        let message = format!("Kafka at {brokers} (spec.kafka.bootstrapServers) stopped to answer");
         StoreError::transient(KAFKA_UNREACHABLE, message)
     }
 
     /// Hands over each letter, partition by partition; stops where `each` says so by false.
     pub fn letters(&self, mut each: impl FnMut(Letter) -> Result<bool, StoreError>) -> Result<(), StoreError> {
         let consumer = self.consumer()?;
-        let failed = |e| unreachable_at(&self.brokers, errors::explain("reading the dead-letter topic", &e));
-        let metadata = consumer.fetch_metadata(Some(&self.topic), PATIENCE).map_err(failed)?;
+        let failed = |e| self.connection.locate(errors::explain("reading the dead-letter topic", &e));
+        let metadata = consumer.fetch_metadata(Some(&self.topic), TIMEOUT).map_err(failed)?;
         let partitions: Vec<i32> = metadata
             .topics()
             .iter()
@@ -68,7 +67,7 @@ impl Place {
             ));
         }
         for partition in partitions {
-            let (low, high) = consumer.fetch_watermarks(&self.topic, partition, PATIENCE).map_err(failed)?;
+            let (low, high) = consumer.fetch_watermarks(&self.topic, partition, TIMEOUT).map_err(failed)?;
             if low >= high {
                 continue;
             }
@@ -89,16 +88,16 @@ impl Place {
         high: i64,
         each: &mut impl FnMut(Letter) -> Result<bool, StoreError>,
     ) -> Result<bool, StoreError> {
-        let mut seen = Instant::now();
+        let mut last_read = Instant::now();
         loop {
             match consumer.poll(Duration::from_millis(500)) {
                 // The last offsets may hold no messages, but transactions' markers.
                 Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => return Ok(true),
                 Some(Err(e)) => tracing::debug!(error = %e, "reading dead letters"),
-                None if seen.elapsed() > PATIENCE => return Err(self.unreachable()),
+                None if last_read.elapsed() > TIMEOUT => return Err(self.unreachable()),
                 None => {}
                 Some(Ok(message)) => {
-                    seen = Instant::now();
+                    last_read = Instant::now();
                     let message = Message::copied(&message);
                     let last = message.offset + 1 >= high;
                     if message.offset >= high {

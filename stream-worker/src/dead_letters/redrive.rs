@@ -1,17 +1,22 @@
-//! Puts dead letters back on the topic they came from.
+//! Sends dead letters to their topic again.
 
 use futures::{StreamExt, stream};
 use rdkafka::producer::FutureProducer;
-use userpipeline_stores::{StoreError, kafka::errors};
+use userpipeline_stores::{
+    StoreError,
+    kafka::{Connection, errors},
+};
 
-use super::letter::Letter;
+use super::{
+    letter::Letter,
+    producer::{producer, send},
+};
 
-/// So many are on their way at once,
+/// Dead letters in flight,
 const AT_ONCE: usize = 200;
-/// or so many bytes of them: the worker beside which this runs has little memory to spare.
+/// or bytes of them: the worker beside which this runs has little memory to spare.
 const BYTES_AT_ONCE: usize = 1 << 20;
 
-/// Where letters go.
 pub struct Redrive {
     producer: FutureProducer,
     topic: String,
@@ -20,17 +25,16 @@ pub struct Redrive {
 }
 
 impl Redrive {
-    /// Letters go to `topic`.
-    pub fn to(brokers: &str, topic: &str) -> Result<Self, StoreError> {
+    pub fn to(connection: &Connection, topic: &str) -> Result<Self, StoreError> {
         Ok(Self {
-            producer: super::producer(brokers, "userpipeline-redrive")?,
+            producer: producer(connection, "userpipeline-redrive")?,
             topic: topic.to_owned(),
             waiting: Vec::new(),
             bytes: 0,
         })
     }
 
-    /// Sends a letter's message as it was: its key, value and headers, and with them its version.
+    /// Sends a letter's message with its key, value and headers, and with them its version.
     pub async fn send(&mut self, letter: Letter) -> Result<(), StoreError> {
         self.bytes += letter.message.size();
         self.waiting.push(letter);
@@ -48,7 +52,7 @@ impl Redrive {
         let (producer, topic) = (&self.producer, &self.topic);
         let sending: Vec<_> = letters
             .iter()
-            .map(|letter| super::send(producer, topic, &letter.message, &letter.message.headers))
+            .map(|letter| send(producer, topic, &letter.message, &letter.message.headers))
             .collect();
         let mut results = stream::iter(sending).buffered(AT_ONCE);
         while let Some(result) = results.next().await {

@@ -1,4 +1,4 @@
-//! Which dead letters are meant.
+//! Selects dead letters.
 
 use std::collections::HashSet;
 
@@ -8,16 +8,16 @@ use sha2::{Digest, Sha256};
 
 use super::letter::Letter;
 
-/// Which dead letters are meant: those that fit all that is said.
+/// Selects dead letters that match all criteria.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Selection {
-    /// What is wrong with them, such as DecodeFailed; can be repeated.
+    /// The fault's class, such as DecodeFailed; can be repeated.
     #[arg(long, value_name = "CLASS")]
     pub class: Vec<String>,
-    /// Since when they are dead: a time (2026-11-21T08:00:00Z), or how long ago (90m, 2d).
+    /// From when they became dead letters: a time (2026-11-21T08:00:00Z), or how long ago (90m, 2d).
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     pub since: Option<Timestamp>,
-    /// Until when they were.
+    /// Until when they became dead letters.
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     pub until: Option<Timestamp>,
     /// The record's key, as it is on the topic; can be repeated.
@@ -37,9 +37,8 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 }
 
 impl Selection {
-    /// Whether a letter is meant.
     pub fn has(&self, letter: &Letter) -> bool {
-        let one_of = |wanted: &[String], found: Option<&str>| wanted.is_empty() || wanted.iter().any(|w| found == Some(w.as_str()));
+        let one_of = |selected: &[String], found: Option<&str>| selected.is_empty() || selected.iter().any(|w| found == Some(w.as_str()));
         one_of(&self.class, Some(&letter.class))
             && one_of(&self.key, letter.key().as_deref())
             && self.since.is_none_or(|since| letter.since.is_some_and(|at| at >= since))
@@ -47,12 +46,11 @@ impl Selection {
     }
 }
 
-/// Tells a message from one that is the same: what was driven again and died again is on the topic twice.
+/// Finds repeated messages: one that was redriven and failed again is on the topic twice.
 #[derive(Debug, Default)]
 pub struct Distinct(HashSet<[u8; 32]>);
 
 impl Distinct {
-    /// Whether it is the first of its kind.
     pub fn is_new(&mut self, letter: &Letter) -> bool {
         let message = &letter.message;
         let mut hash = Sha256::new();
@@ -73,7 +71,7 @@ impl Distinct {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Message;
+    use crate::model::Message;
 
     fn letter(class: &str, key: Option<&str>, at: i64) -> Letter {
         Letter {
@@ -91,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_are_chosen_by_class_key_and_time() {
+    fn letters_are_selected_by_class_key_and_time() {
         let at = |second| Timestamp::from_second(second).ok();
         let words = |words: &[&str]| words.iter().map(|&w| w.to_owned()).collect::<Vec<_>>();
         let all = [
@@ -132,14 +130,14 @@ mod tests {
                 vec![0, 1],
             ),
         ];
-        for (selection, wanted) in cases {
+        for (selection, expected) in cases {
             let found: Vec<usize> = (0..3).filter(|&i| selection.has(&all[i])).collect();
-            assert_eq!(found, wanted, "{selection:?}");
+            assert_eq!(found, expected, "{selection:?}");
         }
     }
 
     #[test]
-    fn a_time_is_said_as_such_or_as_how_long_ago() {
+    fn a_time_is_absolute_or_relative() {
         assert_eq!(moment("1970-01-01T00:00:10Z"), Ok(Timestamp::from_second(10).unwrap()));
         let ago = Timestamp::now().as_second() - moment("90m").unwrap().as_second();
         assert!((5400..5410).contains(&ago), "{ago}");

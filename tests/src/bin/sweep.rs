@@ -15,7 +15,7 @@ use rdkafka::{
     client::DefaultClientContext,
     types::RDKafkaErrorCode as Code,
 };
-use userpipeline_stores::schema_registry::SchemaRegistry;
+use userpipeline_stores::schema_registry;
 use userpipeline_tests::{
     cluster::{self, host},
     eventually,
@@ -87,7 +87,7 @@ async fn topics() -> Result<usize> {
 async fn subjects() -> Result<usize> {
     let answer = reqwest::get(format!("{}/subjects", host::REGISTRY)).await?.error_for_status()?;
     let left: Vec<String> = serde_json::from_slice(&answer.bytes().await?)?;
-    let registry = SchemaRegistry::at(host::REGISTRY)?;
+    let registry = schema_registry::Connection::new(host::REGISTRY).connect()?;
     let left: Vec<_> = left.iter().filter(|subject| subject.starts_with(DASHED)).collect();
     for subject in &left {
         registry.delete_subject(subject).await?;

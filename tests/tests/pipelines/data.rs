@@ -6,7 +6,7 @@ use userpipeline_api::names;
 use userpipeline_record::RecordSchema;
 use userpipeline_record::avro::Decoder;
 use userpipeline_record::wire;
-use userpipeline_stores::schema_registry::SchemaRegistry;
+use userpipeline_stores::schema_registry;
 use userpipeline_tests::World;
 use userpipeline_tests::cluster::host;
 use userpipeline_tests::eventually;
@@ -51,7 +51,7 @@ async fn an_applied_pipeline_moves_every_user_to_both_stores() -> Result<()> {
 
     // And each key is on the topic at least once, in a message that decodes with the registered schema
     let schema = RecordSchema::user();
-    let registry = SchemaRegistry::at(host::REGISTRY)?;
+    let registry = schema_registry::Connection::new(host::REGISTRY).connect()?;
     let registered = registry
         .id_of(&names::subject(&names::topic(&id)), &schema.avro_schema())
         .await?

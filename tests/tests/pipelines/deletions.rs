@@ -15,7 +15,7 @@ use kube::{
 use serde_json::{Value, json};
 use userpipeline_api::{UserPipeline, names};
 use userpipeline_record::RecordSchema;
-use userpipeline_stores::schema_registry::SchemaRegistry;
+use userpipeline_stores::schema_registry;
 use userpipeline_tests::{
     World,
     cluster::host,
@@ -88,7 +88,8 @@ async fn a_deleted_pipeline_takes_its_children_along_and_leaves_its_data() -> Re
     );
     assert!(stores::topic(&names::topic(&id)).await?.len() >= 200);
     assert!(
-        SchemaRegistry::at(host::REGISTRY)?
+        schema_registry::Connection::new(host::REGISTRY)
+            .connect()?
             .id_of(&names::subject(&names::topic(&id)), &RecordSchema::user().avro_schema())
             .await?
             .is_some()
@@ -138,7 +139,7 @@ async fn with_the_policy_delete_nothing_is_left_but_what_was_there_before() -> R
     }
     let topics = stores::topics()?;
     assert!(!topics.iter().any(|topic| topic.starts_with(&names::topic(&id))), "{topics:?}");
-    let registry = SchemaRegistry::at(host::REGISTRY)?;
+    let registry = schema_registry::Connection::new(host::REGISTRY).connect()?;
     assert!(registry.latest(&names::subject(&names::topic(&id))).await?.is_none());
     let session = stores::cassandra(&world.client).await?;
     let keyspaces = session

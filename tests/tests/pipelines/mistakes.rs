@@ -12,7 +12,7 @@ use std::time::Duration;
 use userpipeline_api::Compatibility;
 use userpipeline_api::UserPipeline;
 use userpipeline_api::names;
-use userpipeline_stores::schema_registry::SchemaRegistry;
+use userpipeline_stores::schema_registry;
 use userpipeline_tests::World;
 use userpipeline_tests::cluster::host;
 use userpipeline_tests::world::SOON;
@@ -150,7 +150,7 @@ async fn a_pipeline_that_wants_another_ones_table_touches_nothing_until_that_is_
 async fn what_the_registry_refuses_is_told_in_its_own_words_and_its_compatibility_stays() -> Result<()> {
     // Given a subject that somebody has put another schema into, and to whom compatibility matters
     let world = World::new("incompatible").await?;
-    let registry = SchemaRegistry::at(host::REGISTRY)?;
+    let registry = schema_registry::Connection::new(host::REGISTRY).connect()?;
     let subject = names::subject(&names::topic(&world.id()));
     let other = json!({"type": "record", "name": "User", "namespace": "dev.userpipeline", "fields": [{"name": "id", "type": "int"}]});
     registry.register(&subject, &other).await?;

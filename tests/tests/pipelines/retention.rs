@@ -7,7 +7,7 @@ use scylla::value::CqlValue;
 use serde_json::json;
 use userpipeline_api::names;
 use userpipeline_record::RecordSchema;
-use userpipeline_stores::kafka::admin::Admin;
+use userpipeline_stores::kafka::{self, admin::Admin};
 use userpipeline_tests::{World, cluster::host, eventually, own_source::OwnSource, stores, world::SOON};
 
 /// It is looked for what is old enough once in a minute.
@@ -59,7 +59,7 @@ async fn what_was_kept_long_enough_goes_and_totals_stay() -> Result<()> {
         "{compaction}"
     );
 
-    let config = Admin::new(host::KAFKA, "tests")?
+    let config = Admin::connect(&kafka::Connection::new(host::KAFKA), "tests")?
         .config(&names::dead_letter_topic(&names::topic(&id)))
         .await?;
     assert_eq!(config.get("retention.ms").map(String::as_str), Some("172800000"));

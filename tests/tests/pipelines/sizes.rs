@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use userpipeline_api::{MAX_MESSAGE_BYTES, names};
-use userpipeline_stores::kafka::admin::Admin;
+use userpipeline_stores::kafka::{self, admin::Admin};
 use userpipeline_tests::{World, cluster::host, dice::Dice, own_source::OwnSource, stores, world::SOON};
 
 /// Items of a pipeline of two fields, of which the second makes them large.
@@ -77,7 +77,7 @@ async fn a_topic_of_somebody_elses_says_how_large_records_may_be_and_one_of_ours
     let world = World::new("small").await?;
     let source = OwnSource::start(&world.client).await?;
     let topic = names::topic(&world.id());
-    let admin = Admin::new(host::KAFKA, "tests")?;
+    let admin = Admin::connect(&kafka::Connection::new(host::KAFKA), "tests")?;
     admin.create(&topic, 3, 1, &bounded_by("200000")).await?;
     admin.create(&names::dead_letter_topic(&topic), 1, 1, &bounded_by("300000")).await?;
 

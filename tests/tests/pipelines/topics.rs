@@ -9,7 +9,10 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use userpipeline_api::{UserPipeline, names};
 use userpipeline_record::wire;
-use userpipeline_stores::{kafka::admin::Admin, schema_registry::SchemaRegistry};
+use userpipeline_stores::{
+    kafka::{self, admin::Admin},
+    schema_registry,
+};
 use userpipeline_tests::{
     World,
     cluster::host,
@@ -178,7 +181,7 @@ async fn what_applications_write_as_avro_is_read_by_the_schemas_that_they_have_r
         {"name": "celsius", "type": ["null", "float"]},
     ]});
     let topic = names::topic(&world.id());
-    let registry = SchemaRegistry::at(host::REGISTRY)?;
+    let registry = schema_registry::Connection::new(host::REGISTRY).connect()?;
     let schema_id = registry.register(&names::subject(&topic), &text).await?;
     let schema = Schema::parse_str(&text.to_string())?;
     let message = |device: &str, micros: i64, revision: i32, celsius: Option<f32>| -> Result<Vec<u8>> {
@@ -245,7 +248,7 @@ async fn topics_that_somebody_else_makes_are_used_and_stay() -> Result<()> {
     // When they are made
     let topic = names::topic(&world.id());
     let letters = names::dead_letter_topic(&topic);
-    let admin = Admin::new(host::KAFKA, "somebody else")?;
+    let admin = Admin::connect(&kafka::Connection::new(host::KAFKA), "somebody else")?;
     admin.create(&topic, 2, 1, &BTreeMap::new()).await?;
     says("spec.deadLetter.topic").await?;
     admin.create(&letters, 1, 1, &BTreeMap::new()).await?;

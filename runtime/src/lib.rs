@@ -1,0 +1,16 @@
+#![allow(missing_docs)]
+#![warn(clippy::too_many_lines)]
+
+//! What every program does around its work: logs, the TLS provider, signals, the termination report.
+
+mod crypto;
+mod logs;
+mod signals;
+mod termination;
+
+pub use self::{
+    crypto::install_crypto_provider,
+    logs::init_logs,
+    signals::StopSignals,
+    termination::{leave_report, termination_report},
+};

@@ -1,0 +1,13 @@
+//! PostgreSQL: connections, values and errors.
+
+mod connection;
+mod deadline;
+mod errors;
+mod value;
+
+pub use self::{
+    connection::Connection,
+    deadline::answered,
+    errors::{explain, is_record_fault},
+    value::{PgParam, PgValue, RawJson, landing_type},
+};

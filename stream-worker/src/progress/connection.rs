@@ -1,0 +1,89 @@
+//! The connection on which batches are recorded.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::{Client, Error, Transaction};
+use userpipeline_stores::{
+    Credentials, StoreError,
+    postgres::{self, Connection, answered},
+};
+use uuid::Uuid;
+
+use super::table::{Advance, ProgressTable};
+
+/// A worker that stopped in mid-transaction (paused, partitioned from the network) must not hold its rows' locks for ever:
+/// the next owner waits for them.
+const IDLE_IN_TRANSACTION: &str = "SET idle_in_transaction_session_timeout = '60s'";
+
+pub struct ProgressConnection {
+    client: Client,
+    /// Other credentials need another connection.
+    credentials: Credentials,
+}
+
+impl ProgressConnection {
+    /// Connects, and fails here where the progress table is missing.
+    pub async fn open(connection: &Connection, application: &str) -> Result<Self, StoreError> {
+        let credentials = connection.credentials()?;
+        let client = connection.connect(application).await?;
+        client
+            .batch_execute(IDLE_IN_TRANSACTION)
+            .await
+            .map_err(|e| postgres::explain("PostgreSQL", &e))?;
+        client
+            .query("SELECT 1 FROM userpipeline.progress LIMIT 0", &[])
+            .await
+            .map_err(|e| postgres::explain("reading userpipeline.progress", &e))?;
+        Ok(Self { client, credentials })
+    }
+
+    /// Whether the credentials have changed since it was opened.
+    pub fn is_rotated(&self, connection: &Connection) -> bool {
+        connection.credentials().is_ok_and(|now| now != self.credentials)
+    }
+
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub const fn client_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    pub async fn begin<'a>(&'a mut self, table: &'a ProgressTable) -> Result<BatchTransaction<'a>, StoreError> {
+        let transaction = ended(self.client.transaction()).await?;
+        Ok(BatchTransaction { transaction, table })
+    }
+}
+
+/// The transaction that stores a batch and advances its partitions: all or nothing.
+pub struct BatchTransaction<'a> {
+    transaction: Transaction<'a>,
+    table: &'a ProgressTable,
+}
+
+impl<'a> BatchTransaction<'a> {
+    /// For sinks in the same database.
+    pub const fn inner(&self) -> &Transaction<'a> {
+        &self.transaction
+    }
+
+    /// See [`ProgressTable::lock`].
+    pub async fn lock(&self, owners: &BTreeMap<i32, Uuid>) -> Result<BTreeMap<i32, i64>, StoreError> {
+        ended(self.table.lock(&self.transaction, owners)).await
+    }
+
+    /// Advances the locked rows and commits.
+    pub async fn commit(self, advances: &BTreeMap<i32, Advance>) -> Result<(), StoreError> {
+        ended(self.table.advance(&self.transaction, advances)).await?;
+        ended(self.transaction.commit()).await
+    }
+
+    pub async fn rollback(self) -> Result<(), StoreError> {
+        ended(self.transaction.rollback()).await
+    }
+}
+
+async fn ended<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
+    answered(request).await?.map_err(|e| postgres::explain("writing to PostgreSQL", &e))
+}

@@ -1,0 +1,80 @@
+//! Claims assigned partitions: fences their previous owners, and finds out where to start.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use userpipeline_stores::{
+    StoreError,
+    error::{KAFKA_FAILED, POSTGRES_UNREACHABLE},
+    postgres,
+};
+use uuid::Uuid;
+
+use super::{
+    offsets,
+    rebalance::Consumer,
+    start_offset::{Known, Start, first, start},
+};
+use crate::{
+    context::WorkerContext,
+    progress::{Claimed, ProgressTable},
+};
+
+/// Longer than a previous owner's idle transaction can hold the rows.
+const CLAIMED: Duration = Duration::from_secs(90);
+
+/// Claims partitions for `owner`.
+pub async fn claim(
+    context: Arc<WorkerContext>,
+    consumer: Arc<Consumer>,
+    table: ProgressTable,
+    partitions: Vec<i32>,
+    owner: Uuid,
+) -> Result<Vec<(i32, Start)>, StoreError> {
+    let topic = table.topic.clone();
+    let known = tokio::task::spawn_blocking(move || offsets::known(&consumer, &topic, &partitions)).await;
+    let known = known
+        .map_err(|e| StoreError::transient(KAFKA_FAILED, format!("asking Kafka for offsets broke off: {e}")))?
+        .map_err(|e| context.kafka.locate(e))?;
+    let claiming = record_owner(&context, &table, &known, owner);
+    let (claimed, recreated) = tokio::time::timeout(CLAIMED, claiming).await.map_err(|_| {
+        let message = "PostgreSQL (spec.postgres) did not answer while partitions were taken over";
+        StoreError::transient(POSTGRES_UNREACHABLE, message)
+    })??;
+    let starts = known.iter().map(|(partition, known)| {
+        // A row that this claim inserted has nothing that Kafka does not have.
+        let recorded = claimed.rows.get(partition).filter(|(_, inserted)| !inserted).map(|(next, _)| *next);
+        let known = Known {
+            recorded,
+            recreated: recreated.contains(partition),
+            ..*known
+        };
+        (*partition, start(&known))
+    });
+    Ok(starts.collect())
+}
+
+/// On a connection of its own: a batch that cannot be written must not block a claim.
+async fn record_owner(
+    context: &WorkerContext,
+    table: &ProgressTable,
+    known: &BTreeMap<i32, Known>,
+    owner: Uuid,
+) -> Result<(Claimed, BTreeSet<i32>), StoreError> {
+    let client = context.postgres.connect(&context.instance).await?;
+    let explain = |e| postgres::explain("taking partitions over in userpipeline.progress", &e);
+    let recreated = table.recreated(&client).await.map_err(explain)?;
+    let first_offset = |(partition, known): (&i32, &Known)| {
+        let known = Known {
+            recreated: recreated.contains(partition),
+            ..*known
+        };
+        (*partition, first(&known))
+    };
+    let first_offsets = known.iter().map(first_offset).collect();
+    let claimed = table.claim(&client, &first_offsets, owner).await.map_err(explain)?;
+    Ok((claimed, recreated))
+}

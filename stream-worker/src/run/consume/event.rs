@@ -1,0 +1,20 @@
+//! What the polling thread receives.
+
+use std::collections::BTreeMap;
+
+use userpipeline_stores::StoreError;
+
+use super::start_offset::Start;
+use crate::run::batch::BatchOutcome;
+
+pub enum Event {
+    /// Partitions were claimed, or could not be. The request's number identifies a late answer.
+    Claimed(u64, Result<Vec<(i32, Start)>, StoreError>),
+    Written(BatchOutcome),
+    /// Offsets were committed, or could not be.
+    Committed(BTreeMap<i32, i64>, bool),
+    /// An empty queue has messages.
+    Fetched,
+    /// The session is over: leave the group.
+    End(StoreError),
+}

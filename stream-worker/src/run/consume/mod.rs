@@ -1,0 +1,22 @@
+//! The consumer: a thread of its own that polls, so that a worker that waits for a store stays in its group.
+//!
+//! It hands one batch at a time to the writer and gathers the next meanwhile. When that is full too, nothing more is taken from
+//! the partitions' queues, librdkafka fetches no more than these hold, and polling continues.
+
+mod assignments;
+mod buffer;
+mod claim;
+mod committer;
+mod event;
+mod fetcher;
+mod group;
+mod hand_over;
+mod offsets;
+mod partition;
+mod poller;
+mod queues;
+mod rebalance;
+mod start;
+mod start_offset;
+
+pub use self::{event::Event, offsets::ends, rebalance::Consumer, start::start};

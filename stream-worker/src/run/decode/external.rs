@@ -1,0 +1,89 @@
+//! Messages of an external producer: items, mapped to records like those of any source. Pure.
+
+use serde_json::Value as Json;
+use userpipeline_record::{Mapped, RecordSchema, check_weight};
+
+use super::decoded::Decoded;
+use crate::model::{Message, RecordFault, VersionedRecord};
+
+/// The item in a message that holds a JSON document.
+pub fn document(payload: &[u8]) -> Result<Json, RecordFault> {
+    check_weight(payload).map_err(|why| RecordFault::new("JsonInvalid", why))?;
+    serde_json::from_slice(payload).map_err(|e| RecordFault::new("JsonInvalid", format!("the message's value is no JSON: {e}")))
+}
+
+/// The record of an item, which carries its own version; `text` is the item as JSON, if it is JSON. The message's key is not
+/// read: external producers choose it.
+pub fn record(schema: &RecordSchema, item: &Json, text: Option<&[u8]>, message: &Message) -> Result<Decoded, RecordFault> {
+    let mapped = schema.map(item, text).map_err(|reject| {
+        let place = if reject.field.is_empty() {
+            "the record".to_owned()
+        } else {
+            format!("field `{}`", reject.field)
+        };
+        RecordFault::new("RecordInvalid", format!("{place}, from {}: {}", reject.from, reject.reason))
+    })?;
+    let (record, outcome): (_, fn(VersionedRecord) -> Decoded) = match mapped {
+        Mapped::Upsert(record) => (record, Decoded::Upsert),
+        Mapped::Delete(record) => (record, Decoded::Delete),
+    };
+    let version = schema
+        .version(&record)
+        .ok_or_else(|| RecordFault::new("VersionInvalid", "the field that spec.record.orderBy names holds no version"))?;
+    Ok(outcome(VersionedRecord {
+        origin: message.origin(),
+        key: record.key(schema),
+        version,
+        record,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn schema() -> RecordSchema {
+        let declared = json!({"key": ["device", "at"], "orderBy": "at", "deleteWhen": "has(item.gone)", "fields": [
+            {"name": "device", "type": "string", "from": "/device"},
+            {"name": "at", "type": "timestamp", "from": "/at"},
+            {"name": "celsius", "type": "double", "from": "/celsius"},
+        ]});
+        RecordSchema::of(Some(&serde_json::from_value(declared).unwrap())).unwrap()
+    }
+
+    #[test]
+    fn an_item_carries_its_own_key_and_version() {
+        let message = Message {
+            partition: 2,
+            offset: 9,
+            key: Some(b"whatever".to_vec()),
+            ..Message::default()
+        };
+        let decode = |item| record(&schema(), &item, None, &message).unwrap();
+        let Decoded::Upsert(found) = decode(json!({"device": "d1", "at": 5, "celsius": 1.5})) else {
+            panic!("an item is an upsert")
+        };
+        assert_eq!((found.origin, found.key.as_str(), found.version), ((2, 9), r#"["d1",5]"#, 5000));
+        let deleted = decode(json!({"device": "d1", "at": 5, "gone": true}));
+        assert!(matches!(deleted, Decoded::Delete(_)), "{deleted:?}");
+    }
+
+    #[test]
+    fn an_item_that_cannot_be_mapped_is_a_fault_with_its_reason() {
+        let message = Message::default();
+        let fault = record(&schema(), &json!({"device": "d1", "at": 5, "celsius": "warm"}), None, &message).unwrap_err();
+        assert_eq!(fault.class, "RecordInvalid");
+        assert!(fault.message.starts_with("field `celsius`, from /celsius: "), "{}", fault.message);
+        assert_eq!(document(b"{\"a\":").unwrap_err().class, "JsonInvalid");
+        assert_eq!(document(b"").unwrap_err().class, "JsonInvalid");
+        let dense = format!("[{}[]]", "[],".repeat(200_000));
+        let fault = document(dense.as_bytes()).unwrap_err();
+        assert!(
+            fault.class == "JsonInvalid" && fault.message.contains("MiB of memory"),
+            "{}",
+            fault.message
+        );
+    }
+}

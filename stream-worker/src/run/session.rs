@@ -1,0 +1,90 @@
+//! One session: from stores that answer to the end of consuming.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use userpipeline_stores::{
+    StoreError,
+    error::{KAFKA_FAILED, TOPIC_MISSING},
+    kafka::admin::{Admin, TopicState},
+};
+
+use super::{
+    consume::{self, Event},
+    retention, watch,
+    write::Writer,
+};
+use crate::{
+    context::WorkerContext,
+    progress::{PartitionLeases, ProgressTable},
+    status::Trouble,
+};
+
+/// Returns without an error only when the worker is to stop.
+pub async fn session(context: &Arc<WorkerContext>, stop: &CancellationToken) -> Result<(), StoreError> {
+    let leases = Arc::new(PartitionLeases::default());
+    let opened = async {
+        let topic = topics(context).await?;
+        let table = ProgressTable {
+            group: context.pipeline.group_id.clone(),
+            topic: context.pipeline.topic.clone(),
+            topic_id: topic.id.clone(),
+        };
+        let writer = Writer::open(Arc::clone(context), table.clone(), Arc::clone(&leases), stop.clone()).await?;
+        Ok((topic, table, writer))
+    };
+    let (topic, table, mut writer) = tokio::select! {
+        opened = opened => opened?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let checks = writer.health_checks();
+    context.status.topic_partitions(topic.partitions);
+    let mut consuming = consume::start(context, &table, &leases, stop)?;
+    context.status.clear(Trouble::Session);
+    context.status.consuming(true);
+
+    let (batches, events) = (&mut consuming.batches, &consuming.events);
+    let writing = async {
+        while let Some(batch) = batches.recv().await {
+            // The thread is gone only where the session ends.
+            let _ = events.send(Event::Written(writer.write(batch).await));
+        }
+        std::future::pending::<()>().await;
+    };
+    let watching = async {
+        let error = watch::watch(context, &consuming.consumer, &topic.id, &checks).await;
+        let _ = events.send(Event::End(error));
+        std::future::pending::<()>().await;
+    };
+    let expiring = async {
+        retention::run(context).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        ended = &mut consuming.ended => ended.unwrap_or_else(|_| Err(StoreError::transient(KAFKA_FAILED, "the polling thread broke off"))),
+        () = writing => Ok(()),
+        () = watching => Ok(()),
+        () = expiring => Ok(()),
+    }
+}
+
+/// Both topics must exist before the group is joined.
+async fn topics(context: &WorkerContext) -> Result<TopicState, StoreError> {
+    let pipeline = &context.pipeline;
+    let admin = Admin::connect(&context.kafka, &context.instance)?;
+    let missing = |topic: &str, field: &str| {
+        StoreError::configuration(
+            TOPIC_MISSING,
+            format!("topic `{topic}` ({field}) is not there; the schema Job makes it"),
+        )
+    };
+    let topic = admin
+        .topic(&pipeline.topic)
+        .await?
+        .ok_or_else(|| missing(&pipeline.topic, "spec.kafka.topic.name"))?;
+    admin
+        .topic(&pipeline.dead_letter_topic)
+        .await?
+        .ok_or_else(|| missing(&pipeline.dead_letter_topic, "spec.deadLetter.topic"))?;
+    Ok(topic)
+}

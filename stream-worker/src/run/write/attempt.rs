@@ -1,0 +1,150 @@
+//! One attempt to store a batch.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+use futures::future::try_join_all;
+use jiff::Timestamp;
+use userpipeline_stores::StoreError;
+
+use super::{
+    account::Acknowledged,
+    failure::{DEAD_LETTERS, Failure},
+    work::Work,
+    writer::Writer,
+};
+use crate::{
+    dead_letters::DeadLetters,
+    metrics::Metrics,
+    model::{Faults, Message, RecordFault, Write},
+    progress::{Advance, BatchTransaction},
+    run::batch::{advances, newest},
+    sinks::{SinkWriter, WriteOutcome},
+};
+
+impl Writer {
+    /// Stores a batch and its progress, or nothing of it in PostgreSQL.
+    pub(super) async fn store(&mut self, work: &mut Work) -> Result<(BTreeMap<i32, Advance>, Acknowledged), Failure> {
+        let Some(progress) = &mut self.progress else {
+            unreachable!("it is opened before each attempt")
+        };
+        let metrics = &self.context.metrics;
+        let Work {
+            batch,
+            writes,
+            unwritten,
+            sent,
+        } = work;
+        let writes = newest(writes.as_deref().unwrap_or_default(), &unwritten.faults);
+
+        let transaction = progress.begin(&self.table).await.map_err(Failure::bookkeeping)?;
+        let previous = transaction.lock(&batch.owners).await.map_err(Failure::bookkeeping)?;
+        let fenced: BTreeSet<i32> = batch.owners.keys().filter(|p| !previous.contains_key(p)).copied().collect();
+        if !fenced.is_empty() {
+            return Err(Failure::Fenced(fenced));
+        }
+
+        let to_sinks = write_to_sinks(&self.sinks, &transaction, &writes, metrics);
+        let to_dead_letters = async {
+            let Some(letters) = &self.dead_letters else { return Ok(()) };
+            let faults = &unwritten.faults;
+            let unsent = batch.messages.iter().filter(|m| !sent.contains(&m.origin()));
+            let unsent: Vec<_> = unsent.filter_map(|m| Some((m, faults.get(&m.origin())?))).collect();
+            let (arrived, failed) = send(letters, &unsent).await;
+            sent.extend(arrived);
+            failed.map_or(Ok(()), |e| Err(Failure::Store(DEAD_LETTERS, e)))
+        };
+        let (results, ()) = tokio::try_join!(to_sinks, to_dead_letters)?;
+
+        let mut faults = refused_by_sinks(&self.sinks, &results, &writes);
+        let searches: Vec<_> = searches(&self.sinks, &results).collect();
+        if !searches.is_empty() || !faults.is_empty() {
+            transaction.rollback().await.map_err(Failure::bookkeeping)?;
+            for sink in searches {
+                let refused = sink.find_refused(progress.client_mut(), &writes).await;
+                let refused = refused.map_err(|e| Failure::Store(sink.name(), e))?;
+                faults.extend(refused.into_iter().map(fault(sink.refusal_class(), &writes)));
+            }
+            return Err(Failure::Refused(faults));
+        }
+        let advances = advances(&batch.messages, unwritten, &previous);
+        transaction.commit(&advances).await.map_err(Failure::bookkeeping)?;
+        let committed_at = Timestamp::now();
+        let sinks = self.sinks.iter().zip(&results);
+        let acknowledged = Acknowledged {
+            sinks: sinks
+                .map(|(sink, result)| (sink.name(), result.stored_at.unwrap_or(committed_at)))
+                .collect(),
+            records: writes.len(),
+            bytes: writes.iter().map(|write| write.record.size()).sum(),
+        };
+        Ok((advances, acknowledged))
+    }
+}
+
+/// A sink's answer to a batch.
+struct SinkResult {
+    outcome: WriteOutcome,
+    /// None where the sink stores with the transaction.
+    stored_at: Option<Timestamp>,
+}
+
+/// The results in the order of the sinks; none where there is nothing to write.
+async fn write_to_sinks(
+    sinks: &[Box<dyn SinkWriter>],
+    transaction: &BatchTransaction<'_>,
+    writes: &[&Write],
+    metrics: &Metrics,
+) -> Result<Vec<SinkResult>, Failure> {
+    if writes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let all = sinks.iter().map(|sink| async move {
+        let started = Instant::now();
+        let outcome = sink.write(transaction.inner(), writes).await;
+        let outcome = outcome.map_err(|e| Failure::Store(sink.name(), e))?;
+        if outcome != WriteOutcome::Refused {
+            metrics.sink_took(sink.name(), started.elapsed());
+        }
+        let stored_at = matches!(outcome, WriteOutcome::Stored { .. }).then(Timestamp::now);
+        Ok(SinkResult { outcome, stored_at })
+    });
+    try_join_all(all).await
+}
+
+/// Sends dead letters: the origins of those that arrived, and an error where some did not.
+async fn send(letters: &DeadLetters, unsent: &[(&Message, &RecordFault)]) -> (Vec<(i32, i64)>, Option<StoreError>) {
+    let (mut arrived, mut failed) = (Vec::new(), None);
+    for ((message, _), delivered) in unsent.iter().zip(letters.send(unsent).await) {
+        match delivered {
+            Ok(()) => arrived.push(message.origin()),
+            Err(e) => failed = Some(e),
+        }
+    }
+    (arrived, failed)
+}
+
+/// The sinks that refuse some of the records, and do not know which.
+fn searches<'a>(sinks: &'a [Box<dyn SinkWriter>], results: &'a [SinkResult]) -> impl Iterator<Item = &'a dyn SinkWriter> {
+    sinks
+        .iter()
+        .zip(results)
+        .filter(|(_, result)| result.outcome == WriteOutcome::Refused)
+        .map(|(sink, _)| sink.as_ref())
+}
+
+fn refused_by_sinks(sinks: &[Box<dyn SinkWriter>], results: &[SinkResult], writes: &[&Write]) -> Faults {
+    let mut faults = Faults::new();
+    for (sink, result) in sinks.iter().zip(results) {
+        if let WriteOutcome::Stored { refused } = &result.outcome {
+            faults.extend(refused.iter().cloned().map(fault(sink.refusal_class(), writes)));
+        }
+    }
+    faults
+}
+
+fn fault(class: &'static str, writes: &[&Write]) -> impl Fn((usize, String)) -> ((i32, i64), RecordFault) {
+    move |(i, why)| (writes[i].origin, RecordFault::quoting(class, why).of(writes[i]))
+}

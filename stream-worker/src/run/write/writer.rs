@@ -1,0 +1,204 @@
+//! Writes batches, and retries.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio_util::sync::CancellationToken;
+use userpipeline_stores::{Class, StoreError, postgres::answered};
+
+use super::{
+    breaker::Breaker,
+    failure::{BOOKKEEPING, DEAD_LETTERS, Failure, REGISTRY},
+    work::Work,
+};
+use crate::{
+    backoff::Backoff,
+    context::WorkerContext,
+    dead_letters::DeadLetters,
+    progress::{PartitionLeases, ProgressConnection, ProgressTable},
+    run::{
+        batch::{Batch, BatchOutcome},
+        decode::Decoders,
+    },
+    sinks::{self, HealthCheck, SinkWriter},
+    status::Trouble,
+};
+
+pub struct Writer {
+    pub(super) context: Arc<WorkerContext>,
+    pub(super) table: ProgressTable,
+    decoders: Decoders,
+    pub(super) progress: Option<ProgressConnection>,
+    pub(super) sinks: Vec<Box<dyn SinkWriter>>,
+    pub(super) dead_letters: Option<DeadLetters>,
+    breaker: Breaker,
+    leases: Arc<PartitionLeases>,
+    stop: CancellationToken,
+}
+
+impl Writer {
+    /// A writer whose stores answer and have their tables.
+    pub async fn open(
+        context: Arc<WorkerContext>,
+        table: ProgressTable,
+        leases: Arc<PartitionLeases>,
+        stop: CancellationToken,
+    ) -> Result<Self, StoreError> {
+        let decoders = Decoders::of(&context.pipeline, context.schema.clone())?;
+        let mut writer = Self {
+            breaker: Breaker::new(context.pipeline.max_dead_letter_ratio),
+            sinks: sinks::ALL.iter().filter_map(|sink| sink.writer(&context)).collect(),
+            context,
+            table,
+            decoders,
+            progress: None,
+            dead_letters: None,
+            leases,
+            stop,
+        };
+        writer.open_bookkeeping().await?;
+        for sink in &mut writer.sinks {
+            sink.open().await?;
+        }
+        Ok(writer)
+    }
+
+    pub fn health_checks(&self) -> Vec<Box<dyn HealthCheck>> {
+        self.sinks.iter().filter_map(|sink| sink.health()).collect()
+    }
+
+    /// Writes a batch, as often as it takes. It gives up only where the worker is to stop.
+    pub async fn write(&mut self, batch: Batch) -> BatchOutcome {
+        let context = Arc::clone(&self.context);
+        let mut work = Work::new(batch);
+        let (mut backoff, mut fenced) = (Backoff::default(), Vec::new());
+        let in_flight = i64::try_from(work.batch.messages.len()).unwrap_or(i64::MAX);
+        context.metrics.in_flight.set(in_flight);
+        let abandoned = loop {
+            work.retain(|partition, token| self.leases.holds(partition, token));
+            if work.batch.messages.is_empty() {
+                break false;
+            }
+            let failure = match Box::pin(self.prepare_and_store(&mut work)).await {
+                Ok(()) => break false,
+                Err(failure) => failure,
+            };
+            if self.recover(failure, &mut work, &mut backoff, &mut fenced).await {
+                break true;
+            }
+        };
+        context.metrics.in_flight.set(0);
+        if !abandoned {
+            context.status.clear(Trouble::Write);
+        }
+        BatchOutcome {
+            next_offsets: if abandoned { BTreeMap::new() } else { work.batch.next_offsets() },
+            fenced,
+            abandoned,
+        }
+    }
+
+    async fn prepare_and_store(&mut self, work: &mut Work) -> Result<(), Failure> {
+        if work.writes.is_none() {
+            work.decode(&mut self.decoders).await.map_err(|e| Failure::Store(REGISTRY, e))?;
+        }
+        self.breaker
+            .admits(work.batch.messages.len(), work.unwritten.faults.len())
+            .map_err(|(bad, read)| Failure::TooManyDeadLetters { bad, read })?;
+        self.open_stores(work).await?;
+        let (advances, acknowledged) = self.store(work).await?;
+        self.breaker.passed(work.batch.messages.len(), work.unwritten.faults.len());
+        self.account(work, &advances, &acknowledged);
+        Ok(())
+    }
+
+    /// Acts on a failed attempt, and waits for the next one; whether the worker is to stop instead.
+    async fn recover(&mut self, failure: Failure, work: &mut Work, backoff: &mut Backoff, fenced: &mut Vec<i32>) -> bool {
+        match failure {
+            Failure::Fenced(partitions) => {
+                tracing::warn!(
+                    ?partitions,
+                    "another worker has claimed partitions; their messages are dropped here"
+                );
+                work.retain(|partition, _| !partitions.contains(&partition));
+                fenced.extend(partitions);
+                false
+            }
+            Failure::Refused(faults) => {
+                work.unwritten.faults.extend(faults);
+                false
+            }
+            Failure::Store(store, error) => {
+                self.close(store, &error);
+                self.context.metrics.retry(store);
+                // An error that the next attempt resolves, such as a deadlock, is no trouble.
+                if error.class == Class::Configuration || backoff.attempts() > 0 {
+                    self.context.status.trouble(Trouble::Write, &error);
+                }
+                self.wait(backoff, store, &error).await
+            }
+            Failure::TooManyDeadLetters { bad, read } => {
+                let error = self.too_many_dead_letters(&work.unwritten.faults, bad, read);
+                self.context.status.trouble(Trouble::Write, &error);
+                // The next attempt may decode more: the schema may be registered by then.
+                work.forget_decoded();
+                self.wait(backoff, "dead letters", &error).await
+            }
+        }
+    }
+
+    /// Waits for the next attempt; whether the worker is to stop instead.
+    async fn wait(&self, backoff: &mut Backoff, store: &str, error: &StoreError) -> bool {
+        let wait = backoff.next_delay();
+        tracing::warn!(store, reason = error.reason, message = error.message, attempt = backoff.attempts(), wait = ?wait, "a batch was not written");
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.stop.cancelled() => {}
+        }
+        self.stop.is_cancelled()
+    }
+
+    /// Opens what is not open, or was opened with credentials that have changed.
+    async fn open_stores(&mut self, work: &Work) -> Result<(), Failure> {
+        self.open_bookkeeping().await.map_err(Failure::bookkeeping)?;
+        for sink in &mut self.sinks {
+            let name = sink.name();
+            sink.open().await.map_err(|e| Failure::Store(name, e))?;
+        }
+        if work.has_unsent() && self.dead_letters.is_none() {
+            let opened = DeadLetters::open(&self.context).map_err(|e| Failure::Store(DEAD_LETTERS, e))?;
+            self.dead_letters = Some(opened);
+        }
+        Ok(())
+    }
+
+    /// The connection of the batch's transaction, and the statements that sinks prepare on it.
+    async fn open_bookkeeping(&mut self) -> Result<(), StoreError> {
+        let context = &self.context;
+        let rotated = |progress: &ProgressConnection| progress.is_rotated(&context.postgres);
+        if self.progress.as_ref().is_none_or(rotated) {
+            let sinks = &mut self.sinks;
+            let opening = async {
+                let progress = ProgressConnection::open(&context.postgres, &context.instance).await?;
+                for sink in sinks {
+                    sink.prepare(progress.client()).await?;
+                }
+                Ok(progress)
+            };
+            self.progress = Some(answered(opening).await??);
+        }
+        Ok(())
+    }
+
+    /// Closes what failed, so that the next attempt opens it with the credentials as they are then.
+    fn close(&mut self, store: &str, error: &StoreError) {
+        if store == BOOKKEEPING {
+            self.progress = None;
+        }
+        if store == DEAD_LETTERS {
+            self.dead_letters = None;
+        }
+        for sink in self.sinks.iter_mut().filter(|sink| sink.name() == store) {
+            sink.close(error);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The schema Job: creates or alters topic, subject and tables, in this order: PostgreSQL, Cassandra, topic, subject.
+//!
+//! PostgreSQL goes first, because it has the claims: nothing is touched before it is claimed. The other sinks and the topic do
+//! not depend on each other, so all are tried and every error is reported. The subject comes last and only without an error:
+//! from then on records may be published, and the tables must be able to hold them.
+
+mod evolution;
+mod landing;
+mod postgres;
+mod subject;
+mod topics;
+
+use std::time::Duration;
+
+use userpipeline_api::{
+    document::SchemaPipeline,
+    report::{SchemaReport, cut_message, exit},
+};
+use userpipeline_record::RecordSchema;
+use userpipeline_runtime::leave_report;
+use userpipeline_stores::{Class, Secrets, StoreError, postgres::Connection};
+
+use super::runner::{Finished, TaskFiles, execute};
+use crate::{
+    claims::{Claims, Holder},
+    mode::Mode,
+    sinks::{self, SchemaTask},
+};
+
+/// No step takes longer; one that hangs is an error by then.
+const STEP_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Applies the schema and leaves a [`SchemaReport`]; returns the exit code. `cluster`: the Kubernetes cluster for which
+/// everything is claimed; nothing is claimed without.
+pub async fn run(files: &TaskFiles, cluster: Option<String>, mode: &Mode) -> u8 {
+    let finished = execute(files, read, async |(pipeline, schema): (SchemaPipeline, RecordSchema)| {
+        let span = tracing::info_span!("apply-schema", pipeline = %pipeline.id);
+        let holder = cluster.map(|cluster| Holder {
+            cluster,
+            pipeline: pipeline.id.to_string(),
+        });
+        let applying = apply(&pipeline, &schema, &files.secrets, holder.as_ref(), mode);
+        Box::pin(tracing::Instrument::instrument(applying, span)).await
+    })
+    .await;
+    if mode.is_dry_run() {
+        print(&mode.changes(), &finished);
+    } else {
+        leave_report(&finished.report, &files.termination_log);
+    }
+    finished.exit
+}
+
+/// For people: a line for each change, or why the changes are unknown.
+fn print(changes: &[String], finished: &Finished<SchemaReport>) {
+    for change in changes {
+        println!("{change}");
+    }
+    if finished.exit != exit::DONE {
+        println!("{}: {}", finished.report.reason, finished.report.message);
+    } else if changes.is_empty() {
+        println!("nothing would change: topic, subject and tables are as wanted");
+    }
+}
+
+fn read(text: &str) -> Result<(SchemaPipeline, RecordSchema), String> {
+    let pipeline = SchemaPipeline::read(text).map_err(|e| e.to_string())?;
+    let schema = RecordSchema::read(pipeline.record.as_ref())?;
+    Ok((pipeline, schema))
+}
+
+/// Applies every step that can be applied.
+async fn apply(
+    pipeline: &SchemaPipeline,
+    schema: &RecordSchema,
+    secrets: &Secrets,
+    holder: Option<&Holder>,
+    mode: &Mode,
+) -> Finished<SchemaReport> {
+    let mut errors = Vec::new();
+    let mut report = SchemaReport::default();
+    let connection = Connection::new(&pipeline.postgres, secrets);
+    let task = SchemaTask {
+        pipeline,
+        schema,
+        secrets,
+        mode,
+    };
+    let claims = async {
+        postgres::apply(&task, &connection, holder).await?;
+        Claims::open(holder, &connection, mode.is_dry_run()).await
+    };
+    if let Some(claims) = record(&mut errors, "PostgreSQL", bounded(claims).await) {
+        for sink in sinks::ALL {
+            if let Some((step, applying)) = sink.apply_schema(&task, &claims) {
+                record(&mut errors, step, bounded(applying).await);
+            }
+        }
+        if let Some(topics) = record(&mut errors, "the topic", bounded(topics::apply(pipeline, &claims, mode)).await) {
+            report.partitions = topics.partitions;
+            report.topic_ready = Some(topics.error.is_none());
+            errors.extend(topics.error);
+        }
+        if errors.is_empty()
+            && let Some(registry) = &pipeline.schema_registry
+        {
+            let applying = subject::apply(pipeline, registry, schema, &claims, mode);
+            let id = record(&mut errors, "the subject", bounded(applying).await);
+            report.schema_id = id.and_then(|id| i32::try_from(id).ok());
+        }
+    }
+    let exit = conclude(&mut report, &errors);
+    Finished { report, exit }
+}
+
+fn record<T>(errors: &mut Vec<StoreError>, step: &str, result: Result<T, StoreError>) -> Option<T> {
+    match result {
+        Ok(value) => {
+            tracing::info!(step, "applied");
+            Some(value)
+        }
+        Err(error) => {
+            tracing::error!(step, reason = error.reason, message = error.message, "not applied");
+            errors.push(error);
+            None
+        }
+    }
+}
+
+async fn bounded<T>(step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let timeout = || {
+        Err(StoreError::transient(
+            "TimedOut",
+            format!("a step took longer than {} seconds", STEP_TIMEOUT.as_secs()),
+        ))
+    };
+    tokio::time::timeout(STEP_TIMEOUT, step).await.unwrap_or_else(|_| timeout())
+}
+
+/// Sets reason and message, and returns the exit code. With a configuration error a retry is useless.
+fn conclude(report: &mut SchemaReport, errors: &[StoreError]) -> u8 {
+    let first = errors.iter().find(|e| e.class == Class::Configuration).or(errors.first());
+    first.map_or("Applied", |e| e.reason).clone_into(&mut report.reason);
+    report.message = match errors {
+        [] => "topic, subject and tables are as wanted".to_owned(),
+        [one] => cut_message(&one.message),
+        several => cut_message(
+            &several
+                .iter()
+                .map(|e| format!("{}: {}", e.reason, e.message))
+                .collect::<Vec<_>>()
+                .join("; "),
+        ),
+    };
+    first.map_or(exit::DONE, |e| e.class.exit_code())
+}
+
+#[cfg(test)]
+mod tests {
+    use userpipeline_runtime::termination_report;
+
+    use super::*;
+
+    #[test]
+    fn a_configuration_error_is_reported_first_and_not_retried() {
+        let transient = StoreError::transient("CassandraUnreachable", "Cassandra at c does not answer");
+        let configuration = StoreError::configuration("TableMismatch", "column x is missing");
+        for (errors, reason, code) in [
+            (vec![], "Applied", exit::DONE),
+            (vec![transient.clone()], "CassandraUnreachable", exit::RETRY),
+            (vec![transient.clone(), configuration.clone()], "TableMismatch", exit::CONFIGURATION),
+        ] {
+            let mut report = SchemaReport::default();
+            assert_eq!(conclude(&mut report, &errors), code);
+            assert_eq!(report.reason, reason);
+            for error in &errors {
+                assert!(report.message.contains(&error.message), "{}", report.message);
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_report_fits_a_termination_message() {
+        let mut report = SchemaReport {
+            topic_ready: Some(true),
+            partitions: Some(i32::MAX),
+            schema_id: Some(i32::MAX),
+            ..SchemaReport::default()
+        };
+        let errors: Vec<_> = (0..4)
+            .map(|_| StoreError::transient("PostgresUnreachable", "\u{1}\"".repeat(5000)))
+            .collect();
+        conclude(&mut report, &errors);
+        let text = termination_report(&report).unwrap();
+        assert!(text.len() < 4096, "{}", text.len());
+        assert!(serde_json::from_str::<SchemaReport>(&text).is_ok());
+    }
+}

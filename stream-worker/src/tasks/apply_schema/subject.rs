@@ -1,0 +1,88 @@
+//! The schema's subject in the registry.
+
+use userpipeline_api::{Compatibility, document::SchemaPipeline, names};
+use userpipeline_record::RecordSchema;
+use userpipeline_stores::{
+    StoreError,
+    schema_registry::{Connection, SchemaRegistry},
+};
+
+use super::evolution;
+use crate::{
+    claims::{Claims, Kind},
+    mode::Mode,
+};
+
+/// Sets the subject's compatibility where one is declared, then registers the schema. Returns the schema's id.
+pub async fn apply(
+    pipeline: &SchemaPipeline,
+    declared: &userpipeline_api::SchemaRegistry,
+    schema: &RecordSchema,
+    claims: &Claims,
+    mode: &Mode,
+) -> Result<u32, StoreError> {
+    let registry = Connection::new(&declared.url).connect()?;
+    let subject = names::subject(&pipeline.topic);
+    let level = declared.compatibility;
+    // Some registries store no level for a missing subject; its first version is compatible with anything.
+    let last = registry.latest(&subject).await?;
+    let exists = last.is_some();
+    let ours = claims.take(Kind::Subject, registry.url(), &subject, !exists).await?;
+    let changes = match &last {
+        Some(last) if ours => evolution::changes(&subject, last, &schema.avro_schema())?,
+        // The versions of a foreign subject are not this record's.
+        _ => Vec::new(),
+    };
+    if mode.is_dry_run() {
+        return plan(&registry, &subject, exists, level, schema, &changes, mode).await;
+    }
+    if let Some(level) = level.filter(|_| exists) {
+        registry.set_compatibility(&subject, level).await?;
+    }
+    let id = registry.register(&subject, &schema.avro_schema()).await?;
+    if let Some(level) = level.filter(|_| !exists) {
+        registry.set_compatibility(&subject, level).await?;
+    }
+    tracing::info!(subject, id, "schema registered");
+    Ok(id)
+}
+
+/// Records the changes of a dry run. Returns the schema's id, or 0 where it has none yet.
+async fn plan(
+    registry: &SchemaRegistry,
+    subject: &str,
+    exists: bool,
+    level: Option<Compatibility>,
+    schema: &RecordSchema,
+    changes: &[String],
+    mode: &Mode,
+) -> Result<u32, StoreError> {
+    if !exists {
+        let compatibility = level.map(|level| format!(", compatibility {}", level.as_str())).unwrap_or_default();
+        let _ = mode.applies(|| format!("registry: subject {subject} gets its first version{compatibility}"));
+        return Ok(0);
+    }
+    if let Some(level) = level {
+        let found = registry.compatibility(subject).await?;
+        if found.as_deref() != Some(level.as_str()) {
+            let before = found.unwrap_or_else(|| "the registry's own".to_owned());
+            let _ = mode.applies(|| {
+                format!(
+                    "registry: subject {subject} gets compatibility {} instead of {before}",
+                    level.as_str()
+                )
+            });
+        }
+    }
+    if let Some(id) = registry.id_of(subject, &schema.avro_schema()).await? {
+        return Ok(id);
+    }
+    registry.verify_compatible(subject, &schema.avro_schema()).await?;
+    let changes = if changes.is_empty() {
+        String::new()
+    } else {
+        format!(", which {}", changes.join(", "))
+    };
+    let _ = mode.applies(|| format!("registry: subject {subject} gets another version{changes}"));
+    Ok(0)
+}
