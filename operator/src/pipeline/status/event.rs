@@ -99,7 +99,7 @@ fn cut(text: &str, limit: usize) -> String {
 /// The Events of the change from one status to the next.
 pub fn events(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(Reason, String)> {
     let mut events = Vec::new();
-    let types: [(&str, fn(Option<&State>, &State) -> Option<Reason>); 5] = [
+    let types: [(&str, ReasonOf); 5] = [
         (condition::READY, ready),
         (condition::SCHEDULE_READY, schedule_ready),
         (condition::DATA_FRESH, data_fresh),
@@ -122,6 +122,9 @@ pub fn events(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(R
     events.extend(runs(before, after));
     events
 }
+
+/// The reason to publish when a condition changes from one state to another.
+type ReasonOf = fn(Option<&State>, &State) -> Option<Reason>;
 
 #[derive(PartialEq)]
 struct State {

@@ -215,121 +215,77 @@ mod tests {
         }
     }
 
+    /// The run of this hour's tick ended after a minute.
+    fn good(hour: u8) -> Run {
+        run(&format!("0{hour}:00:00"), &format!("0{hour}:01:00"), "Succeeded")
+    }
+
+    fn bad(hour: u8) -> Run {
+        run(&format!("0{hour}:00:00"), &format!("0{hour}:01:00"), "Failed")
+    }
+
+    fn check(case: &str, runs: Vec<Run>, observed: &Observed, now: &str, (status_is, reason): (&str, &str)) {
+        let verdict = fresh(&pipeline(), observed, &status(runs), at(now));
+        let condition = verdict.condition("DataFresh", None, &[], at(now));
+        assert_eq!(
+            (condition.status.as_str(), condition.reason.as_str()),
+            (status_is, reason),
+            "{case}: {}",
+            condition.message
+        );
+    }
+
     #[test]
-    fn data_is_fresh_while_the_last_promised_interval_is_in_every_sink() {
-        let good = |tick: &str, finished: &str| run(tick, finished, "Succeeded");
-        let bad = |tick: &str, finished: &str| run(tick, finished, "Failed");
+    fn data_is_fresh_while_the_last_promised_interval_is_fetched() {
         let all = workers(&[Some("03:30:00"), Some("03:30:00")]);
         let table = [
-            ("nothing is due yet", vec![], &all, "00:59:00", "Unknown", "NotDueYet"),
-            ("the first may still run", vec![], &all, "01:10:00", "Unknown", "NotDueYet"),
-            ("the first is missing", vec![], &all, "01:13:21", "False", "RunOverdue"),
-            (
-                "all is there",
-                vec![good("01:00:00", "01:01:00")],
-                &all,
-                "01:30:00",
-                "True",
-                "Fresh",
-            ),
-            (
-                "the next may still run",
-                vec![good("01:00:00", "01:01:00")],
-                &all,
-                "02:10:00",
-                "True",
-                "Fresh",
-            ),
-            (
-                "the next is missing",
-                vec![good("01:00:00", "01:01:00")],
-                &all,
-                "02:13:21",
-                "False",
-                "RunOverdue",
-            ),
-            (
-                "the next has failed",
-                vec![bad("02:00:00", "02:01:00"), good("01:00:00", "01:01:00")],
-                &all,
-                "02:02:00",
-                "False",
-                "RunFailed",
-            ),
-            (
-                "an older one has failed",
-                vec![good("02:00:00", "02:01:00"), bad("01:00:00", "01:01:00")],
-                &all,
-                "02:02:00",
-                "True",
-                "Fresh",
-            ),
-            (
-                "the first has failed",
-                vec![bad("01:00:00", "01:01:00")],
-                &all,
-                "01:02:00",
-                "False",
-                "RunFailed",
-            ),
-            (
-                "a partition is behind",
-                vec![good("03:00:00", "03:01:00")],
-                &workers(&[Some("03:30:00"), Some("03:00:30")]),
-                "03:05:00",
-                "False",
-                "SinksBehind",
-            ),
-            (
-                "what is on its way does not count yet",
-                vec![good("03:00:00", "03:01:00"), good("02:00:00", "02:01:00")],
-                &workers(&[Some("03:30:00"), Some("03:00:30")]),
-                "03:01:30",
-                "True",
-                "Fresh",
-            ),
-            (
-                "the first is on its way",
-                vec![good("01:00:00", "01:01:00")],
-                &workers(&[None, None]),
-                "01:01:30",
-                "Unknown",
-                "Storing",
-            ),
-            (
-                "a partition reports nothing",
-                vec![good("03:00:00", "03:01:00")],
-                &workers(&[Some("03:30:00"), None]),
-                "03:05:00",
-                "False",
-                "SinksUnknown",
-            ),
-            (
-                "a partition has no worker",
-                vec![good("03:00:00", "03:01:00")],
-                &workers(&[Some("03:30:00")]),
-                "03:05:00",
-                "False",
-                "SinksUnknown",
-            ),
-            (
-                "there is no worker",
-                vec![good("03:00:00", "03:01:00")],
-                &Observed::default(),
-                "03:05:00",
-                "False",
-                "SinksUnknown",
-            ),
+            ("nothing is due yet", vec![], "00:59:00", ("Unknown", "NotDueYet")),
+            ("the first may still run", vec![], "01:10:00", ("Unknown", "NotDueYet")),
+            ("the first is missing", vec![], "01:13:21", ("False", "RunOverdue")),
+            ("everything is stored", vec![good(1)], "01:30:00", ("True", "Fresh")),
+            ("the next may still run", vec![good(1)], "02:10:00", ("True", "Fresh")),
+            ("the next is missing", vec![good(1)], "02:13:21", ("False", "RunOverdue")),
+            ("the next failed", vec![bad(2), good(1)], "02:02:00", ("False", "RunFailed")),
+            ("an older one failed", vec![good(2), bad(1)], "02:02:00", ("True", "Fresh")),
+            ("the first failed", vec![bad(1)], "01:02:00", ("False", "RunFailed")),
         ];
-        for (story, runs, observed, now, expected, reason) in table {
-            let verdict = fresh(&pipeline(), observed, &status(runs), at(now));
-            let condition = verdict.condition("DataFresh", None, &[], at(now));
-            assert_eq!(
-                (condition.status.as_str(), condition.reason.as_str()),
-                (expected, reason),
-                "{story}: {}",
-                condition.message
-            );
+        for (case, runs, now, expected) in table {
+            check(case, runs, &all, now, expected);
+        }
+    }
+
+    #[test]
+    fn data_is_fresh_while_the_last_fetched_interval_is_in_every_sink() {
+        let behind = workers(&[Some("03:30:00"), Some("03:00:30")]);
+        check(
+            "a partition is behind",
+            vec![good(3)],
+            &behind,
+            "03:05:00",
+            ("False", "SinksBehind"),
+        );
+        check(
+            "the newest run may still be stored",
+            vec![good(3), good(2)],
+            &behind,
+            "03:01:30",
+            ("True", "Fresh"),
+        );
+        let none = workers(&[None, None]);
+        check(
+            "the first run may still be stored",
+            vec![good(1)],
+            &none,
+            "01:01:30",
+            ("Unknown", "Storing"),
+        );
+        let unknown = [
+            ("a partition reports nothing", workers(&[Some("03:30:00"), None])),
+            ("a partition has no worker", workers(&[Some("03:30:00")])),
+            ("there is no worker", Observed::default()),
+        ];
+        for (case, observed) in unknown {
+            check(case, vec![good(3)], &observed, "03:05:00", ("False", "SinksUnknown"));
         }
     }
 

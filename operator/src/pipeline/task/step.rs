@@ -64,8 +64,8 @@ where
     if step.record.is_done(subject) {
         return step;
     }
-    if let Some(problem) = running {
-        step.state = State::Running(problem);
+    if let Some(running) = running {
+        step.state = running;
         return step;
     }
     let (failures, failed_at) = step.record.failures(subject);
@@ -115,14 +115,14 @@ where
     }
 }
 
-/// Decides which Jobs to delete; returns what the running one reports, if there is one that counts.
+/// Decides which Jobs to delete. Returns the state where a Job that counts is running.
 fn review_jobs<S: TaskRecord>(
     step: &mut Step<S, S::Report>,
     subject: &str,
     task_hash: &str,
     recorded: &S,
     jobs: &[TaskJob<S::Report>],
-) -> Option<Option<Problem>> {
+) -> Option<State> {
     let mut running = None;
     for job in jobs.iter().filter(|job| !job.deleting) {
         let delete = Delete {
@@ -137,7 +137,7 @@ fn review_jobs<S: TaskRecord>(
             }
         } else if let Progress::Running { problem } = &job.progress {
             step.record.start(subject);
-            running = Some(problem.clone());
+            running = Some(State::Running(problem.clone()));
         } else if recorded.has(job) {
             step.delete.push(delete);
         }

@@ -55,10 +55,53 @@ pub struct ValidatedPipeline {
 pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPipeline, ValidateError> {
     let id = PipelineId::of(pipeline);
     let spec = names::with_names(pipeline.spec.clone(), &id);
+    let mut problems = spec_problems(&spec);
+    let mut check = |field: &str, result: Result<(), String>| problems.extend(result.err().map(|problem| format!("{field}: {problem}")));
+
+    let chosen = images.chosen(spec.image.as_ref());
+    check("spec.image.registry", chosen.as_ref().map(drop).map_err(Clone::clone));
+    let owner = Owner::of(pipeline, chosen.unwrap_or_else(|_| images.clone()));
+    if owner.is_none() {
+        check("metadata", Err("name and uid are missing".to_owned()));
+    }
+    let (Some(owner), true) = (owner, problems.is_empty()) else {
+        return Err(ValidateError::InvalidSpec(problems));
+    };
+
+    let schema = PodConfig::of(pipeline, Binary::Schema, "schema");
+    Ok(ValidatedPipeline {
+        owner,
+        ingest: ingest(pipeline, &spec),
+        worker: PodConfig::of(pipeline, Binary::Worker, "worker"),
+        // A pinned version may apply another schema for the same spec.
+        schema_hash: names::hash(&format!(
+            "{}\n{}\n{}\n{}\n{}",
+            schema.text,
+            spec.kafka.topic.message_limit(),
+            // A declared record is part of the text; the built-in one is not.
+            RecordSchema::user().fingerprint(),
+            bookkeeping::fingerprint(),
+            spec.image.iter().filter_map(|image| image.version.as_deref()).collect::<String>(),
+        )),
+        schema,
+        spec,
+    })
+}
+
+/// The runs of a valid spec.
+fn ingest(pipeline: &UserPipeline, spec: &UserPipelineSpec) -> Option<Ingest> {
+    let schedule = spec.schedule.as_ref().filter(|_| spec.source.http.is_some())?;
+    Some(Ingest {
+        schedule: schedule.clone(),
+        ticks: Ticks::read(&schedule.cron, &schedule.time_zone).ok()?,
+        config: PodConfig::of(pipeline, Binary::Ingest, "ingest"),
+    })
+}
+
+fn spec_problems(spec: &UserPipelineSpec) -> Vec<String> {
     let mut problems = Vec::new();
     let mut check = |field: &str, result: Result<(), String>| problems.extend(result.err().map(|problem| format!("{field}: {problem}")));
 
-    let mut ingest = None;
     if let (Some(schedule), Some(http)) = (&spec.schedule, &spec.source.http) {
         check("spec.schedule.cron", Cron::read(&schedule.cron).map(drop));
         check("spec.schedule.timeZone", zone(&schedule.time_zone).map(drop));
@@ -66,11 +109,6 @@ pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPip
             check(&field, Err(problem));
         }
         check("spec.source.http.maxBodySize", bytes(&http.max_body_size).map(drop));
-        ingest = Ticks::read(&schedule.cron, &schedule.time_zone).ok().map(|ticks| Ingest {
-            schedule: schedule.clone(),
-            ticks,
-            config: PodConfig::of(pipeline, Binary::Ingest, "ingest"),
-        });
     }
     for problem in RecordSchema::of(spec.record.as_ref()).err().into_iter().flatten() {
         check(&problem.field, Err(problem.problem));
@@ -102,34 +140,7 @@ pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPip
             check(&format!("spec.pods.{program}.{field}"), Err(problem));
         }
     }
-    let chosen = images.chosen(spec.image.as_ref());
-    check("spec.image.registry", chosen.as_ref().map(drop).map_err(Clone::clone));
-    let owner = Owner::of(pipeline, chosen.unwrap_or_else(|_| images.clone()));
-    if owner.is_none() {
-        check("metadata", Err("name and uid are missing".to_owned()));
-    }
-    let (Some(owner), true) = (owner, problems.is_empty()) else {
-        return Err(ValidateError::InvalidSpec(problems));
-    };
-
-    let schema = PodConfig::of(pipeline, Binary::Schema, "schema");
-    Ok(ValidatedPipeline {
-        owner,
-        ingest,
-        worker: PodConfig::of(pipeline, Binary::Worker, "worker"),
-        // A pinned version may apply another schema for the same spec.
-        schema_hash: names::hash(&format!(
-            "{}\n{}\n{}\n{}\n{}",
-            schema.text,
-            spec.kafka.topic.message_limit(),
-            // A declared record is part of the text; the built-in one is not.
-            RecordSchema::user().fingerprint(),
-            bookkeeping::fingerprint(),
-            spec.image.iter().filter_map(|image| image.version.as_deref()).collect::<String>(),
-        )),
-        schema,
-        spec,
-    })
+    problems
 }
 
 fn replication<'a>(mut datacenters: impl Iterator<Item = (&'a String, &'a i32)>) -> Result<(), String> {

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Pod};
 use serde_json::{Value, json};
-use userpipeline_api::{ScheduleStatus, SchemaStatus, UserPipeline, UserPipelineStatus, names::PipelineId, report::WorkerReport};
+use userpipeline_api::{ScheduleStatus, SchemaStatus, Totals, UserPipeline, UserPipelineStatus, names::PipelineId, report::WorkerReport};
 
 use super::pipeline_status::RESYNC;
 use super::{MEASURE_EVERY, requeue_after};
@@ -198,7 +198,6 @@ fn a_stuck_pod_and_an_unready_worker_are_reported_with_their_reason() {
             ..Children::default()
         },
         reports: BTreeMap::from([("w-1".to_owned(), report)]),
-        ..Observed::default()
     };
     let status = of(
         &example::pipeline(),
@@ -308,7 +307,7 @@ fn run_pod(job: &str, message: &str) -> Arc<Pod> {
 }
 
 #[test]
-fn the_last_run_is_reported_and_retained_and_totals_only_grow() {
+fn the_last_run_is_reported_and_retained() {
     let complete = json!({"startTime": "2025-01-01T00:00:01Z", "completionTime": "2025-01-01T00:00:31Z", "conditions": [{"type": "Complete", "status": "True"}]});
     let message = r#"{"runId":"r","reason":"Completed","message":"10 landed","landed":10,"published":9,"rejected":1,"totalFetched":110}"#;
     let first = Observed {
@@ -352,28 +351,33 @@ fn the_last_run_is_reported_and_retained_and_totals_only_grow() {
             "the record stays when pod and Job are gone"
         );
     }
+}
 
+#[test]
+fn a_failed_run_is_reported_and_does_not_make_the_pipeline_unready() {
+    let totals = Totals {
+        fetched: 110,
+        ..Totals::default()
+    };
+    let mut pipeline = example::pipeline();
+    pipeline.status.get_or_insert_default().totals = Some(totals);
     let failed = json!({"startTime": "2025-01-01T00:05:01Z",
         "conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long", "lastTransitionTime": "2025-01-01T00:06:00Z"}]});
-    let second = Observed {
+    let observed = Observed {
         children: Children {
             jobs: vec![run("users-ingest-28928165", &failed)],
             ..Children::default()
         },
         ..Observed::default()
     };
-    let status = of(&pipeline, Ok(&applied(healthy())), &second, now());
+    let status = of(&pipeline, Ok(&applied(healthy())), &observed, now());
     let last = status.last_run.as_ref().unwrap();
     assert_eq!(
         (last.outcome.as_str(), last.reason.as_str(), last.message.as_str()),
         ("Failed", "DeadlineExceeded", "too long")
     );
-    assert_eq!(
-        condition(&status, "Ready").0,
-        "True",
-        "a failed run does not make the pipeline unready"
-    );
-    assert_eq!(status.totals.unwrap().fetched, 110);
+    assert_eq!(condition(&status, "Ready").0, "True");
+    assert_eq!(status.totals.unwrap().fetched, 110, "totals never decrease");
 }
 
 #[test]
