@@ -9,12 +9,7 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams, PropagationPolicy},
     core::DeserializeGuard,
-    runtime::{
-        Controller,
-        controller::Action,
-        events::{Recorder, Reporter},
-        watcher,
-    },
+    runtime::{Controller, controller::Action, watcher},
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +23,7 @@ use super::{
 use crate::{
     identity::MANAGER,
     metrics::Metrics,
-    pipeline::{Applier, ApplyError, Caches, History, NewRun, Observed, RunJob, backfill_job, has_name, labels, run_jobs},
+    pipeline::{Applier, ApplyError, Caches, EventPublisher, History, NewRun, Observed, RunJob, backfill_job, has_name, labels, run_jobs},
 };
 
 /// An active back-fill is reconciled at least this often: events of its Jobs come first, but the caches may be behind.
@@ -41,18 +36,14 @@ pub struct Context {
     client: Client,
     caches: Caches,
     metrics: Metrics,
-    recorder: Recorder,
+    events: EventPublisher,
 }
 
 impl Context {
     /// `instance` is the name of the operator's pod, for Events.
     pub fn new(client: Client, caches: Caches, metrics: Metrics, instance: String) -> Self {
-        let reporter = Reporter {
-            controller: MANAGER.to_owned(),
-            instance: Some(instance),
-        };
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
+            events: EventPublisher::new(client.clone(), metrics.clone(), instance),
             client,
             caches,
             metrics,
@@ -251,10 +242,7 @@ async fn write(backfill: &UserPipelineBackfill, status: &UserPipelineBackfillSta
         Err(error) => return Err(error),
     }
     if let Some(event) = event(&before, status) {
-        match context.recorder.publish(&event, &backfill.object_ref(&())).await {
-            Ok(()) => context.metrics.wrote("Event", "create"),
-            Err(error) => tracing::warn!(%error, "cannot publish the Event"),
-        }
+        context.events.publish(&event, &backfill.object_ref(&())).await;
     }
     Ok(())
 }

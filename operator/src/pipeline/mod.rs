@@ -33,7 +33,7 @@ pub(crate) use self::{
     desired::backfill_job,
     model::{has_name, labels, whole_seconds},
     observe::{Observed, RunJob, run_jobs},
-    status::Verdict,
+    status::{EventPublisher, Verdict},
 };
 pub use self::{
     caches::{Caches, Writers},

@@ -63,7 +63,7 @@ pub fn decide(input: &DeletionInput<'_>, now: Timestamp) -> Decision {
 
 fn delete_data(input: &DeletionInput<'_>, recorded: &DeletionStatus, now: Timestamp) -> Decision {
     let step = advance("", input.task_hash, recorded, input.jobs, now);
-    let failure = step.record.last_failure();
+    let failure = last_failure(&step.record);
     let next = match step.state {
         _ if !step.delete.is_empty() => DeletionStep::Clear,
         // Recorded first: the status that is read back releases the pipeline.
@@ -79,6 +79,10 @@ fn delete_data(input: &DeletionInput<'_>, recorded: &DeletionStatus, now: Timest
     }
 }
 
+fn last_failure(status: &DeletionStatus) -> Option<Problem> {
+    Some((status.failure_reason.clone()?, status.message.clone().unwrap_or_default()))
+}
+
 impl TaskRecord for DeletionStatus {
     type Report = DeletionReport;
 
@@ -90,10 +94,6 @@ impl TaskRecord for DeletionStatus {
 
     fn failures(&self, _: &str) -> (i32, Option<Timestamp>) {
         (self.failed_attempts, self.failed_at.as_ref().map(|at| at.0))
-    }
-
-    fn last_failure(&self) -> Option<Problem> {
-        Some((self.failure_reason.clone()?, self.message.clone().unwrap_or_default()))
     }
 
     fn has(&self, job: &TaskJob<DeletionReport>) -> bool {

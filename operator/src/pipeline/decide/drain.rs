@@ -113,10 +113,14 @@ fn verify(step: &Step<DrainStatus, DrainReport>, since: i64, decision: &mut Deci
         }
         State::Done | State::BackingOff(_) | State::Blocked => {}
     }
-    match step.record.last_failure() {
+    match last_failure(&step.record) {
         Some((reason, message)) => Finding::Failed { reason, message },
         None => Finding::Verifying(None),
     }
+}
+
+fn last_failure(status: &DrainStatus) -> Option<Problem> {
+    Some((status.failure_reason.clone()?, status.message.clone().unwrap_or_default()))
 }
 
 impl TaskRecord for DrainStatus {
@@ -130,10 +134,6 @@ impl TaskRecord for DrainStatus {
 
     fn failures(&self, _: &str) -> (i32, Option<Timestamp>) {
         (self.failed_attempts, self.failed_at.as_ref().map(|at| at.0))
-    }
-
-    fn last_failure(&self) -> Option<Problem> {
-        Some((self.failure_reason.clone()?, self.message.clone().unwrap_or_default()))
     }
 
     fn has(&self, job: &TaskJob<DrainReport>) -> bool {

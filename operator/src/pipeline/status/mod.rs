@@ -16,6 +16,7 @@ mod workers;
 pub use self::{
     deletion::deletion_status,
     event::Reason,
+    event_publisher::EventPublisher,
     measure::MEASURE_EVERY,
     pipeline_status::{pipeline_status, requeue_after},
     sample::pipeline_sample,

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::pipeline::{model::Problem, observe::TaskJob};
+use crate::pipeline::observe::TaskJob;
 
 /// A part of the status that records the Jobs of a task.
 pub trait TaskRecord: Clone {
@@ -15,9 +15,6 @@ pub trait TaskRecord: Clone {
 
     /// How many attempts for the subject failed in a row, and when the last one did.
     fn failures(&self, subject: &str) -> (i32, Option<Timestamp>);
-
-    /// The reason and message of the last failure.
-    fn last_failure(&self) -> Option<Problem>;
 
     /// Whether the record has the result of an ended Job.
     fn has(&self, job: &TaskJob<Self::Report>) -> bool;

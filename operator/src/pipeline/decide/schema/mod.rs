@@ -86,10 +86,6 @@ impl TaskRecord for SchemaStatus {
         }
     }
 
-    fn last_failure(&self) -> Option<Problem> {
-        Some((self.failure_reason.clone()?, self.failure_message.clone().unwrap_or_default()))
-    }
-
     /// A Job that is older than the last applied schema counts as recorded.
     fn has(&self, job: &TaskJob<SchemaReport>) -> bool {
         let outdated = self.applied_at.as_ref().is_some_and(|applied| job.created_at < applied.0);

@@ -42,7 +42,7 @@ fn a_run_that_fails_while_the_spec_is_invalid_counts() {
     let failed = json!({"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "lastTransitionTime": "2025-01-01T00:05:00Z"}]});
     let observed = Observed {
         children: Children {
-            jobs: vec![run("users-ingest-28928165", &failed)],
+            jobs: vec![runs::run("users-ingest-28928165", &failed)],
             ..Children::default()
         },
         ..Observed::default()
