@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::{Client, Resource};
 use tokio::sync::watch;
 
-/// Between two looks for a kind that is absent.
+/// The time between two probes for an absent kind.
 const PROBE_ABSENT: Duration = Duration::from_secs(60);
 /// Between two attempts where the apiserver does not answer.
 const RETRY: Duration = Duration::from_secs(2);

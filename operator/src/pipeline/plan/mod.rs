@@ -3,11 +3,11 @@
 mod diff;
 mod dry_run_client;
 mod error;
-mod making;
+mod planner;
 mod schema_dry_run;
 
 pub use self::{
     diff::Change,
     error::PlanError,
-    making::{Plan, pipelines, plan},
+    planner::{Plan, pipelines, plan},
 };

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn measurements_change_at_most_every_ten_seconds_and_never_go_backwards() {
+    fn measurements_change_at_most_every_ten_seconds_and_totals_never_decrease() {
         let at = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
         let mut status = UserPipelineStatus::default();
         measure(&mut status, &observed(10), at(0));

@@ -11,3 +11,6 @@ pub use self::{
     record::TaskRecord,
     step::{Delete, State, Step, advance},
 };
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use crate::pipeline::{
     observe::{Progress, TaskJob},
 };
 
-/// Jobs in the way are looked at again after this time: the cache may be behind.
+/// The requeue while older Jobs still exist: the cache may be behind.
 const BLOCKED_RETRY: Duration = Duration::from_secs(1);
 
 /// A Job to delete.

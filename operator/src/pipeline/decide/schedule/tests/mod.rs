@@ -103,7 +103,7 @@ fn without_catch_up_the_cron_job_starts_the_runs() {
 }
 
 #[test]
-fn with_catch_up_each_missed_interval_is_run_the_oldest_first_and_so_many_at_a_time() {
+fn with_catch_up_missed_intervals_are_run_oldest_first_within_the_limit() {
     let mut case = hourly(&json!({"catchUp": {"enabled": true, "maxActiveRuns": 2}}));
     let decision = case.decide(at("2024-01-01T12:30:00Z"));
     assert!(decision.suspend_cron_job);
@@ -144,7 +144,7 @@ fn a_failed_run_blocks_no_other_and_is_settled() {
 }
 
 #[test]
-fn nothing_is_started_while_suspended_and_all_of_it_afterwards() {
+fn a_suspended_pipeline_starts_no_run_and_catches_up_afterwards() {
     let mut case = hourly(&json!({"catchUp": {"enabled": true, "maxActiveRuns": 10}}));
     case.suspended = true;
     let decision = case.decide(at("2024-01-01T12:30:00Z"));
@@ -155,7 +155,7 @@ fn nothing_is_started_while_suspended_and_all_of_it_afterwards() {
 }
 
 #[test]
-fn a_limit_gives_up_the_oldest() {
+fn the_limit_skips_the_oldest_intervals() {
     for (limit, first, count) in [
         (1, "2024-01-01T12:00:00Z", 1),
         (2, "2024-01-01T11:00:00Z", 2),
@@ -171,7 +171,7 @@ fn a_limit_gives_up_the_oldest() {
 }
 
 #[test]
-fn a_start_in_the_future_lets_nothing_run_before_it() {
+fn given_a_start_in_the_future_then_no_run_starts_before_it() {
     for catch_up in [false, true] {
         let case = hourly(&json!({"startAt": "2024-01-01T11:30:00Z", "catchUp": {"enabled": catch_up, "maxActiveRuns": 9}}));
         let before = case.decide(at("2024-01-01T11:59:00Z"));
@@ -185,14 +185,14 @@ fn a_start_in_the_future_lets_nothing_run_before_it() {
 }
 
 #[test]
-fn a_start_in_the_past_is_caught_up_with() {
+fn given_a_start_in_the_past_then_its_intervals_are_caught_up() {
     let case = hourly(&json!({"startAt": "2023-12-31T22:00:00Z", "catchUp": {"enabled": true, "maxActiveRuns": 2}}));
     let started: Vec<_> = case.started("2024-01-01T09:10:00Z").into_iter().map(|(id, _)| id).collect();
     assert_eq!(started, ["2023-12-31T23:00:00Z", "2024-01-01T00:00:00Z"]);
 }
 
 #[test]
-fn what_the_cron_job_has_run_is_not_run_again_when_catch_up_is_switched_on() {
+fn intervals_that_the_cron_job_ran_are_not_repeated_when_catch_up_is_enabled() {
     let mut case = hourly(&json!({"catchUp": {"enabled": true, "maxActiveRuns": 9}}));
     case.last_tick_of_cron_job = Some(at("2024-01-01T11:00:00Z"));
     assert_eq!(
@@ -202,7 +202,7 @@ fn what_the_cron_job_has_run_is_not_run_again_when_catch_up_is_switched_on() {
 }
 
 #[test]
-fn failures_in_a_row_pause_the_schedule_and_a_request_is_run_nevertheless() {
+fn failures_in_a_row_pause_the_schedule_but_not_a_requested_run() {
     let mut case = hourly(&json!({"pauseAfterFailures": 2}));
     case.runs = vec![
         of_tick("2024-01-01T10:00:00Z", Some((false, "2024-01-01T10:01:00Z"))),
@@ -224,7 +224,7 @@ fn failures_in_a_row_pause_the_schedule_and_a_request_is_run_nevertheless() {
 }
 
 #[test]
-fn a_request_is_run_once() {
+fn a_requested_run_is_started_once() {
     let mut case = hourly(&json!({}));
     case.run_now =
         serde_json::from_value(json!({"nonce": "a", "interval": {"start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z"}}))

@@ -141,7 +141,7 @@ proptest! {
     /// Despite outages, clock jumps, crashes between any two writes, stale caches and deleted Jobs, every interval is run or has
     /// failed, and no other is.
     #[test]
-    fn with_catch_up_every_interval_is_run_and_none_is_invented(
+    fn with_catch_up_every_interval_is_run_and_no_other(
         cron in prop::sample::select(vec!["*/5 * * * *", "*/7 1-22 * * *", "@hourly"]),
         zone in prop::sample::select(vec!["Etc/UTC", "Europe/Berlin", "Australia/Lord_Howe"]),
         begin in prop::sample::select(vec!["2024-01-01T09:00:00Z", "2024-03-30T23:00:00Z", "2024-10-26T23:00:00Z"]),
@@ -174,8 +174,8 @@ proptest! {
         model.reconcile(&case, latest, 0, usize::MAX);
         let missing: Vec<_> = expected.difference(&model.succeeded).filter(|tick| !failed.contains(*tick)).collect();
         prop_assert!(missing.is_empty(), "never run: {missing:?}");
-        let invented: Vec<_> = model.succeeded.difference(&expected).collect();
-        prop_assert!(invented.is_empty(), "invented: {invented:?}");
+        let unexpected: Vec<_> = model.succeeded.difference(&expected).collect();
+        prop_assert!(unexpected.is_empty(), "unexpected: {unexpected:?}");
         prop_assert!(model.most_active <= usize::try_from(most).unwrap() + 3, "{} at a time", model.most_active);
         case.recorded = model.status.clone();
         prop_assert_eq!(case.recorded.schedule.as_ref().unwrap().backlog, 0);

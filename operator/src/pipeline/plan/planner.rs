@@ -1,4 +1,4 @@
-//! Makes a plan.
+//! Computes a plan.
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
