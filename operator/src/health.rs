@@ -11,22 +11,22 @@ use userpipeline_api::{UserPipeline, UserPipelineBackfill};
 
 use crate::metrics::Metrics;
 
-/// Ready, or why not.
+/// Why the operator is not ready.
 pub type Readiness = Result<(), String>;
 
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
-const LOOK_AGAIN_WHEN_READY: Duration = Duration::from_secs(30);
+const PROBE_UNREADY: Duration = Duration::from_secs(2);
+const PROBE_READY: Duration = Duration::from_secs(30);
 
-/// Looks again and again whether pipelines and back-fills can be read at all, and says why not.
+/// Probes repeatedly whether pipelines and back-fills can be listed.
 pub fn probe_crds(client: Client, namespace: Option<String>) -> watch::Receiver<Readiness> {
-    let (sender, receiver) = watch::channel(Err("pipelines have not been looked for yet".to_owned()));
+    let (sender, receiver) = watch::channel(Err("the CustomResourceDefinitions have not been probed yet".to_owned()));
     tokio::spawn(async move {
         while !sender.is_closed() {
             let readiness = match read_one::<UserPipeline>(&client, namespace.as_deref()).await {
                 Ok(()) => read_one::<UserPipelineBackfill>(&client, namespace.as_deref()).await,
                 missing => missing,
             };
-            let wait = if readiness.is_ok() { LOOK_AGAIN_WHEN_READY } else { LOOK_AGAIN };
+            let wait = if readiness.is_ok() { PROBE_READY } else { PROBE_UNREADY };
             sender.send_if_modified(|known| {
                 let changed = *known != readiness;
                 if changed && let Err(reason) = &readiness {
@@ -50,18 +50,18 @@ where
         None => Api::all(client.clone()),
     };
     let name = format!("{}.{}", K::plural(&()), K::group(&()));
-    // Metadata only: a resource that does not deserialise is no reason to be unready.
+    // Metadata only: a resource that does not deserialise does not make the operator unready.
     match api.list_metadata(&ListParams::default().limit(1)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Err(format!(
             "the CustomResourceDefinition {name} is not installed: apply crds/, or install the chart with crds.enabled=true"
         )),
-        Err(error) => Err(format!("{name} cannot be listed: {error}")),
+        Err(error) => Err(format!("cannot list {name}: {error}")),
     }
 }
 
 #[derive(Clone)]
-struct Shown {
+struct Served {
     metrics: Metrics,
     readiness: watch::Receiver<Readiness>,
 }
@@ -72,24 +72,24 @@ fn router(metrics: Metrics, readiness: watch::Receiver<Readiness>) -> Router {
         .route("/readyz", get(readyz))
         .route(
             "/metrics",
-            get(|State(shown): State<Shown>| async move {
+            get(|State(served): State<Served>| async move {
                 (
                     [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")],
-                    shown.metrics.render(),
+                    served.metrics.render(),
                 )
             }),
         )
-        .with_state(Shown { metrics, readiness })
+        .with_state(Served { metrics, readiness })
 }
 
-async fn readyz(State(shown): State<Shown>) -> (StatusCode, String) {
-    match &*shown.readiness.borrow() {
+async fn readyz(State(served): State<Served>) -> (StatusCode, String) {
+    match &*served.readiness.borrow() {
         Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }
 
-/// Serves until told to stop.
+/// Serves until `shutdown` is cancelled.
 pub async fn serve(
     listener: TcpListener,
     metrics: Metrics,
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn given_no_crd_then_the_operator_is_alive_but_not_ready_and_says_which_is_missing() {
+    async fn given_no_crd_then_the_operator_is_alive_but_not_ready_and_names_the_missing_one() {
         let (apiserver, address) = listen().await;
         let missing =
             r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404,"message":"404 page not found"}"#;

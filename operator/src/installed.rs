@@ -1,4 +1,4 @@
-//! How the operator in the cluster was started, so that a plan made elsewhere means the same images.
+//! The arguments of the operator in the cluster, so that a plan uses the same images.
 
 use clap::Parser;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -7,10 +7,10 @@ use userpipeline_operator::MANAGER;
 
 use crate::{Cli, Command, Run};
 
-/// The arguments of the operator that is installed; none where there is none, or it may not be seen.
+/// `None` where no operator is installed, or the user may not list Deployments.
 pub async fn arguments(client: &Client) -> Option<Run> {
-    let ours = ListParams::default().labels(&format!("app.kubernetes.io/name={MANAGER}"));
-    let found = Api::<Deployment>::all(client.clone()).list(&ours).await.ok()?;
+    let operators = ListParams::default().labels(&format!("app.kubernetes.io/name={MANAGER}"));
+    let found = Api::<Deployment>::all(client.clone()).list(&operators).await.ok()?;
     let containers = found
         .items
         .into_iter()

@@ -1,4 +1,4 @@
-//! One leader, by Lease. A standby serves its health and reconciles nothing.
+//! Leader election by Lease. A standby serves its health and reconciles nothing.
 
 use std::{future::Future, time::Duration};
 
@@ -8,35 +8,30 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
-/// How long a leader that does not renew is believed to be alive.
+/// The Lease expires this long after its last renewal.
 const DURATION_SECONDS: u64 = 15;
-/// How long before that it renews.
+/// The leader renews the Lease this long before it expires.
 const GRACE_SECONDS: u64 = 5;
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Which Lease, and who asks for it.
 #[derive(Clone, Debug)]
 pub struct LeaseSettings {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// Who this is among the candidates.
+    /// Of this candidate.
     pub identity: String,
 }
 
-/// Why leading ended without being asked to.
+/// Why leadership ended without a shutdown.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaderError {
-    /// Another instance has taken over, so this one must not go on.
-    #[error("the lease was lost")]
+    /// Another instance leads, so this one must stop.
+    #[error("the lease was lost to another instance")]
     Lost,
-    /// The task that renews the lease has ended.
     #[error("the lease is no longer renewed")]
     NotRenewed,
-    /// What the leader runs has ended by itself.
-    #[error("the controller ended by itself")]
+    #[error("the controller ended unexpectedly")]
     WorkEnded,
 }
 
@@ -80,13 +75,13 @@ where
         working.abort();
     }
     metrics.leads(false);
-    // Nobody listens any more: the manager gives the lease back, so that the next leader need not wait.
+    // Without a receiver, the manager releases the lease, so that the next leader need not wait.
     drop(leads);
     let _ = tokio::time::timeout(STOP_WITHIN, renewing).await;
     result
 }
 
-/// A candidate for the lease; `None` when told to stop before the apiserver answered.
+/// A candidate for the lease; `None` after a shutdown before the apiserver answered.
 async fn candidate(client: Client, settings: &LeaseSettings, shutdown: &CancellationToken) -> Option<LeaseManager> {
     loop {
         let built = LeaseManagerBuilder::new(client.clone(), &settings.name)
@@ -99,7 +94,7 @@ async fn candidate(client: Client, settings: &LeaseSettings, shutdown: &Cancella
         match built {
             Ok(manager) => return Some(manager),
             Err(error) => {
-                tracing::warn!(%error, lease = settings.name, namespace = settings.namespace, "the lease cannot be read or made; trying again");
+                tracing::warn!(%error, lease = settings.name, namespace = settings.namespace, "cannot read or create the lease; retrying");
             }
         }
         tokio::select! {

@@ -1,6 +1,8 @@
-//! The operator: one `UserPipeline` becomes a schema Job, a CronJob and a Deployment, and says how they are.
+//! The operator: it creates a schema Job, a CronJob and a Deployment for each `UserPipeline`, and reports their state.
 //!
-//! It holds no credentials and opens no connection to Kafka, PostgreSQL or Cassandra: what it knows of them, pods have told it.
+//! It holds no credentials and opens no connection to Kafka, PostgreSQL or Cassandra: it knows of them only what pods report.
+#![allow(missing_docs)]
+#![warn(clippy::too_many_lines)]
 
 pub mod backfill;
 pub mod health;
@@ -9,5 +11,4 @@ pub mod leader;
 pub mod metrics;
 pub mod pipeline;
 
-/// Who writes: the field manager of server-side apply, the controller of Events, and the value of `app.kubernetes.io/managed-by`.
-pub const MANAGER: &str = "userpipeline-operator";
+pub use identity::MANAGER;

@@ -1,4 +1,6 @@
-//! `userpipeline-operator`: reconciles `UserPipeline` resources, and tells what it would do.
+//! `userpipeline-operator`: reconciles `UserPipeline` resources, and plans changes.
+#![allow(missing_docs)]
+#![warn(clippy::too_many_lines)]
 
 mod installed;
 
@@ -24,10 +26,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the operator until it is told to stop.
+    /// Runs the operator until it receives SIGTERM or SIGINT.
     Run(Run),
-    /// Tells, object by object, what would change if a pipeline were applied, and changes nothing. The exit code is 0 where
-    /// nothing would change, 1 where something would, 2 where that cannot be told.
+    /// Prints what would change if a pipeline were applied, object by object, and changes nothing. The exit code is 0 without
+    /// changes, 1 with changes, and 2 after an error.
     Plan(Plan),
 }
 
@@ -41,20 +43,20 @@ struct Run {
     /// The name of that Lease.
     #[arg(long, default_value = userpipeline_operator::MANAGER)]
     lease_name: String,
-    /// Who this is among the candidates: the pod's name.
+    /// The identity of this instance in the leader election: the pod's name.
     #[arg(long)]
     identity: String,
-    /// Where /healthz, /readyz and /metrics are served.
+    /// The address of /healthz, /readyz and /metrics.
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// The namespace whose pipelines are reconciled; all of them when not given.
+    /// The namespace whose pipelines are reconciled. Default: all namespaces.
     #[arg(long)]
     watch_namespace: Option<String>,
 }
 
 #[derive(clap::Args)]
 struct ImageArguments {
-    /// The registry, with its path, of the images that pipelines run.
+    /// The registry of the pipelines' images, with its path.
     #[arg(long, default_value = "userpipeline")]
     image_registry: String,
     /// A registry that pipelines may choose instead (spec.image.registry); may be repeated.
@@ -81,20 +83,20 @@ impl From<ImageArguments> for Images {
 
 #[derive(clap::Args)]
 struct Plan {
-    /// The file that would be applied; `-` is the standard input. What it holds beside pipelines is passed over.
+    /// The file that would be applied; `-` is the standard input. Resources other than pipelines are ignored.
     #[arg(short = 'f', long = "filename")]
     file: PathBuf,
-    /// As whom it would be applied: fields that others own stay as they are.
+    /// The field manager that would apply it: fields of other managers stay.
     #[arg(long, default_value = "kubectl")]
     field_manager: String,
-    /// Also runs a Job, in the pipeline's namespace, that tells what a schema Job would do to topic, subject and tables.
+    /// Also runs a Job in the pipeline's namespace that prints what a schema Job would change in topic, subject and tables.
     #[arg(long)]
     schema: bool,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Fails only when a provider is installed already, which is as good.
+    // Fails only where a provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Cli::parse().command {
         Command::Run(run) => {
@@ -108,12 +110,12 @@ async fn main() -> ExitCode {
             match operate(run).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
-                    tracing::error!(%error, "the operator ends");
+                    tracing::error!(%error, "the operator failed");
                     ExitCode::FAILURE
                 }
             }
         }
-        Command::Plan(args) => match Box::pin(tell(args)).await {
+        Command::Plan(args) => match Box::pin(print_plan(args)).await {
             Ok(false) => ExitCode::SUCCESS,
             Ok(true) => ExitCode::from(1),
             Err(error) => {
@@ -124,8 +126,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether anything would change.
-async fn tell(args: Plan) -> Result<bool, Box<dyn std::error::Error>> {
+/// Returns whether anything would change.
+async fn print_plan(args: Plan) -> Result<bool, Box<dyn std::error::Error>> {
     let text = if args.file.as_os_str() == "-" {
         std::io::read_to_string(std::io::stdin())?
     } else {
@@ -135,7 +137,7 @@ async fn tell(args: Plan) -> Result<bool, Box<dyn std::error::Error>> {
     let client = kube::Client::try_default().await?;
     let images = match installed::arguments(&client).await {
         Some(run) => run.images.into(),
-        None => return Err("the operator is not installed, or you may not see its Deployment: what it would do cannot be told".into()),
+        None => return Err("cannot find the operator's Deployment, which defines the images of the plan: install the operator, or ask for the right to list Deployments".into()),
     };
     let installation = Installation {
         images,
@@ -164,7 +166,7 @@ async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
 
     let metrics = Metrics::new();
     let readiness = health::probe_crds(client.clone(), run.watch_namespace.clone());
-    // Bound first, so that a taken port is an error at once.
+    // Bound first, so that a port in use is an error immediately.
     let listener = tokio::net::TcpListener::bind(run.listen).await?;
     let server = tokio::spawn(health::serve(listener, metrics.clone(), readiness, shutdown.clone()));
 
@@ -213,6 +215,6 @@ async fn stop_on_signal(shutdown: CancellationToken) {
         () = terminate => {}
         _ = tokio::signal::ctrl_c() => {}
     }
-    tracing::info!("asked to stop");
+    tracing::info!("stopping after a signal");
     shutdown.cancel();
 }

@@ -1,21 +1,21 @@
-//! What a back-fill's conditions say. Pure.
+//! The conditions of a back-fill. Pure.
 
 use jiff::Timestamp;
 use kube::runtime::events::{Event, EventType};
 use userpipeline_api::{UserPipelineBackfill, UserPipelineBackfillStatus, condition};
 
 use super::{
-    Obstacle,
-    decide::{Decision, MOST},
+    decide::{Decision, MAX_INTERVALS},
+    obstacle::Obstacle,
 };
-use crate::pipeline::status::verdict::Verdict;
+use crate::pipeline::{ApplyError, Verdict};
 
-/// The status with its conditions.
-pub fn of(
+/// The new status; `backfill.status` is the previous one.
+pub fn backfill_status(
     backfill: &UserPipelineBackfill,
     decision: &Decision,
     obstacle: Option<&Obstacle>,
-    refused: Option<&kube::Error>,
+    refused: Option<&ApplyError>,
     now: Timestamp,
 ) -> UserPipelineBackfillStatus {
     let before = backfill.status.clone().unwrap_or_default();
@@ -24,12 +24,12 @@ pub fn of(
     let reconciling = if working {
         Verdict::yes(&complete.reason, &complete.message)
     } else {
-        Verdict::no(&complete.reason, "nothing is done for now")
+        Verdict::no(&complete.reason, "no runs are being started")
     };
     let stalled = if stalled {
         Verdict::yes(&complete.reason, &complete.message)
     } else {
-        Verdict::no("NotStalled", "nothing needs to be changed")
+        Verdict::no("NotStalled", "no change of the spec is needed")
     };
     let verdicts = [
         (condition::COMPLETE, complete),
@@ -46,17 +46,17 @@ pub fn of(
     }
 }
 
-/// What `Complete` says, and whether nothing goes on without a change.
+/// `Complete`, and whether the back-fill is stalled until a spec changes.
 fn complete(
     backfill: &UserPipelineBackfill,
     decision: &Decision,
     obstacle: Option<&Obstacle>,
-    refused: Option<&kube::Error>,
+    refused: Option<&ApplyError>,
 ) -> (Verdict, bool) {
     let status = &decision.status;
     let name = &backfill.spec.pipeline_ref.name;
     if decision.too_many {
-        let message = format!("there are more than {MOST} intervals between spec.from and spec.to: make several back-fills");
+        let message = format!("there are more than {MAX_INTERVALS} intervals between spec.from and spec.to: create several back-fills");
         return (Verdict::no("TooManyIntervals", &message), true);
     }
     if decision.complete && backfill.spec.dry_run {
@@ -65,26 +65,25 @@ fn complete(
     }
     if decision.complete {
         let counts = format!(
-            "{} succeeded, {} failed, {} had been run before",
+            "{} succeeded, {} failed, {} skipped because they had been run before",
             status.succeeded, status.failed, status.skipped
         );
         let reason = if status.failed > 0 { "CompletedWithFailures" } else { "Completed" };
         return (Verdict::yes(reason, &counts), false);
     }
     if let Some(error) = refused {
-        return (Verdict::no("ApplyFailed", &format!("a run cannot be started: {error}")), false);
+        return (Verdict::no("ApplyFailed", &format!("cannot start a run: {error}")), false);
     }
     match obstacle {
-        Some(Obstacle::Suspended) => (Verdict::no("Suspended", "spec.suspend is set: no more runs are started"), false),
+        Some(Obstacle::Suspended) => (Verdict::no("Suspended", "spec.suspend is true: no more runs are started"), false),
         Some(Obstacle::PipelineMissing) => {
-            let message =
-                format!("there is no UserPipeline {name} in this namespace that can be read: make it, or correct spec.pipelineRef.name");
+            let message = format!("this namespace has no readable UserPipeline {name}: create it, or correct spec.pipelineRef.name");
             (Verdict::no("PipelineMissing", &message), false)
         }
         Some(Obstacle::PipelineSuspended) => (
             Verdict::no(
                 "PipelineSuspended",
-                &format!("UserPipeline {name} is suspended: runs are started when it goes on"),
+                &format!("UserPipeline {name} is suspended: runs are started once it resumes"),
             ),
             false,
         ),
@@ -95,15 +94,15 @@ fn complete(
         Some(Obstacle::InvalidArguments(argument)) => (
             Verdict::no(
                 "InvalidArguments",
-                &format!("spec.arguments.{argument} is not among spec.schedule.arguments of UserPipeline {name}, so nothing would use it"),
+                &format!("spec.arguments.{argument} is not among spec.schedule.arguments of UserPipeline {name}, so it would be unused"),
             ),
             true,
         ),
-        None => (Verdict::no("Running", "intervals are being run"), false),
+        None => (Verdict::no("Running", "runs are in progress"), false),
     }
 }
 
-/// What there is to tell of the change from one status to the next.
+/// The Event of the change from one status to the next.
 pub fn event(before: &UserPipelineBackfillStatus, after: &UserPipelineBackfillStatus) -> Option<Event> {
     let find = |status: &UserPipelineBackfillStatus| status.conditions.iter().find(|c| c.type_ == condition::COMPLETE).cloned();
     let now = find(after)?;

@@ -2,8 +2,16 @@
 
 use serde_json::json;
 
-use super::*;
-use crate::pipeline::schedule::NewRun;
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::CronJob;
+use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineBackfillStatus};
+
+use super::{
+    decide::Decision,
+    obstacle::find_obstacle,
+    status::{backfill_status, event},
+};
+use crate::pipeline::{NewRun, backfill_job};
 
 fn backfill(more: &serde_json::Value) -> UserPipelineBackfill {
     let mut spec = json!({"pipelineRef": {"name": "users"}, "from": "2024-01-02T00:00:00Z", "to": "2024-01-07T00:00:00Z"});
@@ -23,7 +31,7 @@ fn cron_job() -> CronJob {
 }
 
 #[test]
-fn a_runs_job_is_the_cron_jobs_with_what_the_run_is_told() {
+fn the_job_of_a_run_is_the_cron_jobs_with_the_arguments_of_the_run() {
     let run = NewRun {
         job: Some("users-bf-1-2".into()),
         run_id: "2024-01-03T00:00:00Z".into(),
@@ -35,11 +43,11 @@ fn a_runs_job_is_the_cron_jobs_with_what_the_run_is_told() {
         arguments: [("region".to_owned(), "eu".to_owned())].into(),
         nonce: None,
     };
-    insta::assert_yaml_snapshot!(job(&backfill(&json!({})), &cron_job().spec.unwrap().job_template, &run));
+    insta::assert_yaml_snapshot!(backfill_job(&backfill(&json!({})), &cron_job().spec.unwrap().job_template, &run));
 }
 
 #[test]
-fn what_keeps_a_back_fill_from_going_on_is_said() {
+fn each_obstacle_is_reported() {
     let pipeline = |change: &dyn Fn(&mut UserPipeline)| {
         let mut pipeline = crate::pipeline::example();
         change(&mut pipeline);
@@ -63,8 +71,8 @@ fn what_keeps_a_back_fill_from_going_on_is_said() {
     ];
     for (more, pipeline, there, reason, stalled) in table {
         let (backfill, cron_job) = (backfill(&more), cron_job());
-        let (_, obstacle) = look(&backfill, pipeline.as_ref(), there.then_some(&cron_job));
-        let status = status::of(&backfill, &Decision::default(), obstacle.as_ref(), None, Timestamp::UNIX_EPOCH);
+        let (_, obstacle) = find_obstacle(&backfill, pipeline.as_ref(), there.then_some(&cron_job));
+        let status = backfill_status(&backfill, &Decision::default(), obstacle.as_ref(), None, Timestamp::UNIX_EPOCH);
         let find = |type_: &str| status.conditions.iter().find(|c| c.type_ == type_).unwrap().clone();
         assert_eq!(
             (find("Complete").status.as_str(), find("Complete").reason.as_str()),
@@ -81,7 +89,7 @@ fn what_keeps_a_back_fill_from_going_on_is_said() {
 }
 
 #[test]
-fn the_end_is_told_once() {
+fn the_end_is_published_once() {
     let ended = |failed| {
         let decision = Decision {
             complete: true,
@@ -91,10 +99,10 @@ fn the_end_is_told_once() {
             },
             ..Decision::default()
         };
-        status::of(&backfill(&json!({})), &decision, None, None, Timestamp::UNIX_EPOCH)
+        backfill_status(&backfill(&json!({})), &decision, None, None, Timestamp::UNIX_EPOCH)
     };
     let nothing = UserPipelineBackfillStatus::default();
-    assert_eq!(status::event(&nothing, &ended(0)).unwrap().reason, "Completed");
-    assert_eq!(status::event(&nothing, &ended(2)).unwrap().reason, "CompletedWithFailures");
-    assert!(status::event(&ended(2), &ended(2)).is_none());
+    assert_eq!(event(&nothing, &ended(0)).unwrap().reason, "Completed");
+    assert_eq!(event(&nothing, &ended(2)).unwrap().reason, "CompletedWithFailures");
+    assert!(event(&ended(2), &ended(2)).is_none());
 }

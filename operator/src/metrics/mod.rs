@@ -1,4 +1,4 @@
-//! What `/metrics` shows: names as controller-runtime gives them, our own below `userpipeline_operator_`.
+//! The metrics: names of controller-runtime, and own ones with the prefix `userpipeline_operator_`.
 
 mod pipelines;
 
@@ -16,8 +16,8 @@ use prometheus_client::{
 };
 use userpipeline_api::names::PipelineId;
 
+pub use self::pipelines::PipelineSample;
 use self::pipelines::Pipelines;
-pub use self::pipelines::Seen;
 
 /// The controller's name in the metrics.
 const CONTROLLER: &str = "userpipeline";
@@ -44,16 +44,15 @@ struct WriteLabels {
     verb: &'static str,
 }
 
-/// How a reconciliation ended.
+/// The result of a reconcile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All is as wanted, or on its way.
+    /// Everything is as desired, or in progress.
     Success,
-    /// It will be tried again.
+    /// The reconcile is repeated.
     Error,
 }
 
-/// All metrics of the operator.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
@@ -74,27 +73,22 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All metrics, at nothing.
     pub fn new() -> Self {
         let mut registry = Registry::default();
         let reconciles = Family::<ResultLabels, Counter>::default();
-        registry.register("controller_runtime_reconcile", "Reconciliations by result", reconciles.clone());
+        registry.register("controller_runtime_reconcile", "Reconciles by result", reconciles.clone());
         let errors = Family::<ControllerLabels, Counter>::default();
-        registry.register("controller_runtime_reconcile_errors", "Reconciliations that failed", errors.clone());
+        registry.register("controller_runtime_reconcile_errors", "Reconciles that failed", errors.clone());
         let seconds = Family::<ControllerLabels, Histogram>::new_with_constructor(|| {
             Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0])
         });
         registry.register(
             "controller_runtime_reconcile_time_seconds",
-            "How long a reconciliation took",
+            "How long a reconcile took",
             seconds.clone(),
         );
         let depth = Family::<NameLabels, Gauge>::default();
-        registry.register(
-            "workqueue_depth",
-            "Pipelines that an event has marked and that wait for their turn",
-            depth.clone(),
-        );
+        registry.register("workqueue_depth", "Pipelines that wait for a reconcile", depth.clone());
         let leader = Family::<NameLabels, Gauge>::default();
         registry.register("leader_election_master_status", "Whether this instance leads", leader.clone());
 
@@ -102,10 +96,10 @@ impl Metrics {
         let writes = Family::<WriteLabels, Counter>::default();
         own.register("writes", "Requests that change something, by kind and verb", writes.clone());
         let watch_errors = Counter::default();
-        own.register("watch_errors", "Watches that broke and were taken up again", watch_errors.clone());
+        own.register("watch_errors", "Watches that failed and were restarted", watch_errors.clone());
         let pipelines = Pipelines::new(own);
 
-        // Series that alerts ask for exist from the start.
+        // Series that alerts query exist from the start.
         for result in ["success", "error"] {
             let _ = reconciles.get_or_create(&ResultLabels {
                 controller: CONTROLLER,
@@ -128,7 +122,7 @@ impl Metrics {
         }
     }
 
-    /// The text that Prometheus reads.
+    /// The text in the OpenMetrics format.
     pub fn render(&self) -> String {
         let mut text = String::new();
         // Writing to a String does not fail.
@@ -136,7 +130,6 @@ impl Metrics {
         text
     }
 
-    /// One reconciliation has ended.
     pub fn reconciled(&self, outcome: Outcome, took: Duration) {
         let result = match outcome {
             Outcome::Success => "success",
@@ -156,40 +149,36 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Whether this instance leads.
     pub fn leads(&self, leads: bool) {
         self.leader
             .get_or_create(&NameLabels { name: crate::MANAGER })
             .set(i64::from(leads));
     }
 
-    /// A request that changes something was sent.
+    /// Counts a write request.
     pub fn wrote(&self, kind: &'static str, verb: &'static str) {
         self.writes.get_or_create(&WriteLabels { kind, verb }).inc();
     }
 
-    /// A watch broke.
     pub fn watch_broke(&self) {
         self.watch_errors.inc();
     }
 
-    /// How a pipeline is.
-    pub fn pipeline(&self, id: &PipelineId, seen: &Seen) {
-        self.pipelines.show(id, seen);
+    pub fn pipeline(&self, id: &PipelineId, sample: &PipelineSample) {
+        self.pipelines.set(id, sample);
     }
 
-    /// A pipeline cannot be read.
     pub fn unreadable(&self, id: &PipelineId) {
         self.pipelines.unreadable(id);
     }
 
-    /// A pipeline is gone.
+    /// Removes the series of a pipeline that is gone.
     pub fn forget(&self, id: &PipelineId) {
         self.pipelines.forget(id);
     }
 }
 
-/// What waits for its turn: marked by an event, not yet taken up.
+/// What waits for a reconcile: marked by an event, not started yet.
 #[derive(Clone)]
 pub struct Waiting<K> {
     keys: Arc<Mutex<HashSet<K>>>,
@@ -197,7 +186,6 @@ pub struct Waiting<K> {
 }
 
 impl<K: Hash + Eq> Waiting<K> {
-    /// Nothing waits.
     pub fn new(metrics: Metrics) -> Self {
         Self {
             keys: Arc::default(),
@@ -205,14 +193,12 @@ impl<K: Hash + Eq> Waiting<K> {
         }
     }
 
-    /// An event has marked `key`.
     pub fn mark(&self, key: K) {
         self.change(|keys| {
             keys.insert(key);
         });
     }
 
-    /// `key` is taken up.
     pub fn take(&self, key: &K) {
         self.change(|keys| {
             keys.remove(key);
@@ -234,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metrics_are_named_as_controller_runtime_names_them() {
+    fn metrics_have_the_names_of_controller_runtime() {
         let metrics = Metrics::new();
         metrics.reconciled(Outcome::Error, Duration::from_millis(7));
         metrics.wrote("Deployment", "patch");
@@ -270,13 +256,13 @@ mod tests {
             namespace: "demo".into(),
             name: "users".into(),
         };
-        let seen = |owner: &str| Seen {
+        let sample = |owner: &str| PipelineSample {
             owner: owner.into(),
             last_run: Some((true, 1.0)),
-            ..Seen::default()
+            ..PipelineSample::default()
         };
         let lag = r#"pipeline_lag_records{namespace="demo",pipeline="users"} 7"#;
-        let known = Seen {
+        let known = PipelineSample {
             lag: Some(7),
             totals: Some(StoredTotals {
                 bytes: 512,
@@ -287,7 +273,7 @@ mod tests {
                 }],
                 ..StoredTotals::default()
             }),
-            ..seen("team-a")
+            ..sample("team-a")
         };
         metrics.pipeline(&id, &known);
         let text = metrics.render();
@@ -298,9 +284,9 @@ mod tests {
         ] {
             assert!(text.contains(series), "{series} in {text}");
         }
-        metrics.pipeline(&id, &seen("team-b"));
+        metrics.pipeline(&id, &sample("team-b"));
         let text = metrics.render();
-        assert!(!text.contains(lag), "what is not known is not shown");
+        assert!(!text.contains(lag), "an unknown value has no series");
         assert!(text.contains("team-b") && !text.contains("team-a"), "{text}");
         metrics.forget(&id);
         assert!(!metrics.render().contains("demo"));

@@ -1,4 +1,4 @@
-//! What there is to show of each pipeline.
+//! The metrics of each pipeline.
 
 use std::{
     collections::HashMap,
@@ -37,24 +37,23 @@ struct InfoLabels {
     owner: String,
 }
 
-/// What there is to show of a pipeline.
+/// The measured values of a pipeline.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct PipelineSample {
     /// `spec.owner`.
     pub owner: String,
-    /// Whether it is Ready.
     pub ready: bool,
-    /// Whether its data is not fresh, as far as that is known.
+    /// `DataFresh` is False.
     pub stale: bool,
-    /// Whether the last run has succeeded, and when it ended.
+    /// Whether the last run succeeded, and when it ended, in seconds since 1970.
     pub last_run: Option<(bool, f64)>,
-    /// Intervals that have not been run yet.
+    /// Due intervals that have not been run.
     pub backlog: i32,
-    /// Records on the topic that are not stored; none while that is not known.
+    /// Records on the topic that are not stored; `None` while unknown.
     pub lag: Option<i64>,
     /// Record versions ever landed.
     pub fetched: i64,
-    /// What else was counted, ever; none while no worker tells.
+    /// Other totals; `None` while no worker reports them.
     pub totals: Option<StoredTotals>,
 }
 
@@ -70,7 +69,6 @@ type Totals = Family<PipelineLabels, Counter>;
 
 type PerPipeline = Family<PipelineLabels, Gauge>;
 
-/// A series of each kind for each pipeline.
 #[derive(Clone, Default)]
 pub(super) struct Pipelines {
     owners: Arc<Mutex<HashMap<PipelineId, InfoLabels>>>,
@@ -89,17 +87,16 @@ pub(super) struct Pipelines {
     stored: Totals,
     dead_lettered: Totals,
     rejected: Family<RejectLabels, Counter>,
-    /// The rejects that were shown, by pipeline.
+    /// The labels of each pipeline's series of rejects.
     reject_labels: Arc<Mutex<HashMap<PipelineId, Vec<RejectLabels>>>>,
 }
 
-/// Totals are counted elsewhere, and never go backwards.
+/// Sets a total that is counted elsewhere; a counter never decreases.
 fn advance(counter: &Counter, total: i64) {
     counter.inner().fetch_max(u64::try_from(total).unwrap_or(0), Ordering::Relaxed);
 }
 
 impl Pipelines {
-    /// None yet.
     pub fn new(registry: &mut Registry) -> Self {
         fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: &M) {
             registry.register(name, help, metric.clone());
@@ -112,15 +109,15 @@ impl Pipelines {
             &new.unreadable,
         );
         add(registry, "pipeline_ready", "Whether the pipeline is Ready", &new.ready);
-        let info = "Whom to ask about the pipeline: to be joined to its other series";
+        let info = "The owner of the pipeline, to join with its other series";
         add(registry, "pipeline_info", info, &new.info);
-        let stale = "Whether the data is older than the schedule promises, or has not reached every sink";
+        let stale = "Whether the data is older than the schedule promises, or not stored in every sink";
         add(registry, "pipeline_data_stale", stale, &new.stale);
-        let backlog = "Data intervals that are complete and have not been run yet, 1000 at most";
+        let backlog = "Complete data intervals that have not been run yet, 1000 at most";
         add(registry, "pipeline_backlog_intervals", backlog, &new.backlog);
-        let lag = "Records on the topic that are not stored in every sink; absent while that is not known";
+        let lag = "Records on the topic that are not stored in every sink; absent while unknown";
         add(registry, "pipeline_lag_records", lag, &new.lag);
-        let succeeded = "Whether the run that ended last has succeeded";
+        let succeeded = "Whether the last run succeeded";
         add(registry, "last_run_succeeded", succeeded, &new.last_run_succeeded);
         add(
             registry,
@@ -128,11 +125,11 @@ impl Pipelines {
             "When the last run ended",
             &new.last_run_finished,
         );
-        add(registry, "pipeline_items", "Items that the source gave", &new.items);
+        add(registry, "pipeline_items", "Items that the source returned", &new.items);
         add(
             registry,
             "pipeline_items_bytes",
-            "Bytes of the items that the source gave",
+            "Bytes of the items that the source returned",
             &new.bytes,
         );
         add(registry, "pipeline_fetched_records", "Record versions landed", &new.fetched);
@@ -145,36 +142,35 @@ impl Pipelines {
             "Messages sent to the dead-letter topic",
             &new.dead_lettered,
         );
-        let rejected = "Items that are no records, by the field at fault (none where it is the item as a whole) and by what is wrong";
+        let rejected = "Rejected items by field (empty where the whole item is rejected) and class";
         add(registry, "pipeline_rejected_items", rejected, &new.rejected);
         new
     }
 
-    /// How a pipeline is.
-    pub fn show(&self, id: &PipelineId, seen: &Seen) {
+    pub fn set(&self, id: &PipelineId, sample: &PipelineSample) {
         let labels = PipelineLabels::from(id);
         self.unreadable.remove(&labels);
-        self.ready.get_or_create(&labels).set(i64::from(seen.ready));
-        self.stale.get_or_create(&labels).set(i64::from(seen.stale));
-        self.backlog.get_or_create(&labels).set(i64::from(seen.backlog));
-        match seen.lag {
+        self.ready.get_or_create(&labels).set(i64::from(sample.ready));
+        self.stale.get_or_create(&labels).set(i64::from(sample.stale));
+        self.backlog.get_or_create(&labels).set(i64::from(sample.backlog));
+        match sample.lag {
             Some(lag) => {
                 self.lag.get_or_create(&labels).set(lag);
             }
-            // An autoscaler must not take what is not known for what was.
+            // An autoscaler must not use an outdated value.
             None => {
                 self.lag.remove(&labels);
             }
         }
-        if let Some((succeeded, finished)) = seen.last_run {
+        if let Some((succeeded, finished)) = sample.last_run {
             self.last_run_succeeded.get_or_create(&labels).set(i64::from(succeeded));
             self.last_run_finished.get_or_create(&labels).set(finished);
         }
-        self.count(id, &labels, seen);
+        self.count(id, &labels, sample);
         let owner = InfoLabels {
             namespace: labels.namespace,
             pipeline: labels.pipeline,
-            owner: seen.owner.clone(),
+            owner: sample.owner.clone(),
         };
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = owners.insert(id.clone(), owner.clone())
@@ -185,9 +181,9 @@ impl Pipelines {
         self.info.get_or_create(&owner).set(1);
     }
 
-    fn count(&self, id: &PipelineId, labels: &PipelineLabels, seen: &Seen) {
-        advance(&self.fetched.get_or_create(labels), seen.fetched);
-        let Some(totals) = &seen.totals else { return };
+    fn count(&self, id: &PipelineId, labels: &PipelineLabels, sample: &PipelineSample) {
+        advance(&self.fetched.get_or_create(labels), sample.fetched);
+        let Some(totals) = &sample.totals else { return };
         for (counters, total) in [
             (&self.items, totals.items),
             (&self.bytes, totals.bytes),
@@ -214,14 +210,12 @@ impl Pipelines {
             .insert(id.clone(), shown);
     }
 
-    /// A pipeline cannot be read.
     pub fn unreadable(&self, id: &PipelineId) {
         let labels = PipelineLabels::from(id);
         self.ready.get_or_create(&labels).set(0);
         self.unreadable.get_or_create(&labels).set(1);
     }
 
-    /// A pipeline is gone.
     pub fn forget(&self, id: &PipelineId) {
         let labels = PipelineLabels::from(id);
         for gauge in [

@@ -1,4 +1,4 @@
-//! How long to wait after failures: twice as long each time, each pipeline by itself, and never all at once.
+//! The back-off after failed reconciles: per pipeline, doubled with each failure, with jitter.
 
 use std::{
     collections::HashMap,
@@ -12,12 +12,12 @@ use userpipeline_api::names::PipelineId;
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// Failures in a row, by pipeline.
+/// The number of failures in a row by pipeline.
 #[derive(Default)]
 pub struct BackOff(Mutex<HashMap<PipelineId, u32>>);
 
 impl BackOff {
-    /// A reconciliation has failed: how long to wait before the next.
+    /// Counts a failed reconcile, and returns the time to the next one.
     pub fn after_failure(&self, id: PipelineId) -> Duration {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let failures = failures.entry(id).or_default();
@@ -26,13 +26,13 @@ impl BackOff {
         jitter(wait)
     }
 
-    /// It has succeeded, or the pipeline is gone.
+    /// After a success, or once the pipeline is gone.
     pub fn forget(&self, id: &PipelineId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 }
 
-/// Up to a fifth shorter or longer.
+/// `wait`, up to a fifth shorter or longer.
 pub fn jitter(wait: Duration) -> Duration {
     let random = RandomState::new().hash_one(0_u8) % 1000;
     // 0.8 to 1.2, in thousandths.

@@ -1,10 +1,10 @@
-//! The pipeline that tests are written about.
+//! The pipeline of the tests.
 
 use userpipeline_api::UserPipeline;
 
-use super::build::Images;
+use super::model::Images;
 
-/// `demo/users`, as the apiserver would hand it out.
+/// `demo/users` as the apiserver returns it.
 pub fn pipeline() -> UserPipeline {
     serde_yaml::from_str(
         r"

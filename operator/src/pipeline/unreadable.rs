@@ -1,30 +1,33 @@
-//! A resource that this operator cannot read: reported at the resource itself, and no harm to any other.
+//! A resource that does not match this operator's version of it: reported in its own status; other pipelines are unaffected.
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::core::v1::ObjectReference,
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-};
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{Api, Resource, runtime::controller::Action};
 use serde_json::{Value, json};
 use userpipeline_api::{UserPipeline, condition, names::PipelineId};
 
-use super::{Context, ReconcileError, event::Reason, kept::Kept, write};
+use super::{
+    cache::CachedPipeline,
+    context::Context,
+    model::whole_seconds,
+    reconcile_error::ReconcileError,
+    status::{Reason, WriteError},
+};
 
-/// Says in its status, in an Event, in the log and in a metric that it cannot be read, and why.
-pub async fn report(id: &PipelineId, error: &str, context: &Context) -> Result<Action, ReconcileError> {
+/// Reports in status, Event, log and metric that and why the resource cannot be read.
+pub async fn report_unreadable(id: &PipelineId, error: &str, context: &Context, now: Timestamp) -> Result<Action, ReconcileError> {
     context.metrics.unreadable(id);
-    let api: Api<Kept<UserPipeline>> = Api::namespaced(context.client.clone(), &id.namespace);
-    let failed = |error| ReconcileError::Status(write::WriteError::StatusFailed(Box::new(error)));
+    let api: Api<CachedPipeline> = Api::namespaced(context.client.clone(), &id.namespace);
+    let failed = |error| ReconcileError::Status(WriteError::StatusFailed(Box::new(error)));
     let Some(object) = api.get_opt(&id.name).await.map_err(failed)? else {
         return Ok(Action::await_change());
     };
     let metadata = object.meta().clone();
     let before = object.status().unwrap_or_else(|| json!({}));
-    let after = status(&before, error, metadata.generation, Timestamp::now());
+    let after = status(&before, error, metadata.generation, now);
     if before != after {
-        tracing::warn!(error, pipeline = %id, "a pipeline cannot be read");
-        write::patch(id, metadata.uid.clone(), after, context).await?;
+        tracing::warn!(error, pipeline = %id, "cannot read the pipeline");
+        context.status.patch(id, metadata.uid.clone(), after).await?;
         let about = ObjectReference {
             api_version: Some(UserPipeline::api_version(&()).into_owned()),
             kind: Some(UserPipeline::kind(&()).into_owned()),
@@ -33,43 +36,40 @@ pub async fn report(id: &PipelineId, error: &str, context: &Context) -> Result<A
             uid: metadata.uid,
             ..ObjectReference::default()
         };
-        write::publish(Reason::Unreadable, error, &about, context).await;
+        context.status.publish(Reason::Unreadable, error, &about).await;
     }
     Ok(Action::await_change())
 }
 
-/// Its status with the two conditions that say so; all else stays as it was.
+/// The status with Ready, Stalled and Reconciling set, the other conditions unknown, and everything else unchanged.
 fn status(before: &Value, error: &str, generation: Option<i64>, now: Timestamp) -> Value {
     let mut after = before.clone();
     let old: Vec<Condition> = before
         .get("conditions")
         .and_then(|list| serde_json::from_value(list.clone()).ok())
         .unwrap_or_default();
-    let says = [
+    let unreadable = [
         (condition::READY, "False"),
         (condition::STALLED, "True"),
         (condition::RECONCILING, "False"),
     ];
     let mut conditions: Vec<Condition> = old
         .iter()
-        .filter(|c| !says.iter().any(|(type_, _)| c.type_ == *type_))
+        .filter(|c| !unreadable.iter().any(|(type_, _)| c.type_ == *type_))
         .cloned()
         .collect();
     for condition in &mut conditions {
         "Unknown".clone_into(&mut condition.status);
     }
-    conditions.extend(says.map(|(type_, status)| {
+    conditions.extend(unreadable.map(|(type_, status)| {
         let same = old.iter().find(|c| c.type_ == type_ && c.status == status);
         Condition {
             type_: type_.to_owned(),
             status: status.to_owned(),
             reason: Reason::Unreadable.as_str().to_owned(),
-            message: format!("this operator cannot read the resource: {error}"),
+            message: format!("this version of the operator cannot read the resource: {error}"),
             observed_generation: generation,
-            last_transition_time: same.map_or_else(
-                || Time(Timestamp::from_second(now.as_second()).unwrap_or(now)),
-                |c| c.last_transition_time.clone(),
-            ),
+            last_transition_time: same.map_or_else(|| whole_seconds(now), |c| c.last_transition_time.clone()),
         }
     }));
     after["conditions"] = json!(conditions);
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_known_stays_and_is_no_longer_claimed() {
+    fn the_status_is_retained_and_no_condition_but_stalled_is_true() {
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         let before = json!({"totals": {"fetched": 7}, "conditions": [
             {"type": "Ready", "status": "True", "reason": "Ready", "message": "", "lastTransitionTime": "2024-01-01T00:00:00Z"},

@@ -1,6 +1,6 @@
-//! Which of a back-fill's runs are to be started. Pure: the spec, what was recorded, the Jobs there are, and the time.
+//! Which runs of a back-fill are due. Pure.
 //!
-//! As in the schedule, what is settled is recorded, and beyond that the Jobs are the memory.
+//! As with the schedule, the status records up to when intervals are settled; after that, the Jobs are the record.
 
 use std::time::Duration;
 
@@ -10,58 +10,49 @@ use userpipeline_api::{
     DataInterval, Interval, Order, Reprocess, RunKind, Settled, Ticks, UserPipelineBackfillSpec, UserPipelineBackfillStatus, names,
 };
 
-use crate::pipeline::{
-    runs::SeenRun,
-    schedule::{History, NewRun},
-};
+use crate::pipeline::{History, NewRun, RunJob, whole_seconds};
 
-/// More intervals are refused.
-pub const MOST: i32 = 10_000;
-/// So many intervals of a dry run are listed.
+/// A back-fill with more intervals is refused.
+pub const MAX_INTERVALS: i32 = 10_000;
+/// Intervals that the status of a dry run lists.
 const LISTED: usize = 100;
-/// So far beyond what is settled runs are started.
+/// Runs are started at most so many intervals after the last settled one.
 const AHEAD: usize = 200;
-/// Reasons of runs that had been run before.
+/// Reasons of runs that had ended before the back-fill.
 const SKIPPED: [&str; 2] = ["AlreadyDone", "AlreadyFailed"];
 
-/// What is decided about.
-pub struct Facts<'a> {
-    /// What is wanted.
+pub struct BackfillInput<'a> {
     pub spec: &'a UserPipelineBackfillSpec,
-    /// The back-fill's uid.
+    /// Of the back-fill.
     pub uid: &'a str,
-    /// When it was made: later intervals are the schedule's.
+    /// When the back-fill was created: later intervals belong to the schedule.
     pub created_at: Timestamp,
-    /// The pipeline's ticks.
+    /// Of the pipeline's schedule.
     pub ticks: &'a Ticks,
-    /// Nothing is to be started for now.
+    /// An obstacle prevents new runs.
     pub held: bool,
-    /// How many Jobs of successful and of failed runs are kept.
-    pub kept: (i32, i32),
-    /// What the status said before.
+    /// How many Jobs of successful and of failed runs are retained.
+    pub history_limits: (i32, i32),
     pub recorded: &'a UserPipelineBackfillStatus,
-    /// Its Jobs.
-    pub seen: &'a [SeenRun],
+    pub runs: &'a [RunJob],
 }
 
-/// What is to be done.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decision {
-    /// What is to be recorded; conditions are left to the caller.
+    /// To be written, without conditions.
     pub status: UserPipelineBackfillStatus,
-    /// Runs that are to be started.
     pub create: Vec<NewRun>,
-    /// Jobs that are no longer needed.
+    /// Names of Jobs that are no longer needed.
     pub delete: Vec<String>,
-    /// Nothing is left to be done.
+    /// Every interval has been run.
     pub complete: bool,
-    /// There are more intervals than [`MOST`].
+    /// There are more intervals than [`MAX_INTERVALS`].
     pub too_many: bool,
 }
 
-/// Decides which runs are to be started.
-pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
-    let recorded = facts.recorded;
+/// Decides which runs to start.
+pub fn decide(input: &BackfillInput<'_>, now: Timestamp) -> Decision {
+    let recorded = input.recorded;
     let mut decision = Decision {
         status: UserPipelineBackfillStatus {
             total: recorded.total,
@@ -72,36 +63,36 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
         ..Decision::default()
     };
     if recorded.total == 0 {
-        let most = usize::try_from(MOST).unwrap_or(usize::MAX);
-        let total = facts.intervals(None).take(most + 1).count();
+        let most = usize::try_from(MAX_INTERVALS).unwrap_or(usize::MAX);
+        let total = input.intervals(None).take(most + 1).count();
         decision.status.total = i32::try_from(total).unwrap_or(i32::MAX);
     }
-    decision.too_many = decision.status.total > MOST;
-    if facts.spec.dry_run || decision.too_many {
-        decision.status.intervals = facts.intervals(None).take(LISTED).map(Interval::from).collect();
+    decision.too_many = decision.status.total > MAX_INTERVALS;
+    if input.spec.dry_run || decision.too_many {
+        decision.status.intervals = input.intervals(None).take(LISTED).map(Interval::from).collect();
         decision.complete = !decision.too_many;
         return decision;
     }
 
     let mut settled = recorded.settled.clone().unwrap_or_default();
     let until = settled.until.as_ref().map(|at| at.0);
-    let mut left = facts.intervals(until).peekable();
-    while let Some(ended) = left.peek().and_then(|interval| facts.find(interval)?.ended.as_ref()) {
+    let mut left = input.intervals(until).peekable();
+    while let Some(ended) = left.peek().and_then(|interval| input.find(interval)?.ended.as_ref()) {
         count(&mut settled, &ended.outcome, &ended.reason);
         settled.until = left.next().map(|interval| Time(interval.end));
     }
     decision.complete = left.peek().is_none();
     let mut all = settled.clone();
-    let mut active = facts.seen.iter().filter(|run| run.ended.is_none()).count();
+    let mut active = input.runs.iter().filter(|run| run.ended.is_none()).count();
     decision.status.running = i32::try_from(active).unwrap_or(i32::MAX);
-    let most = usize::try_from(facts.spec.max_active_runs).unwrap_or(1);
+    let most = usize::try_from(input.spec.max_active_runs).unwrap_or(1);
     for interval in left.take(AHEAD) {
-        match facts.find(&interval).map(|run| run.ended.as_ref()) {
+        match input.find(&interval).map(|run| run.ended.as_ref()) {
             Some(Some(ended)) => count(&mut all, &ended.outcome, &ended.reason),
             Some(None) => {}
-            None if active < most && !facts.held => {
+            None if active < most && !input.held => {
                 active += 1;
-                decision.create.push(facts.run(interval));
+                decision.create.push(input.run(interval));
             }
             None => {
                 decision.status.next.get_or_insert_with(|| interval.into());
@@ -113,9 +104,9 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     decision.status.skipped = all.skipped;
     decision.status.settled = Some(settled).filter(|settled| settled.until.is_some());
     if decision.complete {
-        decision.status.completed_at = recorded.completed_at.clone().or_else(|| Some(crate::pipeline::runs::seconds(now)));
+        decision.status.completed_at = recorded.completed_at.clone().or_else(|| Some(whole_seconds(now)));
     }
-    decision.delete = facts.outdated();
+    decision.delete = input.outdated();
     decision
 }
 
@@ -130,8 +121,8 @@ fn count(settled: &mut Settled, outcome: &str, reason: &str) {
     *counter += 1;
 }
 
-impl Facts<'_> {
-    /// The intervals behind the one that ends with `until`, in their order; without it, all.
+impl BackfillInput<'_> {
+    /// The intervals after the one that ends at `until`, in the spec's order; without it, all.
     fn intervals(&self, until: Option<Timestamp>) -> impl Iterator<Item = DataInterval> + use<'_> {
         let from = self.spec.from.0;
         let last = self.spec.to.0.min(self.created_at);
@@ -157,13 +148,13 @@ impl Facts<'_> {
         names::backfill_run(&self.spec.pipeline_ref.name, self.uid, interval.end.as_second() / 60)
     }
 
-    fn find(&self, interval: &DataInterval) -> Option<&SeenRun> {
+    fn find(&self, interval: &DataInterval) -> Option<&RunJob> {
         let name = self.name(interval);
-        self.seen.iter().find(|run| run.name() == name)
+        self.runs.iter().find(|run| run.name() == name)
     }
 
     fn run(&self, interval: DataInterval) -> NewRun {
-        // The schedule's own id, so that the ledger knows whether it has been run; or, to run it again, another one.
+        // The id of the scheduled run, so that the ledger has its result; another id to run the interval again.
         let run_id = match self.spec.reprocess {
             Reprocess::None | Reprocess::Failed => interval.end.to_string(),
             Reprocess::All => format!("{}/{}", interval.end, self.uid),
@@ -178,7 +169,7 @@ impl Facts<'_> {
         }
     }
 
-    /// Ended Jobs beyond the pipeline's history limits, as far as they are recorded.
+    /// Ended and recorded Jobs beyond the pipeline's history limits.
     fn outdated(&self) -> Vec<String> {
         let until = self
             .recorded
@@ -186,15 +177,15 @@ impl Facts<'_> {
             .as_ref()
             .and_then(|settled| settled.until.as_ref())
             .map(|at| at.0);
-        let is_settled = |run: &SeenRun| match (until, run.interval, self.spec.order) {
+        let is_settled = |run: &RunJob| match (until, run.interval, self.spec.order) {
             (Some(until), Some(interval), Order::OldestFirst) => interval.end <= until,
             (Some(until), Some(interval), Order::NewestFirst) => interval.end >= until,
             _ => false,
         };
-        History::beyond(self.seen.iter(), self.kept)
+        History::beyond(self.runs.iter(), self.history_limits)
             .into_iter()
             .filter(|run| is_settled(run))
-            .map(SeenRun::name)
+            .map(RunJob::name)
             .collect()
     }
 }

@@ -1,4 +1,4 @@
-//! What is decided, as tables; and against crashes and Jobs that end in any order.
+//! Decisions about runs of a back-fill, as tables, and against crashes and Jobs that end in any order.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -19,7 +19,7 @@ struct Case {
     ticks: Ticks,
     held: bool,
     recorded: UserPipelineBackfillStatus,
-    seen: Vec<SeenRun>,
+    runs: Vec<RunJob>,
 }
 
 /// Days 2 to 6 of a daily pipeline.
@@ -31,26 +31,26 @@ fn days(more: &Value) -> Case {
         ticks: Ticks::read("@daily", "Etc/UTC").unwrap(),
         held: false,
         recorded: UserPipelineBackfillStatus::default(),
-        seen: Vec::new(),
+        runs: Vec::new(),
     }
 }
 
 impl Case {
-    fn facts(&self) -> Facts<'_> {
-        Facts {
+    fn input(&self) -> BackfillInput<'_> {
+        BackfillInput {
             spec: &self.spec,
             uid: "u",
             created_at: at(NOW),
             ticks: &self.ticks,
             held: self.held,
-            kept: (1, 1),
+            history_limits: (1, 1),
             recorded: &self.recorded,
-            seen: &self.seen,
+            runs: &self.runs,
         }
     }
 
     fn decide(&self) -> Decision {
-        decide(&self.facts(), at(NOW))
+        decide(&self.input(), at(NOW))
     }
 
     fn started(&self) -> Vec<String> {
@@ -64,8 +64,8 @@ impl Case {
     fn start(&mut self) {
         for run in self.decide().create {
             let name = run.job.unwrap();
-            if self.seen.iter().all(|seen| seen.name() != name) {
-                self.seen.push(SeenRun {
+            if self.runs.iter().all(|known| known.name() != name) {
+                self.runs.push(RunJob {
                     job: Arc::new(serde_json::from_value(json!({"metadata": {"name": name}})).unwrap()),
                     kind: run.kind,
                     due: None,
@@ -78,10 +78,10 @@ impl Case {
     }
 
     fn end(&mut self, which: usize, outcome: &str, reason: &str) {
-        let running: Vec<usize> = (0..self.seen.len()).filter(|&i| self.seen[i].ended.is_none()).collect();
+        let running: Vec<usize> = (0..self.runs.len()).filter(|&i| self.runs[i].ended.is_none()).collect();
         if let Some(&i) = running.get(which % running.len().max(1)) {
-            self.seen[i].ended = Some(Run {
-                job: self.seen[i].name(),
+            self.runs[i].ended = Some(Run {
+                job: self.runs[i].name(),
                 outcome: outcome.into(),
                 reason: reason.into(),
                 ..Run::default()
@@ -91,7 +91,7 @@ impl Case {
 
     fn record(&mut self) {
         let decision = self.decide();
-        self.seen.retain(|run| !decision.delete.contains(&run.name()));
+        self.runs.retain(|run| !decision.delete.contains(&run.name()));
         self.recorded = decision.status;
     }
 }
@@ -107,7 +107,7 @@ fn intervals_lie_within_and_are_complete() {
             json!({"order": "NewestFirst"}),
             vec!["2024-01-06", "2024-01-05", "2024-01-04", "2024-01-03", "2024-01-02"],
         ),
-        // Half a day at either end is none.
+        // Incomplete intervals at either end are not run.
         (
             json!({"from": "2024-01-02T12:00:00Z", "to": "2024-01-04T12:00:00Z"}),
             vec!["2024-01-03"],
@@ -116,7 +116,7 @@ fn intervals_lie_within_and_are_complete() {
             json!({"from": "2024-01-02T12:00:00Z", "to": "2024-01-04T12:00:00Z", "order": "NewestFirst"}),
             vec!["2024-01-03"],
         ),
-        // What is not complete when the back-fill is made is the schedule's.
+        // Intervals that are incomplete when the back-fill is created belong to the schedule.
         (
             json!({"from": "2024-01-08T00:00:00Z", "to": "2024-02-01T00:00:00Z"}),
             vec!["2024-01-08", "2024-01-09"],
@@ -133,14 +133,14 @@ fn intervals_lie_within_and_are_complete() {
 }
 
 #[test]
-fn a_dry_run_lists_and_starts_nothing() {
+fn a_dry_run_lists_intervals_and_starts_no_run() {
     let mut case = days(&json!({"dryRun": true}));
     let decision = case.decide();
     assert!(decision.complete && decision.create.is_empty());
     assert_eq!((decision.status.total, decision.status.intervals.len()), (5, 5));
     case.recorded = decision.status;
     case.spec.dry_run = false;
-    assert_eq!(case.started(), ["2024-01-02"], "and then it begins");
+    assert_eq!(case.started(), ["2024-01-02"], "then the runs start");
     assert!(case.decide().status.intervals.is_empty());
 }
 
@@ -153,7 +153,7 @@ fn too_many_intervals_are_refused() {
 }
 
 #[test]
-fn nothing_is_started_while_it_is_held_and_what_comes_next_is_told() {
+fn given_an_obstacle_then_no_run_is_started_and_the_next_interval_is_reported() {
     let mut case = days(&json!({"maxActiveRuns": 2}));
     case.start();
     case.held = true;
@@ -166,7 +166,7 @@ fn nothing_is_started_while_it_is_held_and_what_comes_next_is_told() {
 }
 
 #[test]
-fn the_ledger_is_asked_for_the_schedules_run_or_for_another_one() {
+fn the_run_id_is_that_of_the_schedule_unless_all_intervals_are_reprocessed() {
     for (reprocess, id) in [
         ("None", "2024-01-03T00:00:00Z"),
         ("Failed", "2024-01-03T00:00:00Z"),
@@ -177,7 +177,7 @@ fn the_ledger_is_asked_for_the_schedules_run_or_for_another_one() {
 }
 
 #[test]
-fn what_had_been_run_before_is_counted_apart() {
+fn runs_that_had_ended_before_are_counted_as_skipped() {
     let mut case = days(&json!({"maxActiveRuns": 5}));
     case.start();
     for (outcome, reason) in [
@@ -217,14 +217,14 @@ proptest! {
                 3 => case.held = which % 3 == 0,
                 _ => case.end(which, "Succeeded", "Completed"),
             }
-            ran.extend(case.seen.iter().map(SeenRun::name));
-            prop_assert!(case.seen.iter().filter(|run| run.ended.is_none()).count() <= usize::try_from(most).unwrap());
+            ran.extend(case.runs.iter().map(RunJob::name));
+            prop_assert!(case.runs.iter().filter(|run| run.ended.is_none()).count() <= usize::try_from(most).unwrap());
         }
         case.held = false;
         for _ in 0..60 {
             case.start();
             case.end(0, "Succeeded", "Completed");
-            ran.extend(case.seen.iter().map(SeenRun::name));
+            ran.extend(case.runs.iter().map(RunJob::name));
             case.record();
         }
         let status = &case.recorded;
@@ -232,6 +232,6 @@ proptest! {
         prop_assert_eq!(ran.len(), 37);
         prop_assert_eq!(status.succeeded + status.failed, 37);
         prop_assert!(case.decide().complete && status.completed_at.is_some());
-        prop_assert!(case.seen.len() <= 2, "{} Jobs are left", case.seen.len());
+        prop_assert!(case.runs.len() <= 2, "{} Jobs are left", case.runs.len());
     }
 }

@@ -1,12 +1,12 @@
-//! What differs between an object as it is and as it would be. Pure.
+//! The difference between an object and its future version. Pure.
 
 use serde_json::{Map, Value};
 use similar::TextDiff;
 
-use crate::pipeline::build::labels;
+use crate::pipeline::model::labels;
 
-/// What every write moves, or what says nothing of its own.
-const UNINTERESTING: [&str; 6] = [
+/// Fields that every write changes, or that follow from others.
+const IGNORED_METADATA: [&str; 6] = [
     "managedFields",
     "resourceVersion",
     "generation",
@@ -14,7 +14,7 @@ const UNINTERESTING: [&str; 6] = [
     "uid",
     "ownerReferences",
 ];
-const UNINTERESTING_ANNOTATIONS: [&str; 3] = [
+const IGNORED_ANNOTATIONS: [&str; 3] = [
     labels::DESIRED_HASH,
     "deployment.kubernetes.io/revision",
     "kubectl.kubernetes.io/last-applied-configuration",
@@ -23,19 +23,22 @@ const UNINTERESTING_ANNOTATIONS: [&str; 3] = [
 /// An object that would change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// Its kind and name.
+    /// Kind and name.
     pub object: String,
-    /// As it is, as YAML; empty where it is not there.
+    /// As YAML; empty where the object would be created.
     pub before: String,
-    /// As it would be; empty where it would be gone.
+    /// As YAML; empty where the object would be deleted.
     pub after: String,
 }
 
 impl Change {
-    /// None where nothing would change.
+    /// `None` where nothing would change.
     pub fn between(kind: &str, name: &str, before: Option<Value>, after: Option<Value>) -> Option<Self> {
-        let text =
-            |object: Option<Value>| object.map_or_else(String::new, |object| serde_yaml::to_string(&told(object)).unwrap_or_default());
+        let text = |object: Option<Value>| {
+            object.map_or_else(String::new, |object| {
+                serde_yaml::to_string(&without_ignored(object)).unwrap_or_default()
+            })
+        };
         let (before, after) = (text(before), text(after));
         (before != after).then(|| Self {
             object: format!("{kind} {name}"),
@@ -61,16 +64,16 @@ impl std::fmt::Display for Change {
     }
 }
 
-/// What there is to tell of an object.
-fn told(mut object: Value) -> Value {
+/// An object without status and ignored fields.
+fn without_ignored(mut object: Value) -> Value {
     let Value::Object(map) = &mut object else { return object };
     map.remove("status");
     if let Some(Value::Object(metadata)) = map.get_mut("metadata") {
-        for key in UNINTERESTING {
+        for key in IGNORED_METADATA {
             metadata.remove(key);
         }
         if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
-            for key in UNINTERESTING_ANNOTATIONS {
+            for key in IGNORED_ANNOTATIONS {
                 annotations.remove(key);
             }
             if *annotations == Map::new() {
@@ -88,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_every_write_moves_is_no_change() {
+    fn ignored_fields_are_no_change() {
         let object = |version: &str, hash: &str| json!({"kind": "ConfigMap", "metadata": {"name": "a", "resourceVersion": version, "annotations": {labels::DESIRED_HASH: hash}}, "data": {"k": "v"}});
         assert_eq!(
             Change::between("ConfigMap", "a", Some(object("1", "x")), Some(object("2", "y"))),
@@ -97,15 +100,15 @@ mod tests {
     }
 
     #[test]
-    fn a_change_shows_what_goes_and_what_comes() {
+    fn a_change_shows_removed_and_added_lines() {
         let object = |value: &str| Some(json!({"metadata": {"name": "a"}, "data": {"k": value}}));
-        let told = |before, after| Change::between("ConfigMap", "a", before, after).unwrap().to_string();
-        let changed = told(object("old"), object("new"));
+        let shown = |before, after| Change::between("ConfigMap", "a", before, after).unwrap().to_string();
+        let changed = shown(object("old"), object("new"));
         assert!(
             changed.starts_with("~ ConfigMap a\n") && changed.contains("-  k: old\n") && changed.contains("+  k: new\n"),
             "{changed}"
         );
-        assert!(told(None, object("new")).starts_with("+ ConfigMap a\n"));
-        assert!(told(object("old"), None).starts_with("- ConfigMap a\n"));
+        assert!(shown(None, object("new")).starts_with("+ ConfigMap a\n"));
+        assert!(shown(object("old"), None).starts_with("- ConfigMap a\n"));
     }
 }

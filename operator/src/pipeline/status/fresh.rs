@@ -1,4 +1,4 @@
-//! Whether the data is as recent as the schedule promises, and has reached every sink. Pure.
+//! `DataFresh`: whether the data is as recent as the schedule promises, and stored in every sink. Pure.
 
 use std::time::Duration;
 
@@ -6,62 +6,64 @@ use jiff::Timestamp;
 use userpipeline_api::{Schedule, Ticks, UserPipeline, UserPipelineStatus, first_after_start};
 
 use super::verdict::Verdict;
-use crate::pipeline::dereference::Observed;
+use crate::pipeline::{model::elapsed, observe::Observed};
 
-/// How long workers may take to store what a run has published.
-const TO_STORE: Duration = Duration::from_secs(60);
+/// Workers have this long to store what a run published.
+const STORE_WITHIN: Duration = Duration::from_secs(60);
 
-/// What `DataFresh` says, given the status as it is now. Its messages name moments rather than ages: an age would be another
-/// message each time.
+/// `status` is the new status. Messages name times instead of ages: an age would change the message at every reconcile.
 pub fn fresh(pipeline: &UserPipeline, observed: &Observed, status: &UserPipelineStatus, now: Timestamp) -> Verdict {
     if pipeline.spec.suspend {
-        return Verdict::unknown("Suspended", "nothing is promised while the pipeline is suspended");
+        return Verdict::unknown("Suspended", "not evaluated while the pipeline is suspended");
     }
     let Some(schedule) = &pipeline.spec.schedule else {
-        return up_to_date(observed, now);
+        return external_data(observed, now);
     };
     let Ok(ticks) = Ticks::read(&schedule.cron, &schedule.time_zone) else {
-        return Verdict::unknown("InvalidSpec", "the schedule cannot be read");
+        return Verdict::unknown("InvalidSpec", "spec.schedule cannot be read");
     };
-    let made = pipeline.metadata.creation_timestamp.as_ref().map_or(now, |at| at.0);
-    if let Some(late) = late(schedule, &ticks, made, status, now) {
+    let created = pipeline.metadata.creation_timestamp.as_ref().map_or(now, |at| at.0);
+    if let Some(late) = late(schedule, &ticks, created, status, now) {
         return late;
     }
     let success = status.last_success.as_ref().and_then(|success| success.finished_at.as_ref());
     if success.is_none() {
-        return match first(schedule, &ticks, made) {
+        return match first(schedule, &ticks, created) {
             Some(first) => Verdict::unknown("NotDueYet", &format!("the first run is due at {first}")),
-            None => Verdict::unknown("NotDueYet", "the schedule is never due"),
+            None => Verdict::unknown("NotDueYet", "spec.schedule.cron never matches a time"),
         };
     }
     stored(observed, status, now)
 }
 
-/// Where others write to the topic: whether what they wrote is stored.
-fn up_to_date(observed: &Observed, now: Timestamp) -> Verdict {
+/// With external producers: whether what they wrote is stored.
+fn external_data(observed: &Observed, now: Timestamp) -> Verdict {
     let Some(through) = stored_through(observed) else {
-        return Verdict::unknown("SinksUnknown", "not every partition has a worker that says how far it is");
+        return Verdict::unknown(
+            "SinksUnknown",
+            "unknown: not every partition has a worker that reports its progress",
+        );
     };
-    if Duration::try_from(now.duration_since(through)).unwrap_or_default() < TO_STORE {
-        Verdict::yes("Fresh", "what is written to the topic is stored in every sink within a minute")
+    if elapsed(through, now) < STORE_WITHIN {
+        Verdict::yes("Fresh", "records are stored in every sink within a minute")
     } else {
         Verdict::no(
             "SinksBehind",
-            "what was written to the topic more than a minute ago is not stored in every sink yet; see lag and WorkersReady",
+            "records that were written to the topic more than a minute ago are not stored in every sink yet; see status.lag and WorkersReady",
         )
     }
 }
 
-/// The first tick that is due at all.
-fn first(schedule: &Schedule, ticks: &Ticks, made: Timestamp) -> Option<Timestamp> {
+/// The first tick of the pipeline.
+fn first(schedule: &Schedule, ticks: &Ticks, created: Timestamp) -> Option<Timestamp> {
     match &schedule.start_at {
-        Some(start) => first_after_start(start.0, ticks).map(|first| if first > made { Some(first) } else { ticks.after(made) })?,
-        None => ticks.after(made),
+        Some(start) => first_after_start(start.0, ticks).map(|first| if first > created { Some(first) } else { ticks.after(created) })?,
+        None => ticks.after(created),
     }
 }
 
-/// Whether a run is missing, or the last one has failed.
-fn late(schedule: &Schedule, ticks: &Ticks, made: Timestamp, status: &UserPipelineStatus, now: Timestamp) -> Option<Verdict> {
+/// Whether a run is overdue, or the last one failed.
+fn late(schedule: &Schedule, ticks: &Ticks, created: Timestamp, status: &UserPipelineStatus, now: Timestamp) -> Option<Verdict> {
     let reached = status
         .last_success
         .as_ref()
@@ -86,34 +88,34 @@ fn late(schedule: &Schedule, ticks: &Ticks, made: Timestamp, status: &UserPipeli
     let allowed = schedule.starting_deadline_seconds + schedule.active_deadline_seconds;
     let promised = now.checked_sub(jiff::SignedDuration::from_secs(allowed)).ok()?;
     let due = ticks.before(promised)?;
-    if due < first(schedule, ticks, made)? || reached >= Some(due) {
+    if due < first(schedule, ticks, created)? || reached >= Some(due) {
         return None;
     }
     Some(Verdict::no(
         "RunOverdue",
         &format!(
-            "{}; the run that was due at {due} should have ended within {allowed} s (startingDeadlineSeconds and activeDeadlineSeconds)",
+            "{}; the run due at {due} did not end within {allowed} s (spec.schedule.startingDeadlineSeconds and activeDeadlineSeconds)",
             since()
         ),
     ))
 }
 
-/// Whether what was published by the runs that have succeeded is in every sink.
+/// Whether the records of successful runs are in every sink.
 fn stored(observed: &Observed, status: &UserPipelineStatus, now: Timestamp) -> Verdict {
     let success = status.last_success.clone().unwrap_or_default();
     let (Some(last), end) = (success.finished_at.map(|at| at.0), success.interval_end.map(|at| at.0)) else {
         return Verdict::unknown("NotDueYet", "no run has ended yet");
     };
-    let fetched = end.map_or_else(String::new, |end| format!("the data up to {end} is fetched"));
+    let fetched = end.map_or_else(String::new, |end| format!("data up to {end} is fetched"));
     let through = stored_through(observed);
-    // What was published a moment ago is on its way; what counts then is the run before it.
-    let asked = |at: &Timestamp| Duration::try_from(now.duration_since(*at)).unwrap_or_default() >= TO_STORE;
+    // Records of the newest run may still be on their way; then the run before it counts.
+    let is_due = |at: &Timestamp| elapsed(*at, now) >= STORE_WITHIN;
     let succeeded = status.runs.iter().filter(|run| run.outcome == "Succeeded");
     let settled = succeeded
         .filter_map(|run| run.finished_at.as_ref())
         .map(|at| at.0)
         .chain([last])
-        .filter(asked)
+        .filter(is_due)
         .max();
     match (through, settled) {
         (Some(through), _) if through >= last => Verdict::yes("Fresh", &format!("{fetched} and stored in every sink")),
@@ -122,17 +124,18 @@ fn stored(observed: &Observed, status: &UserPipelineStatus, now: Timestamp) -> V
         (None, Some(settled)) => Verdict::no(
             "SinksUnknown",
             &format!(
-                "{fetched}, but whether what was published until {settled} is stored is not known: not every partition has a worker that says so"
+                "{fetched}, but it is unknown whether records published until {settled} are stored: not every partition has a worker that reports its progress"
             ),
         ),
         (Some(_), Some(settled)) => Verdict::no(
             "SinksBehind",
-            &format!("{fetched}, but what was published until {settled} is not stored in every sink yet; see lag and WorkersReady"),
+            &format!("{fetched}, but records published until {settled} are not stored in every sink yet; see status.lag and WorkersReady"),
         ),
     }
 }
 
-/// All that was written to the topic before is stored; known only while every partition has a worker that knows.
+/// All records that were written to the topic before this time are stored. Known only while every partition has a worker that
+/// reports its progress.
 fn stored_through(observed: &Observed) -> Option<Timestamp> {
     let partitions = observed.reports.values().map(|report| report.topic_partitions).max()?;
     let owned: Vec<_> = observed.reports.values().flat_map(|report| &report.partitions).collect();
@@ -212,126 +215,82 @@ mod tests {
         }
     }
 
+    /// The run of this hour's tick ended after a minute.
+    fn good(hour: u8) -> Run {
+        run(&format!("0{hour}:00:00"), &format!("0{hour}:01:00"), "Succeeded")
+    }
+
+    fn bad(hour: u8) -> Run {
+        run(&format!("0{hour}:00:00"), &format!("0{hour}:01:00"), "Failed")
+    }
+
+    fn check(case: &str, runs: Vec<Run>, observed: &Observed, now: &str, (status_is, reason): (&str, &str)) {
+        let verdict = fresh(&pipeline(), observed, &status(runs), at(now));
+        let condition = verdict.condition("DataFresh", None, &[], at(now));
+        assert_eq!(
+            (condition.status.as_str(), condition.reason.as_str()),
+            (status_is, reason),
+            "{case}: {}",
+            condition.message
+        );
+    }
+
     #[test]
-    fn data_is_fresh_when_the_last_interval_that_is_promised_is_in_every_sink() {
-        let good = |tick: &str, finished: &str| run(tick, finished, "Succeeded");
-        let bad = |tick: &str, finished: &str| run(tick, finished, "Failed");
+    fn data_is_fresh_while_the_last_promised_interval_is_fetched() {
         let all = workers(&[Some("03:30:00"), Some("03:30:00")]);
         let table = [
-            ("nothing is due yet", vec![], &all, "00:59:00", "Unknown", "NotDueYet"),
-            ("the first may still run", vec![], &all, "01:10:00", "Unknown", "NotDueYet"),
-            ("the first is missing", vec![], &all, "01:13:21", "False", "RunOverdue"),
-            (
-                "all is there",
-                vec![good("01:00:00", "01:01:00")],
-                &all,
-                "01:30:00",
-                "True",
-                "Fresh",
-            ),
-            (
-                "the next may still run",
-                vec![good("01:00:00", "01:01:00")],
-                &all,
-                "02:10:00",
-                "True",
-                "Fresh",
-            ),
-            (
-                "the next is missing",
-                vec![good("01:00:00", "01:01:00")],
-                &all,
-                "02:13:21",
-                "False",
-                "RunOverdue",
-            ),
-            (
-                "the next has failed",
-                vec![bad("02:00:00", "02:01:00"), good("01:00:00", "01:01:00")],
-                &all,
-                "02:02:00",
-                "False",
-                "RunFailed",
-            ),
-            (
-                "an older one has failed",
-                vec![good("02:00:00", "02:01:00"), bad("01:00:00", "01:01:00")],
-                &all,
-                "02:02:00",
-                "True",
-                "Fresh",
-            ),
-            (
-                "the first has failed",
-                vec![bad("01:00:00", "01:01:00")],
-                &all,
-                "01:02:00",
-                "False",
-                "RunFailed",
-            ),
-            (
-                "a partition is behind",
-                vec![good("03:00:00", "03:01:00")],
-                &workers(&[Some("03:30:00"), Some("03:00:30")]),
-                "03:05:00",
-                "False",
-                "SinksBehind",
-            ),
-            (
-                "what is on its way does not count yet",
-                vec![good("03:00:00", "03:01:00"), good("02:00:00", "02:01:00")],
-                &workers(&[Some("03:30:00"), Some("03:00:30")]),
-                "03:01:30",
-                "True",
-                "Fresh",
-            ),
-            (
-                "the first is on its way",
-                vec![good("01:00:00", "01:01:00")],
-                &workers(&[None, None]),
-                "01:01:30",
-                "Unknown",
-                "Storing",
-            ),
-            (
-                "a partition says nothing",
-                vec![good("03:00:00", "03:01:00")],
-                &workers(&[Some("03:30:00"), None]),
-                "03:05:00",
-                "False",
-                "SinksUnknown",
-            ),
-            (
-                "a partition has no worker",
-                vec![good("03:00:00", "03:01:00")],
-                &workers(&[Some("03:30:00")]),
-                "03:05:00",
-                "False",
-                "SinksUnknown",
-            ),
-            (
-                "there is no worker",
-                vec![good("03:00:00", "03:01:00")],
-                &Observed::default(),
-                "03:05:00",
-                "False",
-                "SinksUnknown",
-            ),
+            ("nothing is due yet", vec![], "00:59:00", ("Unknown", "NotDueYet")),
+            ("the first may still run", vec![], "01:10:00", ("Unknown", "NotDueYet")),
+            ("the first is missing", vec![], "01:13:21", ("False", "RunOverdue")),
+            ("everything is stored", vec![good(1)], "01:30:00", ("True", "Fresh")),
+            ("the next may still run", vec![good(1)], "02:10:00", ("True", "Fresh")),
+            ("the next is missing", vec![good(1)], "02:13:21", ("False", "RunOverdue")),
+            ("the next failed", vec![bad(2), good(1)], "02:02:00", ("False", "RunFailed")),
+            ("an older one failed", vec![good(2), bad(1)], "02:02:00", ("True", "Fresh")),
+            ("the first failed", vec![bad(1)], "01:02:00", ("False", "RunFailed")),
         ];
-        for (story, runs, observed, now, expected, reason) in table {
-            let verdict = fresh(&pipeline(), observed, &status(runs), at(now));
-            let condition = verdict.condition("DataFresh", None, &[], at(now));
-            assert_eq!(
-                (condition.status.as_str(), condition.reason.as_str()),
-                (expected, reason),
-                "{story}: {}",
-                condition.message
-            );
+        for (case, runs, now, expected) in table {
+            check(case, runs, &all, now, expected);
         }
     }
 
     #[test]
-    fn nothing_is_promised_before_the_start_and_while_suspended() {
+    fn data_is_fresh_while_the_last_fetched_interval_is_in_every_sink() {
+        let behind = workers(&[Some("03:30:00"), Some("03:00:30")]);
+        check(
+            "a partition is behind",
+            vec![good(3)],
+            &behind,
+            "03:05:00",
+            ("False", "SinksBehind"),
+        );
+        check(
+            "the newest run may still be stored",
+            vec![good(3), good(2)],
+            &behind,
+            "03:01:30",
+            ("True", "Fresh"),
+        );
+        let none = workers(&[None, None]);
+        check(
+            "the first run may still be stored",
+            vec![good(1)],
+            &none,
+            "01:01:30",
+            ("Unknown", "Storing"),
+        );
+        let unknown = [
+            ("a partition reports nothing", workers(&[Some("03:30:00"), None])),
+            ("a partition has no worker", workers(&[Some("03:30:00")])),
+            ("there is no worker", Observed::default()),
+        ];
+        for (case, observed) in unknown {
+            check(case, vec![good(3)], &observed, "03:05:00", ("False", "SinksUnknown"));
+        }
+    }
+
+    #[test]
+    fn freshness_is_unknown_before_the_start_and_while_suspended() {
         let mut later = pipeline();
         later.spec.schedule.as_mut().unwrap().start_at = Some(Time(at("05:00:00")));
         let mut suspended = pipeline();

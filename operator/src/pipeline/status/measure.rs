@@ -1,21 +1,25 @@
-//! Totals and lag: told by pods, never going backwards, and changed at most every ten seconds.
+//! Totals and lag as pods report them. Totals never decrease, and both change at most every ten seconds.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use userpipeline_api::{Totals, UserPipelineStatus, report::WorkerReport};
 
-use super::MEASURE_EVERY;
-use crate::pipeline::{dereference::Observed, runs};
+use crate::pipeline::{
+    model::{elapsed, whole_seconds},
+    observe::{Observed, run_report},
+};
+
+/// The least time between two measurements.
+pub const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
 /// Whether it is too early to measure again.
 pub fn is_early(status: Option<&UserPipelineStatus>, now: Timestamp) -> bool {
     let measured = status.and_then(|status| status.measured_at.as_ref());
-    measured.is_some_and(|t| Duration::try_from(now.duration_since(t.0)).unwrap_or_default() < MEASURE_EVERY)
+    measured.is_some_and(|at| elapsed(at.0, now) < MEASURE_EVERY)
 }
 
-/// Brings totals and lag up to date, if it is time.
+/// Updates totals and lag, if it is time.
 pub fn measure(status: &mut UserPipelineStatus, observed: &Observed, now: Timestamp) {
     if is_early(Some(status), now) {
         return;
@@ -25,15 +29,12 @@ pub fn measure(status: &mut UserPipelineStatus, observed: &Observed, now: Timest
     if (totals.as_ref(), lag) != (status.totals.as_ref(), status.lag) {
         status.totals = totals;
         status.lag = lag;
-        status.measured_at = Some(Time(Timestamp::from_second(now.as_second()).unwrap_or(now)));
+        status.measured_at = Some(whole_seconds(now));
     }
 }
 
 fn totals(before: Option<&Totals>, observed: &Observed) -> Option<Totals> {
-    let fetched: Vec<i64> = observed
-        .runs()
-        .filter_map(|job| runs::report(observed, job)?.total_fetched)
-        .collect();
+    let fetched: Vec<i64> = observed.runs().filter_map(|job| run_report(observed, job)?.total_fetched).collect();
     let stored: Vec<_> = observed.reports.values().filter_map(|report| report.totals.as_ref()).collect();
     if before.is_none() && fetched.is_empty() && stored.is_empty() {
         return None;
@@ -42,14 +43,14 @@ fn totals(before: Option<&Totals>, observed: &Observed) -> Option<Totals> {
     for n in fetched {
         totals.fetched = totals.fetched.max(n);
     }
-    for told in stored {
-        totals.stored = totals.stored.max(told.stored);
-        totals.dead_lettered = totals.dead_lettered.max(told.dead_lettered);
+    for report in stored {
+        totals.stored = totals.stored.max(report.stored);
+        totals.dead_lettered = totals.dead_lettered.max(report.dead_lettered);
     }
     Some(totals)
 }
 
-/// Known only while every partition has just one ready worker, and that knows the partition's end.
+/// The lag is known only while every partition has exactly one ready worker that knows the partition's end.
 pub fn lag<'a>(reports: impl Iterator<Item = &'a WorkerReport>) -> Option<i64> {
     let mut partitions = 0;
     let mut distances = BTreeMap::new();
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn measurements_change_at_most_every_ten_seconds_and_never_go_backwards() {
+    fn measurements_change_at_most_every_ten_seconds_and_totals_never_decrease() {
         let at = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
         let mut status = UserPipelineStatus::default();
         measure(&mut status, &observed(10), at(0));

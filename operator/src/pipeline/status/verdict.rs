@@ -1,65 +1,68 @@
-//! What a condition says.
+//! The value of a condition.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-/// More than a condition's message needs; the apiserver takes 32 KB.
+use crate::pipeline::{
+    apply::ApplyError,
+    model::{reasons::UNSPECIFIED, whole_seconds},
+};
+
+/// Bytes. The apiserver accepts 32 KB.
 const MESSAGE_LIMIT: usize = 2048;
 
-/// What a condition says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     status: &'static str,
-    /// A CamelCase word.
+    /// In CamelCase.
     pub reason: String,
-    /// A sentence.
     pub message: String,
 }
 
 impl Verdict {
-    /// It is so.
     pub fn yes(reason: &str, message: &str) -> Self {
         Self::new("True", reason, message)
     }
 
-    /// It is not so.
     pub fn no(reason: &str, message: &str) -> Self {
         Self::new("False", reason, message)
     }
 
-    /// That is not known.
     pub fn unknown(reason: &str, message: &str) -> Self {
         Self::new("Unknown", reason, message)
+    }
+
+    /// A child could not be applied.
+    pub fn failed(error: &ApplyError) -> Self {
+        Self::no(error.reason(), &error.to_string())
     }
 
     fn new(status: &'static str, reason: &str, message: &str) -> Self {
         Self {
             status,
-            reason: word(reason),
+            reason: valid_reason(reason),
             message: cut(message),
         }
     }
 
     /// The same, with `reason` where it has none.
     #[must_use]
-    pub fn or_word(mut self, reason: &str) -> Self {
+    pub fn or_reason(mut self, reason: &str) -> Self {
         if self.reason == UNSPECIFIED {
             reason.clone_into(&mut self.reason);
         }
         self
     }
 
-    /// Whether it is so.
     pub fn is_true(&self) -> bool {
         self.status == "True"
     }
 
-    /// Whether it is not so.
     pub fn is_false(&self) -> bool {
         self.status == "False"
     }
 
-    /// As a condition; its transition time only moves when its status changes.
+    /// The condition; its transition time changes only with its status.
     pub fn condition(self, type_: &str, generation: Option<i64>, before: &[Condition], now: Timestamp) -> Condition {
         let old = before.iter().find(|c| c.type_ == type_ && c.status == self.status);
         Condition {
@@ -68,11 +71,7 @@ impl Verdict {
             reason: self.reason,
             message: self.message,
             observed_generation: generation,
-            // The apiserver keeps seconds.
-            last_transition_time: old.map_or_else(
-                || Time(Timestamp::from_second(now.as_second()).unwrap_or(now)),
-                |c| c.last_transition_time.clone(),
-            ),
+            last_transition_time: old.map_or_else(|| whole_seconds(now), |c| c.last_transition_time.clone()),
         }
     }
 }
@@ -88,13 +87,11 @@ impl From<&Condition> for Verdict {
     }
 }
 
-const UNSPECIFIED: &str = "Unspecified";
-
-/// A reason that the apiserver takes, whatever a pod has told.
-fn word(reason: &str) -> String {
-    let word: String = reason.chars().filter(char::is_ascii_alphanumeric).take(128).collect();
-    if word.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        word
+/// A reason that the apiserver accepts, whatever a pod reported.
+fn valid_reason(reason: &str) -> String {
+    let valid: String = reason.chars().filter(char::is_ascii_alphanumeric).take(128).collect();
+    if valid.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        valid
     } else {
         UNSPECIFIED.to_owned()
     }
@@ -115,19 +112,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_a_pod_tells_the_reason_is_a_word() {
-        for (told, kept) in [
+    fn whatever_a_pod_reports_the_reason_is_valid() {
+        for (reported, expected) in [
             ("CredentialsMissing", "CredentialsMissing"),
             ("no such thing!", "nosuchthing"),
             ("", UNSPECIFIED),
             ("404", UNSPECIFIED),
         ] {
-            assert_eq!(Verdict::no(told, "").reason, kept);
+            assert_eq!(Verdict::no(reported, "").reason, expected);
         }
     }
 
     #[test]
-    fn the_transition_time_moves_only_with_the_status() {
+    fn the_transition_time_changes_only_with_the_status() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let first = Verdict::no("A", "a").condition("Ready", Some(1), &[], at(1));
         let second = Verdict::no("B", "b").condition("Ready", Some(2), std::slice::from_ref(&first), at(2));

@@ -1,58 +1,97 @@
-//! Whether the workers do their work, or rest as they should.
+//! The conditions of workers: ready, or suspended and drained.
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use kube::ResourceExt;
-use userpipeline_api::{UserPipeline, WorkersStatus, names};
+use userpipeline_api::{UserPipeline, WorkersStatus, names::PipelineId};
 
-use super::{failed, verdict::Verdict};
-use crate::pipeline::{apply::Applied, dereference::Observed, drain::Finding, pods, validate::ValidateError};
+use super::verdict::Verdict;
+use crate::pipeline::{
+    apply::Applied,
+    decide::drain::Finding,
+    model::Problem,
+    observe::{Observed, is_behind_spec, pods, workers_left},
+    validate::ValidateError,
+};
 
-/// How many there are. What is applied is newer than what was seen.
-pub fn counts(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, observed: &Observed) -> Option<WorkersStatus> {
-    let name = names::workers(&pipeline.name_any());
+/// The numbers of workers. The applied Deployment is newer than the observed one.
+pub fn counts(outcome: Result<&Applied, &ValidateError>, observed: &Observed, id: &PipelineId) -> Option<WorkersStatus> {
     let applied = outcome.ok().and_then(|applied| applied.workers.as_ref().ok()?.as_deref());
-    let deployment = applied.or_else(|| observed.deployments.iter().map(AsRef::as_ref).find(|d| d.name_any() == name))?;
-    let wanted = deployment.spec.as_ref()?.replicas.unwrap_or(1);
+    let deployment = applied.or_else(|| observed.worker_deployment(id))?;
+    let desired = deployment.spec.as_ref()?.replicas.unwrap_or(1);
     let status = deployment.status.clone().unwrap_or_default();
     let ready = status.ready_replicas.unwrap_or(0);
     Some(WorkersStatus {
         replicas: status.replicas.unwrap_or(0),
         ready,
-        summary: format!("{ready}/{wanted}"),
+        summary: format!("{ready}/{desired}"),
     })
 }
 
-/// Whether the wanted workers run the wanted spec and are ready.
+/// Whether the desired number of workers runs the current spec and is ready.
 pub fn ready(applied: &Applied, observed: &Observed) -> Verdict {
     let deployment = match &applied.workers {
-        Err(error) => return failed(error),
-        Ok(None) => return Verdict::no("WaitingForSchema", "workers start when the schema has been applied"),
+        Err(error) => return Verdict::failed(error),
+        Ok(None) => return Verdict::no("WaitingForSchema", "workers start once the schema is applied"),
         Ok(Some(deployment)) => deployment,
     };
-    let status = deployment.status.clone().unwrap_or_default();
-    if is_behind(deployment) {
-        return Verdict::no("RollingOut", "the change of the workers' Deployment has not been taken up yet");
+    if is_behind_spec(deployment) {
+        return Verdict::no(
+            "RollingOut",
+            "the Deployment controller has not observed the latest change of the workers yet",
+        );
     }
-    if applied.drain.stop_workers {
-        let left = left(deployment, observed);
-        return if left == 0 {
-            Verdict::yes("Suspended", "no worker runs while the pipeline is suspended")
-        } else {
-            draining(left)
+    if applied.decisions.drain.stop_workers {
+        return match workers_left(observed, Some(deployment)) {
+            None | Some(0) => Verdict::yes("Suspended", "no worker runs while the pipeline is suspended"),
+            Some(left) => draining(left),
         };
     }
-    if let Some((reason, message)) = observed.workers().find_map(|pod| pods::problem(pod)) {
+    if let Some((reason, message)) = fault(observed) {
         return Verdict::no(&reason, &message);
     }
-    let going = |name: &str| observed.workers().any(|pod| pods::is_going(pod) && pod.name_any() == name);
-    if let Some((_, report)) = observed
-        .reports
-        .iter()
-        .find(|(name, report)| !report.ready && !report.reason.is_empty() && !going(name))
-    {
-        return Verdict::no(&report.reason, &report.message);
+    if let Some(incomplete) = incomplete(deployment) {
+        return incomplete;
     }
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    if !applied.decisions.schema.is_applied() {
+        return Verdict::no("WaitingForSchema", "workers use the previous spec until the schema is applied");
+    }
+    let desired = desired_replicas(deployment);
+    if desired == 0 {
+        return Verdict::yes("ScaledToZero", "spec.workers.replicas is 0");
+    }
+    match applied.decisions.schema.status.partitions {
+        Some(partitions) if partitions < desired => Verdict::yes(
+            "IdleWorkers",
+            &format!(
+                "{desired} of {desired} workers are ready, but the topic has only {partitions} partitions: the other workers are idle"
+            ),
+        ),
+        _ => Verdict::yes("WorkersReady", &format!("{desired} of {desired} workers are ready")),
+    }
+}
+
+/// What a pod or its worker reports.
+fn fault(observed: &Observed) -> Option<Problem> {
+    if let Some(problem) = observed.workers().find_map(|pod| pods::problem(pod)) {
+        return Some(problem);
+    }
+    let is_terminating = |name: &str| {
+        let mut workers = observed.workers();
+        workers.any(|pod| pods::is_terminating(pod) && pod.name_any() == name)
+    };
+    let mut reports = observed.reports.iter();
+    let (_, report) = reports.find(|(name, report)| !report.ready && !report.reason.is_empty() && !is_terminating(name))?;
+    Some((report.reason.clone(), report.message.clone()))
+}
+
+fn desired_replicas(deployment: &Deployment) -> i32 {
+    deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
+/// What of a rollout is missing; `None` where all desired replicas are current and ready.
+fn incomplete(deployment: &Deployment) -> Option<Verdict> {
+    let desired = desired_replicas(deployment);
+    let status = deployment.status.clone().unwrap_or_default();
     let count = |n: Option<i32>| n.unwrap_or(0);
     let (all, updated, available, ready) = (
         count(status.replicas),
@@ -60,34 +99,25 @@ pub fn ready(applied: &Applied, observed: &Observed) -> Verdict {
         count(status.available_replicas),
         count(status.ready_replicas),
     );
-    if all != wanted || updated != wanted || available != wanted || ready != wanted {
-        if let Some((reason, message)) = trouble(&status) {
-            return Verdict::no(&reason, &message);
-        }
-        if updated < wanted || all != updated {
-            return Verdict::no("RollingOut", &format!("{updated} of {wanted} workers run the wanted spec"));
-        }
-        return Verdict::no("Unavailable", &format!("{} of {wanted} workers are ready", ready.min(available)));
+    if [all, updated, available, ready] == [desired; 4] {
+        return None;
     }
-    if !applied.decision.is_applied() {
-        return Verdict::no(
-            "WaitingForSchema",
-            "workers keep to the spec that was applied last until the schema has been applied",
-        );
+    if let Some((reason, message)) = deployment_problem(&status) {
+        return Some(Verdict::no(&reason, &message));
     }
-    if wanted == 0 {
-        return Verdict::yes("ScaledToZero", "no workers are wanted");
+    if updated < desired || all != updated {
+        return Some(Verdict::no(
+            "RollingOut",
+            &format!("{updated} of {desired} workers run the current spec"),
+        ));
     }
-    match applied.decision.status.partitions {
-        Some(partitions) if partitions < wanted => Verdict::yes(
-            "IdleWorkers",
-            &format!("{ready} of {wanted} workers are ready, and the topic has {partitions} partitions: the other workers are idle"),
-        ),
-        _ => Verdict::yes("WorkersReady", &format!("{ready} of {wanted} workers are ready")),
-    }
+    Some(Verdict::no(
+        "Unavailable",
+        &format!("{} of {desired} workers are ready", ready.min(available)),
+    ))
 }
 
-/// Whether schedule and workers are stopped because the spec says so, and have left everything in order.
+/// Whether schedule and workers are stopped by `spec.suspend`, and the pipeline is drained.
 pub fn suspended(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
     if !pipeline.spec.suspend {
         return Verdict::no("NotSuspended", "schedule and workers are active");
@@ -98,52 +128,37 @@ pub fn suspended(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
         applied.drained.as_ref().err(),
     ];
     if let Some(error) = failures.into_iter().flatten().next() {
-        return failed(error);
+        return Verdict::failed(error);
     }
-    match &applied.drain.finding {
-        Finding::Active | Finding::Workers(0) => Verdict::no("Draining", "the workers are being told to stop"),
-        Finding::NothingToDrain => Verdict::yes("Suspended", "schedule and workers are stopped; there never were any"),
+    match &applied.decisions.drain.finding {
+        Finding::Active | Finding::Workers(0) => Verdict::no("Draining", "the workers are being stopped"),
+        Finding::NothingToDrain => Verdict::yes("Suspended", "schedule and workers are stopped; there never were workers"),
         Finding::Runs(runs) => Verdict::no(
             "Draining",
             &format!(
-                "the run {} is left to finish; spec.suspendPolicy: Stop would stop it",
+                "waiting for unfinished runs: {}; set spec.suspendPolicy to Stop to stop them",
                 runs.join(", ")
             ),
         ),
         Finding::Workers(left) => draining(*left),
-        Finding::Verifying(None) => Verdict::no("Draining", "a Job verifies that all that is stored is committed"),
+        Finding::Verifying(None) => Verdict::no("Draining", "a Job verifies that the offsets of all stored records are committed"),
         Finding::Verifying(Some((reason, message))) | Finding::Failed { reason, message } => Verdict::no(reason, message),
         Finding::Drained(message) => Verdict::yes("Drained", &format!("schedule and workers are stopped; {message}")),
     }
 }
 
 fn draining(left: usize) -> Verdict {
-    Verdict::no("Draining", &format!("{left} workers are finishing what they have in hand"))
+    Verdict::no("Draining", &format!("{left} workers are finishing their current batches"))
 }
 
-fn is_behind(deployment: &Deployment) -> bool {
-    let seen = deployment
-        .status
-        .as_ref()
-        .and_then(|status| status.observed_generation)
-        .unwrap_or(0);
-    seen < deployment.metadata.generation.unwrap_or(0)
-}
-
-/// How many workers there still are: pods are the truth, but their cache may be behind.
-fn left(deployment: &Deployment, observed: &Observed) -> usize {
-    let counted = deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or(0);
-    observed.workers().count().max(usize::try_from(counted).unwrap_or(0))
-}
-
-/// What the Deployment itself says is wrong.
-fn trouble(status: &DeploymentStatus) -> Option<(String, String)> {
+/// The failure that the Deployment's conditions report.
+fn deployment_problem(status: &DeploymentStatus) -> Option<Problem> {
     let conditions = status.conditions.iter().flatten();
-    let trouble = conditions
+    let failed = conditions
         .into_iter()
         .find(|c| (c.type_ == "ReplicaFailure" && c.status == "True") || (c.type_ == "Progressing" && c.status == "False"))?;
     Some((
-        trouble.reason.clone().unwrap_or_else(|| trouble.type_.clone()),
-        trouble.message.clone().unwrap_or_default(),
+        failed.reason.clone().unwrap_or_else(|| failed.type_.clone()),
+        failed.message.clone().unwrap_or_default(),
     ))
 }

@@ -1,4 +1,4 @@
-//! An apiserver that is just large enough: it keeps objects, applies, deletes with preconditions, and notes what is written.
+//! A fake apiserver: it stores objects, applies, deletes with preconditions, and records writes.
 
 use std::{
     collections::BTreeMap,
@@ -12,10 +12,23 @@ use axum::{
     http::{Method, StatusCode, Uri},
     response::{IntoResponse, Json, Response},
 };
-use kube::runtime::{reflector::store::Writer, watcher::Event};
+use jiff::Timestamp;
+use kube::{Client, runtime::controller::Action};
 use serde_json::{Value, json};
 
-use super::super::*;
+use crate::{
+    identity::MANAGER,
+    metrics::Metrics,
+    pipeline::{
+        Context, Installation, Writers,
+        cache::{CacheWriter, CachedPipeline},
+        children::{ChildKind, VisitWriters},
+        example,
+        model::labels,
+        reconcile::reconcile,
+        reconcile_error::ReconcileError,
+    },
+};
 
 pub const PIPELINE: &str = "/apis/userpipeline.dev/v1alpha1/namespaces/demo/userpipelines/users";
 pub const JOBS: &str = "/apis/batch/v1/namespaces/demo/jobs/";
@@ -24,12 +37,24 @@ pub const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/demo/deployments/users-wo
 pub const CONFIG_MAPS: &str = "/api/v1/namespaces/demo/configmaps/";
 pub const PODS: &str = "/api/v1/namespaces/demo/pods/";
 
+/// Fills the caches with the managed objects of their kinds.
+struct Fill<'a>(&'a BTreeMap<String, Value>);
+
+impl VisitWriters for Fill<'_> {
+    fn visit<K: ChildKind>(&mut self, mut writer: CacheWriter<K>) {
+        let of_kind = format!("/{}/", K::plural(&()));
+        let objects = self.0.iter().filter(|(path, _)| path.contains(&of_kind)).map(|(_, object)| object);
+        let managed = objects.filter(|object| object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == MANAGER);
+        writer.fill_with(managed.cloned());
+    }
+}
+
 #[derive(Default)]
 pub struct Cluster {
     pub objects: Mutex<BTreeMap<String, Value>>,
     writes: Mutex<Vec<String>>,
     pub refused: Mutex<Option<&'static str>>,
-    /// The next write to a path that ends so is answered 409.
+    /// The next write to a path with this suffix is answered with 409.
     pub conflict_once: Mutex<Option<&'static str>>,
     counter: Mutex<u64>,
 }
@@ -39,7 +64,7 @@ impl Cluster {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let cluster = Arc::new(Self::default());
         cluster.put(PIPELINE, serde_json::to_value(example::pipeline()).unwrap());
-        // The clock is the real one: no tick must pass while a story is told, for the status says when the next one is.
+        // The clock is real: no tick may pass during a test, because the status has the time of the next one.
         cluster.change(PIPELINE, |pipeline| pipeline["spec"]["schedule"]["cron"] = json!("0 0 1 1 *"));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -103,36 +128,14 @@ impl Cluster {
         )
     }
 
-    fn fill<K>(&self, mut writer: Writer<kept::Kept<K>>, plural: &str)
-    where
-        K: kube::Resource<DynamicType = ()> + Clone + 'static,
-    {
-        writer.apply_watcher_event(&Event::Init);
-        for (path, object) in self.objects.lock().unwrap().iter() {
-            if path.contains(&format!("/{plural}/")) && object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == MANAGER {
-                writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(object.clone()).unwrap()));
-            }
-        }
-        writer.apply_watcher_event(&Event::InitDone);
-    }
-
-    /// A context that has just started and whose caches have seen all there is.
+    /// The context of an operator that has just started and filled its caches.
     pub fn context(&self, client: &Client) -> Arc<Context> {
         let writers = Writers::default();
         let caches = writers.caches();
-        let mut pipelines = writers.pipelines;
-        pipelines.apply_watcher_event(&Event::Init);
-        for path in self.paths("/apis/userpipeline.dev/") {
-            pipelines.apply_watcher_event(&Event::InitApply(serde_json::from_value(self.get(&path)).unwrap()));
-        }
-        pipelines.apply_watcher_event(&Event::InitDone);
-        self.fill(writers.config_maps, "configmaps");
-        self.fill(writers.accounts, "serviceaccounts");
-        self.fill(writers.jobs, "jobs");
-        self.fill(writers.cron_jobs, "cronjobs");
-        self.fill(writers.deployments, "deployments");
-        self.fill(writers.budgets, "poddisruptionbudgets");
-        self.fill(writers.pods, "pods");
+        let Writers { mut pipelines, children } = writers;
+        pipelines.fill_with(self.paths("/apis/userpipeline.dev/").iter().map(|path| self.get(path)));
+        let objects = self.objects.lock().unwrap().clone();
+        children.each(&mut Fill(&objects));
         let installation = Installation {
             images: example::images(),
             cluster: "22222222-3333-4444-5555-666666666666".into(),
@@ -141,18 +144,18 @@ impl Cluster {
     }
 
     pub async fn reconcile(&self, client: &Client) -> Result<Action, ReconcileError> {
-        let resource: Kept<UserPipeline> = serde_json::from_value(self.get(PIPELINE)).unwrap();
+        let resource: CachedPipeline = serde_json::from_value(self.get(PIPELINE)).unwrap();
         reconcile(Arc::new(resource), self.context(client)).await
     }
 
-    /// The schema Job that there is ends well.
+    /// The only Job succeeds.
     pub fn finish_schema_job(&self) {
         let path = self.paths(JOBS).pop().expect("a schema Job");
         let uid = self.get(&path)["metadata"]["uid"].clone();
         self.change(&path, |job| {
             job["status"] = json!({"completionTime": time(self.next()), "conditions": [{"type": "Complete", "status": "True"}]});
         });
-        let mut labels = serde_json::to_value(build::labels::labels("users", build::labels::Component::Schema)).unwrap();
+        let mut labels = serde_json::to_value(labels::labels("users", labels::Component::Schema)).unwrap();
         labels["batch.kubernetes.io/controller-uid"] = uid;
         let message = r#"{"reason":"Applied","message":"","topicReady":true,"partitions":3,"schemaId":7}"#;
         let state = json!({"terminated": {"exitCode": 0, "finishedAt": time(self.next()), "message": message}});
@@ -163,7 +166,7 @@ impl Cluster {
         );
     }
 
-    /// The Deployment's controller has done its work.
+    /// The Deployment's controller finishes the rollout.
     pub fn roll_out(&self) {
         self.change(DEPLOYMENT, |deployment| {
             let (generation, n) = (deployment["metadata"]["generation"].clone(), deployment["spec"]["replicas"].clone());
@@ -172,7 +175,7 @@ impl Cluster {
         });
     }
 
-    /// A pipeline that is Ready, and nothing left to do.
+    /// Makes the pipeline Ready and settled.
     pub async fn ready(&self, client: &Client) {
         self.reconcile(client).await.unwrap();
         self.finish_schema_job();
@@ -223,7 +226,7 @@ impl Cluster {
     }
 }
 
-/// The clock of the cluster: each change takes a second, long ago.
+/// The cluster's clock: a second for each change, long ago.
 fn time(counter: u64) -> String {
     Timestamp::from_second(1_600_000_000 + i64::try_from(counter).unwrap())
         .unwrap()

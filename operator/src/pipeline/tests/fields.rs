@@ -1,4 +1,4 @@
-//! Every field of the spec, found in the CRD's own schema: each takes effect, and none of them brings the operator down.
+//! Every field of the spec, from the CRD's schema: each takes effect, and no value crashes the operator.
 
 use std::sync::LazyLock;
 
@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 use userpipeline_api::UserPipeline;
 
 use crate::pipeline::{
-    build::{self, Decisions, Gate, Installation},
-    drain, example, schedule, schema,
+    decide::{Decisions, drain, schema},
+    desired::desired,
+    example,
+    model::{Images, Installation},
     validate::{ValidateError, validate},
 };
 
-/// Fields that change no child by themselves, and what they are for instead.
+/// Fields that change no child themselves, and their purpose.
 const DECISIONS: [(&str, &str); 11] = [
     ("description", "for people"),
     ("deletionPolicy", "the finalizer"),
@@ -24,11 +26,11 @@ const DECISIONS: [(&str, &str); 11] = [
     ("schedule.catchUp.maxActiveRuns", "decides when runs are started"),
     ("schedule.pauseAfterFailures", "decides whether runs are started"),
     ("runNow.nonce", "decides whether a run is started"),
-    ("runNow.arguments", "what that run is told"),
-    ("runNow.interval", "what that run is told"),
+    ("runNow.arguments", "an argument of that run"),
+    ("runNow.interval", "an argument of that run"),
 ];
 
-/// Values that are right somewhere.
+/// Values that are valid for some field.
 const TEXTS: [&str; 16] = [
     "alpha",
     "beta",
@@ -47,7 +49,7 @@ const TEXTS: [&str; 16] = [
     "one.example:9092",
     "two.example:9092",
 ];
-/// Values that are wrong nearly everywhere.
+/// Values that are invalid for nearly every field.
 const POISON: [&str; 12] = [
     "",
     " ",
@@ -187,12 +189,12 @@ fn values(path: &str, schema: &Value) -> Vec<Value> {
     }
 }
 
-/// All that is wanted for a spec.
-fn wanted(spec: &Value) -> Result<String, ValidateError> {
+/// The desired children of a spec.
+fn children(spec: &Value) -> Result<String, ValidateError> {
     let mut pipeline = example::pipeline();
     pipeline.spec = serde_json::from_value(spec.clone()).map_err(|e| ValidateError::InvalidSpec(vec![e.to_string()]))?;
     let installation = Installation {
-        images: build::Images {
+        images: Images {
             allowed: TEXTS.map(str::to_owned).to_vec(),
             ..example::images()
         },
@@ -204,14 +206,13 @@ fn wanted(spec: &Value) -> Result<String, ValidateError> {
             create: Some(0),
             ..schema::Decision::default()
         },
-        runs: schedule::Decision::default(),
         drain: drain::Decision {
-            create: Some(drain::NewJob { since: 0, attempt: 0 }),
+            create: Some(drain::NewDrainJob { since: 0, attempt: 0 }),
             ..drain::Decision::default()
         },
-        workers_first: false,
+        ..Decisions::default()
     };
-    Ok(format!("{:?}", build::build(&valid, &installation, &decided, &Gate::Open)))
+    Ok(format!("{:?}", desired(&valid, &installation, &decided)))
 }
 
 #[test]
@@ -224,15 +225,15 @@ fn every_field_changes_a_child_or_is_known_to_change_none() {
             .filter_map(|value| {
                 let mut spec = full();
                 set(&mut spec, path, value);
-                // Of the three ways to say where a field comes from, one.
+                // A field has exactly one of `from`, `expr` and `template`.
                 if path.ends_with("/expr") || path.ends_with("/template") {
                     spec["record"]["fields"][0].as_object_mut().unwrap().remove("from");
                 }
-                wanted(&spec).ok()
+                children(&spec).ok()
             })
             .collect();
-        assert!(!outcomes.is_empty(), "no value of this test is right for {path}");
-        let before = wanted(&full()).unwrap();
+        assert!(!outcomes.is_empty(), "no value of this test is valid for {path}");
+        let before = children(&full()).unwrap();
         if outcomes.iter().all(|outcome| *outcome == before) {
             silent.push(path.trim_start_matches('/').replace('/', "."));
         }
@@ -247,7 +248,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_is_written_is_built_or_refused_by_name(changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<bool>()), 1..5)) {
+    fn every_spec_is_either_built_or_refused_with_a_message(changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<bool>()), 1..5)) {
         let mut spec = full();
         for (field, value, poisoned) in changes {
             let (path, schema) = field.get(&FIELDS);
@@ -260,8 +261,8 @@ proptest! {
             };
             set(&mut spec, path, value);
         }
-        match wanted(&spec) {
-            Ok(first) => prop_assert_eq!(first, wanted(&spec).unwrap(), "the same again"),
+        match children(&spec) {
+            Ok(first) => prop_assert_eq!(first, children(&spec).unwrap(), "the same again"),
             Err(error) => prop_assert!(!error.to_string().is_empty()),
         }
     }

@@ -1,4 +1,4 @@
-//! Reconciliations against an apiserver, told by the requests it gets.
+//! Reconciles against a fake apiserver, judged by the requests that it receives.
 
 mod cluster;
 mod evolution;
@@ -7,7 +7,13 @@ mod fields;
 use cluster::{CONFIG_MAPS, CRON_JOB, Cluster, DEPLOYMENT, JOBS, PIPELINE, PODS};
 use serde_json::json;
 
-use super::*;
+use std::sync::Arc;
+
+use super::{
+    cache::CachedPipeline,
+    model::{FINALIZER, labels},
+    reconcile::reconcile,
+};
 
 /// Writes without Events, by their last two parts.
 fn short(writes: Vec<String>) -> Vec<String> {
@@ -51,7 +57,7 @@ async fn given_a_new_pipeline_then_the_schema_goes_first_and_the_rest_follows_it
     assert_eq!(
         cluster.paths(CONFIG_MAPS).len(),
         2,
-        "the schema Job's file went with it: {:?}",
+        "the ConfigMap of the schema Job is deleted, too: {:?}",
         cluster.paths(CONFIG_MAPS)
     );
 }
@@ -63,7 +69,7 @@ async fn given_nothing_has_changed_then_neither_the_same_nor_a_restarted_operato
 
     let context = cluster.context(&client);
     for _ in 0..3 {
-        let resource: Kept<UserPipeline> = serde_json::from_value(cluster.get(PIPELINE)).unwrap();
+        let resource: CachedPipeline = serde_json::from_value(cluster.get(PIPELINE)).unwrap();
         reconcile(Arc::new(resource), context.clone()).await.unwrap();
     }
     cluster.reconcile(&client).await.unwrap();
@@ -71,10 +77,10 @@ async fn given_nothing_has_changed_then_neither_the_same_nor_a_restarted_operato
 }
 
 #[tokio::test]
-async fn given_caches_that_are_behind_then_nothing_is_written_twice() {
+async fn given_outdated_caches_then_nothing_is_written_twice() {
     let (cluster, client) = Cluster::start().await;
     let context = cluster.context(&client);
-    let stale: Kept<UserPipeline> = serde_json::from_value(cluster.get(PIPELINE)).unwrap();
+    let stale: CachedPipeline = serde_json::from_value(cluster.get(PIPELINE)).unwrap();
     let stale = Arc::new(stale);
     reconcile(stale.clone(), context.clone()).await.unwrap();
     assert_eq!(short(cluster.writes()).len(), 4);
@@ -85,7 +91,7 @@ async fn given_caches_that_are_behind_then_nothing_is_written_twice() {
 }
 
 #[tokio::test]
-async fn given_somebody_has_changed_a_child_then_it_is_put_right() {
+async fn given_a_changed_child_then_it_is_corrected() {
     let (cluster, client) = Cluster::start().await;
     cluster.ready(&client).await;
     cluster.change(DEPLOYMENT, |deployment| {
@@ -115,7 +121,7 @@ async fn given_a_changed_cron_then_only_the_schedule_is_written() {
 }
 
 #[tokio::test]
-async fn given_a_changed_schema_then_pods_keep_what_they_have_until_it_is_applied() {
+async fn given_a_changed_schema_then_pods_keep_their_configs_until_it_is_applied() {
     let (cluster, client) = Cluster::start().await;
     cluster.ready(&client).await;
     let before = cluster.get(DEPLOYMENT)["spec"].clone();
@@ -132,12 +138,12 @@ async fn given_a_changed_schema_then_pods_keep_what_they_have_until_it_is_applie
     cluster.reconcile(&client).await.unwrap();
     assert_ne!(cluster.get(DEPLOYMENT)["spec"], before);
 
-    // The file of the old workers stays as long as one of them is there.
+    // The ConfigMap of the old workers stays while one of them exists.
     let old = before["template"]["spec"]["volumes"][0]["configMap"]["name"]
         .as_str()
         .unwrap()
         .to_owned();
-    let labels = build::labels::labels("users", build::labels::Component::Worker);
+    let labels = labels::labels("users", labels::Component::Worker);
     let pod = format!("{PODS}old");
     cluster.put(&pod, json!({"metadata": {"name": "old", "namespace": "demo", "labels": labels}, "spec": before["template"]["spec"], "status": {"phase": "Running"}}));
     cluster.roll_out();
@@ -172,14 +178,14 @@ async fn given_an_invalid_spec_then_only_the_status_is_written_and_a_corrected_o
 }
 
 #[tokio::test]
-async fn given_one_child_cannot_be_applied_then_the_others_are_and_the_status_says_so() {
+async fn given_one_child_cannot_be_applied_then_the_others_are_and_the_status_reports_it() {
     let (cluster, client) = Cluster::start().await;
     cluster.reconcile(&client).await.unwrap();
     cluster.finish_schema_job();
     *cluster.refused.lock().unwrap() = Some("/cronjobs/");
     let error = cluster.reconcile(&client).await.unwrap_err();
     assert!(
-        error.to_string().contains("CronJob users-ingest cannot be applied: quota exceeded"),
+        error.to_string().contains("cannot apply CronJob users-ingest: quota exceeded"),
         "{error}"
     );
     assert_eq!(cluster.paths(DEPLOYMENT).len(), 1);
@@ -190,15 +196,15 @@ async fn given_one_child_cannot_be_applied_then_the_others_are_and_the_status_sa
 }
 
 #[tokio::test]
-async fn given_an_object_of_somebody_else_then_it_is_left_alone() {
+async fn given_a_foreign_object_of_the_same_name_then_it_is_not_changed() {
     let (cluster, client) = Cluster::start().await;
-    let theirs = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "users-worker", "namespace": "demo", "uid": "theirs"}, "spec": {"selector": {}, "template": {}}});
-    cluster.put(DEPLOYMENT, theirs);
+    let foreign = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "users-worker", "namespace": "demo", "uid": "foreign"}, "spec": {"selector": {}, "template": {}}});
+    cluster.put(DEPLOYMENT, foreign);
     cluster.reconcile(&client).await.unwrap();
     cluster.finish_schema_job();
     assert!(cluster.reconcile(&client).await.is_err());
     assert_eq!(cluster.condition("WorkersReady"), ("False".into(), "NotOurs".into()));
-    assert_eq!(cluster.get(DEPLOYMENT)["metadata"]["uid"], "theirs");
+    assert_eq!(cluster.get(DEPLOYMENT)["metadata"]["uid"], "foreign");
     assert_eq!(cluster.paths(CRON_JOB).len(), 1);
 }
 
@@ -235,7 +241,7 @@ async fn given_a_pipeline_is_suspended_then_it_is_drained_ready_and_silent() {
 }
 
 #[tokio::test]
-async fn given_a_resource_that_does_not_read_then_its_status_says_so_once() {
+async fn given_an_unreadable_resource_then_its_status_reports_it_once() {
     let (cluster, client) = Cluster::start().await;
     cluster.ready(&client).await;
     cluster.change(PIPELINE, |pipeline| {
@@ -260,7 +266,7 @@ async fn given_the_pipeline_is_being_deleted_then_nothing_is_written() {
 }
 
 #[tokio::test]
-async fn given_catch_up_then_the_operator_starts_each_run_once_and_the_cron_job_rests() {
+async fn given_catch_up_then_the_operator_starts_each_run_once_and_suspends_the_cron_job() {
     let (cluster, client) = Cluster::start().await;
     cluster.ready(&client).await;
     cluster.change(PIPELINE, |pipeline| {
@@ -275,13 +281,13 @@ async fn given_catch_up_then_the_operator_starts_each_run_once_and_the_cron_job_
         [format!("{JOBS}users-ingest-28928165"), format!("{JOBS}users-ingest-28928170")]
     );
     let status = cluster.get(PIPELINE)["status"].clone();
-    assert_eq!(status["schedule"]["backlog"], 1000, "it is some time ago");
+    assert_eq!(status["schedule"]["backlog"], 1000, "the pipeline was created long ago");
     assert_eq!(cluster.condition("DataFresh"), ("False".into(), "RunOverdue".into()));
 
-    // One is not in the cache yet, and one was made by somebody else.
+    // One run is not in the cache yet, and later one is a foreign Job.
     cluster.writes();
     let context = cluster.context(&client);
-    let resource: Arc<Kept<UserPipeline>> = Arc::new(serde_json::from_value(cluster.get(PIPELINE)).unwrap());
+    let resource: Arc<CachedPipeline> = Arc::new(serde_json::from_value(cluster.get(PIPELINE)).unwrap());
     let first = format!("{JOBS}users-ingest-28928165");
     let job = cluster.objects.lock().unwrap().remove(&first).unwrap();
     let stale = cluster.context(&client);
@@ -298,7 +304,7 @@ async fn given_catch_up_then_the_operator_starts_each_run_once_and_the_cron_job_
 }
 
 #[tokio::test]
-async fn given_a_run_is_asked_for_then_its_job_is_made_once() {
+async fn given_a_requested_run_then_its_job_is_created_once() {
     let (cluster, client) = Cluster::start().await;
     cluster.ready(&client).await;
     cluster.change(PIPELINE, |pipeline| {
@@ -317,17 +323,17 @@ async fn given_a_run_is_asked_for_then_its_job_is_made_once() {
 }
 
 #[tokio::test]
-async fn given_an_elder_pipeline_with_the_same_table_then_the_younger_touches_nothing_until_it_is_gone() {
+async fn given_an_older_pipeline_with_the_same_table_then_the_newer_one_changes_nothing_until_it_is_gone() {
     let (cluster, client) = Cluster::start().await;
     cluster.change(PIPELINE, |pipeline| {
-        pipeline["spec"]["landing"]["table"] = json!("theirs");
+        pipeline["spec"]["landing"]["table"] = json!("shared");
     });
-    let elder = PIPELINE.replace("/users", "/elder");
+    let older = PIPELINE.replace("/users", "/older");
     let mut other = cluster.get(PIPELINE);
-    other["metadata"]["name"] = json!("elder");
-    other["metadata"]["uid"] = json!("elder");
+    other["metadata"]["name"] = json!("older");
+    other["metadata"]["uid"] = json!("older");
     other["metadata"]["creationTimestamp"] = json!("2024-01-01T00:00:00Z");
-    cluster.put(&elder, other);
+    cluster.put(&older, other);
     cluster.reconcile(&client).await.unwrap();
     assert_eq!(short(cluster.writes()), ["PATCH users/status"]);
     assert_eq!(cluster.condition("Ready"), ("False".into(), "Conflict".into()));
@@ -335,26 +341,29 @@ async fn given_an_elder_pipeline_with_the_same_table_then_the_younger_touches_no
         .as_str()
         .unwrap()
         .to_owned();
-    assert!(ready.contains("table theirs in PostgreSQL is UserPipeline demo/elder's"), "{ready}");
+    assert!(
+        ready.contains("table shared in PostgreSQL is already used by the older UserPipeline demo/older"),
+        "{ready}"
+    );
 
-    cluster.objects.lock().unwrap().remove(&elder);
+    cluster.objects.lock().unwrap().remove(&older);
     cluster.reconcile(&client).await.unwrap();
     assert_eq!(cluster.condition("Ready"), ("False".into(), "Applying".into()));
 }
 
 #[tokio::test]
-async fn given_data_that_is_to_go_with_its_pipeline_then_that_is_held_before_anything_is_made_until_a_job_has_deleted_it() {
+async fn given_data_to_delete_then_a_finalizer_keeps_the_pipeline_until_a_job_has_deleted_it() {
     let (cluster, client) = Cluster::start().await;
     cluster.change(PIPELINE, |pipeline| pipeline["spec"]["deletionPolicy"] = json!("Delete"));
     cluster.reconcile(&client).await.unwrap();
     let writes = short(cluster.writes());
     let place = |what: &str| writes.iter().position(|write| write.contains(what)).unwrap();
     assert!(place("userpipelines/users") < place("jobs/users-schema-"), "{writes:?}");
-    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([deletion::FINALIZER]));
+    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([FINALIZER]));
     cluster.finish_schema_job();
     cluster.reconcile(&client).await.unwrap();
 
-    // What could still write goes first
+    // Writers go first
     cluster.change(PIPELINE, |pipeline| {
         pipeline["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z");
     });
@@ -363,21 +372,21 @@ async fn given_data_that_is_to_go_with_its_pipeline_then_that_is_held_before_any
     assert_eq!(cluster.condition("Ready"), ("False".into(), "Deleting".into()));
     cluster.writes();
 
-    // Then a Job deletes, and nothing that it needs is owned
+    // Then a Job deletes the data, and nothing that it needs has an owner
     cluster.reconcile(&client).await.unwrap();
     let job = cluster.paths(JOBS).pop().expect("a deletion Job");
     assert!(job.ends_with("users-deletion-0") && cluster.get(&job)["metadata"].get("ownerReferences").is_none());
     cluster.writes();
     cluster.reconcile(&client).await.unwrap();
-    assert_eq!(cluster.writes(), [""; 0], "nothing but waiting");
+    assert_eq!(cluster.writes(), [""; 0], "it only waits");
 
-    // When it is done, that is recorded, and the pipeline is let go with everything cleared
+    // When the Job succeeds, that is recorded first; then the Job and the finalizer go
     cluster.finish_schema_job();
     cluster.reconcile(&client).await.unwrap();
-    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([deletion::FINALIZER]));
+    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([FINALIZER]));
     *cluster.conflict_once.lock().unwrap() = Some("userpipelines/users");
-    cluster.reconcile(&client).await.expect_err("it is tried again");
-    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([deletion::FINALIZER]));
+    cluster.reconcile(&client).await.expect_err("it is retried");
+    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([FINALIZER]));
     cluster.reconcile(&client).await.unwrap();
     assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([]));
     assert!(cluster.paths(JOBS).is_empty());

@@ -1,42 +1,28 @@
-//! A pipeline that can be built: what the apiserver's rules cannot see is checked here. No client.
+//! Validates what the CRD's schema cannot. No client.
 
 mod bounds;
 mod placeholders;
+mod pod_settings;
 
-use k8s_openapi::{
-    api::core::v1::ResourceRequirements,
-    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::OwnerReference},
-};
-use kube::{Resource, ResourceExt};
-use userpipeline_api::{
-    Cron, PodSettings, Schedule, Ticks, UserPipeline, UserPipelineSpec, bytes, document, document::Binary, names, names::PipelineId, zone,
-};
+use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity};
+use userpipeline_api::{Cron, Schedule, Ticks, UserPipeline, UserPipelineSpec, bytes, document::Binary, names, names::PipelineId, zone};
 use userpipeline_record::{RecordSchema, bookkeeping};
 
-use self::placeholders::placeholder_problems;
-use super::{
-    build::{Images, settings},
-    quantity,
-};
+use self::{placeholders::placeholder_problems, pod_settings::pod_settings_problems};
+use super::model::{Images, Owner, PodConfig, quantity};
 
-/// Why a pipeline cannot be built.
+/// Why a pipeline cannot be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValidateError {
-    /// A field is wrong; each is named, with what to do.
+    /// Each problem names its field and what to do.
     #[error("{}", .0.join("; "))]
     InvalidSpec(Vec<String>),
-    /// An elder pipeline has what this one would write to.
-    #[error("{what} is UserPipeline {elder}'s, which was there first: choose another name, or delete one of the two. Nothing was touched")]
-    Conflict {
-        /// What both want.
-        what: String,
-        /// The elder pipeline.
-        elder: PipelineId,
-    },
+    /// An older pipeline writes to the same table, topic or consumer group.
+    #[error("{what} is already used by the older UserPipeline {older}: choose another name, or delete one of the two. Nothing was changed")]
+    Conflict { what: String, older: PipelineId },
 }
 
 impl ValidateError {
-    /// The variant's name.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::InvalidSpec(_) => "InvalidSpec",
@@ -45,97 +31,28 @@ impl ValidateError {
     }
 }
 
-/// What a binary is handed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Document {
-    /// The name of the ConfigMap that holds it: its content's hash is in it.
-    pub config_map: String,
-    /// The resource, reduced.
-    pub text: String,
-    /// The Secrets that the binary needs.
-    pub secrets: Vec<String>,
-}
-
-impl Document {
-    /// What `binary` is handed, in a ConfigMap with `word` in its name.
-    pub fn of(pipeline: &UserPipeline, binary: Binary, word: &str) -> Self {
-        let text = document::reduce(pipeline, binary);
-        let name = pipeline.name_any();
-        Self {
-            config_map: names::child(&name, &format!("{word}-{}", names::hash(&text)), names::LABEL_LIMIT),
-            text,
-            secrets: binary.secrets(pipeline),
-        }
-    }
-}
-
-/// Whose the children are.
-#[derive(Clone, Debug)]
-pub struct Parent {
-    /// Which pipeline.
-    pub id: PipelineId,
-    /// Its uid.
-    pub uid: String,
-    /// By which its children go with it; those that are to be there until it is gone have none.
-    pub reference: Option<OwnerReference>,
-    /// Whom to ask: `spec.owner`.
-    pub contact: Option<String>,
-    /// Which images its pods run.
-    pub images: Images,
-    /// What the pods of its tasks are to be like.
-    pub tasks: PodSettings,
-}
-
-impl Parent {
-    /// None where a pipeline has no name or no uid, so is not from an apiserver.
-    pub fn of(pipeline: &UserPipeline, images: Images) -> Option<Self> {
-        let reference = pipeline.controller_owner_ref(&())?;
-        Some(Self {
-            id: PipelineId::of(pipeline),
-            uid: reference.uid.clone(),
-            reference: Some(reference),
-            contact: pipeline.spec.owner.clone(),
-            images,
-            tasks: pipeline.spec.pods.tasks.clone(),
-        })
-    }
-
-    /// How the pods of its tasks are to be, in short: one that was made otherwise is not waited for.
-    pub fn task(&self) -> String {
-        let settings = serde_json::to_string(&self.tasks).unwrap_or_default();
-        names::hash(&format!("{}\n{settings}", self.images.of("stream-worker")))
-    }
-}
-
-/// What a pipeline's runs are.
+/// The runs of a pipeline.
 #[derive(Clone, Debug)]
 pub struct Ingest {
-    /// When they happen, and how.
     pub schedule: Schedule,
-    /// When they are due.
     pub ticks: Ticks,
-    /// What `ingest-job` is handed.
-    pub document: Document,
+    pub config: PodConfig,
 }
 
-/// A pipeline that can be built.
 #[derive(Clone, Debug)]
 pub struct ValidatedPipeline {
-    /// Whose the children are.
-    pub parent: Parent,
-    /// What is wanted, with every name filled in.
+    pub owner: Owner,
+    /// With every name that is derived where the spec has none.
     pub spec: UserPipelineSpec,
-    /// What its runs are; none where others write to the topic.
+    /// `None` where external producers write to the topic (`spec.source.topic`).
     pub ingest: Option<Ingest>,
-    /// What `stream-worker` is handed.
-    pub worker: Document,
-    /// What the schema Job is handed.
-    pub schema: Document,
-    /// What a schema Job must have applied.
+    pub worker: PodConfig,
+    pub schema: PodConfig,
+    /// The hash of the schema that a schema Job must have applied.
     pub schema_hash: String,
 }
 
-/// Checks a pipeline; its images must be among those that there are to choose from.
+/// Validates a pipeline. Its images must be among those that the operator allows.
 pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPipeline, ValidateError> {
     let beyond = bounds::problems(&pipeline.spec);
     if !beyond.is_empty() {
@@ -143,10 +60,53 @@ pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPip
     }
     let id = PipelineId::of(pipeline);
     let spec = names::with_names(pipeline.spec.clone(), &id);
+    let mut problems = spec_problems(&spec);
+    let mut check = |field: &str, result: Result<(), String>| problems.extend(result.err().map(|problem| format!("{field}: {problem}")));
+
+    let chosen = images.chosen(spec.image.as_ref());
+    check("spec.image.registry", chosen.as_ref().map(drop).map_err(Clone::clone));
+    let owner = Owner::of(pipeline, chosen.unwrap_or_else(|_| images.clone()));
+    if owner.is_none() {
+        check("metadata", Err("name and uid are missing".to_owned()));
+    }
+    let (Some(owner), true) = (owner, problems.is_empty()) else {
+        return Err(ValidateError::InvalidSpec(problems));
+    };
+
+    let schema = PodConfig::of(pipeline, Binary::Schema, "schema");
+    Ok(ValidatedPipeline {
+        owner,
+        ingest: ingest(pipeline, &spec),
+        worker: PodConfig::of(pipeline, Binary::Worker, "worker"),
+        // A pinned version may apply another schema for the same spec.
+        schema_hash: names::hash(&format!(
+            "{}\n{}\n{}\n{}\n{}",
+            schema.text,
+            spec.kafka.topic.message_limit(),
+            // A declared record is part of the text; the built-in one is not.
+            RecordSchema::user().fingerprint(),
+            bookkeeping::fingerprint(),
+            spec.image.iter().filter_map(|image| image.version.as_deref()).collect::<String>(),
+        )),
+        schema,
+        spec,
+    })
+}
+
+/// The runs of a valid spec.
+fn ingest(pipeline: &UserPipeline, spec: &UserPipelineSpec) -> Option<Ingest> {
+    let schedule = spec.schedule.as_ref().filter(|_| spec.source.http.is_some())?;
+    Some(Ingest {
+        schedule: schedule.clone(),
+        ticks: Ticks::read(&schedule.cron, &schedule.time_zone).ok()?,
+        config: PodConfig::of(pipeline, Binary::Ingest, "ingest"),
+    })
+}
+
+fn spec_problems(spec: &UserPipelineSpec) -> Vec<String> {
     let mut problems = Vec::new();
     let mut check = |field: &str, result: Result<(), String>| problems.extend(result.err().map(|problem| format!("{field}: {problem}")));
 
-    let mut ingest = None;
     if let (Some(schedule), Some(http)) = (&spec.schedule, &spec.source.http) {
         check("spec.schedule.cron", Cron::read(&schedule.cron).map(drop));
         check("spec.schedule.timeZone", zone(&schedule.time_zone).map(drop));
@@ -154,11 +114,6 @@ pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPip
             check(&field, Err(problem));
         }
         check("spec.source.http.maxBodySize", bytes(&http.max_body_size).map(drop));
-        ingest = Ticks::read(&schedule.cron, &schedule.time_zone).ok().map(|ticks| Ingest {
-            schedule: schedule.clone(),
-            ticks,
-            document: Document::of(pipeline, Binary::Ingest, "ingest"),
-        });
     }
     for problem in RecordSchema::of(spec.record.as_ref()).err().into_iter().flatten() {
         check(&problem.field, Err(problem.problem));
@@ -186,38 +141,11 @@ pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPip
         ("tasks", &spec.pods.tasks),
     ] {
         let resources = settings.resources.iter().flat_map(resource_problems);
-        for (field, problem) in resources.chain(settings::problems(settings)) {
+        for (field, problem) in resources.chain(pod_settings_problems(settings)) {
             check(&format!("spec.pods.{program}.{field}"), Err(problem));
         }
     }
-    let chosen = images.chosen(spec.image.as_ref());
-    check("spec.image.registry", chosen.as_ref().map(drop).map_err(Clone::clone));
-    let parent = Parent::of(pipeline, chosen.unwrap_or_else(|_| images.clone()));
-    if parent.is_none() {
-        check("metadata", Err("name and uid are missing".to_owned()));
-    }
-    let (Some(parent), true) = (parent, problems.is_empty()) else {
-        return Err(ValidateError::InvalidSpec(problems));
-    };
-
-    let schema = Document::of(pipeline, Binary::Schema, "schema");
-    Ok(ValidatedPipeline {
-        parent,
-        ingest,
-        worker: Document::of(pipeline, Binary::Worker, "worker"),
-        // A pinned version applies what it knows, which may differ from what this one does.
-        schema_hash: names::hash(&format!(
-            "{}\n{}\n{}\n{}\n{}",
-            schema.text,
-            spec.kafka.topic.message_limit(),
-            // What is declared is in the text; what is built in is not.
-            RecordSchema::user().fingerprint(),
-            bookkeeping::fingerprint(),
-            spec.image.iter().filter_map(|image| image.version.as_deref()).collect::<String>(),
-        )),
-        schema,
-        spec,
-    })
+    problems
 }
 
 fn replication<'a>(mut datacenters: impl Iterator<Item = (&'a String, &'a i32)>) -> Result<(), String> {
@@ -230,7 +158,7 @@ fn replication<'a>(mut datacenters: impl Iterator<Item = (&'a String, &'a i32)>)
 fn differs(name: Option<&String>, other: Option<&String>, field: &str) -> Result<(), String> {
     if name.is_some() && name == other {
         return Err(format!(
-            "`{}` is also the name of {field}, given or derived; choose another",
+            "`{}` is also the name of {field} (set or derived); choose another name",
             name.map_or("", String::as_str)
         ));
     }
@@ -252,8 +180,8 @@ fn resource_problems(resources: &ResourceRequirements) -> Vec<(String, String)> 
     for (name, Quantity(request)) in resources.requests.iter().flatten() {
         let limit = resources.limits.as_ref().and_then(|limits| limits.get(name));
         if let Some(Quantity(limit)) = limit
-            && let (Some(wanted), Some(most)) = (quantity::value(request), quantity::value(limit))
-            && wanted > most
+            && let (Some(requested), Some(most)) = (quantity::value(request), quantity::value(limit))
+            && requested > most
         {
             problems.push((
                 format!("resources.requests.{name}"),
@@ -288,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_by_its_field() {
+    fn an_invalid_value_is_reported_with_its_field() {
         assert!(problem(|spec| schedule(spec).cron = "61 * * * *".into()).starts_with("spec.schedule.cron: "));
         assert!(problem(|spec| schedule(spec).time_zone = "Mars/Olympus".into()).starts_with("spec.schedule.timeZone: "));
         assert!(problem(|spec| http(spec).max_body_size = Quantity("8 apples".into())).starts_with("spec.source.http.maxBodySize: "));
@@ -318,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_is_told_at_once() {
+    fn all_problems_are_reported_at_once() {
         let error = problem(|spec| {
             schedule(spec).cron = "never".into();
             schedule(spec).time_zone = "Nowhere".into();
@@ -330,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_must_be_known_and_arguments_have_values() {
+    fn placeholders_must_be_known_and_arguments_must_have_values() {
         type Change = fn(&mut UserPipelineSpec);
         let table: [(Change, &str); 5] = [
             (
@@ -361,14 +289,14 @@ mod tests {
                 "spec.runNow.arguments.y: is not among",
             ),
         ];
-        for (change, says) in table {
+        for (change, expected) in table {
             let error = problem(change);
-            assert!(error.contains(says), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 
     #[test]
-    fn a_schema_job_is_due_for_what_concerns_the_schema_and_nothing_else() {
+    fn only_changes_that_affect_the_schema_need_a_schema_job() {
         let before = validate(&example::pipeline(), &example::images()).unwrap();
         let after = |change: fn(&mut UserPipelineSpec)| {
             let mut pipeline = example::pipeline();

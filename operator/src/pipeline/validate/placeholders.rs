@@ -1,8 +1,8 @@
-//! `{{…}}` in the source: what a run could not put in its place.
+//! Placeholders (`{{…}}`) of the source that a run could not fill in.
 
 use userpipeline_api::{HttpSource, RunNow, Schedule, placeholder::Template};
 
-/// Placeholders that are not known, and arguments that have no value.
+/// Unknown placeholders, and arguments without a value.
 pub(super) fn placeholder_problems(http: &HttpSource, schedule: &Schedule, run_now: Option<&RunNow>) -> Vec<(String, String)> {
     let arguments = &schedule.arguments;
     let mut texts = vec![("spec.source.http.url".to_owned(), http.url.as_str())];
@@ -26,7 +26,7 @@ pub(super) fn placeholder_problems(http: &HttpSource, schedule: &Schedule, run_n
             Err(problem) => problems.push((field, problem)),
             Ok(template) => {
                 if template.has_cursor() && http.cursor.is_none() {
-                    let problem = "`{{cursor}}` needs spec.source.http.cursor, which says where it comes from";
+                    let problem = "`{{cursor}}` needs spec.source.http.cursor, which defines its value";
                     problems.push((field.clone(), problem.to_owned()));
                 }
                 has_cursor |= template.has_cursor();
@@ -42,10 +42,10 @@ pub(super) fn placeholder_problems(http: &HttpSource, schedule: &Schedule, run_n
     if http.cursor.is_some() && !has_cursor {
         problems.push((
             "spec.source.http.cursor".to_owned(),
-            "no request has `{{cursor}}` in its url, query, headers or body, so nothing would use it".to_owned(),
+            "is unused: no url, query, header or body contains `{{cursor}}`".to_owned(),
         ));
     }
-    // The host is whom credentials are for.
+    // Credentials are sent to the host, so it must be fixed.
     let host = http.url.split_once("://").map_or("", |(_, rest)| rest);
     if host.split(['/', '?', '#']).next().unwrap_or_default().contains("{{") {
         problems.push((
@@ -60,7 +60,7 @@ pub(super) fn placeholder_problems(http: &HttpSource, schedule: &Schedule, run_n
     problems.extend(unknown.map(|name| {
         (
             format!("spec.runNow.arguments.{name}"),
-            "is not among spec.schedule.arguments, so nothing would use it".to_owned(),
+            "is not among spec.schedule.arguments, so it would be unused".to_owned(),
         )
     }));
     problems

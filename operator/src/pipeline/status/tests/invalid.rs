@@ -1,14 +1,14 @@
-//! What is said of a spec that cannot be built.
+//! The status of an invalid spec.
 
 use super::*;
 
 #[test]
-fn an_invalid_spec_is_stalled_names_the_field_and_forgets_nothing() {
+fn an_invalid_spec_is_stalled_names_the_field_and_retains_the_record() {
     let mut pipeline = example::pipeline();
     pipeline.status = Some(of(&pipeline, Ok(&applied(healthy())), &Observed::default(), now()));
     pipeline.metadata.generation = Some(2);
     pipeline.spec.schedule.as_mut().unwrap().cron = "61 * * * *".into();
-    let error = validate::validate(&pipeline, &example::images()).unwrap_err();
+    let error = validate(&pipeline, &example::images()).unwrap_err();
     let status = of(&pipeline, Err(&error), &Observed::default(), now());
     let (ready, reason, message) = condition(&status, "Ready");
     assert_eq!((ready, reason), ("False", "InvalidSpec"));
@@ -24,21 +24,27 @@ fn an_invalid_spec_is_stalled_names_the_field_and_forgets_nothing() {
 fn a_run_that_fails_while_the_spec_is_invalid_counts() {
     let mut pipeline = example::pipeline();
     let settled = Applied {
-        runs: schedule::Decision {
-            status: ScheduleStatus {
-                consecutive_failures: 1,
-                ..ScheduleStatus::default()
+        decisions: Decisions {
+            runs: schedule::Decision {
+                status: ScheduleStatus {
+                    consecutive_failures: 1,
+                    ..ScheduleStatus::default()
+                },
+                ..schedule::Decision::default()
             },
-            ..schedule::Decision::default()
+            ..Decisions::default()
         },
         ..applied(healthy())
     };
     pipeline.status = Some(of(&pipeline, Ok(&settled), &Observed::default(), now()));
     pipeline.spec.schedule.as_mut().unwrap().cron = "61 * * * *".into();
-    let error = validate::validate(&pipeline, &example::images()).unwrap_err();
+    let error = validate(&pipeline, &example::images()).unwrap_err();
     let failed = json!({"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "lastTransitionTime": "2025-01-01T00:05:00Z"}]});
     let observed = Observed {
-        jobs: vec![run("users-ingest-28928165", &failed)],
+        children: Children {
+            jobs: vec![runs::run("users-ingest-28928165", &failed)],
+            ..Children::default()
+        },
         ..Observed::default()
     };
     for _ in 0..2 {
@@ -46,7 +52,7 @@ fn a_run_that_fails_while_the_spec_is_invalid_counts() {
         assert_eq!(
             status.schedule.as_ref().unwrap().consecutive_failures,
             2,
-            "once, however often it is looked at"
+            "once, however often it is observed"
         );
         pipeline.status = Some(status);
     }

@@ -1,20 +1,31 @@
-//! What conditions say, as tables.
+//! Conditions, as tables.
 
 mod invalid;
+mod runs;
 mod suspension;
 mod version;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Pod};
 use serde_json::{Value, json};
-use userpipeline_api::{SchemaStatus, report::WorkerReport};
+use userpipeline_api::{ScheduleStatus, SchemaStatus, UserPipeline, UserPipelineStatus, names::PipelineId, report::WorkerReport};
 
-use super::*;
-use crate::pipeline::{drain, example, runs, schema::Finding, validate};
+use super::pipeline_status::RESYNC;
+use super::{MEASURE_EVERY, requeue_after};
+use crate::pipeline::{
+    apply::{Applied, ApplyError},
+    children::Children,
+    decide::{Decisions, schedule, schema, schema::Finding},
+    example,
+    model::labels,
+    observe::{Observed, run_jobs},
+    validate::{ValidateError, validate},
+};
 
 fn of(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, observed: &Observed, now: Timestamp) -> UserPipelineStatus {
-    super::of(pipeline, outcome, observed, &runs::seen("users-ingest", observed), "0.1.0", now)
+    super::pipeline_status(pipeline, outcome, observed, &run_jobs("users-ingest", observed), "0.1.0", now)
 }
 
 fn now() -> Timestamp {
@@ -45,15 +56,15 @@ fn applied(deployment: Deployment) -> Applied {
         ..SchemaStatus::default()
     };
     Applied {
-        decision: schema::Decision {
-            status,
-            ..schema::Decision::default()
+        decisions: Decisions {
+            schema: schema::Decision {
+                status,
+                ..schema::Decision::default()
+            },
+            ..Decisions::default()
         },
         account: Ok(()),
         schema: Ok(()),
-        runs: schedule::Decision::default(),
-        drain: drain::Decision::default(),
-        workers_first: false,
         drained: Ok(()),
         schedule: Ok(Some(Arc::default())),
         started: Ok(()),
@@ -84,7 +95,7 @@ fn failure() -> ApplyError {
 }
 
 #[test]
-fn a_pipeline_that_is_as_wanted_is_ready() {
+fn a_pipeline_with_healthy_workers_is_ready() {
     let status = of(&example::pipeline(), Ok(&applied(healthy())), &Observed::default(), now());
     for type_ in ["Ready", "SchemaReady", "TopicReady", "ScheduleReady", "WorkersReady"] {
         assert_eq!(condition(&status, type_).0, "True", "{type_}");
@@ -99,18 +110,18 @@ fn a_pipeline_that_is_as_wanted_is_ready() {
 }
 
 #[test]
-fn more_workers_than_partitions_are_said_to_be_idle() {
+fn more_workers_than_partitions_are_reported_as_idle() {
     for (partitions, reason) in [(1, "IdleWorkers"), (2, "WorkersReady"), (6, "WorkersReady")] {
         let mut applied = applied(healthy());
-        applied.decision.status.partitions = Some(partitions);
+        applied.decisions.schema.status.partitions = Some(partitions);
         let status = of(&example::pipeline(), Ok(&applied), &Observed::default(), now());
-        let (said, why, message) = condition(&status, "WorkersReady");
-        assert_eq!((said, why), ("True", reason), "{message}");
+        let (actual, actual_reason, message) = condition(&status, "WorkersReady");
+        assert_eq!((actual, actual_reason), ("True", reason), "{message}");
     }
 }
 
 #[test]
-fn workers_are_ready_only_when_the_wanted_ones_run_the_wanted_spec() {
+fn workers_are_ready_only_when_all_desired_ones_run_the_current_spec() {
     let table = [
         (
             deployment(
@@ -159,11 +170,14 @@ fn workers_are_ready_only_when_the_wanted_ones_run_the_wanted_spec() {
 }
 
 #[test]
-fn a_stuck_pod_and_an_unready_worker_say_why() {
+fn a_stuck_pod_and_an_unready_worker_are_reported_with_their_reason() {
     let waiting = json!({"phase": "Pending", "containerStatuses": [{"name": "worker", "image": "i:1", "imageID": "", "ready": false, "restartCount": 0,
         "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]});
     let stuck = Observed {
-        pods: vec![worker_pod("w-1", &waiting)],
+        children: Children {
+            pods: vec![worker_pod("w-1", &waiting)],
+            ..Children::default()
+        },
         ..Observed::default()
     };
     let status = of(&example::pipeline(), Ok(&applied(healthy())), &stuck, now());
@@ -180,9 +194,11 @@ fn a_stuck_pod_and_an_unready_worker_say_why() {
         ..WorkerReport::default()
     };
     let unready = Observed {
-        pods: vec![worker_pod("w-1", &json!({"phase": "Running"}))],
+        children: Children {
+            pods: vec![worker_pod("w-1", &json!({"phase": "Running"}))],
+            ..Children::default()
+        },
         reports: BTreeMap::from([("w-1".to_owned(), report)]),
-        ..Observed::default()
     };
     let status = of(
         &example::pipeline(),
@@ -197,7 +213,7 @@ fn a_stuck_pod_and_an_unready_worker_say_why() {
 }
 
 #[test]
-fn a_schema_that_is_not_applied_makes_nothing_ready() {
+fn without_an_applied_schema_nothing_is_ready() {
     let table = [
         (Finding::Applying(None), "Applying"),
         (
@@ -209,8 +225,8 @@ fn a_schema_that_is_not_applied_makes_nothing_ready() {
     ];
     for (finding, reason) in table {
         let mut applied = applied(healthy());
-        applied.decision.finding = finding;
-        applied.decision.status.failure_reason = Some("RegistryUnreachable".into());
+        applied.decisions.schema.finding = finding;
+        applied.decisions.schema.status.failure_reason = Some("RegistryUnreachable".into());
         let status = of(&example::pipeline(), Ok(&applied), &Observed::default(), now());
         assert_eq!(
             (condition(&status, "SchemaReady").0, condition(&status, "SchemaReady").1),
@@ -224,24 +240,24 @@ fn a_schema_that_is_not_applied_makes_nothing_ready() {
 }
 
 #[test]
-fn why_a_schema_job_has_failed_is_told_while_it_is_tried_again() {
+fn the_last_failure_of_a_schema_job_is_reported_during_the_retry() {
     let mut retrying = applied(healthy());
-    retrying.decision.finding = Finding::Applying(None);
-    retrying.decision.status.failed_attempts = 1;
-    retrying.decision.status.failure_reason = Some("RegistryUnreachable".into());
-    retrying.decision.status.failure_message = Some("no route".into());
+    retrying.decisions.schema.finding = Finding::Applying(None);
+    retrying.decisions.schema.status.failed_attempts = 1;
+    retrying.decisions.schema.status.failure_reason = Some("RegistryUnreachable".into());
+    retrying.decisions.schema.status.failure_message = Some("no route".into());
     let status = of(&example::pipeline(), Ok(&retrying), &Observed::default(), now());
     assert_eq!(condition(&status, "SchemaReady"), ("False", "RegistryUnreachable", "no route"));
 }
 
 #[test]
-fn what_a_failed_schema_job_told_of_the_topic_stays_for_that_spec() {
+fn what_a_failed_schema_job_reports_of_the_topic_stays_for_that_generation() {
     let mut failed = applied(healthy());
-    failed.decision.finding = Finding::Failed;
-    failed.decision.topic_ready = Some(true);
+    failed.decisions.schema.finding = Finding::Failed;
+    failed.decisions.schema.topic_ready = Some(true);
     let mut pipeline = example::pipeline();
     pipeline.status = Some(of(&pipeline, Ok(&failed), &Observed::default(), now()));
-    failed.decision.topic_ready = None;
+    failed.decisions.schema.topic_ready = None;
     assert_eq!(
         condition(&of(&pipeline, Ok(&failed), &Observed::default(), now()), "TopicReady").0,
         "True"
@@ -254,7 +270,7 @@ fn what_a_failed_schema_job_told_of_the_topic_stays_for_that_spec() {
 }
 
 #[test]
-fn a_child_that_cannot_be_applied_takes_ready_away() {
+fn a_child_that_cannot_be_applied_makes_the_pipeline_unready() {
     type Break = fn(&mut Applied);
     let cases: [(&str, Break); 4] = [
         ("SchemaReady", |applied| applied.schema = Err(failure())),
@@ -275,84 +291,8 @@ fn a_child_that_cannot_be_applied_takes_ready_away() {
     }
 }
 
-fn run(name: &str, ended: &Value) -> Arc<Job> {
-    let labels = labels::labels("users", labels::Component::Ingest);
-    Arc::new(serde_json::from_value(json!({"metadata": {"name": name, "uid": name, "labels": labels}, "status": ended})).unwrap())
-}
-
-fn run_pod(job: &str, message: &str) -> Arc<Pod> {
-    let mut labels = labels::labels("users", labels::Component::Ingest);
-    labels.insert("batch.kubernetes.io/controller-uid".into(), job.into());
-    let state = json!({"terminated": {"exitCode": 0, "finishedAt": "2025-01-01T00:00:30Z", "message": message}});
-    Arc::new(
-        serde_json::from_value(json!({"metadata": {"name": format!("{job}-x"), "labels": labels},
-            "status": {"phase": "Succeeded", "containerStatuses": [{"name": "ingest", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]}}))
-        .unwrap(),
-    )
-}
-
 #[test]
-fn the_last_run_is_told_and_kept_and_totals_only_grow() {
-    let complete = json!({"startTime": "2025-01-01T00:00:01Z", "completionTime": "2025-01-01T00:00:31Z", "conditions": [{"type": "Complete", "status": "True"}]});
-    let message = r#"{"runId":"r","reason":"Completed","message":"10 landed","landed":10,"published":9,"rejected":1,"totalFetched":110}"#;
-    let first = Observed {
-        jobs: vec![run("users-ingest-28928160", &complete)],
-        pods: vec![run_pod("users-ingest-28928160", message)],
-        ..Observed::default()
-    };
-    let mut pipeline = example::pipeline();
-    let status = of(&pipeline, Ok(&applied(healthy())), &first, now());
-    let last = status.last_run.clone().unwrap();
-    assert_eq!(
-        (
-            last.outcome.as_str(),
-            last.reason.as_str(),
-            last.landed,
-            last.published,
-            last.rejected
-        ),
-        ("Succeeded", "Completed", 10, 9, 1)
-    );
-    assert_eq!(last.scheduled_at.unwrap().0, "2025-01-01T00:00:00Z".parse().unwrap());
-    assert_eq!(status.totals.as_ref().unwrap().fetched, 110);
-
-    pipeline.status = Some(status.clone());
-    for gone in [
-        Observed {
-            jobs: first.jobs.clone(),
-            ..Observed::default()
-        },
-        Observed::default(),
-    ] {
-        assert_eq!(
-            of(&pipeline, Ok(&applied(healthy())), &gone, now()),
-            status,
-            "what is known stays when pod and Job are gone"
-        );
-    }
-
-    let failed = json!({"startTime": "2025-01-01T00:05:01Z",
-        "conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long", "lastTransitionTime": "2025-01-01T00:06:00Z"}]});
-    let second = Observed {
-        jobs: vec![run("users-ingest-28928165", &failed)],
-        ..Observed::default()
-    };
-    let status = of(&pipeline, Ok(&applied(healthy())), &second, now());
-    let last = status.last_run.as_ref().unwrap();
-    assert_eq!(
-        (last.outcome.as_str(), last.reason.as_str(), last.message.as_str()),
-        ("Failed", "DeadlineExceeded", "too long")
-    );
-    assert_eq!(
-        condition(&status, "Ready").0,
-        "True",
-        "a failed run does not make the pipeline unready"
-    );
-    assert_eq!(status.totals.unwrap().fetched, 110);
-}
-
-#[test]
-fn a_status_that_is_computed_again_is_the_same() {
+fn a_status_that_is_computed_twice_is_the_same() {
     let mut pipeline = example::pipeline();
     pipeline.spec.schedule.as_mut().unwrap().cron = "@yearly".into();
     pipeline.status = Some(of(&pipeline, Ok(&applied(healthy())), &Observed::default(), now()));
@@ -364,25 +304,28 @@ fn a_status_that_is_computed_again_is_the_same() {
 }
 
 #[test]
-fn working_pipelines_are_looked_at_often_and_resting_ones_seldom() {
+fn active_pipelines_are_reconciled_often_and_idle_ones_seldom() {
     let mut pipeline = example::pipeline();
     assert_eq!(
-        look_again(&pipeline, Ok(&applied(healthy())), &Observed::default(), now()),
+        requeue_after(&pipeline, Ok(&applied(healthy())), &Observed::default(), now()),
         MEASURE_EVERY
     );
     pipeline.spec.suspend = true;
-    assert_eq!(look_again(&pipeline, Ok(&applied(stopped())), &Observed::default(), now()), RESYNC);
+    assert_eq!(
+        requeue_after(&pipeline, Ok(&applied(stopped())), &Observed::default(), now()),
+        RESYNC
+    );
     let measured = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now());
     pipeline.status.get_or_insert_default().measured_at = Some(measured);
     assert_eq!(
-        look_again(&pipeline, Ok(&applied(stopped())), &Observed::default(), now()),
+        requeue_after(&pipeline, Ok(&applied(stopped())), &Observed::default(), now()),
         MEASURE_EVERY
     );
     pipeline.status = None;
     let mut waiting = applied(stopped());
-    waiting.decision.look_again = Some(Duration::from_secs(3));
+    waiting.decisions.schema.requeue = Some(Duration::from_secs(3));
     assert_eq!(
-        look_again(&pipeline, Ok(&waiting), &Observed::default(), now()),
+        requeue_after(&pipeline, Ok(&waiting), &Observed::default(), now()),
         Duration::from_secs(3)
     );
 }

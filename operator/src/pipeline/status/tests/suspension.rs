@@ -1,16 +1,16 @@
-//! When a suspended pipeline is said to be so.
+//! When a pipeline is reported as suspended.
 
 use super::*;
-use crate::pipeline::drain::Finding;
+use crate::pipeline::{decide::drain::Finding, observe::workers_left};
 
 #[test]
-fn suspended_is_told_when_it_is_verified_that_all_is_drained_and_counts_as_ready() {
+fn suspended_is_true_once_the_drain_is_verified_and_counts_as_ready() {
     let mut pipeline = example::pipeline();
     pipeline.spec.suspend = true;
-    let told = |finding: Finding, deployment: Deployment| {
+    let status_of = |finding: Finding, deployment: Deployment| {
         let mut applied = applied(deployment);
-        applied.drain.stop_workers = !matches!(finding, Finding::Runs(_));
-        applied.drain.finding = finding;
+        applied.decisions.drain.stop_workers = !matches!(finding, Finding::Runs(_));
+        applied.decisions.drain.finding = finding;
         of(&pipeline, Ok(&applied), &Observed::default(), now())
     };
     let failed = Finding::Failed {
@@ -28,7 +28,7 @@ fn suspended_is_told_when_it_is_verified_that_all_is_drained_and_counts_as_ready
         ),
         (failed, stopped(), "GroupNotEmpty"),
     ] {
-        let status = told(finding.clone(), deployment);
+        let status = status_of(finding.clone(), deployment);
         assert_eq!(
             (condition(&status, "Suspended").0, condition(&status, "Suspended").1),
             ("False", reason),
@@ -40,7 +40,7 @@ fn suspended_is_told_when_it_is_verified_that_all_is_drained_and_counts_as_ready
         (Finding::Drained("the group is empty".into()), "Drained"),
         (Finding::NothingToDrain, "Suspended"),
     ] {
-        let status = told(finding, stopped());
+        let status = status_of(finding, stopped());
         assert_eq!(
             (condition(&status, "Suspended").0, condition(&status, "Suspended").1),
             ("True", reason)
@@ -54,22 +54,26 @@ fn suspended_is_told_when_it_is_verified_that_all_is_drained_and_counts_as_ready
 }
 
 #[test]
-fn workers_are_left_as_long_as_a_pod_or_the_deployment_says_so() {
-    let going = |pods: Vec<Arc<Pod>>, deployment: Deployment| Observed {
-        pods,
-        deployments: vec![Arc::new(deployment)],
+fn workers_are_left_while_a_pod_or_the_deployment_has_them() {
+    let observed = |pods: Vec<Arc<Pod>>, deployment: Deployment| Observed {
+        children: Children {
+            pods,
+            deployments: vec![Arc::new(deployment)],
+            ..Children::default()
+        },
         ..Observed::default()
     };
+    let id = PipelineId::of(&example::pipeline());
     let running = worker_pod("w-1", &json!({"phase": "Running"}));
     let ended = worker_pod("w-1", &json!({"phase": "Succeeded"}));
     for (observed, left) in [
         (Observed::default(), None),
-        (going(vec![], healthy()), Some(2)),
-        (going(vec![running], stopped()), Some(1)),
-        (going(vec![ended], stopped()), Some(0)),
-        (going(vec![], deployment(3, &json!({"observedGeneration": 2}))), Some(2)),
-        (going(vec![], stopped()), Some(0)),
+        (observed(vec![], healthy()), Some(2)),
+        (observed(vec![running], stopped()), Some(1)),
+        (observed(vec![ended], stopped()), Some(0)),
+        (observed(vec![], deployment(3, &json!({"observedGeneration": 2}))), Some(2)),
+        (observed(vec![], stopped()), Some(0)),
     ] {
-        assert_eq!(observed.workers_left("users-worker"), left);
+        assert_eq!(workers_left(&observed, observed.worker_deployment(&id)), left);
     }
 }

@@ -1,0 +1,171 @@
+//! Applies, creates and deletes single objects.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
+};
+use serde::Serialize;
+use serde_json::Value;
+use userpipeline_api::{names, names::PipelineId};
+
+use super::{drift::contains, error::ApplyError};
+use crate::{
+    identity::MANAGER,
+    metrics::Metrics,
+    pipeline::{
+        children::{ChildKind, VisitChildren},
+        model::{has_name, labels},
+    },
+};
+
+/// Writes the children of one pipeline.
+pub struct Applier<'a> {
+    pub(super) client: &'a Client,
+    pub(super) metrics: &'a Metrics,
+    pub(super) id: &'a PipelineId,
+    /// Of the owner of the children.
+    pub(super) uid: &'a str,
+}
+
+impl<'a> Applier<'a> {
+    pub const fn new(client: &'a Client, metrics: &'a Metrics, id: &'a PipelineId, uid: &'a str) -> Self {
+        Self { client, metrics, id, uid }
+    }
+}
+
+impl Applier<'_> {
+    pub(super) fn api<K: ChildKind>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.id.namespace)
+    }
+
+    fn is_owner_of<K: ChildKind>(&self, live: &K) -> bool {
+        let is_owned = live
+            .owner_references()
+            .iter()
+            .any(|owner| owner.controller == Some(true) && owner.uid == self.uid);
+        is_owned || live.labels().get(labels::PIPELINE_UID).is_some_and(|uid| uid == self.uid)
+    }
+
+    pub(super) async fn apply_one<K: ChildKind>(&self, observed: &[Arc<K>], desired: K) -> Result<Arc<K>, ApplyError> {
+        let (kind, name) = (K::KIND.to_owned(), desired.name_any());
+        let failed = |source: kube::Error| apply_failed::<K>(&name, source);
+        let desired = with_hash(&desired).map_err(|error| failed(kube::Error::SerdeError(error)))?;
+        let api = self.api::<K>();
+        let live = match observed.iter().find(|object| has_name(object.as_ref(), &name)) {
+            Some(live) => Some(live.clone()),
+            // It may be a foreign object, or a new one that is not cached yet.
+            None => api.get_opt(&name).await.map_err(failed)?.map(Arc::new),
+        };
+        if let Some(live) = live {
+            if !self.is_owner_of(live.as_ref()) {
+                return Err(ApplyError::NotOurs { kind, name });
+            }
+            if live.meta().deletion_timestamp.is_some() {
+                return Err(ApplyError::BeingDeleted { kind, name });
+            }
+            // A Job is immutable.
+            if kind == Job::KIND || is_current(live.as_ref(), &desired) {
+                return Ok(live);
+            }
+        }
+        let params = PatchParams::apply(MANAGER).force();
+        let applied = api.patch(&name, &params, &Patch::Apply(&desired)).await.map_err(failed)?;
+        self.wrote::<K>(&name, "patch", "applied");
+        Ok(Arc::new(applied))
+    }
+
+    /// Creates the Job of a run. A Job of the same name is the same run: the CronJob created it, or the cache is behind.
+    pub async fn start_run(&self, job: &Job) -> Result<(), ApplyError> {
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let name = job.name_any();
+        let failed = |source: kube::Error| apply_failed::<Job>(&name, source);
+        match self.api::<Job>().create(&params, job).await {
+            Ok(_) => {
+                self.wrote::<Job>(&name, "create", "started");
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let existing = self.api::<Job>().get_opt(&name).await.map_err(failed)?;
+                let is_foreign = |job: &Job| job.labels().get(labels::PIPELINE) != Some(&self.id.name);
+                if existing.as_ref().is_some_and(is_foreign) {
+                    let kind = Job::KIND.to_owned();
+                    return Err(ApplyError::NotOurs { kind, name });
+                }
+                Ok(())
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Deletes exactly the observed version: another object of the same name, or a changed one, stays.
+    pub async fn delete_one<K: ChildKind>(&self, observed: &K, policy: PropagationPolicy) -> Result<(), ApplyError> {
+        let (kind, name) = (K::KIND.to_owned(), observed.name_any());
+        let params = DeleteParams {
+            propagation_policy: Some(policy),
+            preconditions: Some(Preconditions {
+                uid: observed.uid(),
+                resource_version: observed.resource_version(),
+            }),
+            ..DeleteParams::default()
+        };
+        match self.api::<K>().delete(&name, &params).await {
+            Ok(_) => {
+                self.wrote::<K>(&name, "delete", "deleted");
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            // Not a success: callers rely on the object being gone.
+            Err(kube::Error::Api(status)) if status.code == 409 => Err(ApplyError::Changed { kind, name }),
+            Err(source) => Err(ApplyError::DeleteFailed {
+                kind,
+                name,
+                source: Box::new(source),
+            }),
+        }
+    }
+
+    pub(super) fn wrote<K: ChildKind>(&self, name: &str, verb: &'static str, what: &str) {
+        self.metrics.wrote(K::KIND, verb);
+        tracing::info!(kind = K::KIND, name, namespace = self.id.namespace, "{what}");
+    }
+}
+
+impl VisitChildren for Applier<'_> {
+    type Error = ApplyError;
+
+    async fn apply<K: ChildKind>(&self, observed: &[Arc<K>], desired: K) -> Result<Arc<K>, ApplyError> {
+        self.apply_one(observed, desired).await
+    }
+
+    async fn delete<K: ChildKind>(&self, observed: &K) -> Result<(), ApplyError> {
+        self.delete_one(observed, PropagationPolicy::Background).await
+    }
+}
+
+pub(super) fn apply_failed<K: ChildKind>(name: &str, source: kube::Error) -> ApplyError {
+    ApplyError::ApplyFailed {
+        kind: K::KIND.to_owned(),
+        name: name.to_owned(),
+        source: Box::new(source),
+    }
+}
+
+fn with_hash<K: Serialize>(desired: &K) -> Result<Value, serde_json::Error> {
+    let mut value = serde_json::to_value(desired)?;
+    let hash = names::hash(&value.to_string());
+    value["metadata"]["annotations"][labels::DESIRED_HASH] = Value::String(hash);
+    Ok(value)
+}
+
+/// Whether the same object was applied last, and its live state has not drifted.
+fn is_current<K: ChildKind>(live: &K, desired: &Value) -> bool {
+    let hash = desired["metadata"]["annotations"][labels::DESIRED_HASH].as_str();
+    live.annotations().get(labels::DESIRED_HASH).map(String::as_str) == hash
+        && serde_json::to_value(live).is_ok_and(|live| contains(&live, desired))
+}

@@ -1,0 +1,146 @@
+//! The order in which the children of a pipeline are applied. A child that cannot be applied does not block unrelated ones.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::{CronJob, Job},
+};
+use kube::{ResourceExt, api::PropagationPolicy};
+use userpipeline_api::UserPipeline;
+
+use super::{
+    applier::Applier,
+    error::ApplyError,
+    stale_config_maps::{self, used_config_maps},
+};
+use crate::pipeline::{
+    children::{Children, DesiredChildren, VisitChildren},
+    decide::Decisions,
+    desired::Desired,
+    observe::Observed,
+    task::Delete,
+};
+
+/// The applied child; `None` while it is not desired.
+pub type Child<K> = Result<Option<Arc<K>>, ApplyError>;
+
+/// The decisions that were applied, and the result of each step.
+#[derive(Debug)]
+pub struct Applied {
+    pub decisions: Decisions,
+    /// The ServiceAccount.
+    pub account: Result<(), ApplyError>,
+    /// The schema Job.
+    pub schema: Result<(), ApplyError>,
+    pub schedule: Child<CronJob>,
+    /// The runs that the operator starts itself.
+    pub started: Result<(), ApplyError>,
+    pub workers: Child<Deployment>,
+    /// The drain Job, and the runs that are stopped or resumed.
+    pub drained: Result<(), ApplyError>,
+    /// Failed deletes of children that are no longer desired.
+    pub leftovers: Vec<ApplyError>,
+}
+
+impl Applied {
+    pub fn errors(&self) -> impl Iterator<Item = &ApplyError> {
+        let results = [
+            self.account.as_ref().err(),
+            self.schema.as_ref().err(),
+            self.schedule.as_ref().err(),
+            self.started.as_ref().err(),
+            self.workers.as_ref().err(),
+            self.drained.as_ref().err(),
+        ];
+        results.into_iter().flatten().chain(&self.leftovers)
+    }
+}
+
+/// Applies the desired children in order, then deletes those that are no longer desired.
+pub async fn apply(
+    applier: &Applier<'_>,
+    pipeline: &UserPipeline,
+    desired: Desired,
+    decisions: Decisions,
+    observed: &Observed,
+    now: Timestamp,
+) -> Applied {
+    let used = used_config_maps(&desired, observed);
+    let stale = stale_config_maps::of(&desired, &used, observed, now);
+    let leftover = observed.children.no_longer_desired(&desired.steps());
+    let live = &observed.children;
+
+    let account = desired.account.apply_all(live, applier).await.map(drop);
+    // The finalizer first: nothing outside Kubernetes may exist without it where it is to be deleted.
+    let schema = match applier.update_finalizer(pipeline).await {
+        Ok(()) => apply_schema(applier, desired.schema, &decisions.schema.delete, observed).await,
+        error => error,
+    };
+    let schedule = desired.schedule.apply_all(live, applier).await.map(|mut step| step.cron_jobs.pop());
+    // Runs use the ConfigMap of the schedule, and the drain Job that of the workers.
+    let started = if schedule.is_ok() {
+        start_runs(applier, &desired.runs).await
+    } else {
+        Ok(())
+    };
+    let workers = desired
+        .workers
+        .apply_all(live, applier)
+        .await
+        .map(|mut step| step.deployments.pop());
+    let drained = if workers.is_ok() {
+        desired.drain.apply_all(live, applier).await.map(drop)
+    } else {
+        Ok(())
+    };
+    let drained = match drained {
+        Ok(()) => applier.suspend_or_resume_runs(&pipeline.spec, observed).await,
+        error => error,
+    };
+
+    let mut leftovers = leftover.delete_all(applier).await;
+    for config_map in stale {
+        leftovers.extend(applier.delete(config_map).await.err());
+    }
+    let ended: Vec<&String> = decisions.runs.delete.iter().chain(&decisions.drain.delete).collect();
+    for job in live.jobs.iter().filter(|job| ended.contains(&&job.name_any())) {
+        leftovers.extend(applier.delete(job.as_ref()).await.err());
+    }
+    Applied {
+        decisions,
+        account,
+        schema,
+        schedule,
+        started,
+        workers,
+        drained,
+        leftovers,
+    }
+}
+
+async fn apply_schema(applier: &Applier<'_>, desired: DesiredChildren, delete: &[Delete], observed: &Observed) -> Result<(), ApplyError> {
+    let Children { jobs, .. } = &observed.children;
+    for delete in delete {
+        let Some(job) = jobs.iter().find(|job| job.name_any() == delete.name) else {
+            continue;
+        };
+        // A running Job stays observable until its pods are gone.
+        let policy = if delete.running {
+            PropagationPolicy::Foreground
+        } else {
+            PropagationPolicy::Background
+        };
+        applier.delete_one(job.as_ref(), policy).await?;
+    }
+    desired.apply_all(&observed.children, applier).await.map(drop)
+}
+
+/// Starts the oldest run first. After a run that cannot be started, no newer one is.
+async fn start_runs(applier: &Applier<'_>, runs: &[Job]) -> Result<(), ApplyError> {
+    for job in runs {
+        applier.start_run(job).await?;
+    }
+    Ok(())
+}

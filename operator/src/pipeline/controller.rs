@@ -1,0 +1,144 @@
+//! The watches, the queue that they fill, and the loop that reconciles what is queued.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use futures::{FutureExt, Stream, StreamExt, channel::mpsc};
+use kube::runtime::{
+    controller::{Action, Config, Error, applier},
+    reflector::{ObjectRef, Store},
+    watcher,
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use userpipeline_api::names::PipelineId;
+
+use super::{
+    cache::{CacheWriter, CachedPipeline, Scope, watch_children, watch_pipelines},
+    caches::Writers,
+    children::{ChildKind, VisitWriters},
+    context::Context,
+    model::pipeline_id,
+    reconcile::reconcile,
+    reconcile_error::ReconcileError,
+};
+
+/// Events of one pipeline within this time cause one reconcile.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+/// Pipelines that are reconciled at the same time.
+const CONCURRENCY: u16 = 16;
+
+/// Pipelines that an event marked for a reconcile.
+#[derive(Clone)]
+struct Queue {
+    sender: mpsc::UnboundedSender<ObjectRef<CachedPipeline>>,
+    context: Arc<Context>,
+}
+
+impl Queue {
+    fn event(&self, kind: &str, event: Result<PipelineId, watcher::Error>) {
+        match event {
+            Ok(id) => {
+                let pipeline = ObjectRef::new(&id.name).within(&id.namespace);
+                self.context.waiting.mark(id);
+                // The receiver is closed only when the operator stops.
+                let _ = self.sender.unbounded_send(pipeline);
+            }
+            Err(error) => {
+                self.context.metrics.watch_broke();
+                tracing::warn!(%error, kind, "watch failed; it is restarted");
+            }
+        }
+    }
+}
+
+/// Starts the watch of each kind of child.
+struct Watches {
+    tasks: JoinSet<()>,
+    scope: Scope,
+    queue: Queue,
+}
+
+impl VisitWriters for Watches {
+    fn visit<K: ChildKind>(&mut self, writer: CacheWriter<K>) {
+        let queue = self.queue.clone();
+        let events = move |event| queue.event(K::KIND, event);
+        self.tasks.spawn(watch_children(self.scope.clone(), K::PRESENCE, writer, events));
+    }
+}
+
+/// Reconciles the pipelines of one namespace, or all, until `stop` is cancelled.
+pub async fn run(context: Arc<Context>, writers: Writers, namespace: Option<String>, stop: CancellationToken) {
+    let (sender, queued) = mpsc::unbounded();
+    let queue = Queue {
+        sender,
+        context: context.clone(),
+    };
+    let scope = Scope {
+        client: context.client.clone(),
+        namespace,
+    };
+    let mut watches = Watches {
+        tasks: JoinSet::new(),
+        scope: scope.clone(),
+        queue: queue.clone(),
+    };
+    let observing = context.clone();
+    watches.tasks.spawn(watch_pipelines(
+        scope,
+        writers.pipelines,
+        move |pipeline| observing.status.cache().observed(pipeline),
+        move |event| queue.event("UserPipeline", event),
+    ));
+    writers.children.each(&mut watches);
+    let Watches { mut tasks, queue, .. } = watches;
+    drop(queue);
+
+    // A decision from a cache that is not filled would be wrong.
+    tokio::select! {
+        () = stop.cancelled() => return,
+        usable = context.caches.are_usable() => if !usable { return },
+    }
+    tracing::info!("reconciling");
+    reconciles(
+        context.clone(),
+        context.caches.pipelines.store().clone(),
+        queued.take_until(stop.cancelled_owned()),
+    )
+    .for_each(|result| {
+        finish(result, &context);
+        std::future::ready(())
+    })
+    .await;
+    tasks.shutdown().await;
+}
+
+type Reconciled = Result<(ObjectRef<CachedPipeline>, Action), Error<ReconcileError, Infallible>>;
+
+fn reconciles(
+    context: Arc<Context>,
+    store: Store<CachedPipeline>,
+    queued: impl Stream<Item = ObjectRef<CachedPipeline>> + Send + 'static,
+) -> impl Stream<Item = Reconciled> {
+    applier(
+        |resource, context| reconcile(resource, context).boxed(),
+        |resource: Arc<CachedPipeline>, _: &ReconcileError, context: Arc<Context>| {
+            Action::requeue(context.back_off.after_failure(pipeline_id(resource.as_ref())))
+        },
+        context,
+        store,
+        queued.map(Ok),
+        Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY),
+    )
+}
+
+fn finish(result: Reconciled, context: &Context) {
+    match result {
+        Ok((pipeline, _)) => tracing::debug!(%pipeline, "reconciled"),
+        Err(Error::ReconcilerFailed(error, pipeline)) => tracing::warn!(%pipeline, %error, "reconcile failed; it is retried"),
+        Err(Error::ObjectNotFound(pipeline)) => context.forget(&PipelineId {
+            namespace: pipeline.namespace.clone().unwrap_or_default(),
+            name: pipeline.name.clone(),
+        }),
+        Err(error) => tracing::warn!(%error, "the queue failed"),
+    }
+}

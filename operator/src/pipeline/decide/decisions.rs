@@ -1,0 +1,91 @@
+//! All decisions about a pipeline that is not being deleted.
+
+use jiff::Timestamp;
+use userpipeline_api::{UserPipeline, UserPipelineStatus, names};
+
+use super::{
+    drain,
+    drain::DrainInput,
+    roll_out, schedule,
+    schedule::{History, ScheduleInput},
+    schema,
+};
+use crate::pipeline::{
+    model::Gate,
+    observe::{Observed, RunJob, drain_jobs, schema_jobs, unfinished_runs, workers_left},
+    validate::ValidatedPipeline,
+};
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decisions {
+    pub schema: schema::Decision,
+    pub runs: schedule::Decision,
+    pub drain: drain::Decision,
+    /// Which pod configs runs and workers may use.
+    pub gate: Gate,
+}
+
+/// Decides everything. `ignore_rollout_order` opens the gate at once: a plan shows the end of a rollout, not its first step.
+pub fn decide(
+    pipeline: &UserPipeline,
+    valid: &ValidatedPipeline,
+    observed: &Observed,
+    runs: &[RunJob],
+    ignore_rollout_order: bool,
+    now: Timestamp,
+) -> Decisions {
+    let recorded = pipeline.status.clone().unwrap_or_default();
+    let task_hash = valid.owner.task_hash();
+    let schema = schema::decide(
+        &valid.schema_hash,
+        &task_hash,
+        &recorded.schema.clone().unwrap_or_default(),
+        &schema_jobs(observed),
+        now,
+    );
+    let drain_input = DrainInput {
+        suspended: valid.spec.suspend,
+        runs: unfinished_runs(observed),
+        workers: workers_left(observed, observed.worker_deployment(&valid.owner.id)),
+        recorded: recorded.drain.as_ref(),
+        jobs: &drain_jobs(observed),
+        task_hash: &task_hash,
+    };
+    Decisions {
+        gate: if ignore_rollout_order {
+            Gate::Open
+        } else {
+            roll_out::gate(valid, observed, schema.is_applied())
+        },
+        runs: decide_runs(pipeline, valid, observed, runs, &recorded, now),
+        drain: drain::decide(&drain_input, now),
+        schema,
+    }
+}
+
+fn decide_runs(
+    pipeline: &UserPipeline,
+    valid: &ValidatedPipeline,
+    observed: &Observed,
+    runs: &[RunJob],
+    recorded: &UserPipelineStatus,
+    now: Timestamp,
+) -> schedule::Decision {
+    let Some(ingest) = &valid.ingest else {
+        return schedule::Decision::default();
+    };
+    let cron_job = names::cron_job(&valid.owner.id.name);
+    let input = ScheduleInput {
+        schedule: &ingest.schedule,
+        ticks: &ingest.ticks,
+        run_now: valid.spec.run_now.as_ref(),
+        suspended: valid.spec.suspend,
+        created_at: pipeline.metadata.creation_timestamp.as_ref().map_or(now, |at| at.0),
+        cron_job: &cron_job,
+        last_tick_of_cron_job: observed.last_tick_of_cron_job(&cron_job),
+        recorded,
+        history: &History::of(recorded, runs, Some(&ingest.config.config_map)),
+        runs,
+    };
+    schedule::decide(&input, now)
+}

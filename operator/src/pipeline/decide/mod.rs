@@ -1,0 +1,14 @@
+//! Decisions from what was observed and recorded. Pure: `(input, now) -> Decision`; stored state is only in the arguments.
+
+pub mod conflict;
+mod decisions;
+pub mod deletion;
+pub mod drain;
+pub mod roll_out;
+pub mod schedule;
+pub mod schema;
+
+pub use self::{
+    conflict::ResourceIndex,
+    decisions::{Decisions, decide},
+};

@@ -1,0 +1,121 @@
+//! One reconcile of a pipeline that is being deleted. Kubernetes garbage-collects its children; with `spec.deletionPolicy: Delete`
+//! a finalizer keeps the pipeline until a Job has deleted its data outside Kubernetes.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{ResourceExt, runtime::controller::Action};
+use userpipeline_api::{UserPipeline, document::Binary, names::PipelineId};
+
+use super::{
+    apply::{Applier, ApplyError, is_namespace_terminating},
+    children::Children,
+    context::Context,
+    decide::deletion::{DeletionInput, DeletionStep, decide},
+    desired::deletion_objects,
+    model::{Owner, PodConfig, has_finalizer, labels},
+    observe::{Observed, deletion_jobs, is_deletion_job, pods, schema_jobs},
+    reconcile_error::ReconcileError,
+    status::{Reason, deletion_status},
+};
+
+const REQUEUE: Duration = Duration::from_secs(10);
+
+pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now: Timestamp) -> Result<Action, ReconcileError> {
+    // A registry that is no longer allowed must not block the deletion.
+    let default = &context.installation.images;
+    let images = default.chosen(pipeline.spec.image.as_ref()).unwrap_or_else(|_| default.clone());
+    let Some(owner) = Owner::of(pipeline, images).filter(|_| has_finalizer(pipeline)) else {
+        return Ok(Action::await_change());
+    };
+    let observed = Observed::cached(&owner.id, &context.caches.children);
+    let recorded = pipeline.status.clone().unwrap_or_default();
+    let input = DeletionInput {
+        policy: pipeline.spec.deletion_policy,
+        may_have_data: recorded.schema.is_some() || !schema_jobs(&observed).is_empty(),
+        writers: writers(&observed.children),
+        recorded: recorded.deletion.as_ref(),
+        jobs: &deletion_jobs(&observed),
+        task_hash: &owner.task_hash(),
+    };
+    let decision = decide(&input, now);
+    // From here on, children must outlive a deletion that starts with the children (`--cascade=foreground`).
+    let owner = Owner { reference: None, ..owner };
+    let applier = Applier::new(&context.client, &context.metrics, &owner.id, &owner.uid);
+    let mut error = take(&decision.step, pipeline, &owner, &observed.children, &applier, context)
+        .await
+        .err();
+    if error.as_ref().is_some_and(is_namespace_terminating) {
+        publish_data_retained(&owner.id, context).await;
+        error = applier
+            .clear_deletion(&observed.children)
+            .await
+            .and(applier.set_finalizer(false).await)
+            .err();
+    }
+    let status = deletion_status(pipeline, &decision, error.as_ref(), now);
+    context.status.write(pipeline, &status).await?;
+    if let Some(error) = error {
+        return Err(ReconcileError::Apply(vec![error.to_string()]));
+    }
+    context.back_off.forget(&owner.id);
+    Ok(match decision.step {
+        DeletionStep::Release => Action::await_change(),
+        DeletionStep::Wait(_, Some(wait)) => Action::requeue(wait),
+        _ => Action::requeue(REQUEUE),
+    })
+}
+
+async fn take(
+    step: &DeletionStep,
+    pipeline: &UserPipeline,
+    owner: &Owner,
+    observed: &Children,
+    applier: &Applier<'_>,
+    context: &Context,
+) -> Result<(), ApplyError> {
+    match step {
+        DeletionStep::Stop(_) => applier.stop_writers(observed).await,
+        DeletionStep::Create(attempt) => {
+            let config = PodConfig::of(pipeline, Binary::Schema, "deletion");
+            let desired = deletion_objects(owner, &context.installation, &config, *attempt);
+            applier.apply_deletion(desired, observed).await
+        }
+        DeletionStep::Clear => applier.clear_deletion(observed).await,
+        DeletionStep::Wait(..) => Ok(()),
+        DeletionStep::Release => {
+            applier.clear_deletion(observed).await?;
+            applier.set_finalizer(false).await
+        }
+    }
+}
+
+/// The children that can still write, for people.
+fn writers(observed: &Children) -> Vec<String> {
+    let is_deletion =
+        |labels: &BTreeMap<String, String>| labels.get(labels::COMPONENT).map(String::as_str) == Some(labels::Component::Deletion.as_str());
+    let cron_jobs = observed.cron_jobs.iter().map(|o| format!("CronJob {}", o.name_any()));
+    let deployments = observed.deployments.iter().map(|o| format!("Deployment {}", o.name_any()));
+    let jobs = observed.jobs.iter().filter(|job| !is_deletion_job(job));
+    let pods = observed.pods.iter().filter(|pod| !is_deletion(pod.labels()) && pods::is_live(pod));
+    cron_jobs
+        .chain(deployments)
+        .chain(jobs.map(|o| format!("Job {}", o.name_any())))
+        .chain(pods.map(|o| format!("Pod {}", o.name_any())))
+        .collect()
+}
+
+/// Nothing can be created in a namespace that is being deleted, so the Event is about the namespace itself.
+async fn publish_data_retained(id: &PipelineId, context: &Context) {
+    let namespace = ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Namespace".to_owned()),
+        name: Some(id.namespace.clone()),
+        ..ObjectReference::default()
+    };
+    let note = format!(
+        "UserPipeline {id} was deleted with its namespace, in which no Job can run any more to delete its data: topic, subject, consumer group and tables are retained"
+    );
+    context.status.publish(Reason::DataRetained, &note, &namespace).await;
+}

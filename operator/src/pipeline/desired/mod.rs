@@ -1,0 +1,26 @@
+//! The desired children of a [`ValidatedPipeline`](super::validate::ValidatedPipeline), a file per kind. No client.
+
+mod backfill_job;
+mod config_map;
+mod cron_job;
+mod deletion_job;
+mod deployment;
+mod drain_job;
+mod ingest_job;
+mod objects;
+mod plan_job;
+mod pod;
+mod pod_disruption_budget;
+mod schema_job;
+mod service_account;
+mod settings;
+mod task_job;
+
+pub use self::{
+    backfill_job::backfill_job,
+    objects::{Desired, deletion_objects, desired},
+    plan_job::plan_objects,
+};
+
+#[cfg(test)]
+mod tests;

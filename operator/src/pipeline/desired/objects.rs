@@ -1,0 +1,118 @@
+//! The desired children of a pipeline by the step that applies them.
+
+use k8s_openapi::api::batch::v1::Job;
+
+use super::{config_map, cron_job, deletion_job, deployment, drain_job, ingest_job, pod_disruption_budget, schema_job, service_account};
+use crate::pipeline::{
+    children::DesiredChildren,
+    decide::Decisions,
+    model::{Gate, Installation, Owner, PodConfig, PodConfigRef, labels::Component},
+    validate::{Ingest, ValidatedPipeline},
+};
+
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// The ServiceAccount of all pods.
+    pub account: DesiredChildren,
+    /// The schema Job and its ConfigMap, if one is due.
+    pub schema: DesiredChildren,
+    /// The CronJob, and the ConfigMap of runs unless they keep an older one. Empty until a schema was applied.
+    pub schedule: DesiredChildren,
+    /// Runs that the operator starts itself.
+    pub runs: Vec<Job>,
+    /// The Deployment and its budget, and the ConfigMap of workers unless they keep an older one. Empty until a schema was applied.
+    pub workers: DesiredChildren,
+    /// The drain Job, if one is due.
+    pub drain: DesiredChildren,
+}
+
+impl Desired {
+    pub const fn steps(&self) -> [&DesiredChildren; 5] {
+        [&self.account, &self.schema, &self.schedule, &self.workers, &self.drain]
+    }
+}
+
+/// The desired children of `pipeline` after these decisions.
+pub fn desired(pipeline: &ValidatedPipeline, installation: &Installation, decisions: &Decisions) -> Desired {
+    let (ingest_config, worker_config) = pod_configs(pipeline, &decisions.gate);
+    let ingest = pipeline.ingest.as_ref().zip(ingest_config.as_ref());
+    Desired {
+        account: DesiredChildren {
+            accounts: vec![service_account::build(&pipeline.owner)],
+            ..DesiredChildren::default()
+        },
+        schema: decisions
+            .schema
+            .create
+            .map_or_else(DesiredChildren::default, |attempt| DesiredChildren {
+                config_maps: vec![config_map::build(&pipeline.owner, Component::Schema, &pipeline.schema)],
+                jobs: vec![schema_job::build(pipeline, installation, attempt)],
+                ..DesiredChildren::default()
+            }),
+        schedule: ingest.map_or_else(DesiredChildren::default, |(ingest, config)| {
+            schedule(pipeline, ingest, config, decisions)
+        }),
+        runs: ingest.map_or_else(Vec::new, |(ingest, config)| {
+            let runs = decisions.runs.create.iter();
+            runs.map(|run| ingest_job::build(pipeline, &ingest.schedule, config, run)).collect()
+        }),
+        workers: worker_config
+            .as_ref()
+            .map_or_else(DesiredChildren::default, |config| workers(pipeline, config, decisions)),
+        drain: worker_config
+            .as_ref()
+            .zip(decisions.drain.create)
+            .map_or_else(DesiredChildren::default, |(config, job)| DesiredChildren {
+                jobs: vec![drain_job::build(pipeline, config, job)],
+                ..DesiredChildren::default()
+            }),
+    }
+}
+
+/// The pod configs of runs and workers, as far as the gate is open.
+fn pod_configs(pipeline: &ValidatedPipeline, gate: &Gate) -> (Option<PodConfigRef>, Option<PodConfigRef>) {
+    match gate {
+        Gate::Open => (
+            pipeline.ingest.as_ref().map(|ingest| ingest.config.reference()),
+            Some(pipeline.worker.reference()),
+        ),
+        Gate::WorkersFirst { ingest } => (Some(ingest.clone()), Some(pipeline.worker.reference())),
+        Gate::Held { ingest, worker } => (ingest.clone(), worker.clone()),
+    }
+}
+
+fn schedule(pipeline: &ValidatedPipeline, ingest: &Ingest, config: &PodConfigRef, decisions: &Decisions) -> DesiredChildren {
+    let suspend = decisions.runs.suspend_cron_job;
+    let is_current = decisions.gate == Gate::Open;
+    DesiredChildren {
+        config_maps: is_current
+            .then(|| config_map::build(&pipeline.owner, Component::Ingest, &ingest.config))
+            .into_iter()
+            .collect(),
+        cron_jobs: vec![cron_job::build(pipeline, &ingest.schedule, config, suspend)],
+        ..DesiredChildren::default()
+    }
+}
+
+fn workers(pipeline: &ValidatedPipeline, config: &PodConfigRef, decisions: &Decisions) -> DesiredChildren {
+    let is_current = !matches!(decisions.gate, Gate::Held { .. });
+    DesiredChildren {
+        config_maps: is_current
+            .then(|| config_map::build(&pipeline.owner, Component::Worker, &pipeline.worker))
+            .into_iter()
+            .collect(),
+        deployments: vec![deployment::build(pipeline, config, decisions.drain.stop_workers)],
+        budgets: vec![pod_disruption_budget::build(pipeline)],
+        ..DesiredChildren::default()
+    }
+}
+
+/// What the deletion of a pipeline's data needs.
+pub fn deletion_objects(owner: &Owner, installation: &Installation, config: &PodConfig, attempt: i32) -> DesiredChildren {
+    DesiredChildren {
+        accounts: vec![service_account::build(owner)],
+        config_maps: vec![config_map::build(owner, Component::Deletion, config)],
+        jobs: vec![deletion_job::build(owner, installation, config, attempt)],
+        ..DesiredChildren::default()
+    }
+}

@@ -1,0 +1,57 @@
+//! A schema Job that only prints what it would do. It belongs to the plan, not to the operator: it has neither the operator's labels
+//! nor an owner, because the pipeline may not exist yet.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{ConfigMap, PodTemplateSpec},
+};
+use kube::core::ObjectMeta;
+
+use super::{config_map, task_job::Task};
+use crate::pipeline::model::{Installation, Owner, PodConfig, PodConfigRef, labels};
+
+/// Kubernetes deletes the Job where the plan could not.
+const GONE_AFTER_SECONDS: i32 = 600;
+
+/// The Job and the ConfigMap that it reads, both with this name.
+pub fn plan_objects(owner: &Owner, installation: &Installation, config: &PodConfig, name: &str) -> (ConfigMap, Job) {
+    let metadata = || ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(owner.id.namespace.clone()),
+        labels: Some(BTreeMap::from([(
+            "app.kubernetes.io/name".to_owned(),
+            "userpipeline-plan".to_owned(),
+        )])),
+        ..ObjectMeta::default()
+    };
+    let config_ref = PodConfigRef {
+        config_map: name.to_owned(),
+        secrets: config.secrets.clone(),
+    };
+    let task = Task {
+        component: labels::Component::Schema,
+        suffix: "plan",
+        command: "apply-schema",
+        arguments: &["--plan", "--cluster", &installation.cluster],
+        labels: &[],
+    };
+    let mut job = task.build(owner, &config_ref);
+    job.metadata = metadata();
+    if let Some(spec) = &mut job.spec {
+        spec.ttl_seconds_after_finished = Some(GONE_AFTER_SECONDS);
+        let PodTemplateSpec { metadata, spec: pod } = &mut spec.template;
+        *metadata = job.metadata.labels.clone().map(|labels| ObjectMeta {
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        });
+        if let Some(pod) = pod {
+            // The pipeline's account may not exist yet.
+            pod.service_account_name = None;
+        }
+    }
+    let mut config_map = config_map::build(owner, labels::Component::Schema, config);
+    config_map.metadata = metadata();
+    (config_map, job)
+}

@@ -1,0 +1,23 @@
+//! The ground layer: what every other module of the pipeline speaks about. It imports none of them.
+
+mod finalizer;
+mod gate;
+mod ids;
+mod images;
+pub mod labels;
+mod owner;
+mod pod_config;
+pub mod quantity;
+pub mod reasons;
+mod time;
+
+pub use self::{
+    finalizer::{FINALIZER, has_finalizer},
+    gate::Gate,
+    ids::{has_name, pipeline_id},
+    images::{Images, Installation},
+    owner::Owner,
+    pod_config::{CONFIG_VOLUME, PodConfig, PodConfigRef},
+    reasons::Problem,
+    time::{elapsed, whole_seconds},
+};

@@ -1,0 +1,27 @@
+//! Reasons of conditions that more than one module uses, and problems of objects as a reason with a message.
+
+/// A reason and a message.
+pub type Problem = (String, String);
+
+/// `ScheduleReady`: too many runs failed in a row.
+pub const PAUSED: &str = "PausedAfterFailures";
+/// Of all conditions of a pipeline that is being deleted.
+pub const DELETING: &str = "Deleting";
+/// Used where neither a pod nor Kubernetes reports a reason.
+pub const UNSPECIFIED: &str = "Unspecified";
+
+/// Progress, not a fault: no Event is published for `WorkersReady=False` with one of them.
+pub const IN_PROGRESS: [&str; 10] = [
+    "RollingOut",
+    "Unavailable",
+    "WaitingForSchema",
+    "Draining",
+    "InvalidSpec",
+    "Conflict",
+    "Applying",
+    "BeingDeleted",
+    "Changed",
+    "Starting",
+];
+/// A child cannot be applied or deleted.
+pub const NOT_APPLIED: [&str; 3] = ["ApplyFailed", "NotOurs", "DeleteFailed"];

@@ -1,0 +1,241 @@
+//! A pod: its termination message, and what keeps it from running or ending.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+use kube::ResourceExt;
+use serde::de::DeserializeOwned;
+
+use crate::pipeline::model::Problem;
+
+/// The label with the uid of a pod's Job.
+const JOB_UID: &str = "batch.kubernetes.io/controller-uid";
+
+const CRASH_LOOP: &str = "CrashLoopBackOff";
+const PULL_BACK_OFF: &str = "ImagePullBackOff";
+const OUT_OF_MEMORY: &str = "OOMKilled";
+/// With this many restarts, an unready container counts as crash-looping also while it runs.
+const MANY_RESTARTS: i32 = 3;
+
+/// Reasons of waiting containers that do not pass without a change.
+const STUCK: [&str; 8] = [
+    PULL_BACK_OFF,
+    "ErrImagePull",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "StartError",
+];
+
+pub fn is_of_job(pod: &Pod, job_uid: &str) -> bool {
+    pod.labels().get(JOB_UID).is_some_and(|uid| uid == job_uid)
+}
+
+/// Whether its containers have not ended.
+pub fn is_live(pod: &Pod) -> bool {
+    !matches!(phase(pod), "Succeeded" | "Failed")
+}
+
+pub fn is_terminating(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+
+/// The IP address of a running pod.
+pub fn address(pod: &Pod) -> Option<&str> {
+    (phase(pod) == "Running").then_some(pod.status.as_ref()?.pod_ip.as_deref()?)
+}
+
+/// The report in the termination message of the last ended container, and when that ended.
+pub fn termination_report<T: DeserializeOwned>(pod: &Pod) -> Option<(Timestamp, T)> {
+    let terminated = terminated(pod)?;
+    let report = serde_json::from_str(terminated.message.as_deref()?.trim()).ok()?;
+    Some((terminated.finished_at.as_ref().map_or(Timestamp::MIN, |t| t.0), report))
+}
+
+/// How its container ended, with Kubernetes' reason.
+pub fn end(pod: &Pod) -> Option<Problem> {
+    let terminated = terminated(pod)?;
+    let reason = terminated.reason.clone().filter(|r| !r.is_empty())?;
+    let mut message = format!("pod {} ended with exit code {}", pod.name_any(), terminated.exit_code);
+    if let Some(text) = termination_text(terminated) {
+        message = format!("{message}: {text}");
+    }
+    if reason == OUT_OF_MEMORY {
+        message.push_str("; raise its memory limit");
+    }
+    Some((reason, message))
+}
+
+/// What keeps the pod from running; the message names the pod.
+pub fn problem(pod: &Pod) -> Option<Problem> {
+    if is_terminating(pod) || !is_live(pod) {
+        return None;
+    }
+    let name = pod.name_any();
+    if let Some(("False", Some("Unschedulable"), message)) = condition(pod, "PodScheduled") {
+        return Some((
+            "Unschedulable".to_owned(),
+            format!(
+                "pod {name} cannot be scheduled: {}",
+                message.unwrap_or("the scheduler gives no reason")
+            ),
+        ));
+    }
+    containers(pod).find_map(|container| crashing(&name, container).or_else(|| stuck(&name, container)))
+}
+
+/// A crash-looping container, with the same message while it runs, ends and waits in turn.
+fn crashing(pod: &str, container: &ContainerStatus) -> Option<Problem> {
+    let state = container.state.as_ref()?;
+    let backs_off = state
+        .waiting
+        .as_ref()
+        .is_some_and(|waiting| waiting.reason.as_deref() == Some(CRASH_LOOP));
+    if container.ready || !(backs_off || container.restart_count >= MANY_RESTARTS) {
+        return None;
+    }
+    let before = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let end = state.terminated.as_ref().or(before)?;
+    if end.reason.as_deref() == Some(OUT_OF_MEMORY) {
+        let advice = if container.name == "worker" {
+            "; raise spec.pods.workers.resources.limits.memory"
+        } else {
+            ""
+        };
+        return Some((
+            OUT_OF_MEMORY.to_owned(),
+            format!("pod {pod} is repeatedly killed because it exceeds its memory limit{advice}"),
+        ));
+    }
+    let text = termination_text(end).map_or_else(String::new, |text| format!(": {text}"));
+    Some((
+        CRASH_LOOP.to_owned(),
+        format!("pod {pod} is crash-looping, last exit code {}{text}", end.exit_code),
+    ))
+}
+
+fn stuck(pod: &str, container: &ContainerStatus) -> Option<Problem> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref().filter(|reason| STUCK.contains(reason))?;
+    let message = waiting.message.as_deref().unwrap_or(reason);
+    if matches!(reason, "ErrImagePull" | PULL_BACK_OFF) {
+        // The kubelet alternates between pulling and waiting: one problem with one reason.
+        let why = message.split_once("ErrImagePull: ").map_or(message, |(_, why)| why);
+        return Some((
+            PULL_BACK_OFF.to_owned(),
+            format!("pod {pod} cannot pull its image {}: {why}", container.image),
+        ));
+    }
+    Some((reason.to_owned(), format!("pod {pod}: {message}")))
+}
+
+/// The termination message, or the field `message` of a report in it.
+fn termination_text(end: &ContainerStateTerminated) -> Option<String> {
+    let text = end.message.as_deref().map(str::trim).filter(|text| !text.is_empty())?;
+    let report: Option<serde_json::Value> = serde_json::from_str(text).ok();
+    let message = report.as_ref().and_then(|report| report.get("message")?.as_str());
+    Some(message.unwrap_or(text).to_owned())
+}
+
+fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
+}
+
+fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<(&'a str, Option<&'a str>, Option<&'a str>)> {
+    let condition = pod.status.as_ref()?.conditions.as_ref()?.iter().find(|c| c.type_ == type_)?;
+    Some((&condition.status, condition.reason.as_deref(), condition.message.as_deref()))
+}
+
+fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten())
+}
+
+fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    containers(pod).filter_map(|c| c.state.as_ref()?.terminated.as_ref()).last()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(status: &serde_json::Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
+    }
+
+    fn container(restarts: i32, state: &serde_json::Value, last: &serde_json::Value) -> Pod {
+        pod(
+            &json!({"phase": "Running", "containerStatuses": [{"name": "worker", "image": "i:1", "imageID": "", "ready": false,
+            "restartCount": restarts, "state": state, "lastState": last}]}),
+        )
+    }
+
+    fn waiting(reason: &str, message: &str) -> serde_json::Value {
+        json!({"waiting": {"reason": reason, "message": message}})
+    }
+
+    #[test]
+    fn a_stuck_pod_is_reported_with_its_reason() {
+        for reason in STUCK {
+            let (word, sentence) = problem(&container(0, &waiting(reason, "because"), &json!({}))).unwrap();
+            assert!(sentence.starts_with("pod p") && sentence.ends_with(": because"), "{sentence}");
+            assert_eq!(word, if reason == "ErrImagePull" { PULL_BACK_OFF } else { reason });
+        }
+        for reason in ["ContainerCreating", "PodInitializing"] {
+            assert_eq!(problem(&container(0, &waiting(reason, ""), &json!({}))), None, "{reason}");
+        }
+        let unschedulable = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]});
+        assert_eq!(problem(&pod(&unschedulable)).unwrap().0, "Unschedulable");
+    }
+
+    #[test]
+    fn a_recurring_problem_always_has_the_same_message() {
+        let same = |pods: &[Pod], word: &str, sentence: &str| {
+            for pod in pods {
+                assert_eq!(problem(pod), Some((word.to_owned(), sentence.to_owned())), "{pod:?}");
+            }
+        };
+        let pulls = [
+            container(0, &waiting("ErrImagePull", "no such image"), &json!({})),
+            container(
+                0,
+                &waiting("ImagePullBackOff", "Back-off pulling image \"i:1\": ErrImagePull: no such image"),
+                &json!({}),
+            ),
+        ];
+        same(&pulls, "ImagePullBackOff", "pod p cannot pull its image i:1: no such image");
+
+        let ended = json!({"terminated": {"exitCode": 2, "reason": "Error", "message": "{\"message\":\"no table\"}"}});
+        let crashes = [
+            container(1, &waiting("CrashLoopBackOff", "back-off 10s"), &ended),
+            container(3, &waiting("CrashLoopBackOff", "back-off 40s"), &ended),
+            container(3, &json!({"running": {}}), &ended),
+            container(3, &ended, &json!({})),
+        ];
+        same(&crashes, "CrashLoopBackOff", "pod p is crash-looping, last exit code 2: no table");
+
+        let killed = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
+        let advice = "pod p is repeatedly killed because it exceeds its memory limit; raise spec.pods.workers.resources.limits.memory";
+        same(&[container(1, &waiting("CrashLoopBackOff", ""), &killed)], "OOMKilled", advice);
+        assert_eq!(
+            problem(&container(1, &json!({"running": {}}), &killed)),
+            None,
+            "one restart is no crash loop"
+        );
+    }
+
+    #[test]
+    fn a_termination_message_that_is_no_report_is_used_as_text() {
+        let ended = pod(
+            &json!({"phase": "Failed", "containerStatuses": [{"name": "schema", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 101, "reason": "Error", "message": "panicked"}}}]}),
+        );
+        assert_eq!(termination_report::<userpipeline_api::report::SchemaReport>(&ended), None);
+        assert_eq!(
+            end(&ended).unwrap(),
+            ("Error".to_owned(), "pod p ended with exit code 101: panicked".to_owned())
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! The Jobs of runs: what each is for, and how it ended.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+use userpipeline_api::{DataInterval, Run, RunKind, report::RunReport};
+
+use super::{
+    jobs::{JobEnd, job_end, last_report, pod_end},
+    observed::Observed,
+    pods,
+};
+use crate::pipeline::model::{labels, whole_seconds};
+
+const SCHEDULED_AT: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
+
+#[derive(Clone, Debug)]
+pub struct RunJob {
+    pub job: Arc<Job>,
+    pub kind: RunKind,
+    /// The tick at which it was due; a manual run has none.
+    pub due: Option<Timestamp>,
+    /// Set on Jobs that the operator creates.
+    pub interval: Option<DataInterval>,
+    /// `spec.runNow.nonce` of a requested run.
+    pub nonce: Option<String>,
+    /// The run's result, once it has ended.
+    pub ended: Option<Run>,
+}
+
+impl RunJob {
+    pub fn name(&self) -> String {
+        self.job.name_any()
+    }
+
+    pub const fn is_of_schedule(&self) -> bool {
+        matches!(self.kind, RunKind::Scheduled | RunKind::CatchUp)
+    }
+}
+
+/// The Jobs of runs. `cron_job` is the name of the CronJob, which is the prefix of the names of scheduled runs.
+pub fn run_jobs(cron_job: &str, observed: &Observed) -> Vec<RunJob> {
+    observed.runs().map(|job| run_job(cron_job, job, observed)).collect()
+}
+
+fn run_job(cron_job: &str, job: &Arc<Job>, observed: &Observed) -> RunJob {
+    let due = due(cron_job, job);
+    let kind = job.labels().get(labels::RUN_KIND).and_then(|kind| kind.parse().ok());
+    let kind = kind.unwrap_or(if due.is_some() { RunKind::Scheduled } else { RunKind::Manual });
+    RunJob {
+        kind,
+        due: due.filter(|_| matches!(kind, RunKind::Scheduled | RunKind::CatchUp)),
+        interval: interval(job),
+        nonce: job.labels().get(labels::NONCE).cloned(),
+        ended: job_end(job).map(|end| result(kind, due, job, end, observed)),
+        job: job.clone(),
+    }
+}
+
+fn result(kind: RunKind, due: Option<Timestamp>, job: &Job, end: JobEnd, observed: &Observed) -> Run {
+    let report = run_report(observed, job).unwrap_or_default();
+    let outcome = if end.succeeded { "Succeeded" } else { "Failed" };
+    let pod_end = pod_end(observed, job, &end);
+    let (reason, message) = if report.reason.is_empty() {
+        let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
+        pod_end.unwrap_or_else(|| (or(end.reason, outcome), or(end.message, "its pod left no termination message")))
+    } else {
+        (report.reason, report.message)
+    };
+    Run {
+        job: job.name_any(),
+        run_id: Some(report.run_id).filter(|id| !id.is_empty()),
+        kind: report.kind.unwrap_or(kind),
+        interval: report.interval.or_else(|| interval(job).map(Into::into)),
+        attempt: report.attempt,
+        scheduled_at: report.scheduled_at.or(due).map(whole_seconds),
+        started_at: job
+            .status
+            .as_ref()
+            .and_then(|status| status.start_time.clone())
+            .or_else(|| report.started_at.map(whole_seconds)),
+        finished_at: Some(whole_seconds(end.at)),
+        outcome: outcome.to_owned(),
+        reason,
+        message,
+        landed: report.landed,
+        published: report.published,
+        rejected: report.rejected,
+    }
+}
+
+/// The report of the last pod of a run's Job.
+pub fn run_report(observed: &Observed, job: &Job) -> Option<RunReport> {
+    last_report(observed, job, |report: &RunReport| !report.reason.is_empty())
+}
+
+fn interval(job: &Job) -> Option<DataInterval> {
+    let read = |key: &str| job.annotations().get(key)?.parse().ok();
+    Some(DataInterval {
+        start: read(labels::INTERVAL_START)?,
+        end: read(labels::INTERVAL_END)?,
+    })
+}
+
+/// A Job of a CronJob has its tick in an annotation and in its name; any other is a manual run.
+fn due(cron_job: &str, job: &Job) -> Option<Timestamp> {
+    let annotated = job.annotations().get(SCHEDULED_AT).and_then(|text| text.parse().ok());
+    annotated.or_else(|| {
+        let minutes: i64 = job.name_any().strip_prefix(cron_job)?.strip_prefix('-')?.parse().ok()?;
+        Timestamp::from_second(minutes.checked_mul(60)?).ok()
+    })
+}
+
+/// The name of the Job of a scheduled run. It is the name that the CronJob would use, so at most one of the two creates it.
+pub fn scheduled_name(cron_job: &str, due: Timestamp) -> String {
+    format!("{cron_job}-{}", due.as_second() / 60)
+}
+
+/// Runs that have not ended. A run that was stopped with its pipeline does not count once its pods are gone.
+pub fn unfinished_runs(observed: &Observed) -> Vec<String> {
+    let unfinished = observed.runs().filter(|job| {
+        let is_suspended = job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
+        let is_stopped = job.annotations().contains_key(labels::STOPPED) && is_suspended;
+        let has_pods = observed.pods_of(job).into_iter().any(pods::is_live);
+        job_end(job).is_none() && (!is_stopped || has_pods)
+    });
+    unfinished.map(|job| job.name_any()).collect()
+}

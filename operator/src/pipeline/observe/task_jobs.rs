@@ -1,0 +1,121 @@
+//! The Jobs that perform a task once: apply a schema, verify a drain, delete data.
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+use serde::de::DeserializeOwned;
+use userpipeline_api::report::{DeletionReport, DrainReport, SchemaReport};
+
+use super::{
+    jobs::{job_end, last_report, pod_end, pod_problem},
+    observed::{Observed, is_of_component},
+};
+use crate::pipeline::model::{Problem, labels, labels::Component};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskJob<R> {
+    pub name: String,
+    /// What it is for: the hash of a schema, the start of a suspension. Empty where the task has only one.
+    pub subject: String,
+    /// The hash of its image and pod settings.
+    pub task_hash: String,
+    /// How many Jobs for the subject failed before it.
+    pub attempt: i32,
+    pub created_at: Timestamp,
+    /// It is being deleted.
+    pub deleting: bool,
+    pub progress: Progress<R>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress<R> {
+    Running { problem: Option<Problem> },
+    Succeeded { at: Timestamp, report: R },
+    Failed { at: Timestamp, report: R },
+}
+
+impl<R> TaskJob<R> {
+    pub const fn is_running(&self) -> bool {
+        matches!(self.progress, Progress::Running { .. })
+    }
+
+    /// When it ended; a running one ends after all others.
+    pub const fn ended_at(&self) -> Timestamp {
+        match &self.progress {
+            Progress::Running { .. } => Timestamp::MAX,
+            Progress::Succeeded { at, .. } | Progress::Failed { at, .. } => *at,
+        }
+    }
+}
+
+/// A report with a reason and a message, both empty where the pod left none.
+trait Explained: DeserializeOwned + Default {
+    fn explanation(&mut self) -> (&mut String, &mut String);
+}
+
+macro_rules! explained {
+    ($($report:ident),*) => {$(
+        impl Explained for $report {
+            fn explanation(&mut self) -> (&mut String, &mut String) {
+                (&mut self.reason, &mut self.message)
+            }
+        }
+    )*};
+}
+
+explained!(SchemaReport, DrainReport, DeletionReport);
+
+pub fn schema_jobs(observed: &Observed) -> Vec<TaskJob<SchemaReport>> {
+    let jobs = observed.children.jobs.iter();
+    jobs.filter(|job| job.labels().contains_key(labels::SCHEMA_HASH))
+        .map(|job| task_job(observed, job, Some(labels::SCHEMA_HASH), labels::SCHEMA_ATTEMPT))
+        .collect()
+}
+
+pub fn drain_jobs(observed: &Observed) -> Vec<TaskJob<DrainReport>> {
+    let jobs = observed.children.jobs.iter();
+    jobs.filter(|job| is_of_component(job.as_ref(), Component::Drain))
+        .map(|job| task_job(observed, job, Some(labels::DRAIN_SINCE), labels::DRAIN_ATTEMPT))
+        .collect()
+}
+
+pub fn deletion_jobs(observed: &Observed) -> Vec<TaskJob<DeletionReport>> {
+    let jobs = observed.children.jobs.iter();
+    jobs.filter(|job| is_deletion_job(job))
+        .map(|job| task_job(observed, job, None, labels::DELETION_ATTEMPT))
+        .collect()
+}
+
+pub fn is_deletion_job(job: &Job) -> bool {
+    is_of_component(job, Component::Deletion)
+}
+
+fn task_job<R: Explained>(observed: &Observed, job: &Job, subject: Option<&str>, attempt: &str) -> TaskJob<R> {
+    let label = |key: &str| job.labels().get(key).cloned().unwrap_or_default();
+    TaskJob {
+        name: job.name_any(),
+        subject: subject.map(label).unwrap_or_default(),
+        task_hash: label(labels::TASK),
+        attempt: label(attempt).parse().unwrap_or_default(),
+        created_at: job.metadata.creation_timestamp.as_ref().map_or(Timestamp::MIN, |t| t.0),
+        deleting: job.metadata.deletion_timestamp.is_some(),
+        progress: progress(observed, job),
+    }
+}
+
+fn progress<R: Explained>(observed: &Observed, job: &Job) -> Progress<R> {
+    let Some(end) = job_end(job) else {
+        return Progress::Running {
+            problem: pod_problem(observed, job),
+        };
+    };
+    let mut report: R = last_report(observed, job, |_| true).unwrap_or_default();
+    if end.succeeded {
+        return Progress::Succeeded { at: end.at, report };
+    }
+    let (reason, message) = report.explanation();
+    if reason.is_empty() {
+        (*reason, *message) = pod_end(observed, job, &end).unwrap_or_else(|| (end.reason.clone(), end.message.clone()));
+    }
+    Progress::Failed { at: end.at, report }
+}

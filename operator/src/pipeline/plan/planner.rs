@@ -1,0 +1,217 @@
+//! Computes a plan.
+
+use futures::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
+};
+use serde_json::Value;
+use userpipeline_api::{SchemaStatus, UserPipeline, names, names::PipelineId};
+
+use super::{
+    diff::Change,
+    dry_run_client,
+    error::{PlanError, refused},
+    schema_dry_run,
+};
+use crate::{
+    identity::MANAGER,
+    metrics::Metrics,
+    pipeline::{
+        cache::CacheWriter,
+        caches::Writers,
+        children::{ChildKind, VisitWriters},
+        context::Context,
+        decide::schema,
+        model::{Installation, labels},
+        observe::{Observed, run_jobs, schema_jobs},
+        reconcile::converge,
+        validate::{ValidatedPipeline, validate},
+    },
+};
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// In the order in which they would be written; the pipeline itself first.
+    pub changes: Vec<Change>,
+    /// The name of the schema Job that would run first, if one is due.
+    pub schema_job: Option<String>,
+    /// The printed plan of the schema Job, where one was requested.
+    pub schema: Option<String>,
+}
+
+impl Plan {
+    /// Nothing would change.
+    pub const fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.schema_job.is_none()
+    }
+}
+
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(job) = &self.schema_job {
+            writeln!(
+                f,
+                "! Job {job} would run first, because topic, subject or tables may not match the spec. The changes below follow after its success"
+            )?;
+        }
+        for line in self.schema.iter().flat_map(|plan| plan.lines()) {
+            writeln!(f, "! {line}")?;
+        }
+        for change in &self.changes {
+            write!(f, "{change}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The pipelines in a file.
+pub fn pipelines(text: &str) -> Result<Vec<Value>, PlanError> {
+    let mut found = Vec::new();
+    for document in serde_yaml::Deserializer::from_str(text) {
+        let document = <Value as serde::Deserialize>::deserialize(document)
+            .map_err(|e| PlanError::Unreadable(format!("the file is not valid YAML: {e}")))?;
+        if document["kind"] == "UserPipeline" {
+            found.push(document);
+        }
+    }
+    if found.is_empty() {
+        return Err(PlanError::Unreadable("the file contains no UserPipeline".to_owned()));
+    }
+    Ok(found)
+}
+
+/// What would change if `document`, a `UserPipeline`, were applied by `manager`. Nothing is written; but with `schema`, a Job runs
+/// that prints what a schema Job would do.
+pub async fn plan(client: &Client, installation: Installation, document: &Value, manager: &str, schema: bool) -> Result<Plan, PlanError> {
+    let now = Timestamp::now();
+    let id = id_of(document, client);
+    let (before, after) = apply(client, &id, document, manager).await?;
+    let pipeline: UserPipeline = serde_json::from_value(after.clone())
+        .map_err(|e| PlanError::Unreadable(format!("UserPipeline {id} does not match this version of the resource: {e}")))?;
+    if pipeline.metadata.deletion_timestamp.is_some() {
+        return Err(PlanError::BeingDeleted(id));
+    }
+    let writers = Writers::default();
+    let caches = writers.caches();
+    fill(client, &id, writers).await?;
+
+    let observed = Observed::cached(&id, &caches.children);
+    let valid = validate(&pipeline, &installation.images)?;
+    let schema_job = due_schema_job(&pipeline, &valid, &observed, now);
+    let schema = if schema {
+        Some(schema_dry_run::run(client, &installation, &pipeline, &valid).await?)
+    } else {
+        None
+    };
+    let (dry_run_client, recorded_changes) = dry_run_client::client(client.clone());
+    let context = Context::new(dry_run_client, caches, Metrics::new(), installation, "plan".to_owned())
+        .map_err(|e| PlanError::Unreadable(format!("cannot create an HTTP client: {e}")))?;
+    let context = Context {
+        ignore_rollout_order: true,
+        ..context
+    };
+    let pipeline = with_applied_schema(pipeline, valid.schema_hash);
+    let runs = run_jobs(&names::cron_job(&id.name), &observed);
+    let applied = Box::pin(converge(&pipeline, &observed, &runs, &context, now)).await?;
+    let errors: Vec<String> = applied.errors().map(ToString::to_string).collect();
+    if !errors.is_empty() {
+        return Err(PlanError::Children(errors));
+    }
+    let own = Change::between("UserPipeline", &id.name, before, Some(after));
+    Ok(Plan {
+        changes: own.into_iter().chain(recorded_changes.changes()).collect(),
+        schema_job,
+        schema,
+    })
+}
+
+fn id_of(document: &Value, client: &Client) -> PipelineId {
+    let metadata = &document["metadata"];
+    PipelineId {
+        name: metadata["name"].as_str().unwrap_or_default().to_owned(),
+        namespace: metadata["namespace"]
+            .as_str()
+            .unwrap_or_else(|| client.default_namespace())
+            .to_owned(),
+    }
+}
+
+/// The name of the schema Job that would run first.
+fn due_schema_job(pipeline: &UserPipeline, valid: &ValidatedPipeline, observed: &Observed, now: Timestamp) -> Option<String> {
+    let recorded = pipeline.status.clone().unwrap_or_default().schema.unwrap_or_default();
+    let decision = schema::decide(&valid.schema_hash, &valid.owner.task_hash(), &recorded, &schema_jobs(observed), now);
+    (!decision.is_applied()).then(|| {
+        let attempt = decision.create.unwrap_or_default();
+        names::child(
+            &valid.owner.id.name,
+            &format!("schema-{}-{attempt}", valid.schema_hash),
+            names::LABEL_LIMIT,
+        )
+    })
+}
+
+/// The pipeline as it is after the schema Job succeeded.
+fn with_applied_schema(mut pipeline: UserPipeline, schema_hash: String) -> UserPipeline {
+    let status = pipeline.status.get_or_insert_default();
+    status.schema = Some(SchemaStatus {
+        applied_hash: Some(schema_hash),
+        ..status.schema.clone().unwrap_or_default()
+    });
+    pipeline
+}
+
+/// The pipeline as it is, and as the apiserver would store it.
+async fn apply(client: &Client, id: &PipelineId, document: &Value, manager: &str) -> Result<(Option<Value>, Value), PlanError> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &id.namespace, &ApiResource::erase::<UserPipeline>(&()));
+    let what = format!("UserPipeline {id}");
+    let before = api.get_opt(&id.name).await.map_err(refused(what.clone()))?;
+    let params = PatchParams::apply(manager).force().dry_run();
+    let after = api.patch(&id.name, &params, &Patch::Apply(document)).await.map_err(refused(what))?;
+    let value = |object: DynamicObject| serde_json::to_value(object).unwrap_or_default();
+    Ok((before.map(value), value(after)))
+}
+
+/// Fills the caches once, with lists instead of watches.
+async fn fill(client: &Client, id: &PipelineId, writers: Writers) -> Result<(), PlanError> {
+    let Writers { mut pipelines, children } = writers;
+    // All namespaces, because a pipeline in another one may use the same resource; only this one where the user may not list more.
+    match pipelines.load(client, None, &ListParams::default()).await {
+        Ok(()) => {}
+        Err(kube::Error::Api(status)) if status.code == 403 => pipelines
+            .load(client, Some(&id.namespace), &ListParams::default())
+            .await
+            .map_err(refused("listing UserPipelines"))?,
+        Err(error) => return Err(refused("listing UserPipelines")(error)),
+    }
+    let mut lists = Lists {
+        client: client.clone(),
+        id: id.clone(),
+        requests: Vec::new(),
+    };
+    children.each(&mut lists);
+    for request in lists.requests {
+        request.await?;
+    }
+    Ok(())
+}
+
+/// A list request for each kind of child.
+struct Lists {
+    client: Client,
+    id: PipelineId,
+    requests: Vec<BoxFuture<'static, Result<(), PlanError>>>,
+}
+
+impl VisitWriters for Lists {
+    fn visit<K: ChildKind>(&mut self, mut writer: CacheWriter<K>) {
+        let (client, PipelineId { namespace, name }) = (self.client.clone(), self.id.clone());
+        let children = ListParams::default().labels(&format!("{}={MANAGER},{}={name}", labels::MANAGED_BY, labels::PIPELINE));
+        let request = async move {
+            let what = format!("listing {}s of {namespace}", K::KIND);
+            writer.load(&client, Some(&namespace), &children).await.map_err(refused(what))
+        };
+        self.requests.push(request.boxed());
+    }
+}

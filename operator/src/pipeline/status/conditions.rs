@@ -1,0 +1,186 @@
+//! The conditions of a pipeline. Pure.
+
+use jiff::Timestamp;
+use userpipeline_api::{SchemaStatus, UserPipeline, UserPipelineStatus, condition, report::TOPIC_MISSING};
+
+use super::{fresh, verdict::Verdict, workers};
+use crate::pipeline::{apply::Applied, decide::schema::Finding, model::reasons::PAUSED, observe::Observed, validate::ValidateError};
+
+/// The conditions after the decisions were applied.
+pub fn of_applied(
+    pipeline: &UserPipeline,
+    applied: &Applied,
+    observed: &Observed,
+    before: &UserPipelineStatus,
+    after: &UserPipelineStatus,
+    now: Timestamp,
+) -> Vec<(&'static str, Verdict)> {
+    let schema = schema_ready(applied);
+    // No event reports that a topic was deleted, but the workers do.
+    let topic = match observed.reports.values().find(|report| report.reason == TOPIC_MISSING) {
+        Some(report) => Verdict::no(&report.reason, &report.message),
+        None => topic_ready(pipeline, applied, before),
+    };
+    let schedule = schedule_ready(pipeline, applied);
+    let workers = workers::ready(applied, observed);
+    let suspended = workers::suspended(pipeline, applied);
+    let ready = ready(pipeline, applied, &suspended, [&schema, &topic, &schedule, &workers]);
+    // Without a change by the user, no run is started again.
+    let stalled = ready.reason == PAUSED;
+    let reconciling = if ready.is_true() || stalled {
+        Verdict::no("Settled", "the current spec is applied")
+    } else {
+        Verdict::yes(&ready.reason, &ready.message)
+    };
+    let stalled = if stalled {
+        Verdict::yes(&ready.reason, &ready.message)
+    } else {
+        Verdict::no("NotStalled", "the operator can apply the spec")
+    };
+    vec![
+        (condition::READY, ready),
+        (condition::SCHEMA_READY, schema),
+        (condition::TOPIC_READY, topic),
+        (condition::SCHEDULE_READY, schedule),
+        (condition::WORKERS_READY, workers),
+        (condition::SUSPENDED, suspended),
+        (condition::RECONCILING, reconciling),
+        (condition::STALLED, stalled),
+        (condition::DATA_FRESH, fresh::fresh(pipeline, observed, after, now)),
+    ]
+}
+
+/// The conditions of a spec that was not applied. The previously applied spec stays in effect.
+pub fn of_invalid(error: &ValidateError) -> Vec<(&'static str, Verdict)> {
+    let (reason, message) = (error.reason(), error.to_string());
+    let unknown = || Verdict::unknown(reason, "this spec is not applied; the previously applied spec stays in effect");
+    vec![
+        (condition::READY, Verdict::no(reason, &message)),
+        (condition::SCHEMA_READY, unknown()),
+        (condition::TOPIC_READY, unknown()),
+        (condition::SCHEDULE_READY, unknown()),
+        (condition::WORKERS_READY, unknown()),
+        (condition::SUSPENDED, unknown()),
+        (condition::DATA_FRESH, unknown()),
+        (
+            condition::RECONCILING,
+            Verdict::no(reason, "no changes are made until the spec is fixed"),
+        ),
+        (condition::STALLED, Verdict::yes(reason, &message)),
+    ]
+}
+
+fn schema_ready(applied: &Applied) -> Verdict {
+    if let Err(error) = &applied.schema {
+        return Verdict::failed(error);
+    }
+    let status = &applied.decisions.schema.status;
+    match &applied.decisions.schema.finding {
+        Finding::Applied => Verdict::yes("Applied", "topic, subject and tables match the spec"),
+        // During a retry, the last failure is the useful information.
+        Finding::Applying(None) if status.failed_attempts > 0 => schema_failed(status),
+        Finding::Applying(None) => Verdict::no("Applying", "a schema Job is applying topic, subject and tables"),
+        Finding::Applying(Some((reason, message))) => Verdict::no(reason, message),
+        Finding::Waiting => Verdict::no("Applying", "waiting until the schema Job of an older spec has ended"),
+        Finding::Failed => schema_failed(status),
+    }
+}
+
+fn schema_failed(status: &SchemaStatus) -> Verdict {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    Verdict::no(&text(&status.failure_reason), &text(&status.failure_message)).or_reason("SchemaFailed")
+}
+
+fn topic_ready(pipeline: &UserPipeline, applied: &Applied, before: &UserPipelineStatus) -> Verdict {
+    let status = &applied.decisions.schema.status;
+    if applied.decisions.schema.is_applied() {
+        let partitions = status.partitions.map_or(String::new(), |n| format!(" with {n} partitions"));
+        return Verdict::yes("TopicExists", &format!("the topic exists{partitions}"));
+    }
+    match applied.decisions.schema.topic_ready {
+        Some(true) => Verdict::yes("TopicExists", "the topic exists"),
+        Some(false) => Verdict::no(
+            status.failure_reason.as_deref().unwrap_or_default(),
+            status.failure_message.as_deref().unwrap_or_default(),
+        )
+        .or_reason("TopicNotReady"),
+        // What a Job reported for this generation stays until another one reports.
+        None => before
+            .conditions
+            .iter()
+            .find(|c| {
+                c.type_ == condition::TOPIC_READY
+                    && c.observed_generation == pipeline.metadata.generation
+                    && c.observed_generation.is_some()
+            })
+            .map_or_else(
+                || Verdict::unknown("WaitingForSchema", "no schema Job has reported on the topic yet"),
+                Verdict::from,
+            ),
+    }
+}
+
+fn schedule_ready(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
+    let Some(schedule) = &pipeline.spec.schedule else {
+        return Verdict::yes(
+            "NoRuns",
+            "external producers write to the topic (spec.source.topic); no runs are needed",
+        );
+    };
+    match &applied.schedule {
+        Err(error) => Verdict::failed(error),
+        Ok(_) if applied.started.is_err() => applied
+            .started
+            .as_ref()
+            .err()
+            .map_or_else(|| Verdict::no("ApplyFailed", ""), Verdict::failed),
+        Ok(None) => Verdict::no("WaitingForSchema", "runs start once the schema is applied"),
+        Ok(Some(_)) if !applied.decisions.schema.is_applied() => {
+            Verdict::no("WaitingForSchema", "runs use the previous spec until the schema is applied")
+        }
+        Ok(Some(_)) if applied.decisions.gate.is_workers_first() => Verdict::no(
+            "WaitingForWorkers",
+            "runs use the previous record until every worker has the new one",
+        ),
+        Ok(Some(_)) if pipeline.spec.suspend => Verdict::yes("Suspended", "no run is started while the pipeline is suspended"),
+        Ok(Some(_)) if applied.decisions.runs.paused => Verdict::no(
+            PAUSED,
+            &format!(
+                "paused after {} failed runs in a row (spec.schedule.pauseAfterFailures): fix the cause in the message of the last run, then request a run with spec.runNow, or change the source or the schedule",
+                applied.decisions.runs.status.consecutive_failures
+            ),
+        ),
+        Ok(Some(_)) => {
+            let by = if schedule.catch_up.enabled {
+                "; missed runs are caught up"
+            } else {
+                ""
+            };
+            Verdict::yes(
+                "Scheduled",
+                &format!("runs start at {} ({}){by}", schedule.cron, schedule.time_zone),
+            )
+        }
+    }
+}
+
+fn ready(pipeline: &UserPipeline, applied: &Applied, suspended: &Verdict, parts: [&Verdict; 4]) -> Verdict {
+    if let Err(error) = &applied.account {
+        return Verdict::failed(error);
+    }
+    if let Some(part) = parts
+        .iter()
+        .find(|part| part.is_false())
+        .or_else(|| parts.iter().find(|part| !part.is_true()))
+    {
+        return (*part).clone();
+    }
+    if suspended.is_true() {
+        return Verdict::yes("Suspended", &suspended.message);
+    }
+    // Draining.
+    if pipeline.spec.suspend {
+        return suspended.clone();
+    }
+    Verdict::yes("Ready", &parts[3].message)
+}

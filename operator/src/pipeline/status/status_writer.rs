@@ -1,0 +1,113 @@
+//! Writes the status once at the end of a reconcile, where it changed, and publishes the Events of the change.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams},
+    runtime::reflector::ObjectRef,
+};
+use serde_json::{Value, json};
+use userpipeline_api::{GROUP, UserPipeline, UserPipelineStatus, names::PipelineId};
+
+use super::{
+    event::{Reason, events},
+    event_publisher::EventPublisher,
+    status_cache::StatusCache,
+};
+use crate::{
+    identity::MANAGER,
+    metrics::Metrics,
+    pipeline::cache::{Cache, CachedPipeline},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    #[error("{0}")]
+    StatusFailed(Box<kube::Error>),
+    #[error("{0}")]
+    StatusUnwritable(#[from] serde_json::Error),
+}
+
+pub struct StatusWriter {
+    client: Client,
+    metrics: Metrics,
+    pipelines: Cache<UserPipeline>,
+    cache: StatusCache,
+    events: EventPublisher,
+}
+
+impl StatusWriter {
+    /// `instance` is the name of the operator's pod, for Events.
+    pub fn new(client: Client, metrics: Metrics, pipelines: Cache<UserPipeline>, instance: String) -> Self {
+        Self {
+            events: EventPublisher::new(client.clone(), metrics.clone(), instance),
+            cache: StatusCache::default(),
+            client,
+            metrics,
+            pipelines,
+        }
+    }
+
+    pub const fn cache(&self) -> &StatusCache {
+        &self.cache
+    }
+
+    /// Writes `status` if it differs from the pipeline's, and publishes Events about the difference.
+    pub async fn write(&self, pipeline: &UserPipeline, status: &UserPipelineStatus) -> Result<(), WriteError> {
+        let before = pipeline.status.clone().unwrap_or_default();
+        if before == *status {
+            return Ok(());
+        }
+        let id = PipelineId::of(pipeline);
+        let written = self.patch(&id, pipeline.uid(), serde_json::to_value(status)?).await?;
+        if let Some(written) = written {
+            self.cache.insert(&written, id.clone(), status);
+            // The watch may have been faster than the response.
+            let about = ObjectRef::<CachedPipeline>::new(&id.name).within(&id.namespace);
+            if let Some(cached) = self.pipelines.store().get(&about) {
+                self.cache.observed(cached.as_ref());
+            }
+        }
+        for (reason, note) in events(&before, status) {
+            let note = match &pipeline.spec.owner {
+                Some(owner) => format!("{note} (owner: {owner})"),
+                None => note,
+            };
+            self.publish(reason, &note, &pipeline.object_ref(&())).await;
+        }
+        Ok(())
+    }
+
+    /// Applies the whole status. Returns the new metadata, or `None` where the pipeline is gone.
+    pub async fn patch(&self, id: &PipelineId, uid: Option<String>, status: Value) -> Result<Option<ObjectMeta>, WriteError> {
+        let resource = ApiResource::erase::<UserPipeline>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &id.namespace, &resource);
+        let body = json!({
+            "apiVersion": format!("{GROUP}/v1alpha1"),
+            "kind": "UserPipeline",
+            // The uid keeps the status from another pipeline of the same name.
+            "metadata": {"name": id.name, "uid": uid},
+            "status": status,
+        });
+        let params = PatchParams::apply(MANAGER).force();
+        match api.patch_status(&id.name, &params, &Patch::Apply(&body)).await {
+            Ok(written) => {
+                self.metrics.wrote("UserPipeline", "patch");
+                Ok(Some(written.metadata))
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(WriteError::StatusFailed(Box::new(error))),
+        }
+    }
+
+    pub async fn publish(&self, reason: Reason, note: &str, about: &ObjectReference) {
+        tracing::info!(
+            reason = reason.as_str(),
+            note,
+            pipeline = about.name,
+            namespace = about.namespace,
+            "event"
+        );
+        self.events.publish(&reason.event(note), about).await;
+    }
+}

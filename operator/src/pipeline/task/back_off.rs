@@ -1,0 +1,26 @@
+//! How long a task waits after a failed Job.
+
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The time between the failure of attempt `failed_attempts` and the next attempt.
+pub fn back_off(failed_attempts: i32) -> Duration {
+    let doublings = u32::try_from(failed_attempts.saturating_sub(1)).unwrap_or(0).min(6);
+    (FIRST * 2_u32.pow(doublings)).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_back_off_doubles_up_to_a_minute() {
+        let seconds: Vec<u64> = [0, 1, 2, 3, 4, 5, 6, 7, 1000, i32::MAX]
+            .into_iter()
+            .map(|n| back_off(n).as_secs())
+            .collect();
+        assert_eq!(seconds, [2, 2, 4, 8, 16, 32, 60, 60, 60, 60]);
+    }
+}
