@@ -10,7 +10,7 @@ use ingest_job::{
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use userpipeline_api::{DataInterval, Reprocess, RunKind, report::TERMINATION_LOG};
-use userpipeline_runtime::{StopSignals, init_logs, install_crypto_provider, leave_report};
+use userpipeline_runtime::{StopSignals, abort_on_panic, init_logs, install_crypto_provider, leave_report};
 
 /// Fetches records from a pipeline's HTTP API, lands them in PostgreSQL and publishes them to Kafka: one run.
 #[derive(Parser)]
@@ -58,6 +58,7 @@ struct Cli {
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     init_logs("info");
+    abort_on_panic();
     install_crypto_provider();
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));

@@ -8,13 +8,13 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 use userpipeline_operator::{
     backfill, health, identity,
     leader::{self, LeaseSettings},
     metrics::Metrics,
     pipeline::{self, Images, Installation, plan},
 };
+use userpipeline_runtime::{abort_on_panic, init_logs, install_crypto_provider};
 
 /// Reconciles `UserPipeline` resources.
 #[derive(Parser)]
@@ -96,17 +96,11 @@ struct Plan {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Fails only where a provider is installed already.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    abort_on_panic();
+    install_crypto_provider();
     match Cli::parse().command {
         Command::Run(run) => {
-            let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-            tracing_subscriber::fmt()
-                .json()
-                .with_env_filter(filter)
-                .flatten_event(true)
-                .with_span_list(false)
-                .init();
+            init_logs("info");
             match operate(run).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {

@@ -206,7 +206,11 @@ mod tests {
             ("/clusterBy", json!(["place"]), "spec.record.clusterBy: `place` is not part"),
             ("/orderBy", json!("device"), "spec.record.orderBy: `device` must be"),
             ("/orderBy", json!("nothing"), "spec.record.orderBy: `nothing` must be"),
-            ("/deleteWhen", json!("item."), "spec.record.deleteWhen: `item.` is not a CEL expression: 1:6: expected identifier"),
+            (
+                "/deleteWhen",
+                json!("item."),
+                "spec.record.deleteWhen: `item.` is not a CEL expression: 1:6: expected identifier",
+            ),
             ("/fields/0/type", json!("double"), "is of type json or double"),
             (
                 "/fields/2/expr",

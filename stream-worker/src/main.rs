@@ -20,7 +20,7 @@ use userpipeline_api::{
     report::{TERMINATION_LOG, exit},
 };
 use userpipeline_record::RecordSchema;
-use userpipeline_runtime::{init_logs, install_crypto_provider};
+use userpipeline_runtime::{abort_on_panic, init_logs, install_crypto_provider};
 use userpipeline_stores::Secrets;
 
 /// Libraries log their problems; the worker itself reports those of the stores.
@@ -121,6 +121,7 @@ async fn main() -> ExitCode {
         _ => false,
     };
     init_logs(if prints { "off" } else { LOG });
+    abort_on_panic();
     install_crypto_provider();
     let code = match command {
         Command::ApplySchema(args) => {

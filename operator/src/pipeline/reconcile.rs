@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use userpipeline_api::{UserPipeline, names, names::PipelineId};
+use userpipeline_runtime::contain;
 
 use super::{
     apply::{Applied, Applier, ApplyError, apply},
@@ -74,7 +75,9 @@ pub async fn converge(
     context: &Context,
     now: Timestamp,
 ) -> Result<Applied, ValidateError> {
-    let valid = validate(pipeline, &context.installation.images)?;
+    // The only step that parses what authors write: whatever it does must not end the work on other pipelines.
+    let valid =
+        contain(|| validate(pipeline, &context.installation.images)).unwrap_or_else(|panic| Err(ValidateError::panicked(&panic)))?;
     if let Some(conflict) = context.resources.conflict(pipeline, &context.caches.pipelines.store().state()) {
         return Err(ValidateError::Conflict {
             what: conflict.what,

@@ -43,9 +43,9 @@ fn json(value: Avro) -> Json {
         Avro::Uuid(uuid) => uuid.to_string().into(),
         Avro::Bytes(bytes) | Avro::Fixed(_, bytes) => BASE64.encode(&bytes).into(),
         // One of no bytes has none.
-        Avro::Decimal(number) => BASE64.encode(&Vec::try_from(&number).unwrap_or_default()).into(),
+        Avro::Decimal(number) => BASE64.encode(Vec::try_from(&number).unwrap_or_default()).into(),
         Avro::BigDecimal(number) => number.to_string().into(),
-        Avro::Duration(duration) => BASE64.encode(&<[u8; 12]>::from(duration)).into(),
+        Avro::Duration(duration) => BASE64.encode(<[u8; 12]>::from(duration)).into(),
         Avro::Union(_, inner) => json(*inner),
         Avro::Array(items) => items.into_iter().map(json).collect(),
         Avro::Map(map) => {

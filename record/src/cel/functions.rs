@@ -1,6 +1,8 @@
 //! What an expression can call: CEL's standard functions, some of Kubernetes' own, and bounded forms of those whose cost does not
 //! follow from the size of their arguments.
 
+#![allow(clippy::needless_pass_by_value)] // The library hands arguments over.
+
 use std::sync::Arc;
 
 use cel::{
@@ -70,6 +72,8 @@ const MAX_REGEX_NESTING: u32 = 32;
 const PART: usize = 48;
 
 type Answer<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
+/// As the library calls a function.
+type Arguments<'b, 'v> = Vec<CowVal<'b, 'v>>;
 
 /// The bounded form of a function whose cost does not follow from the size of its arguments.
 pub fn bounded(function: &str) -> Option<&'static str> {
@@ -120,7 +124,7 @@ macro_rules! argument {
 
 /// Goes through a map by its keys' order: a hash map has another one each time, so that unchanged items would get new versions. CEL leaves
 /// the order open (https://github.com/google/cel-spec/blob/master/doc/langdef.md#macros). An exceeded budget ends every loop.
-fn range<'b, 'v>(mut arguments: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
+fn range<'b, 'v>(mut arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
     if budget::is_exceeded() {
         return Ok(CowVal::owned(CelList::from(Vec::new())));
     }
@@ -133,7 +137,7 @@ fn range<'b, 'v>(mut arguments: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
     Ok(CowVal::owned(CelList::from(keys)))
 }
 
-fn spend<'b, 'v>(mut arguments: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
+fn spend<'b, 'v>(mut arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
     let value = arguments.pop().ok_or_else(ExecutionError::missing_argument_or_target)?;
     budget::spend(budget::size(value.as_ref()))?;
     Ok(value)
@@ -141,7 +145,7 @@ fn spend<'b, 'v>(mut arguments: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
 
 /// Whether an object has a member. What is no object has none: to the library since 0.15 that is an error, and before it was not, so that
 /// items with `null` in place of an object would be rejected.
-fn has<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
+fn has<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
     let member = argument!(arguments, 1, CelString);
     let found = match arguments.first().and_then(|value| value.downcast_ref::<CelMap>()) {
         Some(map) => map.contains(member)?,
@@ -150,7 +154,7 @@ fn has<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
     Ok(CowVal::owned(CelBool::from(found)))
 }
 
-fn contains<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
+fn contains<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
     let [whole, part] = arguments.as_slice() else {
         return Err(ExecutionError::invalid_argument_count(2, arguments.len()));
     };
@@ -161,14 +165,14 @@ fn contains<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
     Ok(CowVal::owned(CelBool::from(found)))
 }
 
-fn bytes_contain<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
+fn bytes_contain<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
     let (whole, part) = (argument!(arguments, 0, CelBytes).inner(), argument!(arguments, 1, CelBytes).inner());
     let found = part.is_empty() || whole.windows(part.len()).any(|some| some == part);
     Ok(CowVal::owned(CelBool::from(found)))
 }
 
 /// Regular expressions can come from an item: `item.text.matches(item.pattern)`.
-fn matches<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
+fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
     let (text, pattern) = (
         argument!(arguments, 0, CelString).inner(),
         argument!(arguments, 1, CelString).inner(),
@@ -187,7 +191,7 @@ fn matches<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
 }
 
 /// The result may be larger than both: it is counted before it is made.
-fn replace<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
+fn replace<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
     let text = argument!(arguments, 0, CelString).inner();
     let (old, new) = (
         argument!(arguments, 1, CelString).inner(),
@@ -197,7 +201,7 @@ fn replace<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
     Ok(CowVal::owned(CelString::from(text.replace(old, new))))
 }
 
-fn split<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
+fn split<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
     let (text, by) = (
         argument!(arguments, 0, CelString).inner(),
         argument!(arguments, 1, CelString).inner(),

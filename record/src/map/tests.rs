@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::convert::{FIRST_DAY, FIRST_MILLIS, LAST_DAY, LAST_MILLIS};
 use super::*;
+use crate::convert::{FIRST_DAY, FIRST_MILLIS, LAST_DAY, LAST_MILLIS};
 
 /// A user as randomuser.me gives it, from Norway: the postal code is text and the names have diacritics.
 fn item() -> Json {

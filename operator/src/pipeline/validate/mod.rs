@@ -23,6 +23,12 @@ pub enum ValidateError {
 }
 
 impl ValidateError {
+    pub fn panicked(panic: &str) -> Self {
+        Self::InvalidSpec(vec![format!(
+            "spec: the operator failed while it validated the spec ({panic}); report this with the spec"
+        )])
+    }
+
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::InvalidSpec(_) => "InvalidSpec",
