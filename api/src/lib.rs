@@ -3,6 +3,8 @@
 //! Everything here is pure: types, defaults, CEL rules, printer columns, derived names, and the documents that travel
 //! between the operator and the pods. There is no client and no IO.
 
+#![warn(missing_docs)]
+
 pub mod condition;
 pub mod document;
 pub mod names;
