@@ -9,7 +9,7 @@ fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn made(raw: &str) -> Vec<User> {
+fn generated(raw: &str) -> Vec<User> {
     let query = Query::parse(&pairs(raw));
     let seed = query.seed.clone().unwrap_or_else(random_seed);
     users(&query, &seed, at("2025-06-01T12:00:00Z"))
@@ -32,7 +32,7 @@ proptest! {
         prop_assert_eq!(first.len(), results as usize);
         prop_assert_eq!(&first, &users(&query, &seed, now));
 
-        // A longer page begins like a shorter one, another page has nobody of it.
+        // A longer page begins like a shorter one, and another page has other users.
         let longer = Query { results: results + 5, ..query.clone() };
         prop_assert_eq!(&first[..], &users(&longer, &seed, now)[..results as usize]);
         let other = Query { page: page % 10_000 + 1, ..query };
@@ -45,7 +45,7 @@ proptest! {
 
 #[test]
 fn the_users_of_a_seed_are_the_same_in_every_build() {
-    let user = &made("seed=abc")[0];
+    let user = &generated("seed=abc")[0];
     let login = user.login.as_ref().unwrap();
     assert_eq!(login.uuid, "813d707c-a43f-48de-8b46-d8e86b2b7547");
     assert_eq!(user.email.as_deref(), Some("isik.sozeri@example.com"));
@@ -53,7 +53,7 @@ fn the_users_of_a_seed_are_the_same_in_every_build() {
 
 #[test]
 fn a_thousand_users_are_a_thousand_identities_of_every_nationality() {
-    let users = made("seed=abc&results=1000");
+    let users = generated("seed=abc&results=1000");
     let uuids: BTreeSet<_> = users
         .iter()
         .map(|user| uuid::Uuid::parse_str(&user.login.as_ref().unwrap().uuid).unwrap())
@@ -66,7 +66,7 @@ fn a_thousand_users_are_a_thousand_identities_of_every_nationality() {
 
 #[test]
 fn an_email_address_is_not_unique() {
-    let users = made("seed=abc&results=5000");
+    let users = generated("seed=abc&results=5000");
     let emails: BTreeSet<_> = users.iter().map(|user| &user.email).collect();
     assert!(emails.len() < users.len());
     for email in emails.into_iter().flatten() {
@@ -76,21 +76,21 @@ fn an_email_address_is_not_unique() {
 }
 
 #[test]
-fn a_postcode_is_text_in_four_countries_and_a_number_elsewhere() {
-    for user in made("seed=abc&results=1000") {
+fn a_postcode_is_text_in_four_countries_and_a_number_in_the_others() {
+    for user in generated("seed=abc&results=1000") {
         let text = matches!(postcode(&user), Postcode::Text(_));
         let nat = user.nat.unwrap();
         assert_eq!(text, ["GB", "CA", "NL", "NO"].contains(&nat), "{nat}");
     }
-    // Norwegian ones begin with a zero at times, which a number would lose.
-    let norwegians = made("seed=abc&nat=no&results=50");
+    // Some Norwegian postcodes begin with a zero, which a number would lose.
+    let norwegians = generated("seed=abc&nat=no&results=50");
     let zero = |user: &User| matches!(postcode(user), Postcode::Text(text) if text.starts_with('0'));
     assert!(norwegians.iter().any(zero));
 }
 
 #[test]
 fn four_countries_have_no_identity_number() {
-    for user in made("seed=abc&results=1000") {
+    for user in generated("seed=abc&results=1000") {
         let (id, nat) = (user.id.unwrap(), user.nat.unwrap());
         let without = ["IR", "NZ", "TR", "UA"].contains(&nat);
         assert_eq!(id.name.is_empty(), without, "{nat}");
@@ -102,7 +102,7 @@ fn four_countries_have_no_identity_number() {
 #[test]
 fn names_are_in_the_script_of_their_country() {
     let letters = |nat: &str, range: std::ops::RangeInclusive<char>| {
-        let users = made(&format!("seed=abc&nat={nat}&results=50"));
+        let users = generated(&format!("seed=abc&nat={nat}&results=50"));
         users.iter().all(|user| {
             let name = user.name.as_ref().unwrap();
             name.first.chars().any(|c| range.contains(&c))
@@ -115,8 +115,8 @@ fn names_are_in_the_script_of_their_country() {
 }
 
 #[test]
-fn hashes_are_of_the_password_and_its_salt() {
-    let login = made("seed=abc")[0].login.clone().unwrap();
+fn hashes_cover_the_password_and_the_salt() {
+    let login = generated("seed=abc")[0].login.clone().unwrap();
     let salted = format!("{}{}", login.password, login.salt);
     assert_eq!(login.sha256, format!("{:x}", Sha256::digest(salted)));
     assert_eq!((login.md5.len(), login.sha1.len()), (32, 40));
@@ -124,19 +124,19 @@ fn hashes_are_of_the_password_and_its_salt() {
 
 #[test]
 fn gender_and_nationality_filter() {
-    let women = made("gender=female&nat=ir,us&results=100");
+    let women = generated("gender=female&nat=ir,us&results=100");
     for user in women {
         assert_eq!(user.gender, Some("female"));
         assert!(["IR", "US"].contains(&user.nat.unwrap()));
     }
-    let seeded = made("seed=abc&gender=female&results=100");
+    let seeded = generated("seed=abc&gender=female&results=100");
     assert!(seeded.iter().any(|user| user.gender == Some("male")));
 }
 
 #[test]
-fn what_is_shown_does_not_change_what_it_is() {
-    let all = made("seed=abc&results=20");
-    let some = made("seed=abc&results=20&inc=email,nat");
+fn a_hidden_field_does_not_change_the_others() {
+    let all = generated("seed=abc&results=20");
+    let some = generated("seed=abc&results=20&inc=email,nat");
     for (all, some) in all.iter().zip(&some) {
         assert_eq!((&all.email, all.nat), (&some.email, some.nat));
         assert!(some.login.is_none());
@@ -144,7 +144,7 @@ fn what_is_shown_does_not_change_what_it_is() {
 }
 
 #[test]
-fn only_the_age_depends_on_the_day() {
+fn only_the_age_depends_on_the_current_time() {
     let query = Query::parse(&pairs("seed=abc&results=200"));
     let today = users(&query, "abc", at("2025-06-01T12:00:00Z"));
     let mut later = users(&query, "abc", at("2026-06-01T12:00:00Z"));
@@ -169,20 +169,20 @@ fn an_age_grows_on_the_birthday_at_the_time_of_birth() {
         ("2025-03-01T00:00:00Z", 25),
     ];
     for (now, age) in table {
-        assert_eq!(years(born, civil(at(now))), age, "{now}");
+        assert_eq!(whole_years(born, civil(at(now))), age, "{now}");
     }
 }
 
 #[test]
 fn dates_have_milliseconds_and_a_z() {
     assert_eq!(
-        moment(0, civil(at("1971-01-01T00:00:00Z"))),
-        Moment {
+        date_and_age(0, civil(at("1971-01-01T00:00:00Z"))),
+        DateAndAge {
             date: "1970-01-01T00:00:00.000Z".into(),
             age: 1
         }
     );
-    for user in made("seed=abc&results=100") {
+    for user in generated("seed=abc&results=100") {
         let date = user.dob.unwrap().date;
         assert!(date.len() == 24 && date.ends_with('Z'), "{date}");
     }

@@ -1,4 +1,4 @@
-//! The answers of the faults.
+//! The responses of faults.
 
 use std::{io, time::Duration};
 
@@ -37,26 +37,26 @@ pub(crate) fn empty() -> Response {
     .into_response()
 }
 
-/// Says nothing for so long, then what a proxy in front would say.
+/// Waits, then answers as a proxy would after its time-out.
 pub(crate) async fn hang(state: &State, seconds: Option<u64>) -> Response {
-    let wanted = seconds.map_or(state.hang_cap, Duration::from_secs);
+    let requested = seconds.map_or(state.hang_cap, Duration::from_secs);
     tokio::select! {
-        () = tokio::time::sleep(wanted.min(state.hang_cap)) => {}
+        () = tokio::time::sleep(requested.min(state.hang_cap)) => {}
         () = state.stop.cancelled() => {}
     }
     page::error(StatusCode::GATEWAY_TIMEOUT, "Gateway Timeout")
 }
 
-/// Promises the whole page, sends half of it and cuts the connection.
+/// Announces the length of the whole page, sends half of it, and closes the connection.
 pub(crate) fn truncate(page: &Page) -> Response {
     let half = page.body.slice(..page.body.len() / 2);
     let cut = stream::once(async {
-        // So that the half is on its way before the connection goes.
+        // Lets the first half reach the client before the connection closes.
         tokio::time::sleep(Duration::from_millis(50)).await;
-        Err(io::Error::other("cut on request"))
+        Err(io::Error::other("truncated by a fault"))
     });
     let sent = stream::iter([Ok::<Bytes, io::Error>(half)]).chain(cut);
-    let mut response = page.with(Body::from_stream(sent));
+    let mut response = page.respond_with(Body::from_stream(sent));
     let length = HeaderValue::from(page.body.len());
     response.headers_mut().insert(header::CONTENT_LENGTH, length);
     response
