@@ -1,8 +1,20 @@
 //! The data interval of a run: from the tick before the one at which it is due, up to that.
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{Interval, Ticks};
+use super::Ticks;
+
+/// A data interval: from `start` on, and before `end`.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Interval {
+    /// Its first moment.
+    pub start: Time,
+    /// The first moment after it.
+    pub end: Time,
+}
 
 /// From `start` on, and before `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -39,17 +39,6 @@ const KNOWN: &[(&str, &[&str])] = &[
         &["stream-worker/src/write/account.rs", "stream-worker/src/write/mod.rs"],
     ),
     (
-        "userpipeline-api",
-        &[
-            "api/src/document/ingest.rs",
-            "api/src/document/mod.rs",
-            "api/src/document/schema.rs",
-            "api/src/document/worker.rs",
-        ],
-    ),
-    ("userpipeline-api", &["api/src/request.rs", "api/src/source.rs"]),
-    ("userpipeline-api", &["api/src/schedule/interval.rs", "api/src/schedule/mod.rs"]),
-    (
         "userpipeline-operator",
         &["operator/src/backfill/mod.rs", "operator/src/backfill/status.rs"],
     ),
