@@ -1,4 +1,4 @@
-//! A source that serves what a story hands it: page by page, or as a collection in the ways in which APIs have pages.
+//! A source that serves the items of a test: page by page, or as a collection with any kind of pagination.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,10 +22,10 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::tls::{Authority, TlsListener};
 
-/// So many items of a collection are on a page.
+/// Items of a collection.
 pub const PAGE: usize = 100;
-/// Who may ask for a collection: `ann` with the password `pw`.
-const ANN: &str = "Basic YW5uOnB3";
+/// The credentials for collections: user `ann`, password `pw`.
+const AUTHORIZATION: &str = "Basic YW5uOnB3";
 
 #[derive(Clone, Default)]
 struct Served(Arc<Mutex<Content>>);
@@ -34,7 +34,7 @@ struct Served(Arc<Mutex<Content>>);
 struct Content {
     pages: VecDeque<String>,
     collection: Vec<Value>,
-    asked: Vec<String>,
+    requests: Vec<String>,
 }
 
 impl Served {
@@ -43,7 +43,7 @@ impl Served {
     }
 }
 
-/// The address of this machine at which the cluster's nodes and pods find it.
+/// The address of this machine that is reachable from nodes and pods.
 pub async fn address_for_nodes(client: &Client) -> Result<IpAddr> {
     let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
     let addresses = nodes.items.into_iter().filter_map(|node| node.status?.addresses).flatten();
@@ -51,26 +51,25 @@ pub async fn address_for_nodes(client: &Client) -> Result<IpAddr> {
         .into_iter()
         .find(|address| address.type_ == "InternalIP")
         .context("no node has an address")?;
-    // Sends nothing: it is asked which way it would go.
+    // Sends nothing: connecting a UDP socket selects the local address.
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.connect((node.address.as_str(), 9))?;
     Ok(socket.local_addr()?.ip())
 }
 
-/// A source of a story's own: each page is served once; behind the last one comes nothing, which ends a run.
-pub struct OwnSource {
+/// Serves each page once, then empty pages, which end a run.
+pub struct TestSource {
     url: String,
     served: Served,
     server: JoinHandle<()>,
 }
 
-impl OwnSource {
-    /// Serves nothing yet.
+impl TestSource {
     pub async fn start(client: &Client) -> Result<Self> {
         Self::on("http", TcpListener::bind((address_for_nodes(client).await?, 0)).await?)
     }
 
-    /// The same behind TLS, for those only whom `authority` knows.
+    /// Serves over TLS, to clients with a certificate of `authority`.
     pub async fn start_with_tls(client: &Client, authority: &Authority) -> Result<Self> {
         let address = address_for_nodes(client).await?;
         let identity = authority.identity(&address.to_string())?;
@@ -89,7 +88,6 @@ impl OwnSource {
             .route("/{way}", collection)
             .with_state(content.clone());
         let server = tokio::spawn(async move {
-            // Ends with the story.
             let _ = axum::serve(listener, router).await;
         });
         Ok(Self {
@@ -99,30 +97,29 @@ impl OwnSource {
         })
     }
 
-    /// Where pods find it.
+    /// Reachable from pods.
     pub fn url(&self) -> String {
         self.url.clone()
     }
 
-    /// Serves a page of items.
     pub fn serve(&self, items: &[Value]) {
         let page = serde_json::json!({"results": items}).to_string();
         self.served.content().pages.push_back(page);
     }
 
-    /// Serves items as a collection, at `page`, `offset`, `cursor`, `link`, `ndjson` and `post` below [`OwnSource::url`]; what is new of
-    /// it at `changes`, `feed` and `sync`.
-    pub fn collect(&self, items: &[Value]) {
+    /// Serves items as a collection at `page`, `offset`, `cursor`, `link`, `ndjson` and `post` below [`TestSource::url`], and the newer
+    /// ones at `changes`, `feed` and `sync`.
+    pub fn serve_collection(&self, items: &[Value]) {
         self.served.content().collection = items.to_vec();
     }
 
-    /// The requests for parts of a collection since the last time, as path and query.
-    pub fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.served.content().asked)
+    /// The requests for parts of a collection since the last call, as path and query.
+    pub fn take_requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.served.content().requests)
     }
 }
 
-impl Drop for OwnSource {
+impl Drop for TestSource {
     fn drop(&mut self) {
         self.server.abort();
     }
@@ -136,7 +133,7 @@ async fn page(State(served): State<Served>) -> impl IntoResponse {
     )
 }
 
-/// A part of the collection, in the way that the path names.
+/// A part of the collection, with the pagination that the path names.
 async fn part(
     State(served): State<Served>,
     Path(way): Path<String>,
@@ -145,67 +142,97 @@ async fn part(
     body: String,
 ) -> Response {
     let mut content = served.content();
-    let mut asked: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    asked.sort();
-    content.asked.push(format!("{way}?{}", asked.join("&")));
-    if headers.get(header::AUTHORIZATION).is_none_or(|value| value != ANN) {
+    let mut parameters: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    parameters.sort();
+    content.requests.push(format!("{way}?{}", parameters.join("&")));
+    if headers.get(header::AUTHORIZATION).is_none_or(|value| value != AUTHORIZATION) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    let all = &content.collection;
-    let number = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
-    let cut = |from: usize| all.iter().skip(from).take(PAGE).cloned().collect::<Vec<_>>();
-    let more = |from: usize| (from + PAGE < all.len()).then_some(from + PAGE);
+    let request = Request {
+        items: &content.collection,
+        query: &query,
+    };
     match way.as_str() {
-        "page" => Json(json!({"data": {"items": cut((number("page").unwrap_or(1) - 1) * PAGE)}})).into_response(),
-        "offset" => Json(json!({"data": {"items": cut(number("from").unwrap_or(0))}})).into_response(),
-        "cursor" => {
-            // Between any two pages there is one without items, as where an API filters what it has found.
-            let after = query.get("after").map(String::as_str).unwrap_or_default();
-            let answer = if let Some(next) = after.strip_prefix("empty-") {
-                json!({"data": {"items": []}, "next": next})
-            } else {
-                let from = after.parse().unwrap_or(0);
-                json!({"data": {"items": cut(from)}, "next": more(from).map(|next| format!("empty-{next}"))})
-            };
-            Json(answer).into_response()
-        }
-        "link" => {
-            let from = number("from").unwrap_or(0);
-            let next = more(from).map(|next| format!("</link?from={next}>; rel=\"next\""));
-            let link: HeaderMap = next
-                .into_iter()
-                .filter_map(|next| Some((header::LINK, next.parse().ok()?)))
-                .collect();
-            (link, Json(cut(from))).into_response()
-        }
-        // What came behind a number that the asker has; once a page at a time, once all with a token for the next time.
-        "changes" => {
-            let newer = all.iter().filter(|item| item["at"].as_u64() > number("after").map(|n| n as u64));
-            Json(json!({"data": {"items": newer.take(PAGE).collect::<Vec<_>>()}})).into_response()
-        }
-        // The same in pages, each of which says where the next one begins.
-        "feed" => {
-            let newer: Vec<_> = all
-                .iter()
-                .filter(|item| item["at"].as_u64() > number("since").map(|n| n as u64))
-                .collect();
-            let from = number("from").unwrap_or(0);
-            let next = (from + PAGE < newer.len()).then(|| (from + PAGE).to_string());
-            let items: Vec<_> = newer.into_iter().skip(from).take(PAGE).collect();
-            Json(json!({"data": {"items": items}, "next": next})).into_response()
-        }
-        "sync" => {
-            let newer: Vec<_> = all.iter().skip(number("token").unwrap_or(0)).collect();
-            Json(json!({"data": {"items": newer}, "token": all.len().to_string()})).into_response()
-        }
-        // A text stands for a line that is no JSON.
-        "ndjson" => all
-            .iter()
-            .map(|item| format!("{}\n", item.as_str().map_or_else(|| item.to_string(), str::to_owned)))
-            .collect::<Vec<_>>()
-            .concat()
-            .into_response(),
-        "post" if body == r#"{"want":"\"all\""}"# => Json(json!({"data": {"items": all}})).into_response(),
+        "page" => Json(json!({"data": {"items": request.page_from((request.number("page").unwrap_or(1) - 1) * PAGE)}})).into_response(),
+        "offset" => Json(json!({"data": {"items": request.page_from(request.number("from").unwrap_or(0))}})).into_response(),
+        "cursor" => Json(request.by_cursor()).into_response(),
+        "link" => request.by_link().into_response(),
+        "changes" => Json(request.changes()).into_response(),
+        "feed" => Json(request.feed()).into_response(),
+        "sync" => Json(request.sync()).into_response(),
+        "ndjson" => request.ndjson().into_response(),
+        "post" if body == r#"{"want":"\"all\""}"# => Json(json!({"data": {"items": request.items}})).into_response(),
         _ => StatusCode::BAD_REQUEST.into_response(),
+    }
+}
+
+/// A request for a part of the collection.
+struct Request<'a> {
+    items: &'a [Value],
+    query: &'a HashMap<String, String>,
+}
+
+impl Request<'_> {
+    fn number(&self, name: &str) -> Option<usize> {
+        self.query.get(name).and_then(|text| text.parse().ok())
+    }
+
+    fn page_from(&self, from: usize) -> Vec<Value> {
+        self.items.iter().skip(from).take(PAGE).cloned().collect()
+    }
+
+    fn next_from(&self, from: usize) -> Option<usize> {
+        (from + PAGE < self.items.len()).then_some(from + PAGE)
+    }
+
+    fn newer_than(&self, parameter: &str) -> impl Iterator<Item = &Value> {
+        let number = self.number(parameter).map(|number| number as u64);
+        self.items.iter().filter(move |item| item["at"].as_u64() > number)
+    }
+
+    /// There is an empty page between any two pages, as from an API that filters after it has cut the pages.
+    fn by_cursor(&self) -> Value {
+        let after = self.query.get("after").map(String::as_str).unwrap_or_default();
+        if let Some(next) = after.strip_prefix("empty-") {
+            return json!({"data": {"items": []}, "next": next});
+        }
+        let from = after.parse().unwrap_or(0);
+        json!({"data": {"items": self.page_from(from)}, "next": self.next_from(from).map(|next| format!("empty-{next}"))})
+    }
+
+    fn by_link(&self) -> (HeaderMap, Json<Vec<Value>>) {
+        let from = self.number("from").unwrap_or(0);
+        let next = self.next_from(from).map(|next| format!("</link?from={next}>; rel=\"next\""));
+        let link: HeaderMap = next
+            .into_iter()
+            .filter_map(|next| Some((header::LINK, next.parse().ok()?)))
+            .collect();
+        (link, Json(self.page_from(from)))
+    }
+
+    /// The items after a number, one page at a time.
+    fn changes(&self) -> Value {
+        json!({"data": {"items": self.newer_than("after").take(PAGE).collect::<Vec<_>>()}})
+    }
+
+    /// The items after a number in pages, each of which names the start of the next one.
+    fn feed(&self) -> Value {
+        let newer: Vec<_> = self.newer_than("since").collect();
+        let from = self.number("from").unwrap_or(0);
+        let next = (from + PAGE < newer.len()).then(|| (from + PAGE).to_string());
+        let items: Vec<_> = newer.into_iter().skip(from).take(PAGE).collect();
+        json!({"data": {"items": items}, "next": next})
+    }
+
+    /// All items after a token, and the token for the next request.
+    fn sync(&self) -> Value {
+        let newer: Vec<_> = self.items.iter().skip(self.number("token").unwrap_or(0)).collect();
+        json!({"data": {"items": newer}, "token": self.items.len().to_string()})
+    }
+
+    /// A string item is a line that is not JSON.
+    fn ndjson(&self) -> String {
+        let line = |item: &Value| format!("{}\n", item.as_str().map_or_else(|| item.to_string(), str::to_owned));
+        self.items.iter().map(line).collect()
     }
 }

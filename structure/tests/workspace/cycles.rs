@@ -102,10 +102,6 @@ const KNOWN: &[(&str, &[&str])] = &[
         "userpipeline-record",
         &["record/src/postgres/column.rs", "record/src/postgres/mod.rs"],
     ),
-    (
-        "userpipeline-tests",
-        &["tests/src/exact/group.rs", "tests/src/exact/outage.rs", "tests/src/exact/strike.rs"],
-    ),
 ];
 
 #[test]

@@ -1,4 +1,4 @@
-//! Where a trial is played: a namespace, and what a user does in it.
+//! The namespace of a trial, and what a user does in it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,29 +18,31 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineStatus};
 
-use super::{end_state, wire::Wire};
+use super::{end_state, write_interceptor::WriteInterceptor};
 use crate::{eventually, world::LABEL};
 
 const SOON: Duration = Duration::from_secs(90);
-/// Nothing more is coming after so long without a write: shorter than a failure's first back-off is not enough.
+/// The operator is idle after this time without a write. It must be longer than the first back-off after a failure.
 const QUIET: Duration = Duration::from_millis(1800);
 
-/// Where a trial is played.
-pub struct Stage {
+pub struct Sandbox {
     client: Client,
-    /// The trial's own namespace.
     pub namespace: String,
-    wire: Arc<Wire>,
+    interceptor: Arc<WriteInterceptor>,
 }
 
-impl Stage {
-    pub(super) async fn open(client: Client, wire: Arc<Wire>) -> Result<Self> {
+impl Sandbox {
+    pub(super) async fn open(client: Client, interceptor: Arc<WriteInterceptor>) -> Result<Self> {
         let namespace = format!("crash-{}", &uuid::Uuid::new_v4().simple().to_string()[..10]);
         let manifest = json!({"metadata": {"name": namespace, "labels": {LABEL: "true"}}});
         Api::<Namespace>::all(client.clone())
             .create(&PostParams::default(), &serde_json::from_value(manifest)?)
             .await?;
-        Ok(Self { client, namespace, wire })
+        Ok(Self {
+            client,
+            namespace,
+            interceptor,
+        })
     }
 
     pub(super) async fn close(self) -> Result<()> {
@@ -53,7 +55,6 @@ impl Stage {
         end_state::of(&self.client, &self.namespace).await
     }
 
-    /// Objects of the trial's namespace.
     pub fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -61,7 +62,7 @@ impl Stage {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// A pipeline none of whose pods fits any node.
+    /// A pipeline whose pods fit no node.
     pub fn pipeline() -> Value {
         let nowhere = json!({"nodeSelector": {"userpipeline.dev/no-such-node": "true"}});
         json!({
@@ -80,7 +81,6 @@ impl Stage {
         })
     }
 
-    /// Applies a resource of ours.
     pub async fn apply<K>(&self, object: &Value) -> Result<()>
     where
         K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
@@ -92,7 +92,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Applies the pipeline with a merge patch on top.
+    /// Patches the pipeline.
     pub async fn edit(&self, change: Value) -> Result<()> {
         self.api::<UserPipeline>()
             .patch("users", &PatchParams::default(), &Patch::Merge(change))
@@ -100,13 +100,13 @@ impl Stage {
         Ok(())
     }
 
-    /// Makes a pipeline that is ready.
+    /// Applies a pipeline and waits until it is ready.
     pub async fn ready(&self, pipeline: &Value) -> Result<()> {
         self.apply::<UserPipeline>(pipeline).await?;
         self.settled("Ready").await
     }
 
-    /// Waits until a condition is True for the spec as it is, and nothing is being written any more.
+    /// Waits until a condition is True for the current spec and the operator is idle.
     pub async fn settled(&self, condition: &str) -> Result<()> {
         self.settled_where(condition, |pipeline, status| {
             let found = status.conditions.iter().find(|c| c.type_ == condition);
@@ -115,14 +115,14 @@ impl Stage {
         .await
     }
 
-    /// The same, until the pipeline is as wanted.
-    pub async fn settled_where(&self, what: &str, wanted: impl Fn(&UserPipeline, &UserPipelineStatus) -> bool) -> Result<()> {
+    /// Waits until the pipeline is as expected and the operator is idle.
+    pub async fn settled_where(&self, what: &str, expected: impl Fn(&UserPipeline, &UserPipelineStatus) -> bool) -> Result<()> {
         self.quiet(what, async || {
             let pipeline = self.api::<UserPipeline>().get("users").await?;
             let status = pipeline.status.clone().unwrap_or_default();
             let tasks = ListParams::default().labels("userpipeline.dev/task");
             let tasks = self.api::<Job>().list(&tasks).await?.items.len();
-            Ok(if wanted(&pipeline, &status) && tasks == 0 {
+            Ok(if expected(&pipeline, &status) && tasks == 0 {
                 Ok(())
             } else {
                 Err(format!("{tasks} tasks, {:?}", status.conditions.first()))
@@ -131,9 +131,9 @@ impl Stage {
         .await
     }
 
-    /// Waits until the operator has said something of the spec as it is: the reason why it is Ready, or not.
+    /// Waits until the operator has a verdict on the current spec. Returns reason and status of Ready.
     pub async fn observed(&self) -> Result<String> {
-        eventually("a word on the spec as it is", SOON, async || {
+        eventually("a Ready condition for the current spec", SOON, async || {
             let pipeline = self.api::<UserPipeline>().get("users").await?;
             let conditions = pipeline.status.unwrap_or_default().conditions;
             let ready = conditions
@@ -144,14 +144,14 @@ impl Stage {
         .await
     }
 
-    /// How many writes there are from now on, within a time.
+    /// Counts the writes of the given time from now on.
     pub async fn writes_within(&self, time: Duration) -> usize {
-        let before = self.wire.writes().len();
+        let before = self.interceptor.writes().len();
         tokio::time::sleep(time).await;
-        self.wire.writes().len() - before
+        self.interceptor.writes().len() - before
     }
 
-    /// What the operator has made, without what differs from one trial to the next; files aside, which outlive their use a while.
+    /// The children, without the values that differ between trials. ConfigMaps are left out, because they outlive their use.
     pub async fn children(&self) -> Result<Value> {
         let mut all = self.end_state().await?;
         if let Some(all) = all.as_object_mut() {
@@ -160,19 +160,19 @@ impl Stage {
         Ok(all)
     }
 
-    /// Waits until something is as wanted, and nothing is being written any more.
+    /// Waits until the probe succeeds and the operator is idle.
     pub async fn quiet(&self, what: &str, mut probe: impl AsyncFnMut() -> Result<Result<(), String>>) -> Result<()> {
         eventually(what, SOON, async || {
-            let seen = probe().await?;
-            Ok(match seen {
-                Ok(()) if self.wire.quiet_for() < QUIET => Err("it is still being written".to_owned()),
-                seen => seen,
+            let result = probe().await?;
+            Ok(match result {
+                Ok(()) if self.interceptor.quiet_for() < QUIET => Err("the operator is still writing".to_owned()),
+                result => result,
             })
         })
         .await
     }
 
-    /// Waits until the pipeline is gone, with all that it had.
+    /// Waits until the pipeline and its children are gone.
     pub async fn gone(&self) -> Result<()> {
         self.quiet("the pipeline to be gone", async || {
             let pipeline = self.api::<UserPipeline>().get_opt("users").await?;
@@ -188,7 +188,7 @@ impl Stage {
         .await
     }
 
-    /// Waits until the namespace is gone.
+    /// Deletes the namespace and waits until it is gone.
     pub async fn namespace_gone(&self) -> Result<()> {
         let namespaces = Api::<Namespace>::all(self.client.clone());
         namespaces.delete(&self.namespace, &DeleteParams::background()).await?;
@@ -199,7 +199,6 @@ impl Stage {
         .await
     }
 
-    /// Waits until a back-fill is complete.
     pub async fn backfilled(&self, name: &str) -> Result<()> {
         self.quiet("the back-fill to be complete", async || {
             let status = self.api::<UserPipelineBackfill>().get(name).await?.status.unwrap_or_default();
@@ -209,7 +208,6 @@ impl Stage {
         .await
     }
 
-    /// Deletes an object by name.
     pub async fn delete<K>(&self, name: &str) -> Result<()>
     where
         K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
@@ -218,7 +216,6 @@ impl Stage {
         Ok(())
     }
 
-    /// An object's uid.
     pub async fn uid<K>(&self, name: &str) -> Result<Option<String>>
     where
         K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,

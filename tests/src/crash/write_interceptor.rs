@@ -1,4 +1,4 @@
-//! Between the operator and the apiserver: writes are counted, and one of them goes wrong.
+//! Intercepts the writes of the operator to the API server: counts them, and injects a fault into one of them.
 
 use std::{
     collections::BTreeMap,
@@ -13,29 +13,27 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tower::{BoxError, service_fn};
 
-const STALL: Duration = Duration::from_secs(3);
+const DELAY: Duration = Duration::from_secs(3);
 
-/// What goes wrong at a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The operator crashes before it is sent.
+    /// The operator crashes before the request is sent.
     CrashBefore,
-    /// The operator crashes when it was taken, before it knows.
+    /// The operator crashes after the write, before it receives the response.
     CrashAfter,
-    /// It is answered 409 Conflict, and not taken.
+    /// 409, and nothing is written.
     Conflict,
-    /// It is answered 429 Too Many Requests, and not taken.
+    /// 429, and nothing is written.
     TooManyRequests,
-    /// It is answered 500, and not taken.
+    /// 500, and nothing is written.
     ServerError,
-    /// It was taken, and the connection breaks.
+    /// The connection breaks after the write.
     Dropped,
-    /// It takes its time.
+    /// The request is delayed.
     Stalled,
 }
 
 impl Fault {
-    /// All of them.
     pub const ALL: [Self; 7] = [
         Self::CrashBefore,
         Self::CrashAfter,
@@ -49,10 +47,8 @@ impl Fault {
 
 /// How many objects the operator created and deleted, by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Created.
+pub struct WriteCounts {
     pub created: BTreeMap<String, usize>,
-    /// Deleted.
     pub deleted: BTreeMap<String, usize>,
 }
 
@@ -60,24 +56,23 @@ struct State {
     fault: Option<(usize, Fault)>,
     hit: bool,
     writes: Vec<String>,
-    tally: Tally,
+    write_counts: WriteCounts,
     last: Instant,
 }
 
-/// What passes between the operator and the apiserver.
-pub struct Wire {
+pub struct WriteInterceptor {
     state: Mutex<State>,
     crash: Notify,
 }
 
-impl Wire {
-    /// A wire on which the write of a number, from 0, goes wrong.
+impl WriteInterceptor {
+    /// `fault`: the number of a write, from 0, and its fault.
     pub fn new(fault: Option<(usize, Fault)>) -> Self {
         let state = State {
             fault,
             hit: false,
             writes: Vec::new(),
-            tally: Tally::default(),
+            write_counts: WriteCounts::default(),
             last: Instant::now(),
         };
         Self {
@@ -90,33 +85,31 @@ impl Wire {
         use_it(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The operator is to crash now.
+    /// Resolves when the operator must crash.
     pub async fn crashed(&self) {
         self.crash.notified().await;
     }
 
-    /// Whether the fault has happened.
+    /// Whether the fault was injected.
     pub fn hit(&self) -> bool {
         self.with(|state| state.hit)
     }
 
-    /// The writes there were.
     pub fn writes(&self) -> Vec<String> {
         self.with(|state| state.writes.clone())
     }
 
-    /// What was created and deleted.
-    pub fn tally(&self) -> Tally {
-        self.with(|state| state.tally.clone())
+    pub fn write_counts(&self) -> WriteCounts {
+        self.with(|state| state.write_counts.clone())
     }
 
-    /// How long nothing was written.
+    /// The time since the last write.
     pub fn quiet_for(&self) -> Duration {
         self.with(|state| state.last.elapsed())
     }
 
-    /// Notes a write; the fault that it meets, if any.
-    fn note(&self, request: &Request<Body>) -> Option<Fault> {
+    /// Records a write and returns its fault.
+    fn record(&self, request: &Request<Body>) -> Option<Fault> {
         self.with(|state| {
             let number = state.writes.len();
             state.writes.push(format!("{} {}", request.method(), request.uri().path()));
@@ -138,47 +131,47 @@ impl Wire {
         self.with(|state| {
             state.last = Instant::now();
             if status == StatusCode::CREATED {
-                *state.tally.created.entry(kind).or_default() += 1;
+                *state.write_counts.created.entry(kind).or_default() += 1;
             } else if *method == Method::DELETE && status.is_success() {
-                *state.tally.deleted.entry(kind).or_default() += 1;
+                *state.write_counts.deleted.entry(kind).or_default() += 1;
             }
         });
     }
 }
 
-/// A client that asks through `client`, over `wire`.
-pub fn client(client: Client, wire: Arc<Wire>) -> Client {
+/// A client whose requests pass through `interceptor`.
+pub fn client(client: Client, interceptor: Arc<WriteInterceptor>) -> Client {
     let namespace = client.default_namespace().to_owned();
     let service = service_fn(move |request: Request<Body>| {
-        let (client, wire) = (client.clone(), wire.clone());
-        async move { pass(client, request, &wire).await }
+        let (client, interceptor) = (client.clone(), interceptor.clone());
+        async move { pass(client, request, &interceptor).await }
     });
     Client::new(service, namespace)
 }
 
-async fn pass(client: Client, request: Request<Body>, wire: &Wire) -> Result<Response<Body>, BoxError> {
-    // That an Event could not be told is no reason for anything.
+async fn pass(client: Client, request: Request<Body>, interceptor: &WriteInterceptor) -> Result<Response<Body>, BoxError> {
+    // The operator does not react to failed Events.
     if request.method() == Method::GET || request.uri().path().ends_with("/events") || request.uri().path().contains("/events/") {
         return Ok(client.send(request).await?);
     }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let fault = wire.note(&request);
+    let fault = interceptor.record(&request);
     match fault {
         Some(Fault::CrashBefore) => {
-            wire.crash.notify_one();
+            interceptor.crash.notify_one();
             return std::future::pending().await;
         }
         Some(Fault::Conflict) => return refusal(StatusCode::CONFLICT, "Conflict"),
         Some(Fault::TooManyRequests) => return refusal(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
         Some(Fault::ServerError) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
-        Some(Fault::Stalled) => tokio::time::sleep(STALL).await,
+        Some(Fault::Stalled) => tokio::time::sleep(DELAY).await,
         Some(Fault::CrashAfter | Fault::Dropped) | None => {}
     }
     let answer = client.send(request).await?;
-    wire.count(&method, &path, answer.status());
+    interceptor.count(&method, &path, answer.status());
     match fault {
         Some(Fault::CrashAfter) => {
-            wire.crash.notify_one();
+            interceptor.crash.notify_one();
             std::future::pending().await
         }
         Some(Fault::Dropped) => Err("connection reset by peer".into()),
@@ -187,7 +180,7 @@ async fn pass(client: Client, request: Request<Body>, wire: &Wire) -> Result<Res
 }
 
 fn refusal(status: StatusCode, reason: &str) -> Result<Response<Body>, BoxError> {
-    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status.as_u16(), "reason": reason, "message": "a fault of the test's making"});
+    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status.as_u16(), "reason": reason, "message": "injected by a test"});
     Ok(Response::builder()
         .status(status)
         .header("content-type", "application/json")

@@ -1,4 +1,4 @@
-//! The comparison: what the source served against what is in landing, topic, PostgreSQL and Cassandra, field by field.
+//! Compares what the source served with the landing table, the topic, PostgreSQL and Cassandra, field by field.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,10 +8,10 @@ use userpipeline_api::{RecordSpec, names};
 use userpipeline_record::{Record, RecordSchema, avro::Decoder, wire};
 
 use super::{
-    Scene,
-    book::{Revision, record},
+    Trial,
     garbage::Garbage,
-    refused,
+    rejected,
+    source_model::{Revision, record},
 };
 use crate::{
     cluster::host,
@@ -19,46 +19,42 @@ use crate::{
     stores::{self, TopicMessage},
 };
 
-/// What was compared.
+/// The number of compared records and messages.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Compared {
-    /// Records that are there.
     pub records: usize,
-    /// Records that are no more.
     pub deleted: usize,
-    /// Messages on the topic.
     pub messages: usize,
-    /// Dead letters.
     pub dead_letters: usize,
-    /// Rejects, each counted once.
+    /// Distinct rejects.
     pub rejects: usize,
 }
 
-/// Compares everything. `calm` are the items that were served last and are no records.
-pub async fn compare(scene: &Scene, calm: &BTreeSet<String>) -> Result<Compared> {
-    let last = scene.book.last();
+/// `last_invalid`: the invalid items that were served after the load.
+pub async fn compare(trial: &Trial, last_invalid: &BTreeSet<String>) -> Result<Compared> {
+    let last = trial.source_model.last();
     let rows: Vec<Row> = {
         let mut rows: Vec<Row> = last.iter().filter_map(|revision| revision.row.clone()).collect();
         rows.sort();
         rows
     };
-    let (id, fields) = (scene.world.id(), declared::fields(&record()));
-    let db = stores::postgres(&scene.world.client).await?;
-    landing(scene, &db, &last).await.context("the landing table")?;
+    let (id, fields) = (trial.world.id(), declared::fields(&record()));
+    let db = stores::postgres(&trial.world.client).await?;
+    landing(trial, &db, &last).await.context("the landing table")?;
     let found = declared::postgres(&db, &names::postgres_table(&id), &fields).await?;
     same("PostgreSQL's table", &found, &rows)?;
-    let session = stores::cassandra(&scene.world.client).await?;
+    let session = stores::cassandra(&trial.world.client).await?;
     let found = declared::cassandra(&session, &names::keyspace(&id), &names::cassandra_table(&id), &fields).await?;
     same("Cassandra's table", &found, &rows)?;
 
-    let messages = stores::topic(&scene.topic()).await?;
-    let planted = scene.planted.lock().await.clone();
-    let dead_letters = refused::dead_letters(scene, &messages, &planted)
+    let messages = stores::messages(&trial.topic()).await?;
+    let planted = trial.planted.lock().await.clone();
+    let dead_letters = rejected::dead_letters(trial, &messages, &planted)
         .await
         .context("the dead letters")?;
-    topic(scene, &messages, &planted, &last).await.context("the topic")?;
-    totals(scene, &db, &messages, &planted).await?;
-    let rejects = refused::rejects(scene, &db, calm).await.context("the rejects")?;
+    topic(trial, &messages, &planted, &last).await.context("the topic")?;
+    totals(trial, &db, &messages, &planted).await?;
+    let rejects = rejected::rejects(trial, &db, last_invalid).await.context("the rejects")?;
     Ok(Compared {
         records: rows.len(),
         deleted: last.len() - rows.len(),
@@ -68,24 +64,24 @@ pub async fn compare(scene: &Scene, calm: &BTreeSet<String>) -> Result<Compared>
     })
 }
 
-fn same(what: &str, found: &[Row], wanted: &[Row]) -> Result<()> {
-    let (there, here): (BTreeSet<&Row>, BTreeSet<&Row>) = (wanted.iter().collect(), found.iter().collect());
-    let missing: Vec<_> = there.difference(&here).take(3).collect();
-    let strange: Vec<_> = here.difference(&there).take(3).collect();
+fn same(what: &str, found: &[Row], expected: &[Row]) -> Result<()> {
+    let (expected_rows, found_rows): (BTreeSet<&Row>, BTreeSet<&Row>) = (expected.iter().collect(), found.iter().collect());
+    let missing: Vec<_> = expected_rows.difference(&found_rows).take(3).collect();
+    let unexpected: Vec<_> = found_rows.difference(&expected_rows).take(3).collect();
     ensure!(
-        found.len() == wanted.len() && missing.is_empty() && strange.is_empty(),
-        "{what}: {} rows of {}, missing {missing:#?}, strange {strange:#?}",
+        found.len() == expected.len() && missing.is_empty() && unexpected.is_empty(),
+        "{what}: {} rows of {}, missing {missing:#?}, unexpected {unexpected:#?}",
         found.len(),
-        wanted.len()
+        expected.len()
     );
     Ok(())
 }
 
-/// Each record is in its last revision, and that is on the topic.
-async fn landing(scene: &Scene, db: &tokio_postgres::Client, last: &[Revision]) -> Result<()> {
+/// Every row has its last revision, and that is published.
+async fn landing(trial: &Trial, db: &tokio_postgres::Client, last: &[Revision]) -> Result<()> {
     db.batch_execute("SET TimeZone = 'UTC'; SET extra_float_digits = 3").await?;
     let fields = declared::fields(&record());
-    let table = &scene.tables()[0];
+    let table = &trial.tables()[0];
     let rows = db.query(&format!("SELECT to_jsonb(t)::text FROM \"{table}\" AS t"), &[]).await?;
     let mut found: BTreeMap<String, Value> = BTreeMap::new();
     for row in &rows {
@@ -106,18 +102,18 @@ async fn landing(scene: &Scene, db: &tokio_postgres::Client, last: &[Revision]) 
         );
         ensure!(row["_deleted"] == revision.row.is_none(), "{row} is not {revision:?}");
         for (name, field_type) in fields.iter().filter(|_| revision.row.is_some()) {
-            let (is, must) = (
+            let (found, expected) = (
                 declared::text(field_type, &row[name])?,
                 &revision.row.as_ref().context("a row")?[name],
             );
-            ensure!(is == *must, "{name} is {is:?} and must be {must:?}: {row}");
+            ensure!(found == *expected, "{name} is {found:?} and must be {expected:?}: {row}");
         }
     }
     Ok(())
 }
 
 fn row_of(schema: &RecordSchema, record: &Record) -> Result<Row> {
-    let fields = declared::fields(&super::book::record());
+    let fields = declared::fields(&super::source_model::record());
     ensure!(schema.fields.len() == fields.len(), "as many fields");
     let text = |value: &userpipeline_record::Value, field_type: &str| -> Result<Option<String>> {
         use userpipeline_record::Value as V;
@@ -130,7 +126,7 @@ fn row_of(schema: &RecordSchema, record: &Record) -> Result<Row> {
             V::Double(number) => Some(format!("{:?}", number + 0.0)),
             V::Date(days) => Some(days.to_string()),
             V::Uuid(uuid) => Some(uuid.to_string()),
-            V::Bytes(bytes) => Some(super::book::hexadecimal(bytes)),
+            V::Bytes(bytes) => Some(super::source_model::hexadecimal(bytes)),
         })
     };
     fields
@@ -140,14 +136,14 @@ fn row_of(schema: &RecordSchema, record: &Record) -> Result<Row> {
         .collect()
 }
 
-/// Each message is a revision that the source has served, and the newest of each record is its last.
-async fn topic(scene: &Scene, messages: &[TopicMessage], planted: &BTreeMap<Vec<u8>, Garbage>, last: &[Revision]) -> Result<()> {
+/// Every message is a served revision, and the newest one of each record is its last revision.
+async fn topic(trial: &Trial, messages: &[TopicMessage], planted: &BTreeMap<Vec<u8>, Garbage>, last: &[Revision]) -> Result<()> {
     let spec: RecordSpec = serde_json::from_value(record())?;
     let schema = RecordSchema::read(Some(&spec)).map_err(anyhow::Error::msg)?;
     let text = reqwest::get(format!(
         "{}/subjects/{}/versions/latest",
         host::REGISTRY,
-        names::subject(&scene.topic())
+        names::subject(&trial.topic())
     ))
     .await?
     .json::<Value>()
@@ -158,10 +154,12 @@ async fn topic(scene: &Scene, messages: &[TopicMessage], planted: &BTreeMap<Vec<
         let key = message.key.clone().context("a key")?;
         let version: i64 = message.headers.get("version").context("a version")?.parse()?;
         let [device, seq]: [Value; 2] = serde_json::from_str(&key)?;
-        let number = scene.book.key(device.as_str().unwrap_or_default(), seq.as_i64().unwrap_or(-1));
-        let revision = scene
-            .book
-            .revision(number.with_context(|| format!("nobody has the key {key}"))?, version);
+        let number = trial
+            .source_model
+            .key(device.as_str().unwrap_or_default(), seq.as_i64().unwrap_or(-1));
+        let revision = trial
+            .source_model
+            .revision(number.with_context(|| format!("no record has the key {key}"))?, version);
         let row = if message.payload.is_empty() {
             None
         } else {
@@ -182,19 +180,19 @@ async fn topic(scene: &Scene, messages: &[TopicMessage], planted: &BTreeMap<Vec<
     Ok(())
 }
 
-/// STORED counts each offset once, whatever was delivered again.
-async fn totals(scene: &Scene, db: &tokio_postgres::Client, messages: &[TopicMessage], planted: &BTreeMap<Vec<u8>, Garbage>) -> Result<()> {
+/// STORED counts every offset once, despite redelivery.
+async fn totals(trial: &Trial, db: &tokio_postgres::Client, messages: &[TopicMessage], planted: &BTreeMap<Vec<u8>, Garbage>) -> Result<()> {
     let row = db
         .query_one(
             "SELECT sum(stored)::bigint, sum(dead_lettered)::bigint FROM userpipeline.progress WHERE group_id = $1",
-            &[&names::group_id(&scene.world.id())],
+            &[&names::group_id(&trial.world.id())],
         )
         .await?;
     let (stored, dead): (i64, i64) = (row.get(0), row.get(1));
     let bad = messages.iter().filter(|message| planted.contains_key(&message.payload)).count();
     ensure!(
         (usize::try_from(stored)?, usize::try_from(dead)?) == (messages.len() - bad, bad),
-        "STORED is {stored} and {dead} dead-lettered of {} messages, of which {bad} are bad",
+        "STORED is {stored} and {dead} dead-lettered of {} messages, of which {bad} are invalid",
         messages.len()
     );
     Ok(())

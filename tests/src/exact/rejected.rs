@@ -1,89 +1,89 @@
-//! What is no record: items that were rejected and messages that became dead letters, against what was planted.
+//! Compares rejects and dead letters with the invalid items and messages of the trial.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 use userpipeline_api::names;
 
-use super::{Scene, book::Bad, garbage::Garbage};
+use super::{Trial, garbage::Garbage, source_model::InvalidItem};
 use crate::stores::{self, TopicMessage};
 
-/// How the headers begin that a dead letter has beside those of its message.
-const OWN: &str = "dlq.";
+/// The prefix of the headers that a dead letter has in addition to those of its message.
+const DEAD_LETTER_PREFIX: &str = "dlq.";
 
-/// The rejects are items that were served and are no records, each with what is wrong with it, and as often as runs have counted
-/// them; `calm`, which were served last, are all among them. Gives how many different ones there are.
-pub async fn rejects(scene: &Scene, db: &tokio_postgres::Client, calm: &BTreeSet<String>) -> Result<usize> {
-    let pipeline = scene.world.id().to_string();
+/// Every reject is a served invalid item with the expected class, and runs have counted it as often. Every item of `last`, which
+/// were served after the load, is rejected. Returns the number of distinct rejects.
+pub async fn rejects(trial: &Trial, db: &tokio_postgres::Client, last: &BTreeSet<String>) -> Result<usize> {
+    let pipeline = trial.world.id().to_string();
     let rows = db
         .query(
             "SELECT raw::text, field, class, reason, count(*) FROM userpipeline.rejects WHERE pipeline = $1 GROUP BY 1, 2, 3, 4",
             &[&pipeline],
         )
         .await?;
-    let served = scene.book.bad();
+    let served = trial.source_model.invalid_items();
     let mut times: BTreeMap<String, i64> = BTreeMap::new();
     for row in &rows {
         let [raw, field, class, reason] = [0, 1, 2, 3].map(|column| row.get::<_, String>(column));
-        let Bad {
+        let InvalidItem {
             field: at, class: word, ..
         } = served
             .get(&raw)
-            .with_context(|| format!("{raw} was rejected, and never served as what is no record"))?;
+            .with_context(|| format!("{raw} was rejected, and never served as an invalid item"))?;
         ensure!(
             (field.as_str(), class.as_str()) == (at, word) && reason.starts_with(&format!("from /{at}: ")),
             "{raw} was rejected for `{field}` as {class} ({reason}), and must be for `{at}` as {word}"
         );
         *times.entry(raw).or_default() += row.get::<_, i64>(4);
     }
-    let missing: Vec<_> = calm.iter().filter(|item| !times.contains_key(*item)).take(3).collect();
+    let missing: Vec<_> = last.iter().filter(|item| !times.contains_key(*item)).take(3).collect();
     ensure!(missing.is_empty(), "rejects: missing {missing:?}");
-    for (item, kept) in &times {
-        // What was asked for again was served again.
+    for (item, rejected) in &times {
+        // A page that was requested again was served again.
         let served = served[item].served;
         ensure!(
-            usize::try_from(*kept)? <= served,
-            "{item} was rejected {kept} times, and served {served} times"
+            usize::try_from(*rejected)? <= served,
+            "{item} was rejected {rejected} times, and served {served} times"
         );
     }
     counted(db, &pipeline).await?;
     Ok(times.len())
 }
 
-/// A run's rejects are counted by the run and in the totals in the transaction that keeps them, in each of its attempts.
+/// Each attempt counts its rejects in its run and in the totals, in the transaction that stores them.
 async fn counted(db: &tokio_postgres::Client, pipeline: &str) -> Result<()> {
     let runs = db
         .query(
-            "SELECT run_id, coalesce(rejected, 0), coalesce(kept, 0) \
+            "SELECT run_id, coalesce(rejected, 0), coalesce(stored, 0) \
              FROM (SELECT run_id, rejected FROM userpipeline.runs WHERE pipeline = $1) AS runs \
-             FULL JOIN (SELECT run_id, count(*) AS kept FROM userpipeline.rejects WHERE pipeline = $1 GROUP BY run_id) AS rejects USING (run_id)",
+             FULL JOIN (SELECT run_id, count(*) AS stored FROM userpipeline.rejects WHERE pipeline = $1 GROUP BY run_id) AS rejects USING (run_id)",
             &[&pipeline],
         )
         .await?;
     let mut sum = 0;
     for run in &runs {
-        let (run, rejected, kept): (String, i64, i64) = (run.get(0), run.get(1), run.get(2));
+        let (run, rejected, stored): (String, i64, i64) = (run.get(0), run.get(1), run.get(2));
         ensure!(
-            rejected == kept,
-            "run {run} has counted {rejected} rejects, and {kept} are kept of it"
+            rejected == stored,
+            "run {run} has counted {rejected} rejects, and {stored} are stored"
         );
         sum += rejected;
     }
     let totals = db
         .query(
-            "SELECT field, class, coalesce(items, 0), coalesce(kept, 0) \
+            "SELECT field, class, coalesce(items, 0), coalesce(stored, 0) \
              FROM (SELECT field, class, items FROM userpipeline.reject_totals WHERE pipeline = $1) AS totals \
-             FULL JOIN (SELECT field, class, count(*) AS kept FROM userpipeline.rejects WHERE pipeline = $1 GROUP BY field, class) AS rejects \
+             FULL JOIN (SELECT field, class, count(*) AS stored FROM userpipeline.rejects WHERE pipeline = $1 GROUP BY field, class) AS rejects \
              USING (field, class)",
             &[&pipeline],
         )
         .await?;
     let mut total = 0;
     for row in &totals {
-        let (field, class, items, kept): (String, String, i64, i64) = (row.get(0), row.get(1), row.get(2), row.get(3));
+        let (field, class, items, stored): (String, String, i64, i64) = (row.get(0), row.get(1), row.get(2), row.get(3));
         ensure!(
-            items == kept,
-            "of `{field}` as {class} the totals have {items} rejects, and {kept} are kept"
+            items == stored,
+            "of `{field}` as {class} the totals have {items} rejects, and {stored} are stored"
         );
         total += items;
     }
@@ -91,9 +91,9 @@ async fn counted(db: &tokio_postgres::Client, pipeline: &str) -> Result<()> {
     Ok(())
 }
 
-/// The dead letters are what was planted, and nothing else; each at least once, untouched, with where it came from and why.
-pub async fn dead_letters(scene: &Scene, messages: &[TopicMessage], planted: &BTreeMap<Vec<u8>, Garbage>) -> Result<usize> {
-    let letters = stores::topic(&names::dead_letter_topic(&scene.topic())).await?;
+/// The dead letters are exactly the planted messages, each at least once and unchanged, with its origin and its error.
+pub async fn dead_letters(trial: &Trial, messages: &[TopicMessage], planted: &BTreeMap<Vec<u8>, Garbage>) -> Result<usize> {
+    let letters = stores::messages(&names::dead_letter_topic(&trial.topic())).await?;
     let found: BTreeSet<&Vec<u8>> = letters.iter().map(|letter| &letter.payload).collect();
     ensure!(
         found == planted.keys().collect(),
@@ -101,7 +101,7 @@ pub async fn dead_letters(scene: &Scene, messages: &[TopicMessage], planted: &BT
         found.len(),
         planted.len()
     );
-    let (topic, group) = (scene.topic(), names::group_id(&scene.world.id()));
+    let (topic, group) = (trial.topic(), names::group_id(&trial.world.id()));
     let at: BTreeMap<(i32, i64), &TopicMessage> = messages
         .iter()
         .map(|message| ((message.partition, message.offset), message))
@@ -118,7 +118,7 @@ pub async fn dead_letters(scene: &Scene, messages: &[TopicMessage], planted: &BT
     Ok(letters.len())
 }
 
-/// A dead letter is the message that was planted, and says where that is and what is wrong with it: gives its partition and offset.
+/// Checks a dead letter against the planted message. Returns the partition and offset of its origin.
 fn checked(
     letter: &TopicMessage,
     garbage: &Garbage,
@@ -127,13 +127,13 @@ fn checked(
     at: &BTreeMap<(i32, i64), &TopicMessage>,
 ) -> Result<(i32, i64)> {
     let header = |name: &str| letter.headers.get(name).with_context(|| format!("{name} is missing"));
-    for (name, wanted) in [
+    for (name, expected) in [
         ("dlq.origin.topic", topic),
         ("dlq.consumer.group", group),
         ("dlq.error.class", garbage.class),
     ] {
         let found = header(name)?;
-        ensure!(found == wanted, "{name} is {found}, and must be {wanted}");
+        ensure!(found == expected, "{name} is {found}, and must be {expected}");
     }
     ensure!(!header("dlq.error.message")?.is_empty(), "dlq.error.message is empty");
     let origin = (header("dlq.origin.partition")?.parse()?, header("dlq.origin.offset")?.parse()?);
@@ -148,10 +148,10 @@ fn checked(
         garbage.key
     );
     let mut headers = letter.headers.clone();
-    headers.retain(|name, _| !name.starts_with(OWN));
+    headers.retain(|name, _| !name.starts_with(DEAD_LETTER_PREFIX));
     ensure!(
         headers == garbage.headers() && message.headers == headers,
-        "its own headers are {headers:?}, those of its message {:?}, and those of what was planted {:?}",
+        "its headers are {headers:?}, those of its message {:?}, and those of what was planted {:?}",
         message.headers,
         garbage.headers()
     );

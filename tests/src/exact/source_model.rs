@@ -1,4 +1,4 @@
-//! The items of a trial: what each holds in each of its revisions follows from the seed, so it is known without being kept.
+//! The items of a trial. The seed determines the content of every revision, so the expected rows need no copy of what was served.
 
 use std::{
     collections::BTreeMap,
@@ -9,20 +9,19 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::{declared::Row, dice::Dice};
+use crate::{declared::Row, random::SplitMix64};
 
-/// So many keys there are.
 pub const KEYS: usize = 4000;
-/// So many items beside them are never records.
-const BAD: usize = 20;
-/// So many items are on a page.
+/// One on each of the first pages.
+const INVALID_ITEMS: usize = 20;
+/// Items.
 pub const PAGE: usize = 200;
-/// Of a key's revisions, each fifth says that the record is no more.
-const GONE: i64 = 5;
+/// Every fifth revision of a key deletes its record.
+const DELETED_EVERY: i64 = 5;
 
 const TEXTS: [&str; 8] = ["", "plain", "日本語", "العربية", "👩‍👩‍👧", "e\u{301}", "'; --", "\\N"];
 
-/// The record that the trial's pipeline declares.
+/// `spec.record` of the pipeline.
 pub fn record() -> Value {
     json!({"key": ["device", "seq"], "clusterBy": ["seq"], "orderBy": "revision", "deleteWhen": "has(item.gone)", "fields": [
         {"name": "device", "type": "string", "from": "/device"},
@@ -39,62 +38,57 @@ pub fn record() -> Value {
 }
 
 struct Inner {
-    /// The revision of each key, from 1.
+    /// The current revision of each key, from 1.
     revisions: Vec<i64>,
-    /// The newest one of each that was served.
+    /// The newest served revision of each key.
     served: Vec<i64>,
-    /// What was served and is no record.
-    bad: BTreeMap<String, Bad>,
-    dice: Dice,
+    /// By their JSON.
+    invalid_items: BTreeMap<String, InvalidItem>,
+    random: SplitMix64,
 }
 
-/// An item that is no record.
+/// A served item that must be rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bad {
-    /// The field at fault.
+pub struct InvalidItem {
     pub field: &'static str,
-    /// The word for what is wrong with it.
+    /// The expected error class.
     pub class: &'static str,
-    /// How often it was served.
+    /// Times.
     pub served: usize,
 }
 
-/// The items of a trial.
-pub struct Book {
+pub struct SourceModel {
     seed: u64,
     inner: Mutex<Inner>,
 }
 
-/// What a key's record must be in a revision: its fields, or nothing where it is no more.
+/// The expected record of a key in a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision {
-    /// The device, the first part of the key.
     pub device: String,
-    /// The second part.
     pub seq: i64,
-    /// Which one.
     pub revision: i64,
-    /// The fields, unless the record is no more.
+    /// `None`: deleted.
     pub row: Option<Row>,
 }
 
 impl Revision {
-    /// The key as it is on the topic.
+    /// The key of its message.
     pub fn key(&self) -> String {
         json!([self.device, self.seq]).to_string()
     }
 }
 
-impl Book {
-    /// The first revision of everything.
+impl SourceModel {
+    /// Starts with the first revision of every key.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
             inner: Mutex::new(Inner {
                 revisions: vec![1; KEYS],
                 served: vec![0; KEYS],
-                bad: BTreeMap::new(),
-                dice: Dice::new(seed),
+                invalid_items: BTreeMap::new(),
+                random: SplitMix64::new(seed),
             }),
         }
     }
@@ -103,28 +97,27 @@ impl Book {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes new revisions of so many keys.
+    /// Adds a revision to this many random keys.
     pub fn revise(&self, keys: usize) {
         let mut inner = self.inner();
         for _ in 0..keys {
-            let key = inner.dice.index(KEYS);
+            let key = inner.random.index(KEYS);
             inner.revisions[key] += 1;
         }
     }
 
-    /// Whether a page is behind the last one.
-    pub const fn is_behind(page: usize) -> bool {
+    pub const fn is_after_the_last(page: usize) -> bool {
         page.saturating_sub(1) * PAGE >= KEYS
     }
 
-    /// The items of a page, counted from 1: none behind the last one. `stale`: as they were some revisions ago.
+    /// The items of a page. The first page is 1; a page after the last one is empty. `stale`: earlier revisions.
     pub fn page(&self, page: usize, stale: bool) -> Vec<Value> {
         let mut inner = self.inner();
         let from = page.saturating_sub(1) * PAGE;
         let mut items = Vec::with_capacity(PAGE + 1);
         for key in from..(from + PAGE).min(KEYS) {
             let back = if stale {
-                i64::try_from(inner.dice.index(4)).unwrap_or(0)
+                i64::try_from(inner.random.index(4)).unwrap_or(0)
             } else {
                 0
             };
@@ -132,11 +125,11 @@ impl Book {
             inner.served[key] = inner.served[key].max(revision);
             items.push(self.item(key, revision));
         }
-        if !items.is_empty() && page <= BAD {
-            // No device, so no key; or a text that no store could hold.
-            let (bad, n) = (page, inner.dice.roll() % 1000);
-            let mut item = self.item(bad, 1);
-            let (field, class) = if bad.is_multiple_of(2) {
+        if !items.is_empty() && page <= INVALID_ITEMS {
+            // No device, so no key; or a text that no store can hold.
+            let (key, n) = (page, inner.random.next_u64() % 1000);
+            let mut item = self.item(key, 1);
+            let (field, class) = if key.is_multiple_of(2) {
                 item["device"] = Value::Null;
                 ("device", "Missing")
             } else {
@@ -145,38 +138,41 @@ impl Book {
             };
             item["bad"] = json!(n);
             let served = 0;
-            inner.bad.entry(item.to_string()).or_insert(Bad { field, class, served }).served += 1;
+            inner
+                .invalid_items
+                .entry(item.to_string())
+                .or_insert(InvalidItem { field, class, served })
+                .served += 1;
             items.push(item);
         }
         items
     }
 
-    /// An item in one of its revisions, as it is served.
+    /// The served JSON.
     fn item(&self, key: usize, revision: i64) -> Value {
         let (device, seq) = name_of(key);
-        if revision % GONE == 0 {
+        if revision % DELETED_EVERY == 0 {
             return json!({"device": device, "seq": seq, "revision": revision, "gone": true});
         }
-        let mut dice = self.dice(key, revision);
-        let level = dice.roll();
-        let text = TEXTS[dice.index(TEXTS.len())];
+        let mut random = self.random(key, revision);
+        let level = random.next_u64();
+        let text = TEXTS[random.index(TEXTS.len())];
         json!({
             "device": device, "seq": seq, "revision": revision,
             "name": format!("{text} {key}.{revision}"),
             "level": if level.is_multiple_of(3) { Value::Null } else { json!(f64::from(u32::try_from(level >> 32).unwrap_or(0)) / 7.0) },
-            "at": i64::try_from(dice.roll() % 4_000_000_000_000).unwrap_or(0),
-            "ok": dice.roll().is_multiple_of(2),
-            "ref": uuid::Uuid::from_u64_pair(dice.roll(), dice.roll()).to_string(),
-            "blob": STANDARD.encode(dice.roll().to_be_bytes()),
-            "extra": if dice.roll().is_multiple_of(4) { Value::Null } else { json!({"n": [revision, null], text: key}) },
+            "at": i64::try_from(random.next_u64() % 4_000_000_000_000).unwrap_or(0),
+            "ok": random.next_u64().is_multiple_of(2),
+            "ref": uuid::Uuid::from_u64_pair(random.next_u64(), random.next_u64()).to_string(),
+            "blob": STANDARD.encode(random.next_u64().to_be_bytes()),
+            "extra": if random.next_u64().is_multiple_of(4) { Value::Null } else { json!({"n": [revision, null], text: key}) },
         })
     }
 
-    /// What a record must be in one of its revisions.
     pub fn revision(&self, key: usize, revision: i64) -> Revision {
         let (device, seq) = name_of(key);
         let item = self.item(key, revision);
-        let row = (revision % GONE != 0).then(|| row(&item));
+        let row = (revision % DELETED_EVERY != 0).then(|| row(&item));
         Revision {
             device,
             seq,
@@ -185,26 +181,26 @@ impl Book {
         }
     }
 
-    /// What each record must be when all that was served has arrived.
+    /// The expected records once everything that was served has arrived.
     pub fn last(&self) -> Vec<Revision> {
         let served = self.inner().served.clone();
         let all = served.into_iter().enumerate().filter(|(_, revision)| *revision > 0);
         all.map(|(key, revision)| self.revision(key, revision)).collect()
     }
 
-    /// Which key a record's name is.
+    /// The inverse of [`name_of`].
     pub fn key(&self, device: &str, seq: i64) -> Option<usize> {
         let key = usize::try_from(seq).ok()?;
         (key < KEYS && name_of(key).0 == device).then_some(key)
     }
 
-    /// The items served that are no records, as JSON.
-    pub fn bad(&self) -> BTreeMap<String, Bad> {
-        self.inner().bad.clone()
+    /// The served items that must be rejected, by their JSON.
+    pub fn invalid_items(&self) -> BTreeMap<String, InvalidItem> {
+        self.inner().invalid_items.clone()
     }
 
-    fn dice(&self, key: usize, revision: i64) -> Dice {
-        Dice::new(self.seed ^ (key as u64).wrapping_mul(0x9e37_79b9) ^ revision.unsigned_abs().wrapping_mul(0xbf58_476d_1ce4_e5b9))
+    fn random(&self, key: usize, revision: i64) -> SplitMix64 {
+        SplitMix64::new(self.seed ^ (key as u64).wrapping_mul(0x9e37_79b9) ^ revision.unsigned_abs().wrapping_mul(0xbf58_476d_1ce4_e5b9))
     }
 }
 
@@ -212,7 +208,7 @@ fn name_of(key: usize) -> (String, i64) {
     (format!("dévice {}", key % 37), i64::try_from(key).unwrap_or_default())
 }
 
-/// The row of an item: a text for each field, as [`crate::declared`] reads them from the stores.
+/// The row of an item, in the form in which [`crate::declared`] reads rows from the stores.
 fn row(item: &Value) -> Row {
     let fields = crate::declared::fields(&record());
     let cell = |(name, field_type): (String, String)| {
@@ -225,7 +221,6 @@ fn row(item: &Value) -> Row {
     fields.into_iter().map(cell).collect()
 }
 
-/// Bytes as two digits each.
 pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -241,17 +236,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_planted_is_refused_for_the_reason_that_the_book_knows_and_nothing_else_is() {
-        let (book, spec) = (Book::new(7), serde_json::from_value::<RecordSpec>(record()).unwrap());
+    fn only_invalid_items_are_rejected_and_for_the_expected_reason() {
+        let (model, spec) = (SourceModel::new(7), serde_json::from_value::<RecordSpec>(record()).unwrap());
         let schema = RecordSchema::read(Some(&spec)).unwrap();
-        for page in (1..=BAD).chain([1]) {
-            for item in book.page(page, false) {
+        for page in (1..=INVALID_ITEMS).chain([1]) {
+            for item in model.page(page, false) {
                 let text = item.to_string();
-                let refused = schema.map(&item, Some(text.as_bytes())).err().map(|why| (why.field, why.class));
-                let planted = book.bad().get(&text).map(|bad| (bad.field.to_owned(), bad.class));
-                assert_eq!(refused, planted, "{text}");
+                let rejected = schema.map(&item, Some(text.as_bytes())).err().map(|why| (why.field, why.class));
+                let expected = model.invalid_items().get(&text).map(|item| (item.field.to_owned(), item.class));
+                assert_eq!(rejected, expected, "{text}");
             }
         }
-        assert_eq!(book.bad().values().map(|bad| bad.served).sum::<usize>(), BAD + 1);
+        assert_eq!(
+            model.invalid_items().values().map(|item| item.served).sum::<usize>(),
+            INVALID_ITEMS + 1
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The trial's source: pages of a book that goes on changing, and misdeeds.
+//! The source of a trial: serves the pages of a model, with faults.
 
 use std::{
     collections::HashMap,
@@ -19,103 +19,100 @@ use kube::Client;
 use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle};
 
-use super::{Misdeed, book::Book};
-use crate::own_source::address_for_nodes;
+use super::{SourceFault, source_model::SourceModel};
+use crate::test_source::address_for_nodes;
 
 #[derive(Default)]
-struct Armed {
-    misdeed: Option<Misdeed>,
+struct PendingFault {
+    source_fault: Option<SourceFault>,
     left: usize,
-    done: usize,
+    injected: usize,
 }
 
 #[derive(Clone)]
 struct Served {
-    book: Arc<Book>,
-    armed: Arc<Mutex<Armed>>,
+    model: Arc<SourceModel>,
+    pending: Arc<Mutex<PendingFault>>,
 }
 
-/// The trial's source.
-pub struct Server {
+pub struct SourceServer {
     address: SocketAddr,
     served: Served,
     task: JoinHandle<()>,
 }
 
-impl Server {
-    /// Serves `book`.
-    pub async fn start(client: &Client, book: Arc<Book>) -> Result<Self> {
+impl SourceServer {
+    pub async fn start(client: &Client, model: Arc<SourceModel>) -> Result<Self> {
         let listener = TcpListener::bind((address_for_nodes(client).await?, 0)).await?;
         let address = listener.local_addr()?;
         let served = Served {
-            book,
-            armed: Arc::default(),
+            model,
+            pending: Arc::default(),
         };
         let router = Router::new().route("/items", get(items)).with_state(served.clone());
         let task = tokio::spawn(async move {
-            // Ends with the trial.
             let _ = axum::serve(listener, router).await;
         });
         Ok(Self { address, served, task })
     }
 
-    /// Where pods find it.
+    /// Reachable from pods.
     pub fn url(&self) -> String {
         format!("http://{}/items", self.address)
     }
 
-    /// Does something wrong so many times.
-    pub fn arm(&self, misdeed: Misdeed, times: usize) {
-        let armed = Armed {
-            misdeed: Some(misdeed),
+    /// The next requests receive the fault.
+    pub fn inject(&self, source_fault: SourceFault, times: usize) {
+        let pending = PendingFault {
+            source_fault: Some(source_fault),
             left: times,
-            done: 0,
+            injected: 0,
         };
-        *self.served.armed.lock().unwrap_or_else(PoisonError::into_inner) = armed;
+        *self.served.pending.lock().unwrap_or_else(PoisonError::into_inner) = pending;
     }
 
-    /// How often it did that, and how often it still will.
-    pub fn done(&self) -> (usize, usize) {
-        let armed = self.served.armed.lock().unwrap_or_else(PoisonError::into_inner);
-        (armed.done, armed.left)
+    /// How many requests have received the fault, and how many are pending.
+    pub fn injected(&self) -> (usize, usize) {
+        let pending = self.served.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        (pending.injected, pending.left)
     }
 }
 
-impl Drop for Server {
+impl Drop for SourceServer {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 impl Served {
-    /// What to do wrong at this request, if anything. The page before the first, and half of nothing, are nothing wrong.
-    fn misdeed(&self, page: usize, empty: bool) -> Option<Misdeed> {
-        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
-        let misdeed = armed.misdeed.filter(|misdeed| {
-            armed.left > 0
-                && !(*misdeed == Misdeed::Repeated && page < 2)
-                && !(empty && matches!(misdeed, Misdeed::Shrunk | Misdeed::Stale | Misdeed::Repeated))
+    /// The fault of this request. Faults without an effect on this page wait for the next one.
+    fn source_fault(&self, page: usize, empty: bool) -> Option<SourceFault> {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let source_fault = pending.source_fault.filter(|source_fault| {
+            pending.left > 0
+                && !(*source_fault == SourceFault::Repeated && page < 2)
+                && !(empty && matches!(source_fault, SourceFault::Shrunk | SourceFault::Stale | SourceFault::Repeated))
         })?;
-        armed.left -= 1;
-        armed.done += 1;
-        Some(misdeed)
+        pending.left -= 1;
+        pending.injected += 1;
+        Some(source_fault)
     }
 }
 
 async fn items(State(served): State<Served>, Query(query): Query<HashMap<String, String>>) -> Response {
     let page = query.get("page").and_then(|text| text.parse().ok()).unwrap_or(1);
-    let misdeed = served.misdeed(page, Book::is_behind(page));
-    let answer = |page, stale| Json(json!({"items": served.book.page(page, stale)}));
-    match misdeed {
+    let source_fault = served.source_fault(page, SourceModel::is_after_the_last(page));
+    let answer = |page, stale| Json(json!({"items": served.model.page(page, stale)}));
+    match source_fault {
         None => answer(page, false).into_response(),
-        Some(Misdeed::ServerError) => (StatusCode::INTERNAL_SERVER_ERROR, "oops").into_response(),
-        Some(Misdeed::TooManyRequests) => (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")]).into_response(),
-        Some(Misdeed::Garbage) => ([(header::CONTENT_TYPE, "application/json")], "<html>{\"items\": [").into_response(),
-        Some(Misdeed::HalfBody) => {
-            // Nothing of it arrives, so nothing of it is served.
+        Some(SourceFault::ServerError) => (StatusCode::INTERNAL_SERVER_ERROR, "oops").into_response(),
+        Some(SourceFault::TooManyRequests) => (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")]).into_response(),
+        Some(SourceFault::Garbage) => ([(header::CONTENT_TYPE, "application/json")], "<html>{\"items\": [").into_response(),
+        Some(SourceFault::HalfBody) => {
+            // The client can use none of it, so no item counts as served.
             let chunks = [
                 Ok(Bytes::from_static(b"{\"items\": [{\"device\": \"half\", ")),
-                Err(std::io::Error::other("broken off")),
+                Err(std::io::Error::other("closed by a fault")),
             ];
             (
                 [(header::CONTENT_TYPE, "application/json")],
@@ -123,12 +120,12 @@ async fn items(State(served): State<Served>, Query(query): Query<HashMap<String,
             )
                 .into_response()
         }
-        Some(Misdeed::Repeated) => answer(page - 1, false).into_response(),
-        Some(Misdeed::Shrunk) => {
-            let mut items = served.book.page(page, false);
+        Some(SourceFault::Repeated) => answer(page - 1, false).into_response(),
+        Some(SourceFault::Shrunk) => {
+            let mut items = served.model.page(page, false);
             items.truncate(items.len() / 2);
             Json(json!({"items": items})).into_response()
         }
-        Some(Misdeed::Stale) => answer(page, true).into_response(),
+        Some(SourceFault::Stale) => answer(page, true).into_response(),
     }
 }

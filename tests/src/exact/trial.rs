@@ -1,4 +1,4 @@
-//! A trial's scene: a pipeline under steady load, and eyes on how far it has come.
+//! A trial: a pipeline under steady load, and queries for its progress.
 
 use std::{
     collections::BTreeMap,
@@ -23,62 +23,56 @@ use userpipeline_api::{UserPipeline, names};
 
 use super::{
     Store,
-    book::{Book, record},
     garbage::Garbage,
     node::Node,
-    server::Server,
     services,
+    source_model::{SourceModel, record},
+    source_server::SourceServer,
     volume::{self, Volume},
 };
-use crate::{World, cluster::host, dice::Dice, eventually, stores, world::SOON};
+use crate::{World, cluster::host, eventually, random::SplitMix64, stores, world::SOON};
 
 const PARTITIONS: i32 = 6;
-/// So many workers there are, but for a while.
+/// Except while a fault scales them.
 pub const WORKERS: usize = 2;
-/// So many revisions each so often.
-const REVISED: (usize, Duration) = (60, Duration::from_millis(200));
-/// A backlog that takes the workers a while.
+/// How many items change, and how often.
+const REVISIONS: (usize, Duration) = (60, Duration::from_millis(200));
+/// Messages that keep the workers busy for some seconds.
 const BACKLOG: i64 = 400;
-const PATIENCE: Duration = Duration::from_secs(10);
+const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A trial's scene.
-pub struct Scene {
-    /// Where it takes place.
+pub struct Trial {
     pub world: World,
-    /// What the source serves.
-    pub book: Arc<Book>,
-    /// The source.
-    pub server: Server,
-    /// The node.
+    pub source_model: Arc<SourceModel>,
+    pub server: SourceServer,
     pub node: Node,
-    /// The volume of the pipeline's tables in PostgreSQL.
+    /// Holds the pipeline's tables in PostgreSQL.
     pub volume: Volume,
-    /// Messages that were put on the topic and are no records, by what they hold.
+    /// Invalid messages that were put on the topic, by payload.
     pub planted: Mutex<BTreeMap<Vec<u8>, Garbage>>,
     load: JoinHandle<()>,
     db: Mutex<Option<Arc<tokio_postgres::Client>>>,
 }
 
-/// Who holds the sink table, so that the workers fall behind.
-pub struct Dam(tokio_postgres::Client);
+/// A lock on the sink table, which makes the workers fall behind.
+pub struct SinkLock(tokio_postgres::Client);
 
-impl Dam {
-    /// Lets the workers go on.
-    pub async fn open(self) {
-        // Where PostgreSQL is gone, so is the lock.
+impl SinkLock {
+    pub async fn release(self) {
+        // Without PostgreSQL there is no lock either.
         let _ = self.0.batch_execute("ROLLBACK").await;
     }
 }
 
-impl Scene {
-    /// A pipeline that is ready, and the load on it.
-    pub async fn set(seed: u64) -> Result<Self> {
+impl Trial {
+    /// Creates a pipeline and waits until it is ready.
+    pub async fn start(seed: u64) -> Result<Self> {
         let world = World::new("exact").await?;
         let node = Node::enter()?;
         super::network::heal(&node).await?;
         volume::unmount_all(&world.client, &node).await?;
-        let book = Arc::new(Book::new(seed));
-        let server = Server::start(&world.client, Arc::clone(&book)).await?;
+        let model = Arc::new(SourceModel::new(seed));
+        let server = SourceServer::start(&world.client, Arc::clone(&model)).await?;
         let volume = Volume::mount(&world.client, &node, &world.namespace).await?;
 
         let mut pipeline = world.pipeline_of(&record(), &server.url());
@@ -91,44 +85,44 @@ impl Scene {
         pipeline["spec"]["workers"] = json!({"replicas": WORKERS, "batch": {"maxRecords": 50}});
         world.apply(&pipeline).await?;
         world.ready().await?;
-        let scene = Self {
+        let trial = Self {
             load: tokio::spawn(async {}),
             world,
-            book,
+            source_model: model,
             server,
             node,
             volume,
             planted: Mutex::default(),
             db: Mutex::default(),
         };
-        scene.volume.take(&scene.world.client, &scene.tables()).await?;
-        Ok(scene)
+        trial.volume.move_here(&trial.world.client, &trial.tables()).await?;
+        Ok(trial)
     }
 
-    /// The tables that are on the small volume.
+    /// The tables on the small volume.
     pub fn tables(&self) -> Vec<String> {
         let id = self.world.id();
         vec![names::landing_table(&id), names::postgres_table(&id)]
     }
 
-    /// Items change, and one run follows the other, until [`Scene::calm`].
-    pub fn begin(&mut self) {
-        let (world, book) = (self.world.clone(), Arc::clone(&self.book));
+    /// Changes items and starts one run after the other until [`Trial::stop_load`].
+    pub fn start_load(&mut self) {
+        let (world, model) = (self.world.clone(), Arc::clone(&self.source_model));
         self.load = tokio::spawn(async move {
             let mut n = 0;
             loop {
-                book.revise(REVISED.0);
-                // Whatever is broken at the moment is broken on purpose.
+                model.revise(REVISIONS.0);
+                // A fault may be in force.
                 if let Err(error) = keep_running(&world, &mut n).await {
                     println!("      the load: {error:#}");
                 }
-                sleep(REVISED.1).await;
+                sleep(REVISIONS.1).await;
             }
         });
     }
 
-    /// Nothing changes any more, and no run begins.
-    pub async fn calm(&self) -> Result<()> {
+    /// Stops the load and waits for the last runs.
+    pub async fn stop_load(&self) -> Result<()> {
         self.load.abort();
         let jobs = self.world.api::<Job>();
         eventually("the last runs to end", Duration::from_secs(600), async || {
@@ -139,23 +133,22 @@ impl Scene {
         .await
     }
 
-    /// A connection to PostgreSQL, a new one where the last is lost.
+    /// Reconnects to PostgreSQL if the connection is lost.
     async fn db(&self) -> Result<Arc<tokio_postgres::Client>> {
         let mut db = self.db.lock().await;
-        if let Some(there) = db.as_ref().filter(|there| !there.is_closed()) {
-            return Ok(Arc::clone(there));
+        if let Some(open) = db.as_ref().filter(|db| !db.is_closed()) {
+            return Ok(Arc::clone(open));
         }
         let new = Arc::new(stores::postgres(&self.world.client).await?);
         *db = Some(Arc::clone(&new));
         Ok(new)
     }
 
-    /// The topic.
     pub fn topic(&self) -> String {
         names::topic(&self.world.id())
     }
 
-    /// The rows of a query, also a moment after PostgreSQL came back.
+    /// The rows of a query. Retries while PostgreSQL restarts.
     pub async fn query(&self, statement: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
         eventually("PostgreSQL's answer", SOON, async || {
             Ok(Ok(self.db().await?.query(statement, values).await?))
@@ -163,13 +156,13 @@ impl Scene {
         .await
     }
 
-    /// Where each partition ends.
+    /// The end offset of each partition.
     pub async fn ends(&self) -> Result<BTreeMap<i32, i64>> {
         eventually("the topic's ends", SOON, async || {
             let topic = self.topic();
             let ends: Result<BTreeMap<i32, i64>> = tokio::task::spawn_blocking(move || {
                 let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", host::KAFKA).create()?;
-                let end = |partition| Ok((partition, consumer.fetch_watermarks(&topic, partition, PATIENCE)?.1));
+                let end = |partition| Ok((partition, consumer.fetch_watermarks(&topic, partition, KAFKA_TIMEOUT)?.1));
                 (0..PARTITIONS).map(end).collect()
             })
             .await?;
@@ -178,33 +171,32 @@ impl Scene {
         .await
     }
 
-    /// How far each partition is stored.
+    /// The stored offset of each partition.
     pub async fn stored(&self) -> Result<BTreeMap<i32, i64>> {
         let statement = "SELECT partition, next_offset FROM userpipeline.progress WHERE group_id = $1";
         let rows = self.query(statement, &[&names::group_id(&self.world.id())]).await?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    /// Who owns each partition.
+    /// The owner of each partition.
     pub async fn owners(&self) -> Result<BTreeMap<i32, uuid::Uuid>> {
         let statement = "SELECT partition, owner FROM userpipeline.progress WHERE group_id = $1";
         let rows = self.query(statement, &[&names::group_id(&self.world.id())]).await?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    /// Messages on the topic that are not stored.
     pub async fn lag(&self) -> Result<i64> {
-        self.behind(&self.ends().await?).await
+        self.not_stored(&self.ends().await?).await
     }
 
-    /// Messages before these ends that are not stored.
-    pub async fn behind(&self, ends: &BTreeMap<i32, i64>) -> Result<i64> {
+    /// Messages before these end offsets that are not stored.
+    pub async fn not_stored(&self, ends: &BTreeMap<i32, i64>) -> Result<i64> {
         let stored = self.stored().await?;
-        let behind = |(partition, end): (&i32, &i64)| (end - stored.get(partition).copied().unwrap_or(0)).max(0);
-        Ok(ends.iter().map(behind).sum())
+        let missing = |(partition, end): (&i32, &i64)| (end - stored.get(partition).copied().unwrap_or(0)).max(0);
+        Ok(ends.iter().map(missing).sum())
     }
 
-    /// Rows that are landed and not published.
+    /// Landed rows that are not published.
     pub async fn unpublished(&self) -> Result<i64> {
         let landing = &self.tables()[0];
         let statement = format!("SELECT count(*) FROM \"{landing}\" WHERE _published_version IS DISTINCT FROM _version");
@@ -212,12 +204,12 @@ impl Scene {
         Ok(rows.first().context("a number")?.get(0))
     }
 
-    /// The members of the consumer group.
+    /// The number of members of the consumer group.
     pub async fn members(&self) -> Result<usize> {
         let group = names::group_id(&self.world.id());
         tokio::task::spawn_blocking(move || {
             let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", host::KAFKA).create()?;
-            let groups = consumer.fetch_group_list(Some(&group), PATIENCE)?;
+            let groups = consumer.fetch_group_list(Some(&group), KAFKA_TIMEOUT)?;
             Ok(groups.groups().iter().map(|group| group.members().len()).sum())
         })
         .await?
@@ -236,7 +228,7 @@ impl Scene {
     pub async fn in_flight(&self) -> Result<Vec<Pod>> {
         let mut busy = Vec::new();
         for pod in self.running("worker").await? {
-            // One that has just started does not answer yet.
+            // A worker that has just started does not answer yet.
             if self.world.metric(&pod, "in_flight", "").await.unwrap_or(0.0) > 0.0 {
                 busy.push(pod);
             }
@@ -244,8 +236,8 @@ impl Scene {
         Ok(busy)
     }
 
-    /// Keeps the workers from writing until there is a backlog, and a batch in flight. Gives who holds them, and those workers.
-    pub async fn dam_up(&self) -> Result<(Dam, Vec<Pod>)> {
+    /// Blocks the sink until there is a backlog and a batch in flight. Returns the lock and the blocked workers.
+    pub async fn hold_sink(&self) -> Result<(SinkLock, Vec<Pod>)> {
         let db = stores::postgres(&self.world.client).await?;
         let table = &self.tables()[1];
         db.batch_execute(&format!(
@@ -261,66 +253,70 @@ impl Scene {
             })
         })
         .await?;
-        Ok((Dam(db), busy))
+        Ok((SinkLock(db), busy))
     }
 
-    /// Waits until everything that is on the topic by now is stored: the pipeline has recovered.
+    /// Waits until every message that is on the topic now is stored.
     pub async fn recovered(&self) -> Result<()> {
         for store in Store::ALL {
-            services::back(&self.world.client, store).await?;
+            services::wait_until_ready(&self.world.client, store).await?;
         }
         let ends = self.ends().await?;
         eventually("what is on the topic to be stored", Duration::from_secs(180), async || {
             let stored = self.stored().await?;
-            let behind: Vec<_> = ends.iter().filter(|(p, end)| stored.get(p).copied().unwrap_or(0) < **end).collect();
-            Ok(if behind.is_empty() {
+            let missing: Vec<_> = ends.iter().filter(|(p, end)| stored.get(p).copied().unwrap_or(0) < **end).collect();
+            Ok(if missing.is_empty() {
                 Ok(())
             } else {
-                Err(format!("{behind:?} of {stored:?}"))
+                Err(format!("{missing:?} of {stored:?}"))
             })
         })
         .await
     }
 
-    /// Asks for so many workers.
-    pub async fn ask_for(&self, replicas: usize) -> Result<()> {
+    pub async fn scale_workers(&self, replicas: usize) -> Result<()> {
         let change = json!({"spec": {"workers": {"replicas": replicas}}});
         let pipelines: Api<UserPipeline> = self.world.api();
         pipelines.patch("users", &PatchParams::default(), &Patch::Merge(change)).await?;
         Ok(())
     }
 
-    /// Starts a run of its own, beside the load.
-    pub async fn start_run(&self, dice: &mut Dice) -> Result<String> {
-        self.world.start_run(&format!("extra-{:x}", dice.roll())).await
+    /// Starts a run beside the load.
+    pub async fn start_run(&self, random: &mut SplitMix64) -> Result<String> {
+        self.world.start_run(&format!("extra-{:x}", random.next_u64())).await
     }
 
-    /// A pod's process.
     pub async fn process(&self, pod: &Pod, process: &str) -> Result<u32> {
         let uid = pod.uid().context("a uid")?;
         let pids = self.node.processes(&uid, process).await?;
         pids.first().copied().with_context(|| format!("{process} in {}", pod.name_any()))
     }
 
-    /// Sends a signal to a pod's process; gives its number.
+    /// Kills a worker with its pod, so that the next one starts at once and not after a back-off.
+    pub async fn kill_worker(&self, pod: &Pod) -> Result<()> {
+        self.signal(pod, "stream-worker", "KILL").await?;
+        self.world.kill(&pod.name_any()).await
+    }
+
+    /// Sends a signal to a pod's process and returns its pid.
     pub async fn signal(&self, pod: &Pod, process: &str, signal: &str) -> Result<u32> {
         let pid = self.process(pod, process).await?;
         ensure!(self.node.signal(pid, signal).await?, "{process} is gone");
         Ok(pid)
     }
 
-    /// Ends the load and takes the volume away, however the trial went.
+    /// Stops the load and unmounts the volume, also after a failure.
     pub async fn end(&self) -> Result<()> {
         self.load.abort();
         volume::unmount_all(&self.world.client, &self.node).await
     }
 
-    /// Looks again and again, without a pause, whether something is so.
-    pub async fn catch<T>(&self, within: Duration, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+    /// Probes every millisecond: an effect may show only for a moment.
+    pub async fn poll_until<T>(&self, within: Duration, mut probe: impl AsyncFnMut() -> Result<Option<T>>) -> Result<Option<T>> {
         let until = Instant::now() + within;
         while Instant::now() < until {
-            if let Ok(Some(seen)) = look().await {
-                return Ok(Some(seen));
+            if let Ok(Some(found)) = probe().await {
+                return Ok(Some(found));
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -336,13 +332,13 @@ fn is_active(job: &Job) -> bool {
     })
 }
 
-/// Starts a run where none is at work, and clears away those that have ended.
+/// Starts a run if none is active, and deletes the Jobs of the ended ones.
 async fn keep_running(world: &World, n: &mut u32) -> Result<()> {
-    let at_work = world.pods("ingest").await?.into_iter().any(|pod| {
+    let is_running = world.pods("ingest").await?.into_iter().any(|pod| {
         let phase = pod.status.and_then(|status| status.phase);
         phase.is_none_or(|phase| ["Pending", "Running"].contains(&phase.as_str()))
     });
-    if at_work {
+    if is_running {
         return Ok(());
     }
     let jobs = world.api::<Job>();

@@ -1,4 +1,4 @@
-//! The guides work as written: every manifest in them is applied, and every command and statement executed, in their order.
+//! Executes the guides: applies every manifest and runs every command and statement in their order.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 use userpipeline_tests::{World, eventually, stores};
 
-/// Pages on how to do things; the others are on what is said, on sources, and on programs outside of a cluster.
+/// The pages with instructions for a cluster.
 const PAGES: [&str; 11] = [
     "record",
     "schedule",
@@ -23,19 +23,19 @@ const PAGES: [&str; 11] = [
 ];
 const NOT_OPERATIONS: [&str; 5] = ["status-and-events", "by-hand", "source", "metrics", "install"];
 const WITHIN: Duration = Duration::from_secs(240);
-/// So many pages are followed at a time.
+/// Pages in parallel.
 const AT_ONCE: usize = 6;
 
-/// Something that a page has its reader do.
+/// A step of a page.
 #[derive(Debug)]
 enum Step {
-    /// A whole manifest is applied.
+    /// Applies a whole manifest.
     Apply(Value),
-    /// A part of the pipeline is changed.
+    /// Changes a part of the pipeline.
     Change(Value),
     /// A command line.
     Run(String),
-    /// A statement in the pipeline's PostgreSQL.
+    /// A statement for the PostgreSQL of the pipeline.
     Query(String),
 }
 
@@ -69,7 +69,7 @@ fn steps(page: &str) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// Does what a page says, with the namespace `demo` being the story's own.
+/// Executes a page, with the namespace of the test in the place of `demo`.
 async fn follow(page: &str) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let text = std::fs::read_to_string(root.join(format!("docs/guides/{page}.md")))?;
@@ -98,7 +98,7 @@ async fn follow(page: &str) -> Result<()> {
                     .run(&format!("kubectl patch userpipeline users --type merge -p '{change}'"))
                     .await
             }
-            // What a page speaks of may take a moment to be there.
+            // The objects of a step may take a moment to exist.
             Step::Run(command) => eventually(command, WITHIN, async || Ok(shell.run(command).await.map_err(|e| format!("{e:#}")))).await,
             Step::Query(statement) => {
                 let db = stores::postgres(&world.client).await?;
@@ -107,10 +107,10 @@ async fn follow(page: &str) -> Result<()> {
         }
         .with_context(|| format!("{page}: {step:?}"))?;
     }
-    world.leave().await
+    world.clean_up().await
 }
 
-/// Builds the operator's program, which makes plans.
+/// Builds the operator for its command `plan`.
 fn build_operator() -> Result<()> {
     let program = "userpipeline-operator";
     let built = Command::new(env!("CARGO"))
@@ -120,7 +120,7 @@ fn build_operator() -> Result<()> {
     Ok(())
 }
 
-/// A shell with the programs that a reader has, in the story's namespace.
+/// A shell with the programs of a reader, in the namespace of the test.
 #[derive(Clone)]
 struct Shell {
     folder: std::path::PathBuf,
@@ -170,7 +170,7 @@ impl Shell {
 }
 
 #[test]
-fn every_page_is_followed_or_known_not_to_be_an_operation() -> Result<()> {
+fn every_page_of_the_guides_is_tested_or_listed_as_not_an_operation() -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guides");
     for file in std::fs::read_dir(folder)? {
         let name = file?.file_name().to_string_lossy().replace(".md", "");
@@ -181,10 +181,10 @@ fn every_page_is_followed_or_known_not_to_be_an_operation() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_guides_say_works_as_written() -> Result<()> {
-    // Before anything is waited for: where nothing is built yet, this takes minutes.
+async fn the_commands_of_the_guides_work_as_written() -> Result<()> {
+    // Before any timeout starts: a first build takes minutes.
     tokio::task::spawn_blocking(build_operator).await??;
-    // All at once would want more pods than a small node has room for.
+    // All pages at once would need more pods than fit on a small node.
     let pages = futures::stream::iter(PAGES).map(follow).buffer_unordered(AT_ONCE);
     pages.try_collect::<Vec<()>>().await.map(drop)
 }
