@@ -3,6 +3,8 @@
 //! Everything here is pure: types, defaults, CEL rules, printer columns, derived names, documents and reports. There is
 //! no client and no I/O.
 
+#![warn(missing_docs)]
+
 pub mod condition;
 pub mod document;
 pub mod names;
@@ -18,6 +20,7 @@ mod record;
 mod request;
 mod retention;
 mod schedule;
+mod secret_keys;
 mod sinks;
 mod source;
 mod status;
@@ -34,8 +37,9 @@ pub use record::{FieldSpec, FieldType, RecordSpec};
 pub use request::{Auth, Basic, Format, Method, OAuth2, Pagination, PaginationType, SourceTls, StoredCursor};
 pub use retention::Retention;
 pub use schedule::{CatchUp, ConcurrencyPolicy, Cron, DataInterval, Interval, RunKind, RunNow, Schedule, Ticks, first_after_start, zone};
+pub use secret_keys::{HeaderSource, SecretKeyRef};
 pub use sinks::{CassandraSink, Compaction, CompactionClass, Consistency, PostgresSink, Sinks};
-pub use source::{Header, HeaderSource, HttpSource, QueryParameter, RateLimit, SecretKeyRef, Source, TopicFormat, TopicSource};
+pub use source::{Header, HttpSource, QueryParameter, RateLimit, Source, TopicFormat, TopicSource};
 pub use status::{
     DeletionStatus, DrainStatus, LastSuccess, Run, RunNowStatus, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus, VersionStatus,
     WorkersStatus,

@@ -1,4 +1,4 @@
-//! The local cluster, and no other.
+//! Connects to the local cluster, and to no other.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Secret;
@@ -7,30 +7,23 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-/// The only context that a story touches.
+/// The only context that tests use.
 pub const CONTEXT: &str = "kind-userpipeline";
-/// Where Kafka, Cassandra, PostgreSQL, the schema registry and the source run.
+/// The namespace of Kafka, Cassandra, PostgreSQL, the schema registry and the source.
 pub const SERVICES: &str = "services";
-/// Where the operator runs.
 pub const OPERATOR_NAMESPACE: &str = "userpipeline-system";
 
-/// The services as seen from this machine: ports of the kind node, published on loopback.
+/// The addresses of the services outside the cluster: ports of the kind node, published on loopback.
 pub mod host {
-    /// Kafka.
     pub const KAFKA: &str = "127.0.0.1:30094";
-    /// Cassandra.
     pub const CASSANDRA: &str = "127.0.0.1:30042";
-    /// PostgreSQL's host.
     pub const POSTGRES: (&str, u16) = ("127.0.0.1", 30432);
-    /// The schema registry.
     pub const REGISTRY: &str = "http://127.0.0.1:30081/apis/ccompat/v7";
-    /// The stand-in source.
     pub const SOURCE: &str = "http://127.0.0.1:30080";
 }
 
-/// A client of the local cluster.
 pub async fn connect() -> Result<Client> {
-    // Several crates link rustls; the first to choose a provider chooses for all.
+    // Several crates use rustls, and the first one that installs a provider decides for all.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let kubeconfig = Kubeconfig::read().context("no kubeconfig: run `make test`, or `eval \"$(make -s env)\"` first")?;
     let options = KubeConfigOptions {
@@ -46,7 +39,7 @@ pub async fn connect() -> Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
-/// User name and password in a Secret.
+/// Reads user name and password from a Secret.
 pub async fn credentials(client: &Client, namespace: &str, name: &str) -> Result<(String, String)> {
     let secret = Api::<Secret>::namespaced(client.clone(), namespace).get(name).await?;
     let data = secret.data.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Rows of declared records, read from both stores by plain clients and brought into one form: a text for each value.
+//! Reads the rows of declared records from both stores with plain clients, and converts every value to text.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use userpipeline_api::names;
 
 use crate::{World, stores};
 
-/// A row: a text for each of its fields, none for null.
+/// A text for each field; `None` is null.
 pub type Row = BTreeMap<String, Option<String>>;
 
-/// Names and types of fields, as a pipeline declares them.
+/// Names and types.
 pub type Fields = Vec<(String, String)>;
 
 /// The fields of a `spec.record`.
@@ -22,7 +22,7 @@ pub fn fields(record: &Value) -> Fields {
     fields.iter().map(|field| (text(field, "name"), text(field, "type"))).collect()
 }
 
-/// The text of a value that is JSON, whether a source has served it or PostgreSQL writes it so.
+/// The text of a JSON value, from a source or from PostgreSQL.
 pub fn text(field_type: &str, value: &Value) -> Result<Option<String>> {
     if value.is_null() {
         return Ok(None);
@@ -31,15 +31,15 @@ pub fn text(field_type: &str, value: &Value) -> Result<Option<String>> {
     let text = match field_type {
         "boolean" => value.as_bool().context("a boolean")?.to_string(),
         "int" | "long" => value.as_i64().context("a whole number")?.to_string(),
-        // Of zeros, PostgreSQL's JSON knows one.
+        // PostgreSQL's JSON has no negative zero.
         "double" => format!("{:?}", value.as_f64().context("a number")? + 0.0),
         "string" | "date" => string()?,
         "timestamp" => match value.as_i64() {
             Some(millis) => millis.to_string(),
-            None => moment(&string()?)?.to_string(),
+            None => milliseconds(&string()?)?.to_string(),
         },
         "uuid" => string()?.to_lowercase(),
-        // Hexadecimal, as PostgreSQL writes them.
+        // Hexadecimal, as in PostgreSQL.
         "bytes" => string()?.trim_start_matches("\\x").to_owned(),
         "json" => sorted(value).to_string(),
         other => bail!("no such type: {other}"),
@@ -47,8 +47,8 @@ pub fn text(field_type: &str, value: &Value) -> Result<Option<String>> {
     Ok(Some(text))
 }
 
-/// Milliseconds since 1970; also of the last day of 9999, which jiff's timestamps do not have.
-fn moment(text: &str) -> Result<i64> {
+/// Milliseconds since 1970. jiff's timestamps end before the last day of 9999.
+fn milliseconds(text: &str) -> Result<i64> {
     let last = text.starts_with("9999-12-31") && text.ends_with(['Z', '0']);
     if last && let Some((date, _)) = text.split_once(['Z', '+']) {
         let time: jiff::civil::DateTime = date.parse()?;
@@ -58,7 +58,7 @@ fn moment(text: &str) -> Result<i64> {
     Ok(text.parse::<jiff::Timestamp>()?.as_millisecond())
 }
 
-/// JSON with its keys in order, and numbers that are the same written the same.
+/// JSON with sorted keys, and with one form for equal numbers.
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -71,7 +71,7 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
-/// The rows of a table in PostgreSQL, sorted.
+/// Sorted.
 pub async fn postgres(db: &tokio_postgres::Client, table: &str, fields: &Fields) -> Result<Vec<Row>> {
     db.batch_execute("SET TimeZone = 'UTC'; SET extra_float_digits = 3").await?;
     let rows = db.query(&format!("SELECT to_jsonb(t)::text FROM \"{table}\" AS t"), &[]).await?;
@@ -90,7 +90,7 @@ pub async fn postgres(db: &tokio_postgres::Client, table: &str, fields: &Fields)
     Ok(rows)
 }
 
-/// The rows of a table in Cassandra, sorted.
+/// Sorted.
 pub async fn cassandra(session: &Session, keyspace: &str, table: &str, fields: &Fields) -> Result<Vec<Row>> {
     let columns: Vec<String> = fields.iter().map(|(name, _)| format!("\"{name}\"")).collect();
     let result = session
@@ -127,29 +127,27 @@ fn cql(field_type: &str, value: Option<CqlValue>) -> Result<Option<String>> {
     }))
 }
 
-/// Fails where a pipeline's tables hold other rows than these, which are sorted.
-pub async fn in_both_stores(world: &World, record: &Value, wanted: &[Row]) -> Result<()> {
+/// Fails if the tables of a pipeline hold other rows than `expected`, which must be sorted.
+pub async fn assert_in_both_stores(world: &World, record: &Value, expected: &[Row]) -> Result<()> {
     let (id, fields) = (world.id(), fields(record));
     let db = stores::postgres(&world.client).await?;
     let found = postgres(&db, &names::postgres_table(&id), &fields).await?;
-    assert_same("PostgreSQL's table", &found, wanted);
+    assert_same("PostgreSQL's table", &found, expected);
     let session = stores::cassandra(&world.client).await?;
     let found = cassandra(&session, &names::keyspace(&id), &names::cassandra_table(&id), &fields).await?;
-    assert_same("Cassandra's table", &found, wanted);
+    assert_same("Cassandra's table", &found, expected);
     Ok(())
 }
 
-/// Fails where rows differ, naming the first few that do.
-///
 /// # Panics
-/// Where they differ: it is an assertion.
-pub fn assert_same(what: &str, found: &[Row], wanted: &[Row]) {
-    let missing: Vec<&Row> = wanted.iter().filter(|row| !found.contains(row)).take(3).collect();
-    let strange: Vec<&Row> = found.iter().filter(|row| !wanted.contains(row)).take(3).collect();
+/// If the rows differ.
+pub fn assert_same(what: &str, found: &[Row], expected: &[Row]) {
+    let missing: Vec<&Row> = expected.iter().filter(|row| !found.contains(row)).take(3).collect();
+    let unexpected: Vec<&Row> = found.iter().filter(|row| !expected.contains(row)).take(3).collect();
     assert!(
-        found.len() == wanted.len() && missing.is_empty() && strange.is_empty(),
-        "{what}: {} rows, wanted {}\nmissing {missing:#?}\nstrange {strange:#?}",
+        found.len() == expected.len() && missing.is_empty() && unexpected.is_empty(),
+        "{what}: {} rows, expected {}\nmissing {missing:#?}\nunexpected {unexpected:#?}",
         found.len(),
-        wanted.len()
+        expected.len()
     );
 }

@@ -1,4 +1,4 @@
-//! Waiting for something to become so.
+//! Waits for a condition.
 
 use std::time::{Duration, Instant};
 
@@ -6,21 +6,21 @@ use anyhow::{Result, anyhow};
 
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Looks until `probe` gives a value, and fails with the last thing it saw when `within` is over. An error of the probe
-/// counts as "not yet": stores are down on purpose in some stories.
+/// Polls `probe` until it returns a value. After `within` it fails with the last observation. An error of the probe counts as "not
+/// yet", because some tests stop stores.
 pub async fn eventually<T, F>(what: &str, within: Duration, mut probe: F) -> Result<T>
 where
     F: AsyncFnMut() -> Result<Result<T, String>>,
 {
     let start = Instant::now();
     loop {
-        let seen = match probe().await {
+        let observed = match probe().await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(seen)) => seen,
+            Ok(Err(observed)) => observed,
             Err(error) => format!("error: {error:#}"),
         };
         if start.elapsed() > within {
-            return Err(anyhow!("waited {within:?} for: {what}; last seen: {seen}"));
+            return Err(anyhow!("waited {within:?} for: {what}; last observed: {observed}"));
         }
         tokio::time::sleep(PAUSE).await;
     }

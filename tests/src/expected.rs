@@ -1,17 +1,17 @@
-//! What a store must hold for a user, worked out from the source's JSON without the code under test.
+//! The expected rows of users, derived from the source's JSON without the code under test.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// One row: a column's name to its value as text; a time as milliseconds since the epoch.
+/// Values as text, by column; a time is in milliseconds since 1970.
 pub type Row = BTreeMap<String, String>;
 
-/// Rows by key.
+/// By key.
 pub type Rows = BTreeMap<String, Row>;
 
-/// The columns of a user, in order, and whether they hold a time.
+/// Columns in order, and whether they hold a time.
 pub const COLUMNS: &[(&str, bool)] = &[
     ("id", false),
     ("first_name", false),
@@ -27,7 +27,6 @@ pub const COLUMNS: &[(&str, bool)] = &[
     ("picture", false),
 ];
 
-/// The row of a user.
 pub fn row(user: &Value) -> Result<Row> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let time = |value: &Value| -> Result<String> {
@@ -64,24 +63,21 @@ pub fn row(user: &Value) -> Result<Row> {
     Ok(COLUMNS.iter().map(|(name, _)| (*name).to_owned()).zip(values).collect())
 }
 
-/// The rows of users, by key.
 pub fn rows(users: &[Value]) -> Result<Rows> {
     users.iter().map(|user| row(user).map(|row| (row["id"].clone(), row))).collect()
 }
 
-/// Fails with the first difference, in words, where two stores do not hold the same.
-///
 /// # Panics
-/// At the first difference: that is the failure of the story.
-pub fn assert_same(what: &str, found: &Rows, wanted: &Rows) {
-    for (key, row) in wanted {
+/// At the first difference.
+pub fn assert_same(what: &str, found: &Rows, expected: &Rows) {
+    for (key, row) in expected {
         let Some(other) = found.get(key) else {
-            panic!("{what} lacks {key} ({} of {} keys are there)", found.len(), wanted.len())
+            panic!("{what} lacks {key} ({} of {} keys are present)", found.len(), expected.len())
         };
         for (column, value) in row {
             assert_eq!(other.get(column), Some(value), "{what}: {column} of {key}");
         }
     }
-    let extra: Vec<_> = found.keys().filter(|key| !wanted.contains_key(*key)).take(3).collect();
+    let extra: Vec<_> = found.keys().filter(|key| !expected.contains_key(*key)).take(3).collect();
     assert!(extra.is_empty(), "{what} has keys that were never served: {extra:?}");
 }

@@ -1,8 +1,7 @@
-//! What Prometheus and its adapter are in production: offers the operator's metrics as external metrics, to which an
-//! autoscaler can aim.
+//! Replaces Prometheus and its adapter: serves the operator's metrics as external metrics for autoscalers.
 //!
-//! It is an aggregated API (`external.metrics.k8s.io/v1beta1`) that this process serves, and that reads the operator's own
-//! `/metrics` at each question. There is one for the whole cluster.
+//! This process serves an aggregated API (`external.metrics.k8s.io/v1beta1`) and reads the operator's `/metrics` for each request.
+//! There is one for the whole cluster.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -28,7 +27,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     cluster::OPERATOR_NAMESPACE,
-    own_source::address_for_nodes,
+    test_source::address_for_nodes,
     tls::{Authority, TlsListener},
 };
 
@@ -36,16 +35,15 @@ const NAME: &str = "metrics-adapter";
 const API_SERVICE: &str = "v1beta1.external.metrics.k8s.io";
 const GROUP_VERSION: &str = "external.metrics.k8s.io/v1beta1";
 
-/// The adapter, while it serves.
 pub struct MetricsAdapter {
     client: Client,
     server: JoinHandle<()>,
 }
 
 impl MetricsAdapter {
-    /// Serves, and registers with the apiserver.
+    /// Serves, and registers with the API server.
     pub async fn start(client: Client) -> Result<Self> {
-        // The apiserver is told not to verify it.
+        // The APIService sets insecureSkipTLSVerify.
         let identity = Authority::new()?.identity(NAME)?;
         let listener = TlsListener::bind(address_for_nodes(&client).await?, &identity, None).await?;
         let address = listener.local_addr()?;
@@ -54,14 +52,13 @@ impl MetricsAdapter {
             .route(&format!("/apis/{GROUP_VERSION}/namespaces/{{namespace}}/{{metric}}"), get(values))
             .with_state(client.clone());
         let server = tokio::spawn(async move {
-            // Ends with the story.
             let _ = axum::serve(listener, router).await;
         });
         register(&client, address).await?;
         Ok(Self { client, server })
     }
 
-    /// No longer offers anything.
+    /// Deregisters and stops serving.
     pub async fn stop(self) -> Result<()> {
         let delete = DeleteParams::default();
         Api::<APIService>::all(self.client.clone()).delete(API_SERVICE, &delete).await?;
@@ -75,7 +72,7 @@ impl MetricsAdapter {
 
 async fn register(client: &Client, address: SocketAddr) -> Result<()> {
     let apply = PatchParams::apply("end-to-end").force();
-    // A name and not endpoints: no node must have learnt of it before the apiserver asks for the first time.
+    // An external name: endpoints would have to reach every node before the first request of the API server.
     let service = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME},
         "spec": {"type": "ExternalName", "externalName": address.ip()}
@@ -113,11 +110,11 @@ async fn values(
     Query(selection): Query<Selection>,
 ) -> Result<Json<Value>, (StatusCode, String)> {
     let text = scrape(&client).await.map_err(|e| (StatusCode::BAD_GATEWAY, format!("{e:#}")))?;
-    let wanted = selection.labels.split(',').filter_map(|pair| pair.split_once('='));
-    let wanted: BTreeMap<&str, &str> = wanted.collect();
+    let expected = selection.labels.split(',').filter_map(|pair| pair.split_once('='));
+    let expected: BTreeMap<&str, &str> = expected.collect();
     let series = text.lines().filter_map(series).filter(|(name, labels, _)| {
         *name == metric
-            && wanted
+            && expected
                 .iter()
                 .all(|(key, value)| labels.get(key).is_some_and(|found| found == value))
     });
@@ -131,7 +128,7 @@ async fn values(
     ))
 }
 
-/// The metrics of all instances of the operator; the one that leads knows about pipelines.
+/// The metrics of all replicas of the operator; the leader has those of pipelines.
 async fn scrape(client: &Client) -> Result<String> {
     let ours = ListParams::default().labels("app.kubernetes.io/name=userpipeline-operator");
     let pods = Api::<Pod>::namespaced(client.clone(), OPERATOR_NAMESPACE).list(&ours).await?;
@@ -143,7 +140,7 @@ async fn scrape(client: &Client) -> Result<String> {
     Ok(text)
 }
 
-/// Name, labels and value of a line in the text format of Prometheus, whose labels here hold neither commas nor quotes.
+/// Parses a line in the text format of Prometheus. The operator's labels hold neither commas nor quotes.
 fn series(line: &str) -> Option<(&str, BTreeMap<&str, &str>, &str)> {
     let (name, rest) = line.split_once('{')?;
     let (labels, value) = rest.split_once("} ")?;

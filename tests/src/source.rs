@@ -1,28 +1,28 @@
-//! The stand-in source's other side: what it served, and faults on request. A seed is a world of its own.
+//! A client of the stand-in source's admin API: served users, and faults. Tests are separated by their seeds.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::cluster::host;
 
-/// Every user that was served for a seed, by id; in the order of first service.
+/// The distinct users that were served for a seed, in the order in which they were first served.
 pub async fn served_users(seed: &str) -> Result<Vec<Value>> {
     let pages: Value = get("/admin/served", &[("seed", seed)]).await?;
     let mut users: Vec<Value> = Vec::new();
-    let mut known = std::collections::HashSet::new();
-    let mut asked = std::collections::HashSet::new();
+    let mut known_users = std::collections::HashSet::new();
+    let mut known_pages = std::collections::HashSet::new();
     for page in pages["served"]
         .as_array()
         .or(pages.as_array())
         .context("a list of what was served")?
     {
         let (number, results) = (page["page"].to_string(), page["results"].to_string());
-        if !asked.insert((number.clone(), results.clone())) {
+        if !known_pages.insert((number.clone(), results.clone())) {
             continue;
         }
         let body = get("/admin/users", &[("seed", seed), ("page", &number), ("results", &results)]).await?;
         for user in body["results"].as_array().context("users")? {
-            if known.insert(user["login"]["uuid"].to_string()) {
+            if known_users.insert(user["login"]["uuid"].to_string()) {
                 users.push(user.clone());
             }
         }
@@ -30,7 +30,7 @@ pub async fn served_users(seed: &str) -> Result<Vec<Value>> {
     Ok(users)
 }
 
-/// How the source misbehaves from now on, for one seed.
+/// See the README of the stand-in source.
 pub async fn set_fault(fault: &Value) -> Result<()> {
     reqwest::Client::new()
         .put(format!("{}/admin/fault", host::SOURCE))
@@ -41,7 +41,6 @@ pub async fn set_fault(fault: &Value) -> Result<()> {
     Ok(())
 }
 
-/// The source behaves again.
 pub async fn clear_fault(seed: &str) -> Result<()> {
     reqwest::Client::new()
         .delete(format!("{}/admin/fault", host::SOURCE))
@@ -52,7 +51,7 @@ pub async fn clear_fault(seed: &str) -> Result<()> {
     Ok(())
 }
 
-/// Counts of requests and faults for a seed.
+/// The counters of a seed.
 pub async fn requests(seed: &str) -> Result<Value> {
     get("/admin/requests", &[("seed", seed)]).await
 }

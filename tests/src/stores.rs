@@ -1,4 +1,4 @@
-//! Eyes on the stores: plain clients, plain queries.
+//! Plain clients and queries for the stores.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,14 +25,13 @@ use crate::{
     expected::{COLUMNS, Row, Rows},
 };
 
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A connection to PostgreSQL, as the pipelines' own role.
+/// Connects with the role of the pipelines.
 pub async fn postgres(client: &Client) -> Result<tokio_postgres::Client> {
     postgres_as(client, "postgres-userpipeline").await
 }
 
-/// A connection to PostgreSQL, as the superuser.
 pub async fn postgres_superuser(client: &Client) -> Result<tokio_postgres::Client> {
     postgres_as(client, "postgres-superuser").await
 }
@@ -46,16 +45,16 @@ async fn postgres_as(client: &Client, secret: &str) -> Result<tokio_postgres::Cl
         .dbname("userpipeline")
         .user(user)
         .password(password)
-        .connect_timeout(PATIENCE);
+        .connect_timeout(TIMEOUT);
     let (client, connection) = config.connect(NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
 }
 
-/// A session with Cassandra, as the pipelines' own role.
+/// Connects with the role of the pipelines.
 pub async fn cassandra(client: &Client) -> Result<Session> {
     let (user, password) = credentials(client, SERVICES, "cassandra-userpipeline").await?;
-    // The node tells its pod's address, which is not reachable from here.
+    // The node advertises the address of its pod, which is not reachable from outside the cluster.
     let pod = Api::<Pod>::namespaced(client.clone(), SERVICES).get("cassandra-0").await?;
     let address: IpAddr = pod.status.and_then(|s| s.pod_ip).context("Cassandra's address")?.parse()?;
     let published: SocketAddr = host::CASSANDRA.parse()?;
@@ -63,11 +62,10 @@ pub async fn cassandra(client: &Client) -> Result<Session> {
     let builder = SessionBuilder::new()
         .known_node(host::CASSANDRA)
         .user(user, password)
-        .connection_timeout(PATIENCE);
+        .connection_timeout(TIMEOUT);
     Ok(builder.address_translator(Arc::new(translation)).build().await?)
 }
 
-/// The rows of a table in PostgreSQL.
 pub async fn postgres_rows(db: &tokio_postgres::Client, table: &str) -> Result<Rows> {
     let columns: Vec<String> = COLUMNS
         .iter()
@@ -93,12 +91,11 @@ pub async fn postgres_rows(db: &tokio_postgres::Client, table: &str) -> Result<R
         .collect())
 }
 
-/// A single number from PostgreSQL.
+/// The result of a query for a single number.
 pub async fn number(db: &tokio_postgres::Client, query: &str) -> Result<i64> {
     Ok(db.query_one(query, &[]).await?.get(0))
 }
 
-/// The rows of a table in Cassandra.
 pub async fn cassandra_rows(session: &Session, keyspace: &str, table: &str) -> Result<Rows> {
     use scylla::value::CqlValue;
     let columns: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
@@ -123,53 +120,46 @@ pub async fn cassandra_rows(session: &Session, keyspace: &str, table: &str) -> R
     Ok(rows)
 }
 
-/// A message as it stands on a topic.
 #[derive(Clone, Debug)]
 pub struct TopicMessage {
-    /// Its partition.
     pub partition: i32,
-    /// Its offset.
     pub offset: i64,
-    /// Its key.
     pub key: Option<String>,
-    /// Its value.
     pub payload: Vec<u8>,
-    /// Its headers.
     pub headers: BTreeMap<String, String>,
 }
 
-/// The names of all topics.
 pub fn topics() -> Result<Vec<String>> {
     let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", host::KAFKA).create()?;
-    let metadata = consumer.fetch_metadata(None, PATIENCE)?;
+    let metadata = consumer.fetch_metadata(None, TIMEOUT)?;
     Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
 }
 
-/// All messages of a topic, from the first to those that are there now.
-pub async fn topic(name: &str) -> Result<Vec<TopicMessage>> {
+/// All current messages of a topic.
+pub async fn messages(name: &str) -> Result<Vec<TopicMessage>> {
     let name = name.to_owned();
-    tokio::task::spawn_blocking(move || read_topic(&name)).await?
+    tokio::task::spawn_blocking(move || read_messages(&name)).await?
 }
 
-fn read_topic(name: &str) -> Result<Vec<TopicMessage>> {
+fn read_messages(name: &str) -> Result<Vec<TopicMessage>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", host::KAFKA)
-        .set("group.id", "end-to-end-eyes")
+        .set("group.id", "end-to-end")
         .set("enable.auto.commit", "false")
         .set("isolation.level", "read_committed")
         .create()?;
-    let metadata = consumer.fetch_metadata(Some(name), PATIENCE)?;
-    let mut wanted = TopicPartitionList::new();
+    let metadata = consumer.fetch_metadata(Some(name), TIMEOUT)?;
+    let mut expected = TopicPartitionList::new();
     let mut left = 0;
     for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
-        let (low, high) = consumer.fetch_watermarks(name, partition.id(), PATIENCE)?;
+        let (low, high) = consumer.fetch_watermarks(name, partition.id(), TIMEOUT)?;
         left += high - low;
-        wanted.add_partition_offset(name, partition.id(), Offset::Beginning)?;
+        expected.add_partition_offset(name, partition.id(), Offset::Beginning)?;
     }
-    consumer.assign(&wanted)?;
+    consumer.assign(&expected)?;
     let mut messages = Vec::new();
     while left > 0 {
-        let message = consumer.poll(PATIENCE).context("the topic's messages")??;
+        let message = consumer.poll(TIMEOUT).context("the topic's messages")??;
         left -= 1;
         messages.push(TopicMessage {
             partition: message.partition(),
@@ -192,16 +182,16 @@ fn read_topic(name: &str) -> Result<Vec<TopicMessage>> {
     Ok(messages)
 }
 
-/// Puts messages (key, value, version) on a topic and waits for their acknowledgement.
+/// Produces messages (key, value, version) and waits for their acknowledgement.
 pub async fn produce(topic: &str, messages: Vec<(String, Vec<u8>, Option<i64>)>) -> Result<()> {
-    let anywhere = messages.into_iter().map(|(key, value, version)| (None, key, Some(value), version));
-    produce_to(topic, anywhere.collect()).await
+    let messages = messages.into_iter().map(|(key, value, version)| (None, key, Some(value), version));
+    produce_to(topic, messages.collect()).await
 }
 
-/// A message on its way to a topic: the partition, if it must be a certain one; the key; the value, if it has one; the version.
+/// Partition, key, value and version of a message; without a partition, the producer chooses one.
 pub type Outgoing = (Option<i32>, String, Option<Vec<u8>>, Option<i64>);
 
-/// The same for messages that go to a certain partition, or have no value.
+/// Like [`produce`], for messages with a partition or without a value.
 pub async fn produce_to(topic: &str, messages: Vec<Outgoing>) -> Result<()> {
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", host::KAFKA)
@@ -223,7 +213,7 @@ pub async fn produce_to(topic: &str, messages: Vec<Outgoing>) -> Result<()> {
             payload: value.as_ref(),
             ..FutureRecord::to(topic).key(key).headers(headers)
         };
-        producer.send(record, PATIENCE)
+        producer.send(record, TIMEOUT)
     });
     for delivery in futures::future::join_all(deliveries).await {
         delivery.map_err(|(error, _)| error)?;

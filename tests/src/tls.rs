@@ -1,4 +1,4 @@
-//! Certificates of a story's own, and a listener that has them.
+//! A certificate authority for tests, and a TLS listener.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -17,13 +17,11 @@ use rustls::{
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-/// Who signs certificates.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
 }
 
-/// A certificate and its key.
 pub struct Identity {
     certificate: CertificateDer<'static>,
     key: KeyPair,
@@ -34,7 +32,6 @@ fn pem(kind: &str, der: &[u8]) -> String {
 }
 
 impl Authority {
-    /// A new one.
     pub fn new() -> Result<Self> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::new())?;
@@ -46,12 +43,12 @@ impl Authority {
         })
     }
 
-    /// Its own certificate, in PEM.
+    /// The certificate of the authority.
     pub fn pem(&self) -> String {
         pem("CERTIFICATE", &self.certificate)
     }
 
-    /// Signs a certificate for a name or an address.
+    /// Issues a certificate for a host name or an IP address.
     pub fn identity(&self, name: &str) -> Result<Identity> {
         let key = KeyPair::generate()?;
         let params = CertificateParams::new(vec![name.to_owned()])?;
@@ -61,7 +58,7 @@ impl Authority {
 }
 
 impl Identity {
-    /// Certificate and key, in PEM.
+    /// Certificate and key.
     pub fn pem(&self) -> (String, String) {
         (pem("CERTIFICATE", &self.certificate), pem("PRIVATE KEY", &self.key.serialize_der()))
     }
@@ -71,17 +68,16 @@ impl Identity {
     }
 }
 
-/// A listener with TLS.
 pub struct TlsListener {
     listener: TcpListener,
     acceptor: TlsAcceptor,
 }
 
 impl TlsListener {
-    /// Listens somewhere at `address`. With `known`, who connects must have a certificate that this authority has signed.
-    pub async fn bind(address: IpAddr, identity: &Identity, known: Option<&Authority>) -> Result<Self> {
+    /// Listens on a free port. With `client_authority`, clients need a certificate of this authority.
+    pub async fn bind(address: IpAddr, identity: &Identity, client_authority: Option<&Authority>) -> Result<Self> {
         let config = ServerConfig::builder();
-        let config = match known {
+        let config = match client_authority {
             None => config.with_no_client_auth(),
             Some(authority) => {
                 let mut roots = RootCertStore::empty();

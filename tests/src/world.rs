@@ -1,5 +1,4 @@
-//! A story's own world: a namespace that enforces restricted Pod Security, credentials, a seed, and derived names that
-//! nobody else has.
+//! The world of one test: a namespace that enforces restricted Pod Security, credentials, a seed, and unique derived names.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,34 +19,31 @@ use userpipeline_api::{UserPipeline, names, names::PipelineId};
 
 use crate::{cluster, eventually};
 
-/// The label of every namespace that tests and benches make, by which `sweep` finds those that are left.
+/// The label of every namespace that tests and benches create. `sweep` selects by it.
 pub const LABEL: &str = "userpipeline.dev/end-to-end";
-/// How long a healthy cluster may take for anything that a story waits for.
+/// How long a healthy cluster may take for anything that a test waits for.
 pub const SOON: Duration = Duration::from_secs(120);
 
-/// A story's own world.
 #[derive(Clone)]
 pub struct World {
-    /// The local cluster.
     pub client: Client,
-    /// The story's namespace.
     pub namespace: String,
-    /// The story's seed at the source.
+    /// For the stand-in source.
     pub seed: String,
 }
 
 impl World {
-    /// A fresh namespace with the credentials that a pipeline needs.
-    pub async fn new(story: &str) -> Result<Self> {
-        let world = Self::without_secrets(story).await?;
-        world.give_credentials().await?;
+    /// Creates a namespace with the credentials that a pipeline needs.
+    pub async fn new(test: &str) -> Result<Self> {
+        let world = Self::without_secrets(test).await?;
+        world.create_credentials().await?;
         Ok(world)
     }
 
-    /// A fresh namespace without credentials.
-    pub async fn without_secrets(story: &str) -> Result<Self> {
+    /// Creates a namespace without credentials.
+    pub async fn without_secrets(test: &str) -> Result<Self> {
         let client = cluster::connect().await?;
-        let namespace = format!("e2e-{story}-{}", &uuid::Uuid::new_v4().simple().to_string()[..6]);
+        let namespace = format!("e2e-{test}-{}", &uuid::Uuid::new_v4().simple().to_string()[..6]);
         let manifest = json!({
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": namespace, "labels": {
@@ -66,8 +62,8 @@ impl World {
         })
     }
 
-    /// The credentials of the local stores.
-    pub async fn give_credentials(&self) -> Result<()> {
+    /// Copies the credentials of the local stores.
+    pub async fn create_credentials(&self) -> Result<()> {
         for (name, original) in [
             ("postgres-credentials", "postgres-userpipeline"),
             ("cassandra-credentials", "cassandra-userpipeline"),
@@ -78,14 +74,12 @@ impl World {
         Ok(())
     }
 
-    /// Makes or changes a Secret with user name and password.
     pub async fn set_secret(&self, name: &str, username: &str, password: &str) -> Result<()> {
-        self.keep_secret(name, "kubernetes.io/basic-auth", &[("username", username), ("password", password)])
+        self.set_secret_of_type(name, "kubernetes.io/basic-auth", &[("username", username), ("password", password)])
             .await
     }
 
-    /// Makes or changes a Secret of any type.
-    pub async fn keep_secret(&self, name: &str, kind: &str, content: &[(&str, &str)]) -> Result<()> {
+    pub async fn set_secret_of_type(&self, name: &str, kind: &str, content: &[(&str, &str)]) -> Result<()> {
         let content: BTreeMap<_, _> = content.iter().copied().collect();
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": kind, "stringData": content});
         self.api::<Secret>()
@@ -94,7 +88,7 @@ impl World {
         Ok(())
     }
 
-    /// A pipeline named `users`: the smallest useful spec, without scheduled runs; a story starts its runs by hand.
+    /// A pipeline named `users` with the smallest useful spec. Its schedule starts no run during a test.
     pub fn pipeline(&self) -> Value {
         json!({
             "apiVersion": "userpipeline.dev/v1alpha1",
@@ -165,23 +159,22 @@ impl World {
         .await
     }
 
-    /// The pipeline as it is now.
     pub async fn get(&self) -> Result<UserPipeline> {
         Ok(self.api::<UserPipeline>().get("users").await?)
     }
 
-    /// Waits until a condition has a status that was observed for the spec as it is now; gives its reason and message.
+    /// Waits until a condition has a status for the current spec. Returns its reason and message.
     pub async fn condition(&self, kind: &str, status: &str, within: Duration) -> Result<(String, String)> {
         self.condition_where(kind, status, within, |_, _| true).await
     }
 
-    /// The same, and the reason and message must be as wanted.
+    /// Like [`World::condition`], with a predicate on reason and message.
     pub async fn condition_where(
         &self,
         kind: &str,
         status: &str,
         within: Duration,
-        wanted: impl Fn(&str, &str) -> bool,
+        expected: impl Fn(&str, &str) -> bool,
     ) -> Result<(String, String)> {
         eventually(&format!("{kind}={status} of {}", self.namespace), within, async || {
             let pipeline = self.get().await?;
@@ -190,7 +183,7 @@ impl World {
             let Some(found) = conditions.iter().find(|c| c.type_ == kind) else {
                 return Ok(Err(format!("no such condition among {:?}", summary(&conditions))));
             };
-            let current = found.status == status && found.observed_generation == generation && wanted(&found.reason, &found.message);
+            let current = found.status == status && found.observed_generation == generation && expected(&found.reason, &found.message);
             Ok(if current {
                 Ok((found.reason.clone(), found.message.clone()))
             } else {
@@ -200,12 +193,11 @@ impl World {
         .await
     }
 
-    /// Waits until the pipeline is ready.
     pub async fn ready(&self) -> Result<()> {
         self.condition("Ready", "True", SOON).await.map(drop)
     }
 
-    /// Starts a run as `kubectl create job --from=cronjob/…` does, and gives the Job's name.
+    /// Starts a run as `kubectl create job --from=cronjob/…` does. Returns the name of the Job.
     pub async fn start_run(&self, job: &str) -> Result<String> {
         let cron_job = self.api::<CronJob>().get(&names::cron_job("users")).await?;
         let owner = OwnerReference {
@@ -228,25 +220,24 @@ impl World {
         Ok(self.api::<Job>().create(&PostParams::default(), &manual).await?.name_any())
     }
 
-    /// Starts a run and waits until it has succeeded.
+    /// Starts a run and waits until it succeeds.
     pub async fn run(&self, job: &str) -> Result<()> {
         self.start_run(job).await?;
         self.finished(job, "Complete").await
     }
 
-    /// Deletes a Job with its pods.
     pub async fn delete_job(&self, job: &str) -> Result<()> {
         self.api::<Job>().delete(job, &DeleteParams::background()).await?;
         eventually(&format!("Job {job} to be gone"), SOON, async || {
-            let there = self.api::<Job>().get_opt(job).await?;
-            Ok(if there.is_none() { Ok(()) } else { Err("still there".to_owned()) })
+            let left = self.api::<Job>().get_opt(job).await?;
+            Ok(if left.is_none() { Ok(()) } else { Err("still there".to_owned()) })
         })
         .await
     }
 
-    /// Waits until a Job has ended as wanted: `Complete` or `Failed`.
-    pub async fn finished(&self, job: &str, wanted: &str) -> Result<()> {
-        eventually(&format!("Job {job} to be {wanted}"), SOON, async || {
+    /// `expected`: `Complete` or `Failed`.
+    pub async fn finished(&self, job: &str, expected: &str) -> Result<()> {
+        eventually(&format!("Job {job} to be {expected}"), SOON, async || {
             let status = self.api::<Job>().get(job).await?.status.unwrap_or_default();
             let ended: Vec<String> = status
                 .conditions
@@ -255,7 +246,7 @@ impl World {
                 .filter(|c| c.status == "True")
                 .map(|c| c.type_)
                 .collect();
-            Ok(if ended.iter().any(|c| c == wanted) {
+            Ok(if ended.iter().any(|c| c == expected) {
                 Ok(())
             } else {
                 Err(format!("{ended:?}, active {:?}, failed {:?}", status.active, status.failed))
@@ -264,7 +255,7 @@ impl World {
         .await
     }
 
-    /// Waits until at least so many offsets are stored and none is left behind.
+    /// Waits until at least this many offsets are stored and the lag is 0.
     pub async fn drained(&self, at_least: i64) -> Result<()> {
         eventually("everything stored and no lag", SOON, async || {
             let status = self.get().await?.status.unwrap_or_default();
@@ -278,13 +269,13 @@ impl World {
         .await
     }
 
-    /// The pods of a part of the pipeline: `ingest`, `worker` or `schema`.
+    /// `component`: `ingest`, `worker` or `schema`.
     pub async fn pods(&self, component: &str) -> Result<Vec<Pod>> {
         let selector = ListParams::default().labels(&format!("userpipeline.dev/pipeline=users,app.kubernetes.io/component={component}"));
         Ok(self.api::<Pod>().list(&selector).await?.items)
     }
 
-    /// A figure of a worker's metrics, summed over its series that have `label` in them.
+    /// A metric of a worker, summed over the series that contain `label`.
     pub async fn metric(&self, pod: &Pod, name: &str, label: &str) -> Result<f64> {
         let path = format!("/api/v1/namespaces/{}/pods/{}:8080/proxy/metrics", self.namespace, pod.name_any());
         let text = self.client.request_text(http::Request::get(path).body(Vec::new())?).await?;
@@ -294,7 +285,7 @@ impl World {
         Ok(series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 
-    /// Runs a command in a pod, as `kubectl exec` does: whether it ended well, and what it printed.
+    /// Runs a command as `kubectl exec` does. Returns whether it succeeded, and its output.
     pub async fn exec(&self, pod: &str, command: &[&str]) -> Result<(bool, String)> {
         let mut process = self.api::<Pod>().exec(pod, command.to_vec(), &AttachParams::default()).await?;
         let (mut printed, mut errors) = (String::new(), String::new());
@@ -309,18 +300,16 @@ impl World {
         Ok((done, printed + &errors))
     }
 
-    /// Ends a pod at once, as a lost node does.
+    /// Deletes a pod without a grace period, as when its node is lost.
     pub async fn kill(&self, pod: &str) -> Result<()> {
         self.api::<Pod>().delete(pod, &DeleteParams::default().grace_period(0)).await?;
         Ok(())
     }
 
-    /// The workers' Deployment.
     pub async fn workers(&self) -> Result<Deployment> {
         Ok(self.api::<Deployment>().get(&names::workers("users")).await?)
     }
 
-    /// The pipeline's id, from which its names derive.
     pub fn id(&self) -> PipelineId {
         PipelineId {
             namespace: self.namespace.clone(),
@@ -328,7 +317,6 @@ impl World {
         }
     }
 
-    /// Kubernetes objects of the story's namespace.
     pub fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
@@ -336,8 +324,8 @@ impl World {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Clears up after a story that went well; one that failed leaves everything for inspection, until the next `make test`.
-    pub async fn leave(self) -> Result<()> {
+    /// Cleans up after a test that passed. A failed test leaves everything for inspection until the next `make test`.
+    pub async fn clean_up(self) -> Result<()> {
         let namespaces = Api::<Namespace>::all(self.client.clone());
         namespaces
             .delete(&self.namespace, &DeleteParams::background())

@@ -1,8 +1,8 @@
-//! The operator crashes before and after each of its writes, or the write goes wrong in some other way; what is left at the end
-//! is the same, and no object was created or deleted more than once.
+//! The operator crashes before and after each of its writes, or the write fails in another way. The end state is the same, and no
+//! object is created or deleted more than once.
 //!
-//! `make test` plays each scenario once without a fault and a seeded sample with one; `make test-long` all of them. Which sample:
-//! `CRASH_SEED=7`; how large: `CRASH_TRIALS=40`, or `all`; which scenario alone: `CRASH_SCENARIO=create`.
+//! `make test` runs each scenario without a fault and a seeded sample of faults; `make test-long` runs all of them. `CRASH_SEED=7`
+//! selects the sample, `CRASH_TRIALS=40` or `all` its size, `CRASH_SCENARIO=create` a single scenario.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -17,81 +17,81 @@ use serde_json::json;
 use userpipeline_api::{UserPipeline, UserPipelineBackfill, names};
 use userpipeline_tests::{
     cluster,
-    crash::{Fault, Lease, Outcome, Stage, trial},
-    dice::Dice,
+    crash::{Fault, Lease, Outcome, Sandbox, trial},
+    random::SplitMix64,
 };
 
 const SEED: u64 = 1;
 const TRIALS: usize = 24;
-/// Trials at the same time: more, and the cluster's controllers are late.
+/// Concurrent trials. With more of them the cluster's controllers are too slow.
 const AT_ONCE: usize = 10;
 
 const NAMESPACE_DELETED: &str = "namespace deleted";
 
-type Scenario = for<'a> fn(&'a Stage) -> LocalBoxFuture<'a, Result<()>>;
+type Scenario = for<'a> fn(&'a Sandbox) -> LocalBoxFuture<'a, Result<()>>;
 
-/// What a user does, until all is settled.
+/// The actions of a user, each until the operator is idle.
 const SCENARIOS: [(&str, Scenario); 15] = [
-    ("create", |stage| Box::pin(async { stage.ready(&Stage::pipeline()).await })),
-    ("edit the schedule", |stage| {
-        Box::pin(edit(stage, json!({"schedule": {"cron": "0 0 2 1 *"}})))
+    ("create", |sandbox| Box::pin(async { sandbox.ready(&Sandbox::pipeline()).await })),
+    ("edit the schedule", |sandbox| {
+        Box::pin(edit(sandbox, json!({"schedule": {"cron": "0 0 2 1 *"}})))
     }),
-    ("edit the workers", |stage| {
-        Box::pin(edit(stage, json!({"workers": {"replicas": 2, "batch": {"maxRecords": 7}}})))
+    ("edit the workers", |sandbox| {
+        Box::pin(edit(sandbox, json!({"workers": {"replicas": 2, "batch": {"maxRecords": 7}}})))
     }),
-    ("edit the topic", |stage| {
-        Box::pin(edit(stage, json!({"kafka": {"topic": {"partitions": 12}}})))
+    ("edit the topic", |sandbox| {
+        Box::pin(edit(sandbox, json!({"kafka": {"topic": {"partitions": 12}}})))
     }),
-    ("edit the pods", |stage| {
+    ("edit the pods", |sandbox| {
         Box::pin(edit(
-            stage,
+            sandbox,
             json!({"pods": {"workers": {"labels": {"team": "data"}}}, "owner": "data"}),
         ))
     }),
-    ("edit the record", |stage| Box::pin(edit_record(stage))),
-    ("suspend and resume", |stage| Box::pin(suspend_and_resume(stage))),
-    ("run now", |stage| Box::pin(run_now(stage))),
-    ("back-fill", |stage| Box::pin(backfill(stage))),
-    ("delete, retaining the data", |stage| Box::pin(delete(stage, "Retain"))),
-    ("delete with the data", |stage| Box::pin(delete(stage, "Delete"))),
-    ("child deleted", |stage| Box::pin(child_deleted(stage))),
-    ("child edited", |stage| Box::pin(child_edited(stage))),
-    ("edit and edit back", |stage| Box::pin(edit_and_back(stage))),
-    (NAMESPACE_DELETED, |stage| Box::pin(namespace_deleted(stage))),
+    ("edit the record", |sandbox| Box::pin(edit_record(sandbox))),
+    ("suspend and resume", |sandbox| Box::pin(suspend_and_resume(sandbox))),
+    ("run now", |sandbox| Box::pin(run_now(sandbox))),
+    ("back-fill", |sandbox| Box::pin(backfill(sandbox))),
+    ("delete, retaining the data", |sandbox| Box::pin(delete(sandbox, "Retain"))),
+    ("delete with the data", |sandbox| Box::pin(delete(sandbox, "Delete"))),
+    ("child deleted", |sandbox| Box::pin(child_deleted(sandbox))),
+    ("child edited", |sandbox| Box::pin(child_edited(sandbox))),
+    ("edit and edit back", |sandbox| Box::pin(edit_and_back(sandbox))),
+    (NAMESPACE_DELETED, |sandbox| Box::pin(namespace_deleted(sandbox))),
 ];
 
-async fn edit(stage: &Stage, change: serde_json::Value) -> Result<()> {
-    stage.ready(&Stage::pipeline()).await?;
-    stage.edit(json!({"spec": change})).await?;
-    stage.settled("Ready").await
+async fn edit(sandbox: &Sandbox, change: serde_json::Value) -> Result<()> {
+    sandbox.ready(&Sandbox::pipeline()).await?;
+    sandbox.edit(json!({"spec": change})).await?;
+    sandbox.settled("Ready").await
 }
 
-async fn edit_record(stage: &Stage) -> Result<()> {
+async fn edit_record(sandbox: &Sandbox) -> Result<()> {
     let field = |name: &str, optional: bool| json!({"name": name, "type": "string", "from": format!("/{name}"), "optional": optional});
-    let mut pipeline = Stage::pipeline();
+    let mut pipeline = Sandbox::pipeline();
     pipeline["spec"]["record"] = json!({"key": ["id"], "fields": [field("id", false)]});
-    stage.ready(&pipeline).await?;
+    sandbox.ready(&pipeline).await?;
     let change = json!({"record": {"fields": [field("id", false), field("note", true)]}});
-    stage.edit(json!({"spec": change})).await?;
-    stage.settled("Ready").await
+    sandbox.edit(json!({"spec": change})).await?;
+    sandbox.settled("Ready").await
 }
 
-async fn edit_and_back(stage: &Stage) -> Result<()> {
-    edit(stage, json!({"kafka": {"topic": {"config": {"retention.ms": "1000"}}}})).await?;
-    stage.edit(json!({"spec": {"kafka": {"topic": {"config": null}}}})).await?;
-    stage.settled("Ready").await
+async fn edit_and_back(sandbox: &Sandbox) -> Result<()> {
+    edit(sandbox, json!({"kafka": {"topic": {"config": {"retention.ms": "1000"}}}})).await?;
+    sandbox.edit(json!({"spec": {"kafka": {"topic": {"config": null}}}})).await?;
+    sandbox.settled("Ready").await
 }
 
-async fn suspend_and_resume(stage: &Stage) -> Result<()> {
-    edit(stage, json!({"suspend": true})).await?;
-    stage.settled("Suspended").await?;
-    stage.edit(json!({"spec": {"suspend": false}})).await?;
-    stage.settled("Ready").await
+async fn suspend_and_resume(sandbox: &Sandbox) -> Result<()> {
+    edit(sandbox, json!({"suspend": true})).await?;
+    sandbox.settled("Suspended").await?;
+    sandbox.edit(json!({"spec": {"suspend": false}})).await?;
+    sandbox.settled("Ready").await
 }
 
-async fn run_now(stage: &Stage) -> Result<()> {
-    stage.ready(&Stage::pipeline()).await?;
-    stage.edit(json!({"spec": {"runNow": {"nonce": "first"}}})).await?;
+async fn run_now(sandbox: &Sandbox) -> Result<()> {
+    sandbox.ready(&Sandbox::pipeline()).await?;
+    sandbox.edit(json!({"spec": {"runNow": {"nonce": "first"}}})).await?;
     let done = |_: &UserPipeline, status: &userpipeline_api::UserPipelineStatus| {
         status
             .run_now
@@ -99,60 +99,60 @@ async fn run_now(stage: &Stage) -> Result<()> {
             .is_some_and(|run| run.outcome.as_deref() == Some("Succeeded"))
             && status.runs.len() == 1
     };
-    stage.settled_where("the run that was asked for", done).await
+    sandbox.settled_where("the run that was asked for", done).await
 }
 
-async fn backfill(stage: &Stage) -> Result<()> {
-    let mut pipeline = Stage::pipeline();
+async fn backfill(sandbox: &Sandbox) -> Result<()> {
+    let mut pipeline = Sandbox::pipeline();
     pipeline["spec"]["schedule"]["cron"] = json!("0 0 1 * *");
     pipeline["spec"]["schedule"]["catchUp"] = json!({"enabled": false});
-    stage.ready(&pipeline).await?;
+    sandbox.ready(&pipeline).await?;
     let backfill = json!({
         "apiVersion": "userpipeline.dev/v1alpha1", "kind": "UserPipelineBackfill", "metadata": {"name": "spring"},
         "spec": {"pipelineRef": {"name": "users"}, "from": "2024-03-01T00:00:00Z", "to": "2024-06-01T00:00:00Z", "maxActiveRuns": 1}
     });
-    stage.apply::<UserPipelineBackfill>(&backfill).await?;
-    stage.backfilled("spring").await
+    sandbox.apply::<UserPipelineBackfill>(&backfill).await?;
+    sandbox.backfilled("spring").await
 }
 
-async fn delete(stage: &Stage, policy: &str) -> Result<()> {
-    let mut pipeline = Stage::pipeline();
+async fn delete(sandbox: &Sandbox, policy: &str) -> Result<()> {
+    let mut pipeline = Sandbox::pipeline();
     pipeline["spec"]["deletionPolicy"] = json!(policy);
-    stage.ready(&pipeline).await?;
-    stage.delete::<UserPipeline>("users").await?;
-    stage.gone().await
+    sandbox.ready(&pipeline).await?;
+    sandbox.delete::<UserPipeline>("users").await?;
+    sandbox.gone().await
 }
 
-async fn namespace_deleted(stage: &Stage) -> Result<()> {
-    let mut pipeline = Stage::pipeline();
+async fn namespace_deleted(sandbox: &Sandbox) -> Result<()> {
+    let mut pipeline = Sandbox::pipeline();
     pipeline["spec"]["deletionPolicy"] = json!("Delete");
-    stage.ready(&pipeline).await?;
-    stage.namespace_gone().await
+    sandbox.ready(&pipeline).await?;
+    sandbox.namespace_gone().await
 }
 
-async fn child_deleted(stage: &Stage) -> Result<()> {
-    stage.ready(&Stage::pipeline()).await?;
+async fn child_deleted(sandbox: &Sandbox) -> Result<()> {
+    sandbox.ready(&Sandbox::pipeline()).await?;
     let (cron_job, workers) = (names::cron_job("users"), names::workers("users"));
-    let before = (stage.uid::<CronJob>(&cron_job).await?, stage.uid::<Deployment>(&workers).await?);
-    stage.delete::<CronJob>(&cron_job).await?;
-    stage.delete::<Deployment>(&workers).await?;
-    stage
-        .quiet("both to be made anew", async || {
-            let now = (stage.uid::<CronJob>(&cron_job).await?, stage.uid::<Deployment>(&workers).await?);
-            let anew = now.0.is_some() && now.1.is_some() && now.0 != before.0 && now.1 != before.1;
-            Ok(if anew { Ok(()) } else { Err(format!("{now:?}")) })
+    let before = (sandbox.uid::<CronJob>(&cron_job).await?, sandbox.uid::<Deployment>(&workers).await?);
+    sandbox.delete::<CronJob>(&cron_job).await?;
+    sandbox.delete::<Deployment>(&workers).await?;
+    sandbox
+        .quiet("both to be re-created", async || {
+            let now = (sandbox.uid::<CronJob>(&cron_job).await?, sandbox.uid::<Deployment>(&workers).await?);
+            let recreated = now.0.is_some() && now.1.is_some() && now.0 != before.0 && now.1 != before.1;
+            Ok(if recreated { Ok(()) } else { Err(format!("{now:?}")) })
         })
         .await?;
-    stage.settled("Ready").await
+    sandbox.settled("Ready").await
 }
 
-async fn child_edited(stage: &Stage) -> Result<()> {
-    stage.ready(&Stage::pipeline()).await?;
+async fn child_edited(sandbox: &Sandbox) -> Result<()> {
+    sandbox.ready(&Sandbox::pipeline()).await?;
     let workers = names::workers("users");
-    let api = stage.api::<Deployment>();
+    let api = sandbox.api::<Deployment>();
     let evil = json!({"spec": {"template": {"spec": {"containers": [{"name": "worker", "image": "evil"}]}}}});
     api.patch(&workers, &PatchParams::default(), &Patch::Strategic(evil)).await?;
-    stage
+    sandbox
         .quiet("the image to be put right", async || {
             let image = api
                 .get(&workers)
@@ -166,21 +166,21 @@ async fn child_edited(stage: &Stage) -> Result<()> {
             })
         })
         .await?;
-    let there = stage
+    let there = sandbox
         .api::<ConfigMap>()
         .list(&kube::api::ListParams::default().labels("app.kubernetes.io/component=worker"))
         .await?;
     ensure!(there.items.len() == 1, "{:?}", there.items);
-    stage.settled("Ready").await
+    sandbox.settled("Ready").await
 }
 
-/// Plays scenarios on threads of their own, so many at once, each with a fault or without.
+/// Runs scenarios in parallel, each with or without a fault.
 async fn play(trials: Vec<(usize, Option<(usize, Fault)>)>) -> Vec<(usize, Option<(usize, Fault)>, Result<Outcome>)> {
     stream::iter(trials)
         .map(|(scenario, fault)| async move {
             let played = tokio::task::spawn_blocking(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                runtime.block_on(trial(async |stage: &Stage| SCENARIOS[scenario].1(stage).await, fault))
+                runtime.block_on(trial(async |sandbox: &Sandbox| SCENARIOS[scenario].1(sandbox).await, fault))
             });
             (scenario, fault, played.await.map_err(Into::into).flatten())
         })
@@ -189,35 +189,43 @@ async fn play(trials: Vec<(usize, Option<(usize, Fault)>)>) -> Vec<(usize, Optio
         .await
 }
 
-/// What differs from the trial without a fault, if anything.
+/// The difference to the trial without a fault.
 fn difference(scenario: &str, expected: &Outcome, found: &Outcome) -> Option<String> {
-    // A namespace that goes takes its objects along by itself; which of them the operator deletes first is chance.
+    // The namespace controller deletes objects too; which of them the operator deletes first is a race.
     let same = if scenario == NAMESPACE_DELETED {
-        expected.tally.created == found.tally.created
+        expected.write_counts.created == found.write_counts.created
     } else {
-        expected.tally == found.tally
+        expected.write_counts == found.write_counts
     };
     if !same {
         return Some(format!(
             "{:?}\ninstead of\n{:?}\nafter {:#?}",
-            found.tally, expected.tally, found.writes
+            found.write_counts, expected.write_counts, found.writes
         ));
     }
-    if expected.end != found.end {
-        let (expected, found) = (format!("{:#}", expected.end), format!("{:#}", found.end));
-        let there: HashSet<&str> = expected.lines().collect();
-        let here: HashSet<&str> = found.lines().collect();
-        let lines = expected.lines().filter(|line| !here.contains(line)).map(|line| format!("- {line}"));
-        let lines = lines.chain(found.lines().filter(|line| !there.contains(line)).map(|line| format!("+ {line}")));
+    if expected.end_state != found.end_state {
+        let (expected, found) = (format!("{:#}", expected.end_state), format!("{:#}", found.end_state));
+        let expected_lines: HashSet<&str> = expected.lines().collect();
+        let found_lines: HashSet<&str> = found.lines().collect();
+        let lines = expected
+            .lines()
+            .filter(|line| !found_lines.contains(line))
+            .map(|line| format!("- {line}"));
+        let lines = lines.chain(
+            found
+                .lines()
+                .filter(|line| !expected_lines.contains(line))
+                .map(|line| format!("+ {line}")),
+        );
         return Some(lines.collect::<Vec<_>>().join("\n"));
     }
     None
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_goes_wrong_at_a_write_the_end_is_the_same() -> Result<()> {
+async fn every_fault_in_every_write_leads_to_the_same_end_state() -> Result<()> {
     let variable = |name: &str| std::env::var(name).ok();
-    let mut dice = Dice::new(variable("CRASH_SEED").map_or(Ok(SEED), |seed| seed.parse())?);
+    let mut random = SplitMix64::new(variable("CRASH_SEED").map_or(Ok(SEED), |seed| seed.parse())?);
     let only = variable("CRASH_SCENARIO");
     let lease = Lease::take(cluster::connect().await?).await?;
 
@@ -235,20 +243,20 @@ async fn whatever_goes_wrong_at_a_write_the_end_is_the_same() -> Result<()> {
     }
     let total = all.len();
 
-    // When one write of each trial goes wrong
-    let wanted = match variable("CRASH_TRIALS").as_deref() {
+    // When one write of each trial has a fault
+    let sample_size = match variable("CRASH_TRIALS").as_deref() {
         Some("all") => total,
         Some(number) => number.parse()?,
         None => TRIALS,
     };
-    while all.len() > wanted {
-        let out = dice.index(all.len());
+    while all.len() > sample_size {
+        let out = random.index(all.len());
         all.swap_remove(out);
     }
     let (trials, started) = (all.len(), std::time::Instant::now());
     let outcomes = play(all).await;
 
-    // Then the end is the same
+    // Then the end state is the same
     let mut wrong = Vec::new();
     let mut hits: BTreeMap<String, usize> = BTreeMap::new();
     let mut missed = 0;
@@ -257,7 +265,7 @@ async fn whatever_goes_wrong_at_a_write_the_end_is_the_same() -> Result<()> {
         let kind = fault.map_or_else(String::new, |(_, fault)| format!("{fault:?}"));
         let difference = match outcome {
             Ok(found) => {
-                // Two events a moment apart make one status or two, so there may be a write less than without the fault.
+                // Two events in short succession lead to one status or two, so there may be fewer writes than without the fault.
                 if found.hit {
                     *hits.entry(kind).or_default() += 1;
                 } else {

@@ -1,4 +1,4 @@
-//! Stories in which something breaks that all pipelines share, or that takes the machine's strength: one at a time.
+//! Disruptions of what all pipelines share, and loads that need the whole machine: one test at a time.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,8 +10,8 @@ use kube::{
 };
 use serde_json::json;
 use tokio::sync::Mutex;
-use userpipeline_api::names;
-use userpipeline_record::{FieldType, Record, RecordSchema, Value, avro::Encoder, wire};
+use userpipeline_api::names::{self, PipelineId};
+use userpipeline_record::{Field, FieldType, Record, RecordSchema, Value, avro::Encoder, wire};
 use userpipeline_stores::schema_registry;
 use userpipeline_tests::{
     World,
@@ -25,7 +25,7 @@ use userpipeline_tests::{
 /// One disruption at a time.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// Stops or starts the broker, and waits until it is so.
+/// Scales the broker to 0 or 1 and waits for it.
 async fn scale_kafka(world: &World, replicas: i32) -> Result<()> {
     let sets: Api<StatefulSet> = Api::namespaced(world.client.clone(), SERVICES);
     sets.patch_scale(
@@ -53,20 +53,52 @@ async fn scale_kafka(world: &World, replicas: i32) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ingest_pod_killed_between_landing_and_publishing_loses_nothing() -> Result<()> {
     let _alone = ALONE.lock().await;
-    // Given a ready pipeline, and a run whose first request hangs for a while
+    // Given a ready pipeline, and a run whose first request hangs
     let world = World::new("killed-ingest").await?;
+    let (db, id) = (stores::postgres(&world.client).await?, world.id());
+    start_hanging_run(&world, "interrupted").await?;
+    let pending = format!(
+        "SELECT count(*) FROM \"{}\" WHERE _published_version IS DISTINCT FROM _version",
+        names::landing_table(&id)
+    );
+
+    // When the broker stops, so that the run lands rows that it cannot publish, and its pod is killed
+    scale_kafka(&world, 0).await?;
+    eventually("landed and unpublished rows", SOON, async || {
+        let rows = stores::number(&db, &pending).await?;
+        Ok(if rows > 0 { Ok(()) } else { Err(format!("{rows} rows")) })
+    })
+    .await?;
+    kill_running_ingest_pod(&world).await?;
+    assert!(
+        stores::number(&db, &pending).await? > 0,
+        "the pod published before it was killed: the fault had no effect"
+    );
+
+    // And the missing broker is reported, and the workers do not crash
+    let (_, message) = world
+        .condition_where("WorkersReady", "False", SOON, |reason, _| reason == "KafkaUnreachable")
+        .await?;
+    assert!(message.contains("kafka.services"), "{message}");
+    scale_kafka(&world, 1).await?;
+
+    // Then the next pod of the Job publishes them, and everything arrives
+    world.finished("interrupted", "Complete").await?;
+    assert_eq!(stores::number(&db, &pending).await?, 0);
+    world.condition("Ready", "True", Duration::from_secs(180)).await?;
+    every_served_user_arrives(&world, &db).await?;
+    world.clean_up().await
+}
+
+/// Creates a ready pipeline, and starts a run whose first request hangs for 15 seconds.
+async fn start_hanging_run(world: &World, job: &str) -> Result<()> {
     let mut pipeline = world.pipeline();
     pipeline["spec"]["source"]["http"]["timeout"] = json!("60s");
     pipeline["spec"]["source"]["http"]["runDuration"] = json!("3m");
     world.apply(&pipeline).await?;
     world.ready().await?;
-    let (db, id) = (stores::postgres(&world.client).await?, world.id());
-    let pending = format!(
-        "SELECT count(*) FROM \"{}\" WHERE _published_version IS DISTINCT FROM _version",
-        names::landing_table(&id)
-    );
     source::set_fault(&json!({"kind": "hang", "seconds": 15, "times": 1, "seed": world.seed})).await?;
-    world.start_run("interrupted").await?;
+    world.start_run(job).await?;
     eventually("the run to wait for the source", SOON, async || {
         let requests = source::requests(&world.seed).await?;
         Ok(if requests["faults"].as_i64() == Some(1) {
@@ -75,65 +107,43 @@ async fn an_ingest_pod_killed_between_landing_and_publishing_loses_nothing() -> 
             Err(requests.to_string())
         })
     })
-    .await?;
+    .await
+}
 
-    // When the broker goes meanwhile, so that the run lands rows that it cannot publish, and its pod is killed
-    scale_kafka(&world, 0).await?;
-    eventually("landed and unpublished rows", SOON, async || {
-        let rows = stores::number(&db, &pending).await?;
-        Ok(if rows > 0 { Ok(()) } else { Err(format!("{rows} rows")) })
-    })
-    .await?;
+async fn kill_running_ingest_pod(world: &World) -> Result<()> {
     let running = |pod: &Pod| pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
-    let killed = world
-        .pods("ingest")
-        .await?
-        .into_iter()
-        .find(running)
-        .context("a running ingest pod")?;
-    world.kill(&killed.name_any()).await?;
-    assert!(
-        stores::number(&db, &pending).await? > 0,
-        "the pod published before it was killed: the fault did not hit"
-    );
+    let pods = world.pods("ingest").await?.into_iter();
+    let pod = { pods }.find(running).context("a running ingest pod")?;
+    world.kill(&pod.name_any()).await
+}
 
-    // And the broker is named while it is away, by workers that do not crash
-    let (_, message) = world
-        .condition_where("WorkersReady", "False", SOON, |reason, _| reason == "KafkaUnreachable")
-        .await?;
-    assert!(message.contains("kafka.services"), "{message}");
-    scale_kafka(&world, 1).await?;
-
-    // Then the Job's next pod publishes them, and everything arrives
-    world.finished("interrupted", "Complete").await?;
-    assert_eq!(stores::number(&db, &pending).await?, 0);
-    world.condition("Ready", "True", Duration::from_secs(180)).await?;
-    let wanted = expected::rows(&source::served_users(&world.seed).await?)?;
+async fn every_served_user_arrives(world: &World, db: &tokio_postgres::Client) -> Result<()> {
+    let id = world.id();
+    let expected = expected::rows(&source::served_users(&world.seed).await?)?;
     assert_same(
         "the landing table",
-        &stores::postgres_rows(&db, &names::landing_table(&id)).await?,
-        &wanted,
+        &stores::postgres_rows(db, &names::landing_table(&id)).await?,
+        &expected,
     );
     eventually("every landed user in the sink", SOON, async || {
-        let rows = stores::postgres_rows(&db, &names::postgres_table(&id)).await?;
-        Ok(if rows.len() == wanted.len() {
+        let rows = stores::postgres_rows(db, &names::postgres_table(&id)).await?;
+        Ok(if rows.len() == expected.len() {
             Ok(())
         } else {
-            Err(format!("{} of {}", rows.len(), wanted.len()))
+            Err(format!("{} of {}", rows.len(), expected.len()))
         })
     })
     .await?;
     assert_same(
         "PostgreSQL's table",
-        &stores::postgres_rows(&db, &names::postgres_table(&id)).await?,
-        &wanted,
+        &stores::postgres_rows(db, &names::postgres_table(&id)).await?,
+        &expected,
     );
-    world.leave().await
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_killed_while_behind_catches_up_without_loss() -> Result<()> {
-    const RECORDS: u128 = 30_000;
+async fn a_worker_killed_with_a_lag_catches_up_without_loss() -> Result<()> {
     let _alone = ALONE.lock().await;
     // Given a ready pipeline
     let world = World::new("killed-worker").await?;
@@ -146,33 +156,9 @@ async fn a_worker_killed_while_behind_catches_up_without_loss() -> Result<()> {
     );
 
     // When many records are on the topic and the worker is killed in the middle of them
-    let schema = RecordSchema::user();
-    let schema_id = schema_registry::Connection::new(host::REGISTRY)
-        .connect()?
-        .id_of(&names::subject(&names::topic(&id)), &schema.avro_schema())
-        .await?
-        .context("registered")?;
-    let encoder = Encoder::new(schema.clone())?;
-    let messages = (0..RECORDS)
-        .map(|n| {
-            let record = Record(
-                schema
-                    .fields
-                    .iter()
-                    .map(|field| match field.field_type {
-                        FieldType::Uuid => Value::Uuid(uuid::Uuid::from_u128(n)),
-                        FieldType::Timestamp => Value::Timestamp(0),
-                        _ => Value::String(format!("{} {n}", field.name)),
-                    })
-                    .collect(),
-            );
-            let mut payload = wire::frame(schema_id).to_vec();
-            encoder.encode(&record, &mut payload)?;
-            Ok((record.key(&schema), payload, Some(1)))
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let messages = encoded_users(&id).await?;
     let producing = tokio::spawn(async move { stores::produce(&names::topic(&id), messages).await });
-    let seen = eventually("some records stored", SOON, async || {
+    let before = eventually("some records stored", SOON, async || {
         let n = stores::number(&db, &stored).await?;
         Ok(if n > 0 { Ok(n) } else { Err("none".to_owned()) })
     })
@@ -182,11 +168,11 @@ async fn a_worker_killed_while_behind_catches_up_without_loss() -> Result<()> {
     }
     producing.await??;
     assert!(
-        u128::try_from(seen)? < RECORDS,
-        "all {seen} were stored before the kill: the fault did not hit"
+        u128::try_from(before)? < RECORDS,
+        "all {before} were stored before the kill: the fault had no effect"
     );
 
-    // Then every record arrives, each offset counted once
+    // Then every record arrives, and each offset is counted once
     eventually("all records stored", Duration::from_secs(240), async || {
         let n = stores::number(&db, &stored).await?;
         Ok(if u128::try_from(n)? >= RECORDS {
@@ -209,10 +195,35 @@ async fn a_worker_killed_while_behind_catches_up_without_loss() -> Result<()> {
             .len() as u128,
         RECORDS
     );
-    world.leave().await
+    world.clean_up().await
 }
 
-/// What must not move: each object of the namespace and its resourceVersion.
+const RECORDS: u128 = 30_000;
+
+/// Messages of [`RECORDS`] users.
+async fn encoded_users(id: &PipelineId) -> Result<Vec<(String, Vec<u8>, Option<i64>)>> {
+    let schema = RecordSchema::user();
+    let schema_id = schema_registry::Connection::new(host::REGISTRY)
+        .connect()?
+        .id_of(&names::subject(&names::topic(id)), &schema.avro_schema())
+        .await?
+        .context("registered")?;
+    let encoder = Encoder::new(schema.clone())?;
+    let value = |field: &Field, n: u128| match field.field_type {
+        FieldType::Uuid => Value::Uuid(uuid::Uuid::from_u128(n)),
+        FieldType::Timestamp => Value::Timestamp(0),
+        _ => Value::String(format!("{} {n}", field.name)),
+    };
+    let message = |n: u128| {
+        let record = Record(schema.fields.iter().map(|field| value(field, n)).collect());
+        let mut payload = wire::frame(schema_id).to_vec();
+        encoder.encode(&record, &mut payload)?;
+        Ok((record.key(&schema), payload, Some(1)))
+    };
+    (0..RECORDS).map(message).collect()
+}
+
+/// The resourceVersion of each object of the namespace.
 async fn versions(world: &World) -> Result<BTreeMap<String, String>> {
     use k8s_openapi::api::{
         apps::v1::Deployment,
@@ -221,14 +232,14 @@ async fn versions(world: &World) -> Result<BTreeMap<String, String>> {
         policy::v1::PodDisruptionBudget,
     };
     let mut found = BTreeMap::new();
-    macro_rules! look_at {
+    macro_rules! insert_versions {
         ($($kind:ty),*) => {$(
             for object in world.api::<$kind>().list(&ListParams::default()).await? {
                 found.insert(format!("{}/{}", stringify!($kind), object.name_any()), object.resource_version().unwrap_or_default());
             }
         )*};
     }
-    look_at!(
+    insert_versions!(
         Deployment,
         CronJob,
         Job,
@@ -241,9 +252,9 @@ async fn versions(world: &World) -> Result<BTreeMap<String, String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_that_restarts_over_an_unchanged_suspended_pipeline_writes_nothing() -> Result<()> {
+async fn a_restarted_operator_writes_nothing_for_an_unchanged_suspended_pipeline() -> Result<()> {
     let _alone = ALONE.lock().await;
-    // Given a suspended pipeline that has settled
+    // Given a suspended pipeline, and an idle operator
     let world = World::new("restart").await?;
     let mut pipeline = world.pipeline();
     world.apply(&pipeline).await?;
@@ -282,7 +293,7 @@ async fn an_operator_that_restarts_over_an_unchanged_suspended_pipeline_writes_n
     })
     .await?;
 
-    // Then it has sent no write request for it, and no resourceVersion has moved
+    // Then it has sent no write request for it, and no resourceVersion has changed
     let log = pods.logs(&successor, &kube::api::LogParams::default()).await?;
     let writes: Vec<&str> = log
         .lines()
@@ -292,13 +303,13 @@ async fn an_operator_that_restarts_over_an_unchanged_suspended_pipeline_writes_n
     if others == 0 {
         assert_eq!(total(&metrics, "userpipeline_operator_writes_total"), 0, "{metrics}");
     } else {
-        println!("{others} other pipelines are in the cluster: the operator's count of writes says nothing about this one");
+        println!("{others} other pipelines are in the cluster: the operator's count of writes does not tell them apart");
     }
     assert_eq!(versions(&world).await?, before);
-    world.leave().await
+    world.clean_up().await
 }
 
-/// How many pipelines of others are in the cluster; those of stories that are over are waited for.
+/// The number of other pipelines in the cluster. Waits for the namespaces of finished tests to be gone.
 async fn other_pipelines(world: &World) -> Result<u64> {
     let all: Api<userpipeline_api::UserPipeline> = Api::all(world.client.clone());
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(world.client.clone());
@@ -321,13 +332,12 @@ async fn other_pipelines(world: &World) -> Result<u64> {
         .count() as u64)
 }
 
-/// The operator's metrics, through the API server.
 async fn scrape(world: &World, pod: &str) -> Result<String> {
     let request = http::Request::get(format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod}:8080/proxy/metrics")).body(Vec::new())?;
     Ok(world.client.request_text(request).await?)
 }
 
-/// The sum over a metric's series.
+/// The sum of the series of a metric.
 fn total(metrics: &str, name: &str) -> u64 {
     let series = metrics.lines().filter(|line| line.starts_with(name));
     series.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()

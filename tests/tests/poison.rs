@@ -1,4 +1,4 @@
-//! Specs that are wrong in every way that the API server lets pass, and what they leave behind: nothing.
+//! Invalid specs of every kind that the API server accepts. They leave nothing behind.
 
 use std::{cell::RefCell, time::Duration};
 
@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 use userpipeline_api::UserPipeline;
 use userpipeline_tests::{
     cluster,
-    crash::{Lease, Stage, trial},
+    crash::{Lease, Sandbox, trial},
 };
 
-/// How long the operator is watched once it rests.
+/// How long the idle operator is observed.
 const WATCHED: Duration = Duration::from_secs(4);
-/// What it may write meanwhile: a look at the workers, and one more try at a child that is refused.
+/// Writes of that time: a measurement of the workers, and one retry of a refused child.
 const WRITES: usize = 4;
-/// Trials at the same time.
+/// Concurrent trials.
 const AT_ONCE: usize = 8;
 
-/// Changes of a pipeline that nobody should make.
+/// Invalid changes of a pipeline.
 fn poison() -> Vec<Value> {
     let long = "a".repeat(249);
     let affinity = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
@@ -49,7 +49,7 @@ fn poison() -> Vec<Value> {
     ]
 }
 
-/// Takes back what a change has set.
+/// The patch that reverts a change.
 fn undone(change: &Value, original: &Value) -> Value {
     match change {
         Value::Object(map) if original.is_object() => map
@@ -60,40 +60,40 @@ fn undone(change: &Value, original: &Value) -> Value {
     }
 }
 
-/// Changes a ready pipeline for the worse, and takes that back; gives what was said of it.
+/// Applies an invalid change to a ready pipeline and reverts it. Returns what was reported.
 async fn poisoned(change: Value) -> Result<String> {
-    let said = RefCell::new(String::new());
-    let scenario = async |stage: &Stage| {
+    let report = RefCell::new(String::new());
+    let scenario = async |sandbox: &Sandbox| {
         // Given a ready pipeline
-        let original = Stage::pipeline();
-        stage.ready(&original).await?;
-        let before = stage.children().await?;
+        let original = Sandbox::pipeline();
+        sandbox.ready(&original).await?;
+        let before = sandbox.children().await?;
 
-        // When it is changed for the worse
-        if let Err(refused) = stage.edit(json!({"spec": change})).await {
-            *said.borrow_mut() = format!("refused: {}", refused.to_string().chars().take(160).collect::<String>());
+        // When an invalid change is applied
+        if let Err(refused) = sandbox.edit(json!({"spec": change})).await {
+            *report.borrow_mut() = format!("refused: {}", refused.to_string().chars().take(160).collect::<String>());
             return Ok(());
         }
-        // Then the operator says what it makes of it, and rests
-        let word = stage.observed().await?;
-        stage.quiet("the operator to rest", async || Ok(Ok(()))).await?;
-        let writes = stage.writes_within(WATCHED).await;
+        // Then the operator reports it and is idle
+        let word = sandbox.observed().await?;
+        sandbox.quiet("the operator to rest", async || Ok(Ok(()))).await?;
+        let writes = sandbox.writes_within(WATCHED).await;
         ensure!(writes <= WRITES, "{writes} writes in {WATCHED:?}");
-        *said.borrow_mut() = format!("{word}, {writes} writes");
+        *report.borrow_mut() = format!("{word}, {writes} writes");
 
-        // When that is taken back, Then all is as it was
-        stage.edit(json!({"spec": undone(&change, &original["spec"])})).await?;
-        stage.settled("Ready").await?;
-        let after = stage.children().await?;
+        // When it is reverted, Then everything is as before
+        sandbox.edit(json!({"spec": undone(&change, &original["spec"])})).await?;
+        sandbox.settled("Ready").await?;
+        let after = sandbox.children().await?;
         ensure!(after == before, "it leaves {after:#}\ninstead of {before:#}");
         Ok(())
     };
     trial(scenario, None).await?;
-    Ok(said.into_inner())
+    Ok(report.into_inner())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_spec_is_told_costs_nothing_and_leaves_nothing_behind() -> Result<()> {
+async fn a_wrong_spec_is_reported_costs_nothing_and_leaves_nothing_behind() -> Result<()> {
     let _lease = Lease::take(cluster::connect().await?).await?;
     let trials = stream::iter(poison()).map(|change| async move {
         let about = change.to_string();
@@ -101,17 +101,17 @@ async fn a_wrong_spec_is_told_costs_nothing_and_leaves_nothing_behind() -> Resul
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(poisoned(change))
         });
-        let said = played.await.map_err(Into::into).flatten();
-        said.map(|said| format!("{about}: {said}")).with_context(|| about)
+        let report = played.await.map_err(Into::into).flatten();
+        report.map(|report| format!("{about}: {report}")).with_context(|| about)
     });
-    for said in trials.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await {
-        println!("{}", said?);
+    for report in trials.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await {
+        println!("{}", report?);
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pipeline_that_was_edited_is_like_one_that_was_made_so() -> Result<()> {
+async fn an_edited_pipeline_equals_one_created_with_the_same_spec() -> Result<()> {
     let _lease = Lease::take(cluster::connect().await?).await?;
     for change in [
         json!({"schedule": {"cron": "@daily"}, "owner": "data"}),
@@ -121,17 +121,17 @@ async fn a_pipeline_that_was_edited_is_like_one_that_was_made_so() -> Result<()>
     ] {
         let ends = RefCell::new(Vec::new());
         for edited in [true, false] {
-            let scenario = async |stage: &Stage| {
+            let scenario = async |sandbox: &Sandbox| {
                 if edited {
-                    stage.ready(&Stage::pipeline()).await?;
-                    stage.edit(json!({"spec": change})).await?;
+                    sandbox.ready(&Sandbox::pipeline()).await?;
+                    sandbox.edit(json!({"spec": change})).await?;
                 } else {
-                    let mut pipeline = Stage::pipeline();
+                    let mut pipeline = Sandbox::pipeline();
                     merge(&mut pipeline["spec"], &change);
-                    stage.apply::<UserPipeline>(&pipeline).await?;
+                    sandbox.apply::<UserPipeline>(&pipeline).await?;
                 }
-                stage.settled("Ready").await?;
-                let children = stage.children().await?;
+                sandbox.settled("Ready").await?;
+                let children = sandbox.children().await?;
                 ends.borrow_mut().push(children);
                 Ok(())
             };

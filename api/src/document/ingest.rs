@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{DocumentError, read};
+use super::file::{DocumentError, read};
 use crate::{HttpSource, Kafka, Landing, Postgres, RecordSpec, Schedule, SchemaRegistry, Source, names, names::PipelineId};
 
 /// A pipeline, as `ingest-job` reads it.

@@ -4,15 +4,15 @@
 //! program reads the reduced file and the file that a user applies alike: it reads only its own parts, and
 //! fills in names.
 
+mod file;
 mod ingest;
 mod schema;
 mod worker;
 
-use kube::core::ObjectMeta;
-use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 pub use self::{
+    file::DocumentError,
     ingest::IngestPipeline,
     schema::{SchemaPipeline, Tables},
     worker::{CassandraTarget, WorkerPipeline},
@@ -136,36 +136,4 @@ fn copy(from: &Value, to: &mut Value, path: &str) {
     if part.as_object().is_none_or(|part| !part.is_empty()) {
         to.insert(head.to_owned(), part);
     }
-}
-
-/// Why a pipeline's file cannot be used.
-#[derive(Debug)]
-pub struct DocumentError(String);
-
-impl std::fmt::Display for DocumentError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for DocumentError {}
-
-#[derive(Deserialize)]
-struct Document<S> {
-    kind: String,
-    metadata: ObjectMeta,
-    spec: S,
-}
-
-fn read<S: DeserializeOwned>(text: &str) -> Result<(PipelineId, S), DocumentError> {
-    let document: Document<S> = serde_yaml::from_str(text).map_err(|e| DocumentError(format!("the pipeline's file does not read: {e}")))?;
-    if document.kind != "UserPipeline" {
-        return Err(DocumentError(format!("the file holds a {}, not a UserPipeline", document.kind)));
-    }
-    let name = document
-        .metadata
-        .name
-        .ok_or_else(|| DocumentError("metadata.name is missing".to_owned()))?;
-    let namespace = document.metadata.namespace.unwrap_or_else(|| "default".to_owned());
-    Ok((PipelineId { namespace, name }, document.spec))
 }

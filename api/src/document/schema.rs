@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DocumentError, read,
+    file::{DocumentError, read},
     worker::{CassandraSinkParts, CassandraTarget, TopicPart, cassandra_target},
 };
 use crate::{

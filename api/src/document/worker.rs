@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DocumentError, read};
+use super::file::{DocumentError, read};
 use crate::{
     Batch, Cassandra, DeadLetter, Kafka, Landing, Postgres, RecordSpec, Retention, SchemaRegistry, TableManagement, TopicFormat,
     TopicSource, names, names::PipelineId,

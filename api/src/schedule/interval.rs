@@ -1,8 +1,20 @@
 //! Data interval of a run: from the previous tick up to the tick at which the run is due.
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{Interval, Ticks};
+use super::Ticks;
+
+/// A data interval: from `start`, inclusive, to `end`, exclusive.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Interval {
+    /// Start, inclusive.
+    pub start: Time,
+    /// End, exclusive.
+    pub end: Time,
+}
 
 /// From `start`, inclusive, to `end`, exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,7 +7,7 @@ mod ticks;
 use std::collections::BTreeMap;
 
 pub use cron::Cron;
-pub use interval::{DataInterval, first_after_start};
+pub use interval::{DataInterval, Interval, first_after_start};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -117,16 +117,6 @@ pub struct RunNow {
     #[x_kube(validation = Rule::new("self.start < self.end && self.end < timestamp('9999-01-01T00:00:00Z')")
         .message("spec.runNow.interval must start before it ends, before the year 9999"))]
     pub interval: Option<Interval>,
-}
-
-/// A data interval: from `start`, inclusive, to `end`, exclusive.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Interval {
-    /// Start, inclusive.
-    pub start: Time,
-    /// End, exclusive.
-    pub end: Time,
 }
 
 /// Why a run happens.

@@ -1,7 +1,7 @@
-//! What the operator costs: `bench-operator --pipelines 1000 --program PATH`, against the local cluster.
+//! Measures the cost of the operator: `bench-operator --pipelines 1000 --program PATH`, against the local cluster.
 //!
-//! So many suspended pipelines are made, and the operator's own program looks after them; a stand-in for the kubelet ends the
-//! pods of their schema Jobs. Each line is `NAME: MEASURED (target T) ok|short`; the exit code is 1 if any is short.
+//! Creates suspended pipelines for a released operator; a fake kubelet completes the pods of their schema Jobs. Each line is
+//! `NAME: MEASURED (target T) ok|short`; the exit code is 1 if any is short.
 
 mod process;
 mod proxy;
@@ -26,16 +26,16 @@ use serde_json::json;
 use userpipeline_api::{UserPipeline, names};
 use userpipeline_tests::{
     cluster,
-    crash::{Lease, Stage, kubelet},
+    crash::{Lease, Sandbox, kubelet},
     world::LABEL,
 };
 
 use self::{process::Operator, proxy::Proxy};
 
-/// In bytes, beyond what it needs with none.
+/// Bytes per pipeline, in addition to an operator without pipelines.
 const TARGET_MEMORY: u64 = 30 * 1024;
 const TARGET_P99: Duration = Duration::from_secs(1);
-/// In hundredths.
+/// Hundredths.
 const TARGET_REQUESTS: u64 = 200;
 const EDITS: usize = 200;
 const CREATE_AT_ONCE: usize = 16;
@@ -43,10 +43,10 @@ const CREATE_AT_ONCE: usize = 16;
 /// What the operator costs.
 #[derive(Parser)]
 struct Arguments {
-    /// How many pipelines.
+    /// Number of pipelines.
     #[arg(long, default_value_t = 1000)]
     pipelines: usize,
-    /// The operator's program, as it is released.
+    /// Path of the operator's release build.
     #[arg(long)]
     program: PathBuf,
 }
@@ -102,18 +102,17 @@ async fn measure(arguments: &Arguments, client: &Client, namespace: &str) -> Res
     let mut operator = Operator::start(&arguments.program, &proxy, namespace).await?;
     let base = operator.memory()?;
 
-    // From nothing
+    // From an empty namespace
     let pipelines: Api<UserPipeline> = Api::namespaced(client.clone(), namespace);
     let started = Instant::now();
     create(&pipelines, count).await?;
-    eprintln!("{count} pipelines made after {:.0?}", started.elapsed());
+    eprintln!("{count} pipelines created after {:.0?}", started.elapsed());
     settled(&pipelines, count).await?;
     let converged = started.elapsed();
     operator.quiet(&proxy).await?;
     let memory = operator.memory()?.saturating_sub(base);
     let requests = u64::try_from(proxy.requests().saturating_sub(proxy.watches()))?;
     let reconciles = operator.reconciles().await?.max(1);
-    let hundredths = requests * 100 / reconciles;
 
     // A cold restart
     operator.stop().await?;
@@ -122,40 +121,75 @@ async fn measure(arguments: &Arguments, client: &Client, namespace: &str) -> Res
     operator.reconciled(count).await?;
     operator.quiet(&proxy).await?;
     let after = proxy.writes();
-    let writes: usize = after.values().sum::<usize>() - before.values().sum::<usize>();
     let restarted = operator.memory()?.saturating_sub(base);
 
     // Edits
     let mut waits = edits(client, namespace, count).await?;
     waits.sort();
-    let at = |hundredth: usize| waits[(waits.len() * hundredth / 100).min(waits.len() - 1)];
     operator.stop().await?;
 
-    let each = u64::try_from(count)?;
+    Ok(report(&Measurements {
+        pipelines: u64::try_from(count)?,
+        base,
+        memory,
+        restarted,
+        converged,
+        restart_writes: difference(&before, &after),
+        edits: waits,
+        requests,
+        reconciles,
+    }))
+}
+
+/// Memory is in bytes.
+struct Measurements {
+    pipelines: u64,
+    base: u64,
+    memory: u64,
+    restarted: u64,
+    converged: Duration,
+    restart_writes: BTreeMap<String, usize>,
+    /// Sorted.
+    edits: Vec<Duration>,
+    requests: u64,
+    reconciles: u64,
+}
+
+fn report(measured: &Measurements) -> Vec<Line> {
     let memory_line = |name, bytes: u64| Line {
         name,
-        measured: format!("{} bytes ({} MiB beside {} MiB)", bytes / each, bytes >> 20, base >> 20),
+        measured: format!(
+            "{} bytes ({} MiB beside {} MiB)",
+            bytes / measured.pipelines,
+            bytes >> 20,
+            measured.base >> 20
+        ),
         target: format!("{TARGET_MEMORY} bytes"),
-        ok: bytes / each < TARGET_MEMORY,
+        ok: bytes / measured.pipelines < TARGET_MEMORY,
     };
-    Ok(vec![
-        memory_line("memory per pipeline after converging", memory),
-        memory_line("memory per pipeline after a restart", restarted),
+    let edits = &measured.edits;
+    let at = |hundredth: usize| edits[(edits.len() * hundredth / 100).min(edits.len() - 1)];
+    let writes: usize = measured.restart_writes.values().sum();
+    let (requests, reconciles) = (measured.requests, measured.reconciles);
+    let hundredths = requests * 100 / reconciles;
+    vec![
+        memory_line("memory per pipeline after converging", measured.memory),
+        memory_line("memory per pipeline after a restart", measured.restarted),
         Line {
             name: "time to converge from nothing",
-            measured: format!("{converged:.0?} for {count}, two Jobs each"),
+            measured: format!("{:.0?} for {}, two Jobs each", measured.converged, measured.pipelines),
             target: "none: the cluster's controllers set the pace".to_owned(),
             ok: true,
         },
         Line {
             name: "writes on a cold restart",
-            measured: format!("{writes} {:?}", difference(&before, &after)),
+            measured: format!("{writes} {:?}", measured.restart_writes),
             target: "0".to_owned(),
             ok: writes == 0,
         },
         Line {
             name: "from an edit to the children applied",
-            measured: format!("p50 {:.0?}, p99 {:.0?} over {} edits", at(50), at(99), waits.len()),
+            measured: format!("p50 {:.0?}, p99 {:.0?} over {} edits", at(50), at(99), edits.len()),
             target: format!("p99 {TARGET_P99:?}"),
             ok: at(99) < TARGET_P99,
         },
@@ -165,7 +199,7 @@ async fn measure(arguments: &Arguments, client: &Client, namespace: &str) -> Res
             target: format!("{}.{:02}", TARGET_REQUESTS / 100, TARGET_REQUESTS % 100),
             ok: hundredths < TARGET_REQUESTS,
         },
-    ])
+    ]
 }
 
 fn difference(before: &BTreeMap<String, usize>, after: &BTreeMap<String, usize>) -> BTreeMap<String, usize> {
@@ -176,7 +210,7 @@ fn difference(before: &BTreeMap<String, usize>, after: &BTreeMap<String, usize>)
 async fn create(pipelines: &Api<UserPipeline>, count: usize) -> Result<()> {
     stream::iter(0..count)
         .map(|i| async move {
-            let mut pipeline = Stage::pipeline();
+            let mut pipeline = Sandbox::pipeline();
             pipeline["metadata"]["name"] = json!(format!("users-{i}"));
             pipeline["spec"]["suspend"] = json!(true);
             pipelines
@@ -190,16 +224,16 @@ async fn create(pipelines: &Api<UserPipeline>, count: usize) -> Result<()> {
         .await
 }
 
-/// Waits until all are suspended, and verified to be.
+/// Waits until all pipelines are suspended and Ready.
 async fn settled(pipelines: &Api<UserPipeline>, count: usize) -> Result<()> {
     let mut settled = BTreeMap::new();
-    let mut seen = watcher(pipelines.clone(), watcher::Config::default())
+    let mut events = watcher(pipelines.clone(), watcher::Config::default())
         .default_backoff()
         .applied_objects()
         .boxed();
-    let mut told = Instant::now();
+    let mut reported = Instant::now();
     while settled.values().filter(|settled| **settled).count() < count {
-        let Ok(Some(next)) = tokio::time::timeout(Duration::from_secs(300), seen.next()).await else {
+        let Ok(Some(next)) = tokio::time::timeout(Duration::from_secs(300), events.next()).await else {
             anyhow::bail!(
                 "nothing has settled for five minutes: {} of {count}",
                 settled.values().filter(|s| **s).count()
@@ -209,19 +243,19 @@ async fn settled(pipelines: &Api<UserPipeline>, count: usize) -> Result<()> {
         let conditions = pipeline.status.clone().unwrap_or_default().conditions;
         let is = |type_: &str| conditions.iter().any(|c| c.type_ == type_ && c.status == "True");
         settled.insert(pipeline.name_any(), is("Suspended") && is("Ready"));
-        if told.elapsed() > Duration::from_secs(20) {
+        if reported.elapsed() > Duration::from_secs(20) {
             eprintln!("{} of {count} settled", settled.values().filter(|s| **s).count());
-            told = Instant::now();
+            reported = Instant::now();
         }
     }
     Ok(())
 }
 
-/// How long it takes from an edit of a schedule until the CronJob has it, one after the other.
+/// The times from an edit of a schedule until the CronJob has it. Edits are sequential.
 async fn edits(client: &Client, namespace: &str, count: usize) -> Result<Vec<Duration>> {
     let pipelines: Api<UserPipeline> = Api::namespaced(client.clone(), namespace);
     let cron_jobs: Api<CronJob> = Api::namespaced(client.clone(), namespace);
-    let mut seen = watcher(cron_jobs, watcher::Config::default())
+    let mut events = watcher(cron_jobs, watcher::Config::default())
         .default_backoff()
         .applied_objects()
         .boxed();
@@ -234,7 +268,7 @@ async fn edits(client: &Client, namespace: &str, count: usize) -> Result<Vec<Dur
         pipelines.patch(&name, &PatchParams::default(), &Patch::Merge(change)).await?;
         let cron_job = names::cron_job(&name);
         loop {
-            let next = tokio::time::timeout(Duration::from_secs(30), seen.next()).await;
+            let next = tokio::time::timeout(Duration::from_secs(30), events.next()).await;
             let found = next
                 .with_context(|| format!("{cron_job} did not change"))?
                 .context("the watch has ended")??;

@@ -1,4 +1,4 @@
-//! The operator as a process of its own.
+//! The operator as a child process.
 
 use std::{
     path::Path,
@@ -14,10 +14,9 @@ use tokio::process::{Child, Command};
 use super::proxy::Proxy;
 
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Nothing more is coming after so long without a write.
+/// The operator is idle after this time without a write.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// A running operator.
 pub struct Operator {
     child: Child,
     metrics: String,
@@ -25,7 +24,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts the program, which asks through `proxy`, and waits until it leads.
+    /// Starts the program with `proxy` as its API server, and waits until it is the leader.
     pub async fn start(program: &Path, proxy: &Proxy, namespace: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let kubeconfig = folder.path().join("kubeconfig");
@@ -64,12 +63,12 @@ impl Operator {
                 text.contains(r#"leader_election_master_status{name="userpipeline-operator"} 1"#)
             })
             .await?;
-        // The caches are filled when it has looked at nothing, too; a moment for what it allocates once.
+        // The caches are also filled without pipelines. The pause covers allocations that happen once.
         tokio::time::sleep(QUIET).await;
         Ok(operator)
     }
 
-    /// What it holds in memory, in bytes: the resident set.
+    /// The resident set in bytes.
     pub fn memory(&self) -> Result<u64> {
         let id = self.child.id().context("the operator has ended")?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
@@ -82,26 +81,25 @@ impl Operator {
         Ok(reqwest::get(&self.metrics).await?.text().await?)
     }
 
-    async fn eventually(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    async fn eventually(&self, what: &str, expected: impl Fn(&str) -> bool) -> Result<()> {
         let started = Instant::now();
-        while !self.text().await.is_ok_and(|text| wanted(&text)) {
+        while !self.text().await.is_ok_and(|text| expected(&text)) {
             ensure!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} until {what}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         Ok(())
     }
 
-    /// How many reconciliations there were.
     pub async fn reconciles(&self) -> Result<u64> {
         Ok(reconciles(&self.text().await?))
     }
 
-    /// Waits until there were so many reconciliations.
+    /// Waits for this many reconciliations.
     pub async fn reconciled(&self, count: usize) -> Result<()> {
         self.eventually("all were looked at", |text| reconciles(text) >= count as u64).await
     }
 
-    /// Waits until nothing is being written any more.
+    /// Waits until the operator is idle.
     pub async fn quiet(&self, proxy: &Proxy) -> Result<()> {
         let started = Instant::now();
         tokio::time::sleep(QUIET).await;
@@ -114,7 +112,6 @@ impl Operator {
         Ok(())
     }
 
-    /// Ends it.
     pub async fn stop(mut self) -> Result<()> {
         self.child.kill().await?;
         Ok(())

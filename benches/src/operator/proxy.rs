@@ -1,4 +1,4 @@
-//! Between the operator and the apiserver: requests are counted.
+//! A proxy between the operator and the API server that counts requests.
 
 use std::{
     collections::BTreeMap,
@@ -24,17 +24,15 @@ struct Counts {
     last_write: Instant,
 }
 
-/// A proxy on loopback.
 #[derive(Clone)]
 pub struct Proxy {
     counts: Arc<Mutex<Counts>>,
     client: Client,
-    /// Where it listens.
     pub address: SocketAddr,
 }
 
 impl Proxy {
-    /// Listens, and asks through `client`.
+    /// Listens on loopback and forwards requests through `client`.
     pub async fn start(client: Client) -> Result<Self> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let proxy = Self {
@@ -56,22 +54,21 @@ impl Proxy {
         use_it(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// All requests, the lease's aside.
+    /// All requests except those for the lease.
     pub fn requests(&self) -> usize {
         self.with(|counts| counts.requests)
     }
 
-    /// Those that watch, or list to begin a watch.
+    /// Watches, and lists that start a watch.
     pub fn watches(&self) -> usize {
         self.with(|counts| counts.watches)
     }
 
-    /// Those that write, by verb and kind.
+    /// Writes by verb and kind.
     pub fn writes(&self) -> BTreeMap<String, usize> {
         self.with(|counts| counts.writes.clone())
     }
 
-    /// When something was written last.
     pub fn last_write(&self) -> Instant {
         self.with(|counts| counts.last_write)
     }
@@ -106,7 +103,7 @@ async fn pass(State(proxy): State<Proxy>, request: Request) -> Response {
     match proxy.client.send(request).await {
         Ok(answer) => {
             let (mut parts, body) = answer.into_parts();
-            // The body is handed on as it comes, in pieces of its own.
+            // The body is streamed in chunks of its own.
             parts.headers.remove("transfer-encoding");
             Response::from_parts(parts, Body::new(body))
         }

@@ -1,4 +1,4 @@
-//! `/admin`: for tests. Nothing here counts against the limit, and no fault hits it.
+//! `/admin`: for tests. These requests are not counted, not limited, and receive no faults.
 
 use std::sync::Arc;
 
@@ -13,12 +13,11 @@ use axum::{
 use serde_json::{Value, json};
 
 use crate::{
-    api,
-    fault::Order,
+    fault::FaultSpec,
+    generate,
     page::{self, Page},
     query::{self, Query},
     state::State,
-    users,
 };
 
 type Shared = extract::State<Arc<State>>;
@@ -28,7 +27,7 @@ pub(crate) fn routes() -> Router<Arc<State>> {
         .route("/fault", put(put_fault).get(list_faults).delete(delete_fault))
         .route("/requests", get(requests))
         .route("/served", get(served))
-        .route("/users", get(again))
+        .route("/users", get(regenerate_users))
 }
 
 fn seed(raw: Option<&str>) -> Option<String> {
@@ -38,14 +37,14 @@ fn seed(raw: Option<&str>) -> Option<String> {
 }
 
 async fn put_fault(extract::State(state): Shared, body: Bytes) -> Response {
-    let order: Result<Order, _> = serde_json::from_slice(&body);
-    let done = order.map_err(|mistake| mistake.to_string()).and_then(|order| {
-        tracing::info!(?order, "fault");
-        state.faults().put(order)
+    let spec: Result<FaultSpec, _> = serde_json::from_slice(&body);
+    let result = spec.map_err(|error| error.to_string()).and_then(|spec| {
+        tracing::info!(?spec, "fault");
+        state.faults().put(spec)
     });
-    match done {
+    match result {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(mistake) => page::error(StatusCode::BAD_REQUEST, &mistake),
+        Err(message) => page::error(StatusCode::BAD_REQUEST, &message),
     }
 }
 
@@ -59,23 +58,23 @@ async fn delete_fault(extract::State(state): Shared, RawQuery(raw): RawQuery) ->
 }
 
 async fn requests(extract::State(state): Shared, RawQuery(raw): RawQuery) -> Response {
-    let books = state.books();
+    let log = state.request_log();
     let Some(seed) = seed(raw.as_deref()) else {
-        let mut told = json!(books.total());
-        told["bySeed"] = json!(books.by_seed());
-        return Json(told).into_response();
+        let mut counters = json!(log.total());
+        counters["bySeed"] = json!(log.by_seed());
+        return Json(counters).into_response();
     };
-    Json(books.of_seed(&seed)).into_response()
+    Json(log.of_seed(&seed)).into_response()
 }
 
 async fn served(extract::State(state): Shared, RawQuery(raw): RawQuery) -> Json<Value> {
-    let (served, dropped) = state.books().list(seed(raw.as_deref()).as_deref());
+    let (served, dropped) = state.request_log().served_pages(seed(raw.as_deref()).as_deref());
     Json(json!({ "served": served, "dropped": dropped }))
 }
 
-async fn again(extract::State(state): Shared, RawQuery(raw): RawQuery) -> Response {
+async fn regenerate_users(extract::State(state): Shared, RawQuery(raw): RawQuery) -> Response {
     let query = Query::replay(&query::pairs(&raw.unwrap_or_default()));
-    let seed = query.seed.clone().unwrap_or_else(users::random_seed);
-    let made = Page::make(&state, query, seed).await;
-    made.map_or_else(|error| api::failed(&error), |page| page.respond())
+    let seed = query.seed.clone().unwrap_or_else(generate::random_seed);
+    let page = Page::generate(&state, query, seed).await;
+    page.map_or_else(|error| page::internal_error(&error), |page| page.respond())
 }

@@ -1,22 +1,21 @@
-//! `/api`: one request for users, from its query to its answer.
+//! `/api`: a request for users.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     extract::{self, ConnectInfo, RawQuery},
     http::StatusCode,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 
 use crate::{
-    book::Served,
-    fault::{self, Fault, Kind},
-    limit::Exceeded,
-    misbehave,
+    fault::{self, Fault, FaultKind},
+    fault_response, generate,
     page::{self, Page},
     query::{self, Query},
+    rate_limit::Exceeded,
+    request_log::ServedPage,
     state::State,
-    users,
 };
 
 /// `GET /api/`.
@@ -33,82 +32,82 @@ pub(crate) async fn get(
     let seed = query.seed.clone();
     let seed = seed.as_deref();
 
-    state.books().requested(seed);
+    state.request_log().requested(seed);
     let fault = match fault::from_query(&pairs) {
         Ok(fault) => fault.or_else(|| state.faults().take(seed)),
-        Err(mistake) => return page::error(StatusCode::BAD_REQUEST, &mistake),
+        Err(message) => return page::error(StatusCode::BAD_REQUEST, &message),
     };
     tracing::info!(%client, seed, page = query.page, results = query.results, fault = fault.map(|fault| fault.kind.as_str()), "request");
-    let answered = match fault {
-        Some(fault) => suffer(&state, client, query, fault).await,
+    let response = match fault {
+        Some(fault) => respond_with_fault(&state, client, query, fault).await,
         None => serve(&state, client, query).await,
     };
-    answered.unwrap_or_else(|error| failed(&error))
+    response.unwrap_or_else(|error| page::internal_error(&error))
 }
 
-/// The answer to a failure of our own.
-pub(crate) fn failed(error: &anyhow::Error) -> Response {
-    tracing::error!(%error, "a page could not be made");
-    StatusCode::INTERNAL_SERVER_ERROR.into_response()
-}
-
-async fn suffer(state: &State, client: SocketAddr, query: Query, fault: Fault) -> anyhow::Result<Response> {
+async fn respond_with_fault(state: &State, client: SocketAddr, query: Query, fault: Fault) -> anyhow::Result<Response> {
     let seed = query.seed.clone();
-    if fault.kind == Kind::Repeat {
+    if fault.kind == FaultKind::Repeat {
         return repeat(state, client, query).await;
     }
-    state.books().faulted(seed.as_deref(), fault.kind);
+    state.request_log().faulted(seed.as_deref(), fault.kind);
     Ok(match fault.kind {
-        Kind::Status => misbehave::status(fault.status.unwrap_or(500)),
-        Kind::Outage => misbehave::outage(fault.status),
-        Kind::Empty => misbehave::empty(),
-        Kind::Hang => misbehave::hang(state, fault.seconds).await,
-        Kind::NotJson => misbehave::not_json(),
-        Kind::Truncate | Kind::Repeat => {
-            let seed = seed.unwrap_or_else(users::random_seed);
-            misbehave::truncate(&Page::make(state, query, seed).await?)
+        FaultKind::Status => fault_response::status(fault.status.unwrap_or(500)),
+        FaultKind::Outage => fault_response::outage(fault.status),
+        FaultKind::Empty => fault_response::empty(),
+        FaultKind::Hang => fault_response::hang(state, fault.seconds).await,
+        FaultKind::NotJson => fault_response::not_json(),
+        FaultKind::Truncate | FaultKind::Repeat => {
+            let seed = seed.unwrap_or_else(generate::random_seed);
+            fault_response::truncate(&Page::generate(state, query, seed).await?)
         }
     })
 }
 
-/// As a stale cache would: the whole answer before, its info included. Where there was none, an honest answer.
+/// Answers as a stale cache would: with the previous answer, its info included. Without one, it answers correctly.
 async fn repeat(state: &State, client: SocketAddr, query: Query) -> anyhow::Result<Response> {
-    let asked = query.seed.as_deref();
-    let Some(last) = state.books().last(asked) else {
+    let requested_seed = query.seed.as_deref();
+    let Some(last) = state.request_log().last_query(requested_seed) else {
         return serve(state, client, query).await;
     };
-    state.books().faulted(asked, Kind::Repeat);
-    let before = Query {
+    state.request_log().faulted(requested_seed, FaultKind::Repeat);
+    let previous = Query {
         format: query.format,
         info: query.info,
         ..Query::replay(&query::pairs(&last))
     };
-    let used = before.seed.clone().unwrap_or_default();
-    send(state, client, query.seed, before, used).await
+    let used_seed = previous.seed.clone().unwrap_or_default();
+    send(state, client, query.seed, previous, used_seed).await
 }
 
 async fn serve(state: &State, client: SocketAddr, query: Query) -> anyhow::Result<Response> {
-    let asked = query.seed.clone();
-    let used = asked.clone().unwrap_or_else(users::random_seed);
-    send(state, client, asked, query, used).await
+    let requested_seed = query.seed.clone();
+    let used_seed = requested_seed.clone().unwrap_or_else(generate::random_seed);
+    send(state, client, requested_seed, query, used_seed).await
 }
 
-/// Sends a page, within the limit, and notes it as served.
-async fn send(state: &State, client: SocketAddr, asked: Option<String>, query: Query, used: String) -> anyhow::Result<Response> {
-    let admitted = state.limit().admit(client.ip(), query.results, state.uptime());
+/// Sends a page within the rate limit and records it as served.
+async fn send(
+    state: &State,
+    client: SocketAddr,
+    requested_seed: Option<String>,
+    query: Query,
+    used_seed: String,
+) -> anyhow::Result<Response> {
+    let admitted = state.rate_limit().admit(client.ip(), query.results, state.uptime());
     if let Err(Exceeded(users)) = admitted {
-        state.books().limited(asked.as_deref());
+        state.request_log().limited(requested_seed.as_deref());
         let message = format!("Whoa, ease up there. You've requested {users} users lately.");
         return Ok(page::error(StatusCode::TOO_MANY_REQUESTS, &message));
     }
-    let served = Served {
+    let served = ServedPage {
         page: query.page,
         results: query.results,
         times: 1,
-        query: query.canonical(&used),
-        seed: used.clone(),
+        query: query.canonical(&used_seed),
+        seed: used_seed.clone(),
     };
-    let page = Page::make(state, query, used).await?;
-    state.books().served(asked.as_deref(), served);
+    let page = Page::generate(state, query, used_seed).await?;
+    state.request_log().served(requested_seed.as_deref(), served);
     Ok(page.respond())
 }

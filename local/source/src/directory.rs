@@ -1,4 +1,4 @@
-//! `/directory`: a collection that ends, page by page, as most APIs have it.
+//! `/directory`: a finite collection in pages, as most APIs have.
 
 use std::sync::Arc;
 
@@ -11,42 +11,42 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{page, query::Query, state::State, users};
+use crate::{generate, page, query::Query, state::State};
 
-/// So many pages there are,
 const PAGES: u32 = 10;
-/// of so many users each.
-const PER_PAGE: u32 = 100;
+const USERS_PER_PAGE: u32 = 100;
 
-/// What is asked for.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct DirectoryQuery {
     page: Option<u32>,
     seed: Option<String>,
 }
 
-/// `GET /directory?page=…&seed=…`: the users of a page, from 1; none behind the last one.
-pub(crate) async fn get(extract::State(state): extract::State<Arc<State>>, extract::Query(asked): extract::Query<Asked>) -> Response {
+/// `GET /directory?page=…&seed=…`. The first page is 1; a page after the last one has no users.
+pub(crate) async fn get(
+    extract::State(state): extract::State<Arc<State>>,
+    extract::Query(query): extract::Query<DirectoryQuery>,
+) -> Response {
     let Ok(_permit) = state.in_flight.try_acquire() else {
         return page::error(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once");
     };
-    let number = asked.page.unwrap_or(1);
+    let number = query.page.unwrap_or(1);
     if number == 0 {
         return page::error(StatusCode::BAD_REQUEST, "pages are counted from 1");
     }
-    let seed = asked.seed.unwrap_or_else(|| "directory".to_owned());
-    let made = tokio::task::spawn_blocking(move || {
-        let results = if number <= PAGES { PER_PAGE } else { 0 };
+    let seed = query.seed.unwrap_or_else(|| "directory".to_owned());
+    let generated = tokio::task::spawn_blocking(move || {
+        let results = if number <= PAGES { USERS_PER_PAGE } else { 0 };
         let query = Query::parse(&[
             ("page".to_owned(), number.to_string()),
             ("results".to_owned(), results.max(1).to_string()),
         ]);
-        let mut users = users::users(&query, &seed, Timestamp::now());
+        let mut users = generate::users(&query, &seed, Timestamp::now());
         users.truncate(results as usize);
         json!({"data": users, "page": number, "pages": PAGES})
     });
-    match made.await {
+    match generated.await {
         Ok(answer) => Json(answer).into_response(),
-        Err(error) => crate::api::failed(&error.into()),
+        Err(error) => page::internal_error(&error.into()),
     }
 }

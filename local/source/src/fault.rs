@@ -1,4 +1,4 @@
-//! Misbehaviour on request: of one request through its query, or of all through the admin API.
+//! Faults: for one request through its query, or for later requests through the admin API.
 
 use std::collections::HashMap;
 
@@ -6,30 +6,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::query;
 
-/// How many seeds may have a fault of their own at a time.
-const MAX_STANDING: usize = 1_000;
+const MAX_ACTIVE_FAULTS: usize = 1_000;
 
-/// A way to misbehave.
+/// A way to fault_response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Kind {
+pub(crate) enum FaultKind {
     /// An error status.
     Status,
     /// The body of an outage, `{"error":"Uh oh, …"}`.
     Outage,
-    /// No users at all: the other body that outages have shown.
+    /// An empty list of users, which outages of the real API have returned too.
     Empty,
-    /// No answer.
+    /// No response.
     Hang,
-    /// Half of the body, then the connection is cut.
+    /// Half of the body, then the connection closes.
     Truncate,
-    /// A page in HTML.
+    /// An HTML page.
     NotJson,
-    /// The page served before, again.
+    /// The previous page again.
     Repeat,
 }
 
-impl Kind {
+impl FaultKind {
     const ALL: [Self; 7] = [
         Self::Status,
         Self::Outage,
@@ -53,10 +52,10 @@ impl Kind {
     }
 }
 
-/// What one request is to suffer.
+/// The fault of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fault {
-    pub(crate) kind: Kind,
+    pub(crate) kind: FaultKind,
     pub(crate) status: Option<u16>,
     pub(crate) seconds: Option<u64>,
 }
@@ -64,17 +63,17 @@ pub(crate) struct Fault {
 impl Fault {
     fn check(self) -> Result<Self, String> {
         match (self.kind, self.status) {
-            (Kind::Status, None) => return Err("a fault `status` needs a status".into()),
-            (Kind::Status, Some(status)) if !(300..600).contains(&status) => {
+            (FaultKind::Status, None) => return Err("a fault `status` needs a status".into()),
+            (FaultKind::Status, Some(status)) if !(300..600).contains(&status) => {
                 return Err(format!("status {status} is not from 300 to 599"));
             }
-            (Kind::Outage, Some(status)) if !(200..600).contains(&status) => {
+            (FaultKind::Outage, Some(status)) if !(200..600).contains(&status) => {
                 return Err(format!("status {status} is not from 200 to 599"));
             }
-            (Kind::Status | Kind::Outage, _) | (_, None) => {}
+            (FaultKind::Status | FaultKind::Outage, _) | (_, None) => {}
             (kind, Some(_)) => return Err(format!("a fault `{}` has no status", kind.as_str())),
         }
-        if self.kind != Kind::Hang && self.seconds.is_some() {
+        if self.kind != FaultKind::Hang && self.seconds.is_some() {
             return Err(format!("a fault `{}` has no seconds", self.kind.as_str()));
         }
         Ok(self)
@@ -82,14 +81,14 @@ impl Fault {
 }
 
 /// The fault in the query of a request: `fault.status=503`, `fault.outage`, `fault.outage=500`, `fault.hang`, `fault.hang=30`,
-/// `fault.empty`, `fault.truncate`, `fault.not-json`, `fault.repeat`. These are ours, so a mistake in them is an error.
+/// `fault.empty`, `fault.truncate`, `fault.not-json`, `fault.repeat`. The real API has none of these, so a mistake in one is an error.
 pub(crate) fn from_query(pairs: &[(String, String)]) -> Result<Option<Fault>, String> {
     let mut found = None;
     for (key, _) in pairs {
         let Some(name) = key.strip_prefix("fault.") else {
             continue;
         };
-        let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == name);
+        let kind = FaultKind::ALL.into_iter().find(|kind| kind.as_str() == name);
         let kind = kind.ok_or_else(|| format!("`{key}` is not a fault"))?;
         if found.is_some_and(|found| found != kind) {
             return Err("one fault at a time".into());
@@ -104,7 +103,7 @@ pub(crate) fn from_query(pairs: &[(String, String)]) -> Result<Option<Fault>, St
     };
     let status = |number| u16::try_from(number).map_err(|_| format!("{number} is not a status"));
     let fault = match kind {
-        Kind::Hang => Fault {
+        FaultKind::Hang => Fault {
             kind,
             status: None,
             seconds: number,
@@ -118,97 +117,98 @@ pub(crate) fn from_query(pairs: &[(String, String)]) -> Result<Option<Fault>, St
     fault.check().map(Some)
 }
 
-/// A fault as the admin API takes it.
+/// A fault as a client of the admin API specifies it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Order {
-    kind: Kind,
+pub(crate) struct FaultSpec {
+    kind: FaultKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
-    /// How long a hang hangs; else as long as the server allows.
+    /// Duration of `hang`. Default: as long as the server allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     seconds: Option<u64>,
-    /// Only so many requests; else all.
+    /// Number of requests that receive the fault. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     times: Option<u64>,
-    /// So many requests pass first.
+    /// Number of requests that pass first.
     #[serde(default)]
     after: u64,
-    /// Only requests with this seed; else all.
+    /// Only requests with this seed receive the fault. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     seed: Option<String>,
 }
 
-/// A fault in force, or one that has had its times.
+/// A fault in force, or an exhausted one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Standing {
+pub(crate) struct ActiveFault {
     #[serde(flatten)]
-    order: Order,
-    /// Requests that passed before it began.
+    spec: FaultSpec,
+    /// Requests that passed first.
     passed: u64,
-    /// Requests it has hit.
+    /// Requests that received the fault.
     hits: u64,
 }
 
-impl Standing {
+impl ActiveFault {
     fn hit(&mut self) -> Option<Fault> {
-        if self.passed < self.order.after {
+        if self.passed < self.spec.after {
             self.passed += 1;
             return None;
         }
-        if self.order.times.is_some_and(|times| self.hits >= times) {
+        if self.spec.times.is_some_and(|times| self.hits >= times) {
             return None;
         }
         self.hits += 1;
         Some(Fault {
-            kind: self.order.kind,
-            status: self.order.status,
-            seconds: self.order.seconds,
+            kind: self.spec.kind,
+            status: self.spec.status,
+            seconds: self.spec.seconds,
         })
     }
 }
 
-/// The faults of the admin API: one for all requests, and one per seed which goes before it.
+/// The faults of the admin API: one for all requests, and one per seed, which takes precedence.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(HashMap<Option<String>, Standing>);
+pub(crate) struct Faults(HashMap<Option<String>, ActiveFault>);
 
 impl Faults {
-    /// Puts a fault in the place of the one with the same seed, or of the one without.
-    pub(crate) fn put(&mut self, order: Order) -> Result<(), String> {
+    /// Replaces the fault of the same seed, or the one without a seed.
+    pub(crate) fn put(&mut self, spec: FaultSpec) -> Result<(), String> {
         let fault = Fault {
-            kind: order.kind,
-            status: order.status,
-            seconds: order.seconds,
+            kind: spec.kind,
+            status: spec.status,
+            seconds: spec.seconds,
         };
         fault.check()?;
-        if self.0.len() >= MAX_STANDING && !self.0.contains_key(&order.seed) {
-            return Err(format!("more than {MAX_STANDING} faults; delete some"));
+        if self.0.len() >= MAX_ACTIVE_FAULTS && !self.0.contains_key(&spec.seed) {
+            return Err(format!("more than {MAX_ACTIVE_FAULTS} faults; delete some"));
         }
-        let standing = Standing {
-            order: order.clone(),
+        let active = ActiveFault {
+            spec: spec.clone(),
             passed: 0,
             hits: 0,
         };
-        self.0.insert(order.seed, standing);
+        self.0.insert(spec.seed, active);
         Ok(())
     }
 
-    /// Ends the fault of a seed, or the one without.
+    /// Removes the fault of a seed, or the one without a seed.
     pub(crate) fn remove(&mut self, seed: Option<&str>) {
         self.0.remove(&seed.map(str::to_owned));
     }
 
-    pub(crate) fn list(&self) -> Vec<Standing> {
-        let mut standing: Vec<_> = self.0.values().cloned().collect();
-        standing.sort_by(|a, b| a.order.seed.cmp(&b.order.seed));
-        standing
+    pub(crate) fn list(&self) -> Vec<ActiveFault> {
+        let mut active: Vec<_> = self.0.values().cloned().collect();
+        active.sort_by(|a, b| a.spec.seed.cmp(&b.spec.seed));
+        active
     }
 
-    /// The fault that hits the next request, counted.
+    /// The fault of the next request, which is counted.
     pub(crate) fn take(&mut self, seed: Option<&str>) -> Option<Fault> {
-        let own = seed.and_then(|seed| self.0.get_mut(&Some(seed.to_owned())));
-        own.and_then(Standing::hit)
-            .or_else(|| self.0.get_mut(&None).and_then(Standing::hit))
+        let of_seed = seed.and_then(|seed| self.0.get_mut(&Some(seed.to_owned())));
+        of_seed
+            .and_then(ActiveFault::hit)
+            .or_else(|| self.0.get_mut(&None).and_then(ActiveFault::hit))
     }
 }
 

@@ -1,11 +1,10 @@
-//! The forms of an answer: JSON, CSV, YAML and XML.
+//! Renders an answer as JSON, CSV, YAML or XML.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{query::Format, user::User};
 
-/// The body of an answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Answer {
     pub(crate) results: Vec<User>,
@@ -21,7 +20,6 @@ pub(crate) struct Info {
     pub(crate) version: &'static str,
 }
 
-/// The value of the header `Content-Type`.
 pub(crate) fn content_type(format: Format) -> &'static str {
     match format {
         Format::Json | Format::Pretty => "application/json; charset=utf-8",
@@ -31,7 +29,7 @@ pub(crate) fn content_type(format: Format) -> &'static str {
     }
 }
 
-/// The answer as text. CSV has the users alone, without the info.
+/// CSV has the users only, without the info.
 pub(crate) fn render(answer: &Answer, format: Format) -> anyhow::Result<String> {
     Ok(match format {
         Format::Json => serde_json::to_string(answer)?,
@@ -42,7 +40,7 @@ pub(crate) fn render(answer: &Answer, format: Format) -> anyhow::Result<String> 
     })
 }
 
-/// A line per user; a nested field is named by its path, `name.first`.
+/// One line per user; the header of a nested field is its path, `name.first`.
 fn csv(users: &Value) -> String {
     let rows: Vec<Vec<(String, String)>> = users
         .as_array()
@@ -91,7 +89,7 @@ fn line<'a>(cells: impl Iterator<Item = &'a str>, text: &mut String) {
     text.push('\n');
 }
 
-/// A document `user` with an element `results` per user.
+/// A document `user` with one element `results` per user.
 fn xml(answer: &Value) -> String {
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     element("user", answer, 0, &mut text);
@@ -133,7 +131,7 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// A scalar without quotes; null is nothing.
+/// A scalar without quotes; null is empty.
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),

@@ -2,8 +2,8 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::{
+    generate::users,
     query::{Query, pairs},
-    users::users,
 };
 
 fn answer(raw: &str) -> Answer {
@@ -19,13 +19,13 @@ fn answer(raw: &str) -> Answer {
     }
 }
 
-fn told(raw: &str, format: Format) -> String {
+fn rendered(raw: &str, format: Format) -> String {
     render(&answer(raw), format).unwrap()
 }
 
 #[test]
 fn json_has_the_fields_in_the_order_of_the_api() {
-    let json = told("seed=abc", Format::Json);
+    let json = rendered("seed=abc", Format::Json);
     let value: Value = serde_json::from_str(&json).unwrap();
     let fields: Vec<_> = value["results"][0].as_object().unwrap().keys().collect();
     assert_eq!(
@@ -53,25 +53,25 @@ fn json_has_the_fields_in_the_order_of_the_api() {
 #[test]
 fn an_identity_number_that_is_missing_is_null() {
     assert_eq!(
-        told("seed=abc&nat=ir&inc=id&noinfo", Format::Json),
+        rendered("seed=abc&nat=ir&inc=id&noinfo", Format::Json),
         r#"{"results":[{"id":{"name":"","value":null}}]}"#
     );
 }
 
 #[test]
-fn pretty_and_yaml_say_the_same_as_json() {
+fn pretty_and_yaml_have_the_same_content_as_json() {
     let raw = "seed=abc&results=200";
-    let json: Value = serde_json::from_str(&told(raw, Format::Json)).unwrap();
-    let pretty: Value = serde_json::from_str(&told(raw, Format::Pretty)).unwrap();
-    // `NO` must stay Norway.
-    let yaml: Value = serde_yaml::from_str(&told(raw, Format::Yaml)).unwrap();
+    let json: Value = serde_json::from_str(&rendered(raw, Format::Json)).unwrap();
+    let pretty: Value = serde_json::from_str(&rendered(raw, Format::Pretty)).unwrap();
+    // YAML 1.1 would read `NO` as false.
+    let yaml: Value = serde_yaml::from_str(&rendered(raw, Format::Yaml)).unwrap();
     assert_eq!(pretty, json);
     assert_eq!(yaml, json);
 }
 
 #[test]
 fn csv_names_nested_fields_by_their_path_and_leaves_the_info_out() {
-    let csv = told("seed=abc&nat=ir&inc=name,id,nat&results=2", Format::Csv);
+    let csv = rendered("seed=abc&nat=ir&inc=name,id,nat&results=2", Format::Csv);
     let lines: Vec<_> = csv.lines().collect();
     assert_eq!(lines[0], "name.title,name.first,name.last,id.name,id.value,nat");
     assert_eq!(lines.len(), 3);
@@ -79,7 +79,7 @@ fn csv_names_nested_fields_by_their_path_and_leaves_the_info_out() {
 }
 
 #[test]
-fn a_csv_cell_is_quoted_where_it_must_be() {
+fn a_csv_cell_with_a_separator_a_quote_or_a_line_break_is_quoted() {
     let mut text = String::new();
     line(["plain", "a,b", "say \"hi\"", "two\nlines"].into_iter(), &mut text);
     assert_eq!(text, "plain,\"a,b\",\"say \"\"hi\"\"\",\"two\nlines\"\n");

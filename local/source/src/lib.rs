@@ -1,22 +1,22 @@
-//! A stand-in for randomuser.me 1.4, with faults on request and a memory of what it has served.
+//! A stand-in for randomuser.me 1.4, with faults on request and a log of the served pages.
 //!
-//! What a test needs beyond the API itself is under `/admin`; see the README beside this crate.
+//! Tests use the admin API under `/admin`, which the README of this crate describes.
 
 mod admin;
 mod api;
-mod book;
-mod dice;
 mod directory;
 mod fault;
+mod fault_response;
 mod format;
-mod limit;
-mod misbehave;
-mod names;
+mod generate;
+mod nations;
 mod page;
 mod query;
+mod random;
+mod rate_limit;
+mod request_log;
 mod state;
 mod user;
-mod users;
 
 use std::{io, net::SocketAddr};
 
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use state::Config;
 
-/// Answers requests until `stop` is cancelled, and then those that are under way; hanging ones end.
+/// Answers requests until `stop` is cancelled, then completes the running ones. Hanging requests end at once.
 pub async fn serve(listener: TcpListener, config: Config, stop: CancellationToken) -> io::Result<()> {
     let app = Router::new()
         .route("/api", get(api::get))

@@ -1,4 +1,4 @@
-//! The stand-in source as a program.
+//! The command line of the stand-in source.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -17,35 +17,35 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
-    /// Where to listen.
+    /// Address and port to listen on.
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
     /// Users per client address and window; 0 is no limit.
     #[arg(long, default_value_t = 20_000)]
     limit_users: u64,
-    /// The window of the limit.
+    /// Window of the limit.
     #[arg(long, default_value = "5m", value_parser = duration)]
     limit_window: Duration,
-    /// The longest that a request with the fault `hang` hangs.
+    /// Upper bound of the fault `hang`.
     #[arg(long, default_value = "10m", value_parser = duration)]
     hang_cap: Duration,
-    /// Requests for users at a time; one more is answered 503.
+    /// Concurrent requests for users; one more is answered 503.
     #[arg(long, default_value_t = 256)]
     max_in_flight: usize,
-    /// How long a termination waits for requests under way.
+    /// How long SIGTERM waits for running requests.
     #[arg(long, default_value = "10s", value_parser = duration)]
     drain: Duration,
-    /// What is logged, as `RUST_LOG` would say it.
+    /// Log filter in the syntax of `RUST_LOG`.
     #[arg(long, default_value = "info")]
     log: String,
 }
 
-/// `90s`, `5m`, `1h30m`: more than nothing.
+/// Parses `90s`, `5m`, `1h30m`; zero is refused.
 fn duration(text: &str) -> Result<Duration, String> {
     let duration: SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
     let duration = Duration::try_from(duration).map_err(|error| error.to_string())?;
     if duration.is_zero() {
-        return Err("must be more than nothing".into());
+        return Err("must be longer than zero".into());
     }
     Ok(duration)
 }
@@ -84,7 +84,7 @@ async fn main() -> anyhow::Result<()> {
     if let Ok(ended) = tokio::time::timeout(cli.drain, server).await {
         return Ok(ended??);
     }
-    tracing::warn!("requests were still under way");
+    tracing::warn!("requests were still running");
     Ok(())
 }
 
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_has_a_unit_and_is_more_than_nothing() {
+    fn a_duration_has_a_unit_and_is_longer_than_zero() {
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5_400)));
         for bad in ["", "0s", "5", "-5m", "soon"] {
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_of_the_program_and_of_the_library_agree() {
+    fn the_command_line_and_the_library_have_the_same_defaults() {
         let cli = Cli::parse_from(["randomuser-source"]);
         let config = Config::default();
         assert_eq!(cli.limit_users, config.limit_users);

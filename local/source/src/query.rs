@@ -1,12 +1,10 @@
-//! What a request asks for. As with the real API a bad value never errors: it counts as not given.
+//! The query of a request. As in the real API a bad value is never an error: it counts as absent.
 
 use form_urlencoded::Serializer;
 
-use crate::names::{self, Nation};
+use crate::nations::{self, Nation};
 
-/// The most users of one request.
 pub(crate) const MAX_RESULTS: u32 = 5_000;
-/// The last page.
 pub(crate) const MAX_PAGE: u32 = 10_000;
 
 /// The parameters of a raw query string, in order.
@@ -20,15 +18,15 @@ pub(crate) fn value<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a
     named.next().map(|(_, value)| value.as_str())
 }
 
-/// A request for users, every value in its range.
+/// Every value is in its range.
 #[derive(Debug, Clone)]
 pub(crate) struct Query {
-    /// `None`: a seed is to be made.
+    /// `None`: the server chooses one.
     pub(crate) seed: Option<String>,
     pub(crate) page: u32,
     pub(crate) results: u32,
     pub(crate) gender: Option<Gender>,
-    /// Empty: any.
+    /// Empty: all.
     pub(crate) nations: Vec<&'static Nation>,
     pub(crate) fields: Fields,
     pub(crate) format: Format,
@@ -36,29 +34,29 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    /// The query of a client: with a seed, `gender` is ignored.
+    /// Parses the query of a client. With a seed, `gender` is ignored.
     pub(crate) fn parse(pairs: &[(String, String)]) -> Self {
         let query = Self::replay(pairs);
         let gender = query.gender.filter(|_| query.seed.is_none());
         Self { gender, ..query }
     }
 
-    /// The query of the admin API, which makes again what was served to a request without a seed: `gender` counts.
+    /// Parses the query of the admin API, which generates again what a request without a seed received: `gender` counts.
     pub(crate) fn replay(pairs: &[(String, String)]) -> Self {
-        let given = |name| value(pairs, name).filter(|value| !value.is_empty());
+        let present = |name| value(pairs, name).filter(|value| !value.is_empty());
         Self {
-            seed: given("seed").map(str::to_owned),
-            page: whole(given("page"), MAX_PAGE),
-            results: whole(given("results"), MAX_RESULTS),
-            gender: given("gender").and_then(Gender::parse),
-            nations: nations(given("nat").or(given("nationality"))),
-            fields: Fields::parse(given("inc"), given("exc")),
-            format: Format::parse(given("format").or(given("fmt"))),
+            seed: present("seed").map(str::to_owned),
+            page: whole(present("page"), MAX_PAGE),
+            results: whole(present("results"), MAX_RESULTS),
+            gender: present("gender").and_then(Gender::parse),
+            nations: nations(present("nat").or(present("nationality"))),
+            fields: Fields::parse(present("inc"), present("exc")),
+            format: Format::parse(present("format").or(present("fmt"))),
             info: value(pairs, "noinfo").is_none(),
         }
     }
 
-    /// The query which gives the same users again, without what only changes their form.
+    /// The query that yields the same users again, without the parameters that only change their format.
     pub(crate) fn canonical(&self, seed: &str) -> String {
         let mut query = Serializer::new(String::new());
         query.append_pair("seed", seed);
@@ -68,7 +66,7 @@ impl Query {
             query.append_pair("gender", gender.as_str());
         }
         if !self.nations.is_empty() {
-            let codes: Vec<_> = self.nations.iter().map(|nation| nation.code).collect();
+            let codes: Vec<_> = self.nations.iter().map(|nation| nation.code.as_str()).collect();
             query.append_pair("nat", &codes.join(","));
         }
         if let Some(excluded) = self.fields.excluded() {
@@ -78,7 +76,7 @@ impl Query {
     }
 }
 
-/// A whole number from 1 to `max`, else 1. As in JavaScript, `1e3` and `10.0` are whole numbers.
+/// A whole number from 1 to `max`; anything else is 1. As in JavaScript, `1e3` and `10.0` are whole numbers.
 fn whole(value: Option<&str>, max: u32) -> u32 {
     let Some(number) = value.and_then(|value| value.trim().parse::<f64>().ok()) else {
         return 1;
@@ -86,16 +84,16 @@ fn whole(value: Option<&str>, max: u32) -> u32 {
     if number.fract() != 0.0 || !(1.0..=f64::from(max)).contains(&number) {
         return 1;
     }
-    // Whole and in range, so nothing is cut.
+    // The number is whole and in range, so the cast loses nothing.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let whole = number as u32;
     whole
 }
 
-/// One code that is unknown voids the list.
+/// One unknown code voids the list.
 fn nations(list: Option<&str>) -> Vec<&'static Nation> {
     let codes = list.unwrap_or_default().split(',');
-    let found: Option<Vec<_>> = codes.filter(|code| !code.is_empty()).map(names::find).collect();
+    let found: Option<Vec<_>> = codes.filter(|code| !code.is_empty()).map(nations::find).collect();
     found.unwrap_or_default()
 }
 
@@ -183,7 +181,7 @@ impl Fields {
     fn parse(inc: Option<&str>, exc: Option<&str>) -> Self {
         let named = |list: &str, name: &str| {
             let mut names = list.split(',');
-            names.any(|given| given.trim().eq_ignore_ascii_case(name))
+            names.any(|listed| listed.trim().eq_ignore_ascii_case(name))
         };
         let shown = FIELDS
             .iter()
@@ -191,12 +189,11 @@ impl Fields {
         Self(shown.map(|(field, _)| *field).collect())
     }
 
-    /// The value, where its field is shown.
-    pub(crate) fn keep<T>(&self, field: Field, value: T) -> Option<T> {
+    pub(crate) fn show<T>(&self, field: Field, value: T) -> Option<T> {
         self.0.contains(&field).then_some(value)
     }
 
-    /// What is not shown, as a list for `exc`.
+    /// The hidden fields as a list for `exc`.
     fn excluded(&self) -> Option<String> {
         let hidden = FIELDS.iter().filter(|(field, _)| !self.0.contains(field));
         let hidden: Vec<_> = hidden.map(|(_, name)| *name).collect();

@@ -1,4 +1,4 @@
-//! What the handlers share.
+//! State that the handlers share.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,18 +8,16 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{book::Books, fault::Faults, limit::Limit};
+use crate::{fault::Faults, rate_limit::RateLimit, request_log::RequestLog};
 
-/// How the server behaves.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Users per client address and window; 0 is no limit.
     pub limit_users: u64,
-    /// The length of a window.
     pub limit_window: Duration,
-    /// The longest that a request hangs.
+    /// Upper bound of the fault `hang`.
     pub hang_cap: Duration,
-    /// Requests for users at a time, hanging ones included; one more is answered 503.
+    /// Concurrent requests for users, hanging ones included; one more is answered 503.
     pub max_in_flight: usize,
 }
 
@@ -38,14 +36,13 @@ impl Default for Config {
 pub(crate) struct State {
     pub(crate) hang_cap: Duration,
     pub(crate) stop: CancellationToken,
-    /// Bounds requests.
     pub(crate) in_flight: Semaphore,
-    /// Bounds pages in the making, which cost processor and memory.
-    pub(crate) making: Arc<Semaphore>,
+    /// Limits the pages that are generated at the same time, which cost CPU and memory.
+    pub(crate) generating: Arc<Semaphore>,
     started: Instant,
-    limit: Mutex<Limit>,
+    rate_limit: Mutex<RateLimit>,
     faults: Mutex<Faults>,
-    books: Mutex<Books>,
+    request_log: Mutex<RequestLog>,
 }
 
 impl State {
@@ -55,11 +52,11 @@ impl State {
             hang_cap: config.hang_cap,
             stop,
             in_flight: Semaphore::new(config.max_in_flight),
-            making: Arc::new(Semaphore::new(processors)),
+            generating: Arc::new(Semaphore::new(processors)),
             started: Instant::now(),
-            limit: Mutex::new(Limit::new(config.limit_users, config.limit_window)),
+            rate_limit: Mutex::new(RateLimit::new(config.limit_users, config.limit_window)),
             faults: Mutex::default(),
-            books: Mutex::default(),
+            request_log: Mutex::default(),
         })
     }
 
@@ -67,15 +64,15 @@ impl State {
         self.started.elapsed()
     }
 
-    pub(crate) fn limit(&self) -> MutexGuard<'_, Limit> {
-        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn rate_limit(&self) -> MutexGuard<'_, RateLimit> {
+        self.rate_limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn request_log(&self) -> MutexGuard<'_, RequestLog> {
+        self.request_log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! A user as the API shows it. A field which was not asked for is left out.
+//! A user as the API serves it. A hidden field is left out.
 
 use serde::Serialize;
 
@@ -15,9 +15,9 @@ pub(crate) struct User {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) login: Option<Login>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) dob: Option<Moment>,
+    pub(crate) dob: Option<DateAndAge>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) registered: Option<Moment>,
+    pub(crate) registered: Option<DateAndAge>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) phone: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,7 +62,7 @@ pub(crate) enum Postcode {
     Text(String),
 }
 
-/// Numbers, but shown as strings.
+/// The API serves these numbers as strings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Coordinates {
     pub(crate) latitude: String,
@@ -86,9 +86,9 @@ pub(crate) struct Login {
     pub(crate) sha256: String,
 }
 
-/// A moment, and the whole years from it to now: so a user is another one tomorrow.
+/// `age` is in whole years up to now, so it changes with time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Moment {
+pub(crate) struct DateAndAge {
     pub(crate) date: String,
     pub(crate) age: i16,
 }

@@ -1,6 +1,6 @@
-//! The server as its clients see it: every story goes through a real listener.
+//! The server as its clients observe it, through a real listener.
 
-// The helpers of tests are tests, too.
+// Clippy does not take the functions around the tests for tests.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ async fn users_are_served_on_every_path_of_the_api() {
 }
 
 #[tokio::test]
-async fn without_a_seed_one_is_made_and_shown() {
+async fn without_a_seed_the_server_chooses_one_and_shows_it() {
     let source = Source::start().await;
     let first = source.json("/api/").await;
     let second = source.json("/api/").await;
@@ -93,7 +93,7 @@ async fn without_a_seed_one_is_made_and_shown() {
 }
 
 #[tokio::test]
-async fn a_format_has_its_content_type() {
+async fn each_format_has_its_content_type() {
     let source = Source::start().await;
     let table = [
         ("json", "application/json"),
@@ -110,7 +110,7 @@ async fn a_format_has_its_content_type() {
 }
 
 #[tokio::test]
-async fn beyond_the_limit_is_429_without_retry_after() {
+async fn a_request_beyond_the_limit_is_answered_429_without_retry_after() {
     let source = Source::with(Config {
         limit_users: 10,
         ..Config::default()
@@ -124,28 +124,28 @@ async fn beyond_the_limit_is_429_without_retry_after() {
     let body: Value = refused.json().await.unwrap();
     assert!(body["error"].as_str().unwrap().contains("10 users"));
 
-    // The admin API neither counts nor is refused.
+    // The admin API is neither counted nor limited.
     let counted = source.json("/admin/requests?seed=abc").await;
     assert_eq!((&counted["limited"], &counted["users"]), (&json!(1), &json!(10)));
     source.json("/admin/users?seed=abc&results=5000").await;
 }
 
 #[tokio::test]
-async fn an_error_status_hits_the_next_requests_and_is_counted() {
+async fn the_next_requests_receive_an_error_status_and_are_counted() {
     // Given a fault for two requests of one seed
     let source = Source::start().await;
     let fault = json!({"kind": "status", "status": 503, "times": 2, "seed": "abc"});
     assert_eq!(source.put_fault(&fault).await, StatusCode::NO_CONTENT);
 
-    // When that seed is asked for three times, and another once between
-    let mut told = Vec::new();
+    // When that seed is requested three times, and another one once in between
+    let mut statuses = Vec::new();
     for seed in ["abc", "xyz", "abc", "abc"] {
         let response = source.get(&format!("/api/?seed={seed}")).await;
-        told.push(response.status().as_u16());
+        statuses.push(response.status().as_u16());
     }
 
-    // Then two of them fail, and the counters say so
-    assert_eq!(told, [503, 200, 503, 200]);
+    // Then two of them fail, and the counters show it
+    assert_eq!(statuses, [503, 200, 503, 200]);
     let counted = source.json("/admin/requests").await;
     assert_eq!((&counted["requests"], &counted["faults"]), (&json!(4), &json!(2)));
     assert_eq!(
@@ -157,7 +157,7 @@ async fn an_error_status_hits_the_next_requests_and_is_counted() {
 }
 
 #[tokio::test]
-async fn a_fault_without_a_seed_hits_all_until_it_is_deleted() {
+async fn every_request_receives_a_fault_without_a_seed_until_it_is_deleted() {
     let source = Source::start().await;
     source.put_fault(&json!({"kind": "status", "status": 500})).await;
     for path in ["/api/", "/api/?seed=abc", "/api/1.4/"] {
@@ -169,7 +169,7 @@ async fn a_fault_without_a_seed_hits_all_until_it_is_deleted() {
 }
 
 #[tokio::test]
-async fn a_mistaken_fault_is_refused() {
+async fn an_invalid_fault_is_refused() {
     let source = Source::start().await;
     let status = source.put_fault(&json!({"kind": "flood"})).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
@@ -187,7 +187,7 @@ async fn an_outage_answers_200_with_an_error_and_no_users() {
 }
 
 #[tokio::test]
-async fn an_empty_answer_has_the_form_but_no_users() {
+async fn an_empty_answer_is_complete_but_has_no_users() {
     let source = Source::start().await;
     let body = source.json("/api/?results=10&fault.empty").await;
     assert_eq!(body["results"], json!([]));
@@ -195,12 +195,12 @@ async fn an_empty_answer_has_the_form_but_no_users() {
 }
 
 #[tokio::test]
-async fn a_hang_outlasts_the_patience_of_its_client() {
+async fn a_hang_outlasts_the_timeout_of_its_client() {
     let source = Source::start().await;
     let request = source.client.get(format!("{}/api/?fault.hang", source.base));
     let answer = request.timeout(Duration::from_millis(300)).send().await;
     assert!(answer.unwrap_err().is_timeout());
-    // Others are served meanwhile.
+    // Other requests are served in the meantime.
     assert_eq!(source.get("/api/").await.status(), 200);
 }
 
@@ -226,7 +226,7 @@ async fn a_hang_ends_at_its_cap_or_when_the_server_stops() {
 }
 
 #[tokio::test]
-async fn a_truncated_body_promises_more_than_it_sends() {
+async fn a_truncated_body_is_shorter_than_its_content_length() {
     let source = Source::start().await;
     let whole = source.get("/api/?seed=abc&results=100").await;
     let whole = whole.text().await.unwrap();
@@ -235,17 +235,17 @@ async fn a_truncated_body_promises_more_than_it_sends() {
     assert_eq!(response.status(), 200);
     assert_eq!(response.content_length(), Some(whole.len() as u64));
     let mut received = Vec::new();
-    let broken = loop {
+    let is_cut = loop {
         match response.chunk().await {
             Ok(Some(chunk)) => received.extend_from_slice(&chunk),
             Ok(None) => break false,
             Err(_) => break true,
         }
     };
-    assert!(broken);
+    assert!(is_cut);
     assert_eq!(received, whole.as_bytes()[..whole.len() / 2]);
 
-    // It does not count as served.
+    // It is not recorded as served.
     let served = source.json("/admin/served?seed=abc").await;
     assert_eq!(served["served"][0]["times"], 1);
 }
@@ -260,28 +260,28 @@ async fn a_body_that_is_not_json_comes_with_status_200() {
 }
 
 #[tokio::test]
-async fn the_same_page_comes_again() {
+async fn a_repeat_fault_serves_the_previous_page_again() {
     // Given that page 1 was served, and a fault for the next request
     let source = Source::start().await;
     let first = source.json("/api/?seed=abc&results=5&page=1").await;
     let fault = json!({"kind": "repeat", "times": 1, "seed": "abc"});
     source.put_fault(&fault).await;
 
-    // When page 2 and page 3 are asked for
+    // When page 2 and page 3 are requested
     let second = source.json("/api/?seed=abc&results=5&page=2").await;
     let third = source.json("/api/?seed=abc&results=5&page=3").await;
 
-    // Then page 1 comes instead of page 2, and page 3 is itself
+    // Then page 1 is served instead of page 2, and page 3 is correct
     assert_eq!(second, first);
     assert_eq!(third["info"]["page"], 3);
     let served = source.json("/admin/served?seed=abc").await;
-    let told: Vec<_> = served["served"].as_array().unwrap().iter().collect();
-    let told: Vec<_> = told.iter().map(|one| (&one["page"], &one["times"])).collect();
-    assert_eq!(told, [(&json!(1), &json!(2)), (&json!(3), &json!(1))]);
+    let pages = served["served"].as_array().unwrap().iter();
+    let counts: Vec<_> = pages.map(|page| (&page["page"], &page["times"])).collect();
+    assert_eq!(counts, [(&json!(1), &json!(2)), (&json!(3), &json!(1))]);
 }
 
 #[tokio::test]
-async fn what_was_served_can_be_fetched_again_without_a_trace() {
+async fn the_admin_api_serves_the_same_users_again_without_counting_it() {
     // Given requests with and without a seed, one of them filtered
     let source = Source::start().await;
     let answers = [
@@ -290,24 +290,24 @@ async fn what_was_served_can_be_fetched_again_without_a_trace() {
     ];
     let before = source.json("/admin/requests").await;
 
-    // And a fault that would hit every request
+    // And a fault for every request
     source.put_fault(&json!({"kind": "hang"})).await;
 
-    // When the lists of what was served are followed
+    // When the queries in the lists of served pages are requested
     for (list, answer) in ["?seed=abc", ""].into_iter().zip(&answers) {
         let served = source.json(&format!("/admin/served{list}")).await;
         assert_eq!(served["dropped"], 0);
         let query = served["served"][0]["query"].as_str().unwrap();
         let again = source.json(&format!("/admin/users?{query}")).await;
 
-        // Then the very same users come
+        // Then the same users are served
         assert_eq!(&again, answer);
     }
     assert_eq!(source.json("/admin/requests").await, before);
 }
 
 #[tokio::test]
-async fn too_many_requests_at_once_are_turned_away() {
+async fn too_many_concurrent_requests_are_answered_503() {
     let source = Source::with(Config {
         max_in_flight: 1,
         ..Config::default()
@@ -319,26 +319,26 @@ async fn too_many_requests_at_once_are_turned_away() {
     }
     assert_eq!(source.get("/api/").await.status(), 503);
 
-    // A client that goes away gives its place back.
+    // A client that disconnects frees its place.
     hanging.abort();
-    let patience = Instant::now();
+    let waiting = Instant::now();
     while source.get("/api/").await.status() != 200 {
-        assert!(patience.elapsed() < Duration::from_secs(10));
+        assert!(waiting.elapsed() < Duration::from_secs(10));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test]
-async fn a_collection_ends_with_a_page_without_users() {
+async fn the_directory_ends_with_a_page_without_users() {
     let source = Source::start().await;
-    let mut seen = std::collections::BTreeSet::new();
+    let mut uuids = std::collections::BTreeSet::new();
     for page in 1..=10 {
         let answer = source.json(&format!("/directory?page={page}")).await;
         let users = answer["data"].as_array().unwrap();
         assert_eq!(users.len(), 100);
-        seen.extend(users.iter().map(|user| user["login"]["uuid"].to_string()));
+        uuids.extend(users.iter().map(|user| user["login"]["uuid"].to_string()));
     }
-    assert_eq!(seen.len(), 1000);
+    assert_eq!(uuids.len(), 1000);
     assert_eq!(source.json("/directory?page=11").await["data"], json!([]));
     assert_eq!(source.json("/directory?page=3").await, source.json("/directory?page=3").await);
     assert_eq!(source.get("/directory?page=0").await.status(), 400);

@@ -120,22 +120,7 @@ fn node(tree: &mut IdedExpr, members: &mut Members) -> Result<(), String> {
                 made.type_name
             ));
         }
-        Expr::Select(select) => {
-            if is_variable(&select.operand, ITEM) {
-                members.names.insert(select.field.clone());
-            } else {
-                node(&mut select.operand, members)?;
-            }
-            if select.test {
-                let field = LiteralValue::String(std::mem::take(&mut select.field).into());
-                let field = IdedExpr {
-                    id: tree.id,
-                    expr: Expr::Literal(field),
-                };
-                let operand = std::mem::take(&mut *select.operand);
-                tree.expr = call(HAS, vec![operand, field]);
-            }
-        }
+        Expr::Select(_) => return member(tree, members),
         Expr::Call(call) => {
             for part in call.target.as_deref_mut().into_iter().chain(&mut call.args) {
                 node(part, members)?;
@@ -170,6 +155,26 @@ fn node(tree: &mut IdedExpr, members: &mut Members) -> Result<(), String> {
             step(&mut all.loop_step, &all.accu_var, members)?;
             wrap(RANGE, &mut all.iter_range);
         }
+    }
+    Ok(())
+}
+
+/// `a.b`, and `has(a.b)`.
+fn member(tree: &mut IdedExpr, members: &mut Members) -> Result<(), String> {
+    let Expr::Select(select) = &mut tree.expr else { return Ok(()) };
+    if is_variable(&select.operand, ITEM) {
+        members.names.insert(select.field.clone());
+    } else {
+        node(&mut select.operand, members)?;
+    }
+    if select.test {
+        let field = LiteralValue::String(std::mem::take(&mut select.field).into());
+        let field = IdedExpr {
+            id: tree.id,
+            expr: Expr::Literal(field),
+        };
+        let operand = std::mem::take(&mut *select.operand);
+        tree.expr = call(HAS, vec![operand, field]);
     }
     Ok(())
 }

@@ -158,82 +158,86 @@ fn the_value_of_a_map_has_the_order_of_its_keys_each_time() {
     assert!(written.starts_with(r#"{"00":{"a":"00","b":1},"01":"#), "{written}");
 }
 
+/// Expressions over one value.
+const OF_ONE: [&str; 32] = [
+    "size($1)",
+    "max($1)",
+    "min($1)",
+    "string($1)",
+    "bytes($1)",
+    "double($1)",
+    "int($1)",
+    "uint($1)",
+    "duration($1)",
+    "timestamp($1)",
+    "-$1",
+    "!$1",
+    "$1.lowerAscii()",
+    "$1.upperAscii()",
+    "$1.trim()",
+    "string(duration($1))",
+    "timestamp($1).getFullYear()",
+    "timestamp($1).getMonth()",
+    "timestamp($1).getDayOfYear()",
+    "timestamp($1).getDayOfMonth()",
+    "timestamp($1).getDate()",
+    "timestamp($1).getDayOfWeek()",
+    "timestamp($1).getHours()",
+    "timestamp($1).getMinutes()",
+    "timestamp($1).getSeconds()",
+    "timestamp($1).getMilliseconds()",
+    "duration($1).getHours()",
+    "duration($1).getMilliseconds()",
+    "$1.exists(x, x == 1)",
+    "$1.map(x, x)",
+    "max()",
+    "min()",
+];
+
+/// Expressions over two values.
+const OF_TWO: [&str; 31] = [
+    "$1 + $2",
+    "$1 - $2",
+    "$1 * $2",
+    "$1 / $2",
+    "$1 % $2",
+    "$1 == $2",
+    "$1 != $2",
+    "$1 < $2",
+    "$1 <= $2",
+    "$1 > $2",
+    "$1 >= $2",
+    "$1 in $2",
+    "$1[$2]",
+    "$1 && $2",
+    "$1 || $2",
+    "$1.contains($2)",
+    "bytes($1).contains(bytes($2))",
+    "$1.startsWith($2)",
+    "$1.endsWith($2)",
+    "$1.matches($2)",
+    "$1.split($2)",
+    "$1.replace($2, $2)",
+    "max($1, $2)",
+    "min($1, $2)",
+    "timestamp($1) + duration($2)",
+    "timestamp($1) - duration($2)",
+    "timestamp($1) - timestamp($2)",
+    "duration($1) + duration($2)",
+    "duration($1) - duration($2)",
+    "(timestamp($1) - duration($2)).getDayOfYear()",
+    "$1 ? $2 : $2",
+];
+
 #[test]
 fn no_function_panics_whatever_its_arguments() {
     let all = json!([
         "9e9h".repeat(16), "9e9h".repeat(900), format!("-{}", "9e9h".repeat(15)), null, true, 0, -1, i64::MIN, i64::MAX, u64::MAX, 1.5, 1e300, -1e300, "", "a", "é", "0", "-1h", "9999999h", "2024-02-29T23:59:59Z",
         "9999-12-31T23:59:59Z", "0000-01-01T00:00:00Z", "(", [], [1, "a"], {}, {"a": 1}
     ]);
-    let one = [
-        "size($1)",
-        "max($1)",
-        "min($1)",
-        "string($1)",
-        "bytes($1)",
-        "double($1)",
-        "int($1)",
-        "uint($1)",
-        "duration($1)",
-        "timestamp($1)",
-        "-$1",
-        "!$1",
-        "$1.lowerAscii()",
-        "$1.upperAscii()",
-        "$1.trim()",
-        "string(duration($1))",
-        "timestamp($1).getFullYear()",
-        "timestamp($1).getMonth()",
-        "timestamp($1).getDayOfYear()",
-        "timestamp($1).getDayOfMonth()",
-        "timestamp($1).getDate()",
-        "timestamp($1).getDayOfWeek()",
-        "timestamp($1).getHours()",
-        "timestamp($1).getMinutes()",
-        "timestamp($1).getSeconds()",
-        "timestamp($1).getMilliseconds()",
-        "duration($1).getHours()",
-        "duration($1).getMilliseconds()",
-        "$1.exists(x, x == 1)",
-        "$1.map(x, x)",
-        "max()",
-        "min()",
-    ];
-    let two = [
-        "$1 + $2",
-        "$1 - $2",
-        "$1 * $2",
-        "$1 / $2",
-        "$1 % $2",
-        "$1 == $2",
-        "$1 != $2",
-        "$1 < $2",
-        "$1 <= $2",
-        "$1 > $2",
-        "$1 >= $2",
-        "$1 in $2",
-        "$1[$2]",
-        "$1 && $2",
-        "$1 || $2",
-        "$1.contains($2)",
-        "bytes($1).contains(bytes($2))",
-        "$1.startsWith($2)",
-        "$1.endsWith($2)",
-        "$1.matches($2)",
-        "$1.split($2)",
-        "$1.replace($2, $2)",
-        "max($1, $2)",
-        "min($1, $2)",
-        "timestamp($1) + duration($2)",
-        "timestamp($1) - duration($2)",
-        "timestamp($1) - timestamp($2)",
-        "duration($1) + duration($2)",
-        "duration($1) - duration($2)",
-        "(timestamp($1) - duration($2)).getDayOfYear()",
-        "$1 ? $2 : $2",
-    ];
     let all = all.as_array().unwrap();
     let mut evaluated = 0;
-    for text in one.into_iter().chain(two) {
+    for text in OF_ONE.into_iter().chain(OF_TWO) {
         let expression = Expression::compile(&text.replace("$1", "item.x").replace("$2", "item.y")).unwrap();
         for x in all {
             for y in if text.contains("$2") { &all[..] } else { &all[..1] } {
@@ -304,64 +308,67 @@ fn on_a_small_stack(check: impl FnOnce() + Send + 'static) {
     std::thread::Builder::new().stack_size(STACK).spawn(check).unwrap().join().unwrap();
 }
 
+/// Texts that nest or chain, of every length.
+fn nested_texts() -> impl Iterator<Item = String> {
+    let nest = |open: &str, inner: &str, close: &str| -> Vec<String> {
+        (1..1024)
+            .step_by(7)
+            .map(|n| format!("{}{inner}{}", open.repeat(n), close.repeat(n)))
+            .collect()
+    };
+    let chain = |first: &str, next: &str| -> Vec<String> { (1..500).step_by(7).map(|n| format!("{first}{}", next.repeat(n))).collect() };
+    [
+        nest("(", "1", ")"),
+        nest("[", "1", "]"),
+        nest("{1:", "1", "}"),
+        nest("-(", "item.a", ")"),
+        nest("--(", "item.a", ")"),
+        nest("!(", "item.t", ")"),
+        nest("-", "item.a", ""),
+        nest("-!", "item.a", ""),
+        nest("!-", "item.a", ""),
+        nest("item.t?", "1", ":2"),
+        nest("item.t?1:", "1", ""),
+        nest("size([", "1", "])"),
+        nest("item.l.map(x,", "x", ")"),
+        nest("item.l[", "0", "]"),
+        nest("has(", "item.a", ")"),
+        nest("item{a:", "1", "}"),
+        nest("(", "", ""),
+        nest("", "", ")"),
+        nest("'", "", ""),
+        nest("'\\", "", "'"),
+        nest("\"\"\"", "(", ""),
+        nest("r'", "(", "\\'"),
+        nest("`", "(", "`"),
+        nest(".", "a", ""),
+        nest("?", "a", ":"),
+        nest("item.l.map(x,item.l.map(y,", "x", "))"),
+        chain("item.a", "+1"),
+        chain("item.a", "*-1"),
+        chain("item.a", ".a"),
+        chain("item.l", "[0]"),
+        chain("item.t", "&&item.t"),
+        chain("item.t", "||!item.t"),
+        chain("item.a", " in[1]"),
+        chain("item.a", "<2"),
+        chain("'a'", ".trim()"),
+        chain("[1]", ".map(x,x)"),
+        chain("9", "9"),
+        chain("0x", "f"),
+        chain("1e", "9"),
+        chain("\u{1F388}", "\u{1F388}"),
+    ]
+    .into_iter()
+    .flatten()
+}
+
 #[test]
 fn no_text_overflows_the_stack_or_takes_long() {
     on_a_small_stack(|| {
         let item = json!({"a": 1, "l": [1, 2], "t": true});
-        let nest = |open: &str, inner: &str, close: &str| -> Vec<String> {
-            (1..1024)
-                .step_by(7)
-                .map(|n| format!("{}{inner}{}", open.repeat(n), close.repeat(n)))
-                .collect()
-        };
-        let chain =
-            |first: &str, next: &str| -> Vec<String> { (1..500).step_by(7).map(|n| format!("{first}{}", next.repeat(n))).collect() };
         let mut compiled = 0;
-        for text in [
-            nest("(", "1", ")"),
-            nest("[", "1", "]"),
-            nest("{1:", "1", "}"),
-            nest("-(", "item.a", ")"),
-            nest("--(", "item.a", ")"),
-            nest("!(", "item.t", ")"),
-            nest("-", "item.a", ""),
-            nest("-!", "item.a", ""),
-            nest("!-", "item.a", ""),
-            nest("item.t?", "1", ":2"),
-            nest("item.t?1:", "1", ""),
-            nest("size([", "1", "])"),
-            nest("item.l.map(x,", "x", ")"),
-            nest("item.l[", "0", "]"),
-            nest("has(", "item.a", ")"),
-            nest("item{a:", "1", "}"),
-            nest("(", "", ""),
-            nest("", "", ")"),
-            nest("'", "", ""),
-            nest("'\\", "", "'"),
-            nest("\"\"\"", "(", ""),
-            nest("r'", "(", "\\'"),
-            nest("`", "(", "`"),
-            nest(".", "a", ""),
-            nest("?", "a", ":"),
-            nest("item.l.map(x,item.l.map(y,", "x", "))"),
-            chain("item.a", "+1"),
-            chain("item.a", "*-1"),
-            chain("item.a", ".a"),
-            chain("item.l", "[0]"),
-            chain("item.t", "&&item.t"),
-            chain("item.t", "||!item.t"),
-            chain("item.a", " in[1]"),
-            chain("item.a", "<2"),
-            chain("'a'", ".trim()"),
-            chain("[1]", ".map(x,x)"),
-            chain("9", "9"),
-            chain("0x", "f"),
-            chain("1e", "9"),
-            chain("\u{1F388}", "\u{1F388}"),
-        ]
-        .into_iter()
-        .flatten()
-        {
+        for text in nested_texts() {
             if let Ok(expression) = Expression::compile(&text) {
                 compiled += 1;
                 let _ = expression.evaluate(&item);

@@ -1,5 +1,5 @@
-//! Removes what earlier stories have left in the local cluster, those that failed included. `make test` begins with it: a broker
-//! that was killed looks through every partition when it starts again, and each keyspace makes the next one slower.
+//! Removes what earlier tests have left in the local cluster, failed ones included. `make test` begins with it, because a killed broker
+//! reads every partition when it restarts, and each keyspace slows down the creation of the next one.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,19 +24,19 @@ use userpipeline_tests::{
     world::LABEL,
 };
 
-/// The beginning of every name that a story makes; in PostgreSQL and Cassandra a dash is `_`.
-const DASHED: &str = "e2e-";
-const PLAIN: &str = "e2e_";
-/// Pods may take their time to go, and there may be many.
-const LONG: Duration = Duration::from_secs(600);
-/// At once: more locks than PostgreSQL has would be too many.
-const TOGETHER: usize = 100;
+/// The prefix of every name that a test creates. In PostgreSQL and Cassandra a dash becomes `_`.
+const DASHED_PREFIX: &str = "e2e-";
+const UNDERSCORED_PREFIX: &str = "e2e_";
+/// Many pods may have to terminate.
+const NAMESPACES_GONE: Duration = Duration::from_secs(600);
+/// Limited by the number of locks in PostgreSQL.
+const BATCH: usize = 100;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let client = cluster::connect().await?;
     let swept = BTreeMap::from([
-        // First the pipelines: nobody works any more with what goes then.
+        // First, so that no pipeline uses what is removed next.
         ("namespaces", namespaces(&client).await?),
         ("topics", topics().await?),
         ("subjects", subjects().await?),
@@ -45,7 +45,7 @@ async fn main() -> Result<()> {
     ]);
     volume::unmount_all(&client, &Node::enter()?).await?;
     if swept.values().any(|count| *count > 0) {
-        println!("removed of earlier stories: {swept:?}");
+        println!("removed from earlier tests: {swept:?}");
     }
     Ok(())
 }
@@ -61,7 +61,7 @@ async fn namespaces(client: &Client) -> Result<usize> {
             return Err(e).with_context(|| format!("deleting {}", namespace.name_any()));
         }
     }
-    eventually("the namespaces of earlier stories to be gone", LONG, async || {
+    eventually("the namespaces of earlier tests to be gone", NAMESPACES_GONE, async || {
         let left: Vec<_> = api.list(&ours).await?.iter().map(ResourceExt::name_any).collect();
         Ok(if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) })
     })
@@ -71,8 +71,11 @@ async fn namespaces(client: &Client) -> Result<usize> {
 
 async fn topics() -> Result<usize> {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", host::KAFKA).create()?;
-    let left: Vec<String> = stores::topics()?.into_iter().filter(|topic| topic.starts_with(DASHED)).collect();
-    for some in left.chunks(TOGETHER) {
+    let left: Vec<String> = stores::topics()?
+        .into_iter()
+        .filter(|topic| topic.starts_with(DASHED_PREFIX))
+        .collect();
+    for some in left.chunks(BATCH) {
         let names: Vec<&str> = some.iter().map(String::as_str).collect();
         for answer in admin.delete_topics(&names, &AdminOptions::new()).await? {
             match answer {
@@ -88,7 +91,7 @@ async fn subjects() -> Result<usize> {
     let answer = reqwest::get(format!("{}/subjects", host::REGISTRY)).await?.error_for_status()?;
     let left: Vec<String> = serde_json::from_slice(&answer.bytes().await?)?;
     let registry = schema_registry::Connection::new(host::REGISTRY).connect()?;
-    let left: Vec<_> = left.iter().filter(|subject| subject.starts_with(DASHED)).collect();
+    let left: Vec<_> = left.iter().filter(|subject| subject.starts_with(DASHED_PREFIX)).collect();
     for subject in &left {
         registry.delete_subject(subject).await?;
     }
@@ -100,24 +103,24 @@ async fn tables(client: &Client) -> Result<usize> {
     let rows = db
         .query(
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE starts_with(tablename, $1)",
-            &[&PLAIN],
+            &[&UNDERSCORED_PREFIX],
         )
         .await?;
     let left: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    for some in left.chunks(TOGETHER) {
+    for some in left.chunks(BATCH) {
         db.batch_execute(&format!("DROP TABLE IF EXISTS {}", some.join(", "))).await?;
     }
     for (table, column, begins) in [
-        ("claims", "pipeline", DASHED),
-        ("forgotten", "pipeline", DASHED),
-        ("progress", "group_id", DASHED),
-        ("rejects", "pipeline", DASHED),
-        ("reject_totals", "pipeline", DASHED),
-        ("runs", "pipeline", DASHED),
-        ("source_cursors", "pipeline", DASHED),
-        ("tombstones", "table_name", PLAIN),
+        ("claims", "pipeline", DASHED_PREFIX),
+        ("forgotten", "pipeline", DASHED_PREFIX),
+        ("progress", "group_id", DASHED_PREFIX),
+        ("rejects", "pipeline", DASHED_PREFIX),
+        ("reject_totals", "pipeline", DASHED_PREFIX),
+        ("runs", "pipeline", DASHED_PREFIX),
+        ("source_cursors", "pipeline", DASHED_PREFIX),
+        ("tombstones", "table_name", UNDERSCORED_PREFIX),
     ] {
-        // A cluster in which no pipeline has ever been has none of them.
+        // A new cluster has none of them.
         let name = format!("userpipeline.{table}");
         if db.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.get(0) {
             db.execute(&format!("DELETE FROM {name} WHERE starts_with({column}, $1)"), &[&begins])
@@ -134,7 +137,7 @@ async fn keyspaces(client: &Client) -> Result<usize> {
         .await?
         .into_rows_result()?;
     let found: Vec<String> = found.rows::<(String,)>()?.map(|row| Ok(row?.0)).collect::<Result<_>>()?;
-    let left: Vec<_> = found.iter().filter(|name| name.starts_with(PLAIN)).collect();
+    let left: Vec<_> = found.iter().filter(|name| name.starts_with(UNDERSCORED_PREFIX)).collect();
     for keyspace in &left {
         session
             .query_unpaged(format!("DROP KEYSPACE IF EXISTS \"{keyspace}\""), ())

@@ -1,4 +1,4 @@
-//! All that is left of a trial, without what differs from one to the next.
+//! The end state of a trial, without the values that differ between trials.
 
 use anyhow::Result;
 use k8s_openapi::{
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use userpipeline_api::{UserPipeline, UserPipelineBackfill};
 
 /// Times, uids and counters.
-const PASSING: [&str; 20] = [
+const VARYING_KEYS: [&str; 20] = [
     "uid",
     "resourceVersion",
     "creationTimestamp",
@@ -39,7 +39,7 @@ const PASSING: [&str; 20] = [
     "userpipeline.dev/drain-since",
 ];
 
-/// Every object that the operator makes, and every resource of ours with its status.
+/// Every child, and every custom resource with its status.
 pub async fn of(client: &Client, namespace: &str) -> Result<Value> {
     let mut all = Map::new();
     let children = "app.kubernetes.io/managed-by=userpipeline-operator";
@@ -50,7 +50,7 @@ pub async fn of(client: &Client, namespace: &str) -> Result<Value> {
     all.insert("deployments".into(), list::<Deployment>(client, namespace, children).await?);
     all.insert("budgets".into(), list::<PodDisruptionBudget>(client, namespace, children).await?);
     let mut all = Value::Object(all);
-    // What the controllers say of children is theirs.
+    // The controllers of Kubernetes write the status of children.
     for kind in ["jobs", "cronJobs", "deployments", "budgets"] {
         for object in all[kind].as_array_mut().into_iter().flatten() {
             if let Some(object) = object.as_object_mut() {
@@ -70,20 +70,24 @@ where
     let found = Api::<K>::namespaced(client.clone(), namespace)
         .list(&ListParams::default().labels(labels))
         .await?;
-    let mut objects: Vec<Value> = found.items.iter().map(|object| lasting(json!(object), namespace)).collect();
+    let mut objects: Vec<Value> = found
+        .items
+        .iter()
+        .map(|object| without_varying_values(json!(object), namespace))
+        .collect();
     objects.sort_by_key(ToString::to_string);
     Ok(Value::Array(objects))
 }
 
-fn lasting(value: Value, namespace: &str) -> Value {
+fn without_varying_values(value: Value, namespace: &str) -> Value {
     match value {
         Value::Object(map) => Value::Object(
             map.into_iter()
-                .filter(|(key, _)| !PASSING.contains(&key.as_str()) && !key.contains("controller-uid"))
-                .map(|(key, value)| (key, lasting(value, namespace)))
+                .filter(|(key, _)| !VARYING_KEYS.contains(&key.as_str()) && !key.contains("controller-uid"))
+                .map(|(key, value)| (key, without_varying_values(value, namespace)))
                 .collect(),
         ),
-        Value::Array(list) => Value::Array(list.into_iter().map(|value| lasting(value, namespace)).collect()),
+        Value::Array(list) => Value::Array(list.into_iter().map(|value| without_varying_values(value, namespace)).collect()),
         Value::String(text) => Value::String(without_hashes(
             &text.replace(namespace, "NS").replace(&namespace.replace('-', "_"), "NS"),
         )),
@@ -91,7 +95,7 @@ fn lasting(value: Value, namespace: &str) -> Value {
     }
 }
 
-/// Names have hashes of something with the namespace in it.
+/// The hashes in names depend on the namespace.
 fn without_hashes(text: &str) -> String {
     let is_hash = |word: &str| word.len() == 8 && word.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c));
     text.split_inclusive(|c: char| !c.is_ascii_alphanumeric())
@@ -111,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_from_one_trial_to_the_next_is_left_out() {
+    fn hashes_in_names_are_replaced() {
         assert_eq!(without_hashes("users-worker-0a1b2c3d"), "users-worker-HASH");
         assert_eq!(without_hashes("table: NS_users_301df6a5_raw\n"), "table: NS_users_HASH_raw\n");
         assert_eq!(without_hashes("database: users"), "database: users");

@@ -1,4 +1,4 @@
-//! Stands in for the kubelet: the pods of a trial fit no node, and do at once what they are for.
+//! A fake kubelet. The pods of a trial fit no node; it reports them as running, or as completed at once.
 
 use futures::StreamExt;
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
@@ -10,17 +10,17 @@ use kube::{
 use serde_json::{Value, json};
 use userpipeline_api::report::{DeletionReport, DrainReport, RunReport, SchemaReport};
 
-/// Looks after the pods of a namespace until it is aborted.
+/// Serves the pods of a namespace until it is aborted.
 pub async fn run(client: Client, namespace: String) {
     let pods: Api<Pod> = Api::namespaced(client, &namespace);
     watcher(pods.clone(), watcher::Config::default())
         .default_backoff()
         .applied_objects()
-        .for_each(|seen| async {
-            if let Ok(pod) = seen
+        .for_each(|event| async {
+            if let Ok(pod) = event
                 && let Some(status) = status(&pod)
             {
-                // Gone meanwhile, or changed: the watch tells.
+                // A pod that is gone or has changed comes with another event.
                 let _ = pods
                     .patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(json!({"status": status})))
                     .await;
@@ -29,10 +29,10 @@ pub async fn run(client: Client, namespace: String) {
         .await;
 }
 
-/// What is to be said of a pod, if it is not said yet.
+/// The next status of a pod, if it needs one.
 fn status(pod: &Pod) -> Option<Value> {
     let old = pod.status.clone().unwrap_or_default();
-    let is_over = matches!(old.phase.as_deref(), Some("Succeeded" | "Failed"));
+    let is_finished = matches!(old.phase.as_deref(), Some("Succeeded" | "Failed"));
     let unscheduled = old
         .conditions
         .iter()
@@ -49,7 +49,7 @@ fn status(pod: &Pod) -> Option<Value> {
             "containerStatuses": [{"name": "worker", "image": "", "imageID": "", "ready": true, "restartCount": 0, "started": true, "state": {"running": {"startedAt": now}}}]})
         });
     }
-    if is_over || pod.metadata.deletion_timestamp.is_some() {
+    if is_finished || pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
     let message = match component.as_str() {
@@ -82,9 +82,9 @@ fn status(pod: &Pod) -> Option<Value> {
             "state": {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now, "message": message.to_string()}}}]}))
 }
 
-/// What the pod was told, or its Job's uid.
+/// The value of `--run-id`.
 fn run_id(pod: &Pod) -> String {
     let arguments = pod.spec.iter().flat_map(|spec| spec.containers[0].args.iter().flatten());
-    let told = arguments.skip_while(|argument| *argument != "--run-id").nth(1);
-    told.cloned().unwrap_or_else(|| "manual".to_owned())
+    let value = arguments.skip_while(|argument| *argument != "--run-id").nth(1);
+    value.cloned().unwrap_or_else(|| "manual".to_owned())
 }

@@ -1,4 +1,4 @@
-//! While trials are played, the operator in the cluster stands by: its lease is somebody else's.
+//! Takes the lease of the operator in the cluster, so that it stands by during trials.
 
 use std::time::Duration;
 
@@ -17,15 +17,14 @@ const HOLDER: &str = "crash-tests";
 const SECONDS: i32 = 15;
 const RENEW: Duration = Duration::from_secs(4);
 
-/// The operator's lease. Nothing needs to be given back: it expires soon after this is dropped, and the operator leads again.
+/// It needs no release: it expires soon after this is dropped, and the operator leads again.
 pub struct Lease(tokio::task::JoinHandle<()>);
 
 impl Lease {
-    /// Takes the lease and holds it.
     pub async fn take(client: Client) -> Result<Self> {
         let leases: Api<KubernetesLease> = Api::namespaced(client, OPERATOR_NAMESPACE);
         renew(&leases).await.context("taking the operator's lease")?;
-        // The operator looks at its lease before it writes it again, and steps down.
+        // The operator reads its lease before it renews it, and steps down.
         tokio::time::sleep(RENEW * 3).await;
         renew(&leases).await?;
         Ok(Self(tokio::spawn(async move {

@@ -1,14 +1,13 @@
-//! The operator, in this process, against the cluster's real apiserver and controllers, with faults at its writes.
+//! Runs the operator in this process against the real API server and controllers of the cluster, with faults in its writes.
 //!
-//! A trial plays a scenario in a namespace of its own. A stand-in for the kubelet ends the pods, so that a trial takes seconds;
-//! nothing else is stood in for. What is left at the end, and how many objects were created and deleted on the way, is held
-//! against the same scenario without a fault.
+//! A trial runs a scenario in a new namespace. A fake kubelet completes the pods, so that a trial takes seconds; everything else is
+//! real. The end state, and how many objects were created and deleted, are compared with a trial without a fault.
 
 mod end_state;
 pub mod kubelet;
 mod lease;
-mod stage;
-mod wire;
+mod sandbox;
+mod write_interceptor;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,59 +22,55 @@ use userpipeline_operator::{
 
 pub use self::{
     lease::Lease,
-    stage::Stage,
-    wire::{Fault, Tally, Wire},
+    sandbox::Sandbox,
+    write_interceptor::{Fault, WriteCounts, WriteInterceptor},
 };
 use crate::cluster;
 
-/// A trial that takes longer is stuck.
-const WITHIN: Duration = Duration::from_secs(180);
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// What came of a trial.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// What is left.
-    pub end: Value,
-    /// What the operator created and deleted on the way.
-    pub tally: Tally,
-    /// The writes there were, as `VERB path`.
+    pub end_state: Value,
+    pub write_counts: WriteCounts,
+    /// `VERB path` each.
     pub writes: Vec<String>,
-    /// Whether the fault has happened.
+    /// Whether the fault was injected.
     pub hit: bool,
 }
 
-/// Plays a scenario, with a fault at the write of a number, and clears up.
+/// Runs a scenario with a fault in the n-th write, and cleans up.
 pub async fn trial<S>(scenario: S, fault: Option<(usize, Fault)>) -> Result<Outcome>
 where
-    S: AsyncFnOnce(&Stage) -> Result<()>,
+    S: AsyncFnOnce(&Sandbox) -> Result<()>,
 {
     let client = cluster::connect().await?;
-    let wire = Arc::new(Wire::new(fault));
-    let stage = Stage::open(client.clone(), wire.clone()).await?;
-    let operator = tokio::spawn(operate(
-        wire::client(client.clone(), wire.clone()),
-        stage.namespace.clone(),
-        wire.clone(),
+    let interceptor = Arc::new(WriteInterceptor::new(fault));
+    let sandbox = Sandbox::open(client.clone(), interceptor.clone()).await?;
+    let operator = tokio::spawn(run_operator(
+        write_interceptor::client(client.clone(), interceptor.clone()),
+        sandbox.namespace.clone(),
+        interceptor.clone(),
     ));
-    let kubelet = tokio::spawn(kubelet::run(client, stage.namespace.clone()));
-    let played = tokio::time::timeout(WITHIN, scenario(&stage)).await;
+    let kubelet = tokio::spawn(kubelet::run(client, sandbox.namespace.clone()));
+    let result = tokio::time::timeout(TRIAL_TIMEOUT, scenario(&sandbox)).await;
     operator.abort();
     kubelet.abort();
-    played
-        .unwrap_or_else(|_| Err(anyhow::anyhow!("not over after {WITHIN:?}")))
-        .with_context(|| format!("in {}, after {:#?}", stage.namespace, wire.writes()))?;
+    result
+        .unwrap_or_else(|_| Err(anyhow::anyhow!("not finished after {TRIAL_TIMEOUT:?}")))
+        .with_context(|| format!("in {}, after {:#?}", sandbox.namespace, interceptor.writes()))?;
     let outcome = Outcome {
-        end: stage.end_state().await?,
-        tally: wire.tally(),
-        writes: wire.writes(),
-        hit: wire.hit(),
+        end_state: sandbox.end_state().await?,
+        write_counts: interceptor.write_counts(),
+        writes: interceptor.writes(),
+        hit: interceptor.hit(),
     };
-    stage.close().await?;
+    sandbox.close().await?;
     Ok(outcome)
 }
 
-/// The operator, started anew whenever it has crashed.
-async fn operate(client: kube::Client, namespace: String, wire: Arc<Wire>) {
+/// Restarts the operator after every crash.
+async fn run_operator(client: kube::Client, namespace: String, interceptor: Arc<WriteInterceptor>) {
     loop {
         let installation = Installation {
             images: Images {
@@ -93,15 +88,15 @@ async fn operate(client: kube::Client, namespace: String, wire: Arc<Wire>) {
         };
         let backfills = backfill::Context::new(client.clone(), caches, Metrics::new(), "crash".to_owned());
         let stop = CancellationToken::new();
-        let working = async {
+        let controllers = async {
             futures::join!(
                 pipeline::run(Arc::new(context), writers, Some(namespace.clone()), stop.clone()),
                 backfill::run(Arc::new(backfills), Some(namespace.clone()), stop.clone())
             )
         };
         tokio::select! {
-            _ = working => return,
-            () = wire.crashed() => {}
+            _ = controllers => return,
+            () = interceptor.crashed() => {}
         }
     }
 }

@@ -1,94 +1,83 @@
-//! What goes wrong.
+//! The faults of a trial.
 
 use std::fmt;
 
-/// A store, as the network sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Store {
-    /// The broker.
     Kafka,
-    /// Cassandra.
     Cassandra,
-    /// PostgreSQL.
     Postgres,
-    /// The schema registry.
     Registry,
 }
 
 impl Store {
-    /// All of them.
     pub const ALL: [Self; 4] = [Self::Kafka, Self::Cassandra, Self::Postgres, Self::Registry];
 }
 
-/// What becomes of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Network {
-    /// Whoever sends is told that there is no such connection.
+    /// Packets are answered with a TCP reset.
     Cut,
-    /// Bytes trickle.
+    /// The bandwidth is a few kilobits.
     Slow,
-    /// Nothing arrives, and nobody is told.
+    /// Packets are dropped.
     BlackHole,
 }
 
-/// What the source does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Misdeed {
-    /// It answers 500.
+pub enum SourceFault {
+    /// Answers 500.
     ServerError,
-    /// It answers 429 and says for how long.
+    /// Answers 429 with `Retry-After`.
     TooManyRequests,
-    /// It answers 200 with something that is no JSON.
+    /// Answers 200 with invalid JSON.
     Garbage,
-    /// It breaks off in mid-answer.
+    /// Closes the connection within the answer.
     HalfBody,
-    /// It answers with the page before.
+    /// Answers with the previous page.
     Repeated,
-    /// Half of a page is missing.
+    /// Leaves out half of a page.
     Shrunk,
-    /// It serves items as they were some revisions ago.
+    /// Serves earlier revisions.
     Stale,
 }
 
-/// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// SIGKILL of a run's process, with rows that are landed and not published.
+    /// SIGKILL of a run's process while landed rows are not published.
     IngestKilled,
-    /// SIGKILL of a worker, with a batch in flight.
+    /// SIGKILL of a worker with a batch in flight.
     WorkerKilled,
     /// SIGKILL of a store with its pod, while it is needed.
     Killed(Store),
     /// The network between the pods and a store.
     Network(Network, Store),
-    /// One worker, four, two, with a backlog.
+    /// One worker, then four, then two, with a backlog.
     Scaled,
-    /// Two runs at the same time.
+    /// Two concurrent runs.
     TwoRuns,
-    /// The source.
-    Source(Misdeed),
-    /// The volume of PostgreSQL's tables is full, those of the bookkeeping included.
+    Source(SourceFault),
+    /// The volume of PostgreSQL's tables is full, including those of the bookkeeping.
     VolumeFull,
-    /// A worker is stopped (SIGSTOP) until the group has given its partitions away, and then goes on.
+    /// SIGSTOP of a worker until others own its partitions, then SIGCONT.
     Frozen,
-    /// Messages that were on the topic before come again, on any partition.
+    /// Earlier messages of the topic, on any partition.
     Redelivered,
-    /// Messages on the topic that are no records.
+    /// Invalid messages on the topic.
     Garbage,
 }
 
 impl Fault {
-    /// All of them.
     pub fn all() -> Vec<Self> {
         let network = |kind| Store::ALL.map(|store| Self::Network(kind, store));
-        let misdeeds = [
-            Misdeed::ServerError,
-            Misdeed::TooManyRequests,
-            Misdeed::Garbage,
-            Misdeed::HalfBody,
-            Misdeed::Repeated,
-            Misdeed::Shrunk,
-            Misdeed::Stale,
+        let source_faults = [
+            SourceFault::ServerError,
+            SourceFault::TooManyRequests,
+            SourceFault::Garbage,
+            SourceFault::HalfBody,
+            SourceFault::Repeated,
+            SourceFault::Shrunk,
+            SourceFault::Stale,
         ];
         let single = [
             Self::IngestKilled,
@@ -106,7 +95,7 @@ impl Fault {
             .chain(network(Network::Cut))
             .chain(network(Network::Slow))
             .chain(network(Network::BlackHole))
-            .chain(misdeeds.map(Self::Source))
+            .chain(source_faults.map(Self::Source))
             .collect()
     }
 }
@@ -127,7 +116,7 @@ impl fmt::Display for Fault {
         let text = match self {
             Self::Killed(store) => format!("{store:?}Killed"),
             Self::Network(kind, store) => format!("{store:?}{kind:?}"),
-            Self::Source(misdeed) => format!("Source{misdeed:?}"),
+            Self::Source(source_fault) => format!("Source{source_fault:?}"),
             other => format!("{other:?}"),
         };
         f.write_str(&kebab(text))
@@ -141,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_fault_has_a_name_of_its_own() {
+    fn each_fault_has_a_unique_name() {
         let names: BTreeSet<String> = Fault::all().iter().map(ToString::to_string).collect();
         assert_eq!(names.len(), Fault::all().len());
         for name in ["kafka-killed", "registry-black-hole", "source-half-body", "worker-killed"] {

@@ -1,28 +1,25 @@
-//! Messages that are no records, and what must be said of each.
+//! Invalid messages, and the error class of each.
 
 use std::collections::BTreeMap;
 
 use userpipeline_record::wire::VERSION_HEADER;
 
-/// Schema ids are positive numbers of 31 bits: nobody has registered so many.
+/// The largest schema id, which is never registered.
 const NO_SCHEMA: [u8; 5] = [0, 0x7f, 0xff, 0xff, 0xff];
 const SOME_SCHEMA: [u8; 5] = [0, 0, 0, 0, 1];
 
-/// A message that is no record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Garbage {
-    /// Its key.
     pub key: String,
-    /// What it holds; nothing else does.
+    /// Unique.
     pub payload: Vec<u8>,
-    /// Its version.
     pub version: Option<i64>,
-    /// The word for what is wrong with it.
+    /// The expected `dlq.error.class`.
     pub class: &'static str,
 }
 
 impl Garbage {
-    /// No frame, no such schema, or no version.
+    /// A message without a frame, with an unknown schema, or without a version.
     pub fn of(nonce: u64) -> Self {
         let framed = |frame: [u8; 5]| [frame.as_slice(), &nonce.to_be_bytes()].concat();
         let (payload, version, class) = match nonce % 3 {
@@ -38,7 +35,6 @@ impl Garbage {
         }
     }
 
-    /// Its headers.
     pub fn headers(&self) -> BTreeMap<String, String> {
         let version = self.version.map(|version| (VERSION_HEADER.to_owned(), version.to_string()));
         version.into_iter().collect()
@@ -52,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_said_to_have_no_frame_has_none() {
+    fn only_a_message_of_class_frame_invalid_has_no_frame() {
         for nonce in [0, 1, 2, u64::MAX] {
             let garbage = Garbage::of(nonce);
             assert_eq!(

@@ -1,21 +1,21 @@
-//! What the proof of exactness is told with: a source whose every item and version is known, faults that are seen to hit,
-//! and the comparison of what it served with what is in landing, topic, PostgreSQL and Cassandra.
+//! The proof of exactness: a source whose every item and version is known, faults whose effects are observed, and the comparison
+//! of what the source served with the landing table, the topic, PostgreSQL and Cassandra.
 
-pub mod book;
+pub mod comparison;
 mod evidence;
 pub mod fault;
 pub mod garbage;
 mod group;
+pub mod inject;
 pub mod network;
 pub mod node;
 mod outage;
-mod refused;
-pub mod scene;
-pub mod server;
+mod rejected;
 pub mod services;
-pub mod strike;
-pub mod verdict;
+pub mod source_model;
+pub mod source_server;
+pub mod trial;
 pub mod volume;
 
-pub use fault::{Fault, Misdeed, Network, Store};
-pub use scene::Scene;
+pub use fault::{Fault, Network, SourceFault, Store};
+pub use trial::Trial;

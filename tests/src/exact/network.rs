@@ -1,5 +1,4 @@
-//! Connections cut, slowed and black-holed, in the node's own network: every client of every store goes through it, wherever a
-//! driver takes its addresses from.
+//! Breaks connections in the node's network. Every client of every store uses it, wherever its driver gets addresses from.
 
 use anyhow::{Context, Result};
 
@@ -7,22 +6,18 @@ use super::{Network, node::Node};
 
 const CHAIN: &str = "USERPIPELINE-FAULT";
 
-/// A pod's end of a connection.
 #[derive(Clone, Debug)]
-pub struct End {
-    /// The pod's address.
+pub struct Endpoint {
     pub address: String,
-    /// The port it serves at.
     pub port: u16,
-    /// A process of the pod.
     pub pid: u32,
-    /// The addresses of all pods.
+    /// The CIDR of all pods.
     pub pods: String,
-    /// What is left of a slowed connection, as `tc` takes it.
+    /// The bandwidth of a slowed connection, in the syntax of `tc`.
     pub trickle: &'static str,
 }
 
-/// Takes away whatever an earlier trial has left.
+/// Removes the rules of an earlier trial.
 pub async fn heal(node: &Node) -> Result<()> {
     let chain = format!("iptables -w -D FORWARD -j {CHAIN}; iptables -w -F {CHAIN}; iptables -w -X {CHAIN}");
     node.run(&format!(
@@ -32,7 +27,7 @@ pub async fn heal(node: &Node) -> Result<()> {
     .map(drop)
 }
 
-/// A broken network. Only pods feel it: what comes from outside of their addresses passes.
+/// A broken network. It affects pods only: packets from other addresses pass.
 pub struct Broken<'a> {
     node: &'a Node,
     kind: Network,
@@ -40,15 +35,14 @@ pub struct Broken<'a> {
 }
 
 impl<'a> Broken<'a> {
-    /// Breaks the network to `end`.
-    pub async fn new(node: &'a Node, kind: Network, end: &End) -> Result<Self> {
-        let End {
+    pub async fn new(node: &'a Node, kind: Network, endpoint: &Endpoint) -> Result<Self> {
+        let Endpoint {
             address,
             port,
             pid,
             pods,
             trickle,
-        } = end;
+        } = endpoint;
         let mut device = String::new();
         let rule = |target: &str| {
             format!(
@@ -72,8 +66,7 @@ impl<'a> Broken<'a> {
         Ok(Self { node, kind, device })
     }
 
-    /// How many packets felt it.
-    pub async fn felt(&self) -> Result<u64> {
+    pub async fn affected_packets(&self) -> Result<u64> {
         let counted = match self.kind {
             Network::Slow => {
                 self.node
@@ -94,7 +87,6 @@ impl<'a> Broken<'a> {
         counted.parse().with_context(|| format!("a number of packets: {counted}"))
     }
 
-    /// All is well again.
     pub async fn heal(self) -> Result<()> {
         heal(self.node).await
     }

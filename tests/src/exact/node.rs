@@ -1,4 +1,4 @@
-//! A shell on the kind node, which sees every process and every packet of the cluster.
+//! A shell on the kind node, which has access to every process and every packet of the cluster.
 
 use std::process::Stdio;
 
@@ -9,9 +9,8 @@ use tokio::{
     sync::Mutex,
 };
 
-/// The kind node's container.
 const NODE: &str = "userpipeline-control-plane";
-/// Stands behind what a command has printed, with how it ended.
+/// Printed after the output of a command, with its exit code.
 const END: &str = "--end--";
 
 struct Shell {
@@ -20,11 +19,10 @@ struct Shell {
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-/// A shell on the kind node. It stays open: a kill must not wait for a container's client to start.
+/// It stays open, so that a kill does not wait for `docker exec`.
 pub struct Node(Mutex<Shell>);
 
 impl Node {
-    /// Opens the shell.
     pub fn enter() -> Result<Self> {
         let mut child = Command::new("docker")
             .args(["exec", "-i", NODE, "sh"])
@@ -41,7 +39,7 @@ impl Node {
         })))
     }
 
-    /// Runs a script and gives what it prints; it fails where its last command does.
+    /// Runs a script and returns its output. Fails if its last command fails.
     pub async fn run(&self, script: &str) -> Result<String> {
         let mut shell = self.0.lock().await;
         shell
@@ -60,7 +58,6 @@ impl Node {
         }
     }
 
-    /// The processes of a pod with a certain name.
     pub async fn processes(&self, pod_uid: &str, name: &str) -> Result<Vec<u32>> {
         // Depending on its driver, the kubelet writes uids with dashes or with underscores.
         let uid = pod_uid.replace('-', ".");
@@ -72,7 +69,7 @@ impl Node {
         Ok(found.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
     }
 
-    /// Sends a signal; whether the process was there.
+    /// Returns whether the process existed.
     pub async fn signal(&self, pid: u32, signal: &str) -> Result<bool> {
         Ok(self
             .run(&format!("kill -{signal} {pid} && echo sent || true"))

@@ -1,4 +1,4 @@
-//! The pods that the stores run in.
+//! The pods of the stores.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 
-use super::{Store, network::End, node::Node};
+use super::{Store, network::Endpoint, node::Node};
 use crate::{cluster::SERVICES, eventually};
 
-/// A store may take so long to come back, on a busy machine.
-const BACK: Duration = Duration::from_secs(180);
+/// How long a store may take to restart on a busy machine.
+const RESTART: Duration = Duration::from_secs(180);
 
 impl Store {
     const fn app(self) -> &'static str {
@@ -41,7 +41,7 @@ impl Store {
         }
     }
 
-    /// How its failures are counted by the workers.
+    /// The label of its retries in the workers' metrics.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Kafka => "kafka",
@@ -52,7 +52,6 @@ impl Store {
     }
 }
 
-/// A store's pod, while it is there.
 pub async fn pod(client: &Client, store: Store) -> Result<Option<Pod>> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), SERVICES);
     let selector = ListParams::default().labels(&format!("app.kubernetes.io/name={}", store.app()));
@@ -60,17 +59,15 @@ pub async fn pod(client: &Client, store: Store) -> Result<Option<Pod>> {
     Ok(pods.items.into_iter().find(|pod| pod.metadata.deletion_timestamp.is_none()))
 }
 
-/// Whether a pod is ready.
 pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }
 
-/// Waits until a store is ready.
-pub async fn back(client: &Client, store: Store) -> Result<()> {
-    eventually(&format!("{store:?} to be ready"), BACK, async || {
-        let there = pod(client, store).await?;
-        Ok(if there.as_ref().is_some_and(is_ready) {
+pub async fn wait_until_ready(client: &Client, store: Store) -> Result<()> {
+    eventually(&format!("{store:?} to be ready"), RESTART, async || {
+        let pod = pod(client, store).await?;
+        Ok(if pod.as_ref().is_some_and(is_ready) {
             Ok(())
         } else {
             Err("not ready".to_owned())
@@ -79,7 +76,7 @@ pub async fn back(client: &Client, store: Store) -> Result<()> {
     .await
 }
 
-/// A store's pod and its processes, found before they are killed: a kill must not wait for that.
+/// The pod and processes of a store, found in advance, so that the kill does not wait for it.
 pub struct Victim {
     store: Store,
     pod: String,
@@ -87,8 +84,7 @@ pub struct Victim {
     pids: Vec<u32>,
 }
 
-/// Finds what is to be killed of a store.
-pub async fn aim(client: &Client, node: &Node, store: Store) -> Result<Victim> {
+pub async fn find_victim(client: &Client, node: &Node, store: Store) -> Result<Victim> {
     let found = pod(client, store).await?.with_context(|| format!("{store:?}"))?;
     let uid = found.uid().context("a uid")?;
     Ok(Victim {
@@ -100,7 +96,6 @@ pub async fn aim(client: &Client, node: &Node, store: Store) -> Result<Victim> {
 }
 
 impl Victim {
-    /// Ends its processes with SIGKILL.
     pub async fn kill(&self, node: &Node) -> Result<()> {
         for pid in &self.pids {
             node.signal(*pid, "KILL").await?;
@@ -108,29 +103,28 @@ impl Victim {
         Ok(())
     }
 
-    /// Takes the pod away: the next one starts at once, not after a back-off.
+    /// Deletes the pod, so that the next one starts at once and not after a back-off.
     pub async fn replace(self, client: &Client) -> Result<()> {
         let pods: Api<Pod> = Api::namespaced(client.clone(), SERVICES);
         pods.delete(&self.pod, &DeleteParams::default().grace_period(0)).await?;
-        // The pod that was ready a moment ago must not be taken for its successor.
-        eventually("another pod", BACK, async || {
-            let there = pod(client, self.store).await?;
-            let other = there.is_none_or(|pod| pod.uid().as_ref() != Some(&self.uid));
-            Ok(if other { Ok(()) } else { Err("still there".to_owned()) })
+        // The old pod may still be listed as ready.
+        eventually("another pod", RESTART, async || {
+            let current = pod(client, self.store).await?;
+            let is_replaced = current.is_none_or(|pod| pod.uid().as_ref() != Some(&self.uid));
+            Ok(if is_replaced { Ok(()) } else { Err("still there".to_owned()) })
         })
         .await
     }
 }
 
-/// Ends a store with SIGKILL, and its pod.
+/// Kills the processes of a store and deletes its pod.
 pub async fn kill(client: &Client, node: &Node, store: Store) -> Result<()> {
-    let victim = aim(client, node, store).await?;
+    let victim = find_victim(client, node, store).await?;
     victim.kill(node).await?;
     victim.replace(client).await
 }
 
-/// Where a store is in the pods' network.
-pub async fn end(client: &Client, node: &Node, store: Store) -> Result<End> {
+pub async fn endpoint(client: &Client, node: &Node, store: Store) -> Result<Endpoint> {
     let pod = pod(client, store).await?.with_context(|| format!("{store:?}"))?;
     let uid = pod.uid().context("a uid")?;
     let pids = node.processes(&uid, store.process()).await?;
@@ -140,12 +134,12 @@ pub async fn end(client: &Client, node: &Node, store: Store) -> Result<End> {
         .into_iter()
         .find_map(|node| node.spec?.pod_cidr)
         .context("the pods' addresses")?;
-    Ok(End {
+    Ok(Endpoint {
         address: pod.status.and_then(|status| status.pod_ip).context("an address")?,
         port: store.port(),
         pid: *pids.first().context("a process")?,
         pods: cidr,
-        // What is asked of the registry is short.
+        // Requests to the registry are short.
         trickle: if store == Store::Registry {
             "rate 8kbit burst 1600 latency 10s"
         } else {

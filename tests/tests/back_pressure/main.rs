@@ -1,4 +1,4 @@
-//! Stories of workers under more load than they can take: one at a time.
+//! Workers under more load than they can process: one test at a time.
 
 mod memory;
 mod workers;
@@ -13,14 +13,14 @@ use tokio::sync::Mutex;
 use userpipeline_api::names;
 use userpipeline_tests::{World, eventually, stores, world::SOON};
 
-/// One story at a time: each takes the machine's strength.
+/// Each test needs the whole machine.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 const PARTITIONS: i32 = 6;
-/// Longer than a worker takes to fill whatever it fills.
+/// Longer than a worker takes to fill its buffers.
 const STILL: Duration = Duration::from_secs(3);
 
-/// Readings that others write to the topic as JSON; the worker has 64 MiB.
+/// A pipeline for JSON readings on a topic, with a worker of 64 MiB.
 fn pipeline(world: &World) -> Value {
     let mut pipeline = world.pipeline();
     let spec = &mut pipeline["spec"];
@@ -39,7 +39,7 @@ fn pipeline(world: &World) -> Value {
     pipeline
 }
 
-/// Gives the worker 64 MiB.
+/// Limits the worker to 64 MiB.
 fn small(pipeline: &mut Value) {
     pipeline["spec"]["pods"] =
         json!({"workers": {"resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "64Mi"}}}});
@@ -51,7 +51,7 @@ fn reading(id: usize, name: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Writes so many readings to a partition, or to all of them.
+/// Produces readings to one partition or to all of them.
 async fn write(world: &World, partition: Option<i32>, ids: std::ops::Range<usize>, name: &str) -> Result<()> {
     let topic = names::topic(&world.id());
     let ids: Vec<usize> = ids.collect();
@@ -62,8 +62,8 @@ async fn write(world: &World, partition: Option<i32>, ids: std::ops::Range<usize
     Ok(())
 }
 
-/// Keeps PostgreSQL from taking rows, until the connection is dropped.
-async fn dam_up(world: &World) -> Result<tokio_postgres::Client> {
+/// Locks the table in PostgreSQL until the connection is dropped.
+async fn hold_sink(world: &World) -> Result<tokio_postgres::Client> {
     let db = stores::postgres(&world.client).await?;
     let table = names::postgres_table(&world.id());
     db.batch_execute(&format!("BEGIN; LOCK TABLE \"{table}\" IN SHARE ROW EXCLUSIVE MODE"))
@@ -78,7 +78,7 @@ async fn worker(world: &World) -> Result<Pod> {
         .context("a worker")
 }
 
-/// Waits until a worker takes nothing more from the topic: it has filled whatever it fills.
+/// Waits until a worker fetches nothing more because its buffers are full.
 async fn takes_no_more(world: &World, pod: &Pod) -> Result<f64> {
     let mut last = (0.0, Instant::now());
     eventually("the worker to take no more", SOON, async || {
@@ -92,7 +92,7 @@ async fn takes_no_more(world: &World, pod: &Pod) -> Result<f64> {
     .await
 }
 
-async fn stored(world: &World, wanted: usize, within: Duration) -> Result<()> {
+async fn stored(world: &World, expected: usize, within: Duration) -> Result<()> {
     let db = stores::postgres(&world.client).await?;
     let statement = format!(
         "SELECT coalesce(sum(stored), 0)::bigint FROM userpipeline.progress WHERE group_id = '{}'",
@@ -100,7 +100,7 @@ async fn stored(world: &World, wanted: usize, within: Duration) -> Result<()> {
     );
     eventually("everything stored", within, async || {
         let n = usize::try_from(stores::number(&db, &statement).await?)?;
-        Ok(if n == wanted { Ok(()) } else { Err(format!("{n} of {wanted}")) })
+        Ok(if n == expected { Ok(()) } else { Err(format!("{n} of {expected}")) })
     })
     .await
 }

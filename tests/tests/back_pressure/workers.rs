@@ -1,4 +1,4 @@
-//! Partitions and workers: none keeps the others waiting, and who comes or goes disturbs nobody.
+//! Partitions do not block each other, and new or terminated workers do not disturb the others.
 
 use std::{
     collections::BTreeMap,
@@ -16,14 +16,14 @@ use serde_json::json;
 use userpipeline_api::names;
 use userpipeline_tests::{World, eventually, stores, world::SOON};
 
-use crate::{ALONE, PARTITIONS, dam_up, pipeline, rows_in_both_stores, stored, takes_no_more, worker, write};
+use crate::{ALONE, PARTITIONS, hold_sink, pipeline, rows_in_both_stores, stored, takes_no_more, worker, write};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partition_full_of_poison_does_not_keep_the_others_waiting() -> Result<()> {
+async fn a_partition_full_of_poison_does_not_block_the_others() -> Result<()> {
     const POISON: usize = 10_000;
     const GOOD: usize = 100;
     let _alone = ALONE.lock().await;
-    // Given a table in which somebody forbids a name
+    // Given a table with a constraint on a name
     let world = World::new("starved").await?;
     let mut pipeline = pipeline(&world);
     pipeline["spec"]["deadLetter"] = json!({"maxRatio": 1});
@@ -33,8 +33,8 @@ async fn a_partition_full_of_poison_does_not_keep_the_others_waiting() -> Result
     db.batch_execute(&format!("ALTER TABLE \"{table}\" ADD CONSTRAINT polite CHECK (name <> 'rude')"))
         .await?;
 
-    // When one partition is full of records that have it, each of which must be found among the others, and then the other
-    // partitions get records
+    // When one partition is full of records that violate it, each of which must be found within its batch, and then the other
+    // partitions receive records
     write(&world, Some(0), 0..POISON, "rude").await?;
     let each = GOOD / usize::try_from(PARTITIONS - 1)?;
     for partition in 1..PARTITIONS {
@@ -42,7 +42,7 @@ async fn a_partition_full_of_poison_does_not_keep_the_others_waiting() -> Result
         write(&world, Some(partition), from..from + each, "kind").await?;
     }
 
-    // Then these are stored while most of the poison is still there
+    // Then those are stored while most of the poison is still pending
     let group = names::group_id(&world.id());
     let progress = format!(
         "SELECT coalesce(sum(stored), 0)::bigint, coalesce(sum(dead_lettered), 0)::bigint FROM userpipeline.progress WHERE group_id = '{group}'"
@@ -73,35 +73,35 @@ async fn a_partition_full_of_poison_does_not_keep_the_others_waiting() -> Result
         })
     })
     .await?;
-    // Cassandra, which refuses nothing here and is written at the same time, may have some of them.
+    // Cassandra has no constraint and is written concurrently, so it may hold some of them.
     let (in_postgres, in_cassandra) = rows_in_both_stores(&world).await?;
     assert_eq!(usize::try_from(in_postgres)?, GOOD);
     ensure!(in_cassandra >= GOOD, "{in_cassandra} rows are in Cassandra");
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_of_many_partitions_of_a_backlog_gets_on() -> Result<()> {
-    // One more than those that fill a batch with the messages that are taken of each in its turn.
+async fn every_partition_of_a_backlog_makes_progress() -> Result<()> {
+    // One more than the number of partitions whose share of messages fills a batch.
     const PARTITIONS: i32 = 21;
     const EACH: usize = 3000;
     let _alone = ALONE.lock().await;
-    // Given a store that stands still, and a backlog on each of many partitions
+    // Given a blocked store, and a backlog on each of many partitions
     let world = World::new("many").await?;
     let mut pipeline = pipeline(&world);
     pipeline["spec"]["kafka"]["topic"]["partitions"] = json!(PARTITIONS);
     world.apply(&pipeline).await?;
     world.ready().await?;
     let pod = worker(&world).await?;
-    let dam = dam_up(&world).await?;
+    let sink_lock = hold_sink(&world).await?;
     for partition in 0..PARTITIONS {
         let from = EACH * usize::try_from(partition)?;
         write(&world, Some(partition), from..from + EACH, "a name of some length").await?;
     }
     takes_no_more(&world, &pod).await?;
 
-    // When the store takes rows again, then each partition gets on, while most of the backlog is still there
-    drop(dam);
+    // When the store is released, Then each partition makes progress while most of the backlog is still pending
+    drop(sink_lock);
     let db = stores::postgres(&world.client).await?;
     let progress =
         "SELECT coalesce(min(stored), 0)::bigint, coalesce(sum(stored), 0)::bigint FROM userpipeline.progress WHERE group_id = $1";
@@ -123,10 +123,10 @@ async fn each_of_many_partitions_of_a_backlog_gets_on() -> Result<()> {
     );
     stored(&world, backlog, SOON).await?;
     assert_eq!(rows_in_both_stores(&world).await?, (i64::try_from(backlog)?, backlog));
-    world.leave().await
+    world.clean_up().await
 }
 
-/// Who owns each partition, by the token of the assignment.
+/// The owner of each partition: the token of its assignment.
 async fn owners(world: &World) -> Result<BTreeMap<i32, uuid::Uuid>> {
     let db = stores::postgres(&world.client).await?;
     let statement = "SELECT partition, owner FROM userpipeline.progress WHERE group_id = $1";
@@ -135,10 +135,10 @@ async fn owners(world: &World) -> Result<BTreeMap<i32, uuid::Uuid>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_worker_takes_half_of_the_partitions_and_the_others_stay_where_they_are() -> Result<()> {
+async fn a_second_worker_takes_half_of_the_partitions_and_the_others_do_not_move() -> Result<()> {
     const ROWS: usize = 30_000;
     let _alone = ALONE.lock().await;
-    // Given a worker that is behind, with all partitions
+    // Given a worker with a lag that owns all partitions
     let world = World::new("cooperative").await?;
     let mut pipeline = pipeline(&world);
     world.apply(&pipeline).await?;
@@ -151,7 +151,7 @@ async fn a_second_worker_takes_half_of_the_partitions_and_the_others_stay_where_
     })
     .await?;
 
-    // When there is a second one
+    // When a second one starts
     pipeline["spec"]["workers"] = json!({"replicas": 2});
     world.apply(&pipeline).await?;
     let after = eventually("partitions to move", SOON, async || {
@@ -168,7 +168,7 @@ async fn a_second_worker_takes_half_of_the_partitions_and_the_others_stay_where_
     })
     .await?;
 
-    // Then half of the partitions were never given away: they are held by the same assignment as before
+    // Then half of the partitions never moved: they belong to the same assignment as before
     stored(&world, ROWS, SOON).await?;
     world.ready().await?;
     let stayed = owners(&world)
@@ -178,22 +178,22 @@ async fn a_second_worker_takes_half_of_the_partitions_and_the_others_stay_where_
         .count();
     assert_eq!(stayed, 3, "before {before:?}, after {after:?}");
     assert_eq!(rows_in_both_stores(&world).await?, (i64::try_from(ROWS)?, ROWS));
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_to_stop_under_load_stores_what_it_has_and_leaves_in_time() -> Result<()> {
+async fn a_worker_terminated_under_load_stores_its_batches_and_exits_in_time() -> Result<()> {
     const ROWS: usize = 60_000;
     let _alone = ALONE.lock().await;
-    // Given a worker that is far behind
+    // Given a worker with a large lag
     let world = World::new("stopping").await?;
     world.apply(&pipeline(&world)).await?;
     world.ready().await?;
     let pod = worker(&world).await?;
-    let dam = dam_up(&world).await?;
+    let sink_lock = hold_sink(&world).await?;
     write(&world, None, 0..ROWS, "a name of some length").await?;
     takes_no_more(&world, &pod).await?;
-    drop(dam);
+    drop(sink_lock);
     eventually("a batch in flight", SOON, async || {
         let (stored, busy) = (
             world.metric(&pod, "stored_total", "").await?,
@@ -207,20 +207,23 @@ async fn a_worker_that_is_to_stop_under_load_stores_what_it_has_and_leaves_in_ti
     })
     .await?;
 
-    // When it is to stop, as in any roll-out
+    // When it is terminated, as in a rollout
     let only = WatchParams::default()
         .fields(&format!("metadata.name={}", pod.name_any()))
         .timeout(120);
     let pods = world.api::<Pod>();
-    let seen = pods.get(&pod.name_any()).await?;
-    let mut events = pods.watch(&only, seen.resource_version().as_deref().unwrap_or("0")).await?.boxed();
+    let current = pods.get(&pod.name_any()).await?;
+    let mut events = pods
+        .watch(&only, current.resource_version().as_deref().unwrap_or("0"))
+        .await?
+        .boxed();
     pods.delete(&pod.name_any(), &DeleteParams::default()).await?;
-    let asked = Instant::now();
+    let terminated = Instant::now();
     let mut end: Option<ContainerStateTerminated> = None;
     while let Some(event) = events.next().await {
         match event? {
-            WatchEvent::Modified(seen) => {
-                let mut statuses = seen.status.into_iter().flat_map(|s| s.container_statuses.unwrap_or_default());
+            WatchEvent::Modified(modified) => {
+                let mut statuses = modified.status.into_iter().flat_map(|s| s.container_statuses.unwrap_or_default());
                 end = end.or_else(|| statuses.find_map(|c| c.state?.terminated));
             }
             WatchEvent::Deleted(_) => break,
@@ -229,9 +232,9 @@ async fn a_worker_that_is_to_stop_under_load_stores_what_it_has_and_leaves_in_ti
         }
     }
 
-    // Then it ends well and within the grace period, while there was still work to do
+    // Then it exits with 0 and within the grace period, while messages were still pending
     let end = end.context("how the worker ended")?;
-    println!("ended with {} after at most {:.1?}", end.exit_code, asked.elapsed());
+    println!("ended with {} after at most {:.1?}", end.exit_code, terminated.elapsed());
     assert_eq!((end.exit_code, end.signal), (0, None), "{end:?}");
     let db = stores::postgres(&world.client).await?;
     let count = format!("SELECT count(*) FROM \"{}\"", names::postgres_table(&world.id()));
@@ -239,8 +242,8 @@ async fn a_worker_that_is_to_stop_under_load_stores_what_it_has_and_leaves_in_ti
     println!("{rows} rows are stored");
     ensure!(usize::try_from(rows)? < ROWS, "nothing was left to do");
 
-    // And another one stores the rest, each offset counted once
+    // And another worker stores the rest, and each offset is counted once
     stored(&world, ROWS, Duration::from_secs(180)).await?;
     assert_eq!(rows_in_both_stores(&world).await?, (i64::try_from(ROWS)?, ROWS));
-    world.leave().await
+    world.clean_up().await
 }

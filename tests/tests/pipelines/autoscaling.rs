@@ -1,4 +1,4 @@
-//! An autoscaler of the cluster's own scales the workers by the lag that the operator exports.
+//! A HorizontalPodAutoscaler scales the workers by the lag that the operator exports.
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use userpipeline_api::names;
 use userpipeline_tests::{World, eventually, metrics_adapter::MetricsAdapter, stores, world::SOON};
 
-/// The autoscaler as the guide has it, for a story's namespace.
+/// The autoscaler of the guide, in the namespace of the test.
 fn from_the_guide(namespace: &str) -> Result<Value> {
     let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/how-to/scale.md");
     let text = std::fs::read_to_string(guide)?.replace("demo", namespace);
@@ -16,10 +16,10 @@ fn from_the_guide(namespace: &str) -> Result<Value> {
     Ok(serde_yaml::from_str(block)?)
 }
 
-async fn replicas(world: &World, wanted: i32) -> Result<()> {
-    eventually(&format!("{wanted} workers"), 2 * SOON, async || {
-        let asked = world.get().await?.spec.workers.replicas;
-        let made = world.workers().await?.spec.and_then(|spec| spec.replicas);
+async fn replicas(world: &World, expected: i32) -> Result<()> {
+    eventually(&format!("{expected} workers"), 2 * SOON, async || {
+        let requested = world.get().await?.spec.workers.replicas;
+        let applied = world.workers().await?.spec.and_then(|spec| spec.replicas);
         let lag = world.get().await?.status.unwrap_or_default().lag;
         let scaler = world
             .api::<HorizontalPodAutoscaler>()
@@ -27,28 +27,31 @@ async fn replicas(world: &World, wanted: i32) -> Result<()> {
             .await?
             .status
             .unwrap_or_default();
-        Ok(if (asked, made) == (wanted, Some(wanted)) {
+        Ok(if (requested, applied) == (expected, Some(expected)) {
             Ok(())
         } else {
-            Err(format!("spec {asked}, Deployment {made:?}, lag {lag:?}, {:?}", scaler.conditions))
+            Err(format!(
+                "spec {requested}, Deployment {applied:?}, lag {lag:?}, {:?}",
+                scaler.conditions
+            ))
         })
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_autoscaler_follows_the_lag_up_and_down_again() -> Result<()> {
+async fn an_autoscaler_scales_with_the_lag_up_and_down() -> Result<()> {
     let world = World::new("autoscaling").await?;
     let adapter = MetricsAdapter::start(world.client.clone()).await?;
-    let told = tell(&world).await;
-    // Whatever came of it: while an API that nobody serves is registered, no namespace can go.
+    let result = scale_with_the_lag(&world).await;
+    // Also after a failure: while a registered API is not served, no namespace can be deleted.
     adapter.stop().await?;
-    told?;
-    world.leave().await
+    result?;
+    world.clean_up().await
 }
 
-async fn tell(world: &World) -> Result<()> {
-    // Given a ready pipeline, and the guide's autoscaler aiming at 50 records for each worker
+async fn scale_with_the_lag(world: &World) -> Result<()> {
+    // Given a ready pipeline, and the autoscaler of the guide with a target of 50 records per worker
     let mut pipeline = world.pipeline();
     pipeline["spec"]["workers"] = json!({});
     world.apply(&pipeline).await?;
@@ -63,7 +66,7 @@ async fn tell(world: &World) -> Result<()> {
         .create(&PostParams::default(), &serde_json::from_value(scaler)?)
         .await?;
 
-    // When 200 records cannot be stored, because somebody holds the table
+    // When 200 records cannot be stored because the table is locked
     let mut holder = stores::postgres(&world.client).await?;
     let held = holder.transaction().await?;
     let table = names::postgres_table(&world.id());
@@ -74,7 +77,7 @@ async fn tell(world: &World) -> Result<()> {
     // Then it scales to its maximum, and the operator follows
     replicas(world, 3).await?;
 
-    // When they can be stored, then all are, and it scales down
+    // When the lock is released, Then all are stored, and it scales down
     held.rollback().await?;
     world.drained(200).await?;
     replicas(world, 1).await

@@ -1,4 +1,4 @@
-//! Back-fills: past intervals beside the schedule.
+//! Back-fills of past intervals.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Condition};
@@ -18,18 +18,18 @@ async fn apply(world: &World, name: &str, spec: &Value) -> kube::Result<UserPipe
         .await
 }
 
-/// Waits until `Complete` says so for the spec as it is now.
-async fn says(world: &World, name: &str, status: &str, reason: &str) -> Result<UserPipelineBackfillStatus> {
+/// Waits until `Complete` has this status and reason for the current spec.
+async fn completion(world: &World, name: &str, status: &str, reason: &str) -> Result<UserPipelineBackfillStatus> {
     eventually(&format!("back-fill {name}: Complete={status}, {reason}"), SOON, async || {
         let found = world.api::<UserPipelineBackfill>().get(name).await?;
         let is = |c: &Condition| {
             c.type_ == "Complete" && c.status == status && c.reason == reason && c.observed_generation == found.metadata.generation
         };
-        let said = found.status.clone().unwrap_or_default();
-        Ok(if said.conditions.iter().any(is) {
-            Ok(said)
+        let current = found.status.clone().unwrap_or_default();
+        Ok(if current.conditions.iter().any(is) {
+            Ok(current)
         } else {
-            Err(format!("{said:?}"))
+            Err(format!("{current:?}"))
         })
     })
     .await
@@ -48,8 +48,8 @@ async fn runs(world: &World) -> Result<Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_back_fill_runs_each_past_interval_once_as_many_at_a_time_as_it_may() -> Result<()> {
-    // Given a daily pipeline, and a back-fill over six days of a leap year that is to be listed first
+async fn a_back_fill_runs_each_past_interval_once_within_its_concurrency() -> Result<()> {
+    // Given a daily pipeline, and a dry run of a back-fill over six days of a leap year
     let world = World::new("backfill").await?;
     let mut pipeline = world.pipeline();
     pipeline["spec"]["schedule"] = json!({"cron": "@daily"});
@@ -58,12 +58,12 @@ async fn a_back_fill_runs_each_past_interval_once_as_many_at_a_time_as_it_may() 
         "pipelineRef": {"name": "users"}, "from": "2024-02-26T00:00:00Z", "to": "2024-03-03T00:00:00Z", "maxActiveRuns": 2, "dryRun": true
     });
     apply(&world, "week", &spec).await?;
-    says(&world, "week", "False", "PipelineMissing").await?;
+    completion(&world, "week", "False", "PipelineMissing").await?;
     world.apply(&pipeline).await?;
     world.ready().await?;
 
-    // Then it is listed, and nothing is run
-    let listed = says(&world, "week", "True", "DryRun").await?;
+    // Then the intervals are listed, and nothing is executed
+    let listed = completion(&world, "week", "True", "DryRun").await?;
     let days: Vec<String> = listed
         .intervals
         .iter()
@@ -75,46 +75,52 @@ async fn a_back_fill_runs_each_past_interval_once_as_many_at_a_time_as_it_may() 
     );
     ensure!(runs(&world).await?.is_empty());
 
-    // When it may begin, Then each day is run once
+    // When it starts, Then each day is executed once
     spec["dryRun"] = json!(false);
     apply(&world, "week", &spec).await?;
-    let status = says(&world, "week", "True", "Completed").await?;
+    let status = completion(&world, "week", "True", "Completed").await?;
     assert_eq!((status.total, status.succeeded, status.running), (6, 6, 0));
     let expected: Vec<String> = days.iter().map(|day| format!("{day} Backfill Succeeded 1")).collect();
     assert_eq!(runs(&world).await?, expected);
     let run = world.get().await?.status.and_then(|s| s.last_run).context("a run")?;
     assert_eq!(run.kind.as_str(), "Backfill");
 
-    // When the same days are wanted again, Then they are skipped, the newest first, and their Jobs are tidied up
+    // When another back-fill has the same days, the newest first, Then they are skipped
     spec["order"] = json!("NewestFirst");
     apply(&world, "again", &spec).await?;
-    let status = says(&world, "again", "True", "Completed").await?;
+    let status = completion(&world, "again", "True", "Completed").await?;
     assert_eq!((status.succeeded, status.skipped), (0, 6));
     assert_eq!(runs(&world).await?, expected);
 
-    // When all are to be run once more by one that is suspended, Then nothing happens until it goes on
+    // When a suspended one reprocesses all of them, Then nothing happens until it resumes
     spec["reprocess"] = json!("All");
     spec["suspend"] = json!(true);
-    apply(&world, "anew", &spec).await?;
-    says(&world, "anew", "False", "Suspended").await?;
+    apply(&world, "reprocess", &spec).await?;
+    completion(&world, "reprocess", "False", "Suspended").await?;
     assert_eq!(runs(&world).await?, expected);
     spec["suspend"] = json!(false);
-    apply(&world, "anew", &spec).await?;
-    assert_eq!(says(&world, "anew", "True", "Completed").await?.succeeded, 6);
+    apply(&world, "reprocess", &spec).await?;
+    assert_eq!(completion(&world, "reprocess", "True", "Completed").await?.succeeded, 6);
     assert_eq!(runs(&world).await?.len(), 12);
 
     // And its intervals cannot be changed
     spec["to"] = json!("2024-04-01T00:00:00Z");
-    let refused = apply(&world, "anew", &spec).await.expect_err("an immutable field").to_string();
+    let refused = apply(&world, "reprocess", &spec).await.expect_err("an immutable field").to_string();
     ensure!(refused.contains("make another back-fill"), "{refused}");
 
-    // When it is deleted, Then its Jobs go, and the ledger stays
+    // When it is deleted, Then its Jobs are deleted, and the ledger stays
+    delete_with_jobs(&world, "reprocess").await?;
+    assert_eq!(runs(&world).await?.len(), 12);
+    world.clean_up().await
+}
+
+async fn delete_with_jobs(world: &World, name: &str) -> Result<()> {
     let backfills: Api<UserPipelineBackfill> = world.api();
-    backfills.delete("anew", &DeleteParams::background()).await?;
+    backfills.delete(name, &DeleteParams::background()).await?;
     eventually("its Jobs to be gone", SOON, async || {
         let left = world
             .api::<Job>()
-            .list(&ListParams::default().labels("userpipeline.dev/backfill=anew"))
+            .list(&ListParams::default().labels(&format!("userpipeline.dev/backfill={name}")))
             .await?;
         Ok(if left.items.is_empty() {
             Ok(())
@@ -122,7 +128,5 @@ async fn a_back_fill_runs_each_past_interval_once_as_many_at_a_time_as_it_may() 
             Err(format!("{} left", left.items.len()))
         })
     })
-    .await?;
-    assert_eq!(runs(&world).await?.len(), 12);
-    world.leave().await
+    .await
 }

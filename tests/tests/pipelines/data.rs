@@ -1,8 +1,8 @@
-//! What arrives where.
+//! Records arrive in every store.
 
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
-use userpipeline_api::names;
+use userpipeline_api::names::{self, PipelineId};
 use userpipeline_record::RecordSchema;
 use userpipeline_record::avro::Decoder;
 use userpipeline_record::wire;
@@ -18,7 +18,7 @@ use userpipeline_tests::world::SOON;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_applied_pipeline_moves_every_user_to_both_stores() -> Result<()> {
-    // Given a pipeline that is ready
+    // Given a ready pipeline
     let world = World::new("moves").await?;
     world.apply(&world.pipeline()).await?;
     world.ready().await?;
@@ -28,57 +28,32 @@ async fn an_applied_pipeline_moves_every_user_to_both_stores() -> Result<()> {
     world.run("second").await?;
     world.drained(200).await?;
 
-    // Then landing table, PostgreSQL and Cassandra hold the same keys, every field as the source served it
-    let wanted = expected::rows(&source::served_users(&world.seed).await?)?;
-    assert!(wanted.len() >= 200, "the source served {} users", wanted.len());
+    // Then landing table, PostgreSQL and Cassandra hold every user, each field as served
+    let expected = expected::rows(&source::served_users(&world.seed).await?)?;
+    assert!(expected.len() >= 200, "the source served {} users", expected.len());
     let (db, id) = (stores::postgres(&world.client).await?, world.id());
     let session = stores::cassandra(&world.client).await?;
     assert_same(
         "the landing table",
         &stores::postgres_rows(&db, &names::landing_table(&id)).await?,
-        &wanted,
+        &expected,
     );
     assert_same(
         "PostgreSQL's table",
         &stores::postgres_rows(&db, &names::postgres_table(&id)).await?,
-        &wanted,
+        &expected,
     );
     assert_same(
         "Cassandra's table",
         &stores::cassandra_rows(&session, &names::keyspace(&id), &names::cassandra_table(&id)).await?,
-        &wanted,
+        &expected,
     );
 
-    // And each key is on the topic at least once, in a message that decodes with the registered schema
-    let schema = RecordSchema::user();
-    let registry = schema_registry::Connection::new(host::REGISTRY).connect()?;
-    let registered = registry
-        .id_of(&names::subject(&names::topic(&id)), &schema.avro_schema())
-        .await?
-        .context("the schema is registered")?;
-    let decoder = Decoder::new(
-        schema.clone(),
-        &registry.schema(registered).await?.context("the registry knows its id")?,
-    )?;
-    let messages = stores::topic(&names::topic(&id)).await?;
-    let mut keys = BTreeSet::new();
-    for message in &messages {
-        let (schema_id, datum) = wire::split(&message.payload)?;
-        assert_eq!(schema_id, registered);
-        assert_eq!(Some(decoder.decode(datum)?.key(&schema)), message.key);
-        assert!(message.headers["version"].parse::<i64>()? > 0);
-        keys.insert(message.key.clone().context("a key")?);
-    }
-    assert_eq!(keys, wanted.keys().cloned().collect::<BTreeSet<_>>());
-    println!(
-        "{} messages for {} keys: {} repeats",
-        messages.len(),
-        keys.len(),
-        messages.len() - keys.len()
-    );
+    // And every key is on the topic, and every message decodes with the registered schema
+    assert_eq!(keys_on_the_topic(&id).await?, expected.keys().cloned().collect::<BTreeSet<_>>());
 
-    // And the status tells it: the totals, and the last run
-    let fetched = i64::try_from(wanted.len())?;
+    // And the status shows the totals and the last run
+    let fetched = i64::try_from(expected.len())?;
     eventually("the totals", SOON, async || {
         let totals = world
             .get()
@@ -99,18 +74,48 @@ async fn an_applied_pipeline_moves_every_user_to_both_stores() -> Result<()> {
         status.last_run.map(|run| (run.outcome, run.rejected)),
         Some(("Succeeded".to_owned(), 0))
     );
-    world.leave().await
+    world.clean_up().await
+}
+
+/// Decodes every message with the registered schema and returns the keys.
+async fn keys_on_the_topic(id: &PipelineId) -> Result<BTreeSet<String>> {
+    let schema = RecordSchema::user();
+    let registry = schema_registry::Connection::new(host::REGISTRY).connect()?;
+    let registered = registry
+        .id_of(&names::subject(&names::topic(id)), &schema.avro_schema())
+        .await?
+        .context("the schema is registered")?;
+    let decoder = Decoder::new(
+        schema.clone(),
+        &registry.schema(registered).await?.context("the registry knows its id")?,
+    )?;
+    let messages = stores::messages(&names::topic(id)).await?;
+    let mut keys = BTreeSet::new();
+    for message in &messages {
+        let (schema_id, datum) = wire::split(&message.payload)?;
+        assert_eq!(schema_id, registered);
+        assert_eq!(Some(decoder.decode(datum)?.key(&schema)), message.key);
+        assert!(message.headers["version"].parse::<i64>()? > 0);
+        keys.insert(message.key.clone().context("a key")?);
+    }
+    println!(
+        "{} messages for {} keys: {} repeats",
+        messages.len(),
+        keys.len(),
+        messages.len() - keys.len()
+    );
+    Ok(keys)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_is_no_record_becomes_a_dead_letter_and_the_worker_goes_on() -> Result<()> {
+async fn an_invalid_message_becomes_a_dead_letter_and_the_worker_continues() -> Result<()> {
     // Given a ready pipeline
     let world = World::new("garbage").await?;
     world.apply(&world.pipeline()).await?;
     world.ready().await?;
     let topic = names::topic(&world.id());
 
-    // When garbage is on the topic, then records
+    // When invalid messages are on the topic, then records
     stores::produce(
         &topic,
         vec![
@@ -122,8 +127,8 @@ async fn a_message_that_is_no_record_becomes_a_dead_letter_and_the_worker_goes_o
     world.run("after-garbage").await?;
     world.drained(200).await?;
 
-    // Then the garbage is in the dead-letter topic, untouched, with its origin and the error
-    let letters = stores::topic(&names::dead_letter_topic(&topic)).await?;
+    // Then the invalid messages are in the dead-letter topic, unchanged, with origin and error
+    let letters = stores::messages(&names::dead_letter_topic(&topic)).await?;
     assert_eq!(letters.len(), 2, "{letters:?}");
     let letter = letters
         .iter()
@@ -137,18 +142,18 @@ async fn a_message_that_is_no_record_becomes_a_dead_letter_and_the_worker_goes_o
 
     // And the records are stored, and the status counts both
     let db = stores::postgres(&world.client).await?;
-    let wanted = expected::rows(&source::served_users(&world.seed).await?)?;
+    let expected = expected::rows(&source::served_users(&world.seed).await?)?;
     assert_same(
         "PostgreSQL's table",
         &stores::postgres_rows(&db, &names::postgres_table(&world.id())).await?,
-        &wanted,
+        &expected,
     );
     assert_eq!(world.get().await?.status.and_then(|s| s.totals).map(|t| t.dead_lettered), Some(2));
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_pipelines_of_one_name_in_two_namespaces_do_not_meet() -> Result<()> {
+async fn two_pipelines_of_the_same_name_in_different_namespaces_are_independent() -> Result<()> {
     // Given two ready pipelines of the same name
     let (one, two) = (World::new("two").await?, World::new("two").await?);
     for world in [&one, &two] {
@@ -157,7 +162,7 @@ async fn two_pipelines_of_one_name_in_two_namespaces_do_not_meet() -> Result<()>
     one.ready().await?;
     two.ready().await?;
 
-    // When both run
+    // When both have run
     tokio::try_join!(one.run("run"), two.run("run"))?;
 
     // Then each has its own users and no others
@@ -165,18 +170,18 @@ async fn two_pipelines_of_one_name_in_two_namespaces_do_not_meet() -> Result<()>
     let session = stores::cassandra(&one.client).await?;
     for world in [&one, &two] {
         world.drained(200).await?;
-        let (id, wanted) = (world.id(), expected::rows(&source::served_users(&world.seed).await?)?);
+        let (id, expected) = (world.id(), expected::rows(&source::served_users(&world.seed).await?)?);
         assert_same(
             "PostgreSQL's table",
             &stores::postgres_rows(&db, &names::postgres_table(&id)).await?,
-            &wanted,
+            &expected,
         );
         assert_same(
             "Cassandra's table",
             &stores::cassandra_rows(&session, &names::keyspace(&id), &names::cassandra_table(&id)).await?,
-            &wanted,
+            &expected,
         );
     }
-    one.leave().await?;
-    two.leave().await
+    one.clean_up().await?;
+    two.clean_up().await
 }

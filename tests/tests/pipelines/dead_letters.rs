@@ -1,4 +1,4 @@
-//! What cannot be stored: kept, looked at, driven again; and a worker that stops before most of a topic is.
+//! Dead letters: listing, showing, redriving, and the limit of their share.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -6,13 +6,12 @@ use userpipeline_api::names;
 use userpipeline_tests::{
     World,
     declared::{self, Row},
-    eventually,
-    own_source::OwnSource,
-    stores,
+    eventually, stores,
+    test_source::TestSource,
     world::SOON,
 };
 
-/// A reading with a version of its own.
+/// A reading with its own version.
 fn readings() -> Value {
     json!({"key": ["id"], "orderBy": "version", "fields": [
         {"name": "id", "type": "string", "from": "/id"},
@@ -32,7 +31,7 @@ async fn in_postgres(world: &World) -> Result<Vec<(String, i64)>> {
     rows.iter().map(|row| pair(row).context("a row without nulls")).collect()
 }
 
-/// Runs `stream-worker dead-letters` in a worker's pod.
+/// Runs `stream-worker dead-letters` in the pod of a worker.
 async fn dead_letters(world: &World, arguments: &[&str]) -> Result<(bool, String)> {
     let pods = world.pods("worker").await?;
     let pod = pods.first().and_then(|pod| pod.metadata.name.clone()).context("a worker")?;
@@ -41,10 +40,10 @@ async fn dead_letters(world: &World, arguments: &[&str]) -> Result<(bool, String
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_are_listed_shown_and_driven_again() -> Result<()> {
-    // Given a table in which somebody forbids a name, and records that have it
+async fn dead_letters_are_listed_shown_and_redriven() -> Result<()> {
+    // Given a table with a constraint on a name, and records that violate it
     let world = World::new("letters").await?;
-    let source = OwnSource::start(&world.client).await?;
+    let source = TestSource::start(&world.client).await?;
     world.apply(&world.pipeline_of(&readings(), &source.url())).await?;
     world.ready().await?;
     let table = names::postgres_table(&world.id());
@@ -53,17 +52,17 @@ async fn dead_letters_are_listed_shown_and_driven_again() -> Result<()> {
         .await?;
     source.serve(&[item("a", 1, "rude"), item("b", 1, "rude"), item("c", 1, "kind")]);
     world.run("first").await?;
-    // And garbage
+    // And invalid messages
     stores::produce(&names::topic(&world.id()), vec![("x".to_owned(), b"garbage".to_vec(), Some(1))]).await?;
     world.drained(1).await?;
-    let told = async || anyhow::Ok(world.get().await?.status.unwrap_or_default().totals.map_or(0, |t| t.dead_lettered));
+    let counted = async || anyhow::Ok(world.get().await?.status.unwrap_or_default().totals.map_or(0, |t| t.dead_lettered));
     eventually("three dead letters", SOON, async || {
-        let letters: i64 = told().await?;
+        let letters: i64 = counted().await?;
         Ok(if letters == 3 { Ok(()) } else { Err(letters.to_string()) })
     })
     .await?;
 
-    // When they are listed, by what is wrong and by key
+    // When they are listed by class and by key
     let (_, listed) = dead_letters(&world, &["list"]).await?;
     assert_eq!(listed.lines().count(), 4, "a title, and three: {listed}");
     let (_, listed) = dead_letters(&world, &["list", "--class", "PostgresRefused", "--key", "a", "--since", "1h"]).await?;
@@ -71,7 +70,7 @@ async fn dead_letters_are_listed_shown_and_driven_again() -> Result<()> {
     assert!(line.contains("PostgresRefused") && line.contains("\ta\t"), "{line}");
     let letter = line.split('\t').nth(2).context("where it is")?.to_owned();
 
-    // Then each can be shown, with its record as far as it can be read
+    // Then each can be shown, with its record as far as it can be decoded
     let (_, shown) = dead_letters(&world, &["show", &letter]).await?;
     let shown: Value = serde_json::from_str(&shown)?;
     assert_eq!(
@@ -85,7 +84,7 @@ async fn dead_letters_are_listed_shown_and_driven_again() -> Result<()> {
     let (done, _) = dead_letters(&world, &["show", "0:999"]).await?;
     assert!(!done, "there is no such letter");
 
-    // When the name is allowed, one of them has a newer version by now, and they are driven again
+    // When the constraint is dropped, one of them has a newer version, and they are redriven
     db.batch_execute(&format!("ALTER TABLE \"{table}\" DROP CONSTRAINT polite")).await?;
     source.serve(&[item("b", 2, "newer")]);
     world.run("second").await?;
@@ -97,18 +96,18 @@ async fn dead_letters_are_listed_shown_and_driven_again() -> Result<()> {
     assert!(done && went.contains("2 dead letters went"), "{went}");
     world.drained(4).await?;
 
-    // Then those are stored, but for the one of which a newer version is
-    let wanted = [("rude", 1), ("newer", 2), ("kind", 1)].map(|(name, version)| (name.to_owned(), version));
-    assert_eq!(in_postgres(&world).await?, wanted);
-    assert_eq!(told().await?, 3, "none of them died again");
-    world.leave().await
+    // Then they are stored, except for the one with a newer version
+    let expected = [("rude", 1), ("newer", 2), ("kind", 1)].map(|(name, version)| (name.to_owned(), version));
+    assert_eq!(in_postgres(&world).await?, expected);
+    assert_eq!(counted().await?, 3, "none of them died again");
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_waits_rather_than_make_dead_letters_of_most_of_a_topic() -> Result<()> {
-    // Given a pipeline, and somebody who writes garbage to its topic
+async fn a_worker_pauses_when_most_messages_of_a_topic_would_become_dead_letters() -> Result<()> {
+    // Given a pipeline, and invalid messages on its topic
     let world = World::new("breaker").await?;
-    let source = OwnSource::start(&world.client).await?;
+    let source = TestSource::start(&world.client).await?;
     let mut pipeline = world.pipeline_of(&readings(), &source.url());
     pipeline["spec"]["kafka"]["topic"]["partitions"] = json!(1);
     world.apply(&pipeline).await?;
@@ -116,7 +115,7 @@ async fn a_worker_waits_rather_than_make_dead_letters_of_most_of_a_topic() -> Re
     let garbage = (0..150).map(|n| (n.to_string(), format!("garbage {n}").into_bytes(), Some(1)));
     stores::produce(&names::topic(&world.id()), garbage.collect()).await?;
 
-    // Then the worker says so, and waits
+    // Then the worker reports it and pauses
     let (_, message) = world
         .condition_where("WorkersReady", "False", SOON, |reason, _| reason == "TooManyDeadLetters")
         .await?;
@@ -124,17 +123,17 @@ async fn a_worker_waits_rather_than_make_dead_letters_of_most_of_a_topic() -> Re
         message.contains("spec.deadLetter.maxRatio") && message.contains("FrameInvalid"),
         "{message}"
     );
-    let letters = stores::topic(&names::dead_letter_topic(&names::topic(&world.id()))).await?.len();
+    let letters = stores::messages(&names::dead_letter_topic(&names::topic(&world.id()))).await?.len();
     assert!(letters < 100, "{letters} dead letters");
 
-    // And when they are let pass, then it goes on
+    // And when the limit is raised, Then it resumes
     pipeline["spec"]["deadLetter"] = json!({"maxRatio": 1});
     world.apply(&pipeline).await?;
     source.serve(&[item("a", 1, "good")]);
     world.run("first").await?;
     world.drained(1).await?;
     world.ready().await?;
-    let letters = stores::topic(&names::dead_letter_topic(&names::topic(&world.id()))).await?.len();
+    let letters = stores::messages(&names::dead_letter_topic(&names::topic(&world.id()))).await?.len();
     assert_eq!(letters, 150);
-    world.leave().await
+    world.clean_up().await
 }

@@ -1,4 +1,4 @@
-//! What is left of a pipeline that is deleted, and whose everything is.
+//! Deletion policies: what a deleted pipeline leaves behind.
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::{
@@ -25,7 +25,6 @@ use userpipeline_tests::{
     world::SOON,
 };
 
-/// Waits until no object of the pipeline is left.
 async fn no_child_left(world: &World) -> Result<()> {
     eventually("no child to be left", SOON, async || {
         let all = ListParams::default().labels("userpipeline.dev/pipeline=users");
@@ -41,7 +40,6 @@ async fn no_child_left(world: &World) -> Result<()> {
     .await
 }
 
-/// Waits until the pipeline is gone.
 async fn gone(world: &World) -> Result<()> {
     eventually("the pipeline to be gone", SOON, async || {
         let found = world.api::<UserPipeline>().get_opt("users").await?;
@@ -54,7 +52,7 @@ async fn gone(world: &World) -> Result<()> {
 }
 
 /// The notes of Events with a reason.
-async fn told(events: Api<Event>, reason: &str) -> Result<Vec<String>> {
+async fn event_notes(events: Api<Event>, reason: &str) -> Result<Vec<String>> {
     let all = events.list(&ListParams::default()).await?.items;
     Ok(all
         .into_iter()
@@ -64,7 +62,7 @@ async fn told(events: Api<Event>, reason: &str) -> Result<Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_pipeline_takes_its_children_along_and_leaves_its_data() -> Result<()> {
+async fn deleting_a_pipeline_deletes_its_children_and_retains_its_data() -> Result<()> {
     // Given a pipeline with data
     let world = World::new("delete").await?;
     world.apply(&world.pipeline()).await?;
@@ -75,18 +73,18 @@ async fn a_deleted_pipeline_takes_its_children_along_and_leaves_its_data() -> Re
     // When it is deleted
     world.api::<UserPipeline>().delete("users", &DeleteParams::default()).await?;
 
-    // Then its children go
+    // Then its children are deleted
     no_child_left(&world).await?;
 
     // And its data stays: tables, topic, subject
     let (db, id) = (stores::postgres(&world.client).await?, world.id());
-    let wanted = expected::rows(&source::served_users(&world.seed).await?)?;
+    let expected = expected::rows(&source::served_users(&world.seed).await?)?;
     assert_same(
         "PostgreSQL's table",
         &stores::postgres_rows(&db, &names::postgres_table(&id)).await?,
-        &wanted,
+        &expected,
     );
-    assert!(stores::topic(&names::topic(&id)).await?.len() >= 200);
+    assert!(stores::messages(&names::topic(&id)).await?.len() >= 200);
     assert!(
         schema_registry::Connection::new(host::REGISTRY)
             .connect()?
@@ -94,12 +92,12 @@ async fn a_deleted_pipeline_takes_its_children_along_and_leaves_its_data() -> Re
             .await?
             .is_some()
     );
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_the_policy_delete_nothing_is_left_but_what_was_there_before() -> Result<()> {
-    // Given a sink table that somebody has made, and a pipeline with data that is to go with it
+async fn with_the_policy_delete_only_external_data_is_left() -> Result<()> {
+    // Given an existing sink table, and a pipeline with data and the policy Delete
     let world = World::new("delete-all").await?;
     let (db, id) = (stores::postgres(&world.client).await?, world.id());
     let theirs = names::postgres_table(&id);
@@ -111,17 +109,17 @@ async fn with_the_policy_delete_nothing_is_left_but_what_was_there_before() -> R
     world.run("run").await?;
     world.drained(200).await?;
 
-    // When it is deleted, its children first
+    // When it is deleted, after its children
     world.api::<UserPipeline>().delete("users", &DeleteParams::foreground()).await?;
 
-    // Then it goes, and says what it took along
+    // Then it is deleted, and an Event lists the deleted data
     gone(&world).await?;
     no_child_left(&world).await?;
-    let notes = told(world.api(), "DataDeleted").await?;
+    let notes = event_notes(world.api(), "DataDeleted").await?;
     assert_eq!(notes.len(), 1, "{notes:?}");
     assert!(notes[0].contains(&format!("topic {}", names::topic(&id))), "{notes:?}");
 
-    // And nothing is left in any store, but the table that was there before
+    // And nothing is left in any store except for the existing table
     let exists = async |table: &str| stores::number(&db, &format!("SELECT count(*) FROM pg_tables WHERE tablename = '{table}'")).await;
     assert_eq!((exists(&names::landing_table(&id)).await?, exists(&theirs).await?), (0, 1));
     for (table, column, value) in [
@@ -150,17 +148,17 @@ async fn with_the_policy_delete_nothing_is_left_but_what_was_there_before() -> R
         .await?;
     assert_eq!(keyspaces.into_rows_result()?.rows_num(), 0);
 
-    // And a new pipeline of that name begins from nothing
+    // And a new pipeline of that name starts without data
     world.apply(&pipeline).await?;
     world.ready().await?;
     let totals = world.get().await?.status.and_then(|status| status.totals).unwrap_or_default();
     assert_eq!((totals.fetched, totals.stored), (0, 0));
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deletion_that_fails_says_why_and_the_policy_retain_lets_go() -> Result<()> {
-    // Given a ready pipeline whose data is to go with it, and a password that is no longer right
+async fn a_failed_deletion_is_reported_and_the_policy_retain_completes_it() -> Result<()> {
+    // Given a ready pipeline with the policy Delete, and a wrong password
     let world = World::new("delete-fails").await?;
     let mut pipeline = world.pipeline();
     pipeline["spec"]["deletionPolicy"] = json!("Delete");
@@ -168,7 +166,7 @@ async fn a_deletion_that_fails_says_why_and_the_policy_retain_lets_go() -> Resul
     world.ready().await?;
     world.set_secret("postgres-credentials", "userpipeline", "wrong").await?;
 
-    // When it is deleted, Then it stays, and says why
+    // When it is deleted, Then it stays, and the reason is reported
     world.api::<UserPipeline>().delete("users", &DeleteParams::default()).await?;
     let (reason, message) = world
         .condition_where("Ready", "False", SOON, |reason, _| reason == "CredentialsRefused")
@@ -177,13 +175,13 @@ async fn a_deletion_that_fails_says_why_and_the_policy_retain_lets_go() -> Resul
         message.contains("postgres-credentials") && message.contains("Retain"),
         "{reason}: {message}"
     );
-    eventually("an Event that says so", SOON, async || {
-        let notes = told(world.api(), "DeletionFailed").await?;
+    eventually("an Event with the reason", SOON, async || {
+        let notes = event_notes(world.api(), "DeletionFailed").await?;
         Ok(if notes.is_empty() { Err(String::new()) } else { Ok(()) })
     })
     .await?;
 
-    // When the policy becomes Retain, Then it goes, and its data stays
+    // When the policy becomes Retain, Then it is deleted, and its data stays
     let retain = Patch::Merge(json!({"spec": {"deletionPolicy": "Retain"}}));
     world.api::<UserPipeline>().patch("users", &PatchParams::default(), &retain).await?;
     gone(&world).await?;
@@ -194,19 +192,19 @@ async fn a_deletion_that_fails_says_why_and_the_policy_retain_lets_go() -> Resul
         stores::number(&db, &format!("SELECT count(*) FROM pg_tables WHERE tablename = '{landing}'")).await?,
         1
     );
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_that_is_deleted_is_not_held_up() -> Result<()> {
-    // Given a ready pipeline whose data is to go with it
+async fn the_deletion_of_a_namespace_is_not_blocked() -> Result<()> {
+    // Given a ready pipeline with the policy Delete
     let world = World::new("delete-namespace").await?;
     let mut pipeline = world.pipeline();
     pipeline["spec"]["deletionPolicy"] = json!("Delete");
     world.apply(&pipeline).await?;
     world.ready().await?;
 
-    // When its namespace is deleted, Then that goes
+    // When its namespace is deleted, Then the namespace is gone
     let namespaces = Api::<Namespace>::all(world.client.clone());
     namespaces.delete(&world.namespace, &DeleteParams::background()).await?;
     eventually("the namespace to be gone", SOON, async || {
@@ -215,14 +213,14 @@ async fn a_namespace_that_is_deleted_is_not_held_up() -> Result<()> {
     })
     .await?;
 
-    // And an Event elsewhere says that the data stays
-    let notes = told(Api::namespaced(world.client.clone(), "default"), "DataRetained").await?;
+    // And an Event in another namespace reports that the data stays
+    let notes = event_notes(Api::namespaced(world.client.clone(), "default"), "DataRetained").await?;
     assert!(notes.iter().any(|note| note.contains(&world.namespace)), "{notes:?}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_pipeline_of_another_cluster_has_is_not_touched() -> Result<()> {
+async fn data_of_a_pipeline_of_another_cluster_is_not_changed() -> Result<()> {
     // Given a topic that a pipeline of another cluster has claimed in the same database
     let (other, world) = (World::new("claimed").await?, World::new("claiming").await?);
     other.apply(&other.pipeline()).await?;
@@ -235,7 +233,7 @@ async fn what_a_pipeline_of_another_cluster_has_is_not_touched() -> Result<()> {
     );
     db.batch_execute(&copied).await?;
 
-    // When a pipeline wants that topic, Then it says whose it is, and the topic is not made
+    // When a pipeline uses that topic, Then the owner of the topic is reported, and the topic is not created
     world.apply(&world.pipeline()).await?;
     let (_, message) = world
         .condition_where("SchemaReady", "False", SOON, |reason, _| reason == "ClaimedElsewhere")
@@ -246,7 +244,7 @@ async fn what_a_pipeline_of_another_cluster_has_is_not_touched() -> Result<()> {
     );
     assert!(!stores::topics()?.contains(&names::topic(&world.id())));
 
-    // When that cluster lets go, Then the pipeline goes on by itself
+    // When that cluster releases it, Then the pipeline becomes ready
     db.batch_execute(
         message
             .split("had: ")
@@ -258,13 +256,13 @@ async fn what_a_pipeline_of_another_cluster_has_is_not_touched() -> Result<()> {
     )
     .await?;
     world.ready().await?;
-    other.leave().await?;
-    world.leave().await
+    other.clean_up().await?;
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tables_change_and_go_while_others_write_to_what_all_pipelines_share() -> Result<()> {
-    // Given a pipeline, and somebody who writes to the tables that all pipelines share, and does not come to an end
+async fn tables_are_altered_and_deleted_while_others_write_to_the_shared_tables() -> Result<()> {
+    // Given a pipeline, and an open transaction that has written to the shared tables
     let world = World::new("shared").await?;
     let mut record = json!({"key": ["id"], "fields": [{"name": "id", "type": "long", "from": "/id"}]});
     let pipeline = |record: &Value| {
@@ -285,10 +283,10 @@ async fn tables_change_and_go_while_others_write_to_what_all_pipelines_share() -
     record["fields"].as_array_mut().context("fields")?.push(note);
     world.apply(&pipeline(&record)).await?;
 
-    // Then neither waits for that
+    // Then neither waits for the transaction
     world.ready().await?;
     world.api::<UserPipeline>().delete("users", &DeleteParams::default()).await?;
     gone(&world).await?;
     writing.rollback().await?;
-    world.leave().await
+    world.clean_up().await
 }

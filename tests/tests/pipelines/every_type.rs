@@ -1,4 +1,4 @@
-//! A record with a field of every type, and items for it: extremes, scripts, nulls, and values drawn at random.
+//! A record with a field of every type, and items for it: extremes, scripts, nulls and random values.
 
 use anyhow::{Context, Result};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -19,30 +19,33 @@ pub const TYPES: [&str; 10] = [
     "json",
 ];
 
+/// Scripts, control characters, and what SQL, COPY, JSON or templates might interpret.
+const HARD_TEXTS: [&str; 16] = [
+    "",
+    " ",
+    "日本語",
+    "العربية",
+    "עִבְרִית",
+    "हिन्दी",
+    "👩‍👩‍👧‍👦",
+    "e\u{301}",
+    "\u{202e}txt",
+    "'; DROP TABLE users; --",
+    "\\N",
+    "\\x00",
+    "\"",
+    "\u{1}\u{7f}",
+    "\u{10ffff}",
+    "{/a}",
+];
+
 fn hard(field_type: &str) -> Vec<Value> {
     match field_type {
-        "string" => [
-            "",
-            " ",
-            "日本語",
-            "العربية",
-            "עִבְרִית",
-            "हिन्दी",
-            "👩‍👩‍👧‍👦",
-            "e\u{301}",
-            "\u{202e}txt",
-            "'; DROP TABLE users; --",
-            "\\N",
-            "\\x00",
-            "\"",
-            "\u{1}\u{7f}",
-            "\u{10ffff}",
-            "{/a}",
-        ]
-        .map(Value::from)
-        .into_iter()
-        .chain([json!("x".repeat(20_000)), json!(12.5)])
-        .collect(),
+        "string" => HARD_TEXTS
+            .map(Value::from)
+            .into_iter()
+            .chain([json!("x".repeat(20_000)), json!(12.5)])
+            .collect(),
         "boolean" => vec![json!(true), json!(false)],
         "int" | "long" => vec![json!(i64::MIN), json!(i64::MAX), json!(0), json!(-1)],
         "double" => vec![
@@ -114,7 +117,7 @@ pub fn any_of(field_type: &'static str) -> BoxedStrategy<Value> {
     prop_oneof![1 => prop::sample::select(hard(field_type)), 2 => drawn].boxed()
 }
 
-/// A field of each type that is needed, and one that is not.
+/// A required and an optional field of each type.
 pub fn every_type() -> Value {
     let mut fields = vec![
         json!({"name": "device", "type": "string", "from": "/device"}),
@@ -130,7 +133,7 @@ pub fn every_type() -> Value {
     json!({"name": "Reading", "namespace": "dev.userpipeline.tests", "key": ["device", "seq"], "clusterBy": ["seq"], "fields": fields})
 }
 
-/// What both stores must hold of an item.
+/// The expected row of an item.
 pub fn row_of(item: &Value) -> Result<Row> {
     let (device, seq) = (item["device"].as_str().context("device")?, item["seq"].as_i64().context("seq")?);
     let mut row = Row::from([
@@ -154,7 +157,7 @@ pub fn row_of(item: &Value) -> Result<Row> {
     Ok(row)
 }
 
-/// Bytes as both stores are read, from what a source serves.
+/// Converts served bytes to the form in which both stores are read.
 pub fn hexadecimal(base64: &str) -> Result<String> {
     let bytes = STANDARD.decode(base64)?;
     Ok(bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}")))

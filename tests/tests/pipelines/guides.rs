@@ -1,4 +1,4 @@
-//! The guides work as written: every manifest in them is applied, and every command and statement executed, in their order.
+//! Executes the guides: applies every manifest and runs every command and statement in their order.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -38,19 +38,19 @@ const ROOMS: [&str; 3] = ["start", "how-to", "reference"];
 /// Rooms whose pages explain, and have no commands to follow.
 const ROOMS_WITHOUT_COMMANDS: [&str; 2] = ["explanation", "decisions"];
 const WITHIN: Duration = Duration::from_secs(240);
-/// So many pages are followed at a time.
+/// Pages in parallel.
 const AT_ONCE: usize = 6;
 
-/// Something that a page has its reader do.
+/// A step of a page.
 #[derive(Debug)]
 enum Step {
-    /// A whole manifest is applied.
+    /// Applies a whole manifest.
     Apply(Value),
-    /// A part of the pipeline is changed.
+    /// Changes a part of the pipeline.
     Change(Value),
     /// A command line.
     Run(String),
-    /// A statement in the pipeline's PostgreSQL.
+    /// A statement for the PostgreSQL of the pipeline.
     Query(String),
 }
 
@@ -84,7 +84,7 @@ fn steps(page: &str) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// Does what a page says, with the namespace `demo` being the story's own.
+/// Executes a page, with the namespace of the test in the place of `demo`.
 async fn follow(page: &str) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let text = std::fs::read_to_string(root.join(format!("docs/{page}.md")))?;
@@ -114,7 +114,7 @@ async fn follow(page: &str) -> Result<()> {
                     .run(&format!("kubectl patch userpipeline users --type merge -p '{change}'"))
                     .await
             }
-            // What a page speaks of may take a moment to be there.
+            // The objects of a step may take a moment to exist.
             Step::Run(command) => eventually(command, WITHIN, async || Ok(shell.run(command).await.map_err(|e| format!("{e:#}")))).await,
             Step::Query(statement) => {
                 let db = stores::postgres(&world.client).await?;
@@ -123,10 +123,10 @@ async fn follow(page: &str) -> Result<()> {
         }
         .with_context(|| format!("{page}: {step:?}"))?;
     }
-    world.leave().await
+    world.clean_up().await
 }
 
-/// Builds the operator's program, which makes plans.
+/// Builds the operator for its command `plan`.
 fn build_operator() -> Result<()> {
     let program = "userpipeline-operator";
     let built = Command::new(env!("CARGO"))
@@ -136,7 +136,7 @@ fn build_operator() -> Result<()> {
     Ok(())
 }
 
-/// A shell with the programs that a reader has, in the story's namespace.
+/// A shell with the programs of a reader, in the namespace of the test.
 #[derive(Clone)]
 struct Shell {
     folder: std::path::PathBuf,
@@ -220,10 +220,10 @@ fn a_page_that_explains_has_no_commands_to_follow() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_guides_say_works_as_written() -> Result<()> {
-    // Before anything is waited for: where nothing is built yet, this takes minutes.
+async fn the_commands_of_the_guides_work_as_written() -> Result<()> {
+    // Before any timeout starts: a first build takes minutes.
     tokio::task::spawn_blocking(build_operator).await??;
-    // All at once would want more pods than a small node has room for.
+    // All pages at once would need more pods than fit on a small node.
     let pages = futures::stream::iter(PAGES).map(follow).buffer_unordered(AT_ONCE);
     pages.try_collect::<Vec<()>>().await.map(drop)
 }

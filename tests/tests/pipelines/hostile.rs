@@ -75,7 +75,14 @@ fn attacks() -> Vec<Attack> {
         .into_iter()
         .map(|text| attack("spec.record.fields[1].expr", "/record/fields/1/expr", json!(text)))
         .collect();
-    attacks.extend([
+    attacks.extend(other_texts());
+    attacks.extend(resources());
+    attacks
+}
+
+fn other_texts() -> Vec<Attack> {
+    let attack = |field, pointer, value| Attack { field, pointer, value };
+    vec![
         attack(
             "spec.record.deleteWhen",
             "/record/deleteWhen",
@@ -108,6 +115,13 @@ fn attacks() -> Vec<Attack> {
             json!(format!("{} * * * *", "99999999999999999999")),
         ),
         attack("spec.schedule.timeZone", "/schedule/timeZone", json!("../".repeat(21))),
+    ]
+}
+
+/// What makes the resource as a whole hard to read.
+fn resources() -> Vec<Attack> {
+    let attack = |field, pointer, value| Attack { field, pointer, value };
+    vec![
         // The parser of the whole resource has a limit of its own, and refuses every pipeline with this one.
         attack(
             "spec.record.fields[3].default",
@@ -130,8 +144,7 @@ fn attacks() -> Vec<Attack> {
             "/record/fields/3/default",
             json!("x".repeat(500_000)),
         ),
-    ]);
-    attacks
+    ]
 }
 
 fn deep(levels: usize, around: fn(Value) -> Value) -> Value {
@@ -232,6 +245,6 @@ async fn hostile_texts_fail_their_own_pipeline_and_no_other() -> Result<()> {
     // When the text is corrected, then its own pipeline is well again
     hostile.apply(&good).await?;
     hostile.condition_where("Suspended", "True", SOON, |_, _| true).await?;
-    other.leave().await?;
-    hostile.leave().await
+    other.clean_up().await?;
+    hostile.clean_up().await
 }

@@ -1,16 +1,16 @@
-//! Keys of every type that a key may have.
+//! Keys of every type.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use userpipeline_tests::{
     World,
-    declared::{self, Row, in_both_stores},
-    own_source::OwnSource,
+    declared::{self, Row, assert_in_both_stores},
+    test_source::TestSource,
 };
 
 use crate::every_type::hexadecimal;
 
-/// What a key is made of: a value of each type, two of each, of which some are extremes.
+/// Two values of each type of key, some of them extremes.
 const PARTS: [(&str, &str, [&str; 2]); 7] = [
     ("word", "string", ["\"日本, \\\"語\\\"\"", "\" \""]),
     ("flag", "boolean", ["false", "true"]),
@@ -28,7 +28,7 @@ const PARTS: [(&str, &str, [&str; 2]); 7] = [
     ("raw", "bytes", ["\"AP+A\"", "\"XHgwMA==\""]),
 ];
 
-/// The record whose key has one of two values in each part: as the bits of `n` say.
+/// The record whose key has one of two values in each part, selected by the bits of `n`.
 fn item(n: usize) -> Result<Value> {
     let mut item = json!({"version": 1});
     for (i, (name, _, values)) in PARTS.iter().enumerate() {
@@ -37,7 +37,7 @@ fn item(n: usize) -> Result<Value> {
     Ok(item)
 }
 
-/// What both stores must hold of an item.
+/// The expected row of an item.
 fn row(item: &Value, record: &Value) -> Result<Row> {
     let cell = |(name, field_type): (String, String)| {
         let value = &item[&name];
@@ -51,10 +51,10 @@ fn row(item: &Value, record: &Value) -> Result<Row> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_are_told_apart_and_deleted_by_keys_of_every_type() -> Result<()> {
-    // Given a record whose key has every type that a key may have, and records that differ in any of them
+async fn records_are_distinguished_and_deleted_by_keys_of_every_type() -> Result<()> {
+    // Given a record whose key has a part of every type, and records that differ in any part
     let world = World::new("keys").await?;
-    let source = OwnSource::start(&world.client).await?;
+    let source = TestSource::start(&world.client).await?;
     let mut fields: Vec<Value> = PARTS
         .iter()
         .map(|(name, field_type, _)| json!({"name": name, "type": field_type, "from": format!("/{name}")}))
@@ -68,7 +68,7 @@ async fn records_are_told_apart_and_deleted_by_keys_of_every_type() -> Result<()
     world.apply(&world.pipeline_of(&record, &source.url())).await?;
     world.ready().await?;
 
-    // When they are served, and every third is deleted later, of which some are served once more as they were
+    // When they are served, every third is deleted, and some of the deleted ones are served again unchanged
     source.serve(&all);
     world.run("first").await?;
     let mut served = all.len();
@@ -89,10 +89,10 @@ async fn records_are_told_apart_and_deleted_by_keys_of_every_type() -> Result<()
     served += gone.len();
     world.drained(i64::try_from(served)?).await?;
 
-    // Then the others are in both stores, and no other
-    let kept = all.iter().filter(|item| !deleted.contains(item));
-    let mut wanted = kept.map(|item| row(item, &record)).collect::<Result<Vec<_>>>()?;
-    wanted.sort();
-    in_both_stores(&world, &record, &wanted).await?;
-    world.leave().await
+    // Then both stores hold the others, and nothing else
+    let remaining = all.iter().filter(|item| !deleted.contains(item));
+    let mut expected = remaining.map(|item| row(item, &record)).collect::<Result<Vec<_>>>()?;
+    expected.sort();
+    assert_in_both_stores(&world, &record, &expected).await?;
+    world.clean_up().await
 }

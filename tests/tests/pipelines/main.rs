@@ -1,4 +1,4 @@
-//! Stories of a pipeline in a healthy cluster. Each has a namespace of its own, so they run side by side.
+//! Tests of pipelines in a healthy cluster. Each has its own namespace, so they run in parallel.
 
 mod autoscaling;
 mod backfills;
@@ -6,18 +6,18 @@ mod data;
 mod dead_letters;
 mod deletions;
 mod every_type;
+mod existing_tables;
 mod guides;
 mod hostile;
 mod keys;
 mod mistakes;
+mod observability;
 mod operations;
-mod own_tables;
 mod plans;
 mod records;
 mod retention;
 mod runs;
 mod schedules;
-mod seen;
 mod sizes;
 mod sources;
 mod topics;

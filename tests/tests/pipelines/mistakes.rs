@@ -1,4 +1,4 @@
-//! What a user gets wrong, and mends.
+//! Mistakes of users: each is reported, and correcting it is enough.
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::batch::v1::CronJob;
@@ -18,11 +18,11 @@ use userpipeline_tests::cluster::host;
 use userpipeline_tests::world::SOON;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_secret_is_named_and_making_it_is_enough() -> Result<()> {
+async fn a_missing_secret_is_reported_by_name_and_creating_it_is_enough() -> Result<()> {
     // Given a namespace without credentials
     let world = World::without_secrets("missing").await?;
 
-    // When the pipeline is applied, Then the condition names Secret and key
+    // When the pipeline is applied, Then the condition reports Secret and key
     world.apply(&world.pipeline()).await?;
     let (reason, message) = world
         .condition_where("Ready", "False", SOON, |_, message| message.contains("postgres-credentials"))
@@ -33,27 +33,27 @@ async fn a_missing_secret_is_named_and_making_it_is_enough() -> Result<()> {
         "{message}"
     );
 
-    // When the Secrets are made, Then the pipeline becomes ready by itself
-    world.give_credentials().await?;
+    // When the Secrets are created, Then the pipeline becomes ready
+    world.create_credentials().await?;
     world.condition("Ready", "True", Duration::from_secs(240)).await?;
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_password_is_named_and_mending_the_secret_is_enough() -> Result<()> {
+async fn a_refused_password_is_reported_and_correcting_the_secret_is_enough() -> Result<()> {
     // Given a ready pipeline
     let world = World::new("password").await?;
     let pipeline = world.pipeline();
     world.apply(&pipeline).await?;
     world.ready().await?;
 
-    // When Cassandra's password is wrong and the worker starts anew
+    // When the password of Cassandra is wrong and the worker restarts
     world.set_secret("cassandra-credentials", "userpipeline", "wrong").await?;
     for pod in world.pods("worker").await? {
         world.kill(&pod.name_any()).await?;
     }
 
-    // Then the condition names the Secret, and the worker does not crash
+    // Then the condition reports the Secret, and the worker does not crash
     let (reason, message) = world
         .condition_where("WorkersReady", "False", SOON, |_, message| {
             message.contains("cassandra-credentials")
@@ -70,16 +70,16 @@ async fn a_refused_password_is_named_and_mending_the_secret_is_enough() -> Resul
         .sum();
     assert_eq!(restarts, 0);
 
-    // When only the Secret is mended, Then the pipeline is ready again
-    world.give_credentials().await?;
+    // When only the Secret is corrected, Then the pipeline is ready again
+    world.create_credentials().await?;
     world.condition("Ready", "True", Duration::from_secs(240)).await?;
-    world.run("mended").await?;
+    world.run("corrected").await?;
     world.drained(200).await?;
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_invalid_spec_names_the_field_while_the_old_children_keep_running() -> Result<()> {
+async fn an_invalid_spec_is_reported_by_field_while_the_old_children_keep_running() -> Result<()> {
     // Given a ready pipeline
     let world = World::new("invalid").await?;
     let mut pipeline = world.pipeline();
@@ -87,13 +87,13 @@ async fn an_invalid_spec_names_the_field_while_the_old_children_keep_running() -
     world.ready().await?;
     let workers: BTreeSet<_> = world.pods("worker").await?.iter().map(ResourceExt::uid).collect();
 
-    // When its cron and zone make no sense
+    // When its cron and time zone are invalid
     for (field, value) in [("cron", "61 * * * *"), ("timeZone", "Mars/Olympus")] {
         let mut broken = pipeline.clone();
         broken["spec"]["schedule"][field] = json!(value);
         world.apply(&broken).await?;
 
-        // Then the condition names the field, for good
+        // Then the condition reports the field, and stays
         let (reason, message) = world.condition("Ready", "False", SOON).await?;
         assert_eq!(reason, "InvalidSpec");
         assert!(message.contains(&format!("spec.schedule.{field}")), "{message}");
@@ -109,17 +109,17 @@ async fn an_invalid_spec_names_the_field_while_the_old_children_keep_running() -
     }
     world.run("meanwhile").await?;
 
-    // When it is mended, Then it is ready
+    // When it is corrected, Then it is ready
     pipeline["spec"]["schedule"]["cron"] = json!("1 0 1 1 *");
     world.apply(&pipeline).await?;
     world.ready().await?;
     world.drained(200).await?;
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pipeline_that_wants_another_ones_table_touches_nothing_until_that_is_gone() -> Result<()> {
-    // Given a ready pipeline with a table of its own choice
+async fn a_pipeline_with_the_table_of_another_one_changes_nothing_until_that_is_deleted() -> Result<()> {
+    // Given a ready pipeline with a named table
     let (elder, younger) = (World::new("elder").await?, World::new("younger").await?);
     let table = format!("shared_{}", younger.seed.replace('-', "_"));
     let landing_in = |world: &World| {
@@ -130,7 +130,7 @@ async fn a_pipeline_that_wants_another_ones_table_touches_nothing_until_that_is_
     elder.apply(&landing_in(&elder)).await?;
     elder.ready().await?;
 
-    // When another one is to land in it, Then it says whose that is, and makes nothing
+    // When another pipeline uses that table, Then the owner is reported, and nothing is created
     younger.apply(&landing_in(&younger)).await?;
     let (_, message) = younger
         .condition_where("Ready", "False", SOON, |reason, _| reason == "Conflict")
@@ -139,16 +139,16 @@ async fn a_pipeline_that_wants_another_ones_table_touches_nothing_until_that_is_
     assert!(younger.api::<Job>().list(&ListParams::default()).await?.items.is_empty());
     elder.ready().await?;
 
-    // When the elder is deleted, Then the younger begins
+    // When the older pipeline is deleted, Then the newer one becomes ready
     elder.api::<UserPipeline>().delete("users", &DeleteParams::default()).await?;
     younger.ready().await?;
-    elder.leave().await?;
-    younger.leave().await
+    elder.clean_up().await?;
+    younger.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_registry_refuses_is_told_in_its_own_words_and_its_compatibility_stays() -> Result<()> {
-    // Given a subject that somebody has put another schema into, and to whom compatibility matters
+async fn a_refusal_of_the_registry_is_reported_with_its_message_and_its_compatibility_is_not_changed() -> Result<()> {
+    // Given an existing subject with another schema and a compatibility level
     let world = World::new("incompatible").await?;
     let registry = schema_registry::Connection::new(host::REGISTRY).connect()?;
     let subject = names::subject(&names::topic(&world.id()));
@@ -156,10 +156,10 @@ async fn what_the_registry_refuses_is_told_in_its_own_words_and_its_compatibilit
     registry.register(&subject, &other).await?;
     registry.set_compatibility(&subject, Compatibility::FullTransitive).await?;
 
-    // When a pipeline is applied that says nothing of compatibility
+    // When a pipeline without a compatibility level is applied
     world.apply(&world.pipeline()).await?;
 
-    // Then it is refused as the registry says it, and nothing runs
+    // Then the message of the registry is reported, and nothing runs
     let (_, message) = world
         .condition_where("SchemaReady", "False", SOON, |reason, _| reason == "SchemaIncompatible")
         .await?;
@@ -167,9 +167,9 @@ async fn what_the_registry_refuses_is_told_in_its_own_words_and_its_compatibilit
     assert!(world.pods("worker").await?.is_empty());
     assert_eq!(registry.compatibility(&subject).await?.as_deref(), Some("FULL_TRANSITIVE"));
 
-    // When whoever owns the subject lets it pass, then the pipeline becomes ready by itself, and the subject keeps its level
+    // When the owner of the subject allows the schema, Then the pipeline becomes ready, and the subject keeps its level
     registry.set_compatibility(&subject, Compatibility::None).await?;
     world.condition("Ready", "True", Duration::from_secs(240)).await?;
     assert_eq!(registry.compatibility(&subject).await?.as_deref(), Some("NONE"));
-    world.leave().await
+    world.clean_up().await
 }

@@ -1,4 +1,4 @@
-//! What a user does with a pipeline.
+//! Operations of users: edits, suspension, scaling.
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::batch::v1::CronJob;
@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use kube::api::DeleteParams;
 use kube::api::Patch;
 use kube::api::PatchParams;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::collections::BTreeSet;
 use userpipeline_api::names;
@@ -33,7 +34,7 @@ async fn edits_take_effect_and_a_changed_cron_does_not_roll_the_workers() -> Res
     world.apply(&pipeline).await?;
     world.ready().await?;
 
-    // Then the CronJob has it, and the workers are the same pods
+    // Then the CronJob has the new one, and the workers are the same pods
     let cron_job: CronJob = world.api().get(&names::cron_job("users")).await?;
     assert_eq!(cron_job.spec.context("a spec")?.schedule, "30 4 * * *");
     assert_eq!(
@@ -41,7 +42,7 @@ async fn edits_take_effect_and_a_changed_cron_does_not_roll_the_workers() -> Res
         before
     );
 
-    // When the replicas change, Then there are as many workers, the old ones among them
+    // When the replicas change, Then there are as many workers, the previous ones among them
     pipeline["spec"]["workers"] = json!({"replicas": 2});
     world.apply(&pipeline).await?;
     world.ready().await?;
@@ -59,7 +60,7 @@ async fn edits_take_effect_and_a_changed_cron_does_not_roll_the_workers() -> Res
             .is_superset(&before)
     );
 
-    // When the batch changes, Then the workers are replaced by ones that have it
+    // When the batch changes, Then the workers are replaced
     pipeline["spec"]["workers"]["batch"] = json!({"maxRecords": 17});
     world.apply(&pipeline).await?;
     world.ready().await?;
@@ -77,10 +78,10 @@ async fn edits_take_effect_and_a_changed_cron_does_not_roll_the_workers() -> Res
     let document = world.api::<ConfigMap>().get(&mounted).await?.data.unwrap_or_default();
     assert!(document["pipeline.yaml"].contains("maxRecords: 17"), "{document:?}");
 
-    // And what is on its way still arrives
+    // And pending records still arrive
     world.run("after-edits").await?;
     world.drained(200).await?;
-    world.leave().await
+    world.clean_up().await
 }
 
 fn config_map_of(pod: &Pod) -> Option<String> {
@@ -93,7 +94,7 @@ fn config_map_of(pod: &Pod) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_suspended_pipeline_stops_and_goes_on_where_it_was() -> Result<()> {
+async fn a_suspended_pipeline_stops_and_resumes_where_it_stopped() -> Result<()> {
     // Given a pipeline that has stored its first run
     let world = World::new("suspend").await?;
     let mut pipeline = world.pipeline();
@@ -108,7 +109,7 @@ async fn a_suspended_pipeline_stops_and_goes_on_where_it_was() -> Result<()> {
     world.apply(&pipeline).await?;
     let (reason, message) = world.condition("Suspended", "True", SOON).await?;
 
-    // Then it is verified that all of it is stored and committed
+    // Then all of it is verified to be stored and committed
     assert_eq!(reason, "Drained", "{message}");
     let drain = world
         .get()
@@ -118,7 +119,7 @@ async fn a_suspended_pipeline_stops_and_goes_on_where_it_was() -> Result<()> {
         .context("what the drain Job has found")?;
     assert_eq!((drain.offsets.values().sum::<i64>(), drain.lag), (stored, 0), "{drain:?}");
 
-    // And no worker runs any more (its pod may still be shown as Succeeded), the schedule is stopped, and that is Ready
+    // And no worker runs (a pod may still be listed as Succeeded), the schedule is suspended, and the pipeline is Ready
     let ended = |pod: &Pod| matches!(pod.status.as_ref().and_then(|s| s.phase.as_deref()), Some("Succeeded" | "Failed"));
     let running: Vec<_> = world.pods("worker").await?.into_iter().filter(|pod| !ended(pod)).collect();
     assert!(running.is_empty(), "a worker still runs: {running:?}");
@@ -139,7 +140,7 @@ async fn a_suspended_pipeline_stops_and_goes_on_where_it_was() -> Result<()> {
     world.condition("Suspended", "False", SOON).await?;
     world.ready().await?;
 
-    // Then it goes on where it was: nothing is stored twice, new records arrive
+    // Then it continues where it stopped: nothing is stored twice, and new records arrive
     pipeline["spec"]["source"]["http"]["query"][1]["value"] = json!(format!("{}-2", world.seed));
     world.apply(&pipeline).await?;
     world.ready().await?;
@@ -149,11 +150,11 @@ async fn a_suspended_pipeline_stops_and_goes_on_where_it_was() -> Result<()> {
         world.get().await?.status.and_then(|s| s.totals).map(|t| t.stored),
         Some(stored + 200)
     );
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_under_way_is_left_to_finish_or_stopped_and_goes_on_with_its_pipeline() -> Result<()> {
+async fn an_active_run_finishes_or_is_stopped_and_resumes_with_its_pipeline() -> Result<()> {
     // Given a ready pipeline and a run whose source hangs
     let world = World::new("stop-run").await?;
     let mut pipeline = world.pipeline();
@@ -174,7 +175,7 @@ async fn a_run_under_way_is_left_to_finish_or_stopped_and_goes_on_with_its_pipel
     })
     .await?;
 
-    // When the pipeline is suspended, Then the run is left to finish, and the workers with it
+    // When the pipeline is suspended, Then the run may finish, and the workers stay with it
     pipeline["spec"]["suspend"] = json!(true);
     world.apply(&pipeline).await?;
     world
@@ -184,7 +185,7 @@ async fn a_run_under_way_is_left_to_finish_or_stopped_and_goes_on_with_its_pipel
         .await?;
     assert_eq!(world.workers().await?.spec.and_then(|spec| spec.replicas), Some(1));
 
-    // When runs are to be stopped, Then it is, and the pipeline is drained
+    // When the policy stops runs, Then it is stopped, and the pipeline is drained
     pipeline["spec"]["suspendPolicy"] = json!("Stop");
     world.apply(&pipeline).await?;
     let (reason, message) = world.condition("Suspended", "True", SOON).await?;
@@ -199,7 +200,7 @@ async fn a_run_under_way_is_left_to_finish_or_stopped_and_goes_on_with_its_pipel
             .unwrap_or(false)
     );
 
-    // When it goes on, Then so does the run, and it is one run
+    // When it resumes, Then the run resumes too, and it is still one run
     pipeline["spec"]["suspend"] = json!(false);
     world.apply(&pipeline).await?;
     world.finished("hanging", "Complete").await?;
@@ -214,13 +215,45 @@ async fn a_run_under_way_is_left_to_finish_or_stopped_and_goes_on_with_its_pipel
     )
     .await?;
     assert_eq!(runs, 1);
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_example_can_be_applied_as_it_stands() -> Result<()> {
-    // Given the examples, and the pipeline that the README begins with
+async fn every_example_can_be_applied_unchanged() -> Result<()> {
+    // Given the examples, and the first pipeline of the README
     let world = World::new("examples").await?;
+    let examples = examples()?;
+    assert!(examples.len() > 1);
+
+    for (file, text) in examples {
+        let mut resource: serde_json::Value = serde_yaml::from_str(&text).with_context(|| file.clone())?;
+        resource["metadata"]["namespace"] = json!(world.namespace);
+        if resource["kind"] == "UserPipeline" {
+            resource["metadata"]["name"] = json!("users");
+        }
+
+        // When it is applied unchanged, Then the API server accepts it
+        if resource["kind"] == "UserPipelineBackfill" {
+            let name = resource["metadata"]["name"].as_str().context("a name")?;
+            dry_run::<UserPipelineBackfill>(&world, name, &resource)
+                .await
+                .with_context(|| file.clone())?;
+            continue;
+        }
+        dry_run::<UserPipeline>(&world, "users", &resource)
+            .await
+            .with_context(|| file.clone())?;
+
+        // And the ones for the local cluster become ready
+        if file != "README.md" {
+            becomes_ready(&world, resource).await.with_context(|| file.clone())?;
+        }
+    }
+    world.clean_up().await
+}
+
+/// File names and contents.
+fn examples() -> Result<Vec<(String, String)>> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let readme = std::fs::read_to_string(root.join("README.md"))?;
     let first = readme
@@ -233,71 +266,51 @@ async fn every_example_can_be_applied_as_it_stands() -> Result<()> {
         let path = file?.path();
         examples.push((path.display().to_string(), std::fs::read_to_string(&path)?));
     }
-    assert!(examples.len() > 1);
+    Ok(examples)
+}
 
-    for (file, text) in examples {
-        let mut pipeline: serde_json::Value = serde_yaml::from_str(&text).with_context(|| file.clone())?;
-        pipeline["metadata"]["namespace"] = json!(world.namespace);
-        if pipeline["kind"] == "UserPipeline" {
-            pipeline["metadata"]["name"] = json!("users");
-        }
+async fn dry_run<K>(world: &World, name: &str, resource: &serde_json::Value) -> Result<()>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let params = PatchParams::apply("end-to-end").dry_run();
+    world.api::<K>().patch(name, &params, &Patch::Apply(resource)).await?;
+    Ok(())
+}
 
-        // When the API server is asked, Then it takes each as it stands
-        let dry_run = PatchParams::apply("end-to-end").dry_run();
-        if pipeline["kind"] == "UserPipelineBackfill" {
-            world
-                .api::<UserPipelineBackfill>()
-                .patch(
-                    pipeline["metadata"]["name"].as_str().context("a name")?,
-                    &dry_run,
-                    &Patch::Apply(&pipeline),
-                )
-                .await
-                .with_context(|| file.clone())?;
+/// Applies an example without runs and with derived names, which are free, and deletes it again.
+async fn becomes_ready(world: &World, mut pipeline: serde_json::Value) -> Result<()> {
+    pipeline["spec"]["suspend"] = json!(true);
+    // With its tables, because the next example has the same names and other records.
+    pipeline["spec"]["deletionPolicy"] = json!("Delete");
+    for (part, name) in [
+        ("/landing", "table"),
+        ("/kafka/topic", "name"),
+        ("/sinks/cassandra", "keyspace"),
+        ("/sinks/cassandra", "table"),
+        ("/sinks/postgres", "table"),
+    ] {
+        if part == "/landing" && pipeline["spec"]["source"]["topic"].is_object() {
             continue;
         }
-        world
-            .api::<UserPipeline>()
-            .patch("users", &dry_run, &Patch::Apply(&pipeline))
-            .await
-            .with_context(|| file.clone())?;
-
-        // And those for the local cluster become ready: without a run, and without the names that somebody's own may have
-        if file != "README.md" {
-            pipeline["spec"]["suspend"] = json!(true);
-            // With its tables, for the next one has the same names and other records.
-            pipeline["spec"]["deletionPolicy"] = json!("Delete");
-            for (part, name) in [
-                ("/landing", "table"),
-                ("/kafka/topic", "name"),
-                ("/sinks/cassandra", "keyspace"),
-                ("/sinks/cassandra", "table"),
-                ("/sinks/postgres", "table"),
-            ] {
-                if part == "/landing" && pipeline["spec"]["source"]["topic"].is_object() {
-                    continue;
-                }
-                let named = pipeline["spec"].pointer_mut(part).and_then(serde_json::Value::as_object_mut);
-                named
-                    .and_then(|named| named.remove(name))
-                    .with_context(|| format!("{file}: {part}/{name}"))?;
-            }
-            world.apply(&pipeline).await?;
-            world.condition("Suspended", "True", SOON).await?;
-            world.ready().await?;
-            world.api::<UserPipeline>().delete("users", &DeleteParams::default()).await?;
-            eventually(&format!("{file} to be gone"), SOON, async || {
-                let left = world.api::<UserPipeline>().get_opt("users").await?;
-                Ok(left.map_or(Ok(()), |left| Err(format!("{:?}", left.status.map(|status| status.deletion)))))
-            })
-            .await?;
-        }
+        let named = pipeline["spec"].pointer_mut(part).and_then(serde_json::Value::as_object_mut);
+        named
+            .and_then(|named| named.remove(name))
+            .with_context(|| format!("{part}/{name}"))?;
     }
-    world.leave().await
+    world.apply(&pipeline).await?;
+    world.condition("Suspended", "True", SOON).await?;
+    world.ready().await?;
+    world.api::<UserPipeline>().delete("users", &DeleteParams::default()).await?;
+    eventually("the example to be gone", SOON, async || {
+        let left = world.api::<UserPipeline>().get_opt("users").await?;
+        Ok(left.map_or(Ok(()), |left| Err(format!("{:?}", left.status.map(|status| status.deletion)))))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_scale_subresource_scales_the_workers_and_idle_ones_are_said_to_be_so() -> Result<()> {
+async fn the_scale_subresource_scales_the_workers_and_idle_ones_are_reported() -> Result<()> {
     // Given a ready pipeline with three partitions and one worker
     let world = World::new("scale").await?;
     world.apply(&world.pipeline()).await?;
@@ -308,7 +321,7 @@ async fn the_scale_subresource_scales_the_workers_and_idle_ones_are_said_to_be_s
     let four = Patch::Merge(json!({"spec": {"replicas": 4}}));
     pipelines.patch_scale("users", &PatchParams::default(), &four).await?;
 
-    // Then there are four workers, one of which is said to be idle
+    // Then there are four workers, and one of them is reported as idle
     let (reason, message) = world
         .condition_where("WorkersReady", "True", SOON, |_, message| message.starts_with("4 of 4"))
         .await?;
@@ -317,5 +330,5 @@ async fn the_scale_subresource_scales_the_workers_and_idle_ones_are_said_to_be_s
     let status = scale.status.context("a status")?;
     assert_eq!(status.replicas, 4);
     assert!(status.selector.context("a selector")?.contains("app.kubernetes.io/instance=users"));
-    world.leave().await
+    world.clean_up().await
 }

@@ -1,4 +1,4 @@
-//! What would change, told beforehand, and what pods are to be like.
+//! `userpipeline-operator plan`, the settings of pods, and pinned versions.
 
 use std::{io::Write, process::Stdio};
 
@@ -32,12 +32,12 @@ pub async fn plan(pipeline: &Value, more: &'static [&'static str]) -> Result<(i3
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_tells_what_would_change_and_changes_nothing() -> Result<()> {
-    // Given a namespace without a pipeline, When one is planned, Then everything would be made, and nothing is
+async fn a_plan_prints_what_would_change_and_changes_nothing() -> Result<()> {
+    // Given a namespace without a pipeline, When one is planned, Then everything would be created, and nothing is
     let world = World::new("plan").await?;
     let mut pipeline = world.pipeline();
-    let (code, told, errors) = plan(&pipeline, &["--schema"]).await?;
-    assert_eq!(code, 1, "{told}{errors}");
+    let (code, output, errors) = plan(&pipeline, &["--schema"]).await?;
+    assert_eq!(code, 1, "{output}{errors}");
     let landing = names::landing_table(&world.id());
     for line in [
         &format!("! PostgreSQL: CREATE TABLE IF NOT EXISTS \"{landing}\""),
@@ -49,7 +49,7 @@ async fn a_plan_tells_what_would_change_and_changes_nothing() -> Result<()> {
         "+ CronJob users-ingest",
         "+ Deployment users-worker",
     ] {
-        assert!(told.contains(line), "{line} in {told}");
+        assert!(output.contains(line), "{line} in {output}");
     }
     let db = stores::postgres(&world.client).await?;
     let tables = format!("SELECT count(*) FROM pg_tables WHERE tablename = '{landing}'");
@@ -73,14 +73,14 @@ async fn a_plan_tells_what_would_change_and_changes_nothing() -> Result<()> {
         anyhow::Ok(if jobs == 0 { Ok(()) } else { Err(format!("{jobs} Jobs")) })
     };
     eventually("the schema Job to be gone", SOON, settled).await?;
-    let (code, told, errors) = plan(&pipeline, &["--schema"]).await?;
+    let (code, output, errors) = plan(&pipeline, &["--schema"]).await?;
     let nothing = "! nothing would change: topic, subject and tables are as wanted\n";
-    assert_eq!((code, told.as_str()), (0, nothing), "{errors}");
+    assert_eq!((code, output.as_str()), (0, nothing), "{errors}");
 
-    // When another batch is planned, Then the workers would get another file, and still have the old one
+    // When another batch is planned, Then the workers would get another ConfigMap, and still have the old one
     let before = world.workers().await?.resource_version();
     pipeline["spec"]["workers"] = json!({"batch": {"maxRecords": 17}});
-    let (code, told, _) = plan(&pipeline, &[]).await?;
+    let (code, output, _) = plan(&pipeline, &[]).await?;
     assert_eq!(code, 1);
     for line in [
         "~ UserPipeline users",
@@ -88,22 +88,22 @@ async fn a_plan_tells_what_would_change_and_changes_nothing() -> Result<()> {
         "~ Deployment users-worker",
         "maxRecords: 17",
     ] {
-        assert!(told.contains(line), "{line} in {told}");
+        assert!(output.contains(line), "{line} in {output}");
     }
-    assert!(!told.contains("CronJob") && !told.contains("Job users-schema"), "{told}");
+    assert!(!output.contains("CronJob") && !output.contains("Job users-schema"), "{output}");
     assert_eq!(world.workers().await?.resource_version(), before);
 
-    // When nonsense is planned, Then the field is named
+    // When an invalid spec is planned, Then the field is reported
     pipeline["spec"]["schedule"]["cron"] = json!("61 * * * *");
     let (code, _, errors) = plan(&pipeline, &[]).await?;
     assert_eq!(code, 2);
     assert!(errors.contains("spec.schedule.cron"), "{errors}");
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_are_as_their_author_says_and_one_that_fits_nowhere_is_named() -> Result<()> {
-    // Given a pipeline whose workers are to be on a node that is not there
+async fn pods_have_the_settings_of_the_spec_and_an_unschedulable_one_is_reported_by_name() -> Result<()> {
+    // Given a pipeline whose workers select a missing node
     let world = World::new("pods").await?;
     let mut pipeline = world.pipeline();
     let settings = json!({"labels": {"team": "data"}, "annotations": {"note": "x"}, "resources": {"requests": {"memory": "48Mi"}, "limits": {"memory": "200Mi"}}});
@@ -111,13 +111,13 @@ async fn pods_are_as_their_author_says_and_one_that_fits_nowhere_is_named() -> R
     pipeline["spec"]["pods"]["workers"]["nodeSelector"] = json!({"no-such-label": "x"});
     world.apply(&pipeline).await?;
 
-    // Then the condition says so
+    // Then the condition reports it
     let (_, message) = world
         .condition_where("WorkersReady", "False", SOON, |reason, _| reason == "Unschedulable")
         .await?;
     assert!(message.contains("users-worker"), "{message}");
 
-    // When they may be anywhere, Then they are, and are as wanted
+    // When they may run on any node, Then they run with the settings of the spec
     pipeline["spec"]["pods"]["workers"] = settings;
     world.apply(&pipeline).await?;
     world.ready().await?;
@@ -135,7 +135,7 @@ async fn pods_are_as_their_author_says_and_one_that_fits_nowhere_is_named() -> R
         assert_eq!(limits.context("limits")?["memory"].0, "200Mi");
     }
 
-    // When labels would hide them from the operator, or their images come from anywhere, Then that is refused by name
+    // When labels would hide them from the operator, or their images are not allowed, Then the field is refused by name
     for (part, value, field) in [
         (
             "/spec/pods/workers",
@@ -151,18 +151,18 @@ async fn pods_are_as_their_author_says_and_one_that_fits_nowhere_is_named() -> R
         let (reason, message) = world.condition("Ready", "False", SOON).await?;
         assert!(reason == "InvalidSpec" && message.contains(field), "{reason}: {message}");
     }
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pinned_version_stays_and_says_what_there_would_be() -> Result<()> {
-    // Given a suspended pipeline that pins a version that is not here
+async fn a_pinned_version_stays_and_the_available_version_is_reported() -> Result<()> {
+    // Given a suspended pipeline that pins a missing version
     let world = World::new("version").await?;
     let mut pipeline = world.pipeline();
     pipeline["spec"]["image"] = json!({"version": "0.0.1"});
     world.apply(&pipeline).await?;
 
-    // Then the status says which the operator would bring, and the condition that there is no such image
+    // Then the status shows the version of the operator, and the condition reports the missing image
     let (reason, message) = world
         .condition_where("SchemaReady", "False", SOON, |reason, _| {
             reason.contains("Image") || reason.contains("ErrImage")
@@ -173,11 +173,11 @@ async fn a_pinned_version_stays_and_says_what_there_would_be() -> Result<()> {
     assert_eq!(version.wanted, "0.0.1");
     assert!(version.available.is_some());
 
-    // When the pin is gone, Then it is ready with the operator's own
+    // When the pin is removed, Then it is ready with the version of the operator
     pipeline["spec"]["image"] = Value::Null;
     world.apply(&pipeline).await?;
     world.ready().await?;
     let status = world.get().await?.status.context("a status")?;
     assert_eq!(status.version.context("a version")?.available, None);
-    world.leave().await
+    world.clean_up().await
 }

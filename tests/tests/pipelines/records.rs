@@ -1,4 +1,4 @@
-//! Records that a pipeline declares: of every type, and evolved.
+//! Declared records: fields of every type, and the evolution of a schema.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,10 +12,9 @@ use serde_json::{Value, json};
 use userpipeline_api::names;
 use userpipeline_tests::{
     World,
-    declared::{self, Row, assert_same, in_both_stores},
-    eventually,
-    own_source::OwnSource,
-    stores,
+    declared::{self, Row, assert_in_both_stores, assert_same},
+    eventually, stores,
+    test_source::TestSource,
     world::SOON,
 };
 
@@ -26,10 +25,46 @@ use crate::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_every_type_arrive_in_both_stores_as_they_were_served() -> Result<()> {
-    // Given a pipeline whose record has every type, and items with extremes, scripts, nulls and values drawn at random
+    // Given a pipeline whose record has every type, and items with extremes, scripts, nulls and random values
     let world = World::new("types").await?;
-    let source = OwnSource::start(&world.client).await?;
+    let source = TestSource::start(&world.client).await?;
     let record = every_type();
+    let mut items = random_items(&world);
+    // And some that no store can hold
+    let reasons = append_invalid_items(&mut items)?;
+    world.apply(&world.pipeline_of(&record, &source.url())).await?;
+    world.ready().await?;
+
+    // When they are served in three pages
+    for page in items.chunks(150) {
+        source.serve(page);
+    }
+    world.run("first").await?;
+    world.drained(400).await?;
+
+    // Then both stores hold each field of each record as it was served
+    let expected = items[..400].iter().map(row_of).collect::<Result<Vec<_>>>()?;
+    assert_in_both_stores(&world, &record, &expected).await?;
+
+    // And the invalid items are rejects with a reason, as they were served
+    let db = stores::postgres(&world.client).await?;
+    let rejects = db
+        .query(
+            "SELECT reason, raw::text FROM userpipeline.rejects WHERE pipeline = $1 ORDER BY id",
+            &[&world.id().to_string()],
+        )
+        .await?;
+    assert_eq!(rejects.len(), reasons.len());
+    for (reject, expected) in rejects.iter().zip(reasons) {
+        let (reason, raw): (String, String) = (reject.get(0), reject.get(1));
+        assert!(reason.contains(expected), "{reason}");
+        let raw: Value = serde_json::from_str(&raw)?;
+        assert!(items.contains(&raw), "{raw}");
+    }
+    world.clean_up().await
+}
+
+fn random_items(world: &World) -> Vec<Value> {
     let seed = world.seed.bytes().fold([7_u8; 32], |mut seed, byte| {
         seed.rotate_left(1);
         seed[0] ^= byte;
@@ -57,9 +92,13 @@ async fn records_of_every_type_arrive_in_both_stores_as_they_were_served() -> Re
         }
         items.push(item);
     }
-    // And some that no store could hold
-    let mut planted = Vec::new();
-    for (pointer, bad, says) in [
+    items
+}
+
+/// Returns the expected reason of each.
+fn append_invalid_items(items: &mut Vec<Value>) -> Result<Vec<&'static str>> {
+    let mut reasons = Vec::new();
+    for (pointer, invalid, reason) in [
         ("/a/string", json!("x\0y"), "NUL"),
         ("/a/json", json!({"x": ["\0"]}), "NUL"),
         ("/a/date", json!("-000001-12-31"), "0001 to 9999"),
@@ -68,206 +107,211 @@ async fn records_of_every_type_arrive_in_both_stores_as_they_were_served() -> Re
         ("/device", json!(""), "empty"),
     ] {
         let mut item = items[0].clone();
-        item["seq"] = json!(100_000 + planted.len());
-        *item.pointer_mut(pointer).context("a place")? = bad;
-        planted.push(says);
+        item["seq"] = json!(100_000 + reasons.len());
+        *item.pointer_mut(pointer).context("the pointer exists")? = invalid;
+        reasons.push(reason);
         items.push(item);
     }
-    world.apply(&world.pipeline_of(&record, &source.url())).await?;
-    world.ready().await?;
-
-    // When they are served, in three pages
-    for page in items.chunks(150) {
-        source.serve(page);
-    }
-    world.run("first").await?;
-    world.drained(400).await?;
-
-    // Then both stores hold each field of each record as it was served
-    let wanted = items[..400].iter().map(row_of).collect::<Result<Vec<_>>>()?;
-    in_both_stores(&world, &record, &wanted).await?;
-
-    // And the others are rejects, with a reason, and as they were served
-    let db = stores::postgres(&world.client).await?;
-    let rejects = db
-        .query(
-            "SELECT reason, raw::text FROM userpipeline.rejects WHERE pipeline = $1 ORDER BY id",
-            &[&world.id().to_string()],
-        )
-        .await?;
-    assert_eq!(rejects.len(), planted.len());
-    for (reject, says) in rejects.iter().zip(planted) {
-        let (reason, raw): (String, String) = (reject.get(0), reject.get(1));
-        assert!(reason.contains(says), "{reason}");
-        let raw: Value = serde_json::from_str(&raw)?;
-        assert!(items.contains(&raw), "{raw}");
-    }
-    world.leave().await
+    Ok(reasons)
 }
 
-/// Serves page after page until `work` is done: how many items.
-async fn fed_during(source: &OwnSource, page: impl Fn(i64) -> Vec<Value>, work: impl Future<Output = Result<()>>) -> Result<i64> {
-    let mut fed = 0;
+/// Serves page after page until `work` is done. Returns the number of items.
+async fn serve_during(source: &TestSource, page: impl Fn(i64) -> Vec<Value>, work: impl Future<Output = Result<()>>) -> Result<i64> {
+    let mut served = 0;
     let mut tick = tokio::time::interval(Duration::from_millis(40));
     tokio::pin!(work);
     loop {
         tokio::select! {
-            done = &mut work => return done.map(|()| fed),
+            done = &mut work => return done.map(|()| served),
             _ = tick.tick() => {
-                let items = page(fed);
+                let items = page(served);
                 source.serve(&items);
-                fed += i64::try_from(items.len())?;
+                served += i64::try_from(items.len())?;
             }
         }
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_field_is_added_and_taken_back_without_a_lost_row() -> Result<()> {
-    // Given a pipeline of two fields with rows in both stores
-    let world = World::new("evolution").await?;
-    let source = OwnSource::start(&world.client).await?;
-    let field = |name: &str| json!({"name": name, "type": "string", "from": format!("/{name}")});
-    let with = |more: &[Value]| {
-        let mut fields = vec![field("id"), field("name")];
-        fields.extend_from_slice(more);
-        json!({"key": ["id"], "fields": fields})
-    };
-    let items = |range: std::ops::Range<i64>| -> Vec<Value> {
-        range
-            .map(|n| json!({"id": n.to_string(), "name": format!("name {n}"), "note": format!("note {n}"), "level": n}))
-            .collect()
-    };
-    let before = with(&[]);
-    let pipeline_of = |record: &Value| {
-        let mut pipeline = world.pipeline_of(record, &source.url());
+/// A pipeline whose record has `id` and `name`, and then more fields.
+struct Evolution {
+    world: World,
+    source: TestSource,
+}
+
+impl Evolution {
+    fn pipeline(&self, record: &Value) -> Value {
+        let mut pipeline = self.world.pipeline_of(record, &self.source.url());
         pipeline["spec"]["source"]["http"]["rateLimit"] = json!({"requests": 20});
         pipeline["spec"]["source"]["http"]["runDuration"] = json!("2m");
         pipeline
-    };
+    }
+
+    /// The plan lists each change.
+    async fn assert_plan(&self, after: &Value) -> Result<()> {
+        let (code, output, errors) = plan(&self.pipeline(after), &["--schema"]).await?;
+        assert_eq!(code, 1, "{output}{errors}");
+        let id = self.world.id();
+        for line in [
+            format!("! PostgreSQL: ALTER TABLE \"{}\" ADD COLUMN", names::postgres_table(&id)),
+            format!("! Cassandra: ALTER TABLE \"{}\"", names::keyspace(&id)),
+            format!(
+                "! registry: subject {} gets another version, which adds `note`, adds `level`",
+                names::subject(&names::topic(&id))
+            ),
+        ] {
+            assert!(output.contains(&line), "{line} in {output}");
+        }
+        Ok(())
+    }
+
+    /// Applies `after` during a run whose source always has more items. Returns how many items were served meanwhile.
+    async fn roll_out_during_a_run(&self, after: &Value) -> Result<i64> {
+        let roll_out = async {
+            self.world.start_run("during").await?;
+            self.world.apply(&self.pipeline(after)).await?;
+            self.world.ready().await
+        };
+        let served = serve_during(&self.source, |served| items(1000 + served..1010 + served), Box::pin(roll_out)).await?;
+        self.world.finished("during", "Complete").await?;
+        println!("{served} items while the fields were added");
+        Ok(served)
+    }
+
+    /// Items from 50 on, which were served again, have the new fields. Earlier rows have null, or the default in PostgreSQL.
+    async fn assert_added_fields(&self, after: &Value) -> Result<()> {
+        let (id, fields) = (self.world.id(), declared::fields(after));
+        let row = |n: i64, default: Option<i64>| {
+            let is_known = n >= 50;
+            let level = if is_known { Some(n) } else { default };
+            Row::from([
+                ("id".to_owned(), Some(n.to_string())),
+                ("name".to_owned(), Some(format!("name {n}"))),
+                ("note".to_owned(), is_known.then(|| format!("note {n}"))),
+                ("level".to_owned(), level.map(|level| level.to_string())),
+            ])
+        };
+        let expected = |default| (0..200).map(|n| row(n, default)).collect::<Vec<_>>();
+        let without_items_of_the_run = |rows: Vec<Row>| {
+            let is_early = |row: &Row| row["id"].as_ref().is_some_and(|id| id.len() < 4);
+            rows.into_iter().filter(is_early).collect::<Vec<_>>()
+        };
+        let db = stores::postgres(&self.world.client).await?;
+        let found = declared::postgres(&db, &names::postgres_table(&id), &fields).await?;
+        assert_same("PostgreSQL's table", &without_items_of_the_run(found), &expected(Some(-1)));
+        let session = stores::cassandra(&self.world.client).await?;
+        let found = declared::cassandra(&session, &names::keyspace(&id), &names::cassandra_table(&id), &fields).await?;
+        assert_same("Cassandra's table", &without_items_of_the_run(found), &expected(None));
+        Ok(())
+    }
+
+    /// A new default is refused by name.
+    async fn assert_default_is_immutable(&self, changed: &Value) -> Result<()> {
+        self.world.apply(&self.pipeline(changed)).await?;
+        let refused = |reason: &str, message: &str| {
+            reason == "SchemaIncompatible" && message.contains("field `level`") && message.contains("its default becomes 5")
+        };
+        self.world.condition_where("SchemaReady", "False", SOON, refused).await.map(drop)
+    }
+
+    /// A new required field is refused by name.
+    async fn assert_required_field_is_refused(&self, record: &Value) -> Result<()> {
+        self.world.apply(&self.pipeline(record)).await?;
+        let (reason, message) = self.world.condition("SchemaReady", "False", SOON).await?;
+        eventually("the refusal", SOON, async || {
+            let (reason, message) = self.world.condition("SchemaReady", "False", SOON).await?;
+            let is_refused =
+                reason == "TableMismatch" && message.contains("field `must` of spec.record is neither optional nor has a default");
+            Ok(if is_refused { Ok(()) } else { Err(format!("{reason}: {message}")) })
+        })
+        .await
+        .with_context(|| format!("at first {reason}: {message}"))
+    }
+}
+
+fn field(name: &str) -> Value {
+    json!({"name": name, "type": "string", "from": format!("/{name}")})
+}
+
+fn level(default: i64) -> Value {
+    json!({"name": "level", "type": "int", "from": "/level", "default": default})
+}
+
+fn record_with(more: &[Value]) -> Value {
+    let mut fields = vec![field("id"), field("name")];
+    fields.extend_from_slice(more);
+    json!({"key": ["id"], "fields": fields})
+}
+
+fn items(range: std::ops::Range<i64>) -> Vec<Value> {
+    range
+        .map(|n| json!({"id": n.to_string(), "name": format!("name {n}"), "note": format!("note {n}"), "level": n}))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_is_added_and_removed_without_a_lost_row() -> Result<()> {
+    // Given a pipeline of two fields with rows in both stores
+    let world = World::new("evolution").await?;
+    let source = TestSource::start(&world.client).await?;
+    let evolution = Evolution { world, source };
+    let (world, source) = (&evolution.world, &evolution.source);
+    let before = record_with(&[]);
     source.serve(&items(0..100));
-    world.apply(&pipeline_of(&before)).await?;
+    world.apply(&evolution.pipeline(&before)).await?;
     world.ready().await?;
     world.run("first").await?;
     world.drained(100).await?;
 
-    // When a field that is optional and one that has a default are planned, then it is told what would change
+    // When an optional field and one with a default are planned, Then the plan lists the changes
     let mut note = field("note");
     note["optional"] = json!(true);
-    let level = |default: i64| json!({"name": "level", "type": "int", "from": "/level", "default": default});
-    let after = with(&[note.clone(), level(-1)]);
-    let (code, told, errors) = plan(&pipeline_of(&after), &["--schema"]).await?;
-    assert_eq!(code, 1, "{told}{errors}");
-    let id = world.id();
-    for line in [
-        format!("! PostgreSQL: ALTER TABLE \"{}\" ADD COLUMN", names::postgres_table(&id)),
-        format!("! Cassandra: ALTER TABLE \"{}\"", names::keyspace(&id)),
-        format!(
-            "! registry: subject {} gets another version, which adds `note`, adds `level`",
-            names::subject(&names::topic(&id))
-        ),
-    ] {
-        assert!(told.contains(&line), "{line} in {told}");
-    }
+    let after = record_with(&[note.clone(), level(-1)]);
+    evolution.assert_plan(&after).await?;
 
-    // And when they are added while a run is under way, to which the source always has more
-    let roll_out = async {
-        world.start_run("during").await?;
-        world.apply(&pipeline_of(&after)).await?;
-        world.ready().await
-    };
-    let fed = fed_during(&source, |fed| items(1000 + fed..1010 + fed), Box::pin(roll_out)).await?;
-    world.finished("during", "Complete").await?;
+    // When they are added during a run
+    let served = evolution.roll_out_during_a_run(&after).await?;
     source.serve(&items(50..200));
     world.run("second").await?;
 
-    // Then no row is lost and none is stalled, whichever record the run knew that fetched it
-    world.drained(250 + fed).await?;
-    println!("{fed} items while the fields were added");
+    // Then no row is lost and none is blocked, whichever schema its run knew
+    world.drained(250 + served).await?;
     let named = |n: i64| {
         Row::from([
             ("id".to_owned(), Some(n.to_string())),
             ("name".to_owned(), Some(format!("name {n}"))),
         ])
     };
-    let mut all: Vec<Row> = (0..200).chain(1000..1000 + fed).map(named).collect();
+    let mut all: Vec<Row> = (0..200).chain(1000..1000 + served).map(named).collect();
     all.sort();
-    in_both_stores(&world, &before, &all).await?;
+    assert_in_both_stores(world, &before, &all).await?;
+    evolution.assert_added_fields(&after).await?;
 
-    // Then what was served since has them, and what was there before has null, or the default where a store knows of defaults
-    let (db, fields) = (stores::postgres(&world.client).await?, declared::fields(&after));
-    let session = stores::cassandra(&world.client).await?;
-    let row = |n: i64, level: Option<i64>| {
-        let known = n >= 50;
-        Row::from([
-            ("id".to_owned(), Some(n.to_string())),
-            ("name".to_owned(), Some(format!("name {n}"))),
-            ("note".to_owned(), known.then(|| format!("note {n}"))),
-            (
-                "level".to_owned(),
-                if known {
-                    Some(n.to_string())
-                } else {
-                    level.map(|level| level.to_string())
-                },
-            ),
-        ])
-    };
-    let wanted = |level| (0..200).map(|n| row(n, level)).collect::<Vec<_>>();
-    let but_those_fed = |rows: Vec<Row>| {
-        let early = |row: &Row| row["id"].as_ref().is_some_and(|id| id.len() < 4);
-        rows.into_iter().filter(early).collect::<Vec<_>>()
-    };
-    let in_postgres = declared::postgres(&db, &names::postgres_table(&id), &fields).await?;
-    assert_same("PostgreSQL's table", &but_those_fed(in_postgres), &wanted(Some(-1)));
-    let in_cassandra = declared::cassandra(&session, &names::keyspace(&id), &names::cassandra_table(&id), &fields).await?;
-    assert_same("Cassandra's table", &but_those_fed(in_cassandra), &wanted(None));
+    // And the default cannot be changed
+    evolution.assert_default_is_immutable(&record_with(&[note, level(5)])).await?;
 
-    // When the default is changed, then that is refused by name
-    world.apply(&pipeline_of(&with(&[note, level(5)]))).await?;
-    let refused = |reason: &str, message: &str| {
-        reason == "SchemaIncompatible" && message.contains("field `level`") && message.contains("its default becomes 5")
-    };
-    world.condition_where("SchemaReady", "False", SOON, refused).await?;
-
-    // When they are taken back, then rows go on, and the columns stay
-    world.apply(&pipeline_of(&before)).await?;
+    // When the fields are removed, Then rows continue to arrive, and the columns stay
+    world.apply(&evolution.pipeline(&before)).await?;
     world.ready().await?;
     source.serve(&items(200..250));
     world.run("third").await?;
-    world.drained(300 + fed).await?;
-    let count: i64 = stores::number(
-        &db,
-        &format!(
-            "SELECT count(*) FROM \"{}\" WHERE level = -1 AND id::int < 1000",
-            names::postgres_table(&id)
-        ),
-    )
-    .await?;
+    world.drained(300 + served).await?;
+    let table = names::postgres_table(&world.id());
+    let statement = format!("SELECT count(*) FROM \"{table}\" WHERE level = -1 AND id::int < 1000");
+    let count = stores::number(&stores::postgres(&world.client).await?, &statement).await?;
     assert_eq!(count, 100, "fifty from before, and fifty since");
 
-    // When a field is added that every row must have, then it is refused by name, and rows go on
-    let refused = with(&[field("must")]);
-    world.apply(&pipeline_of(&refused)).await?;
-    let (reason, message) = world.condition("SchemaReady", "False", SOON).await?;
-    eventually("the refusal", SOON, async || {
-        let (reason, message) = world.condition("SchemaReady", "False", SOON).await?;
-        let told = reason == "TableMismatch" && message.contains("field `must` of spec.record is neither optional nor has a default");
-        Ok(if told { Ok(()) } else { Err(format!("{reason}: {message}")) })
-    })
-    .await
-    .with_context(|| format!("at first {reason}: {message}"))?;
+    // When a required field is added, Then it is refused by name, and rows continue to arrive
+    evolution.assert_required_field_is_refused(&record_with(&[field("must")])).await?;
     source.serve(&items(250..260));
     world.run("fourth").await?;
-    world.drained(310 + fed).await?;
-    world.leave().await
+    world.drained(310 + served).await?;
+    evolution.world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_field_that_every_row_has_is_not_taken_back_also_where_the_table_would_let_it() -> Result<()> {
-    // Given a pipeline whose rows have a name each, and whose only sink is Cassandra, where any column may be null
+async fn a_required_field_cannot_be_removed_even_if_the_table_allows_it() -> Result<()> {
+    // Given a pipeline with a required name, and Cassandra as its only sink, where any column may be null
     let world = World::new("required").await?;
-    let field = |name: &str| json!({"name": name, "type": "string", "from": format!("/{name}")});
     let of = |fields: &[Value]| {
         let mut pipeline = world.pipeline_of(
             &json!({"key": ["id"], "fields": fields}),
@@ -279,7 +323,7 @@ async fn a_field_that_every_row_has_is_not_taken_back_also_where_the_table_would
     world.apply(&of(&[field("id"), field("name")])).await?;
     world.ready().await?;
 
-    // When the name is taken back, then that is refused by name, and the pipeline is ready again once it is there again
+    // When the name is removed, Then that is refused by name, and the pipeline is ready again when it is back
     world.apply(&of(&[field("id")])).await?;
     let refused = |reason: &str, message: &str| {
         reason == "SchemaIncompatible" && message.contains("field `name` of spec.record") && message.contains("it is gone")
@@ -287,5 +331,5 @@ async fn a_field_that_every_row_has_is_not_taken_back_also_where_the_table_would
     world.condition_where("SchemaReady", "False", SOON, refused).await?;
     world.apply(&of(&[field("id"), field("name")])).await?;
     world.ready().await?;
-    world.leave().await
+    world.clean_up().await
 }

@@ -1,23 +1,86 @@
-//! What is kept for a time only.
+//! Retention.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use scylla::value::CqlValue;
-use serde_json::json;
-use userpipeline_api::names;
+use scylla::{client::session::Session, value::CqlValue};
+use serde_json::{Value, json};
+use userpipeline_api::names::{self, PipelineId};
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::kafka::{self, admin::Admin};
-use userpipeline_tests::{World, cluster::host, eventually, own_source::OwnSource, stores, world::SOON};
+use userpipeline_tests::{World, cluster::host, eventually, stores, test_source::TestSource, world::SOON};
 
-/// It is looked for what is old enough once in a minute.
+/// Retention runs once a minute.
 const SWEPT: Duration = Duration::from_secs(150);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_kept_long_enough_goes_and_totals_stay() -> Result<()> {
+async fn data_past_its_retention_is_deleted_and_totals_stay() -> Result<()> {
     // Given a pipeline that keeps everything for an hour, and rows in Cassandra for a day
     let world = World::new("retention").await?;
-    let source = OwnSource::start(&world.client).await?;
+    let source = TestSource::start(&world.client).await?;
+    world.apply(&pipeline_with_retention(&world, &source)).await?;
+    world.ready().await?;
+    let items: Vec<_> = (0..2500).map(|n| json!({"id": n.to_string(), "name": "x"})).collect();
+    source.serve(&items);
+    source.serve(&[json!({"id": "0", "gone": true}), json!({"id": "reject"})]);
+    world.run("first").await?;
+    world.drained(2501).await?;
+
+    // Then Cassandra has the declared time to live and compaction, and Kafka the retention of dead letters
+    let (id, session) = (world.id(), stores::cassandra(&world.client).await?);
+    assert_table_options(&session, &id).await?;
+    let config = Admin::connect(&kafka::Connection::new(host::KAFKA), "tests")?
+        .config(&names::dead_letter_topic(&names::topic(&id)))
+        .await?;
+    assert_eq!(config.get("retention.ms").map(String::as_str), Some("172800000"));
+
+    // When an hour has passed for all of it, except for a record that has just landed, and one that is not published
+    let (db, landing) = (stores::postgres(&world.client).await?, names::landing_table(&id));
+    age_everything(&db, &id).await?;
+
+    // And one of the rows is locked
+    let mut locking = stores::postgres(&world.client).await?;
+    let lock = locking.transaction().await?;
+    lock.execute(&format!("SELECT FROM \"{landing}\" WHERE id = '3' FOR UPDATE"), &[])
+        .await?;
+
+    // Then everything except for those three rows is deleted
+    eventually("old data to be gone", SWEPT, async || {
+        let left = old_rows(&db, &id).await?;
+        Ok(if left == [0; 4] { Ok(()) } else { Err(format!("{left:?}")) })
+    })
+    .await?;
+    let landed = format!("SELECT count(*) FROM \"{landing}\"");
+    assert_eq!(stores::number(&db, &landed).await?, 3);
+    // And the locked row is deleted after its lock
+    lock.rollback().await?;
+    eventually("the row that was locked to be gone", SWEPT, async || {
+        let left = stores::number(&db, &landed).await?;
+        Ok(if left == 2 { Ok(()) } else { Err(left.to_string()) })
+    })
+    .await?;
+    // And retention has its own index
+    let (index, _) = RecordSchema::landing_age_index(&landing);
+    let valid = format!("SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass('\"{index}\"') AND indisvalid");
+    assert_eq!(stores::number(&db, &valid).await?, 1);
+
+    // And the totals continue from their previous values
+    source.serve(&[json!({"id": "new", "name": "y"})]);
+    world.run("second").await?;
+    let fetched = eventually("the totals of both runs", SOON, async || {
+        let totals = world.get().await?.status.context("a status")?.totals.unwrap_or_default();
+        Ok(if totals.fetched > 2501 {
+            Ok(totals.fetched)
+        } else {
+            Err(totals.fetched.to_string())
+        })
+    })
+    .await?;
+    assert_eq!(fetched, 2502);
+    world.clean_up().await
+}
+
+fn pipeline_with_retention(world: &World, source: &TestSource) -> Value {
     let record = json!({"key": ["id"], "deleteWhen": "has(item.gone)", "fields": [
         {"name": "id", "type": "string", "from": "/id"}, {"name": "name", "type": "string", "from": "/name"},
     ]});
@@ -28,17 +91,11 @@ async fn what_was_kept_long_enough_goes_and_totals_stay() -> Result<()> {
     let sink = &mut pipeline["spec"]["sinks"]["cassandra"];
     sink["timeToLive"] = json!("24h");
     sink["compaction"] = json!({"class": "LeveledCompactionStrategy", "options": {"sstable_size_in_mb": "80"}});
-    world.apply(&pipeline).await?;
-    world.ready().await?;
-    let items: Vec<_> = (0..2500).map(|n| json!({"id": n.to_string(), "name": "x"})).collect();
-    source.serve(&items);
-    source.serve(&[json!({"id": "0", "gone": true}), json!({"id": "reject"})]);
-    world.run("first").await?;
-    world.drained(2501).await?;
+    pipeline
+}
 
-    // Then Cassandra keeps the rows as declared, and Kafka the dead letters
-    let (id, session) = (world.id(), stores::cassandra(&world.client).await?);
-    let (keyspace, table) = (names::keyspace(&id), names::cassandra_table(&id));
+async fn assert_table_options(session: &Session, id: &PipelineId) -> Result<()> {
+    let (keyspace, table) = (names::keyspace(id), names::cassandra_table(id));
     let found = session
         .query_unpaged(format!("SELECT TTL(name) FROM \"{keyspace}\".\"{table}\" WHERE id = '7'"), &[])
         .await?
@@ -58,87 +115,45 @@ async fn what_was_kept_long_enough_goes_and_totals_stay() -> Result<()> {
         compaction.contains("LeveledCompactionStrategy") && compaction.contains("80"),
         "{compaction}"
     );
+    Ok(())
+}
 
-    let config = Admin::connect(&kafka::Connection::new(host::KAFKA), "tests")?
-        .config(&names::dead_letter_topic(&names::topic(&id)))
-        .await?;
-    assert_eq!(config.get("retention.ms").map(String::as_str), Some("172800000"));
-
-    // When an hour has passed for all of it, but for a record that was landed a moment ago and one that is not on the topic yet
-    let (db, landing, name) = (stores::postgres(&world.client).await?, names::landing_table(&id), id.to_string());
-    let aged = [
+async fn age_everything(db: &tokio_postgres::Client, id: &PipelineId) -> Result<()> {
+    let (landing, name) = (names::landing_table(id), id.to_string());
+    for statement in [
         format!("UPDATE \"{landing}\" SET _ingested_at = now() - interval '2h' WHERE id <> '1'"),
         format!("UPDATE \"{landing}\" SET _published_version = NULL WHERE id = '2'"),
         format!("UPDATE userpipeline.runs SET finished_at = now() - interval '2h' WHERE pipeline = '{name}'"),
         format!("UPDATE userpipeline.rejects SET rejected_at = now() - interval '2h' WHERE pipeline = '{name}'"),
         format!(
             "UPDATE userpipeline.tombstones SET deleted_at = now() - interval '2h' WHERE table_name = '{}'",
-            names::postgres_table(&id)
+            names::postgres_table(id)
         ),
-    ];
-    for statement in aged {
+    ] {
         assert!(db.execute(&statement, &[]).await? > 0, "{statement}");
     }
+    Ok(())
+}
 
-    // And somebody is at work on one of the rows
-    let mut busy = stores::postgres(&world.client).await?;
-    let held = busy.transaction().await?;
-    held.execute(&format!("SELECT FROM \"{landing}\" WHERE id = '3' FOR UPDATE"), &[])
-        .await?;
-
-    // Then it goes, and those three stay
-    eventually("what is old to be gone", SWEPT, async || {
-        let count = async |what: String| stores::number(&db, &format!("SELECT count(*) FROM {what}")).await;
-        let left = [
-            count(format!("\"{landing}\" WHERE id NOT IN ('1', '2', '3')")).await?,
-            count(format!("userpipeline.runs WHERE pipeline = '{name}'")).await?,
-            count(format!("userpipeline.rejects WHERE pipeline = '{name}'")).await?,
-            count(format!(
-                "userpipeline.tombstones WHERE table_name = '{}'",
-                names::postgres_table(&id)
-            ))
-            .await?,
-        ];
-        Ok(if left == [0; 4] { Ok(()) } else { Err(format!("{left:?}")) })
-    })
-    .await?;
-    let landed = format!("SELECT count(*) FROM \"{landing}\"");
-    assert_eq!(stores::number(&db, &landed).await?, 3);
-    // And the one that was held goes as soon as it is not
-    held.rollback().await?;
-    eventually("the row that was held to be gone", SWEPT, async || {
-        let left = stores::number(&db, &landed).await?;
-        Ok(if left == 2 { Ok(()) } else { Err(left.to_string()) })
-    })
-    .await?;
-    // By an index of its own
-    let (index, _) = RecordSchema::landing_age_index(&landing);
-    let valid = format!("SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass('\"{index}\"') AND indisvalid");
-    assert_eq!(stores::number(&db, &valid).await?, 1);
-
-    // And the totals go on from where they were
-    source.serve(&[json!({"id": "new", "name": "y"})]);
-    world.run("second").await?;
-    let fetched = eventually("the totals of both runs", SOON, async || {
-        let totals = world.get().await?.status.context("a status")?.totals.unwrap_or_default();
-        Ok(if totals.fetched > 2501 {
-            Ok(totals.fetched)
-        } else {
-            Err(totals.fetched.to_string())
-        })
-    })
-    .await?;
-    assert_eq!(fetched, 2502);
-    world.leave().await
+/// The rows past their retention: landed ones, runs, rejects, tombstones.
+async fn old_rows(db: &tokio_postgres::Client, id: &PipelineId) -> Result<[i64; 4]> {
+    let (landing, name, table) = (names::landing_table(id), id.to_string(), names::postgres_table(id));
+    let count = async |what: String| stores::number(db, &format!("SELECT count(*) FROM {what}")).await;
+    Ok([
+        count(format!("\"{landing}\" WHERE id NOT IN ('1', '2', '3')")).await?,
+        count(format!("userpipeline.runs WHERE pipeline = '{name}'")).await?,
+        count(format!("userpipeline.rejects WHERE pipeline = '{name}'")).await?,
+        count(format!("userpipeline.tombstones WHERE table_name = '{table}'")).await?,
+    ])
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_goes_on_landing_while_many_old_records_go_and_what_comes_again_stays() -> Result<()> {
-    // Given a run that takes its time, of records that are in the landing table for long, with many others
+async fn a_run_keeps_landing_while_retention_deletes_many_rows_and_refreshed_rows_stay() -> Result<()> {
+    // Given a slow run of records that are old in the landing table, with many others
     const OLD: usize = 200_000;
     const AGAIN: usize = 45_000;
     let world = World::new("sweep").await?;
-    let source = OwnSource::start(&world.client).await?;
+    let source = TestSource::start(&world.client).await?;
     let record = json!({"key": ["id"], "fields": [
         {"name": "id", "type": "long", "from": "/id"}, {"name": "name", "type": "string", "from": "/name"},
     ]});
@@ -166,29 +181,29 @@ async fn a_run_goes_on_landing_while_many_old_records_go_and_what_comes_again_st
     );
     assert!(db.execute(&old, &[&i64::try_from(OLD)?]).await? > 190_000);
 
-    // When those that are old begin to go
+    // When retention begins to delete the old ones
     let before = count("name = 'old'").await?;
     let landed = eventually("a sweep to begin", SWEPT, async || {
         let landed = count("name = 'new'").await?;
-        // The run itself makes new ones of some.
+        // The run itself refreshes some of them.
         let swept = before - count("name = 'old'").await? > landed;
         Ok(if swept { Ok(landed) } else { Err(landed.to_string()) })
     })
     .await?;
-    eventually("what is old to be gone", SWEPT, async || {
+    eventually("old rows to be gone", SWEPT, async || {
         let left = count("name = 'old'").await?;
         Ok(if left == 0 { Ok(()) } else { Err(left.to_string()) })
     })
     .await?;
 
-    // Then the run has gone on in the meantime
+    // Then the run has landed rows in the meantime
     let meanwhile = count("name = 'new'").await? - landed;
     assert!(meanwhile > 0, "nothing was landed in the meantime");
 
-    // And in the end each record that has come again is there, and stored
+    // And in the end each refreshed record is landed and stored
     world.finished(&job, "Complete").await?;
     assert_eq!(count("name = 'new'").await?, i64::try_from(AGAIN)?);
     assert_eq!(count("true").await?, i64::try_from(AGAIN)?);
     world.drained(i64::try_from(AGAIN)?).await?;
-    world.leave().await
+    world.clean_up().await
 }

@@ -1,22 +1,22 @@
-//! Runs, and how they end.
+//! The results of runs.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::time::Duration;
 use userpipeline_api::Run;
-use userpipeline_tests::{World, eventually, own_source::OwnSource, source, stores, world::SOON};
+use userpipeline_tests::{World, eventually, source, stores, test_source::TestSource, world::SOON};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_schedule_starts_runs_by_itself() -> Result<()> {
-    // Given a pipeline that is due each minute
+async fn the_schedule_starts_runs() -> Result<()> {
+    // Given a pipeline that is due every minute
     let world = World::new("schedule").await?;
     let mut pipeline = world.pipeline();
     pipeline["spec"]["schedule"]["cron"] = json!("*/1 * * * *");
 
-    // When it is applied and nothing else is done
+    // When it is applied
     world.apply(&pipeline).await?;
 
-    // Then a run of a full minute ends, and the ledger has it under its scheduled time
+    // Then a scheduled run ends, and the ledger lists it under its scheduled time
     let run = eventually("a scheduled run", Duration::from_secs(180), async || {
         let run = world.get().await?.status.and_then(|s| s.last_run);
         Ok(run
@@ -39,17 +39,17 @@ async fn the_schedule_starts_runs_by_itself() -> Result<()> {
     .await?;
     assert_eq!(landed, run.landed);
 
-    // And it has the minute before as its interval, and its data is fresh
+    // And its interval is the minute before, and the data is fresh
     let interval = run.interval.context("an interval")?;
     assert_eq!(
         (interval.end.0, interval.end.0.as_second() - interval.start.0.as_second()),
         (scheduled.0, 60)
     );
     world.condition("DataFresh", "True", SOON).await?;
-    world.leave().await
+    world.clean_up().await
 }
 
-/// The run as the status tells it, once it does.
+/// Waits for the run in the status.
 async fn last_run(world: &World, job: &str) -> Result<Run> {
     eventually(&format!("{job} in the status"), SOON, async || {
         let status = world.get().await?.status;
@@ -60,7 +60,7 @@ async fn last_run(world: &World, job: &str) -> Result<Run> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_only_fails_makes_a_failed_run_with_a_reason() -> Result<()> {
+async fn a_failing_source_leads_to_a_failed_run_with_a_reason() -> Result<()> {
     // Given a ready pipeline whose source answers 503
     let world = World::new("source").await?;
     let mut pipeline = world.pipeline();
@@ -69,7 +69,7 @@ async fn a_source_that_only_fails_makes_a_failed_run_with_a_reason() -> Result<(
     world.ready().await?;
     source::set_fault(&json!({"kind": "status", "status": 503, "seed": world.seed})).await?;
 
-    // When a run is started, Then it fails, and says why
+    // When a run is started, Then it fails with a reason
     world.start_run("hopeless").await?;
     world.finished("hopeless", "Failed").await?;
     let run = last_run(&world, "hopeless").await?;
@@ -83,14 +83,14 @@ async fn a_source_that_only_fails_makes_a_failed_run_with_a_reason() -> Result<(
 
     // And the pipeline itself is still ready
     world.ready().await?;
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_fails_when_too_many_items_are_no_records_and_those_that_are_arrive() -> Result<()> {
-    // Given a pipeline that lets a quarter of its items be no records
+async fn a_run_with_too_many_rejects_fails_and_its_valid_records_arrive() -> Result<()> {
+    // Given a pipeline that accepts a quarter of rejects
     let world = World::new("rejects").await?;
-    let source = OwnSource::start(&world.client).await?;
+    let source = TestSource::start(&world.client).await?;
     let field = |name: &str| json!({"name": name, "type": "string", "from": format!("/{name}")});
     let mut pipeline = world.pipeline_of(&json!({"key": ["id"], "fields": [field("id"), field("name")]}), &source.url());
     pipeline["spec"]["source"]["maxRejectedRatio"] = json!(0.25);
@@ -103,12 +103,12 @@ async fn a_run_fails_when_too_many_items_are_no_records_and_those_that_are_arriv
             .collect::<Vec<Value>>()
     };
 
-    // When a quarter of them are none, then the run is fine
+    // When a quarter of the items are invalid, Then the run succeeds
     source.serve(&page(12, 4));
     world.run("fine").await?;
     assert_eq!(last_run(&world, "fine").await?.reason, "Completed");
 
-    // When it is more than that, then the run has failed, which says why, and the records are in the stores all the same
+    // When more are invalid, Then the run fails with a reason, and its records are stored
     source.serve(&page(20, 10));
     world.start_run("bad").await?;
     world.finished("bad", "Failed").await?;
@@ -116,5 +116,5 @@ async fn a_run_fails_when_too_many_items_are_no_records_and_those_that_are_arriv
     assert_eq!((run.outcome.as_str(), run.reason.as_str()), ("Failed", "TooManyRejects"), "{run:?}");
     assert!(run.message.contains("rejected 10"), "{run:?}");
     world.drained(20).await?;
-    world.leave().await
+    world.clean_up().await
 }

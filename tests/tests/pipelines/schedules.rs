@@ -1,4 +1,4 @@
-//! Which runs the schedule wants: data intervals, missed ones, those that are asked for, and when it gives up.
+//! Scheduled runs: data intervals, missed and requested runs, and the pause after failures.
 
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ async fn ledger(world: &World) -> Result<Vec<Row>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn missed_intervals_are_caught_up_with_and_switching_repeats_and_loses_none() -> Result<()> {
-    // Given a pipeline that is due each minute, has begun ten minutes ago, and wants what it missed
+async fn missed_intervals_are_caught_up_and_switching_catch_up_repeats_and_loses_none() -> Result<()> {
+    // Given a pipeline with catch-up that is due every minute and starts ten minutes ago
     let world = World::new("catch-up").await?;
     let every_minute = Ticks::read("*/1 * * * *", "Etc/UTC").map_err(anyhow::Error::msg)?;
     let begins = every_minute
@@ -43,8 +43,8 @@ async fn missed_intervals_are_caught_up_with_and_switching_repeats_and_loses_non
     // When it is applied
     world.apply(&pipeline).await?;
 
-    // Then every interval since is run, up to the one that is complete now
-    let caught_up = eventually("nothing left to be made up for", Duration::from_secs(240), async || {
+    // Then every interval is executed, up to the current complete one
+    let caught_up = eventually("an empty backlog", Duration::from_secs(240), async || {
         let schedule = world.get().await?.status.and_then(|s| s.schedule).unwrap_or_default();
         let settled = schedule.settled_until.as_ref().map(|at| at.0);
         let now = DataInterval::complete_at(Timestamp::now(), &every_minute).context("an interval")?;
@@ -86,17 +86,25 @@ async fn missed_intervals_are_caught_up_with_and_switching_repeats_and_loses_non
         .await?;
     }
 
-    // Then the ledger has every minute since the beginning, each once and done at the first attempt
-    let rows = ledger(&world).await?;
+    // Then the ledger has every minute since the start, each once
+    let end = assert_contiguous(&ledger(&world).await?, begins, &every_minute)?;
+    ensure!(end > caught_up, "nothing was executed while catch-up was switched");
+
+    // And the data is fresh, as the workers have reported
+    world.condition("DataFresh", "True", SOON).await?;
+    world.clean_up().await
+}
+
+/// Every minute is in the ledger once and succeeded at the first attempt; the last one may be running. Returns the end of the last.
+fn assert_contiguous(rows: &[Row], begins: Timestamp, every_minute: &Ticks) -> Result<Timestamp> {
     let mut end = begins;
-    for (id, _, state, attempt, from, to) in &rows {
+    for (id, _, state, attempt, from, to) in rows {
         let next = every_minute.after(end).context("a tick")?;
         assert_eq!(
             (*from, *to, id.as_str()),
             (Some(end.as_second()), Some(next.as_second()), next.to_string().as_str()),
             "{rows:?}"
         );
-        // The last may be under way.
         ensure!(
             state == "Succeeded" || (state == "Running" && to == &rows[rows.len() - 1].5),
             "{rows:?}"
@@ -104,16 +112,12 @@ async fn missed_intervals_are_caught_up_with_and_switching_repeats_and_loses_non
         assert_eq!(*attempt, 1, "{id}");
         end = next;
     }
-    ensure!(end > caught_up, "nothing was run while it was switched");
-
-    // And the data is fresh, as the workers say that they have stored it
-    world.condition("DataFresh", "True", SOON).await?;
-    world.leave().await
+    Ok(end)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_is_asked_for_is_run_once_for_its_nonce_with_its_arguments_and_interval() -> Result<()> {
-    // Given a pipeline whose source is asked with an argument and with the interval
+async fn a_requested_run_is_executed_once_per_nonce_with_its_arguments_and_interval() -> Result<()> {
+    // Given a pipeline whose request has an argument and the interval
     let world = World::new("run-now").await?;
     let other = format!("{}-other", world.seed);
     let mut pipeline = world.pipeline();
@@ -126,7 +130,7 @@ async fn a_run_that_is_asked_for_is_run_once_for_its_nonce_with_its_arguments_an
     world.apply(&pipeline).await?;
     world.ready().await?;
 
-    // When a run is asked for, with another argument
+    // When a run with another argument is requested
     let ended = async |nonce: &str| {
         eventually(&format!("the run {nonce}"), SOON, async || {
             let status = world.get().await?.status.and_then(|s| s.run_now);
@@ -144,7 +148,7 @@ async fn a_run_that_is_asked_for_is_run_once_for_its_nonce_with_its_arguments_an
     let first = ended("first").await?;
     assert_eq!(first.outcome.as_deref(), Some("Succeeded"));
 
-    // Then it was run with these, and the status and the ledger say so
+    // Then it is executed with these, and status and ledger show it
     ensure!(
         source::requests(&other).await?["requests"].as_i64().unwrap_or(0) > 0,
         "the argument did not reach the source"
@@ -159,7 +163,7 @@ async fn a_run_that_is_asked_for_is_run_once_for_its_nonce_with_its_arguments_an
     world.delete_job(&first.job).await?;
     world.ready().await?;
 
-    // And when another nonce asks for another run, and the first nonce once more
+    // And when another nonce requests another run, and the first nonce is applied again
     pipeline["spec"]["runNow"] = json!({"nonce": "second"});
     world.apply(&pipeline).await?;
     ended("second").await?;
@@ -167,7 +171,7 @@ async fn a_run_that_is_asked_for_is_run_once_for_its_nonce_with_its_arguments_an
     world.apply(&pipeline).await?;
     ended("first").await?;
 
-    // Then each nonce was run once: the ledger knows what is done
+    // Then each nonce was executed once, as the ledger shows
     let db = stores::postgres(&world.client).await?;
     let arguments: String = db
         .query_one(
@@ -179,12 +183,12 @@ async fn a_run_that_is_asked_for_is_run_once_for_its_nonce_with_its_arguments_an
     assert_eq!(arguments, format!("now:first 1 {other}, now:second 1 {}", world.seed));
     let last = world.get().await?.status.and_then(|s| s.last_run).context("a run")?;
     assert_eq!(last.reason, "AlreadyDone");
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schedule_that_only_fails_is_paused_and_a_success_that_is_asked_for_ends_the_pause() -> Result<()> {
-    // Given a pipeline that is due each minute, and whose source answers 503
+async fn a_failing_schedule_is_paused_and_a_successful_requested_run_ends_the_pause() -> Result<()> {
+    // Given a pipeline that is due every minute, and whose source answers 503
     let world = World::new("pause").await?;
     source::set_fault(&json!({"kind": "status", "status": 503, "seed": world.seed})).await?;
     let mut pipeline = world.pipeline();
@@ -194,7 +198,7 @@ async fn a_schedule_that_only_fails_is_paused_and_a_success_that_is_asked_for_en
     // When its run has failed
     world.apply(&pipeline).await?;
 
-    // Then the schedule rests, by its status and not by a change of the spec, and the data is said to be stale
+    // Then the schedule is paused in its status and not in the spec, and the data is reported as stale
     let (_, message) = world
         .condition_where("ScheduleReady", "False", Duration::from_secs(240), |reason, _| {
             reason == "PausedAfterFailures"
@@ -217,13 +221,13 @@ async fn a_schedule_that_only_fails_is_paused_and_a_success_that_is_asked_for_en
     );
     ensure!(!world.get().await?.spec.suspend, "the spec is the user's");
 
-    // When the source is mended and a run is asked for
+    // When the source recovers and a run is requested
     source::clear_fault(&world.seed).await?;
-    pipeline["spec"]["runNow"] = json!({"nonce": "mended"});
+    pipeline["spec"]["runNow"] = json!({"nonce": "recovered"});
     world.apply(&pipeline).await?;
 
     // Then its success ends the pause
     world.condition("ScheduleReady", "True", SOON).await?;
     world.ready().await?;
-    world.leave().await
+    world.clean_up().await
 }

@@ -1,4 +1,4 @@
-//! How large a record may be: as its topic says, whoever makes that.
+//! The size of records, which the topic limits.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,17 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use userpipeline_api::{MAX_MESSAGE_BYTES, names};
 use userpipeline_stores::kafka::{self, admin::Admin};
-use userpipeline_tests::{World, cluster::host, dice::Dice, own_source::OwnSource, stores, world::SOON};
+use userpipeline_tests::{World, cluster::host, random::SplitMix64, stores, test_source::TestSource, world::SOON};
 
-/// Items of a pipeline of two fields, of which the second makes them large.
-fn pipeline(world: &World, source: &OwnSource) -> Value {
+/// Items with two fields; the second one makes them large.
+fn pipeline(world: &World, source: &TestSource) -> Value {
     let field = |name: &str| json!({"name": name, "type": "string", "from": format!("/{name}")});
     let mut pipeline = world.pipeline_of(&json!({"key": ["id"], "fields": [field("id"), field("name")]}), &source.url());
     pipeline["spec"]["source"]["maxRejectedRatio"] = json!(1);
     pipeline
 }
 
-/// Class and reason of each item that was no record.
+/// Class and reason of each reject.
 async fn rejects(world: &World) -> Result<Vec<(String, String)>> {
     let db = stores::postgres(&world.client).await?;
     let rows = db
@@ -28,7 +28,7 @@ async fn rejects(world: &World) -> Result<Vec<(String, String)>> {
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// The bound of the topic's messages that is in force.
+/// The effective limit of the messages of the topic.
 async fn bound(admin: &Admin, topic: &str) -> Result<String> {
     admin.config(topic).await?.remove(MAX_MESSAGE_BYTES).context(MAX_MESSAGE_BYTES)
 }
@@ -38,23 +38,23 @@ fn bounded_by(bytes: &str) -> BTreeMap<String, String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_may_be_as_large_as_the_topic_takes() -> Result<()> {
+async fn a_record_may_be_as_large_as_the_topic_allows() -> Result<()> {
     // Given a topic of messages of up to 5,000,000 bytes
     let world = World::new("large").await?;
-    let source = OwnSource::start(&world.client).await?;
+    let source = TestSource::start(&world.client).await?;
     let mut pipeline = pipeline(&world, &source);
     pipeline["spec"]["kafka"]["topic"]["config"] = json!({MAX_MESSAGE_BYTES: "5000000"});
     world.apply(&pipeline).await?;
     world.ready().await?;
 
-    // When a record of four mebibytes comes, and one that fills the message
-    let mut dice = Dice::new(3);
-    let text = dice.text(4 << 20);
+    // When a record of four mebibytes is served, and one that exceeds the limit
+    let mut random = SplitMix64::new(3);
+    let text = random.text(4 << 20);
     source.serve(&[json!({"id": "large", "name": text})]);
-    source.serve(&[json!({"id": "too large", "name": dice.text(4_900_000)})]);
+    source.serve(&[json!({"id": "too large", "name": random.text(4_900_000)})]);
     world.run("first").await?;
 
-    // Then the one is in both stores, and the other is a reject that says why: nothing waits in the outbox
+    // Then the first one is in both stores, the second one is a reject with a reason, and the outbox is empty
     world.drained(1).await?;
     let (db, id) = (stores::postgres(&world.client).await?, world.id());
     let session = stores::cassandra(&world.client).await?;
@@ -63,47 +63,47 @@ async fn a_record_may_be_as_large_as_the_topic_takes() -> Result<()> {
     let in_cassandra = format!("SELECT name FROM \"{}\".\"{}\"", names::keyspace(&id), names::cassandra_table(&id));
     let found = session.query_unpaged(in_cassandra, ()).await?.into_rows_result()?;
     assert!(found.single_row::<(String,)>()?.0 == text);
-    let told = rejects(&world).await?;
+    let found = rejects(&world).await?;
     assert!(
-        matches!(&told[..], [(class, reason)] if class == "TooLarge" && reason.contains(MAX_MESSAGE_BYTES)),
-        "{told:?}"
+        matches!(&found[..], [(class, reason)] if class == "TooLarge" && reason.contains(MAX_MESSAGE_BYTES)),
+        "{found:?}"
     );
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_of_somebody_elses_says_how_large_records_may_be_and_one_of_ours_is_given_room() -> Result<()> {
-    // Given topics that somebody else has made, for small messages only
+async fn an_external_topic_limits_the_size_of_records_and_a_managed_one_is_configured_for_it() -> Result<()> {
+    // Given existing topics for small messages
     let world = World::new("small").await?;
-    let source = OwnSource::start(&world.client).await?;
+    let source = TestSource::start(&world.client).await?;
     let topic = names::topic(&world.id());
     let admin = Admin::connect(&kafka::Connection::new(host::KAFKA), "tests")?;
     admin.create(&topic, 3, 1, &bounded_by("200000")).await?;
     admin.create(&names::dead_letter_topic(&topic), 1, 1, &bounded_by("300000")).await?;
 
-    // When a pipeline is to use them, then it says that its records may be larger
+    // When a pipeline uses them, Then it reports that its records may be larger
     let mut pipeline = pipeline(&world, &source);
     pipeline["spec"]["kafka"]["topic"]["management"] = json!("None");
     world.apply(&pipeline).await?;
-    let says = |reason: &str, message: &str| reason == "TopicMismatch" && message.contains("up to 200000 bytes");
-    world.condition_where("SchemaReady", "False", SOON, says).await?;
+    let mismatch = |reason: &str, message: &str| reason == "TopicMismatch" && message.contains("up to 200000 bytes");
+    world.condition_where("SchemaReady", "False", SOON, mismatch).await?;
 
-    // When it is told so, then what fits is published, however much there is of it, and what does not is rejected
+    // When it declares the limit, Then all records that fit are published, and the others are rejected
     pipeline["spec"]["kafka"]["topic"]["config"] = json!({MAX_MESSAGE_BYTES: "200000"});
     world.apply(&pipeline).await?;
     world.ready().await?;
-    let mut dice = Dice::new(5);
-    let item = |dice: &mut Dice, n: usize, bytes: usize| json!({"id": n.to_string(), "name": dice.text(bytes)});
-    let mut items: Vec<Value> = (0..1000).map(|n| item(&mut dice, n, 2_000)).collect();
-    items.push(item(&mut dice, 1000, 180_000));
-    items.push(item(&mut dice, 1001, 200_000));
+    let mut random = SplitMix64::new(5);
+    let item = |random: &mut SplitMix64, n: usize, bytes: usize| json!({"id": n.to_string(), "name": random.text(bytes)});
+    let mut items: Vec<Value> = (0..1000).map(|n| item(&mut random, n, 2_000)).collect();
+    items.push(item(&mut random, 1000, 180_000));
+    items.push(item(&mut random, 1001, 200_000));
     source.serve(&items);
     world.run("first").await?;
     world.drained(1001).await?;
-    let told = rejects(&world).await?;
-    assert!(matches!(&told[..], [(class, _)] if class == "TooLarge"), "{told:?}");
+    let found = rejects(&world).await?;
+    assert!(matches!(&found[..], [(class, _)] if class == "TooLarge"), "{found:?}");
 
-    // When the pipeline takes the topics over, then they are given room, and what is more than that stays
+    // When the pipeline manages the topics, Then a limit that is too low is raised, and a higher one stays
     pipeline["spec"]["kafka"]["topic"] = json!({"partitions": 3});
     world.apply(&pipeline).await?;
     world.ready().await?;
@@ -117,5 +117,5 @@ async fn a_topic_of_somebody_elses_says_how_large_records_may_be_and_one_of_ours
         bound(&admin, &names::dead_letter_topic(&topic)).await?,
         (9_000_000 + (64 << 10)).to_string()
     );
-    world.leave().await
+    world.clean_up().await
 }

@@ -1,4 +1,4 @@
-//! Topics that others write to: devices that write JSON, applications that write Avro.
+//! Topics with external producers: devices that write JSON, applications that write Avro.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use userpipeline_stores::{
 use userpipeline_tests::{
     World,
     cluster::host,
-    declared::{Row, in_both_stores},
+    declared::{Row, assert_in_both_stores},
     eventually, stores,
     world::SOON,
 };
@@ -30,7 +30,7 @@ fn readings() -> Value {
     ]})
 }
 
-/// A pipeline whose topic others write to.
+/// A pipeline with a topic as its source.
 fn pipeline(world: &World, format: &str) -> Value {
     let mut pipeline = world.pipeline();
     let spec = &mut pipeline["spec"];
@@ -55,7 +55,7 @@ fn row(device: &str, at: i64, revision: i64, celsius: Option<f64>) -> Row {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_devices_write_as_json_is_stored_in_its_last_version() -> Result<()> {
+async fn json_messages_of_devices_are_stored_in_their_newest_version() -> Result<()> {
     // Given a pipeline without schedule and registry
     let world = World::new("telemetry").await?;
     let applied = pipeline(&world, "JSON");
@@ -64,7 +64,7 @@ async fn what_devices_write_as_json_is_stored_in_its_last_version() -> Result<()
     let runs = world.api::<CronJob>().list(&ListParams::default()).await?.items.len();
     assert_eq!(runs, 0, "there are no runs");
 
-    // When devices write readings, corrections, an older version late and on another partition, a deletion, and nonsense
+    // When devices write readings, corrections, a late older version on another partition, a deletion, and invalid messages
     let item = |device: &str, at: i64, revision: i64, celsius: Value| {
         json!({"device": {"id": device}, "at": at, "revision": revision, "celsius": celsius})
             .to_string()
@@ -99,10 +99,10 @@ async fn what_devices_write_as_json_is_stored_in_its_last_version() -> Result<()
     write(vec![(0, item("d2", 2000, 8, json!(8)))]).await?;
     world.drained(7).await?;
 
-    // Then each is stored in its last version, what was deleted is gone, and nonsense is a dead letter
-    let wanted = [row("d1", 1000, 3, Some(21.5)), row("d3", 3000, 1, None)];
-    in_both_stores(&world, &readings(), &wanted).await?;
-    let letters = stores::topic(&names::dead_letter_topic(&topic)).await?;
+    // Then each is stored in its newest version, the deleted one is gone, and the invalid messages are dead letters
+    let expected = [row("d1", 1000, 3, Some(21.5)), row("d3", 3000, 1, None)];
+    assert_in_both_stores(&world, &readings(), &expected).await?;
+    let letters = stores::messages(&names::dead_letter_topic(&topic)).await?;
     let mut classes: Vec<&str> = letters.iter().map(|letter| letter.headers["dlq.error.class"].as_str()).collect();
     classes.sort_unstable();
     assert_eq!(classes, ["JsonInvalid", "RecordInvalid"]);
@@ -110,7 +110,7 @@ async fn what_devices_write_as_json_is_stored_in_its_last_version() -> Result<()
     // And the data is fresh, without any run
     world.condition("DataFresh", "True", SOON).await?;
 
-    // When it is suspended while others go on writing, then it is; and what was written meanwhile is stored when it resumes
+    // When it is suspended while devices continue to write, Then it is suspended, and stores their messages when it resumes
     let suspend = |suspend: bool| Patch::Merge(json!({"spec": {"suspend": suspend}}));
     let pipelines = world.api::<UserPipeline>();
     pipelines.patch("users", &PatchParams::default(), &suspend(true)).await?;
@@ -118,18 +118,18 @@ async fn what_devices_write_as_json_is_stored_in_its_last_version() -> Result<()
     write(vec![(2, item("d5", 5000, 1, json!(1.5)))]).await?;
     pipelines.patch("users", &PatchParams::default(), &suspend(false)).await?;
     world.drained(8).await?;
-    let wanted = [
+    let expected = [
         row("d1", 1000, 3, Some(21.5)),
         row("d3", 3000, 1, None),
         row("d5", 5000, 1, Some(1.5)),
     ];
-    in_both_stores(&world, &readings(), &wanted).await?;
-    world.leave().await
+    assert_in_both_stores(&world, &readings(), &expected).await?;
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delete_without_a_value_deletes_however_its_producer_writes_the_key() -> Result<()> {
-    // Given a pipeline whose topic others write to
+async fn a_message_without_a_value_deletes_in_every_encoding_of_the_key() -> Result<()> {
+    // Given a pipeline with a topic as its source
     let world = World::new("tombstones").await?;
     let mut applied = pipeline(&world, "JSON");
     applied["spec"]["record"]["fields"][0]["type"] = json!("uuid");
@@ -144,7 +144,7 @@ async fn a_delete_without_a_value_deletes_however_its_producer_writes_the_key() 
     };
     let gone = |key: String, version: i64| (Some(0), key, None, Some(version));
 
-    // When it gets readings, and deletes in the same breath and later, their keys with spaces, in capitals, with a time as text
+    // When it receives readings, and deletes at once and later, with keys that have spaces, capitals, or a time as text
     let written = vec![
         item(1000, 1),
         gone(format!("[\"{}\", 1000]", device.to_uppercase()), 2),
@@ -159,17 +159,17 @@ async fn a_delete_without_a_value_deletes_however_its_producer_writes_the_key() 
     ];
     stores::produce_to(&topic, written).await?;
     world.drained(6).await?;
-    // And the readings once more
+    // And the readings are delivered again
     stores::produce_to(&topic, vec![item(1000, 1), item(2000, 1)]).await?;
     world.drained(8).await?;
 
-    // Then only the one is left that is newer than its delete
-    in_both_stores(&world, &record, &[row(device, 3000, 5, Some(1.5))]).await?;
-    world.leave().await
+    // Then only the reading that is newer than its delete is left
+    assert_in_both_stores(&world, &record, &[row(device, 3000, 5, Some(1.5))]).await?;
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_applications_write_as_avro_is_read_by_the_schemas_that_they_have_registered() -> Result<()> {
+async fn avro_messages_of_applications_are_decoded_with_their_registered_schemas() -> Result<()> {
     // Given a pipeline, and an application whose schema has more than the record, with other types
     let world = World::new("activity").await?;
     world.apply(&pipeline(&world, "Avro")).await?;
@@ -207,16 +207,16 @@ async fn what_applications_write_as_avro_is_read_by_the_schemas_that_they_have_r
     stores::produce(&topic, written).await?;
     world.drained(3).await?;
 
-    // Then the records are those of the application, by the pipeline's own mapping
-    in_both_stores(&world, &readings(), &[row("d1", 1000, 2, Some(0.1)), row("d2", 2000, 1, None)]).await?;
+    // Then the records of the application are stored as the pipeline maps them
+    assert_in_both_stores(&world, &readings(), &[row("d1", 1000, 2, Some(0.1)), row("d2", 2000, 1, None)]).await?;
 
-    // And its subject is left alone
+    // And its subject is not changed
     let versions: Value = reqwest::get(format!("{}/subjects/{}/versions", host::REGISTRY, names::subject(&topic)))
         .await?
         .json()
         .await?;
     assert_eq!(versions.as_array().context("versions")?.len(), 1, "{versions}");
-    eventually("the pipeline to say that others write", SOON, async || {
+    eventually("the status to show an external producer", SOON, async || {
         let (reason, message) = world.condition("ScheduleReady", "True", SOON).await?;
         Ok(if reason == "NoRuns" {
             Ok(())
@@ -225,32 +225,32 @@ async fn what_applications_write_as_avro_is_read_by_the_schemas_that_they_have_r
         })
     })
     .await?;
-    world.leave().await
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn topics_that_somebody_else_makes_are_used_and_stay() -> Result<()> {
-    // Given a pipeline that makes no topics, where there are none
+async fn existing_topics_are_used_and_are_not_deleted() -> Result<()> {
+    // Given a pipeline that does not create its topics, and no topics
     let world = World::new("own-topics").await?;
     let mut applied = pipeline(&world, "JSON");
     applied["spec"]["kafka"]["topic"] = json!({"management": "None"});
     applied["spec"]["deletionPolicy"] = json!("Delete");
     world.apply(&applied).await?;
-    let says = async |field: &'static str| {
+    let mismatch_names = async |field: &'static str| {
         world
             .condition_where("SchemaReady", "False", SOON, |reason, message| {
                 reason == "TopicMissing" && message.contains(field)
             })
             .await
     };
-    says("spec.kafka.topic.name").await?;
+    mismatch_names("spec.kafka.topic.name").await?;
 
-    // When they are made
+    // When they are created
     let topic = names::topic(&world.id());
     let letters = names::dead_letter_topic(&topic);
-    let admin = Admin::connect(&kafka::Connection::new(host::KAFKA), "somebody else")?;
+    let admin = Admin::connect(&kafka::Connection::new(host::KAFKA), "topic owner")?;
     admin.create(&topic, 2, 1, &BTreeMap::new()).await?;
-    says("spec.deadLetter.topic").await?;
+    mismatch_names("spec.deadLetter.topic").await?;
     admin.create(&letters, 1, 1, &BTreeMap::new()).await?;
     world
         .condition_where("SchemaReady", "False", SOON, |reason, message| {
@@ -267,9 +267,9 @@ async fn topics_that_somebody_else_makes_are_used_and_stay() -> Result<()> {
         .into_bytes();
     stores::produce(&topic, vec![(String::new(), written, None)]).await?;
     world.drained(1).await?;
-    in_both_stores(&world, &readings(), &[row("d1", 1000, 1, Some(2.0))]).await?;
+    assert_in_both_stores(&world, &readings(), &[row("d1", 1000, 1, Some(2.0))]).await?;
 
-    // And they stay when the pipeline is deleted with what it has made
+    // And they stay when the pipeline is deleted with its data
     world.api::<UserPipeline>().delete("users", &DeleteParams::default()).await?;
     eventually("the pipeline to be gone", SOON, async || {
         let left = world.api::<UserPipeline>().get_opt("users").await?;
@@ -280,5 +280,5 @@ async fn topics_that_somebody_else_makes_are_used_and_stay() -> Result<()> {
     assert!(left.contains(&topic) && left.contains(&letters), "{left:?}");
     admin.delete_topic(&topic).await?;
     admin.delete_topic(&letters).await?;
-    world.leave().await
+    world.clean_up().await
 }

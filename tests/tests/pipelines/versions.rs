@@ -1,4 +1,4 @@
-//! Records in several versions, and deleted: whatever the order of their delivery, the newest stays.
+//! Versions: in any order of delivery, the newest version of a record wins.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use userpipeline_api::names;
 use userpipeline_tests::{
     World,
-    declared::{Row, in_both_stores},
-    dice::Dice,
-    own_source::OwnSource,
+    declared::{Row, assert_in_both_stores},
+    random::SplitMix64,
     stores::{self, Outgoing},
+    test_source::TestSource,
 };
 
-/// A reading with a version of its own, which can be deleted.
+/// A reading with its own version, which can be deleted.
 fn versioned() -> Value {
     json!({"key": ["device", "seq"], "clusterBy": ["seq"], "orderBy": "version", "deleteWhen": "has(item.gone)", "fields": [
         {"name": "device", "type": "string", "from": "/device"},
@@ -35,10 +35,10 @@ fn reading(device: &str, seq: i64, version: i64, name: &str) -> Row {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_newest_version_stays_and_what_was_deleted_does_not_come_back() -> Result<()> {
+async fn the_newest_version_wins_and_a_deleted_record_does_not_reappear() -> Result<()> {
     // Given three readings in both stores
     let world = World::new("versions").await?;
-    let source = OwnSource::start(&world.client).await?;
+    let source = TestSource::start(&world.client).await?;
     let record = versioned();
     let item = |device: &str, seq: i64, version: i64, name: &str| json!({"device": device, "seq": seq, "version": version, "name": name});
     source.serve(&[item("d1", 1, 10, "a"), item("d1", 2, 10, "b"), item("d2", 1, 10, "c")]);
@@ -47,9 +47,9 @@ async fn the_newest_version_stays_and_what_was_deleted_does_not_come_back() -> R
     world.run("first").await?;
     world.drained(3).await?;
     let first = [reading("d1", 1, 10, "a"), reading("d1", 2, 10, "b"), reading("d2", 1, 10, "c")];
-    in_both_stores(&world, &record, &first).await?;
+    assert_in_both_stores(&world, &record, &first).await?;
 
-    // When one is updated, one deleted, one served in an older version, and one deleted that there never was
+    // When one is updated, one deleted, one served in an older version, and an unknown one deleted
     let gone = |device: &str, seq: i64, version: i64| json!({"device": device, "seq": seq, "version": version, "gone": true});
     source.serve(&[
         item("d1", 1, 20, "a2"),
@@ -60,11 +60,11 @@ async fn the_newest_version_stays_and_what_was_deleted_does_not_come_back() -> R
     world.run("second").await?;
     world.drained(6).await?;
     let second = [reading("d1", 1, 20, "a2"), reading("d2", 1, 10, "c")];
-    in_both_stores(&world, &record, &second).await?;
+    assert_in_both_stores(&world, &record, &second).await?;
 
-    // And when what is on the topic is delivered once more, on other partitions and in the order of its age backwards
+    // And when the messages are redelivered on other partitions, the newest first
     let topic = names::topic(&world.id());
-    let mut messages = stores::topic(&topic).await?;
+    let mut messages = stores::messages(&topic).await?;
     messages.sort_by_key(|message| std::cmp::Reverse(message.headers["version"].parse::<i64>().unwrap_or(0)));
     let again = messages.iter().enumerate().map(|(i, message)| {
         let version = message.headers["version"].parse().ok();
@@ -76,20 +76,19 @@ async fn the_newest_version_stays_and_what_was_deleted_does_not_come_back() -> R
 
     // Then nothing has changed
     world.drained(12).await?;
-    in_both_stores(&world, &record, &second).await?;
+    assert_in_both_stores(&world, &record, &second).await?;
 
-    // And when the deleted one is there again, newer than before, then it is stored; and one that is deleted in the very version
-    // that is stored is gone
+    // And when a newer version of the deleted one is served, Then it is stored; and one that is deleted in its stored version is gone
     source.serve(&[item("d1", 2, 30, "back"), gone("d2", 1, 10)]);
     world.run("third").await?;
     world.drained(14).await?;
     let third = [reading("d1", 1, 20, "a2"), reading("d1", 2, 30, "back")];
-    in_both_stores(&world, &record, &third).await?;
-    world.leave().await
+    assert_in_both_stores(&world, &record, &third).await?;
+    world.clean_up().await
 }
 
-/// The revisions of some keys in any order, some of them twice, each on any partition; what must come of them is added to `wanted`.
-fn in_any_order(dice: &mut Dice, case: usize, partitions: usize, wanted: &mut BTreeMap<i64, Row>) -> Vec<Outgoing> {
+/// Revisions of some keys in random order on random partitions, some of them twice. Adds the resulting rows to `expected`.
+fn in_any_order(random: &mut SplitMix64, case: usize, partitions: usize, expected: &mut BTreeMap<i64, Row>) -> Vec<Outgoing> {
     const KEYS: usize = 40;
     let mut items = Vec::new();
     for key in 0..KEYS {
@@ -97,14 +96,14 @@ fn in_any_order(dice: &mut Dice, case: usize, partitions: usize, wanted: &mut BT
         let device = format!("d{}", key % 5);
         let mut newest: Option<(i64, Option<Row>)> = None;
         let mut version = 0;
-        for _ in 0..=dice.index(8) {
-            version += 1 + i64::try_from(dice.index(1000)).unwrap_or_default();
+        for _ in 0..=random.index(8) {
+            version += 1 + i64::try_from(random.index(1000)).unwrap_or_default();
             let name = format!("{version} of {seq}");
             items.push(json!({"device": device, "seq": seq, "version": version, "name": name}));
             newest = Some((version, Some(reading(&device, seq, version, &name))));
-            // A deletion of the version before it, of that very one, or of one that there never was.
-            if dice.index(4) == 0 {
-                let gone = (version - 1 + i64::try_from(dice.index(3)).unwrap_or_default()).max(1);
+            // A deletion in the previous version, in this version, or of an unknown key.
+            if random.index(4) == 0 {
+                let gone = (version - 1 + i64::try_from(random.index(3)).unwrap_or_default()).max(1);
                 items.push(json!({"device": device, "seq": seq, "version": gone, "gone": true}));
                 if gone >= version {
                     (version, newest) = (gone, Some((gone, None)));
@@ -112,26 +111,26 @@ fn in_any_order(dice: &mut Dice, case: usize, partitions: usize, wanted: &mut BT
             }
         }
         if let Some((_, Some(row))) = newest {
-            wanted.insert(seq, row);
+            expected.insert(seq, row);
         }
     }
     for i in 0..items.len() {
-        if dice.index(3) == 0 {
+        if random.index(3) == 0 {
             items.push(items[i].clone());
         }
     }
-    dice.shuffle(&mut items);
-    let place = |item: Value, dice: &mut Dice| {
-        let partition = i32::try_from(dice.index(partitions)).ok();
+    random.shuffle(&mut items);
+    let place = |item: Value, random: &mut SplitMix64| {
+        let partition = i32::try_from(random.index(partitions)).ok();
         (partition, "any key".to_owned(), Some(item.to_string().into_bytes()), None)
     };
-    items.into_iter().map(|item| place(item, dice)).collect()
+    items.into_iter().map(|item| place(item, random)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_any_order_on_any_partition_and_over_rebalances_the_newest_version_stays() -> Result<()> {
+async fn the_newest_version_wins_in_any_order_on_any_partition_and_across_rebalances() -> Result<()> {
     const CASES: usize = 8;
-    // Given workers with small batches, and a topic to which others write what they like where they like
+    // Given workers with small batches, and a topic with an external producer
     let world = World::new("orders").await?;
     let record = versioned();
     let mut pipeline = world.pipeline_of(&record, "");
@@ -146,12 +145,12 @@ async fn in_any_order_on_any_partition_and_over_rebalances_the_newest_version_st
     world.ready().await?;
     let seed = u64::from_le_bytes(uuid::Uuid::new_v4().into_bytes()[..8].try_into()?);
     println!("seed {seed}");
-    let (mut dice, topic, mut sent, mut partitions) = (Dice::new(seed), names::topic(&world.id()), 0, 3);
-    let mut wanted = BTreeMap::new();
+    let (mut random, topic, mut sent, mut partitions) = (SplitMix64::new(seed), names::topic(&world.id()), 0, 3);
+    let mut expected = BTreeMap::new();
 
     for case in 0..CASES {
-        // When records come in any order, and meanwhile a worker is killed, or there are others, or more partitions
-        let messages = in_any_order(&mut dice, case, partitions, &mut wanted);
+        // When records arrive in random order, while a worker is killed, workers are scaled, or partitions are added
+        let messages = in_any_order(&mut random, case, partitions, &mut expected);
         let middle = messages.len() / 2;
         sent += messages.len();
         stores::produce_to(&topic, messages[..middle].to_vec()).await?;
@@ -162,14 +161,14 @@ async fn in_any_order_on_any_partition_and_over_rebalances_the_newest_version_st
                 }
             }
             2 => {
-                pipeline["spec"]["workers"]["replicas"] = json!(1 + dice.index(3));
+                pipeline["spec"]["workers"]["replicas"] = json!(1 + random.index(3));
                 world.apply(&pipeline).await?;
             }
             3 => {
                 partitions += 2;
                 pipeline["spec"]["kafka"]["topic"]["partitions"] = json!(partitions);
                 world.apply(&pipeline).await?;
-                // Whoever writes knows of them once they are there.
+                // The producer learns of new partitions when they exist.
                 world.ready().await?;
             }
             _ => {}
@@ -177,10 +176,10 @@ async fn in_any_order_on_any_partition_and_over_rebalances_the_newest_version_st
         stores::produce_to(&topic, messages[middle..].to_vec()).await?;
         world.drained(i64::try_from(sent)?).await?;
 
-        // Then each is in both stores in its newest version, and what was deleted last is not
-        let mut rows: Vec<Row> = wanted.values().cloned().collect();
+        // Then both stores hold the newest version of each, and none whose newest version is a deletion
+        let mut rows: Vec<Row> = expected.values().cloned().collect();
         rows.sort();
-        in_both_stores(&world, &record, &rows).await?;
+        assert_in_both_stores(&world, &record, &rows).await?;
     }
-    world.leave().await
+    world.clean_up().await
 }

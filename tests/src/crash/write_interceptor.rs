@@ -1,0 +1,188 @@
+//! Intercepts the writes of the operator to the API server: counts them, and injects a fault into one of them.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use http::{Method, Request, Response, StatusCode};
+use kube::client::{Body, Client};
+use serde_json::json;
+use tokio::sync::Notify;
+use tower::{BoxError, service_fn};
+
+const DELAY: Duration = Duration::from_secs(3);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The operator crashes before the request is sent.
+    CrashBefore,
+    /// The operator crashes after the write, before it receives the response.
+    CrashAfter,
+    /// 409, and nothing is written.
+    Conflict,
+    /// 429, and nothing is written.
+    TooManyRequests,
+    /// 500, and nothing is written.
+    ServerError,
+    /// The connection breaks after the write.
+    Dropped,
+    /// The request is delayed.
+    Stalled,
+}
+
+impl Fault {
+    pub const ALL: [Self; 7] = [
+        Self::CrashBefore,
+        Self::CrashAfter,
+        Self::Conflict,
+        Self::TooManyRequests,
+        Self::ServerError,
+        Self::Dropped,
+        Self::Stalled,
+    ];
+}
+
+/// How many objects the operator created and deleted, by kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriteCounts {
+    pub created: BTreeMap<String, usize>,
+    pub deleted: BTreeMap<String, usize>,
+}
+
+struct State {
+    fault: Option<(usize, Fault)>,
+    hit: bool,
+    writes: Vec<String>,
+    write_counts: WriteCounts,
+    last: Instant,
+}
+
+pub struct WriteInterceptor {
+    state: Mutex<State>,
+    crash: Notify,
+}
+
+impl WriteInterceptor {
+    /// `fault`: the number of a write, from 0, and its fault.
+    pub fn new(fault: Option<(usize, Fault)>) -> Self {
+        let state = State {
+            fault,
+            hit: false,
+            writes: Vec::new(),
+            write_counts: WriteCounts::default(),
+            last: Instant::now(),
+        };
+        Self {
+            state: Mutex::new(state),
+            crash: Notify::new(),
+        }
+    }
+
+    fn with<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
+        use_it(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Resolves when the operator must crash.
+    pub async fn crashed(&self) {
+        self.crash.notified().await;
+    }
+
+    /// Whether the fault was injected.
+    pub fn hit(&self) -> bool {
+        self.with(|state| state.hit)
+    }
+
+    pub fn writes(&self) -> Vec<String> {
+        self.with(|state| state.writes.clone())
+    }
+
+    pub fn write_counts(&self) -> WriteCounts {
+        self.with(|state| state.write_counts.clone())
+    }
+
+    /// The time since the last write.
+    pub fn quiet_for(&self) -> Duration {
+        self.with(|state| state.last.elapsed())
+    }
+
+    /// Records a write and returns its fault.
+    fn record(&self, request: &Request<Body>) -> Option<Fault> {
+        self.with(|state| {
+            let number = state.writes.len();
+            state.writes.push(format!("{} {}", request.method(), request.uri().path()));
+            state.last = Instant::now();
+            let (_, fault) = state.fault.take_if(|(at, _)| *at == number)?;
+            state.hit = true;
+            Some(fault)
+        })
+    }
+
+    fn count(&self, method: &Method, path: &str, status: StatusCode) {
+        // `…/namespaces/NS/KIND/NAME`, and without the name where one is created by POST.
+        let kind = path
+            .split('/')
+            .skip_while(|part| *part != "namespaces")
+            .nth(2)
+            .unwrap_or_default()
+            .to_owned();
+        self.with(|state| {
+            state.last = Instant::now();
+            if status == StatusCode::CREATED {
+                *state.write_counts.created.entry(kind).or_default() += 1;
+            } else if *method == Method::DELETE && status.is_success() {
+                *state.write_counts.deleted.entry(kind).or_default() += 1;
+            }
+        });
+    }
+}
+
+/// A client whose requests pass through `interceptor`.
+pub fn client(client: Client, interceptor: Arc<WriteInterceptor>) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = service_fn(move |request: Request<Body>| {
+        let (client, interceptor) = (client.clone(), interceptor.clone());
+        async move { pass(client, request, &interceptor).await }
+    });
+    Client::new(service, namespace)
+}
+
+async fn pass(client: Client, request: Request<Body>, interceptor: &WriteInterceptor) -> Result<Response<Body>, BoxError> {
+    // The operator does not react to failed Events.
+    if request.method() == Method::GET || request.uri().path().ends_with("/events") || request.uri().path().contains("/events/") {
+        return Ok(client.send(request).await?);
+    }
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let fault = interceptor.record(&request);
+    match fault {
+        Some(Fault::CrashBefore) => {
+            interceptor.crash.notify_one();
+            return std::future::pending().await;
+        }
+        Some(Fault::Conflict) => return refusal(StatusCode::CONFLICT, "Conflict"),
+        Some(Fault::TooManyRequests) => return refusal(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
+        Some(Fault::ServerError) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
+        Some(Fault::Stalled) => tokio::time::sleep(DELAY).await,
+        Some(Fault::CrashAfter | Fault::Dropped) | None => {}
+    }
+    let answer = client.send(request).await?;
+    interceptor.count(&method, &path, answer.status());
+    match fault {
+        Some(Fault::CrashAfter) => {
+            interceptor.crash.notify_one();
+            std::future::pending().await
+        }
+        Some(Fault::Dropped) => Err("connection reset by peer".into()),
+        _ => Ok(answer),
+    }
+}
+
+fn refusal(status: StatusCode, reason: &str) -> Result<Response<Body>, BoxError> {
+    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status.as_u16(), "reason": reason, "message": "injected by a test"});
+    Ok(Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_string().into_bytes()))?)
+}
