@@ -5,7 +5,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client, api::ListParams};
 use userpipeline_operator::MANAGER;
 
-use crate::{Cli, Command, Run};
+use crate::cli::{Cli, Command, Run};
 
 /// `None` where no operator is installed, or the user may not list Deployments.
 pub async fn arguments(client: &Client) -> Option<Run> {

@@ -1,7 +1,9 @@
 //! A record in Avro.
 
+mod datum;
+mod error;
 mod item;
-mod rest;
+mod schema_text;
 mod writer_schema;
 
 use apache_avro::{reader::datum::GenericDatumReader, types::Value as Avro, util::max_allocation_bytes, writer::datum::GenericDatumWriter};
@@ -10,46 +12,9 @@ use uuid::Uuid;
 
 use userpipeline_api::FieldType;
 
-pub use self::item::ItemReader;
-use self::{rest::Rest, writer_schema::parse};
+use self::{datum::whole, error::MAX_ALLOCATION, writer_schema::parse};
+pub use self::{error::AvroError, item::ItemReader};
 use crate::{Field, Record, RecordSchema, Value, convert};
-
-/// No length inside a message makes us allocate more than this: garbage may claim any.
-const MAX_ALLOCATION: usize = 16 << 20;
-
-/// Why a datum is no record, or a record no datum.
-#[derive(Debug, thiserror::Error)]
-pub enum AvroError {
-    /// The writer's schema does not parse.
-    #[error("the writer's schema does not parse: {0}")]
-    WriterSchema(#[source] Box<apache_avro::Error>),
-    /// A type of the writer's schema holds itself: its data may be as deep as they are long, and are decoded on the stack.
-    #[error("the writer's schema is recursive, which is not supported: `{0}` holds itself")]
-    Recursive(String),
-    /// By the writer's schema a few bytes could stand for any number of values, or for any depth.
-    #[error("the writer's schema is not supported, for a few bytes could stand for much: it has {0}")]
-    TooMuch(String),
-    /// The writer's schema is larger than any that is read.
-    #[error("the writer's schema is too large: it has {0}")]
-    TextTooLarge(String),
-    /// The bytes are not of the writer's schema, or that does not resolve to ours.
-    #[error("the datum does not decode: {0}")]
-    Decode(#[source] Box<apache_avro::Error>),
-    /// Bytes are left over behind the datum.
-    #[error("{0} bytes are left over behind the datum")]
-    LeftOver(usize),
-    /// A value that the schema does not promise.
-    #[error("field `{field}` holds {found}")]
-    Field {
-        /// The field.
-        field: String,
-        /// What it holds.
-        found: String,
-    },
-    /// The record does not fit the schema.
-    #[error("the record does not encode: {0}")]
-    Encode(#[source] Box<apache_avro::Error>),
-}
 
 impl RecordSchema {
     /// The Avro schema, as JSON, ready for a registry.
@@ -169,16 +134,6 @@ impl Decoder {
             .map(|(field, (_, value))| from_avro(field, value))
             .collect::<Result<_, _>>()
             .map(Record)
-    }
-}
-
-/// The value in a datum, which is all of it.
-fn whole(reader: &GenericDatumReader<'_>, datum: &[u8]) -> Result<Avro, AvroError> {
-    let mut rest = Rest(datum);
-    let value = reader.read_value(&mut rest).map_err(|e| AvroError::Decode(Box::new(e)))?;
-    match rest.0.len() {
-        0 => Ok(value),
-        left => Err(AvroError::LeftOver(left)),
     }
 }
 

@@ -4,7 +4,11 @@ use apache_avro::{reader::datum::GenericDatumReader, types::Value as Avro, util:
 use base64::Engine as _;
 use serde_json::{Map, Number, Value as Json};
 
-use super::{AvroError, MAX_ALLOCATION, parse, whole};
+use super::{
+    datum::whole,
+    error::{AvroError, MAX_ALLOCATION},
+    writer_schema::parse,
+};
 use crate::{time::date, value::BASE64};
 
 /// Data of one writer's schema to items.

@@ -13,10 +13,8 @@ use std::sync::Arc;
 use cel::{Context, ExecutionError, IdedExpr, Value as Cel, parser::PrattParser};
 use serde_json::Value as Json;
 
-use self::rewrite::Members;
+use self::rewrite::{ITEM, Members};
 
-/// The one variable.
-const ITEM: &str = "item";
 /// The library's own bound on brackets within each other; ours is below and comes first.
 const PARSER_DEPTH: u16 = 64;
 

@@ -15,10 +15,12 @@ use cel::{
 use serde_json::Value as Json;
 
 use super::{
-    ITEM, convert,
+    convert,
     functions::{FUNCTIONS, HAS, RANGE, SPEND, bounded},
 };
 
+/// The one variable.
+pub const ITEM: &str = "item";
 /// Levels of the tree, which is evaluated and dropped on the stack: `a + b + c` has a level for each `+`.
 const MAX_DEPTH: usize = 64;
 

@@ -2,7 +2,7 @@
 
 use userpipeline_api::FieldType;
 
-use super::{literal, quote};
+use super::quoting::{literal, quote};
 use crate::{
     Field, Value,
     time::{date, moment},

@@ -5,7 +5,7 @@ use userpipeline_api::{FieldType, names};
 use super::{
     Column, VERSION, bookkeeping_columns,
     column::{add_column, default_clause, landing_type},
-    quote,
+    quoting::quote,
 };
 use crate::{Field, RecordSchema};
 

@@ -4,23 +4,17 @@
 
 mod column;
 mod landing;
+mod quoting;
 mod sink;
 
-pub use self::column::{column_type, landing_type};
+pub use self::{
+    column::{column_type, landing_type},
+    quoting::quote,
+};
 use crate::{Field, RecordSchema};
 
 /// The version of a record, in microseconds.
 pub const VERSION: &str = "_version";
-
-/// A name as a quoted identifier.
-pub fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A text as a literal.
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
 
 /// A column and its type, as `information_schema.columns` writes the type (`udt_name`).
 pub type Column = (String, &'static str);

@@ -3,7 +3,7 @@
 use super::{
     Column, VERSION, bookkeeping_columns,
     column::{add_column, column_type, default_clause},
-    literal, quote,
+    quoting::{literal, quote},
 };
 use crate::{Field, RecordSchema};
 

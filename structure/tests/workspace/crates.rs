@@ -11,9 +11,29 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("userpipeline-api", &[]),
     ("userpipeline-record", &["userpipeline-api"]),
     ("userpipeline-stores", &["userpipeline-api", "userpipeline-record"]),
-    ("userpipeline-operator", &["userpipeline-api", "userpipeline-record"]),
-    ("ingest-job", &["userpipeline-api", "userpipeline-record", "userpipeline-stores"]),
-    ("stream-worker", &["userpipeline-api", "userpipeline-record", "userpipeline-stores"]),
+    ("userpipeline-runtime", &["userpipeline-api"]),
+    (
+        "userpipeline-operator",
+        &["userpipeline-api", "userpipeline-record", "userpipeline-runtime"],
+    ),
+    (
+        "ingest-job",
+        &[
+            "userpipeline-api",
+            "userpipeline-record",
+            "userpipeline-runtime",
+            "userpipeline-stores",
+        ],
+    ),
+    (
+        "stream-worker",
+        &[
+            "userpipeline-api",
+            "userpipeline-record",
+            "userpipeline-runtime",
+            "userpipeline-stores",
+        ],
+    ),
     ("randomuser-source", &[]),
     (
         "userpipeline-tests",

@@ -1,10 +1,24 @@
-//! What is left of a datum while it is read.
+//! A datum, read to its last byte.
 
 use std::io::{Error, ErrorKind, Read, Result};
 
+use apache_avro::{reader::datum::GenericDatumReader, types::Value as Avro};
+
+use super::error::AvroError;
+
+/// The value in a datum, which is all of it.
+pub fn whole(reader: &GenericDatumReader<'_>, datum: &[u8]) -> std::result::Result<Avro, AvroError> {
+    let mut rest = Rest(datum);
+    let value = reader.read_value(&mut rest).map_err(|e| AvroError::Decode(Box::new(e)))?;
+    match rest.0.len() {
+        0 => Ok(value),
+        left => Err(AvroError::LeftOver(left)),
+    }
+}
+
 /// What is left of a datum. Where there is less of it than is read, that is an error of another kind than the end of a file: the library
 /// takes what is missing behind that for null.
-pub struct Rest<'a>(pub &'a [u8]);
+struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {
     fn holds(&self, bytes: usize) -> Result<()> {

@@ -1,0 +1,84 @@
+//! The command line.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Parser, Subcommand};
+use userpipeline_operator::pipeline::Images;
+
+/// Reconciles `UserPipeline` resources.
+#[derive(Parser)]
+#[command(version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Runs the operator until it receives SIGTERM or SIGINT.
+    Run(Run),
+    /// Prints what would change if a pipeline were applied, object by object, and changes nothing. The exit code is 0 without
+    /// changes, 1 with changes, and 2 after an error.
+    Plan(Plan),
+}
+
+#[derive(clap::Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub images: ImageArguments,
+    /// The namespace of the Lease that elects the leader.
+    #[arg(long)]
+    pub lease_namespace: String,
+    /// The name of that Lease.
+    #[arg(long, default_value = userpipeline_operator::MANAGER)]
+    pub lease_name: String,
+    /// The identity of this instance in the leader election: the pod's name.
+    #[arg(long)]
+    pub identity: String,
+    /// The address of /healthz, /readyz and /metrics.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// The namespace whose pipelines are reconciled. Default: all namespaces.
+    #[arg(long)]
+    pub watch_namespace: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub struct ImageArguments {
+    /// The registry of the pipelines' images, with its path.
+    #[arg(long, default_value = "userpipeline")]
+    pub image_registry: String,
+    /// A registry that pipelines may choose instead (spec.image.registry); may be repeated.
+    #[arg(long = "allowed-image-registry")]
+    allowed_image_registries: Vec<String>,
+    /// The tag of these images.
+    #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
+    pub image_tag: String,
+    /// When these images are pulled: Always, IfNotPresent or Never.
+    #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
+    image_pull_policy: String,
+}
+
+impl From<ImageArguments> for Images {
+    fn from(arguments: ImageArguments) -> Self {
+        Self {
+            registry: arguments.image_registry,
+            allowed: arguments.allowed_image_registries,
+            tag: arguments.image_tag,
+            pull_policy: arguments.image_pull_policy,
+        }
+    }
+}
+
+#[derive(clap::Args)]
+pub struct Plan {
+    /// The file that would be applied; `-` is the standard input. Resources other than pipelines are ignored.
+    #[arg(short = 'f', long = "filename")]
+    pub file: PathBuf,
+    /// The field manager that would apply it: fields of other managers stay.
+    #[arg(long, default_value = "kubectl")]
+    pub field_manager: String,
+    /// Also runs a Job in the pipeline's namespace that prints what a schema Job would change in topic, subject and tables.
+    #[arg(long)]
+    pub schema: bool,
+}
