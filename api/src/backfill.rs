@@ -31,6 +31,7 @@ use crate::{Interval, schedule::ArgumentsSchema};
     printcolumn(name = "Skipped", type_ = "integer", json_path = ".status.skipped", description = "Intervals that had a run before"),
     printcolumn(name = "Next", type_ = "string", json_path = ".status.next.start", description = "Start of the next interval"),
     printcolumn(name = "Complete", type_ = "string", json_path = ".status.conditions[?(@.type=='Complete')].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Complete')].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "From", type_ = "string", json_path = ".spec.from", priority = 1),
     printcolumn(name = "To", type_ = "string", json_path = ".spec.to", priority = 1),

@@ -5,7 +5,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::{UserPipeline, UserPipelineSpec};
+use crate::{UserPipeline, UserPipelineSpec, status::Names};
 
 /// Longest name of a keyspace or table in Cassandra, in characters.
 pub const CASSANDRA_LIMIT: usize = 48;
@@ -77,6 +77,24 @@ pub fn with_names(mut spec: UserPipelineSpec, id: &PipelineId) -> UserPipelineSp
         sink.table.get_or_insert_with(|| postgres_table(id));
     }
     spec
+}
+
+/// The names in a spec that has all of them, see [`with_names`].
+pub fn in_stores(named: &UserPipelineSpec) -> Names {
+    let topic = named.kafka.topic.name.clone();
+    let cassandra = named.sinks.cassandra.as_ref().and_then(|sink| {
+        let (keyspace, table) = (sink.keyspace.as_ref()?, sink.table.as_ref()?);
+        Some(format!("{keyspace}.{table}"))
+    });
+    Names {
+        subject: topic.as_deref().filter(|_| named.schema_registry.is_some()).map(subject),
+        topic,
+        dead_letter_topic: named.dead_letter.topic.clone(),
+        consumer_group: named.kafka.group_id.clone(),
+        landing_table: named.landing.table.clone().filter(|_| named.source.http.is_some()),
+        postgres_table: named.sinks.postgres.as_ref().and_then(|sink| sink.table.clone()),
+        cassandra_table: cassandra,
+    }
 }
 
 /// Default of `spec.landing.table`.

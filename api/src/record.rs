@@ -92,6 +92,8 @@ pub struct FieldSpec {
     /// `string`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(validation = Rule::new("self.matches('^([^{}]*[{]/[^{}]*[}])+[^{}]*$')")
+        .message("a template must have JSON pointers in braces, such as {/name/first}, and no other braces"))]
     pub template: Option<String>,
     /// CEL expression over `item`: `double(item.celsius) * 1.8 + 32.0`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -69,6 +69,8 @@ pub struct HttpSource {
     #[schemars(length(min = 8, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+([/?#][^\\\\s]*)?$')")
         .message("spec.source.http.url must be an http or https address without a user name in it; credentials go into headers with valueFrom"))]
+    #[x_kube(validation = Rule::new("self.size() < 2 || !self.contains('{{') || self.substring(self.lastIndexOf('{{')).contains('}}')")
+        .message("spec.source.http.url has a placeholder without an end: close it with '}}'"))]
     pub url: String,
     /// Query parameters, added to the URL.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -81,6 +83,8 @@ pub struct HttpSource {
     /// Placeholders are replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 65536))]
+    #[x_kube(validation = Rule::new("self.size() < 2 || !self.contains('{{') || self.substring(self.lastIndexOf('{{')).contains('}}')")
+        .message("spec.source.http.body has a placeholder without an end: close it with '}}'"))]
     pub body: Option<String>,
     /// Format of a response.
     #[serde(default)]
@@ -184,6 +188,8 @@ pub struct QueryParameter {
     pub name: String,
     /// Value of the parameter, before percent encoding.
     #[schemars(length(max = 4096))]
+    #[x_kube(validation = Rule::new("self.size() < 2 || !self.contains('{{') || self.substring(self.lastIndexOf('{{')).contains('}}')")
+        .message("a value of spec.source.http.query has a placeholder without an end: close it with '}}'"))]
     pub value: String,
 }
 
@@ -203,6 +209,8 @@ pub struct Header {
     /// Value of the header, in plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
+    #[x_kube(validation = Rule::new("self.size() < 2 || !self.contains('{{') || self.substring(self.lastIndexOf('{{')).contains('}}')")
+        .message("a value of spec.source.http.headers has a placeholder without an end: close it with '}}'"))]
     pub value: Option<String>,
     /// Secret with the value of the header.
     #[serde(skip_serializing_if = "Option::is_none")]

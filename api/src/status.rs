@@ -28,6 +28,9 @@ pub struct UserPipelineStatus {
     /// Name of the topic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
+    /// Names that the pipeline uses in the stores, set in the spec or derived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub names: Option<Names>,
     /// Result of the last schema Job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaStatus>,
@@ -65,6 +68,33 @@ pub struct UserPipelineStatus {
     /// Time at which `totals` and `lag` last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured_at: Option<Time>,
+}
+
+/// Names in the stores. A name is absent if the pipeline does not use such an object.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Names {
+    /// Topic of the records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// Topic of the dead letters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter_topic: Option<String>,
+    /// Subject in the schema registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Consumer group of the workers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumer_group: Option<String>,
+    /// Landing table in PostgreSQL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub landing_table: Option<String>,
+    /// Sink table in PostgreSQL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres_table: Option<String>,
+    /// Sink table in Cassandra, as `keyspace.table`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cassandra_table: Option<String>,
 }
 
 /// Version of a pipeline's pods.

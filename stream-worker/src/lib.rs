@@ -7,6 +7,7 @@
 pub mod backoff;
 pub mod claims;
 pub mod context;
+mod credentials;
 pub mod dead_letters;
 pub mod heartbeat;
 pub mod http;

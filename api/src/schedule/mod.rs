@@ -21,11 +21,15 @@ pub struct Schedule {
     /// Schedule in five fields, as in a CronJob: minute, hour, day of month, month, day of week. Or a macro
     /// such as @daily.
     #[schemars(length(min = 1, max = 200))]
+    #[x_kube(validation = Rule::new("self.contains('TZ=') || self.matches('(?i)^\\\\s*(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|([*?]|0*[0-5]?[0-9](-0*[0-5]?[0-9])?)(/0*[1-9][0-9]{0,2})?(,([*?]|0*[0-5]?[0-9](-0*[0-5]?[0-9])?)(/0*[1-9][0-9]{0,2})?)*\\\\s+([*?]|0*([01]?[0-9]|2[0-3])(-0*([01]?[0-9]|2[0-3]))?)(/0*[1-9][0-9]{0,2})?(,([*?]|0*([01]?[0-9]|2[0-3])(-0*([01]?[0-9]|2[0-3]))?)(/0*[1-9][0-9]{0,2})?)*\\\\s+([*?]|0*([1-9]|[12][0-9]|3[01])(-0*([1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]{0,2})?(,([*?]|0*([1-9]|[12][0-9]|3[01])(-0*([1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]{0,2})?)*\\\\s+([*?]|(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(-(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))?)(/0*[1-9][0-9]{0,2})?(,([*?]|(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(-(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))?)(/0*[1-9][0-9]{0,2})?)*\\\\s+([*?]|(0*[0-6]|sun|mon|tue|wed|thu|fri|sat)(-(0*[0-6]|sun|mon|tue|wed|thu|fri|sat))?)(/0*[1-9][0-9]{0,2})?(,([*?]|(0*[0-6]|sun|mon|tue|wed|thu|fri|sat)(-(0*[0-6]|sun|mon|tue|wed|thu|fri|sat))?)(/0*[1-9][0-9]{0,2})?)*)\\\\s*$')")
+        .message("spec.schedule.cron must have five fields within their ranges (minute 0-59, hour 0-23, day of month 1-31, month 1-12 or jan-dec, day of week 0-6 or sun-sat), or be a macro such as @daily"))]
     #[x_kube(validation = Rule::new("!self.contains('TZ=')").message("spec.schedule.cron must not carry a time zone; use spec.schedule.timeZone"))]
     pub cron: String,
     /// Time zone of `cron`: a name of the IANA database, such as Europe/Berlin.
     #[serde(default = "utc")]
     #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$')")
+        .message("spec.schedule.timeZone must be a name of the IANA database, such as Etc/UTC or Europe/Berlin"))]
     pub time_zone: String,
     /// What happens if a run is due while another is active. With `catchUp`, `maxActiveRuns` applies instead.
     #[serde(default)]

@@ -48,6 +48,7 @@ impl Context {
         self.waiting.take(id);
         self.metrics.forget(id);
         self.back_off.forget(id);
+        self.workers.forget(id);
         self.status.cache().forget(id);
     }
 }

@@ -44,7 +44,7 @@ async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Time
     if pipeline.metadata.deletion_timestamp.is_some() {
         return Box::pin(reconcile_deletion(&pipeline, context, now)).await;
     }
-    let observed = observe(&id, &context.caches.children, &context.workers).await;
+    let observed = observe(&id, &context.caches.children, &context.workers, now).await;
     let runs = run_jobs(&names::cron_job(&id.name), &observed);
     let outcome = Box::pin(converge(&pipeline, &observed, &runs, context, now)).await;
 

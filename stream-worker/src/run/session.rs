@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     context::WorkerContext,
+    credentials,
     progress::{PartitionLeases, ProgressTable},
     status::Trouble,
 };
@@ -24,6 +25,7 @@ use crate::{
 pub async fn session(context: &Arc<WorkerContext>, stop: &CancellationToken) -> Result<(), StoreError> {
     let leases = Arc::new(PartitionLeases::default());
     let opened = async {
+        credentials::check(&context.pipeline.postgres, context.pipeline.cassandra.as_ref(), &context.secrets)?;
         let topic = topics(context).await?;
         let table = ProgressTable {
             group: context.pipeline.group_id.clone(),

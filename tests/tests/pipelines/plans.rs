@@ -94,7 +94,7 @@ async fn a_plan_prints_what_would_change_and_changes_nothing() -> Result<()> {
     assert_eq!(world.workers().await?.resource_version(), before);
 
     // When an invalid spec is planned, Then the field is reported
-    pipeline["spec"]["schedule"]["cron"] = json!("61 * * * *");
+    pipeline["spec"]["schedule"]["cron"] = json!("30-10 * * * *");
     let (code, _, errors) = plan(&pipeline, &[]).await?;
     assert_eq!(code, 2);
     assert!(errors.contains("spec.schedule.cron"), "{errors}");

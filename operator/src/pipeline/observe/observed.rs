@@ -21,12 +21,15 @@ pub struct Observed {
     pub children: Children,
     /// The reports of the workers that answered, by the pod's name.
     pub reports: BTreeMap<String, WorkerReport>,
+    /// Since when a partition has had no worker that reports its progress.
+    pub progress_unknown_since: Option<Timestamp>,
 }
 
 /// Reads children from the caches, and reports from the workers.
-pub async fn observe(id: &PipelineId, caches: &ChildCaches, workers: &WorkerClient) -> Observed {
+pub async fn observe(id: &PipelineId, caches: &ChildCaches, workers: &WorkerClient, now: Timestamp) -> Observed {
     let mut observed = Observed::cached(id, caches);
     observed.reports = workers.reports(observed.workers().map(AsRef::as_ref)).await;
+    observed.progress_unknown_since = workers.unknown_since(id, observed.stored_through().is_none(), now);
     observed
 }
 
@@ -43,6 +46,7 @@ impl Observed {
         Self {
             children: caches.of_pipeline(id),
             reports: BTreeMap::new(),
+            progress_unknown_since: None,
         }
     }
 

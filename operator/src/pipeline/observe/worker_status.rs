@@ -1,11 +1,20 @@
 //! The status that each worker serves at `/status`.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{StreamExt, stream};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use userpipeline_api::report::{WORKER_PORT, WorkerReport};
+use userpipeline_api::{
+    names::PipelineId,
+    report::{WORKER_PORT, WorkerReport},
+};
 
 use super::pods;
 
@@ -15,7 +24,12 @@ const LARGEST_RESPONSE: usize = 512 * 1024;
 const CONCURRENT_REQUESTS: usize = 16;
 
 /// An HTTP client that follows no redirect and uses no proxy.
-pub struct WorkerClient(reqwest::Client);
+pub struct WorkerClient {
+    http: reqwest::Client,
+    /// Pipelines with a partition without a worker that reports its progress. Not persisted: after a restart of the operator, the
+    /// time starts again.
+    unknown: Mutex<HashMap<PipelineId, Timestamp>>,
+}
 
 impl WorkerClient {
     pub fn new() -> Result<Self, reqwest::Error> {
@@ -24,7 +38,25 @@ impl WorkerClient {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self(client))
+        Ok(Self {
+            http: client,
+            unknown: Mutex::default(),
+        })
+    }
+
+    /// Since when the progress of a pipeline has been unknown.
+    pub fn unknown_since(&self, id: &PipelineId, is_unknown: bool, now: Timestamp) -> Option<Timestamp> {
+        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_unknown {
+            return Some(*unknown.entry(id.clone()).or_insert(now));
+        }
+        unknown.remove(id);
+        None
+    }
+
+    /// Forgets a pipeline that is gone.
+    pub fn forget(&self, id: &PipelineId) {
+        self.unknown.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     /// The reports of these pods, by name. A worker that does not answer in time and form has none.
@@ -45,7 +77,7 @@ impl WorkerClient {
             IpAddr::V4(address) => address.to_string(),
             IpAddr::V6(address) => format!("[{address}]"),
         };
-        let request = self.0.get(format!("http://{host}:{port}/status"));
+        let request = self.http.get(format!("http://{host}:{port}/status"));
         let mut response = request.send().await.ok()?.error_for_status().ok()?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.ok()? {

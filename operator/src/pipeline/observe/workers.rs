@@ -1,5 +1,6 @@
 //! How far the workers' Deployment is, and what its pods and the runs read now.
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use userpipeline_api::{names, names::PipelineId};
 
@@ -11,6 +12,20 @@ impl Observed {
         let name = names::workers(&id.name);
         let mut deployments = self.children.deployments.iter().map(AsRef::as_ref);
         deployments.find(|deployment| has_name(*deployment, &name))
+    }
+}
+
+impl Observed {
+    /// All records that were written to the topic before this time are stored. Known only while every partition has a worker that
+    /// reports its progress.
+    pub fn stored_through(&self) -> Option<Timestamp> {
+        let partitions = self.reports.values().map(|report| report.topic_partitions).max()?;
+        let owned: Vec<_> = self.reports.values().flat_map(|report| &report.partitions).collect();
+        let complete = partitions > 0 && (0..partitions).all(|n| owned.iter().any(|owned| owned.partition == n));
+        if !complete {
+            return None;
+        }
+        owned.iter().map(|owned| owned.stored_through).min().flatten()
     }
 }
 

@@ -46,7 +46,7 @@ pub fn of_applied(
         (condition::SUSPENDED, suspended),
         (condition::RECONCILING, reconciling),
         (condition::STALLED, stalled),
-        (condition::DATA_FRESH, fresh::fresh(pipeline, observed, after, now)),
+        (condition::DATA_FRESH, fresh::fresh(pipeline, observed, before, after, now)),
     ]
 }
 
@@ -142,7 +142,7 @@ fn schedule_ready(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
             "WaitingForWorkers",
             "runs use the previous record until every worker has the new one",
         ),
-        Ok(Some(_)) if pipeline.spec.suspend => Verdict::yes("Suspended", "no run is started while the pipeline is suspended"),
+        Ok(Some(_)) if pipeline.spec.suspend => suspended_schedule(pipeline, applied),
         Ok(Some(_)) if applied.decisions.runs.paused => Verdict::no(
             PAUSED,
             &format!(
@@ -162,6 +162,18 @@ fn schedule_ready(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
             )
         }
     }
+}
+
+fn suspended_schedule(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
+    let started = applied.decisions.runs.run_now.as_ref().map(|run| run.nonce.as_str());
+    let pending = pipeline.spec.run_now.as_ref().filter(|run| Some(run.nonce.as_str()) != started);
+    let pending = pending.map_or_else(String::new, |run| {
+        format!(
+            "; the run that spec.runNow requests (nonce {}) starts once spec.suspend is false",
+            run.nonce
+        )
+    });
+    Verdict::yes("Suspended", &format!("no run is started while the pipeline is suspended{pending}"))
 }
 
 fn ready(pipeline: &UserPipeline, applied: &Applied, suspended: &Verdict, parts: [&Verdict; 4]) -> Verdict {

@@ -64,6 +64,7 @@ impl Reason {
         matches!(
             self,
             Self::InvalidSpec
+                | Self::Conflict
                 | Self::Unreadable
                 | Self::ApplyFailed
                 | Self::SchemaFailed

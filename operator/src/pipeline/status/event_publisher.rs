@@ -1,6 +1,10 @@
 //! Publishes Events.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+    sync::{Mutex, PoisonError},
+};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -10,15 +14,17 @@ use kube::{
 
 use crate::{identity::MANAGER, metrics::Metrics};
 
-/// A recorder is replaced after so many Events. It remembers each one for minutes to count repetitions; with many pipelines that
-/// would be a third of all memory.
-const EVENTS_PER_RECORDER: u32 = 256;
+/// Recorders are replaced after so many different Events. Each remembers its Event for minutes to count repetitions; with many
+/// pipelines that would be a third of all memory.
+const MAX_RECORDERS: usize = 256;
 
 pub struct EventPublisher {
     client: Client,
     reporter: Reporter,
     metrics: Metrics,
-    recorder: Mutex<(Recorder, u32)>,
+    /// One for each object, reason and text: a recorder counts an Event with another text as a repetition of the first.
+    recorders: Mutex<HashMap<u64, Recorder>>,
+    hasher: RandomState,
 }
 
 impl EventPublisher {
@@ -28,30 +34,33 @@ impl EventPublisher {
             controller: MANAGER.to_owned(),
             instance: Some(instance),
         };
-        let recorder = Recorder::new(client.clone(), reporter.clone());
         Self {
             client,
             reporter,
             metrics,
-            recorder: Mutex::new((recorder, 0)),
+            recorders: Mutex::default(),
+            hasher: RandomState::new(),
         }
     }
 
     /// An Event that cannot be published is logged; it fails nothing.
     pub async fn publish(&self, event: &Event, about: &ObjectReference) {
         let reason = &event.reason;
-        match self.recorder().publish(event, about).await {
+        match self.recorder(event, about).publish(event, about).await {
             Ok(()) => self.metrics.wrote("Event", "create"),
             Err(error) => tracing::warn!(%error, reason, "cannot publish the Event"),
         }
     }
 
-    fn recorder(&self) -> Recorder {
-        let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        if recorder.1 >= EVENTS_PER_RECORDER {
-            *recorder = (Recorder::new(self.client.clone(), self.reporter.clone()), 0);
+    fn recorder(&self, event: &Event, about: &ObjectReference) -> Recorder {
+        let key = self.hasher.hash_one((&about.uid, &event.reason, &event.note));
+        let mut recorders = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);
+        if recorders.len() >= MAX_RECORDERS && !recorders.contains_key(&key) {
+            recorders.clear();
         }
-        recorder.1 += 1;
-        recorder.0.clone()
+        let recorder = recorders
+            .entry(key)
+            .or_insert_with(|| Recorder::new(self.client.clone(), self.reporter.clone()));
+        recorder.clone()
     }
 }

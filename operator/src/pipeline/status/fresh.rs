@@ -3,16 +3,23 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use userpipeline_api::{Schedule, Ticks, UserPipeline, UserPipelineStatus, first_after_start};
+use userpipeline_api::{Schedule, Ticks, UserPipeline, UserPipelineStatus, condition, first_after_start};
 
 use super::verdict::Verdict;
 use crate::pipeline::{model::elapsed, observe::Observed};
 
-/// Workers have this long to store what a run published.
+/// Workers have this long to store what a run published, and to report their progress again after a rollout, a scaling or a
+/// restart.
 const STORE_WITHIN: Duration = Duration::from_secs(60);
 
-/// `status` is the new status. Messages name times instead of ages: an age would change the message at every reconcile.
-pub fn fresh(pipeline: &UserPipeline, observed: &Observed, status: &UserPipelineStatus, now: Timestamp) -> Verdict {
+/// `before` is the previous status, `status` the new one. Messages name times instead of ages: an age would change the message at every reconcile.
+pub fn fresh(
+    pipeline: &UserPipeline,
+    observed: &Observed,
+    before: &UserPipelineStatus,
+    status: &UserPipelineStatus,
+    now: Timestamp,
+) -> Verdict {
     if pipeline.spec.suspend {
         return Verdict::unknown("Suspended", "not evaluated while the pipeline is suspended");
     }
@@ -33,12 +40,28 @@ pub fn fresh(pipeline: &UserPipeline, observed: &Observed, status: &UserPipeline
             None => Verdict::unknown("NotDueYet", "spec.schedule.cron never matches a time"),
         };
     }
-    stored(observed, status, now)
+    stored(observed, before, status, now)
+}
+
+/// While a partition has no worker that reports its progress. Partitions change hands whenever a worker starts or stops, so for a
+/// while nothing is concluded from silence.
+fn sinks_unknown(observed: &Observed, before: &UserPipelineStatus, now: Timestamp, message: &str) -> Verdict {
+    let is_brief = observed
+        .progress_unknown_since
+        .is_some_and(|since| elapsed(since, now) < STORE_WITHIN);
+    let before = before
+        .conditions
+        .iter()
+        .find(|c| c.type_ == condition::DATA_FRESH && c.status != "False");
+    match before.filter(|_| is_brief) {
+        Some(before) => Verdict::from(before),
+        None => Verdict::no("SinksUnknown", message),
+    }
 }
 
 /// With external producers: whether what they wrote is stored.
 fn external_data(observed: &Observed, now: Timestamp) -> Verdict {
-    let Some(through) = stored_through(observed) else {
+    let Some(through) = observed.stored_through() else {
         return Verdict::unknown(
             "SinksUnknown",
             "unknown: not every partition has a worker that reports its progress",
@@ -101,13 +124,13 @@ fn late(schedule: &Schedule, ticks: &Ticks, created: Timestamp, status: &UserPip
 }
 
 /// Whether the records of successful runs are in every sink.
-fn stored(observed: &Observed, status: &UserPipelineStatus, now: Timestamp) -> Verdict {
+fn stored(observed: &Observed, before: &UserPipelineStatus, status: &UserPipelineStatus, now: Timestamp) -> Verdict {
     let success = status.last_success.clone().unwrap_or_default();
     let (Some(last), end) = (success.finished_at.map(|at| at.0), success.interval_end.map(|at| at.0)) else {
         return Verdict::unknown("NotDueYet", "no run has ended yet");
     };
     let fetched = end.map_or_else(String::new, |end| format!("data up to {end} is fetched"));
-    let through = stored_through(observed);
+    let through = observed.stored_through();
     // Records of the newest run may still be on their way; then the run before it counts.
     let is_due = |at: &Timestamp| elapsed(*at, now) >= STORE_WITHIN;
     let succeeded = status.runs.iter().filter(|run| run.outcome == "Succeeded");
@@ -121,8 +144,10 @@ fn stored(observed: &Observed, status: &UserPipelineStatus, now: Timestamp) -> V
         (Some(through), _) if through >= last => Verdict::yes("Fresh", &format!("{fetched} and stored in every sink")),
         (Some(through), Some(settled)) if through >= settled => Verdict::yes("Fresh", &format!("{fetched} and stored in every sink")),
         (_, None) => Verdict::unknown("Storing", &format!("{fetched}; the workers are storing it")),
-        (None, Some(settled)) => Verdict::no(
-            "SinksUnknown",
+        (None, Some(settled)) => sinks_unknown(
+            observed,
+            before,
+            now,
             &format!(
                 "{fetched}, but it is unknown whether records published until {settled} are stored: not every partition has a worker that reports its progress"
             ),
@@ -134,21 +159,9 @@ fn stored(observed: &Observed, status: &UserPipelineStatus, now: Timestamp) -> V
     }
 }
 
-/// All records that were written to the topic before this time are stored. Known only while every partition has a worker that
-/// reports its progress.
-fn stored_through(observed: &Observed) -> Option<Timestamp> {
-    let partitions = observed.reports.values().map(|report| report.topic_partitions).max()?;
-    let owned: Vec<_> = observed.reports.values().flat_map(|report| &report.partitions).collect();
-    let complete = partitions > 0 && (0..partitions).all(|n| owned.iter().any(|owned| owned.partition == n));
-    if !complete {
-        return None;
-    }
-    owned.iter().map(|owned| owned.stored_through).min().flatten()
-}
-
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
     use serde_json::json;
     use userpipeline_api::{
         Interval, LastSuccess, Run,
@@ -225,7 +238,7 @@ mod tests {
     }
 
     fn check(case: &str, runs: Vec<Run>, observed: &Observed, now: &str, (status_is, reason): (&str, &str)) {
-        let verdict = fresh(&pipeline(), observed, &status(runs), at(now));
+        let verdict = fresh(&pipeline(), observed, &UserPipelineStatus::default(), &status(runs), at(now));
         let condition = verdict.condition("DataFresh", None, &[], at(now));
         assert_eq!(
             (condition.status.as_str(), condition.reason.as_str()),
@@ -290,13 +303,48 @@ mod tests {
     }
 
     #[test]
+    fn data_stays_fresh_for_a_minute_while_partitions_change_hands() {
+        let before = |status: &str| UserPipelineStatus {
+            conditions: vec![Verdict::yes("Fresh", "fetched and stored").condition("DataFresh", None, &[], at("03:00:00"))]
+                .into_iter()
+                .map(|condition| Condition {
+                    status: status.to_owned(),
+                    ..condition
+                })
+                .collect(),
+            ..UserPipelineStatus::default()
+        };
+        for (was, unknown_since, now, expected) in [
+            ("True", Some("03:04:30"), "03:05:00", "True"),
+            ("Unknown", Some("03:04:30"), "03:05:00", "Unknown"),
+            ("True", Some("03:04:00"), "03:05:00", "False"),
+            ("True", None, "03:05:00", "False"),
+            ("False", Some("03:04:30"), "03:05:00", "False"),
+        ] {
+            let observed = Observed {
+                progress_unknown_since: unknown_since.map(at),
+                ..workers(&[Some("03:30:00")])
+            };
+            let verdict = fresh(&pipeline(), &observed, &before(was), &status(vec![good(3)]), at(now));
+            let condition = verdict.condition("DataFresh", None, &[], at(now));
+            assert_eq!(condition.status, expected, "{was}, {unknown_since:?}");
+        }
+    }
+
+    #[test]
     fn freshness_is_unknown_before_the_start_and_while_suspended() {
         let mut later = pipeline();
         later.spec.schedule.as_mut().unwrap().start_at = Some(Time(at("05:00:00")));
         let mut suspended = pipeline();
         suspended.spec.suspend = true;
         for (pipeline, reason) in [(later, "NotDueYet"), (suspended, "Suspended")] {
-            let verdict = fresh(&pipeline, &Observed::default(), &UserPipelineStatus::default(), at("05:30:00"));
+            let verdict = fresh(
+                &pipeline,
+                &Observed::default(),
+                &UserPipelineStatus::default(),
+                &UserPipelineStatus::default(),
+                at("05:30:00"),
+            );
             assert_eq!(
                 (verdict.is_true(), verdict.is_false(), verdict.reason.as_str()),
                 (false, false, reason)

@@ -36,6 +36,7 @@ pub fn pipeline_status(
         observed_generation: generation,
         version: Some(version(pipeline, operator_version)),
         selector: Some(labels::worker_selector_text(&id.name)),
+        names: Some(names::in_stores(&named)),
         topic: named.kafka.topic.name,
         workers: workers::counts(outcome, observed, &id),
         last_run: history.last_run,

@@ -23,6 +23,7 @@ use userpipeline_stores::{Class, Secrets, StoreError, postgres::Connection};
 use super::runner::{Finished, TaskFiles, execute};
 use crate::{
     claims::{Claims, Holder},
+    credentials,
     mode::Mode,
     sinks::{self, SchemaTask},
 };
@@ -87,6 +88,7 @@ async fn apply(
         mode,
     };
     let claims = async {
+        credentials::check(&pipeline.postgres, pipeline.cassandra.as_ref(), secrets)?;
         postgres::apply(&task, &connection, holder).await?;
         Claims::open(holder, &connection, mode.is_dry_run()).await
     };
