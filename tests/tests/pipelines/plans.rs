@@ -74,7 +74,7 @@ async fn a_plan_prints_what_would_change_and_changes_nothing() -> Result<()> {
     };
     eventually("the schema Job to be gone", SOON, settled).await?;
     let (code, output, errors) = plan(&pipeline, &["--schema"]).await?;
-    let nothing = "! nothing would change: topic, subject and tables are as wanted\n";
+    let nothing = "! nothing would change: topic, subject and tables match the spec\n";
     assert_eq!((code, output.as_str()), (0, nothing), "{errors}");
 
     // When another batch is planned, Then the workers would get another ConfigMap, and still have the old one

@@ -60,7 +60,7 @@ fn print(changes: &[String], finished: &Finished<SchemaReport>) {
     if finished.exit != exit::DONE {
         println!("{}: {}", finished.report.reason, finished.report.message);
     } else if changes.is_empty() {
-        println!("nothing would change: topic, subject and tables are as wanted");
+        println!("nothing would change: topic, subject and tables match the spec");
     }
 }
 
@@ -144,7 +144,7 @@ fn conclude(report: &mut SchemaReport, errors: &[StoreError]) -> u8 {
     let first = errors.iter().find(|e| e.class == Class::Configuration).or(errors.first());
     first.map_or("Applied", |e| e.reason).clone_into(&mut report.reason);
     report.message = match errors {
-        [] => "topic, subject and tables are as wanted".to_owned(),
+        [] => "topic, subject and tables match the spec".to_owned(),
         [one] => cut_message(&one.message),
         several => cut_message(
             &several
