@@ -25,14 +25,19 @@ pub(super) fn build(pipeline: &ValidatedPipeline, config: &PodConfigRef, stopped
     let container = container(pipeline, config, port);
     let mut pod = pod::pod(&pipeline.owner, container, "Always", config);
     pod.termination_grace_period_seconds = Some(GRACE_SECONDS);
-    let scrape = [
+    let default_annotations = [
         ("prometheus.io/scrape", "true".to_owned()),
         ("prometheus.io/port", port.to_string()),
         ("prometheus.io/path", "/metrics".to_owned()),
     ];
     let metadata = ObjectMeta {
         labels: Some(labels::labels(&pipeline.owner.id.name, component)),
-        annotations: Some(scrape.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+        annotations: Some(
+            default_annotations
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
+        ),
         ..ObjectMeta::default()
     };
     Deployment {
