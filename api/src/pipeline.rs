@@ -36,7 +36,7 @@ use crate::{
     printcolumn(name = "Last Result", type_ = "string", json_path = ".status.lastRun.reason", description = "Result of the run that ended last: Completed, or the reason of its failure"),
     printcolumn(name = "Fetched", type_ = "integer", json_path = ".status.totals.fetched", description = "Record versions landed, in total"),
     printcolumn(name = "Stored", type_ = "integer", json_path = ".status.totals.stored", description = "Topic offsets acknowledged by every sink, in total"),
-    printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag", description = "Messages on the topic that are not stored; empty while unknown"),
+    printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag", description = "Messages on the topic that are not stored yet; empty while a partition has no ready worker"),
     printcolumn(name = "Dead", type_ = "integer", json_path = ".status.totals.deadLettered", description = "Messages sent to the dead-letter topic, in total"),
     printcolumn(name = "Workers", type_ = "string", json_path = ".status.workers.summary", description = "Ready and desired workers"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),

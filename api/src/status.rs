@@ -62,7 +62,7 @@ pub struct UserPipelineStatus {
     /// Totals since the pipeline was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
-    /// Number of messages on the topic that are not stored. Absent while a partition has no worker.
+    /// Number of messages on the topic that are not stored yet. Absent while a partition has no ready worker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<i64>,
     /// Time at which `totals` and `lag` last changed.
@@ -157,7 +157,7 @@ pub struct DrainStatus {
     /// Committed offsets of the group, by partition.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub offsets: BTreeMap<String, i64>,
-    /// Number of messages on the topic that were not stored.
+    /// Number of messages on the topic that were not stored yet.
     #[serde(default)]
     pub lag: i64,
     /// Number of failed drain Jobs.
