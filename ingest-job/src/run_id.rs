@@ -5,11 +5,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use userpipeline_api::{DataInterval, RunKind, Schedule, Ticks, first_after_start};
+use userpipeline_api::{DataInterval, RunKind, Schedule, Ticks, first_after_start, names};
 use uuid::Uuid;
-
-/// A CronJob's Jobs end in the minutes since 1970. Numbers outside of 2020 to 2999 were typed by somebody.
-const MINUTES: std::ops::Range<i64> = 26_297_280..541_728_000;
 
 /// What a run is told when it starts.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +55,7 @@ impl Run {
         arguments.extend(told.arguments.clone());
         let ticks = schedule.map(|(_, ticks)| ticks);
         let due = match (&told.job, &told.cronjob) {
-            (Some(job), Some(cronjob)) => scheduled(job, cronjob),
+            (Some(job), Some(cronjob)) => names::tick_of_job(cronjob, job),
             _ => None,
         };
         let interval = told.interval.or_else(|| match due {
@@ -90,16 +87,6 @@ impl Run {
         };
         first_after_start(start.0, ticks).is_none_or(|first| due < first)
     }
-}
-
-fn scheduled(job: &str, cronjob: &str) -> Option<Timestamp> {
-    let digits = job.strip_prefix(cronjob)?.strip_prefix('-')?;
-    let minutes: i64 = digits.parse().ok()?;
-    // `+29000000` and `029000000` parse too, but no CronJob writes them.
-    if minutes.to_string() != digits || !MINUTES.contains(&minutes) {
-        return None;
-    }
-    Timestamp::from_second(minutes * 60).ok()
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ fn job(name: &str, kind: RunKind, due: Option<Timestamp>, nonce: Option<&str>, e
 fn of_tick(due: &str, ended: Option<(bool, &str)>) -> RunJob {
     let due = at(due);
     job(
-        &scheduled_name(CRON_JOB, due),
+        &names::scheduled_job(CRON_JOB, due),
         RunKind::CatchUp,
         Some(due),
         None,

@@ -121,7 +121,7 @@ impl Model {
             .before(now.checked_add(Duration::from_nanos(1)).unwrap())
             .filter(|tick| *tick > earliest);
         let Some(tick) = missed else { return };
-        let name = scheduled_name(CRON_JOB, tick);
+        let name = names::scheduled_job(CRON_JOB, tick);
         if self.jobs.iter().all(|job| job.name() != name) {
             self.jobs.push(job(&name, RunKind::Scheduled, Some(tick), None, None));
         }
