@@ -14,45 +14,33 @@ pub use self::item::ItemReader;
 use self::{rest::Rest, writer_schema::parse};
 use crate::{Field, Record, RecordSchema, Value, convert};
 
-/// No length inside a message makes us allocate more than this: garbage may claim any.
+/// Bytes. A corrupt message may contain any length, so allocations are limited.
 const MAX_ALLOCATION: usize = 16 << 20;
 
-/// Why a datum is no record, or a record no datum.
 #[derive(Debug, thiserror::Error)]
 pub enum AvroError {
-    /// The writer's schema does not parse.
     #[error("the writer's schema does not parse: {0}")]
     WriterSchema(#[source] Box<apache_avro::Error>),
-    /// A type of the writer's schema holds itself: its data may be as deep as they are long, and are decoded on the stack.
-    #[error("the writer's schema is recursive, which is not supported: `{0}` holds itself")]
+    /// Recursive data is decoded on the stack, to any depth.
+    #[error("the writer's schema is recursive, which is not supported: `{0}` contains itself")]
     Recursive(String),
-    /// By the writer's schema a few bytes could stand for any number of values, or for any depth.
-    #[error("the writer's schema is not supported, for a few bytes could stand for much: it has {0}")]
+    #[error("the writer's schema is not supported, because a few bytes could decode to many values: it has {0}")]
     TooMuch(String),
-    /// The writer's schema is larger than any that is read.
     #[error("the writer's schema is too large: it has {0}")]
     TextTooLarge(String),
-    /// The bytes are not of the writer's schema, or that does not resolve to ours.
+    /// The bytes do not match the writer's schema, or it does not resolve to the pipeline's.
     #[error("the datum does not decode: {0}")]
     Decode(#[source] Box<apache_avro::Error>),
-    /// Bytes are left over behind the datum.
-    #[error("{0} bytes are left over behind the datum")]
+    #[error("{0} bytes follow the datum")]
     LeftOver(usize),
-    /// A value that the schema does not promise.
-    #[error("field `{field}` holds {found}")]
-    Field {
-        /// The field.
-        field: String,
-        /// What it holds.
-        found: String,
-    },
-    /// The record does not fit the schema.
+    #[error("field `{field}` has {found}")]
+    Field { field: String, found: String },
     #[error("the record does not encode: {0}")]
     Encode(#[source] Box<apache_avro::Error>),
 }
 
 impl RecordSchema {
-    /// The Avro schema, as JSON, ready for a registry.
+    /// The Avro schema as JSON.
     pub fn avro_schema(&self) -> Json {
         let fields: Vec<Json> = self.fields.iter().map(avro_field).collect();
         json!({"type": "record", "name": self.name, "namespace": self.namespace, "fields": fields})
@@ -80,7 +68,7 @@ fn avro_field(field: &Field) -> Json {
     declared
 }
 
-/// A default as the Avro specification writes it; there is none of bytes.
+/// A default in Avro's JSON encoding. Fields of type bytes have none.
 fn default_json(value: &Value) -> Json {
     match value {
         Value::Null | Value::Bytes(_) => Json::Null,
@@ -93,14 +81,14 @@ fn default_json(value: &Value) -> Json {
     }
 }
 
-/// Records to data of our own schema.
+/// Encodes records with the pipeline's schema.
 pub struct Encoder {
     schema: RecordSchema,
     writer: GenericDatumWriter<'static>,
 }
 
 impl Encoder {
-    /// An encoder; make one and keep it.
+    /// Expensive: create one and reuse it.
     pub fn new(schema: RecordSchema) -> Result<Self, AvroError> {
         let writer = GenericDatumWriter::builder(parse(&schema.avro_schema().to_string())?)
             .build()
@@ -135,14 +123,14 @@ impl Encoder {
     }
 }
 
-/// Data of one writer's schema to records of ours, resolved as Avro specifies.
+/// Decodes data of one writer's schema to the pipeline's records, by Avro's schema resolution.
 pub struct Decoder {
     schema: RecordSchema,
     reader: GenericDatumReader<'static>,
 }
 
 impl Decoder {
-    /// A decoder for one writer's schema, as the registry gave it; make one per schema id and keep it.
+    /// Expensive: create one per schema id and reuse it.
     pub fn new(schema: RecordSchema, writer_schema: &str) -> Result<Self, AvroError> {
         max_allocation_bytes(MAX_ALLOCATION);
         let ours = parse(&schema.avro_schema().to_string())?;
@@ -153,7 +141,6 @@ impl Decoder {
         Ok(Self { schema, reader })
     }
 
-    /// The record in a datum.
     pub fn decode(&self, datum: &[u8]) -> Result<Record, AvroError> {
         let value = whole(&self.reader, datum)?;
         let Avro::Record(values) = value else {
@@ -172,7 +159,7 @@ impl Decoder {
     }
 }
 
-/// The value in a datum, which is all of it.
+/// Decodes a datum, which must end with its value.
 fn whole(reader: &GenericDatumReader<'_>, datum: &[u8]) -> Result<Avro, AvroError> {
     let mut rest = Rest(datum);
     let value = reader.read_value(&mut rest).map_err(|e| AvroError::Decode(Box::new(e)))?;
@@ -189,7 +176,7 @@ fn from_avro(field: &Field, value: Avro) -> Result<Value, AvroError> {
     };
     let unlike = |other: &Avro| {
         let found = apache_avro::schema::SchemaKind::from(other);
-        wrong(format!("{found:?}, which is not of the field's type"))
+        wrong(format!("{found:?}, which is not the field's type"))
     };
     let value = match value {
         Avro::Union(_, inner) => *inner,
@@ -198,13 +185,13 @@ fn from_avro(field: &Field, value: Avro) -> Result<Value, AvroError> {
     match (field.field_type, value) {
         (_, Avro::Null) if field.optional => Ok(Value::Null),
         (FieldType::String, Avro::String(text)) if text.contains('\0') => {
-            Err(wrong("a NUL character, which PostgreSQL text cannot hold".to_owned()))
+            Err(wrong("a NUL character, which PostgreSQL's text does not support".to_owned()))
         }
         (FieldType::String, Avro::String(text)) => Ok(Value::String(text)),
         (FieldType::Boolean, Avro::Boolean(truth)) => Ok(Value::Boolean(truth)),
         (FieldType::Int | FieldType::Long, Avro::Long(number)) => Ok(Value::Long(number)),
         (FieldType::Double, Avro::Double(number)) if number.is_finite() => Ok(Value::Double(number)),
-        (FieldType::Double, Avro::Double(number)) => Err(wrong(format!("{number}, which is no finite number"))),
+        (FieldType::Double, Avro::Double(number)) => Err(wrong(format!("{number}, which is not a finite number"))),
         (FieldType::Date, Avro::Date(days) | Avro::Int(days)) => convert::check_days(days).map(Value::Date).map_err(wrong),
         (FieldType::Timestamp, Avro::TimestampMillis(millis) | Avro::Long(millis)) => {
             convert::check_millis(millis).map(Value::Timestamp).map_err(wrong)
@@ -213,7 +200,7 @@ fn from_avro(field: &Field, value: Avro) -> Result<Value, AvroError> {
         (FieldType::Uuid, Avro::String(text)) => Uuid::try_parse(&text).map(Value::Uuid).map_err(|e| wrong(e.to_string())),
         (FieldType::Bytes, Avro::Bytes(bytes)) => Ok(Value::Bytes(bytes)),
         (FieldType::Json, Avro::String(text)) => serde_json::from_str(&text)
-            .map_err(|e| format!("text that is no JSON: {e}"))
+            .map_err(|e| format!("text that is not JSON: {e}"))
             .and_then(|json| convert::checked_json(&json))
             .map(Value::Json)
             .map_err(wrong),

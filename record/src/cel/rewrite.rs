@@ -6,7 +6,7 @@ use cel::{
     IdedExpr,
     common::{
         ast::{
-            CallExpr, EntryExpr, Expr, LiteralValue,
+            CallExpr, EntryExpr, Expr, LiteralValue, SelectExpr,
             operators::{ADD, CONDITIONAL, LOGICAL_AND, LOGICAL_OR},
         },
         value::Val,
@@ -127,13 +127,7 @@ fn node(tree: &mut IdedExpr, members: &mut Members) -> Result<(), String> {
                 node(&mut select.operand, members)?;
             }
             if select.test {
-                let field = LiteralValue::String(std::mem::take(&mut select.field).into());
-                let field = IdedExpr {
-                    id: tree.id,
-                    expr: Expr::Literal(field),
-                };
-                let operand = std::mem::take(&mut *select.operand);
-                tree.expr = call(HAS, vec![operand, field]);
+                tree.expr = has(select, tree.id);
             }
         }
         Expr::Call(call) => {
@@ -172,6 +166,16 @@ fn node(tree: &mut IdedExpr, members: &mut Members) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn has(select: &mut SelectExpr, id: u64) -> Expr {
+    let field = LiteralValue::String(std::mem::take(&mut select.field).into());
+    let field = IdedExpr {
+        id,
+        expr: Expr::Literal(field),
+    };
+    let operand = std::mem::take(&mut *select.operand);
+    call(HAS, vec![operand, field])
 }
 
 /// A loop's step counts, but keeps its shape, `accumulator + [x]` or `accumulator && x`: the library recognises it, and appends

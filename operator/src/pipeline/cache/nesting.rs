@@ -65,7 +65,7 @@ fn written(path: &[Step]) -> String {
         match step {
             Step::Member(name) if text.is_empty() => text.push_str(name),
             Step::Member(name) => text.extend([".", name]),
-            Step::Item(n) => text.push_str(&format!("[{n}]")),
+            Step::Item(n) => text.extend(["[", &n.to_string(), "]"]),
         }
     }
     format!("{text}… nests more than {MAX} lists and objects")
