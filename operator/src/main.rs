@@ -8,13 +8,13 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 use userpipeline_operator::{
     backfill, health, identity,
     leader::{self, LeaseSettings},
     metrics::Metrics,
     pipeline::{self, Images, Installation, plan},
 };
+use userpipeline_runtime::{StopSignals, init_logs, install_crypto_provider};
 
 /// Reconciles `UserPipeline` resources.
 #[derive(Parser)]
@@ -96,17 +96,10 @@ struct Plan {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Fails only where a provider is installed already.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    install_crypto_provider();
     match Cli::parse().command {
         Command::Run(run) => {
-            let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-            tracing_subscriber::fmt()
-                .json()
-                .with_env_filter(filter)
-                .flatten_event(true)
-                .with_span_list(false)
-                .init();
+            init_logs("info");
             match operate(run).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
@@ -162,7 +155,7 @@ async fn print_plan(args: Plan) -> Result<bool, Box<dyn std::error::Error>> {
 async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
     let client = kube::Client::try_default().await?;
     let shutdown = CancellationToken::new();
-    tokio::spawn(stop_on_signal(shutdown.clone()));
+    tokio::spawn(stop_on_signal(StopSignals::register()?, shutdown.clone()));
 
     let metrics = Metrics::new();
     let readiness = health::probe_crds(client.clone(), run.watch_namespace.clone());
@@ -202,19 +195,8 @@ async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
     Ok(led?)
 }
 
-async fn stop_on_signal(shutdown: CancellationToken) {
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = terminate => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
+async fn stop_on_signal(mut signals: StopSignals, shutdown: CancellationToken) {
+    signals.received().await;
     tracing::info!("stopping after a signal");
     shutdown.cancel();
 }

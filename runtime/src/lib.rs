@@ -1,14 +1,16 @@
 #![allow(missing_docs)]
 #![warn(clippy::too_many_lines)]
 
-//! What every program does around its work: logs, the TLS provider, signals, the termination report.
+//! What every program does around its work: logs, the TLS provider, signals, delays between attempts, the termination report.
 
+mod back_off;
 mod crypto;
 mod logs;
 mod signals;
 mod termination;
 
 pub use self::{
+    back_off::{BackOff, doubled, random_between},
     crypto::install_crypto_provider,
     logs::init_logs,
     signals::StopSignals,
