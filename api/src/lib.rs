@@ -8,6 +8,7 @@ pub mod document;
 pub mod names;
 pub mod placeholder;
 pub mod report;
+pub mod text;
 
 mod backfill;
 mod kafka;
@@ -37,8 +38,8 @@ pub use schedule::{CatchUp, ConcurrencyPolicy, Cron, DataInterval, Interval, Run
 pub use sinks::{CassandraSink, Compaction, CompactionClass, Consistency, PostgresSink, Sinks};
 pub use source::{Header, HeaderSource, HttpSource, QueryParameter, RateLimit, SecretKeyRef, Source, TopicFormat, TopicSource};
 pub use status::{
-    DeletionStatus, DrainStatus, LastSuccess, Run, RunNowStatus, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus, VersionStatus,
-    WorkersStatus,
+    DeletionStatus, DrainStatus, LastSuccess, Run, RunNowStatus, RunOutcome, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus,
+    VersionStatus, WorkersStatus,
 };
 pub use stores::{Cassandra, Landing, Postgres, SecretRef, TableManagement};
 pub use units::{Duration, Quantity, bytes};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::{api::batch::v1::CronJob, jiff::Timestamp};
 use serde_json::json;
-use userpipeline_api::{DataInterval, Ticks, names};
+use userpipeline_api::{DataInterval, RunOutcome, Ticks, names};
 use userpipeline_tests::{World, eventually, source, stores, world::SOON};
 
 /// A run of the ledger: id, kind, state, attempt, and its interval in seconds.
@@ -142,7 +142,7 @@ async fn a_run_that_is_asked_for_is_run_once_for_its_nonce_with_its_arguments_an
     });
     world.apply(&pipeline).await?;
     let first = ended("first").await?;
-    assert_eq!(first.outcome.as_deref(), Some("Succeeded"));
+    assert_eq!(first.outcome, Some(RunOutcome::Succeeded));
 
     // Then it was run with these, and the status and the ledger say so
     ensure!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
-use userpipeline_api::{DataInterval, Run, RunKind, names, report::RunReport};
+use userpipeline_api::{DataInterval, Run, RunKind, RunOutcome, names, report::RunReport};
 
 use super::{
     jobs::{JobEnd, job_end, last_report, pod_end},
@@ -64,11 +64,16 @@ fn run_job(cron_job: &str, job: &Arc<Job>, observed: &Observed) -> RunJob {
 
 fn result(kind: RunKind, due: Option<Timestamp>, job: &Job, end: JobEnd, observed: &Observed) -> Run {
     let report = run_report(observed, job).unwrap_or_default();
-    let outcome = if end.succeeded { "Succeeded" } else { "Failed" };
+    let outcome = if end.succeeded { RunOutcome::Succeeded } else { RunOutcome::Failed };
     let pod_end = pod_end(observed, job, &end);
     let (reason, message) = if report.reason.is_empty() {
         let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
-        pod_end.unwrap_or_else(|| (or(end.reason, outcome), or(end.message, "its pod left no termination message")))
+        pod_end.unwrap_or_else(|| {
+            (
+                or(end.reason, outcome.as_str()),
+                or(end.message, "its pod left no termination message"),
+            )
+        })
     } else {
         (report.reason, report.message)
     };
@@ -85,7 +90,7 @@ fn result(kind: RunKind, due: Option<Timestamp>, job: &Job, end: JobEnd, observe
             .and_then(|status| status.start_time.clone())
             .or_else(|| report.started_at.map(whole_seconds)),
         finished_at: Some(whole_seconds(end.at)),
-        outcome: outcome.to_owned(),
+        outcome,
         reason,
         message,
         landed: report.landed,

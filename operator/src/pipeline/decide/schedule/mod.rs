@@ -245,7 +245,7 @@ fn run_now(input: &ScheduleInput<'_>, decision: &mut Decision) {
         decision.run_now = Some(RunNowStatus {
             nonce: requested.nonce.clone(),
             job: run.name(),
-            outcome: ended.map(|ended| ended.outcome.clone()),
+            outcome: ended.map(|ended| ended.outcome),
             finished_at: ended.and_then(|ended| ended.finished_at.clone()),
         });
         return;
