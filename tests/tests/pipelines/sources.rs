@@ -132,7 +132,10 @@ async fn lines_that_are_no_json_or_too_much_of_it_are_kept_and_the_others_are_st
             &[&world.id().to_string()],
         )
         .await?;
-    let wanted = [("Unreadable", "does not read", bad), ("TooLarge", "so many values", deep.as_str())];
+    let wanted = [
+        ("Unreadable", "cannot be parsed", bad),
+        ("TooLarge", "so many values", deep.as_str()),
+    ];
     assert_eq!(rejects.len(), wanted.len());
     for (reject, (class, says, line)) in rejects.iter().zip(wanted) {
         let (found, reason, raw): (String, String, String) = (reject.get(0), reject.get(1), reject.get(2));
@@ -297,7 +300,7 @@ async fn a_source_behind_tls_is_known_by_its_authority_and_knows_who_asks() -> R
     // When it is asked without either, and with the authority only, Then the run fails, and says why
     for (job, tls, says) in [
         ("nobody", json!({}), "certificate"),
-        ("anybody", json!({"ca": ca}), "cannot be asked"),
+        ("anybody", json!({"ca": ca}), "cannot be reached"),
     ] {
         pipeline["spec"]["source"]["http"]["tls"] = tls;
         world.apply(&pipeline).await?;
