@@ -10,6 +10,7 @@ pub mod document;
 pub mod names;
 pub mod placeholder;
 pub mod report;
+pub mod text;
 
 mod backfill;
 mod kafka;
@@ -41,8 +42,8 @@ pub use secret_keys::{HeaderSource, SecretKeyRef};
 pub use sinks::{CassandraSink, Compaction, CompactionClass, Consistency, PostgresSink, Sinks};
 pub use source::{Header, HttpSource, QueryParameter, RateLimit, Source, TopicFormat, TopicSource};
 pub use status::{
-    DeletionStatus, DrainStatus, LastSuccess, Run, RunNowStatus, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus, VersionStatus,
-    WorkersStatus,
+    DeletionStatus, DrainStatus, LastSuccess, Run, RunNowStatus, RunOutcome, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus,
+    VersionStatus, WorkersStatus,
 };
 pub use stores::{Cassandra, Landing, Postgres, SecretRef, TableManagement};
 pub use units::{Duration, Quantity, bytes};

@@ -3,6 +3,9 @@
 //! Two pipelines never have the same name: a name that sanitising or truncating would make ambiguous contains
 //! a hash of the original.
 
+use std::ops::Range;
+
+use k8s_openapi::jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::{UserPipeline, UserPipelineSpec, status::Names};
@@ -15,6 +18,10 @@ pub const POSTGRES_LIMIT: usize = 63;
 pub const CRON_JOB_LIMIT: usize = 52;
 /// Longest value of a label, and longest name of a Job, which its pods carry as a label.
 pub const LABEL_LIMIT: usize = 63;
+
+/// Minutes since 1970 that a Job's name can carry as its tick: eight or nine digits, 1989 to 3871. A shorter
+/// number is rather part of a name that a user chose.
+const TICK_MINUTES: Range<i64> = 10_000_000..1_000_000_000;
 
 /// Identity of a pipeline: its namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -151,6 +158,23 @@ pub fn cron_job(name: &str) -> String {
     child(name, "ingest", CRON_JOB_LIMIT)
 }
 
+/// The Job of a scheduled run, `<cronjob>-<minutes since 1970>`. It is the name that Kubernetes' CronJob
+/// controller uses, so at most one of controller and operator creates it.
+pub fn scheduled_job(cron_job: &str, tick: Timestamp) -> String {
+    format!("{cron_job}-{}", tick.as_second() / 60)
+}
+
+/// The tick in the name of a scheduled run's Job. A Job with any other name is a manual run.
+pub fn tick_of_job(cron_job: &str, job: &str) -> Option<Timestamp> {
+    let digits = job.strip_prefix(cron_job)?.strip_prefix('-')?;
+    let minutes: i64 = digits.parse().ok()?;
+    // `+29000000` and `029000000` parse too, but Kubernetes writes neither.
+    if minutes.to_string() != digits || !TICK_MINUTES.contains(&minutes) {
+        return None;
+    }
+    Timestamp::from_second(minutes * 60).ok()
+}
+
 /// The Job of a run requested with `spec.runNow`.
 pub fn run_now(name: &str, nonce: &str) -> String {
     child(name, &format!("now-{}", hash(nonce)), LABEL_LIMIT)
@@ -226,6 +250,39 @@ mod tests {
         assert_eq!((one.len(), two.len()), (POSTGRES_LIMIT, POSTGRES_LIMIT));
         assert_ne!(one, two);
         assert_eq!(index("age", "users_raw"), "userpipeline_age_users_raw");
+    }
+
+    #[test]
+    fn the_name_of_a_scheduled_job_has_its_tick_and_any_other_name_has_none() {
+        for (job, cron_job, tick) in [
+            ("users-ingest-28228920", "users-ingest", Some("2023-09-03T10:00:00Z")),
+            ("x-29000000", "x", Some("2025-02-19T21:20:00Z")),
+            ("x-10000000", "x", Some("1989-01-05T10:40:00Z")),
+            ("x-999999999", "x", Some("3871-04-29T10:39:00Z")),
+            // A CronJob whose own name ends in digits.
+            ("x-1-28228920", "x-1", Some("2023-09-03T10:00:00Z")),
+            ("users-ingest-5", "users-ingest", None),
+            ("users-ingest-9999999", "users-ingest", None),
+            ("users-ingest-1000000000", "users-ingest", None),
+            ("users-ingest-99999999999999999999", "users-ingest", None),
+            ("users-ingest-manual-abc", "users-ingest", None),
+            ("users-ingest-28228920", "other", None),
+            ("users-ingest-28228920", "users", None),
+            ("users-ingest-28228920", "", None),
+            ("users-ingest28228920", "users-ingest", None),
+            ("users-ingest-", "users-ingest", None),
+            ("users-ingest", "users-ingest", None),
+            ("users-ingest-028228920", "users-ingest", None),
+            ("users-ingest-+28228920", "users-ingest", None),
+            ("users-ingest--28228920", "users-ingest", None),
+            ("users-ingest-28228920-x", "users-ingest", None),
+        ] {
+            let found = tick_of_job(cron_job, job);
+            assert_eq!(found.map(|tick| tick.to_string()).as_deref(), tick, "{job} of {cron_job}");
+            if let Some(tick) = found {
+                assert_eq!(scheduled_job(cron_job, tick), job);
+            }
+        }
     }
 
     fn label() -> impl Strategy<Value = String> {

@@ -234,8 +234,9 @@ pub struct RunNowStatus {
     /// Name of the Job, for `kubectl logs job/…`.
     pub job: String,
     /// `Succeeded` or `Failed`, once it has ended.
+    #[schemars(with = "Option<String>")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<String>,
+    pub outcome: Option<RunOutcome>,
     /// Time at which it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
@@ -251,6 +252,26 @@ pub struct LastSuccess {
     /// Latest end of an interval that ran successfully.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval_end: Option<Time>,
+}
+
+/// How a run ended. In the CRD it is plain text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunOutcome {
+    /// The run fetched, landed and published its items, or there was nothing to do.
+    Succeeded,
+    /// All attempts failed.
+    #[default]
+    Failed,
+}
+
+impl RunOutcome {
+    /// As in the status and in the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+        }
+    }
 }
 
 /// A run that has ended.
@@ -281,7 +302,8 @@ pub struct Run {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
     /// `Succeeded` or `Failed`.
-    pub outcome: String,
+    #[schemars(with = "String")]
+    pub outcome: RunOutcome,
     /// Reason for the outcome, in CamelCase.
     pub reason: String,
     /// Message for the outcome.

@@ -1,4 +1,4 @@
-//! How far the runs have come in what the source has: `userpipeline.source_cursors`. It is advanced only by what has landed.
+//! The cursor: how far a pipeline has read its source, in `userpipeline.source_cursors`. Only what has landed advances it.
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
@@ -17,22 +17,22 @@ const LOCK: &str = "SELECT value FROM userpipeline.source_cursors WHERE pipeline
 const STORE: &str = "INSERT INTO userpipeline.source_cursors AS c (pipeline, arguments, value, run_id) VALUES ($1, $2, $3, $4) \
      ON CONFLICT (pipeline, arguments) DO UPDATE SET value = excluded.value, run_id = excluded.run_id, updated_at = now()";
 
-/// A pipeline's cursor during a run.
+/// The cursor of a pipeline during a run.
 #[derive(Clone, Debug)]
 pub struct Cursor {
     spec: StoredCursor,
-    /// The run's arguments, as JSON: whose cursor it is.
+    /// The run's arguments, as JSON. Runs with other arguments have another cursor.
     arguments: String,
-    /// What is stored, or where the first run begins.
+    /// The value in the table, or the initial one.
     stored: String,
-    /// What requests have.
+    /// The value in requests.
     sent: String,
-    /// How far what was fetched goes.
+    /// The value after the fetched pages.
     reached: Option<String>,
 }
 
 impl Cursor {
-    /// The cursor as the runs before have left it.
+    /// The cursor as earlier runs stored it.
     pub async fn load(
         client: &Client,
         pipeline: &str,
@@ -41,8 +41,8 @@ impl Cursor {
     ) -> Result<Self, StoreError> {
         let arguments = serde_json::json!(arguments).to_string();
         let found = client.query_opt(READ, &[&pipeline, &arguments]).await.map_err(|e| failed(&e))?;
-        let cursor = Self::at(spec, arguments, found.map(|row| row.get(0)));
-        tracing::debug!(cursor = cursor.sent, "the cursor as runs before have left it");
+        let cursor = Self::at(spec, arguments, found.map(|row| row.get("value")));
+        tracing::debug!(cursor = cursor.sent, "the cursor of this run");
         Ok(cursor)
     }
 
@@ -57,67 +57,68 @@ impl Cursor {
         }
     }
 
-    /// What requests have.
+    /// The value for requests.
     pub fn sent(&self) -> &str {
         &self.sent
     }
 
-    /// How far it has come by what was fetched, if that is anywhere else.
+    /// The value after the fetched pages, if it differs from the one in requests.
     fn reached(&self) -> Option<&str> {
         self.reached.as_deref().filter(|reached| *reached != self.sent)
     }
 
-    /// How far it has come.
+    /// The newest value.
     pub fn value(&self) -> &str {
         self.reached.as_deref().unwrap_or(&self.sent)
     }
 
-    /// What a run that has stored it says of it: not where it is, for that is of a record, or a secret of the source's. Only the table
-    /// says it, and the log at debug.
-    pub fn told(&self) -> &'static str {
+    /// For the message of a run. The value itself may be personal data or a secret of the source, so only the table and the log at
+    /// level debug have it.
+    pub fn summary(&self) -> &'static str {
         if self.value() == self.stored {
-            "the cursor is where it was"
+            "the cursor did not change"
         } else {
-            "the cursor has moved on, and is stored"
+            "the cursor advanced"
         }
     }
 
-    /// A page was fetched: its items, and the answer that had them.
-    pub fn saw(&mut self, items: &[Item], answer: &[u8]) -> Result<(), String> {
+    /// Advances by a fetched page: its items, and the response that contained them.
+    pub fn advance(&mut self, items: &[Item], body: &[u8]) -> Result<(), String> {
         if let Some(pointer) = &self.spec.from_answer {
-            if let Some(value) = text_at(answer, pointer)? {
+            if let Some(value) = text_at(body, pointer)? {
                 self.reached = Some(value);
             }
             return Ok(());
         }
         let pointer = self.spec.from_items.as_deref().unwrap_or_default();
-        let mut told = items.is_empty();
-        // An item that has none, or is no JSON, does not say how far it is.
+        let mut found = items.is_empty();
+        // Items without a value, and lines that are not JSON, are skipped.
         for item in items {
             let Item::Json(item) = item else { continue };
             let Ok(Some(value)) = text_at(item.get().as_bytes(), pointer) else {
                 continue;
             };
-            told = true;
+            found = true;
             if compare(&value, self.reached.as_deref().unwrap_or(&self.sent)) == Ordering::Greater {
                 self.reached = Some(value);
             }
         }
-        // Else each run would begin where this one did, and nobody would notice.
-        told.then_some(())
-            .ok_or_else(|| format!("none of the items has a text or a number at {pointer}"))
+        // Otherwise every run would silently restart at the same place.
+        found
+            .then_some(())
+            .ok_or_else(|| format!("no item of the page has a text or a number at {pointer} (fromItems)"))
     }
 
-    /// The next request is to have how far it has come; whether that is any further.
-    pub fn go_on(&mut self) -> bool {
-        let moved = self.reached().map(str::to_owned);
-        if let Some(reached) = &moved {
+    /// Uses the newest value in the next request. Returns whether it differs.
+    pub fn update_request(&mut self) -> bool {
+        let advanced = self.reached().map(str::to_owned);
+        if let Some(reached) = &advanced {
             self.sent.clone_from(reached);
         }
-        moved.is_some()
+        advanced.is_some()
     }
 
-    /// Stores how far it has come. Of two runs at the same time, the one that is further counts, where that can be told.
+    /// Stores the newest value. Of two concurrent runs, the one with the greater value wins, where values can be compared.
     pub async fn store(&self, client: &impl GenericClient, key: &Key) -> Result<(), StoreError> {
         let reached = self.value();
         if reached == self.stored {
@@ -128,12 +129,12 @@ impl Cursor {
                 .query_opt(LOCK, &[&key.pipeline, &self.arguments])
                 .await
                 .map_err(|e| failed(&e))?;
-            let behind = stored.is_some_and(|row| compare(reached, row.get(0)) != Ordering::Greater);
+            let behind = stored.is_some_and(|row| compare(reached, row.get("value")) != Ordering::Greater);
             if behind {
                 return Ok(());
             }
         }
-        tracing::debug!(cursor = reached, "the cursor is to be stored");
+        tracing::debug!(cursor = reached, "storing the cursor");
         client
             .execute(STORE, &[&key.pipeline, &self.arguments, &reached, &key.run_id])
             .await
@@ -142,12 +143,12 @@ impl Cursor {
     }
 }
 
-/// What an error of the table means.
+/// Explains an error of the cursor's table.
 pub fn failed(e: &tokio_postgres::Error) -> StoreError {
     bookkeeping_failed("the cursor in userpipeline.source_cursors", e)
 }
 
-/// Which of two cursors is further: by number where both are numbers, else as text.
+/// Compares two cursors: as numbers if both are numbers, otherwise as text.
 fn compare(one: &str, other: &str) -> Ordering {
     if let (Ok(one), Ok(other)) = (one.parse::<i128>(), other.parse::<i128>()) {
         return one.cmp(&other);
@@ -175,14 +176,14 @@ mod tests {
             .collect()
     }
 
-    /// A line that is no JSON.
+    /// A line that is not JSON.
     fn line(text: &str) -> Item {
-        Item::Line(text.as_bytes().into())
+        Item::InvalidLine(text.as_bytes().into())
     }
 
     #[test]
-    fn cursors_are_compared_as_numbers_where_they_are() {
-        for (one, other, wanted) in [
+    fn cursors_are_compared_as_numbers_if_both_are() {
+        for (one, other, expected) in [
             ("10", "9", Ordering::Greater),
             ("9", "9.5", Ordering::Less),
             ("170141183460469231731687303715884105727", "3", Ordering::Greater),
@@ -190,55 +191,62 @@ mod tests {
             ("b", "10", Ordering::Greater),
             ("1", "", Ordering::Greater),
         ] {
-            assert_eq!(compare(one, other), wanted, "{one} {other}");
+            assert_eq!(compare(one, other), expected, "{one} {other}");
         }
     }
 
     #[test]
-    fn the_greatest_of_the_items_counts_and_never_one_behind_what_was_asked_for() {
+    fn the_greatest_value_of_the_items_wins_unless_it_is_below_the_requested_one() {
         let mut cursor = cursor(json!({"fromItems": "/at", "initial": "5"}), None);
         assert_eq!((cursor.sent(), cursor.reached()), ("5", None));
-        cursor.saw(&items(&[json!(3), json!(null)]), b"{}").unwrap();
+        cursor.advance(&items(&[json!(3), json!(null)]), b"{}").unwrap();
         assert_eq!(cursor.reached(), None);
-        assert!(cursor.saw(&items(&[json!(null), json!({})]), b"{}").is_err(), "nobody would notice");
-        cursor.saw(&items(&[json!(9), json!(11), json!(10)]), b"{}").unwrap();
+        assert!(
+            cursor.advance(&items(&[json!(null), json!({})]), b"{}").is_err(),
+            "it would go unnoticed"
+        );
+        cursor.advance(&items(&[json!(9), json!(11), json!(10)]), b"{}").unwrap();
         assert_eq!(cursor.reached(), Some("11"));
-        assert!(cursor.go_on());
+        assert!(cursor.update_request());
         assert_eq!((cursor.sent(), cursor.reached()), ("11", None));
-        // An answer that begins with the last item of the one before.
-        cursor.saw(&items(&[json!(11)]), b"{}").unwrap();
-        assert!(!cursor.go_on());
+        // A page that starts with the last item of the page before.
+        cursor.advance(&items(&[json!(11)]), b"{}").unwrap();
+        assert!(!cursor.update_request());
     }
 
     #[test]
-    fn a_line_that_is_no_json_does_not_say_how_far_it_is() {
+    fn a_line_that_is_not_json_does_not_advance_the_cursor() {
         let mut cursor = cursor(json!({"fromItems": "/at", "initial": "5"}), None);
         let good = Item::Json(to_raw_value(&json!({"at": 9})).unwrap());
 
-        cursor.saw(&[line("z"), good, line("{\"at\": 99")], b"").unwrap();
+        cursor.advance(&[line("z"), good, line("{\"at\": 99")], b"").unwrap();
 
         assert_eq!(cursor.reached(), Some("9"));
-        assert!(cursor.saw(&[line("z")], b"").is_err(), "nobody would notice");
+        assert!(cursor.advance(&[line("z")], b"").is_err(), "it would go unnoticed");
     }
 
     #[test]
-    fn the_last_answer_counts_whatever_was_before() {
+    fn the_last_response_wins() {
         let mut cursor = cursor(json!({"fromAnswer": "/next"}), Some("zz"));
-        cursor.saw(&items(&[]), br#"{"next": "aa"}"#).unwrap();
-        cursor.saw(&items(&[]), br#"{"next": null}"#).unwrap();
+        cursor.advance(&items(&[]), br#"{"next": "aa"}"#).unwrap();
+        cursor.advance(&items(&[]), br#"{"next": null}"#).unwrap();
         assert_eq!((cursor.sent(), cursor.reached()), ("zz", Some("aa")));
-        assert!(cursor.saw(&items(&[]), br#"{"next": {}}"#).is_err());
+        assert!(cursor.advance(&items(&[]), br#"{"next": {}}"#).is_err());
     }
 
     #[test]
-    fn a_run_says_whether_the_cursor_has_moved_and_not_where_it_is() {
-        for (found, says) in [("ann@example.com", "is where it was"), ("bea@example.com", "has moved on")] {
+    fn the_summary_has_whether_the_cursor_advanced_and_not_its_value() {
+        for (found, expected) in [("ann@example.com", "did not change"), ("bea@example.com", "advanced")] {
             let mut cursor = cursor(json!({"fromItems": "/at"}), Some("ann@example.com"));
-            cursor.saw(&items(&[json!(found)]), b"{}").unwrap();
-            // Also where each page moves it.
+            cursor.advance(&items(&[json!(found)]), b"{}").unwrap();
+            // Also if each page advances it.
             for _ in 0..2 {
-                assert!(cursor.told().contains(says) && !cursor.told().contains('@'), "{}", cursor.told());
-                cursor.go_on();
+                assert!(
+                    cursor.summary().contains(expected) && !cursor.summary().contains('@'),
+                    "{}",
+                    cursor.summary()
+                );
+                cursor.update_request();
             }
         }
     }

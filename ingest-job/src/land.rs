@@ -11,20 +11,20 @@ use userpipeline_stores::{
 
 use crate::{
     cursor::Cursor,
-    ledger::{self, Ledger, bookkeeping_failed, explain_missing},
+    ledger::{self, Key, Ledger, bookkeeping_failed, explain_missing},
     outcome::Counts,
-    page::Page,
+    page::MappedPage,
 };
 
 const REJECT: &str = "INSERT INTO userpipeline.rejects (pipeline, run_id, field, class, reason, raw) \
      SELECT $1, $2, page.* FROM unnest($3::text[], $4::text[], $5::text[], $6::json[]) AS page";
 
-/// Counts rejects ever, by field and class.
+/// Adds to the total number of rejects by field and class.
 const COUNT_REJECTS: &str = "INSERT INTO userpipeline.reject_totals AS r (pipeline, field, class, items) \
      SELECT $1, field, class, count(*) FROM unnest($2::text[], $3::text[]) AS page (field, class) GROUP BY field, class ORDER BY field, class \
      ON CONFLICT (pipeline, field, class) DO UPDATE SET items = r.items + excluded.items";
 
-/// The landing table, ready for pages.
+/// The landing table, with the statements of a session.
 pub struct Landing {
     table: String,
     schema: RecordSchema,
@@ -36,9 +36,9 @@ pub struct Landing {
 }
 
 impl Landing {
-    /// Prepares the session: the table into which pages are copied, and the statements.
+    /// Creates the session's temporary table and prepares the statements.
     pub async fn prepare(client: &Client, table: &str, schema: &RecordSchema) -> Result<Self, StoreError> {
-        let failed = |e| explain_missing(explain(&format!("landing table \"{table}\""), &e));
+        let failed = |e| table_failed(table, &e);
         client.batch_execute(&schema.landing_batch_ddl()).await.map_err(failed)?;
         let fields = schema.fields.iter().map(|f| landing_type(f.field_type));
         Ok(Self {
@@ -62,9 +62,9 @@ impl Landing {
         })
     }
 
-    /// Lands a page. Records, rejects, counters, and how far the cursor has come by it, are there together, or not at all.
-    pub async fn land(&self, ledger: &mut Ledger, page: &Page, cursor: Option<&Cursor>) -> Result<(), StoreError> {
-        let failed = |e| explain_missing(explain(&format!("landing table \"{}\"", self.table), &e));
+    /// Lands a page: records, rejects, counters and cursor are committed together.
+    pub async fn land(&self, ledger: &mut Ledger, page: &MappedPage, cursor: Option<&Cursor>) -> Result<(), StoreError> {
+        let failed = |e| table_failed(&self.table, &e);
         let Ledger { client, key, counts, .. } = ledger;
         let transaction = client.transaction().await.map_err(failed)?;
         let mut landed = Counts {
@@ -79,18 +79,7 @@ impl Landing {
             landed.landed = i64::try_from(transaction.execute(&self.upsert, &[&key.run_id]).await.map_err(failed)?).unwrap_or(i64::MAX);
         }
         if !page.rejects.is_empty() {
-            let fields: Vec<&str> = page.rejects.iter().map(|r| r.field.as_str()).collect();
-            let classes: Vec<&str> = page.rejects.iter().map(|r| r.class).collect();
-            let reasons: Vec<&str> = page.rejects.iter().map(|r| r.reason.as_str()).collect();
-            let raws: Vec<RawJson<'_>> = page.rejects.iter().map(|r| RawJson(&r.raw)).collect();
-            transaction
-                .execute(&self.reject, &[&key.pipeline, &key.run_id, &fields, &classes, &reasons, &raws])
-                .await
-                .map_err(failed)?;
-            transaction
-                .execute(&self.count_rejects, &[&key.pipeline, &fields, &classes])
-                .await
-                .map_err(failed)?;
+            self.reject(&transaction, key, page).await.map_err(failed)?;
         }
         ledger::advance(&transaction, key, landed).await?;
         if let Some(cursor) = cursor {
@@ -101,21 +90,40 @@ impl Landing {
         Ok(())
     }
 
-    async fn copy(&self, transaction: &Transaction<'_>, page: &Page) -> Result<(), tokio_postgres::Error> {
+    async fn reject(&self, transaction: &Transaction<'_>, key: &Key, page: &MappedPage) -> Result<(), tokio_postgres::Error> {
+        let fields: Vec<&str> = page.rejects.iter().map(|r| r.field.as_str()).collect();
+        let classes: Vec<&str> = page.rejects.iter().map(|r| r.class).collect();
+        let reasons: Vec<&str> = page.rejects.iter().map(|r| r.reason.as_str()).collect();
+        let raws: Vec<RawJson<'_>> = page.rejects.iter().map(|r| RawJson(&r.raw)).collect();
+        transaction
+            .execute(&self.reject, &[&key.pipeline, &key.run_id, &fields, &classes, &reasons, &raws])
+            .await?;
+        transaction
+            .execute(&self.count_rejects, &[&key.pipeline, &fields, &classes])
+            .await
+            .map(drop)
+    }
+
+    async fn copy(&self, transaction: &Transaction<'_>, page: &MappedPage) -> Result<(), tokio_postgres::Error> {
         let sink = transaction.copy_in(&self.copy).await?;
         let mut writer = pin!(BinaryCopyInWriter::new(sink, &self.types));
-        for (position, accepted) in (0_i32..).zip(&page.records) {
-            let version = self.schema.version(&accepted.record);
-            let params: Vec<PgParam<'_>> = accepted.record.0.iter().map(PgParam).collect();
-            let raw = RawJson(&accepted.raw);
+        for (position, item) in (0_i32..).zip(&page.records) {
+            let version = self.schema.version(&item.record);
+            let params: Vec<PgParam<'_>> = item.record.0.iter().map(PgParam).collect();
+            let raw = RawJson(&item.raw);
             let mut row: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(self.types.len());
-            row.extend([&position as &(dyn ToSql + Sync), &accepted.deleted, &version]);
+            row.extend([&position as &(dyn ToSql + Sync), &item.deleted, &version]);
             row.extend(params.iter().map(|param| param as &(dyn ToSql + Sync)));
             row.push(&raw);
             writer.as_mut().write(&row).await?;
         }
         writer.finish().await.map(drop)
     }
+}
+
+/// Explains an error of the landing table.
+pub(crate) fn table_failed(table: &str, e: &tokio_postgres::Error) -> StoreError {
+    explain_missing(explain(&format!("landing table \"{table}\""), e))
 }
 
 fn count(n: usize) -> i64 {

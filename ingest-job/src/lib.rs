@@ -1,8 +1,11 @@
-//! One run of a pipeline: HTTP API to PostgreSQL's landing table to Kafka.
-//!
-//! [`run::execute`] is the whole of it; the program around it reads arguments and leaves the report where Kubernetes
-//! looks for it.
+#![allow(missing_docs)]
+#![warn(clippy::too_many_lines)]
 
+//! One run of a pipeline: HTTP API to landing table to topic.
+//!
+//! [`run::execute`] performs a run and returns its report.
+
+pub mod attempt;
 pub mod cursor;
 pub mod fetch;
 pub mod land;

@@ -1,11 +1,13 @@
 //! `ingest-job`: one run of a pipeline.
+#![allow(missing_docs)]
+#![warn(clippy::too_many_lines)]
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use ingest_job::{
     run::{Invocation, execute},
-    run_id::Told,
+    run_id::RunArguments,
 };
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -16,40 +18,40 @@ use userpipeline_runtime::{StopSignals, abort_on_panic, init_logs, install_crypt
 #[derive(Parser)]
 #[command(version, about)]
 struct Cli {
-    /// The pipeline: a UserPipeline, as a user applies it.
+    /// The file of the pipeline: a UserPipeline.
     #[arg(long, value_name = "FILE")]
     pipeline: PathBuf,
-    /// The folder of the Secrets: DIR/<secret>/<key>.
+    /// The directory of the Secrets: DIR/<secret>/<key>.
     #[arg(long, value_name = "DIR")]
     secrets: PathBuf,
-    /// The Job this runs in; without it, each start is a run of its own.
+    /// The name of the Job. Without it, each start is a new run.
     #[arg(long, value_name = "NAME")]
     job: Option<String>,
-    /// The Job's uid: the id of a manual run.
+    /// The Job's uid, which becomes the id of a manual run.
     #[arg(long, value_name = "UID")]
     job_uid: Option<String>,
-    /// The CronJob; its Jobs, NAME-<minutes since 1970>, are the scheduled runs.
+    /// The name of the CronJob. Its Jobs, NAME-<minutes since 1970>, are the scheduled runs.
     #[arg(long, value_name = "NAME")]
     cronjob: Option<String>,
-    /// The run's id in the ledger, where neither the Job's name nor its uid says it.
+    /// The run's id in the ledger. Default: from the Job's name or uid.
     #[arg(long, value_name = "ID")]
     run_id: Option<String>,
     /// Why the run happens: Scheduled, CatchUp, Backfill or Manual.
     #[arg(long, value_name = "KIND")]
     run_kind: Option<RunKind>,
-    /// The data interval's first moment, where the schedule does not say it.
+    /// The start of the data interval. Default: from the schedule.
     #[arg(long, value_name = "TIME", requires = "interval_end")]
     interval_start: Option<Timestamp>,
-    /// The first moment after the data interval.
+    /// The end of the data interval, exclusive.
     #[arg(long, value_name = "TIME", requires = "interval_start")]
     interval_end: Option<Timestamp>,
-    /// Whether an interval that had a run before is run again: None, or Failed for those whose run has failed.
+    /// Which runs of earlier Jobs are repeated: None, or Failed.
     #[arg(long, value_name = "WHICH", default_value = "Failed")]
     reprocess: Reprocess,
-    /// Values for placeholders, other than those in spec.schedule.arguments.
+    /// Values of placeholders. They override spec.schedule.arguments.
     #[arg(long, value_name = "JSON", value_parser = arguments)]
     arguments: Option<BTreeMap<String, String>>,
-    /// Where the report of the run is left.
+    /// The file for the report of the run.
     #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
     termination_log: PathBuf,
 }
@@ -66,10 +68,10 @@ async fn main() -> ExitCode {
     let invocation = Invocation {
         pipeline: cli.pipeline,
         secrets: cli.secrets,
-        told: Told {
+        run: RunArguments {
             job: cli.job,
             job_uid: cli.job_uid,
-            cronjob: cli.cronjob,
+            cron_job: cli.cronjob,
             run_id: cli.run_id,
             kind: cli.run_kind,
             interval: cli
@@ -80,14 +82,14 @@ async fn main() -> ExitCode {
             skip_failed: cli.reprocess == Reprocess::None,
         },
     };
-    let ended = execute(&invocation, &stop).await;
+    let result = execute(&invocation, &stop).await;
 
-    leave_report(&ended.report, &cli.termination_log);
-    ExitCode::from(ended.exit)
+    leave_report(&result.report, &cli.termination_log);
+    ExitCode::from(result.exit)
 }
 
 fn arguments(text: &str) -> Result<BTreeMap<String, String>, String> {
-    serde_json::from_str(text).map_err(|e| format!("no JSON object of texts: {e}"))
+    serde_json::from_str(text).map_err(|e| format!("not a JSON object with text values: {e}"))
 }
 
 async fn stop_on_signal(stop: CancellationToken) {
@@ -95,6 +97,6 @@ async fn stop_on_signal(stop: CancellationToken) {
         Ok(mut signals) => signals.received().await,
         Err(_) => std::future::pending().await,
     }
-    tracing::info!("asked to stop: finishing the page");
+    tracing::info!("received a stop signal: finishing the page");
     stop.cancel();
 }

@@ -1,52 +1,39 @@
-//! How a run ended, decided from how its fetching ended and what it counted.
+//! How a run ended, decided from how fetching ended and what the run counted.
 
 use std::ops::{Add, AddAssign};
 
 use userpipeline_api::report::exit;
 use userpipeline_stores::{Class, StoreError};
 
-/// The run did what it should.
+// The reasons of the report, beside those of the stores.
 pub const COMPLETED: &str = "Completed";
-/// An earlier attempt of this run has succeeded.
 pub const ALREADY_DONE: &str = "AlreadyDone";
-/// An earlier Job of this run has failed, and it is not to be tried again.
 pub const ALREADY_FAILED: &str = "AlreadyFailed";
-/// Its interval begins before the schedule's start.
 pub const BEFORE_START: &str = "BeforeStart";
-/// Another process is at this run.
 pub const ALREADY_RUNNING: &str = "AlreadyRunning";
-/// The source failed until the run's time was up.
 pub const SOURCE_FAILED: &str = "SourceFailed";
-/// The source refuses the request as it is.
 pub const SOURCE_REFUSED: &str = "SourceRefused";
-/// Too many items are no records.
 pub const TOO_MANY_REJECTS: &str = "TooManyRejects";
-/// A run was over before the last page.
+/// The run ended before the last page.
 pub const INCOMPLETE: &str = "Incomplete";
-/// The process was told to stop.
 pub const INTERRUPTED: &str = "Interrupted";
-/// The pipeline's file cannot be used.
-pub const PIPELINE_INVALID: &str = "PipelineInvalid";
-/// The schema is not in the registry.
+pub use userpipeline_stores::error::PIPELINE_INVALID;
+/// The registry does not have the pipeline's schema.
 pub const SCHEMA_MISSING: &str = "SchemaMissing";
 
-/// After so many rejects, if they are too many, a run does not go on collecting more.
+/// A run with too many rejects ends early once it has so many.
 const ENOUGH_REJECTS: i64 = 100;
 
-/// What a run counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Requests that were answered with a page.
     pub pages: i64,
-    /// Items the source gave.
     pub items: i64,
-    /// Their bytes.
+    /// Of the items.
     pub bytes: i64,
-    /// Record versions landed.
+    /// Record versions.
     pub landed: i64,
-    /// Record versions published.
+    /// Record versions.
     pub published: i64,
-    /// Items refused.
     pub rejected: i64,
 }
 
@@ -72,7 +59,7 @@ impl AddAssign for Counts {
 }
 
 impl Counts {
-    /// With the items of another page, of which so many are no records.
+    /// With the items of another page, so many of them rejected.
     #[must_use]
     pub fn with(self, items: usize, rejected: usize) -> Self {
         let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
@@ -83,66 +70,64 @@ impl Counts {
         }
     }
 
-    /// Whether a greater share of the items than `most` are no records: then it is not the odd bad item but the mapping, or the
-    /// source, that is wrong.
-    #[allow(clippy::cast_precision_loss)] // Of numbers that are far below.
-    pub fn too_many_rejects(&self, most: f64) -> bool {
-        self.rejected > 0 && self.rejected as f64 / self.items as f64 > most
+    /// Whether the share of rejects is above `max_ratio`: then mapping or source are wrong, not single items.
+    #[allow(clippy::cast_precision_loss)] // Counts are far below 2^52.
+    pub fn has_too_many_rejects(&self, max_ratio: f64) -> bool {
+        self.rejected > 0 && self.rejected as f64 / self.items as f64 > max_ratio
     }
 
-    /// Whether going on would only collect more rejects.
-    pub fn hopeless(&self, most: f64) -> bool {
-        self.rejected >= ENOUGH_REJECTS && self.too_many_rejects(most)
+    /// Whether to end the run early, because it would only collect more rejects.
+    pub fn should_abort(&self, max_ratio: f64) -> bool {
+        self.rejected >= ENOUGH_REJECTS && self.has_too_many_rejects(max_ratio)
     }
 }
 
-/// How many items this attempt may take: what the records of earlier attempts leave of the run's limit. Rejects of earlier
-/// attempts do not count, or a run that failed by them could not be tried again once the source is mended.
-pub fn allowance(limit: i64, before: Counts) -> i64 {
+/// How many items this attempt may fetch: the run's limit, less the records of earlier attempts. Their rejects do not count, so that
+/// a run that failed because of them can be repeated once the source is fixed.
+pub fn remaining_items(limit: i64, before: Counts) -> i64 {
     (limit - (before.items - before.rejected)).max(0)
 }
 
 /// How fetching ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The source gave an empty page.
+pub enum FetchEnd {
+    /// The source has no more items.
     Exhausted,
-    /// The run has its number of records.
-    Limit,
-    /// The run's time is up, and the last request was answered.
+    /// `spec.source.http.maxRecordsPerRun`
+    RecordLimit,
+    /// `spec.source.http.runDuration`
     TimeUp,
-    /// Rejects only.
-    Hopeless,
-    /// The process was told to stop.
+    /// Too many rejects.
+    Aborted,
+    /// A stop signal.
     Interrupted,
-    /// The source failed, and the run's time leaves no room for another try.
+    /// The source failed, and the run's duration has no room for another attempt.
     SourceFailed {
         /// The last error.
         error: String,
-        /// How many tries in a row failed.
-        tries: u32,
-        /// Whether another attempt may ask again. Otherwise the source wants to be left alone for longer than a run can wait.
-        again: bool,
+        /// How many requests in a row failed.
+        attempts: u32,
+        /// Not if the source asks for a longer pause than a run can wait.
+        retryable: bool,
     },
-    /// Trying again without a change is useless, or must be left to a later attempt.
+    /// The source, or the configuration, refuses the request.
     Refused(Failure),
-    /// So it did, by the run's limits, before the last page: the next run would begin at the first one.
-    Cut(Box<End>),
+    /// A limit was reached before the last page.
+    Incomplete(Box<FetchEnd>),
 }
 
-/// Why a run, or an attempt of it, failed.
+/// Why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// One CamelCase word.
+    /// In CamelCase.
     pub reason: &'static str,
-    /// A sentence.
     pub message: String,
     /// The exit code.
     pub exit: u8,
 }
 
 impl Failure {
-    /// A failure that a later attempt may not meet.
+    /// The Job's next attempt may succeed.
     pub fn retry(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -151,7 +136,7 @@ impl Failure {
         }
     }
 
-    /// A failure that somebody must mend.
+    /// The next attempt would fail again.
     pub fn configuration(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -170,66 +155,67 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// Whether the attempt succeeded: with a sentence, or why not. An attempt is judged by its own rejects; the sentence counts
-/// the whole run.
+/// The message of an attempt that succeeded, or why it failed. Only the rejects of this attempt (`counts`) can fail it; the message
+/// counts the whole run.
 ///
-/// A source that fails at the end fails the run, even if pages landed before: whoever looks at the run must see it, and
-/// trying again lands nothing twice. Nothing new, or nothing at all from a source that answers, is a success. `most` is the share of
-/// the items that may be no records.
-pub fn decide(end: End, before: Counts, counts: Counts, most: f64) -> Result<String, Failure> {
-    let whole = before + counts;
+/// A source that fails at the end fails the run, even if pages landed before, so that the failure is visible; a repeated run lands
+/// nothing twice. A run without anything new, or without any item, is a success.
+pub fn decide(end: FetchEnd, before: Counts, counts: Counts, max_rejected_ratio: f64) -> Result<String, Failure> {
+    let run = summary(before + counts);
     let ended = match end {
-        End::Refused(failure) => {
-            return Err(Failure {
-                message: format!("{} ({})", failure.message, summary(whole)),
-                ..failure
-            });
-        }
-        End::Interrupted => {
-            return Err(Failure::retry(
-                INTERRUPTED,
-                format!("told to stop before the run was complete ({})", summary(whole)),
-            ));
-        }
-        End::SourceFailed { error, tries, again } => {
-            let times = if tries == 1 {
-                "once".to_owned()
+        FetchEnd::Exhausted => "the source has no more items",
+        FetchEnd::RecordLimit => "spec.source.http.maxRecordsPerRun is reached",
+        FetchEnd::TimeUp => "spec.source.http.runDuration is over",
+        FetchEnd::Aborted => "the run ended early",
+        failed => return Err(failure(failed, &run)),
+    };
+    if counts.has_too_many_rejects(max_rejected_ratio) {
+        let message = format!(
+            "{} of {} items were rejected, which is more than spec.source.maxRejectedRatio ({max_rejected_ratio}) allows: see the table userpipeline.rejects ({run})",
+            counts.rejected, counts.items
+        );
+        return Err(Failure::retry(TOO_MANY_REJECTS, message));
+    }
+    let prefix = if (before + counts).landed == 0 { "nothing new: " } else { "" };
+    Ok(format!("{prefix}{run}; {ended}"))
+}
+
+fn failure(end: FetchEnd, run: &str) -> Failure {
+    match end {
+        FetchEnd::Refused(failure) => Failure {
+            message: format!("{} ({run})", failure.message),
+            ..failure
+        },
+        FetchEnd::SourceFailed {
+            error,
+            attempts,
+            retryable,
+        } => {
+            let message = if attempts == 1 {
+                format!("the source failed: {error} ({run})")
             } else {
-                format!("{tries} times in a row")
+                format!("the source failed {attempts} times in a row; the last error: {error} ({run})")
             };
-            let message = format!("the source failed {times}, at last: {error} ({})", summary(whole));
-            return Err(if again {
+            if retryable {
                 Failure::retry(SOURCE_FAILED, message)
             } else {
-                Failure::configuration(SOURCE_FAILED, format!("{message}; the next run asks again"))
-            });
+                Failure::configuration(SOURCE_FAILED, format!("{message}; the next run tries again"))
+            }
         }
-        End::Cut(by) => {
-            let field = if *by == End::Limit { "maxRecordsPerRun" } else { "runDuration" };
+        FetchEnd::Incomplete(limit) => {
+            let field = if *limit == FetchEnd::RecordLimit {
+                "maxRecordsPerRun"
+            } else {
+                "runDuration"
+            };
             let message = format!(
-                "spec.source.http.{field} was reached before the last page, and the next run would begin at the first one: raise it, or ask for less ({})",
-                summary(whole)
+                "the run reached spec.source.http.{field} before the last page, and the next run restarts at the first page: \
+                 raise the limit, or request fewer items ({run})"
             );
-            return Err(Failure::configuration(INCOMPLETE, message));
+            Failure::configuration(INCOMPLETE, message)
         }
-        End::Exhausted => "the source has no more",
-        End::Limit => "spec.source.http.maxRecordsPerRun is reached",
-        End::TimeUp => "spec.source.http.runDuration is over",
-        End::Hopeless => "",
-    };
-    if counts.too_many_rejects(most) {
-        return Err(Failure::retry(
-            TOO_MANY_REJECTS,
-            format!(
-                "{} of {} items are no records, a greater share than spec.source.maxRejectedRatio, {most}; see table userpipeline.rejects ({})",
-                counts.rejected,
-                counts.items,
-                summary(whole)
-            ),
-        ));
+        _ => Failure::retry(INTERRUPTED, format!("a stop signal ended the run before it was complete ({run})")),
     }
-    let news = if whole.landed == 0 { "nothing new: " } else { "" };
-    Ok(format!("{news}{}; {ended}", summary(whole)))
 }
 
 fn summary(counts: Counts) -> String {
@@ -259,35 +245,39 @@ mod tests {
         }
     }
 
-    fn failing() -> End {
-        End::SourceFailed {
+    fn failing() -> FetchEnd {
+        FetchEnd::SourceFailed {
             error: "status 503".into(),
-            tries: 4,
-            again: true,
+            attempts: 4,
+            retryable: true,
         }
     }
 
     #[test]
-    fn a_run_is_green_only_when_its_source_answered_to_the_end() {
+    fn a_run_succeeds_only_if_its_source_responded_to_the_end() {
         for (end, counts, reason) in [
-            (End::Exhausted, counts(10, 10, 0), None),
-            (End::Limit, counts(10, 10, 0), None),
-            (End::TimeUp, counts(10, 10, 0), None),
+            (FetchEnd::Exhausted, counts(10, 10, 0), None),
+            (FetchEnd::RecordLimit, counts(10, 10, 0), None),
+            (FetchEnd::TimeUp, counts(10, 10, 0), None),
             // Nothing new, and nothing at all.
-            (End::TimeUp, counts(10, 0, 0), None),
-            (End::Exhausted, counts(0, 0, 0), None),
-            // One in ten may be bad, not more.
-            (End::TimeUp, counts(10, 9, 1), None),
-            (End::Cut(Box::new(End::Limit)), counts(5, 5, 0), Some(INCOMPLETE)),
-            (End::TimeUp, counts(19, 17, 2), Some(TOO_MANY_REJECTS)),
-            (End::Exhausted, counts(1, 0, 1), Some(TOO_MANY_REJECTS)),
-            (End::Hopeless, counts(500, 300, 200), Some(TOO_MANY_REJECTS)),
-            // The source failed: at once, or after pages that landed.
+            (FetchEnd::TimeUp, counts(10, 0, 0), None),
+            (FetchEnd::Exhausted, counts(0, 0, 0), None),
+            // One in ten may be rejected, not more.
+            (FetchEnd::TimeUp, counts(10, 9, 1), None),
+            (
+                FetchEnd::Incomplete(Box::new(FetchEnd::RecordLimit)),
+                counts(5, 5, 0),
+                Some(INCOMPLETE),
+            ),
+            (FetchEnd::TimeUp, counts(19, 17, 2), Some(TOO_MANY_REJECTS)),
+            (FetchEnd::Exhausted, counts(1, 0, 1), Some(TOO_MANY_REJECTS)),
+            (FetchEnd::Aborted, counts(500, 300, 200), Some(TOO_MANY_REJECTS)),
+            // The source failed immediately, or after pages that landed.
             (failing(), Counts::default(), Some(SOURCE_FAILED)),
             (failing(), counts(10, 10, 0), Some(SOURCE_FAILED)),
-            (End::Interrupted, counts(10, 10, 0), Some(INTERRUPTED)),
+            (FetchEnd::Interrupted, counts(10, 10, 0), Some(INTERRUPTED)),
             (
-                End::Refused(Failure::configuration(SOURCE_REFUSED, "status 401")),
+                FetchEnd::Refused(Failure::configuration(SOURCE_REFUSED, "status 401")),
                 counts(10, 10, 0),
                 Some(SOURCE_REFUSED),
             ),
@@ -298,24 +288,24 @@ mod tests {
     }
 
     #[test]
-    fn the_message_says_what_the_last_error_was_and_how_often_it_was_tried() {
+    fn the_message_has_the_last_error_and_the_number_of_attempts() {
         let failure = decide(failing(), counts(5, 0, 5), counts(10, 9, 1), 0.1).unwrap_err();
         assert_eq!(
             failure.message,
-            "the source failed 4 times in a row, at last: status 503 (pages 2, items 15, landed 9, published 9, rejected 6)"
+            "the source failed 4 times in a row; the last error: status 503 (pages 2, items 15, landed 9, published 9, rejected 6)"
         );
         assert_eq!(failure.exit, exit::RETRY);
     }
 
     #[test]
     fn rejects_of_an_earlier_attempt_do_not_fail_a_later_one() {
-        assert!(decide(End::Limit, counts(100, 0, 100), counts(10, 10, 0), 0.1).is_ok());
+        assert!(decide(FetchEnd::RecordLimit, counts(100, 0, 100), counts(10, 10, 0), 0.1).is_ok());
     }
 
     #[test]
-    fn nothing_new_says_so() {
+    fn the_message_of_a_run_without_anything_new_starts_with_that() {
         assert!(
-            decide(End::TimeUp, Counts::default(), counts(10, 0, 0), 0.1)
+            decide(FetchEnd::TimeUp, Counts::default(), counts(10, 0, 0), 0.1)
                 .unwrap()
                 .starts_with("nothing new: ")
         );
@@ -325,7 +315,7 @@ mod tests {
     fn a_refusal_keeps_its_exit_code() {
         let refused = Failure::configuration(SOURCE_REFUSED, "status 403");
         assert_eq!(
-            decide(End::Refused(refused), Counts::default(), Counts::default(), 0.1)
+            decide(FetchEnd::Refused(refused), Counts::default(), Counts::default(), 0.1)
                 .unwrap_err()
                 .exit,
             exit::CONFIGURATION
@@ -333,17 +323,17 @@ mod tests {
     }
 
     #[test]
-    fn a_run_does_not_go_on_collecting_rejects() {
-        assert!(!counts(100, 0, 100).hopeless(1.0), "all may be rejects");
-        assert!(counts(100_000, 99_900, 100).hopeless(0.0), "none may be");
-        assert!(!counts(50, 0, 50).hopeless(0.1));
-        assert!(counts(100, 0, 100).hopeless(0.1));
-        assert!(!counts(1000, 900, 100).hopeless(0.1));
-        assert!(counts(999, 899, 100).hopeless(0.1));
+    fn a_run_ends_early_once_it_has_enough_rejects() {
+        assert!(!counts(100, 0, 100).should_abort(1.0), "all may be rejects");
+        assert!(counts(100_000, 99_900, 100).should_abort(0.0), "none may be");
+        assert!(!counts(50, 0, 50).should_abort(0.1));
+        assert!(counts(100, 0, 100).should_abort(0.1));
+        assert!(!counts(1000, 900, 100).should_abort(0.1));
+        assert!(counts(999, 899, 100).should_abort(0.1));
     }
 
     #[test]
-    fn an_attempt_takes_what_earlier_ones_left() {
+    fn an_attempt_fetches_what_earlier_ones_left_of_the_limit() {
         for (before, expected) in [
             (counts(0, 0, 0), 1000),
             (counts(300, 300, 0), 700),
@@ -351,7 +341,7 @@ mod tests {
             (counts(1000, 0, 1000), 1000),
             (counts(2000, 2000, 0), 0),
         ] {
-            assert_eq!(allowance(1000, before), expected, "{before:?}");
+            assert_eq!(remaining_items(1000, before), expected, "{before:?}");
         }
     }
 }

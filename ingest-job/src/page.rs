@@ -5,182 +5,156 @@ use serde_json::{
     Value as Json,
     value::{RawValue, to_raw_value},
 };
+use userpipeline_api::text::truncate;
 use userpipeline_record::{Mapped, Record, RecordSchema, check_weight};
 
-/// The longest reason kept with a reject.
+/// The longest reason of a reject, in bytes.
 const MAX_REASON: usize = 500;
-/// The class of what does not read.
+// Classes of rejects, beside those of the mapping.
 const UNREADABLE: &str = "Unreadable";
+const TOO_LARGE: &str = "TooLarge";
 
-/// An item as it was served.
-pub type Raw = Box<RawValue>;
+/// JSON as the source served it.
+pub type RawItem = Box<RawValue>;
 
-/// An item of an answer, whatever it is.
+/// An item as the source served it.
 #[derive(Debug)]
 pub enum Item {
-    /// JSON.
-    Json(Raw),
-    /// A line that is no JSON, without the white space around it; it may be no UTF-8 either.
-    Line(Box<[u8]>),
+    Json(RawItem),
+    /// A line that is not JSON, trimmed. It may be invalid UTF-8.
+    InvalidLine(Box<[u8]>),
 }
 
 impl<'de> Deserialize<'de> for Item {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        Raw::deserialize(json).map(Self::Json)
+        RawItem::deserialize(json).map(Self::Json)
     }
 }
 
-/// An item that is no record.
+/// An item that is not a record.
 #[derive(Debug)]
-pub struct Rejected {
-    /// The field at fault; empty where it is the item as a whole.
+pub struct RejectedItem {
+    /// Empty for the item as a whole.
     pub field: String,
-    /// A CamelCase word for why.
+    /// In CamelCase.
     pub class: &'static str,
-    /// Why.
     pub reason: String,
-    /// The item.
-    pub raw: Raw,
+    pub raw: RawItem,
 }
 
-/// An item that is a record, or tells that one is no more.
+/// An item that is a record.
 #[derive(Debug)]
-pub struct Accepted {
-    /// The record; of one that is no more, its key.
+pub struct MappedItem {
+    /// Only the key, if the item deletes its record.
     pub record: Record,
-    /// Whether it is no more.
     pub deleted: bool,
-    /// The item.
-    pub raw: Raw,
+    pub raw: RawItem,
 }
 
-/// A page, mapped.
 #[derive(Debug, Default)]
-pub struct Page {
-    /// Its records.
-    pub records: Vec<Accepted>,
-    /// Its other items.
-    pub rejects: Vec<Rejected>,
+pub struct MappedPage {
+    pub records: Vec<MappedItem>,
+    pub rejects: Vec<RejectedItem>,
 }
 
-impl Page {
-    /// Maps up to `allowance` items; the others are left to a later run, or cut the run short where the source has pages. Records of more
-    /// than `max_record` bytes are rejected.
-    pub fn map(mut items: Vec<Item>, allowance: i64, schema: &RecordSchema, max_record: usize) -> Self {
-        items.truncate(usize::try_from(allowance).unwrap_or(0));
+impl MappedPage {
+    /// Maps up to `limit` items. Records of more than `max_record` bytes are rejected.
+    pub fn map(mut items: Vec<Item>, limit: i64, schema: &RecordSchema, max_record: usize) -> Self {
+        items.truncate(usize::try_from(limit).unwrap_or(0));
         let mut page = Self::default();
         for item in items {
             let raw = match item {
                 Item::Json(raw) => raw,
-                Item::Line(line) => {
-                    page.rejects.push(no_json(&line));
+                Item::InvalidLine(line) => {
+                    page.rejects.push(reject_line(&line));
                     continue;
                 }
             };
-            match record(&raw, schema, max_record) {
-                Ok((record, deleted)) => page.records.push(Accepted { record, deleted, raw }),
-                Err(Fault {
-                    field,
-                    class,
-                    reason,
-                    raw: instead,
-                }) => {
-                    page.rejects.push(Rejected {
-                        field,
-                        class,
-                        reason: storable(&reason),
-                        raw: instead.unwrap_or(raw),
-                    });
-                }
+            match map_item(&raw, schema, max_record) {
+                Ok((record, deleted)) => page.records.push(MappedItem { record, deleted, raw }),
+                Err(error) => page.rejects.push(RejectedItem {
+                    field: error.field,
+                    class: error.class,
+                    reason: storable(&error.reason),
+                    raw: error.raw.unwrap_or(raw),
+                }),
             }
         }
         page
     }
 
-    /// How many bytes its items have.
+    /// The size of its items.
     pub fn bytes(&self) -> usize {
-        let accepted = self.records.iter().map(|record| record.raw.get().len());
-        accepted.chain(self.rejects.iter().map(|reject| reject.raw.get().len())).sum()
+        let records = self.records.iter().map(|record| record.raw.get().len());
+        records.chain(self.rejects.iter().map(|reject| reject.raw.get().len())).sum()
     }
 
-    /// How many items it has.
+    /// The number of its items.
     pub fn items(&self) -> usize {
         self.records.len() + self.rejects.len()
     }
 }
 
-struct Fault {
+struct MappingError {
     field: String,
     class: &'static str,
     reason: String,
-    /// What is kept instead of the item, where that cannot be stored.
-    raw: Option<Raw>,
+    /// Replaces an item that PostgreSQL may refuse.
+    raw: Option<RawItem>,
 }
 
-/// The record, and whether it is no more.
-fn record(raw: &RawValue, schema: &RecordSchema, max_record: usize) -> Result<(Record, bool), Fault> {
-    // What has not been read may be too deep, or have half of a surrogate pair, though it is JSON by its grammar. PostgreSQL may refuse
-    // that as well, and with it the whole page: it is kept as a text.
-    let as_text = || to_raw_value(raw.get()).ok();
-    check_weight(raw.get().as_bytes()).map_err(|reason| Fault {
+/// The record of an item, and whether the item deletes it.
+fn map_item(raw: &RawValue, schema: &RecordSchema, max_record: usize) -> Result<(Record, bool), MappingError> {
+    let error = |class, reason, raw| MappingError {
         field: String::new(),
-        class: "TooLarge",
+        class,
         reason,
-        raw: as_text(),
-    })?;
-    let item: Json = serde_json::from_str(raw.get()).map_err(|e| Fault {
-        field: String::new(),
-        class: UNREADABLE,
-        reason: does_not_read(&e),
-        raw: as_text(),
-    })?;
-    let said = schema.map(&item, Some(raw.get().as_bytes())).map_err(|reject| Fault {
+        raw,
+    };
+    // JSON that is valid by its grammar may be nested too deeply or contain half of a surrogate pair. PostgreSQL would refuse it, and
+    // with it the whole page, so it is stored as text.
+    let as_text = || to_raw_value(raw.get()).ok();
+    check_weight(raw.get().as_bytes()).map_err(|reason| error(TOO_LARGE, reason, as_text()))?;
+    let item: Json = serde_json::from_str(raw.get()).map_err(|e| error(UNREADABLE, parse_error(&e), as_text()))?;
+    let mapped = schema.map(&item, Some(raw.get().as_bytes())).map_err(|reject| MappingError {
         reason: format!("from {}: {}", reject.from, reject.reason),
         class: reject.class,
         field: reject.field,
         raw: None,
     })?;
-    let (record, deleted) = match said {
+    let (record, deleted) = match mapped {
         Mapped::Upsert(record) => (record, false),
         Mapped::Delete(record) => (record, true),
     };
     let size = record.size();
     if size > max_record {
-        return Err(Fault {
-            field: String::new(),
-            class: "TooLarge",
-            reason: format!(
-                "the record has about {size} bytes; at most {max_record} fit a message, of max.message.bytes in spec.kafka.topic.config"
-            ),
-            raw: None,
-        });
+        let reason = format!(
+            "the record has about {size} bytes, and a message holds at most {max_record}: see max.message.bytes in spec.kafka.topic.config"
+        );
+        return Err(error(TOO_LARGE, reason, None));
     }
     Ok((record, deleted))
 }
 
-/// A line that is no JSON: kept as a text, in which bytes that are no UTF-8 are replaced.
-fn no_json(line: &[u8]) -> Rejected {
+/// A line that is not JSON is stored as text, with replacements for invalid UTF-8.
+fn reject_line(line: &[u8]) -> RejectedItem {
     let e = serde_json::from_slice::<&RawValue>(line).err();
-    Rejected {
+    RejectedItem {
         field: String::new(),
         class: UNREADABLE,
-        reason: e.as_ref().map(does_not_read).unwrap_or_default(),
+        reason: e.as_ref().map(parse_error).unwrap_or_default(),
         raw: to_raw_value(&String::from_utf8_lossy(line)).unwrap_or_else(|_| RawValue::NULL.to_owned()),
     }
 }
 
-/// By position, never by content.
-fn does_not_read(e: &serde_json::Error) -> String {
-    format!("the item does not read: {e}")
+/// With the position, without the content.
+fn parse_error(e: &serde_json::Error) -> String {
+    format!("the item cannot be parsed: {e}")
 }
 
-/// A reason may quote the item: without NUL, which PostgreSQL's text cannot hold, and of bounded length.
+/// A reason may quote the item: it is cut, and NUL is replaced, which PostgreSQL's text cannot contain.
 fn storable(reason: &str) -> String {
-    reason
-        .chars()
-        .take(MAX_REASON)
-        .map(|c| if c == '\0' { '\u{fffd}' } else { c })
-        .collect()
+    truncate(reason, MAX_REASON).replace('\0', "\u{fffd}")
 }
 
 #[cfg(test)]
@@ -189,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    /// Room for any record but one that is made to be too large.
+    /// Larger than any record here but one.
     const ENOUGH: usize = 10_000;
 
     fn user() -> Json {
@@ -202,7 +176,7 @@ mod tests {
         })
     }
 
-    fn raw(text: &(impl ToString + ?Sized)) -> Raw {
+    fn raw(text: &(impl ToString + ?Sized)) -> RawItem {
         RawValue::from_string(text.to_string()).unwrap()
     }
 
@@ -210,7 +184,7 @@ mod tests {
         Item::Json(raw(text))
     }
 
-    fn with(pointer: &str, value: Json) -> Raw {
+    fn with(pointer: &str, value: Json) -> RawItem {
         let mut user = user();
         *user.pointer_mut(pointer).unwrap() = value;
         raw(&user)
@@ -218,45 +192,40 @@ mod tests {
 
     #[test]
     fn a_page_is_cut_at_the_limit() {
-        for (items, allowance, taken) in [(5, 10, 5), (5, 5, 5), (5, 3, 3), (5, 0, 0), (5, -1, 0), (0, 10, 0)] {
-            let page = Page::map(
-                (0..items).map(|_| item(&user())).collect(),
-                allowance,
-                &RecordSchema::user(),
-                ENOUGH,
-            );
-            assert_eq!((page.items(), page.rejects.len()), (taken, 0), "{items} {allowance}");
+        for (items, limit, taken) in [(5, 10, 5), (5, 5, 5), (5, 3, 3), (5, 0, 0), (5, -1, 0), (0, 10, 0)] {
+            let page = MappedPage::map((0..items).map(|_| item(&user())).collect(), limit, &RecordSchema::user(), ENOUGH);
+            assert_eq!((page.items(), page.rejects.len()), (taken, 0), "{items} {limit}");
         }
     }
 
     #[test]
-    fn the_item_is_kept_as_it_was_served() {
+    fn the_raw_item_is_stored_as_it_was_served() {
         let text = user()
             .to_string()
             .replace("12345", "12345.10")
             .replace(':', " : ")
             .replace("http : ", "http:")
             .replace("03 : 04 : 05", "03:04:05");
-        let page = Page::map(vec![item(&text)], 1, &RecordSchema::user(), ENOUGH);
+        let page = MappedPage::map(vec![item(&text)], 1, &RecordSchema::user(), ENOUGH);
         assert_eq!(page.records[0].raw.get(), text);
     }
 
     #[test]
-    fn what_is_no_record_is_kept_with_its_reason() {
+    fn an_item_that_is_not_a_record_is_rejected_with_its_reason() {
         let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
-        for (item, field, says) in [
+        for (item, field, expected) in [
             (raw("17"), "id", "missing"),
             (with("/login/uuid", json!("x\0")), "id", "/login/uuid"),
             (with("/name/first", json!("x\0y")), "first_name", "NUL"),
             (with("/phone", json!("x".repeat(ENOUGH))), "", "bytes"),
-            (raw(&deep), "", "does not read"),
-            (raw("\"\\ud800\""), "", "does not read"),
+            (raw(&deep), "", "cannot be parsed"),
+            (raw("\"\\ud800\""), "", "cannot be parsed"),
         ] {
-            let page = Page::map(vec![Item::Json(item)], 1, &RecordSchema::user(), ENOUGH);
+            let page = MappedPage::map(vec![Item::Json(item)], 1, &RecordSchema::user(), ENOUGH);
             let rejected = &page.rejects[0];
             assert_eq!(rejected.field, field, "{}", rejected.reason);
             assert!(
-                rejected.reason.contains(says) && !rejected.reason.contains('\0'),
+                rejected.reason.contains(expected) && !rejected.reason.contains('\0'),
                 "{}",
                 rejected.reason
             );
@@ -264,10 +233,10 @@ mod tests {
     }
 
     #[test]
-    fn an_item_that_is_not_read_is_kept_as_text() {
+    fn an_item_that_is_not_parsed_is_stored_as_text() {
         let heavy = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
         for (text, class) in [("\"\\ud800\"", "Unreadable"), (&heavy, "TooLarge")] {
-            let page = Page::map(vec![item(text)], 1, &RecordSchema::user(), ENOUGH);
+            let page = MappedPage::map(vec![item(text)], 1, &RecordSchema::user(), ENOUGH);
             let rejected = &page.rejects[0];
             assert_eq!(rejected.class, class);
             assert_eq!(serde_json::from_str::<String>(rejected.raw.get()).unwrap(), text);
@@ -275,26 +244,26 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_json_is_a_reject_that_counts_and_does_not_keep_the_others_from_landing() {
-        for (text, kept) in [
+    fn a_line_that_is_not_json_is_a_reject_and_the_other_lines_are_records() {
+        for (text, stored) in [
             (&b"{\"a\": oops}"[..], "{\"a\": oops}"),
             (b"{\"a\"", "{\"a\""),
             (b"x \xff \0", "x \u{fffd} \0"),
         ] {
-            let items = || vec![item(&user()), Item::Line(text.into()), item(&user())];
+            let items = || vec![item(&user()), Item::InvalidLine(text.into()), item(&user())];
 
-            let page = Page::map(items(), 3, &RecordSchema::user(), ENOUGH);
+            let page = MappedPage::map(items(), 3, &RecordSchema::user(), ENOUGH);
 
-            assert_eq!((page.items(), page.records.len(), page.rejects.len()), (3, 2, 1), "{kept}");
+            assert_eq!((page.items(), page.records.len(), page.rejects.len()), (3, 2, 1), "{stored}");
             let rejected = &page.rejects[0];
-            assert_eq!((rejected.field.as_str(), rejected.class), ("", "Unreadable"), "{kept}");
-            assert!(rejected.reason.starts_with("the item does not read: "), "{}", rejected.reason);
+            assert_eq!((rejected.field.as_str(), rejected.class), ("", "Unreadable"), "{stored}");
+            assert!(rejected.reason.starts_with("the item cannot be parsed: "), "{}", rejected.reason);
             assert!(!rejected.reason.contains("oops"), "{}", rejected.reason);
-            assert_eq!(serde_json::from_str::<String>(rejected.raw.get()).unwrap(), kept);
+            assert_eq!(serde_json::from_str::<String>(rejected.raw.get()).unwrap(), stored);
             assert_eq!(
-                Page::map(items(), 2, &RecordSchema::user(), ENOUGH).items(),
+                MappedPage::map(items(), 2, &RecordSchema::user(), ENOUGH).items(),
                 2,
-                "the limit is of lines"
+                "the limit counts lines"
             );
         }
     }

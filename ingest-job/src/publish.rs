@@ -1,11 +1,11 @@
-//! From the landing table to the topic: whatever is not there yet, whichever run left it.
+//! From the landing table to the topic: publishes all pending rows, including those of interrupted runs.
 
-use tokio_postgres::{Row, Statement, Transaction, types::ToSql};
-use userpipeline_api::document::IngestPipeline;
-use userpipeline_api::names;
+use tokio_postgres::{Client, Row, Statement, Transaction, types::ToSql};
+use userpipeline_api::{document::IngestPipeline, names};
 use userpipeline_record::{
     Field, Record, RecordSchema, Value,
     avro::Encoder,
+    postgres::{DELETED, FETCHED_MILLIS, RUN_ID, VERSION},
     trace::{self, Trace},
     wire,
 };
@@ -16,61 +16,89 @@ use userpipeline_stores::{
         self,
         producer::{Message, Producer},
     },
-    postgres::{PgParam, PgValue, explain},
+    postgres::{PgParam, PgValue},
     schema_registry,
 };
 
 use crate::{
-    ledger::{self, Ledger, explain_missing},
+    land::table_failed,
+    ledger::{self, Ledger},
     outcome::{Counts, Failure, SCHEMA_MISSING},
 };
 
-/// How many rows are taken at a time: few enough for others not to wait long for their locks.
+/// Rows of a batch: few enough that other publishers do not wait long for their locks.
 const BATCH: i64 = 250;
-/// A batch ends with the rows that bring it to so many bytes: it is held in memory.
+/// Bytes of a batch, which is held in memory. The rows that reach it are its last.
 const BATCH_BYTES: usize = 8 << 20;
-/// So many rows are read before it is known how large they are.
-const FIRST: i32 = 4;
-/// The header that names the run that published.
+/// Rows that are read before their size is known.
+const FIRST_ROWS: i32 = 4;
+/// The header with the run that published a message.
 pub const RUN_HEADER: &str = "run";
 
-/// The outbox and its topic.
+/// Publishes the pending rows of the landing table.
 pub struct Publisher {
     producer: Producer,
     schema: RecordSchema,
     encoder: Encoder,
     frame: [u8; wire::FRAME],
     table: String,
-    pending: Statement,
-    published: Statement,
+    select_pending: Statement,
+    columns: PendingColumns,
+    mark_published: Statement,
 }
 
-/// A row of the outbox, ready to be sent.
-struct Pending {
+/// The positions of the columns of a pending row.
+struct PendingColumns {
+    fields: Vec<usize>,
+    version: usize,
+    deleted: usize,
+    fetched: usize,
+    run: usize,
+}
+
+impl PendingColumns {
+    fn of(statement: &Statement, schema: &RecordSchema, table: &str) -> Result<Self, StoreError> {
+        let position = |name: &str| {
+            let position = statement.columns().iter().position(|column| column.name() == name);
+            position.ok_or_else(|| StoreError::configuration(TABLE_MISMATCH, format!("landing table \"{table}\" has no column \"{name}\"")))
+        };
+        Ok(Self {
+            fields: schema.fields.iter().map(|field| position(&field.name)).collect::<Result<_, _>>()?,
+            version: position(VERSION)?,
+            deleted: position(DELETED)?,
+            fetched: position(FETCHED_MILLIS)?,
+            run: position(RUN_ID)?,
+        })
+    }
+}
+
+/// A landed row whose version is not on the topic yet, encoded.
+struct PendingRow {
     record: Record,
     key: String,
     version: i64,
-    version_text: String,
-    fetched: String,
-    trace: String,
-    /// None for a record that is no more.
+    version_header: String,
+    fetched_header: String,
+    trace_header: String,
+    /// None for a deleted record.
     payload: Option<Vec<u8>>,
 }
 
+impl PendingRow {
+    fn headers<'a>(&'a self, run_id: &'a str) -> [(&'a str, &'a [u8]); 4] {
+        [
+            (wire::VERSION_HEADER, self.version_header.as_bytes()),
+            (RUN_HEADER, run_id.as_bytes()),
+            (wire::FETCHED_HEADER, self.fetched_header.as_bytes()),
+            (trace::HEADER, self.trace_header.as_bytes()),
+        ]
+    }
+}
+
 impl Publisher {
-    /// Looks for schema and topic, makes neither, and prepares the statements.
-    pub async fn open(pipeline: &IngestPipeline, schema: &RecordSchema, ledger: &Ledger) -> Result<Self, Failure> {
-        let subject = names::subject(&pipeline.topic);
-        let id = schema_registry::Connection::new(&pipeline.registry_url)
-            .connect()?
-            .id_of(&subject, &schema.avro_schema())
-            .await?;
-        let id = id.ok_or_else(|| {
-            let message = format!(
-                "subject `{subject}` of the schema registry does not have this pipeline's schema: its schema Job has not been applied"
-            );
-            Failure::configuration(SCHEMA_MISSING, message)
-        })?;
+    /// Requires the schema in the registry and the topic; it creates neither.
+    pub async fn open(pipeline: &IngestPipeline, schema: &RecordSchema, client: &Client) -> Result<Self, Failure> {
+        let schema_id = schema_id(pipeline, schema).await?;
         let producer = Producer::connect(
             &kafka::Connection::new(&pipeline.bootstrap_servers),
             &pipeline.topic,
@@ -80,45 +108,54 @@ impl Publisher {
         .await?;
         let encoder = Encoder::new(schema.clone()).map_err(|e| Failure::configuration(SCHEMA_MISSING, e.to_string()))?;
         let table = pipeline.landing_table.clone();
-        let failed = |e| explain_missing(explain(&format!("landing table \"{table}\""), &e));
+        let failed = |e| table_failed(&table, &e);
+        let select_pending = client.prepare(&schema.pending_select(&table)).await.map_err(failed)?;
+        let mark_published = client.prepare(&schema.published_update(&table)).await.map_err(failed)?;
         Ok(Self {
-            pending: ledger.client.prepare(&schema.pending_select(&table)).await.map_err(failed)?,
-            published: ledger.client.prepare(&schema.published_update(&table)).await.map_err(failed)?,
+            columns: PendingColumns::of(&select_pending, schema, &table)?,
+            select_pending,
+            mark_published,
             schema: schema.clone(),
-            frame: wire::frame(id),
+            frame: wire::frame(schema_id),
             producer,
             encoder,
             table,
         })
     }
 
-    /// Publishes until nothing is pending, but for what another publisher holds.
+    /// Publishes until no row is pending, except those that another publisher has locked.
     pub async fn publish_pending(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
         while self.publish_batch(ledger).await? {}
         Ok(())
     }
 
-    /// Publishes a batch; whether there was one. The rows stay locked until the topic has acknowledged them and they are
-    /// marked; what was not acknowledged stays pending, and may then be on the topic twice.
+    /// Publishes a batch. Returns whether there was one. The rows stay locked until the topic has acknowledged them and they are
+    /// marked. Rows without an acknowledgement stay pending, and may be published twice.
     async fn publish_batch(&self, ledger: &mut Ledger) -> Result<bool, StoreError> {
-        let failed = |e| explain_missing(explain(&format!("landing table \"{}\"", self.table), &e));
+        let failed = |e| table_failed(&self.table, &e);
         let Ledger { client, key, counts, .. } = ledger;
         let transaction = client.transaction().await.map_err(failed)?;
-        let batch = self.take(&transaction, &key.pipeline).await?;
+        let batch = self.read_batch(&transaction, &key.pipeline).await?;
         if batch.is_empty() {
             return Ok(false);
         }
-        let headers: Vec<[(&str, &[u8]); 4]> = batch
-            .iter()
-            .map(|row| {
-                [
-                    (wire::VERSION_HEADER, row.version_text.as_bytes()),
-                    (RUN_HEADER, key.run_id.as_bytes()),
-                    (wire::FETCHED_HEADER, row.fetched.as_bytes()),
-                    (trace::HEADER, row.trace.as_bytes()),
-                ]
-            })
-            .collect();
+        let deliveries = self.send(&batch, &key.run_id).await;
+        let delivered = batch.iter().zip(&deliveries).filter(|(_, delivery)| delivery.is_ok());
+        let acknowledged: Vec<&PendingRow> = delivered.map(|(row, _)| row).collect();
+        if !acknowledged.is_empty() {
+            let published = Counts {
+                published: self.mark(&transaction, &acknowledged).await?,
+                ..Counts::default()
+            };
+            ledger::advance(&transaction, key, published).await?;
+            transaction.commit().await.map_err(failed)?;
+            *counts += published;
+        }
+        deliveries.into_iter().collect::<Result<Vec<()>, _>>().map(|_| true)
+    }
+
+    async fn send(&self, batch: &[PendingRow], run_id: &str) -> Vec<Result<(), StoreError>> {
+        let headers: Vec<_> = batch.iter().map(|row| row.headers(run_id)).collect();
         let messages: Vec<Message<'_>> = batch
             .iter()
             .zip(&headers)
@@ -128,100 +165,101 @@ impl Publisher {
                 headers,
             })
             .collect();
-        let delivered = self.producer.send_all(&messages).await;
-        let acknowledged: Vec<&Pending> = batch
-            .iter()
-            .zip(&delivered)
-            .filter(|(_, d)| d.is_ok())
-            .map(|(row, _)| row)
-            .collect();
-        if !acknowledged.is_empty() {
-            let keys: Vec<Vec<PgParam<'_>>> = self
-                .schema
-                .key_positions()
-                .map(|i| acknowledged.iter().map(|row| PgParam(&row.record.0[i])).collect())
-                .collect();
-            let versions: Vec<i64> = acknowledged.iter().map(|row| row.version).collect();
-            let mut values: Vec<&(dyn ToSql + Sync)> = keys.iter().map(|k| k as &(dyn ToSql + Sync)).collect();
-            values.push(&versions);
-            let marked = transaction.execute(&self.published, &values).await.map_err(failed)?;
-            if marked != acknowledged.len() as u64 {
-                let message = format!(
-                    "landing table \"{}\": {marked} of {} published rows could be marked",
-                    self.table,
-                    acknowledged.len()
-                );
-                return Err(StoreError::configuration(POSTGRES_FAILED, message));
-            }
-            let published = Counts {
-                published: i64::try_from(marked).unwrap_or(i64::MAX),
-                ..Counts::default()
-            };
-            ledger::advance(&transaction, key, published).await?;
-            transaction.commit().await.map_err(failed)?;
-            *counts += published;
-        }
-        delivered.into_iter().collect::<Result<Vec<()>, _>>().map(|_| true)
+        self.producer.send_all(&messages).await
     }
 
-    /// Takes rows of the outbox, and locks them.
-    async fn take(&self, transaction: &Transaction<'_>, pipeline: &str) -> Result<Vec<Pending>, StoreError> {
-        let failed = |e| explain_missing(explain(&format!("landing table \"{}\"", self.table), &e));
-        let outbox = transaction.bind(&self.pending, &[&BATCH]).await.map_err(failed)?;
-        let (mut batch, mut bytes, mut next) = (Vec::new(), 0, FIRST);
+    /// Marks rows as published. Returns how many.
+    async fn mark(&self, transaction: &Transaction<'_>, rows: &[&PendingRow]) -> Result<i64, StoreError> {
+        let keys: Vec<Vec<PgParam<'_>>> = self
+            .schema
+            .key_positions()
+            .map(|i| rows.iter().map(|row| PgParam(&row.record.0[i])).collect())
+            .collect();
+        let versions: Vec<i64> = rows.iter().map(|row| row.version).collect();
+        let mut values: Vec<&(dyn ToSql + Sync)> = keys.iter().map(|key| key as &(dyn ToSql + Sync)).collect();
+        values.push(&versions);
+        let marked = transaction.execute(&self.mark_published, &values).await;
+        let marked = marked.map_err(|e| table_failed(&self.table, &e))?;
+        if marked != rows.len() as u64 {
+            let message = format!(
+                "landing table \"{}\": only {marked} of {} published rows could be marked as published; was the table changed by hand?",
+                self.table,
+                rows.len()
+            );
+            return Err(StoreError::configuration(POSTGRES_FAILED, message));
+        }
+        Ok(i64::try_from(marked).unwrap_or(i64::MAX))
+    }
+
+    /// Reads and locks pending rows.
+    async fn read_batch(&self, transaction: &Transaction<'_>, pipeline: &str) -> Result<Vec<PendingRow>, StoreError> {
+        let failed = |e| table_failed(&self.table, &e);
+        let portal = transaction.bind(&self.select_pending, &[&BATCH]).await.map_err(failed)?;
+        let (mut batch, mut bytes, mut max_rows) = (Vec::new(), 0, FIRST_ROWS);
         loop {
-            let rows = transaction.query_portal(&outbox, next).await.map_err(failed)?;
+            let rows = transaction.query_portal(&portal, max_rows).await.map_err(failed)?;
             for row in &rows {
-                let pending = self.pending(row, pipeline)?;
-                bytes += pending.record.size() + pending.payload.as_ref().map_or(0, Vec::len);
-                batch.push(pending);
+                let row = self.pending_row(row, pipeline)?;
+                bytes += row.record.size() + row.payload.as_ref().map_or(0, Vec::len);
+                batch.push(row);
             }
-            // As many as there is room for, should the others be as large as these.
+            // As many as there is room for, if they are as large as the ones before.
             let room = BATCH_BYTES.saturating_sub(bytes) * batch.len() / bytes.max(1);
-            if rows.len() < next.unsigned_abs() as usize || room == 0 {
+            if rows.len() < max_rows.unsigned_abs() as usize || room == 0 {
                 break;
             }
-            next = i32::try_from(room).unwrap_or(i32::MAX);
+            max_rows = i32::try_from(room).unwrap_or(i32::MAX);
         }
         Ok(batch)
     }
 
-    fn pending(&self, row: &Row, pipeline: &str) -> Result<Pending, StoreError> {
-        let unfit = |e: &dyn std::fmt::Display| {
-            StoreError::configuration(
-                TABLE_MISMATCH,
-                format!("landing table \"{}\" holds a row that is no record: {e}", self.table),
-            )
+    fn pending_row(&self, row: &Row, pipeline: &str) -> Result<PendingRow, StoreError> {
+        let invalid = |e: &dyn std::fmt::Display| {
+            let message = format!("landing table \"{}\" has a row that is not a record: {e}", self.table);
+            StoreError::configuration(TABLE_MISMATCH, message)
         };
-        let fields = self.schema.fields.len();
-        let deleted: bool = row.try_get(fields + 1).map_err(|e| unfit(&e))?;
-        // A column that was there before its field had a default may hold null.
-        let value = |(i, field): (usize, &Field)| {
-            let PgValue(value) = row.try_get(i)?;
+        let columns = &self.columns;
+        let deleted: bool = row.try_get(columns.deleted).map_err(|e| invalid(&e))?;
+        // A row may be older than the default of its field, and contain null.
+        let value = |(field, &column): (&Field, &usize)| {
+            let PgValue(value) = row.try_get(column)?;
             let default = field.default.clone().filter(|_| value == Value::Null && !deleted);
             Ok(default.unwrap_or(value))
         };
-        let values = self.schema.fields.iter().enumerate().map(value);
-        let values = values.collect::<Result<_, tokio_postgres::Error>>().map_err(|e| unfit(&e))?;
-        let version: i64 = row.try_get(fields).map_err(|e| unfit(&e))?;
-        let fetched: i64 = row.try_get(fields + 2).map_err(|e| unfit(&e))?;
-        let run: &str = row.try_get(fields + 3).map_err(|e| unfit(&e))?;
+        let values = self.schema.fields.iter().zip(&columns.fields).map(value);
+        let values = values.collect::<Result<_, tokio_postgres::Error>>().map_err(|e| invalid(&e))?;
+        let version: i64 = row.try_get(columns.version).map_err(|e| invalid(&e))?;
+        let fetched: i64 = row.try_get(columns.fetched).map_err(|e| invalid(&e))?;
+        let run: &str = row.try_get(columns.run).map_err(|e| invalid(&e))?;
         let record = Record(values);
         let payload = if deleted {
             None
         } else {
             let mut payload = self.frame.to_vec();
-            self.encoder.encode(&record, &mut payload).map_err(|e| unfit(&e))?;
+            self.encoder.encode(&record, &mut payload).map_err(|e| invalid(&e))?;
             Some(payload)
         };
-        Ok(Pending {
+        Ok(PendingRow {
             key: record.key(&self.schema),
             version,
-            version_text: version.to_string(),
-            fetched: fetched.to_string(),
-            trace: Trace::of(pipeline, run).header(),
+            version_header: version.to_string(),
+            fetched_header: fetched.to_string(),
+            trace_header: Trace::of(pipeline, run).header(),
             payload,
             record,
         })
     }
+}
+
+async fn schema_id(pipeline: &IngestPipeline, schema: &RecordSchema) -> Result<u32, Failure> {
+    let subject = names::subject(&pipeline.topic);
+    let registry = schema_registry::Connection::new(&pipeline.registry_url).connect()?;
+    let id = registry.id_of(&subject, &schema.avro_schema()).await?;
+    id.ok_or_else(|| {
+        let message = format!(
+            "subject `{subject}` at {} does not have this pipeline's schema: see `SchemaReady` for its schema Job",
+            registry.url()
+        );
+        Failure::configuration(SCHEMA_MISSING, message)
+    })
 }

@@ -1,4 +1,4 @@
-//! What a run tells the operator: its exit code, and the report that becomes the pod's termination message.
+//! The result of a run for the operator: the exit code, and the report for the termination message.
 
 use jiff::Timestamp;
 use userpipeline_api::report::{RunReport, cut_message, exit};
@@ -8,17 +8,14 @@ use crate::{
     run_id::Run,
 };
 
-/// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ended {
-    /// The report.
+pub struct RunResult {
     pub report: RunReport,
     /// The exit code.
     pub exit: u8,
 }
 
-impl Ended {
-    /// Logs how the run ended.
+impl RunResult {
     pub fn log(&self) {
         let RunReport {
             run_id: run,
@@ -66,34 +63,30 @@ impl Ended {
     }
 }
 
-/// What a report says beside how the run ended.
+/// A run while it is active: what its report contains beside the outcome.
 #[derive(Clone, Debug)]
-pub struct Facts {
-    /// Which run.
+pub struct ActiveRun {
     pub run: Run,
-    /// When this attempt started.
+    /// Of this attempt.
     pub started_at: Timestamp,
-    /// How often the run was tried, this time included; 0 before the ledger knows.
+    /// Number of attempts, this one included. 0 before the ledger is open.
     pub attempt: i32,
-    /// What the run counted, over all of its attempts, as the ledger does.
+    /// Of all attempts.
     pub counts: Counts,
-    /// Record versions ever landed by the pipeline; none where the ledger could not be read.
+    /// Record versions that the pipeline landed in total. Absent if the ledger could not be read.
     pub total_fetched: Option<i64>,
 }
 
-impl Facts {
-    /// The report of a run that succeeded.
-    pub fn done(self, message: &str) -> Ended {
-        self.ended(exit::DONE, COMPLETED, message)
+impl ActiveRun {
+    pub fn complete(self, message: &str) -> RunResult {
+        self.end(exit::DONE, COMPLETED, message)
     }
 
-    /// The report of an attempt that failed.
-    pub fn failed(self, failure: &Failure) -> Ended {
-        self.ended(failure.exit, failure.reason, &failure.message)
+    pub fn fail(self, failure: &Failure) -> RunResult {
+        self.end(failure.exit, failure.reason, &failure.message)
     }
 
-    /// The report with a reason of its own.
-    pub fn ended(self, exit: u8, reason: &str, message: &str) -> Ended {
+    pub fn end(self, exit: u8, reason: &str, message: &str) -> RunResult {
         let report = RunReport {
             run_id: self.run.id,
             scheduled_at: self.run.scheduled_at,
@@ -112,7 +105,7 @@ impl Facts {
             rejected: self.counts.rejected,
             total_fetched: self.total_fetched,
         };
-        Ended { report, exit }
+        RunResult { report, exit }
     }
 }
 
@@ -126,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_longest_report_is_a_valid_termination_message() {
-        let facts = Facts {
+        let run = ActiveRun {
             run: Run {
                 id: "x".repeat(130),
                 kind: RunKind::Backfill,
@@ -150,11 +143,11 @@ mod tests {
             },
             total_fetched: Some(i64::MAX),
         };
-        let ended = facts.failed(&Failure::retry("SourceFailed", "\u{1}\"".repeat(9000)));
+        let result = run.fail(&Failure::retry("SourceFailed", "\u{1}\"".repeat(9000)));
 
-        let text = userpipeline_runtime::termination_report(&ended.report).unwrap();
+        let text = userpipeline_runtime::termination_report(&result.report).unwrap();
 
         assert!(text.len() < 4096);
-        assert_eq!(serde_json::from_str::<RunReport>(&text).unwrap().run_id, ended.report.run_id);
+        assert_eq!(serde_json::from_str::<RunReport>(&text).unwrap().run_id, result.report.run_id);
     }
 }

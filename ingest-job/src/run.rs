@@ -1,265 +1,172 @@
-//! A run, as a table of contents.
+//! A run: open the ledger, work, close the ledger, report.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use userpipeline_api::{RunKind, Ticks, document::IngestPipeline, placeholder::Values, report::exit};
-use userpipeline_record::{RecordSchema, trace::Trace};
+use userpipeline_api::{RunOutcome, Ticks, document::IngestPipeline, placeholder::Values, report::exit};
+use userpipeline_record::trace::Trace;
 use userpipeline_stores::{Secrets, postgres::Connection};
 
 use crate::{
-    cursor::{self, Cursor},
-    fetch::{Source, filled},
-    land::Landing,
-    ledger::{self, Ledger, Opened},
-    outcome::{
-        ALREADY_DONE, ALREADY_FAILED, ALREADY_RUNNING, BEFORE_START, Counts, End, Failure, INCOMPLETE, INTERRUPTED, PIPELINE_INVALID,
-        SOURCE_REFUSED, allowance, decide,
-    },
-    page::Page,
-    publish::Publisher,
-    report::{Ended, Facts},
-    run_id::{Run, Told},
+    attempt::Attempt,
+    ledger::{self, EndedRun, Ledger, Opened},
+    outcome::{ALREADY_DONE, ALREADY_FAILED, ALREADY_RUNNING, BEFORE_START, Counts, Failure, INTERRUPTED, PIPELINE_INVALID},
+    report::{ActiveRun, RunResult},
+    run_id::{Run, RunArguments},
 };
 
-/// How long a run that is told to stop may take to finish its page and publish it: within Kubernetes' usual grace period
-/// of 30 s, with time left for the ledger and the report.
-const GRACE: Duration = Duration::from_secs(20);
+/// How long a run may finish and publish its page after a stop signal: within Kubernetes' default grace period of 30 s, with time
+/// left for ledger and report.
+const GRACE_PERIOD: Duration = Duration::from_secs(20);
 
-/// What a run is started with.
+/// How the program was started.
 #[derive(Clone, Debug, Default)]
 pub struct Invocation {
-    /// The pipeline's file.
+    /// The file of the pipeline.
     pub pipeline: PathBuf,
-    /// The folder of the Secrets.
+    /// The directory of the Secrets.
     pub secrets: PathBuf,
-    /// Which run it is.
-    pub told: Told,
+    pub run: RunArguments,
 }
 
-/// Runs once, and says how it ended, however it ended.
-pub async fn execute(invocation: &Invocation, stop: &CancellationToken) -> Ended {
+/// Performs a run. Every outcome has a report.
+pub async fn execute(invocation: &Invocation, stop: &CancellationToken) -> RunResult {
     let now = Timestamp::now();
-    let facts = |run| Facts {
+    let active = |run| ActiveRun {
         run,
         started_at: now,
         attempt: 0,
         counts: Counts::default(),
         total_fetched: None,
     };
-    let read = fs::read_to_string(&invocation.pipeline).map_err(|e| format!("{}: {e}", invocation.pipeline.display()));
-    let read = read
-        .and_then(|text| IngestPipeline::read(&text).map_err(|e| e.to_string()))
-        .and_then(|pipeline| Ok((Ticks::read(&pipeline.schedule.cron, &pipeline.schedule.time_zone)?, pipeline)));
-    let (ticks, pipeline) = match read {
+    let (pipeline, ticks) = match read_pipeline(&invocation.pipeline) {
         Ok(read) => read,
         Err(message) => {
-            let ended = facts(Run::of(&invocation.told, None, now)).failed(&Failure::configuration(PIPELINE_INVALID, message));
-            ended.log();
-            return ended;
+            let run = active(Run::of(&invocation.run, None, now));
+            let result = run.fail(&Failure::configuration(PIPELINE_INVALID, message));
+            result.log();
+            return result;
         }
     };
-    let facts = facts(Run::of(&invocation.told, Some((&pipeline.schedule, &ticks)), now));
-    let trace = Trace::of(&pipeline.id.to_string(), &facts.run.id);
-    let span = tracing::info_span!("run", pipeline = %pipeline.id, run = facts.run.id, trace_id = trace.id);
-    let job = invocation.told.job.as_deref().unwrap_or_default();
+    let active = active(Run::of(&invocation.run, Some((&pipeline.schedule, &ticks)), now));
+    let trace = Trace::of(&pipeline.id.to_string(), &active.run.id);
+    let span = tracing::info_span!("run", pipeline = %pipeline.id, run = active.run.id, trace_id = trace.id);
+    let job = invocation.run.job.as_deref().unwrap_or_default();
     let secrets = Secrets::in_dir(&invocation.secrets);
     let logged = async {
-        let ended = if facts.run.is_before_start(&pipeline.schedule, &ticks) {
-            facts.ended(
-                exit::DONE,
-                BEFORE_START,
-                "its interval begins before spec.schedule.startAt; nothing was done",
-            )
+        let result = if active.run.is_before_start(&pipeline.schedule, &ticks) {
+            let message = "the run's interval begins before spec.schedule.startAt; nothing was done";
+            active.end(exit::DONE, BEFORE_START, message)
         } else {
-            under_lock(&pipeline, &ticks, &secrets, job, facts, stop).await
+            Box::pin(run_under_lock(&pipeline, &ticks, &secrets, job, active, stop)).await
         };
-        ended.log();
-        ended
+        result.log();
+        result
     };
     logged.instrument(span).await
 }
 
-/// Opens the ledger, does the work, closes the ledger.
-async fn under_lock(
+fn read_pipeline(file: &Path) -> Result<(IngestPipeline, Ticks), String> {
+    let text = fs::read_to_string(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+    let pipeline = IngestPipeline::read(&text).map_err(|e| e.to_string())?;
+    let ticks = Ticks::read(&pipeline.schedule.cron, &pipeline.schedule.time_zone)?;
+    Ok((pipeline, ticks))
+}
+
+async fn run_under_lock(
     pipeline: &IngestPipeline,
     ticks: &Ticks,
     secrets: &Secrets,
     job: &str,
-    mut facts: Facts,
+    mut active: ActiveRun,
     stop: &CancellationToken,
-) -> Ended {
+) -> RunResult {
     let postgres = Connection::new(&pipeline.postgres, secrets);
-    let mut ledger = match ledger::open(&postgres, &pipeline.id.to_string(), &facts.run, job).await {
+    let mut ledger = match ledger::open(&postgres, &pipeline.id.to_string(), &active.run, job).await {
         Ok(Opened::Run(ledger)) => ledger,
-        Ok(Opened::Done {
-            succeeded,
-            counts,
-            attempt,
-            total_fetched,
-        }) => {
-            let facts = Facts {
-                counts,
-                attempt,
-                total_fetched: Some(total_fetched),
-                ..facts
-            };
-            return if succeeded {
-                facts.ended(exit::DONE, ALREADY_DONE, "this run has succeeded before; nothing was done")
-            } else {
-                facts.ended(
-                    exit::DONE,
-                    ALREADY_FAILED,
-                    "this run has failed before, and is not to be tried again; nothing was done",
-                )
-            };
+        Ok(Opened::AlreadyEnded(ended)) => return already_ended(active, &ended),
+        Ok(Opened::Locked { total_fetched }) => {
+            active.total_fetched = Some(total_fetched);
+            let message = "another process performs this run: it holds the run's lock in PostgreSQL";
+            return active.fail(&Failure::retry(ALREADY_RUNNING, message));
         }
-        Ok(Opened::Taken { total_fetched }) => {
-            facts.total_fetched = Some(total_fetched);
-            return facts.failed(&Failure::retry(
-                ALREADY_RUNNING,
-                "another process holds the lock of this run in PostgreSQL",
-            ));
-        }
-        Err(e) => return facts.failed(&e.into()),
+        Err(e) => return active.fail(&e.into()),
     };
-    facts.attempt = ledger.key.attempt;
-    let interval = facts.run.interval.map(|i| format!("{}/{}", i.start, i.end));
-    tracing::info!(attempt = facts.attempt, job, kind = %facts.run.kind, interval, "the run starts");
+    active.attempt = ledger.key.attempt;
+    let interval = active.run.interval.map(|i| format!("{}/{}", i.start, i.end));
+    tracing::info!(attempt = active.attempt, job, kind = %active.run.kind, interval, "the run starts");
     let values = Values {
-        run_id: facts.run.id.clone(),
-        kind: facts.run.kind,
-        interval: facts.run.interval,
+        run_id: active.run.id.clone(),
+        kind: active.run.kind,
+        interval: active.run.interval,
         zone: ticks.zone().clone(),
-        arguments: facts.run.arguments.clone(),
+        arguments: active.run.arguments.clone(),
         cursor: None,
     };
     let worked = tokio::select! {
         biased;
         worked = work(pipeline, values, secrets, &mut ledger, stop) => worked,
-        () = overdue(stop) => Err(Failure::retry(INTERRUPTED, format!("told to stop, and its page was not finished within {} s; what has landed is published by a later run", GRACE.as_secs()))),
+        () = grace_period_over(stop) => Err(interrupted()),
     };
     let closed = ledger.close(&worked, &postgres).await;
-    facts.counts = ledger.before + ledger.counts;
-    facts.total_fetched = closed.as_ref().ok().copied();
+    active.counts = ledger.before + ledger.counts;
+    active.total_fetched = closed.as_ref().ok().copied();
     match (worked, closed) {
-        (Ok(message), Ok(_)) => facts.done(&message),
-        // Without its mark the run is not done: the next attempt will find it so.
-        (Ok(_), Err(e)) => facts.failed(&e.into()),
+        (Ok(message), Ok(_)) => active.complete(&message),
+        // A run that the ledger does not record as complete is repeated.
+        (Ok(_), Err(e)) => active.fail(&e.into()),
         (Err(failure), closed) => {
             if let Err(e) = closed {
-                tracing::warn!(error = %e, "the ledger could not be told that the run failed");
+                tracing::warn!(error = %e, "the ledger does not record that the run failed");
             }
-            facts.failed(&failure)
+            active.fail(&failure)
         }
     }
 }
 
-/// Page by page, until one of the ends.
+fn already_ended(active: ActiveRun, ended: &EndedRun) -> RunResult {
+    let (reason, message) = match ended.outcome {
+        RunOutcome::Succeeded => (ALREADY_DONE, "this run succeeded before; nothing was done"),
+        RunOutcome::Failed => (
+            ALREADY_FAILED,
+            "this run failed before, and failed runs are not repeated; nothing was done",
+        ),
+    };
+    let active = ActiveRun {
+        counts: ended.counts,
+        attempt: ended.attempt,
+        total_fetched: Some(ended.total_fetched),
+        ..active
+    };
+    active.end(exit::DONE, reason, message)
+}
+
 async fn work(
     pipeline: &IngestPipeline,
-    mut values: Values,
+    values: Values,
     secrets: &Secrets,
     ledger: &mut Ledger,
     stop: &CancellationToken,
 ) -> Result<String, Failure> {
-    let schema = RecordSchema::read(pipeline.record.as_ref()).map_err(|problems| Failure::configuration(PIPELINE_INVALID, problems))?;
-    let mut cursor = match &pipeline.source.cursor {
-        Some(_) if values.kind == RunKind::Backfill => {
-            let message = "a pipeline with spec.source.http.cursor asks for what is new: it has no past intervals to fill";
-            return Err(Failure::configuration(PIPELINE_INVALID, message));
-        }
-        Some(spec) => Some(Cursor::load(&ledger.client, &ledger.key.pipeline, &values.arguments, spec).await?),
-        None => None,
-    };
-    values.cursor = cursor.as_ref().map(|cursor| cursor.sent().to_owned());
-    let mut source = Source::new(&filled(&pipeline.source, &values)?, secrets)?;
-    let publisher = Publisher::open(pipeline, &schema, ledger).await?;
-    let landing = Landing::prepare(&ledger.client, &pipeline.landing_table, &schema).await?;
-    publisher.publish_pending(ledger).await?;
-    if ledger.counts.published > 0 {
-        tracing::info!(published = ledger.counts.published, "published what interrupted runs had left");
-    }
-    let limit = pipeline.source.max_records_per_run;
-    // An attempt that starts at the first page again meets again what an earlier one has landed.
-    let allowance = if source.repeats() { allowance(limit, ledger.before) } else { limit };
-    let mut cut = false;
-    let end = loop {
-        let left = allowance - ledger.counts.items;
-        if left <= 0 {
-            break End::Limit;
-        }
-        let answer = match source.next(stop).await {
-            Ok(answer) => answer,
-            Err(end) => break end,
-        };
-        let taken = if let Some(cursor) = &mut cursor {
-            let unfit = |e| Failure::configuration(SOURCE_REFUSED, format!("spec.source.http.cursor: {e}"));
-            cursor.saw(&answer.items, &answer.body).map_err(unfit)?;
-            // What was left out of a page would be behind the cursor.
-            i64::MAX
-        } else {
-            cut = !source.repeats() && i64::try_from(answer.items.len()).unwrap_or(i64::MAX) > left;
-            left
-        };
-        drop(answer.body);
-        let page = Page::map(answer.items, taken, &schema, pipeline.max_record);
-        // What is too bad for the run to succeed is to be asked for again once that is mended.
-        let bad = ledger
-            .counts
-            .with(page.items(), page.rejects.len())
-            .too_many_rejects(pipeline.max_rejected_ratio);
-        let advance = cursor.as_ref().filter(|_| source.repeats() && !bad);
-        let landed = ledger.counts.landed;
-        landing.land(ledger, &page, advance).await?;
-        publisher.publish_pending(ledger).await?;
-        let counts = ledger.counts;
-        tracing::info!(
-            items = page.items(),
-            total_items = counts.items,
-            total_landed = counts.landed,
-            total_published = counts.published,
-            "page"
-        );
-        if page.items() == 0 && source.repeats() {
-            break End::Exhausted;
-        }
-        if source.repeats()
-            && let Some(cursor) = &mut cursor
-        {
-            if !cursor.go_on() {
-                if counts.landed == landed {
-                    break End::Exhausted;
-                }
-                // Not where it is: that is of a record.
-                let message = "a page had new records, and the cursor did not come further: more of them have its value than fit a page; ask for larger pages";
-                return Err(Failure::configuration(INCOMPLETE, message));
-            }
-            values.cursor = Some(cursor.sent().to_owned());
-            source.ask_for(&filled(&pipeline.source, &values)?)?;
-        }
-        if counts.hopeless(pipeline.max_rejected_ratio) {
-            break End::Hopeless;
-        }
-    };
-    let end = match end {
-        End::Limit | End::TimeUp if cut || source.may_have_more() => End::Cut(Box::new(end)),
-        end => end,
-    };
-    let message = decide(end, ledger.before, ledger.counts, pipeline.max_rejected_ratio)?;
-    let Some(cursor) = cursor else { return Ok(message) };
-    // All pages have landed; a repeated request has stored it with each of them.
-    let key = ledger.key.clone();
-    let transaction = ledger.client.transaction().await.map_err(|e| cursor::failed(&e))?;
-    cursor.store(&transaction, &key).await?;
-    transaction.commit().await.map_err(|e| cursor::failed(&e))?;
-    Ok(format!("{message}; {}", cursor.told()))
+    Attempt::start(pipeline, values, secrets, ledger).await?.run(stop).await
 }
 
-async fn overdue(stop: &CancellationToken) {
+async fn grace_period_over(stop: &CancellationToken) {
     stop.cancelled().await;
-    sleep(GRACE).await;
+    sleep(GRACE_PERIOD).await;
+}
+
+fn interrupted() -> Failure {
+    let message = format!(
+        "a stop signal ended the run, which did not finish its page within {} s; a later run publishes what has landed",
+        GRACE_PERIOD.as_secs()
+    );
+    Failure::retry(INTERRUPTED, message)
 }

@@ -15,7 +15,7 @@ use userpipeline_operator::{
     metrics::Metrics,
     pipeline::{self, Installation, plan},
 };
-use userpipeline_runtime::{abort_on_panic, init_logs, install_crypto_provider};
+use userpipeline_runtime::{StopSignals, abort_on_panic, init_logs, install_crypto_provider};
 
 use self::cli::{Cli, Command, Plan, Run};
 
@@ -81,7 +81,7 @@ async fn print_plan(args: Plan) -> Result<bool, Box<dyn std::error::Error>> {
 async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
     let client = kube::Client::try_default().await?;
     let shutdown = CancellationToken::new();
-    tokio::spawn(stop_on_signal(shutdown.clone()));
+    tokio::spawn(stop_on_signal(StopSignals::register()?, shutdown.clone()));
 
     let metrics = Metrics::new();
     let readiness = health::probe_crds(client.clone(), run.watch_namespace.clone());
@@ -121,19 +121,8 @@ async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
     Ok(led?)
 }
 
-async fn stop_on_signal(shutdown: CancellationToken) {
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = terminate => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
+async fn stop_on_signal(mut signals: StopSignals, shutdown: CancellationToken) {
+    signals.received().await;
     tracing::info!("stopping after a signal");
     shutdown.cancel();
 }

@@ -17,7 +17,7 @@ pub use self::{error::AvroError, item::ItemReader};
 use crate::{Field, Record, RecordSchema, Value, convert};
 
 impl RecordSchema {
-    /// The Avro schema, as JSON, ready for a registry.
+    /// The Avro schema as JSON.
     pub fn avro_schema(&self) -> Json {
         let fields: Vec<Json> = self.fields.iter().map(avro_field).collect();
         json!({"type": "record", "name": self.name, "namespace": self.namespace, "fields": fields})
@@ -45,7 +45,7 @@ fn avro_field(field: &Field) -> Json {
     declared
 }
 
-/// A default as the Avro specification writes it; there is none of bytes.
+/// A default in Avro's JSON encoding. Fields of type bytes have none.
 fn default_json(value: &Value) -> Json {
     match value {
         Value::Null | Value::Bytes(_) => Json::Null,
@@ -58,14 +58,14 @@ fn default_json(value: &Value) -> Json {
     }
 }
 
-/// Records to data of our own schema.
+/// Encodes records with the pipeline's schema.
 pub struct Encoder {
     schema: RecordSchema,
     writer: GenericDatumWriter<'static>,
 }
 
 impl Encoder {
-    /// An encoder; make one and keep it.
+    /// Expensive: create one and reuse it.
     pub fn new(schema: RecordSchema) -> Result<Self, AvroError> {
         let writer = GenericDatumWriter::builder(parse(&schema.avro_schema().to_string())?)
             .build()
@@ -100,14 +100,14 @@ impl Encoder {
     }
 }
 
-/// Data of one writer's schema to records of ours, resolved as Avro specifies.
+/// Decodes data of one writer's schema to the pipeline's records, by Avro's schema resolution.
 pub struct Decoder {
     schema: RecordSchema,
     reader: GenericDatumReader<'static>,
 }
 
 impl Decoder {
-    /// A decoder for one writer's schema, as the registry gave it; make one per schema id and keep it.
+    /// Expensive: create one per schema id and reuse it.
     pub fn new(schema: RecordSchema, writer_schema: &str) -> Result<Self, AvroError> {
         max_allocation_bytes(MAX_ALLOCATION);
         let ours = parse(&schema.avro_schema().to_string())?;
@@ -118,7 +118,6 @@ impl Decoder {
         Ok(Self { schema, reader })
     }
 
-    /// The record in a datum.
     pub fn decode(&self, datum: &[u8]) -> Result<Record, AvroError> {
         let value = whole(&self.reader, datum)?;
         let Avro::Record(values) = value else {
@@ -144,7 +143,7 @@ fn from_avro(field: &Field, value: Avro) -> Result<Value, AvroError> {
     };
     let unlike = |other: &Avro| {
         let found = apache_avro::schema::SchemaKind::from(other);
-        wrong(format!("{found:?}, which is not of the field's type"))
+        wrong(format!("{found:?}, which is not the field's type"))
     };
     let value = match value {
         Avro::Union(_, inner) => *inner,
@@ -153,13 +152,13 @@ fn from_avro(field: &Field, value: Avro) -> Result<Value, AvroError> {
     match (field.field_type, value) {
         (_, Avro::Null) if field.optional => Ok(Value::Null),
         (FieldType::String, Avro::String(text)) if text.contains('\0') => {
-            Err(wrong("a NUL character, which PostgreSQL text cannot hold".to_owned()))
+            Err(wrong("a NUL character, which PostgreSQL's text does not support".to_owned()))
         }
         (FieldType::String, Avro::String(text)) => Ok(Value::String(text)),
         (FieldType::Boolean, Avro::Boolean(truth)) => Ok(Value::Boolean(truth)),
         (FieldType::Int | FieldType::Long, Avro::Long(number)) => Ok(Value::Long(number)),
         (FieldType::Double, Avro::Double(number)) if number.is_finite() => Ok(Value::Double(number)),
-        (FieldType::Double, Avro::Double(number)) => Err(wrong(format!("{number}, which is no finite number"))),
+        (FieldType::Double, Avro::Double(number)) => Err(wrong(format!("{number}, which is not a finite number"))),
         (FieldType::Date, Avro::Date(days) | Avro::Int(days)) => convert::check_days(days).map(Value::Date).map_err(wrong),
         (FieldType::Timestamp, Avro::TimestampMillis(millis) | Avro::Long(millis)) => {
             convert::check_millis(millis).map(Value::Timestamp).map_err(wrong)
@@ -168,7 +167,7 @@ fn from_avro(field: &Field, value: Avro) -> Result<Value, AvroError> {
         (FieldType::Uuid, Avro::String(text)) => Uuid::try_parse(&text).map(Value::Uuid).map_err(|e| wrong(e.to_string())),
         (FieldType::Bytes, Avro::Bytes(bytes)) => Ok(Value::Bytes(bytes)),
         (FieldType::Json, Avro::String(text)) => serde_json::from_str(&text)
-            .map_err(|e| format!("text that is no JSON: {e}"))
+            .map_err(|e| format!("text that is not JSON: {e}"))
             .and_then(|json| convert::checked_json(&json))
             .map(Value::Json)
             .map_err(wrong),

@@ -1,6 +1,6 @@
-//! A record in Cassandra: keyspace, table, and the statement that fills it.
+//! A record in Cassandra: keyspace, table and statements.
 //!
-//! The version is the write time of every cell, so that an older version that arrives later changes nothing.
+//! The version is the write time of every cell, so an older version that arrives later changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,6 @@ use userpipeline_api::FieldType;
 
 use crate::{Field, RecordSchema, postgres::quote};
 
-/// The type of a field's column.
 pub const fn column_type(field_type: FieldType) -> &'static str {
     match field_type {
         FieldType::String | FieldType::Json => "text",
@@ -22,59 +21,59 @@ pub const fn column_type(field_type: FieldType) -> &'static str {
     }
 }
 
-/// Creates a keyspace that keeps `replication` copies in each datacenter.
+/// `replication` is the number of replicas by datacenter.
 pub fn keyspace_cql(keyspace: &str, replication: &BTreeMap<String, i32>) -> String {
-    let copies: Vec<String> = replication
+    let replicas: Vec<String> = replication
         .iter()
-        .map(|(datacenter, copies)| format!(", '{}': {copies}", datacenter.replace('\'', "''")))
+        .map(|(datacenter, replicas)| format!(", '{}': {replicas}", datacenter.replace('\'', "''")))
         .collect();
     format!(
         "CREATE KEYSPACE IF NOT EXISTS {} WITH replication = {{'class': 'NetworkTopologyStrategy'{}}}",
         quote(keyspace),
-        copies.concat()
+        replicas.concat()
     )
 }
 
-/// How a table keeps its rows; what is not said stays as it is.
+/// Options of a table. Absent ones do not change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Keeping {
-    /// Seconds that a row stays; 0 for good.
+pub struct TableOptions {
+    /// `default_time_to_live`, in seconds; 0 means for ever.
     pub time_to_live: Option<i64>,
     /// The strategy's class, without its package, and its options.
     pub compaction: Option<BTreeMap<String, String>>,
-    /// Seconds that a delete is remembered at least (`gc_grace_seconds`): what comes again later brings the record back.
-    pub deletes: Option<i64>,
+    /// The minimum of `gc_grace_seconds`: a message redelivered later would restore a deleted record.
+    pub gc_grace_seconds: Option<i64>,
 }
 
-impl Keeping {
-    /// What a table has by Cassandra's own defaults, as far as it can be relied on: deletes are remembered for ten days.
-    pub fn of_a_new_table() -> Self {
+impl TableOptions {
+    /// Cassandra's defaults that every cluster has: tombstones stay for ten days.
+    pub fn of_new_table() -> Self {
         Self {
-            deletes: Some(864_000),
+            gc_grace_seconds: Some(864_000),
             ..Self::default()
         }
     }
 
-    /// What of it is not so yet.
+    /// The options that the table does not have yet.
     #[must_use]
-    pub fn unlike(&self, found: &Self) -> Self {
-        // Cassandra writes the class with its package, and adds options of its own.
-        let has = |wanted: &BTreeMap<String, String>| {
+    pub fn missing_from(&self, found: &Self) -> Self {
+        // Cassandra writes the class with its package, and adds options.
+        let has = |desired: &BTreeMap<String, String>| {
             found.compaction.as_ref().is_some_and(|found| {
-                wanted.iter().all(|(key, value)| {
-                    let there = found.get(key).map(String::as_str);
-                    there == Some(value) || key == "class" && there.and_then(|class| class.rsplit('.').next()) == Some(value)
+                desired.iter().all(|(key, value)| {
+                    let actual = found.get(key).map(String::as_str);
+                    actual == Some(value) || key == "class" && actual.and_then(|class| class.rsplit('.').next()) == Some(value)
                 })
             })
         };
         Self {
             time_to_live: self.time_to_live.filter(|_| self.time_to_live != found.time_to_live),
-            compaction: self.compaction.clone().filter(|wanted| !has(wanted)),
-            deletes: self.deletes.filter(|_| self.deletes > found.deletes),
+            compaction: self.compaction.clone().filter(|desired| !has(desired)),
+            gc_grace_seconds: self.gc_grace_seconds.filter(|_| self.gc_grace_seconds > found.gc_grace_seconds),
         }
     }
 
-    /// Changes a table to it, if there is anything to change.
+    /// The statement that sets the options, if there are any.
     pub fn alter_cql(&self, keyspace: &str, table: &str) -> Option<String> {
         let mut options = Vec::new();
         options.extend(self.time_to_live.map(|seconds| format!("default_time_to_live = {seconds}")));
@@ -83,13 +82,13 @@ impl Keeping {
             let pairs: Vec<String> = compaction.iter().map(|(k, v)| format!("{}: {}", literal(k), literal(v))).collect();
             format!("compaction = {{{}}}", pairs.join(", "))
         }));
-        options.extend(self.deletes.map(|seconds| format!("gc_grace_seconds = {seconds}")));
+        options.extend(self.gc_grace_seconds.map(|seconds| format!("gc_grace_seconds = {seconds}")));
         (!options.is_empty()).then(|| format!("ALTER TABLE {}.{} WITH {}", quote(keyspace), quote(table), options.join(" AND ")))
     }
 }
 
 impl RecordSchema {
-    /// Creates the table. The key is the partition, but for what a pipeline declares to be sorted within it.
+    /// The partition key is the key without the fields of `clusterBy`.
     pub fn cassandra_table_cql(&self, keyspace: &str, table: &str) -> String {
         let columns: Vec<String> = self
             .fields
@@ -110,12 +109,10 @@ impl RecordSchema {
         )
     }
 
-    /// The part of the key that chooses the partition.
     pub fn partition_key(&self) -> impl Iterator<Item = &String> {
         self.key.iter().filter(|name| !self.cluster_by.contains(name))
     }
 
-    /// Adds a field's column.
     pub fn cassandra_add_cql(&self, keyspace: &str, table: &str, field: &Field) -> String {
         format!(
             "ALTER TABLE {}.{} ADD IF NOT EXISTS {} {}",
@@ -126,8 +123,8 @@ impl RecordSchema {
         )
     }
 
-    /// Writes one record: its fields, then its version as the write time. Every field is bound, null included: an
-    /// unset one would keep an older version's value.
+    /// Writes one record. The parameters are its fields, then its version as the write time. Null fields must be bound: an unset
+    /// one would keep the value of an older version.
     pub fn cassandra_insert_cql(&self, keyspace: &str, table: &str) -> String {
         let marks = vec!["?"; self.fields.len()].join(", ");
         format!(
@@ -138,7 +135,7 @@ impl RecordSchema {
         )
     }
 
-    /// Deletes one record: its version as the write time, then its key. Cassandra remembers it for `gc_grace_seconds`.
+    /// Deletes one record. The parameters are its version as the write time, then its key.
     pub fn cassandra_delete_cql(&self, keyspace: &str, table: &str) -> String {
         let key: Vec<String> = self.key.iter().map(|name| format!("{} = ?", quote(name))).collect();
         format!(
@@ -169,55 +166,52 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_changed_only_where_it_keeps_its_rows_otherwise() {
+    fn only_options_that_differ_are_altered() {
         let map = |pairs: &[(&str, &str)]| Some(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
-        let found = Keeping {
+        let found = TableOptions {
             time_to_live: Some(0),
             compaction: map(&[
                 ("class", "org.apache.cassandra.db.compaction.SizeTieredCompactionStrategy"),
                 ("min_threshold", "4"),
             ]),
-            deletes: Some(864_000),
+            gc_grace_seconds: Some(864_000),
         };
-        let keeping = |time_to_live, compaction| Keeping {
+        let options = |time_to_live, compaction| TableOptions {
             time_to_live,
             compaction,
-            deletes: None,
+            gc_grace_seconds: None,
         };
-        let remembering = |deletes| Keeping {
-            deletes: Some(deletes),
-            ..Keeping::default()
+        let grace = |seconds| TableOptions {
+            gc_grace_seconds: Some(seconds),
+            ..TableOptions::default()
         };
         let window = map(&[("class", "TimeWindowCompactionStrategy"), ("compaction_window_unit", "DAYS")]);
-        for (wanted, statement) in [
-            (keeping(None, None), None),
-            (remembering(60), None),
-            (remembering(864_000), None),
+        for (desired, statement) in [
+            (options(None, None), None),
+            (grace(60), None),
+            (grace(864_000), None),
+            (grace(2_505_600), Some(r#"ALTER TABLE "k"."t" WITH gc_grace_seconds = 2505600"#)),
+            (options(Some(0), map(&[("class", "SizeTieredCompactionStrategy")])), None),
             (
-                remembering(2_505_600),
-                Some(r#"ALTER TABLE "k"."t" WITH gc_grace_seconds = 2505600"#),
-            ),
-            (keeping(Some(0), map(&[("class", "SizeTieredCompactionStrategy")])), None),
-            (
-                keeping(Some(60), None),
+                options(Some(60), None),
                 Some(r#"ALTER TABLE "k"."t" WITH default_time_to_live = 60"#),
             ),
             (
-                keeping(Some(60), window),
+                options(Some(60), window),
                 Some(
                     r#"ALTER TABLE "k"."t" WITH default_time_to_live = 60 AND compaction = {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS'}"#,
                 ),
             ),
         ] {
-            assert_eq!(wanted.unlike(&found).alter_cql("k", "t").as_deref(), statement);
+            assert_eq!(desired.missing_from(&found).alter_cql("k", "t").as_deref(), statement);
         }
-        // Of a table that is not there yet, a plan tells what will be changed, and nothing that will not.
-        let short = remembering(60).unlike(&Keeping::of_a_new_table());
+        // The plan of a new table has only the options that differ from the defaults.
+        let short = grace(60).missing_from(&TableOptions::of_new_table());
         assert_eq!(short.alter_cql("k", "t"), None);
     }
 
     #[test]
-    fn a_declared_record_is_sorted_within_its_partition_and_can_be_deleted() {
+    fn a_declared_record_has_clustering_columns_and_a_delete_statement() {
         let declared = serde_json::json!({"key": ["device", "at"], "clusterBy": ["at"], "fields": [
             {"name": "device", "type": "string", "from": "/device"},
             {"name": "at", "type": "timestamp", "from": "/at"},

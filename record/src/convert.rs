@@ -1,4 +1,4 @@
-//! From JSON to the value of a field's type.
+//! Converts JSON to the value of a field's type.
 
 use base64::Engine as _;
 use jiff::civil::Date;
@@ -12,15 +12,15 @@ use crate::{
     value::BASE64,
 };
 
-/// Years that every store and Avro reader can hold: 0001 to 9999.
+/// The years that every store and Avro reader supports: 0001 to 9999.
 pub(crate) const FIRST_MILLIS: i64 = -62_135_596_800_000;
 pub(crate) const LAST_MILLIS: i64 = 253_402_300_799_999;
 pub(crate) const FIRST_DAY: i32 = -719_162;
 pub(crate) const LAST_DAY: i32 = 2_932_896;
-/// Whole numbers up to here are exact in floating point.
+/// Integers up to 2^53 are exact in floating point.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// A value of a type. The error names what was expected and the kind of what was found, never the value.
+/// The error has the expected type and the kind of the value, never the value.
 pub(crate) fn convert(field_type: FieldType, json: &Json) -> Result<Value, String> {
     let text = |example: &str| {
         json.as_str()
@@ -59,17 +59,17 @@ pub(crate) fn convert(field_type: FieldType, json: &Json) -> Result<Value, Strin
     }
 }
 
-#[allow(clippy::cast_possible_truncation)] // Checked.
+#[allow(clippy::cast_possible_truncation)] // `fract` and `abs` are checked.
 fn whole(json: &Json) -> Result<i64, String> {
     match (json.as_i64(), json.as_f64()) {
         (Some(number), _) => Ok(number),
         (None, Some(number)) if number.fract() == 0.0 && number.abs() <= EXACT => Ok(number as i64),
-        (None, Some(_)) => Err("expected a whole number of 64 bits, found another one".to_owned()),
+        (None, Some(_)) => Err("expected a whole number of 64 bits, found another number".to_owned()),
         (None, None) => Err(format!("expected a whole number, found {}", kind(json))),
     }
 }
 
-/// JSON that every store can hold, as text.
+/// JSON that every store supports, as text.
 pub(crate) fn checked_json(json: &Json) -> Result<String, String> {
     fn has_nul(json: &Json) -> bool {
         match json {
@@ -80,33 +80,31 @@ pub(crate) fn checked_json(json: &Json) -> Result<String, String> {
         }
     }
     if has_nul(json) {
-        return Err("contains a NUL character, which PostgreSQL's jsonb cannot hold".to_owned());
+        return Err("contains a NUL character, which PostgreSQL's jsonb does not support".to_owned());
     }
     Ok(json.to_string())
 }
 
-/// Refuses a time that a store cannot hold.
 pub(crate) fn check_millis(millis: i64) -> Result<i64, String> {
     if (FIRST_MILLIS..=LAST_MILLIS).contains(&millis) {
         Ok(millis)
     } else {
-        Err("a time outside of the years 0001 to 9999, which is what the stores can hold".to_owned())
+        Err("a time outside the years 0001 to 9999, which the stores support".to_owned())
     }
 }
 
-/// Refuses a day that a store cannot hold.
 pub(crate) fn check_days(days: i32) -> Result<i32, String> {
     if (FIRST_DAY..=LAST_DAY).contains(&days) {
         Ok(days)
     } else {
-        Err("a day outside of the years 0001 to 9999, which is what the stores can hold".to_owned())
+        Err("a day outside the years 0001 to 9999, which the stores support".to_owned())
     }
 }
 
-/// Text, or a number: a postal code is either, depending on the country.
+/// Text or a number: postal codes are either, depending on the country.
 pub(crate) fn plain_text(json: &Json) -> Result<String, String> {
     match json {
-        Json::String(text) if text.contains('\0') => Err("contains a NUL character, which PostgreSQL text cannot hold".to_owned()),
+        Json::String(text) if text.contains('\0') => Err("contains a NUL character, which PostgreSQL's text does not support".to_owned()),
         Json::String(text) => Ok(text.clone()),
         Json::Number(number) => Ok(number.to_string()),
         other => Err(format!("expected text or a number, found {}", kind(other))),

@@ -1,15 +1,14 @@
-//! From what a pipeline declares (`spec.record`) to a schema, or what is wrong with it.
+//! From a declaration (`spec.record`) to a schema, or its problems.
 
 use userpipeline_api::{FieldSpec, FieldType, RecordSpec};
 
 use crate::{Expression, Field, Origin, RecordSchema, convert::convert};
 
-/// What is wrong with a declaration: the field of the resource, and what to do.
+/// A problem of a declaration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// As `spec.record.fields[3].expr`.
+    /// Such as `spec.record.fields[3].expr`.
     pub field: String,
-    /// A sentence.
     pub problem: String,
 }
 
@@ -20,81 +19,26 @@ impl std::fmt::Display for Problem {
 }
 
 impl RecordSchema {
-    /// The same as [`RecordSchema::of`], with all that is wrong in one text.
+    /// Like [`RecordSchema::of`], with all problems in one text.
     pub fn read(declared: Option<&RecordSpec>) -> Result<Self, String> {
         Self::of(declared).map_err(|problems| problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; "))
     }
 
-    /// The schema of what is declared; the built-in user record where nothing is.
+    /// The declared schema; without a declaration, the built-in user record.
     pub fn of(declared: Option<&RecordSpec>) -> Result<Self, Vec<Problem>> {
         let Some(spec) = declared else { return Ok(Self::user()) };
-        let mut problems = Vec::new();
-        let mut note = |field: String, problem: String| problems.push(Problem { field, problem });
-        let mut fields: Vec<Field> = Vec::new();
-        for (i, declared) in spec.fields.iter().enumerate() {
-            if fields.iter().any(|field| field.name == declared.name) {
-                note(
-                    format!("spec.record.fields[{i}].name"),
-                    format!("`{}` is there twice", declared.name),
-                );
-            }
-            match field(declared) {
-                Ok(field) => fields.push(field),
-                Err((part, problem)) => note(format!("spec.record.fields[{i}]{part}"), problem),
-            }
-        }
-        let find = |name: &String| spec.fields.iter().find(|field| field.name == *name);
-        for name in &spec.key {
-            let bad = |problem: &str| Some(format!("`{name}` {problem}"));
-            let problem = match find(name) {
-                None => bad("is not among spec.record.fields"),
-                Some(field) if field.optional || field.default.is_some() => {
-                    bad("must be neither optional nor have a default: each record needs its key")
-                }
-                Some(field) if matches!(field.field_type, FieldType::Json | FieldType::Double) => {
-                    bad("is of type json or double, in which one value can be written in several ways; declare it as string")
-                }
-                Some(_) => None,
-            };
-            if let Some(problem) = problem {
-                note("spec.record.key".to_owned(), problem);
-            }
-        }
-        if spec.key.is_empty() {
-            note("spec.record.key".to_owned(), "must name at least one field".to_owned());
-        }
-        for (list, part) in [(&spec.key, "key"), (&spec.cluster_by, "clusterBy")] {
-            if let Some((_, name)) = list.iter().enumerate().find(|(i, name)| list[..*i].contains(name)) {
-                note(format!("spec.record.{part}"), format!("`{name}` is there twice"));
-            }
-        }
-        if let Some(name) = spec.cluster_by.iter().find(|name| !spec.key.contains(name)) {
-            note(
-                "spec.record.clusterBy".to_owned(),
-                format!("`{name}` is not part of spec.record.key"),
-            );
-        }
-        if !spec.key.is_empty() && spec.key.iter().all(|name| spec.cluster_by.contains(name)) {
-            let problem = "names all of spec.record.key: at least one field must choose the partition".to_owned();
-            note("spec.record.clusterBy".to_owned(), problem);
-        }
-        if let Some(name) = &spec.order_by {
-            let fits = |field: &FieldSpec| {
-                let numeric = matches!(field.field_type, FieldType::Timestamp | FieldType::Int | FieldType::Long);
-                numeric && !field.optional && field.default.is_none()
-            };
-            if !find(name).is_some_and(fits) {
-                let problem = format!("`{name}` must be a field of type timestamp, int or long that is neither optional nor has a default");
-                note("spec.record.orderBy".to_owned(), problem);
-            }
-        }
+        let mut problems = Problems::default();
+        let fields = problems.fields(spec);
+        problems.check_key(spec);
+        problems.check_cluster_by(spec);
+        problems.check_order_by(spec);
         let delete_when = spec.delete_when.as_deref().map(Expression::compile).transpose();
         let delete_when = delete_when.unwrap_or_else(|problem| {
-            note("spec.record.deleteWhen".to_owned(), problem);
+            problems.add("spec.record.deleteWhen", problem);
             None
         });
-        if !problems.is_empty() {
-            return Err(problems);
+        if !problems.0.is_empty() {
+            return Err(problems.0);
         }
         Ok(Self {
             name: spec.name.clone(),
@@ -108,6 +52,90 @@ impl RecordSchema {
     }
 }
 
+/// The problems of a declaration, collected.
+#[derive(Default)]
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn add(&mut self, field: impl Into<String>, problem: impl Into<String>) {
+        self.0.push(Problem {
+            field: field.into(),
+            problem: problem.into(),
+        });
+    }
+
+    /// The fields without problems.
+    fn fields(&mut self, spec: &RecordSpec) -> Vec<Field> {
+        let mut fields: Vec<Field> = Vec::new();
+        for (i, declared) in spec.fields.iter().enumerate() {
+            if fields.iter().any(|field| field.name == declared.name) {
+                self.add(
+                    format!("spec.record.fields[{i}].name"),
+                    format!("`{}` is declared twice", declared.name),
+                );
+            }
+            match field(declared) {
+                Ok(field) => fields.push(field),
+                Err((part, problem)) => self.add(format!("spec.record.fields[{i}]{part}"), problem),
+            }
+        }
+        fields
+    }
+
+    fn check_key(&mut self, spec: &RecordSpec) {
+        for name in &spec.key {
+            let problem = match find(spec, name) {
+                None => "is not among spec.record.fields",
+                Some(field) if field.optional || field.default.is_some() => {
+                    "must be neither optional nor have a default: each record needs its key"
+                }
+                Some(field) if matches!(field.field_type, FieldType::Json | FieldType::Double) => {
+                    "is of type json or double, in which one value can be written in several ways; declare it as string"
+                }
+                Some(_) => continue,
+            };
+            self.add("spec.record.key", format!("`{name}` {problem}"));
+        }
+        if spec.key.is_empty() {
+            self.add("spec.record.key", "must name at least one field");
+        }
+        self.check_duplicates(&spec.key, "spec.record.key");
+    }
+
+    fn check_cluster_by(&mut self, spec: &RecordSpec) {
+        const FIELD: &str = "spec.record.clusterBy";
+        self.check_duplicates(&spec.cluster_by, FIELD);
+        if let Some(name) = spec.cluster_by.iter().find(|name| !spec.key.contains(name)) {
+            self.add(FIELD, format!("`{name}` is not part of spec.record.key"));
+        }
+        if !spec.key.is_empty() && spec.key.iter().all(|name| spec.cluster_by.contains(name)) {
+            self.add(FIELD, "names all of spec.record.key: at least one field must choose the partition");
+        }
+    }
+
+    fn check_duplicates(&mut self, names: &[String], field: &str) {
+        if let Some((_, name)) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+            self.add(field, format!("`{name}` is listed twice"));
+        }
+    }
+
+    fn check_order_by(&mut self, spec: &RecordSpec) {
+        let Some(name) = &spec.order_by else { return };
+        let is_valid = |field: &FieldSpec| {
+            let is_ordered = matches!(field.field_type, FieldType::Timestamp | FieldType::Int | FieldType::Long);
+            is_ordered && !field.optional && field.default.is_none()
+        };
+        if !find(spec, name).is_some_and(is_valid) {
+            let problem = format!("`{name}` must be a field of type timestamp, int or long that is neither optional nor has a default");
+            self.add("spec.record.orderBy", problem);
+        }
+    }
+}
+
+fn find<'a>(spec: &'a RecordSpec, name: &str) -> Option<&'a FieldSpec> {
+    spec.fields.iter().find(|field| field.name == name)
+}
+
 fn field(spec: &FieldSpec) -> Result<Field, (&'static str, String)> {
     let from = match (&spec.from, &spec.template, &spec.expr) {
         (Some(pointer), None, None) => Origin::Pointer(pointer.clone()),
@@ -119,14 +147,14 @@ fn field(spec: &FieldSpec) -> Result<Field, (&'static str, String)> {
         _ => return Err(("", "takes exactly one of from, template and expr".to_owned())),
     };
     if matches!(from, Origin::Template(_)) && spec.field_type != FieldType::String {
-        return Err((".template", "makes text: the field's type must be string".to_owned()));
+        return Err((".template", "produces text: the field's type must be string".to_owned()));
     }
     if spec.default.is_some() && spec.field_type == FieldType::Bytes {
-        let problem = "a field of type bytes takes no default, which readers of Avro do not understand alike; make it optional";
+        let problem = "a field of type bytes takes no default, because readers of Avro interpret it differently; make it optional";
         return Err((".default", problem.to_owned()));
     }
     if spec.optional && spec.default.is_some() {
-        let problem = "a field is optional or has a default, not both: where nothing is given the default is taken";
+        let problem = "a field is either optional or has a default, not both";
         return Err((".default", problem.to_owned()));
     }
     let default = spec.default.as_ref().map(|json| convert(spec.field_type, json)).transpose();
@@ -151,7 +179,7 @@ fn template_problem(template: &str) -> Option<String> {
             return Some("has a `{` without a `}`".to_owned());
         };
         if !pointer.starts_with('/') {
-            return Some(format!("`{{{pointer}}}` is no JSON pointer such as {{/name/first}}"));
+            return Some(format!("`{{{pointer}}}` is not a JSON pointer such as {{/name/first}}"));
         }
         pointers += 1;
         rest = after;
@@ -159,7 +187,7 @@ fn template_problem(template: &str) -> Option<String> {
     if rest.contains('}') {
         return Some("has a `}` without a `{`".to_owned());
     }
-    (pointers == 0).then(|| "has no JSON pointer in braces, so that all records would have the same text".to_owned())
+    (pointers == 0).then(|| "has no JSON pointer in braces, so all records would have the same text".to_owned())
 }
 
 #[cfg(test)]
@@ -184,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_declared_becomes_a_schema() {
+    fn a_declaration_becomes_a_schema() {
         let schema = read(good()).unwrap();
         assert_eq!((schema.name.as_str(), schema.namespace.as_str()), ("Record", "dev.userpipeline"));
         assert_eq!(schema.cluster_by, ["at"]);
@@ -193,8 +221,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_by_its_field() {
-        for (pointer, bad, says) in [
+    fn each_problem_names_its_field() {
+        for (pointer, bad, expected) in [
             (
                 "/key",
                 json!(["device", "celsius"]),
@@ -202,7 +230,7 @@ mod tests {
             ),
             ("/key", json!(["device", "x"]), "spec.record.key: `x` is not among"),
             ("/key", json!(["at"]), "spec.record.clusterBy: names all"),
-            ("/key", json!(["at", "device", "at"]), "spec.record.key: `at` is there twice"),
+            ("/key", json!(["at", "device", "at"]), "spec.record.key: `at` is listed twice"),
             ("/clusterBy", json!(["place"]), "spec.record.clusterBy: `place` is not part"),
             ("/orderBy", json!("device"), "spec.record.orderBy: `device` must be"),
             ("/orderBy", json!("nothing"), "spec.record.orderBy: `nothing` must be"),
@@ -221,7 +249,7 @@ mod tests {
             (
                 "/fields/2/default",
                 json!(1.5),
-                "spec.record.fields[2].default: a field is optional or has a default",
+                "spec.record.fields[2].default: a field is either optional or has a default",
             ),
             (
                 "/fields/4/default",
@@ -232,28 +260,28 @@ mod tests {
             (
                 "/fields/3/template",
                 json!("{room}"),
-                "spec.record.fields[3].template: `{room}` is no JSON pointer",
+                "spec.record.fields[3].template: `{room}` is not a JSON pointer",
             ),
             ("/fields/3/template", json!("{/room"), "`{` without a `}`"),
             ("/fields/3/template", json!("/room}"), "`}` without a `{`"),
             ("/fields/3/template", json!("room"), "no JSON pointer"),
-            ("/fields/3/type", json!("long"), "spec.record.fields[3].template: makes text"),
+            ("/fields/3/type", json!("long"), "spec.record.fields[3].template: produces text"),
             (
                 "/fields/3/name",
                 json!("device"),
-                "spec.record.fields[3].name: `device` is there twice",
+                "spec.record.fields[3].name: `device` is declared twice",
             ),
         ] {
             let mut record = good();
             let (parent, last) = pointer.rsplit_once('/').unwrap();
             record.pointer_mut(parent).unwrap()[last] = bad;
             let problems = read(record).unwrap_err();
-            assert!(problems.iter().any(|p| p.to_string().contains(says)), "{pointer}: {problems:?}");
+            assert!(problems.iter().any(|p| p.to_string().contains(expected)), "{pointer}: {problems:?}");
         }
     }
 
     #[test]
-    fn all_that_is_wrong_is_told_at_once() {
+    fn all_problems_are_reported_together() {
         let mut record = good();
         record["orderBy"] = json!("x");
         record["fields"][2]["expr"] = json!("(");

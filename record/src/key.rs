@@ -6,7 +6,7 @@ use userpipeline_api::FieldType;
 use crate::{Field, Record, RecordSchema, Value, convert::convert};
 
 impl Record {
-    /// The record's key as text: the value of its one key field, or a JSON array of the values of several.
+    /// The key as text: the value of its field, or a JSON array of the values of several fields.
     pub fn key(&self, schema: &RecordSchema) -> String {
         let mut parts: Vec<Json> = schema.key_positions().map(|i| self.0[i].key_part()).collect();
         if parts.len() > 1 {
@@ -21,7 +21,7 @@ impl Record {
 }
 
 impl RecordSchema {
-    /// The record of which only the key is known, all other fields being null: what [`Record::key`] wrote, read again.
+    /// Parses what [`Record::key`] writes. All other fields are null.
     pub fn record_of_key(&self, key: &str) -> Result<Record, String> {
         let parts: Vec<Json> = if self.key.len() > 1 {
             serde_json::from_str(key).map_err(|_| format!("the key is not a JSON array of {} values", self.key.len()))?
@@ -41,7 +41,7 @@ impl RecordSchema {
     }
 }
 
-/// A value of the key; the one value of a simple key is text, whatever its type.
+/// A value of the key. The value of a single-field key is text, whatever its type.
 fn key_value(field: &Field, part: &Json, simple: bool) -> Result<Value, String> {
     let numbers = matches!(
         field.field_type,

@@ -1,4 +1,7 @@
-//! A record's schema as data, and what follows from it: the mapping from JSON, Avro, and the tables of PostgreSQL and
+#![allow(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
+
+//! The schema of a record as data, and what derives from it: mapping from JSON, Avro, and the tables of PostgreSQL and
 //! Cassandra. Pure: no client and no IO.
 
 pub mod avro;

@@ -1,4 +1,4 @@
-//! From a source's JSON item to a record.
+//! Maps an item to a record.
 
 use serde_json::{Number, Value as Json};
 use userpipeline_api::FieldType;
@@ -9,62 +9,56 @@ use crate::{
     pointer::raw_at,
 };
 
-/// The longest key, in bytes: an index of PostgreSQL takes 2,704.
+/// Bytes. An index entry of PostgreSQL takes at most 2,704.
 const MAX_KEY: usize = 2048;
 
-/// Classes of rejects.
+// Classes of rejects.
 const MISSING: &str = "Missing";
 const VALUE_INVALID: &str = "ValueInvalid";
 
-/// An item of a source.
 struct Item<'a> {
     json: &'a Json,
-    /// How it was written, if that was JSON.
+    /// The text, if the item was served as JSON.
     written: Option<&'a [u8]>,
 }
 
 impl Item<'_> {
-    /// A number that the item has at a pointer, as it was written: `1.10` is not `1.1`, and one of more than 64 bits keeps its digits.
+    /// The digits of a number, as served: `1.10` is not `1.1`, and a number of more than 64 bits keeps its digits.
     fn as_written(&self, number: &Number, pointer: &str) -> String {
         let written = self.written.filter(|_| number.is_f64()).and_then(|text| raw_at(text, pointer));
         written.map_or_else(|| number.to_string(), |raw| raw.get().to_owned())
     }
 }
 
-/// Why an item is no record: kept with the item's raw text, never dropped. Nothing of it quotes the item: it is told in logs and in the
-/// status as well.
+/// Why an item is not a record. It does not quote the item, because logs and status show it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("field `{field}` (from {from}): {reason}")]
 pub struct Reject {
-    /// The field.
     pub field: String,
-    /// The pointer that was followed, or the expression.
+    /// The pointer or the expression.
     pub from: String,
-    /// A CamelCase word for what is wrong: `Missing`, `ValueInvalid`, `ExpressionFailed`, `KeyInvalid`, `VersionInvalid`.
+    /// In CamelCase: `Missing`, `ValueInvalid`, `ExpressionFailed`, `KeyInvalid`, `VersionInvalid`.
     pub class: &'static str,
-    /// What is wrong, and what was expected.
     pub reason: String,
 }
 
-/// A mapped item.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mapped {
-    /// A record, or another version of it.
     Upsert(Record),
-    /// A deleted record: its key, and its version where one is declared. All else is null.
+    /// Key and, with `orderBy`, version of a deleted record. The other fields are null.
     Delete(Record),
 }
 
 impl RecordSchema {
-    /// Maps one item, which was written as that text, if it was JSON.
+    /// Maps an item. `written` is its text, if it was served as JSON.
     pub fn map(&self, item: &Json, written: Option<&[u8]>) -> Result<Mapped, Reject> {
         let item = Item { json: item, written };
         let deleted = match &self.delete_when {
             None => false,
             Some(expression) => match expression.evaluate(item.json) {
                 Ok(Json::Bool(deleted)) => deleted,
-                Ok(other) => return Err(self.undecided(format!("expected true or false, found {}", kind(&other)))),
-                Err(why) => return Err(self.undecided(why)),
+                Ok(other) => return Err(self.delete_when_failed(format!("expected true or false, found {}", kind(&other)))),
+                Err(why) => return Err(self.delete_when_failed(why)),
             },
         };
         let field = |field: &Field| {
@@ -80,7 +74,7 @@ impl RecordSchema {
         Ok(if deleted { Mapped::Delete(record) } else { Mapped::Upsert(record) })
     }
 
-    /// The version that a record has by itself, where one is declared: microseconds of a time, or a number as it is.
+    /// The version of a record with `orderBy`: a time in microseconds, or a number.
     pub fn version(&self, record: &Record) -> Option<i64> {
         match record.0[self.position(self.order_by.as_deref()?)?] {
             Value::Timestamp(millis) => millis.checked_mul(1000),
@@ -89,7 +83,7 @@ impl RecordSchema {
         }
     }
 
-    fn undecided(&self, reason: String) -> Reject {
+    fn delete_when_failed(&self, reason: String) -> Reject {
         Reject {
             field: "deleteWhen".to_owned(),
             from: self.delete_when.as_ref().map_or_else(String::new, |e| e.text().to_owned()),
@@ -112,13 +106,13 @@ impl RecordSchema {
                 _ => false,
             };
             if empty {
-                let reason = "empty, but Cassandra cannot hold a key that is".to_owned();
+                let reason = "empty, which Cassandra does not support in a key".to_owned();
                 return Err(reject(&self.fields[position].name, reason));
             }
         }
         let length = record.key(self).len();
         if length > MAX_KEY {
-            let reason = format!("the key has {length} bytes; at most {MAX_KEY} fit an index");
+            let reason = format!("the key has {length} bytes; at most {MAX_KEY} fit into an index");
             return Err(reject(&self.key[0], reason));
         }
         Ok(())
@@ -168,7 +162,7 @@ fn map_field(field: &Field, item: &Item<'_>) -> Result<Value, Reject> {
     }
 }
 
-/// Fills the pointers in a template. A part that is missing or null makes an optional field null, and another its default.
+/// Replaces the pointers of a template. If a value is missing or null, the field is null or has its default.
 fn fill(field: &Field, template: &str, item: &Item<'_>) -> Result<Value, Reject> {
     let mut text = String::new();
     let mut rest = template;

@@ -1,10 +1,10 @@
-//! JSON pointers (RFC 6901) into JSON as it was written.
+//! JSON pointers (RFC 6901) into the text of a document.
 
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-/// What a document has at a JSON pointer, as it stands there.
+/// The text at a JSON pointer.
 pub fn raw_at<'a>(document: &'a [u8], pointer: &str) -> Option<&'a RawValue> {
     let mut found: &RawValue = serde_json::from_slice(document).ok()?;
     for token in pointer.split('/').skip(1) {
@@ -13,7 +13,7 @@ pub fn raw_at<'a>(document: &'a [u8], pointer: &str) -> Option<&'a RawValue> {
             let items: Vec<&RawValue> = serde_json::from_str(found.get()).ok()?;
             items.get(token.parse::<usize>().ok()?).copied()?
         } else {
-            // Keys may have escapes, so they are not borrowed; of a key that is there twice the last counts.
+            // Owned, because keys may have escapes. The last of equal keys wins.
             let mut map: BTreeMap<String, &RawValue> = serde_json::from_str(found.get()).ok()?;
             map.remove(&token)?
         };
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pointer_finds_what_a_document_has_as_it_stands_there() {
+    fn a_pointer_finds_the_text_of_a_value() {
         let document = br#"{"a/b": [1.10, {"\u0063": 1e2 }], "twice": 1, "twice": 2}"#;
         let at = |pointer| raw_at(document, pointer).map(RawValue::get);
         for (pointer, found) in [

@@ -1,4 +1,4 @@
-//! Records of every type, for property tests.
+//! Records with fields of every type, for property tests.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{Field, FieldType, Record, RecordSchema, Value};
 
-/// A record with a field of each type, once needed, once optional and once with a default.
+/// Fields of each type: required, optional, and with a default.
 pub fn every_type() -> RecordSchema {
     let types = [
         ("string", json!("x")),
@@ -24,7 +24,7 @@ pub fn every_type() -> RecordSchema {
     for (name, default) in types {
         fields.push(json!({"name": format!("a_{name}"), "type": name, "from": format!("/a_{name}")}));
         fields.push(json!({"name": format!("o_{name}"), "type": name, "from": format!("/o_{name}"), "optional": true}));
-        // Of bytes there are no defaults.
+        // Fields of type bytes take no default.
         if name != "bytes" {
             fields.push(json!({"name": format!("d_{name}"), "type": name, "from": format!("/d_{name}"), "default": default}));
         }
@@ -33,7 +33,6 @@ pub fn every_type() -> RecordSchema {
     RecordSchema::of(Some(&spec)).expect("a schema")
 }
 
-/// Any value of a field.
 pub fn value(field: &Field) -> BoxedStrategy<Value> {
     let text = any::<String>().prop_map(|text| text.replace('\0', ""));
     let some = match field.field_type {
@@ -59,7 +58,6 @@ pub fn value(field: &Field) -> BoxedStrategy<Value> {
     }
 }
 
-/// Any record of a schema.
 pub fn record(schema: &RecordSchema) -> impl Strategy<Value = Record> + use<> {
     schema.fields.iter().map(value).collect::<Vec<_>>().prop_map(Record)
 }

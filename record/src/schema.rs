@@ -1,54 +1,48 @@
-//! The schema of a record: a value, not a struct, because a pipeline declares it.
+//! The schema of a record. It is data, because pipelines declare it.
+//!
+//! [`RecordSchema::fingerprint`] hashes the `Debug` text of these types, so their names and fields are stored names.
 
 use sha2::{Digest, Sha256};
 use userpipeline_api::FieldType;
 
 use crate::{Expression, Value};
 
-/// Where in the source's item a field comes from.
+/// The origin of a field in an item.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Origin {
     /// A JSON pointer (RFC 6901).
     Pointer(String),
     /// Text with JSON pointers in braces: `{/street/number} {/street/name}`.
     Template(String),
-    /// An expression in CEL.
+    /// CEL.
     Expression(Expression),
 }
 
-/// One field of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field {
-    /// Its name, and its columns'.
+    /// Also the name of its columns.
     pub name: String,
-    /// Its type.
     pub field_type: FieldType,
-    /// Where it comes from.
     pub from: Origin,
-    /// Whether it may be absent or null.
     pub optional: bool,
-    /// What it is where the item has nothing or null.
+    /// For items in which the field is absent or null.
     pub default: Option<Value>,
-    /// What it means.
     pub doc: String,
 }
 
-/// The schema of a record: [`RecordSchema::of`] makes it from what a pipeline declares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordSchema {
-    /// The Avro record's name.
+    /// Of the Avro record.
     pub name: String,
-    /// The Avro record's namespace.
+    /// Of the Avro record.
     pub namespace: String,
-    /// The fields that identify a record, in order.
     pub key: Vec<String>,
-    /// Those of the key by which Cassandra sorts within a partition.
+    /// The fields of the key that are clustering columns in Cassandra.
     pub cluster_by: Vec<String>,
-    /// The field that is a record's version.
+    /// The field with the record's version.
     pub order_by: Option<String>,
-    /// What is true for an item that tells that its record is no more.
+    /// True for an item that deletes its record.
     pub delete_when: Option<Expression>,
-    /// All fields, in order.
     pub fields: Vec<Field>,
 }
 
@@ -102,35 +96,31 @@ impl RecordSchema {
         }
     }
 
-    /// The position of a field.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.fields.iter().position(|f| f.name == name)
     }
 
-    /// The positions of the key's fields.
-    ///
     /// # Panics
-    /// If the key names no field: a schema is checked when it is made.
+    /// If the key has an unknown field, which [`RecordSchema::of`] refuses.
     pub fn key_positions(&self) -> impl Iterator<Item = usize> + '_ {
         self.key.iter().map(|name| self.position(name).expect("a key names a field"))
     }
 
-    /// Whether a field belongs to the key.
     pub fn is_key(&self, field: &Field) -> bool {
         self.key.contains(&field.name)
     }
 
-    /// Whether an item without the field is a record all the same.
+    /// Whether items may omit the field.
     pub fn may_lack(field: &Field) -> bool {
         field.optional || field.default.is_some()
     }
 
-    /// Whether records can be deleted: items and messages that say so are understood.
+    /// Whether items and messages can delete records.
     pub const fn has_deletes(&self) -> bool {
         self.delete_when.is_some()
     }
 
-    /// A hash over all that tables and subject follow from: it changes when a schema Job must run again.
+    /// Changes when the schema Job must run again, because tables and subject derive from the schema.
     pub fn fingerprint(&self) -> String {
         format!("{:.16x}", Sha256::digest(format!("{self:?}").as_bytes()))
     }

@@ -1,22 +1,21 @@
-//! Days and moments, also of the last day of the year 9999, which is beyond jiff's timestamps.
+//! Days and times, including the last day of the year 9999, which jiff's timestamps exclude.
 
 use jiff::civil::Date;
 
-/// The first day of the epoch.
 pub(crate) const EPOCH: Date = jiff::civil::date(1970, 1, 1);
 
-/// A day as days since 1970-01-01.
+/// Days since 1970-01-01.
 pub(crate) fn days(date: Date) -> i32 {
-    // Of the years that there are in jiff, a few millions.
+    // A few millions at most, by jiff's range of years.
     (date - EPOCH).get_days()
 }
 
-/// The day that is so many days after 1970-01-01, if there is one.
+/// The inverse of [`days`].
 pub fn date(days: i32) -> Option<Date> {
     EPOCH.checked_add(jiff::Span::new().try_days(days).ok()?).ok()
 }
 
-/// A moment as text, also of the last day of the year 9999, which is beyond jiff's timestamps.
+/// A time in milliseconds since 1970 as text.
 pub(crate) fn moment(millis: i64) -> String {
     let since = jiff::Span::new().milliseconds(millis);
     EPOCH
@@ -25,11 +24,11 @@ pub(crate) fn moment(millis: i64) -> String {
         .map_or_else(|_| String::new(), |time| format!("{time}Z"))
 }
 
-/// The milliseconds of a text such as `2023-09-03T10:00:00+02:00`.
+/// Milliseconds since 1970, of a text such as `2023-09-03T10:00:00+02:00`.
 pub(crate) fn millis(text: &str) -> Result<i64, String> {
     match text.parse::<jiff::Timestamp>() {
         Ok(time) => Ok(time.as_millisecond()),
-        // Beyond jiff's timestamps there is one day that people like to say for "never".
+        // 9999-12-31, which many sources use for "never".
         Err(e) => beyond(text).ok_or_else(|| e.to_string()),
     }
 }

@@ -1,26 +1,24 @@
-//! The trace of a run: from the fetch through the topic to the stores, as W3C's Trace Context writes it.
+//! The trace of a run, from the fetch through the topic to the stores, in W3C's Trace Context.
 //!
-//! A trace is that of the run that landed a record. Its ids follow from pipeline and run, so whoever publishes a record that an
-//! interrupted run has left still says the right one, and nothing needs to be kept.
+//! The trace of a record is that of the run that landed it. The ids derive from pipeline and run, so a later run that publishes
+//! the record uses the same ones.
 
 use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-/// The header of a message that carries its trace: <https://www.w3.org/TR/trace-context/>.
+/// The header of a message: <https://www.w3.org/TR/trace-context/>.
 pub const HEADER: &str = "traceparent";
 
-/// The trace of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     /// 32 hexadecimal digits.
     pub id: String,
-    /// The run's own span: 16 hexadecimal digits.
+    /// The span of the run: 16 hexadecimal digits.
     pub span: String,
 }
 
 impl Trace {
-    /// The trace of a run of a pipeline.
     pub fn of(pipeline: &str, run: &str) -> Self {
         let hash = Sha256::digest(format!("{pipeline}\n{run}"));
         let hexadecimal = |bytes: &[u8]| {
@@ -36,12 +34,12 @@ impl Trace {
         }
     }
 
-    /// As the header carries it: version 00, sampled.
+    /// Version 00, sampled.
     pub fn header(&self) -> String {
         format!("00-{}-{}-01", self.id, self.span)
     }
 
-    /// Reads a header; none where it is no trace context. One of a later version is read as far as it is known.
+    /// Parses a header. Later versions have the same first fields.
     pub fn read(header: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(header).ok()?;
         let mut parts = text.split('-');
@@ -64,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_has_one_trace_and_another_run_another() {
+    fn each_run_has_its_trace() {
         let trace = Trace::of("demo/users", "scheduled-2026-11-21T00:00:00Z");
         assert_eq!(trace, Trace::of("demo/users", "scheduled-2026-11-21T00:00:00Z"));
         assert_ne!(trace.id, Trace::of("demo/users", "other").id);
@@ -72,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_trace_context_is_none() {
+    fn an_invalid_header_is_no_trace() {
         let zeros = "0".repeat(32);
         for header in [
             "",

@@ -15,33 +15,27 @@ pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The value of one field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// None; only in optional fields.
     Null,
-    /// Text, without NUL.
+    /// Without NUL.
     String(String),
-    /// True or false.
     Boolean(bool),
-    /// A whole number.
     Long(i64),
-    /// A finite number.
+    /// Finite.
     Double(f64),
-    /// A day, in days since 1970-01-01.
+    /// Days since 1970-01-01.
     Date(i32),
-    /// Milliseconds since the epoch.
+    /// Milliseconds since 1970.
     Timestamp(i64),
-    /// A UUID.
     Uuid(Uuid),
-    /// Bytes.
     Bytes(Vec<u8>),
-    /// JSON as text: what `serde_json` writes.
+    /// As `serde_json` writes it.
     Json(String),
 }
 
 impl Value {
-    /// The value as it stands in a record's key, among others.
+    /// The value in a key of several fields.
     pub(crate) fn key_part(&self) -> Json {
         match self {
             Self::Null => Json::Null,
@@ -55,7 +49,7 @@ impl Value {
         }
     }
 
-    /// The value as an item could say it: times as text, bytes in base64.
+    /// Times are text, bytes are base64.
     pub fn to_json(&self) -> Json {
         match self {
             Self::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| text.clone().into()),
@@ -64,7 +58,7 @@ impl Value {
         }
     }
 
-    /// About how many bytes the value takes.
+    /// Approximate bytes in memory.
     fn size(&self) -> usize {
         let more = match self {
             Self::String(text) | Self::Json(text) => text.len(),
@@ -75,12 +69,12 @@ impl Value {
     }
 }
 
-/// The values of a record's fields, in the schema's order.
+/// The values of the fields, in the schema's order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record(pub Vec<Value>);
 
 impl Record {
-    /// About how many bytes the record takes in memory.
+    /// Approximate bytes in memory.
     pub fn size(&self) -> usize {
         self.0.iter().map(Value::size).sum()
     }

@@ -1,22 +1,22 @@
-//! What JSON takes in memory once it is read: up to a hundred times as much as its text.
+//! The memory of parsed JSON: up to a hundred times the size of its text.
 
-/// The most that an item may take: a worker with 64 MiB of memory reads it.
+/// Bytes. A worker with 64 MiB of memory can parse it.
 const MAX_WEIGHT: usize = 32 << 20;
-/// A value's place in an array or object, of which some are kept free.
+/// Bytes of a value in an array or object, including spare capacity.
 const PLACE: usize = 108;
-/// An array has room for four from the beginning.
+/// Bytes of an array, whose first capacity is four.
 const ARRAY: usize = 300;
-/// An object has an index, and room for three.
+/// Bytes of an object, with its index and a first capacity of three.
 const OBJECT: usize = 400;
-/// A name is a text of its own.
+/// Bytes of a name.
 const NAME: usize = 32;
 
-/// Refuses JSON that would take much more memory than its text does, before it is read: `[[1],[1],[1]…`.
+/// Refuses JSON that would take much more memory than its text, such as `[[1],[1],[1]…`, before it is parsed.
 pub fn check_weight(text: &[u8]) -> Result<(), String> {
     let weight = weight(text);
     if weight > MAX_WEIGHT {
         return Err(format!(
-            "it has so many values that they would take about {} MiB of memory; at most {} may",
+            "it has so many values that parsing would take about {} MiB of memory; the limit is {} MiB",
             weight >> 20,
             MAX_WEIGHT >> 20
         ));
@@ -24,7 +24,7 @@ pub fn check_weight(text: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// About how many bytes it takes, as an upper bound.
+/// An upper bound, in bytes.
 fn weight(text: &[u8]) -> usize {
     let (mut weight, mut within_text, mut escaped) = (PLACE + text.len(), false, false);
     for byte in text {
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_dense_weighs_more_than_what_is_long() {
+    fn many_small_values_weigh_more_than_long_text() {
         let mebibyte = |part: &str| format!("[{}0]", part.repeat((1 << 20) / part.len()));
         for (text, fits) in [
             (format!("\"{}\"", "[".repeat(1 << 20)), true),
@@ -68,6 +68,6 @@ mod tests {
             assert_eq!(check_weight(text.as_bytes()).is_ok(), fits, "{}", &text[..30]);
         }
         let error = check_weight(mebibyte("[1],").as_bytes()).unwrap_err();
-        assert!(error.contains("at most 32 may"), "{error}");
+        assert!(error.contains("the limit is 32 MiB"), "{error}");
     }
 }

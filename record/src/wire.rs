@@ -1,28 +1,23 @@
-//! A record on the topic: Confluent's wire format (a zero byte, the schema's id in the registry in four bytes, big-endian, the Avro
-//! datum) and the version beside it.
+//! Messages: Confluent's wire format (a zero byte, the schema's id in four bytes, big-endian, the Avro datum), and headers.
 
-/// The header of a message that carries its record's version, in decimal.
+/// The header with the record's version, in decimal.
 pub const VERSION_HEADER: &str = "version";
-/// The header of a message that carries when its record was fetched and landed, in milliseconds since 1970, in decimal.
+/// The header with the time of landing, in milliseconds since 1970, in decimal.
 pub const FETCHED_HEADER: &str = "fetched";
-/// The frame's length.
+/// Length in bytes.
 pub const FRAME: usize = 5;
 
-/// Why a message does not carry the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// No payload at all.
     #[error("the message has no value")]
     Empty,
-    /// Shorter than the frame.
     #[error("the message has {0} bytes, too few for the five of the schema registry's frame")]
     Short(usize),
-    /// The first byte is not zero.
     #[error("the message starts with the byte {0:#04x}, not with the 0x00 of the schema registry's frame")]
     Magic(u8),
 }
 
-/// The schema's id and the Avro datum behind it.
+/// The schema's id and the Avro datum.
 pub fn split(payload: &[u8]) -> Result<(u32, &[u8]), FrameError> {
     match payload {
         [] => Err(FrameError::Empty),
@@ -32,7 +27,7 @@ pub fn split(payload: &[u8]) -> Result<(u32, &[u8]), FrameError> {
     }
 }
 
-/// The frame for a schema's id; the datum goes behind it.
+/// The frame of a schema's id, which the datum follows.
 pub fn frame(schema_id: u32) -> [u8; FRAME] {
     let [a, b, c, d] = schema_id.to_be_bytes();
     [0, a, b, c, d]
@@ -43,14 +38,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_framed_is_split_again() {
+    fn a_framed_message_is_split() {
         let mut message = frame(0x0102_0304).to_vec();
         message.extend(b"datum");
         assert_eq!(split(&message), Ok((0x0102_0304, b"datum".as_slice())));
     }
 
     #[test]
-    fn what_is_no_frame_says_so() {
+    fn an_invalid_frame_is_an_error() {
         assert_eq!(split(b""), Err(FrameError::Empty));
         assert_eq!(split(&[0, 1]), Err(FrameError::Short(2)));
         assert_eq!(split(b"{\"json\":1}"), Err(FrameError::Magic(b'{')));

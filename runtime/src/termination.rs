@@ -26,10 +26,10 @@ pub fn write_report(report: &impl Serialize, path: &Path) -> io::Result<()> {
     file.write_all(termination_report(report)?.as_bytes())
 }
 
-/// Writes the report, and logs where that fails: the exit code still tells how the program ended.
+/// Writes the report. A failure is only logged: the exit code still has the outcome.
 pub fn leave_report(report: &impl Serialize, path: &Path) {
     if let Err(error) = write_report(report, path) {
-        tracing::warn!(path = %path.display(), %error, "the termination report is not written");
+        tracing::warn!(path = %path.display(), %error, "cannot write the termination report");
     }
 }
 

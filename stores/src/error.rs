@@ -31,6 +31,8 @@ pub struct StoreError {
     pub message: String,
 }
 
+/// The pipeline's file, or a certificate that it names, cannot be used.
+pub const PIPELINE_INVALID: &str = "PipelineInvalid";
 /// A Secret or one of its keys does not exist.
 pub const CREDENTIALS_MISSING: &str = "CredentialsMissing";
 /// The store does not accept the user name and password.

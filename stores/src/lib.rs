@@ -10,6 +10,7 @@ pub mod kafka;
 pub mod postgres;
 pub mod schema_registry;
 pub mod secrets;
+pub mod tls;
 
 pub use error::{Class, StoreError};
 pub use secrets::{Credentials, Secrets};

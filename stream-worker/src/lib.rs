@@ -4,7 +4,7 @@
 //! From the topic to the sinks, and the tasks around it: create topic, subject and tables, verify a drained group, delete
 //! data, inspect dead letters.
 
-pub mod backoff;
+pub mod back_off;
 pub mod claims;
 pub mod context;
 mod credentials;

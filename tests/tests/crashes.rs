@@ -14,7 +14,7 @@ use futures::{StreamExt, future::LocalBoxFuture, stream};
 use k8s_openapi::api::{apps::v1::Deployment, batch::v1::CronJob, core::v1::ConfigMap};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-use userpipeline_api::{UserPipeline, UserPipelineBackfill, names};
+use userpipeline_api::{RunOutcome, UserPipeline, UserPipelineBackfill, names};
 use userpipeline_tests::{
     cluster,
     crash::{Fault, Lease, Outcome, Sandbox, trial},
@@ -96,7 +96,7 @@ async fn run_now(sandbox: &Sandbox) -> Result<()> {
         status
             .run_now
             .as_ref()
-            .is_some_and(|run| run.outcome.as_deref() == Some("Succeeded"))
+            .is_some_and(|run| run.outcome == Some(RunOutcome::Succeeded))
             && status.runs.len() == 1
     };
     sandbox.settled_where("the run that was asked for", done).await

@@ -1,4 +1,4 @@
-//! How one page leads to the next. Pure.
+//! Pagination: how one page leads to the next. Pure.
 
 use reqwest::{
     Url,
@@ -7,29 +7,24 @@ use reqwest::{
 use serde_json::Value;
 use userpipeline_api::{Pagination, PaginationType};
 
-/// Where a run is in what the source has.
+/// The position of a page in the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Position {
-    /// At the beginning.
     First,
-    /// Where a page's number or an offset say so.
+    /// A page number or an offset.
     Number(i64),
-    /// Where a cursor says so.
     Cursor(String),
-    /// At an address that the source gave.
-    Address(Url),
+    /// A URL from the header `Link`.
+    Url(Url),
 }
 
-/// What comes behind a page.
+/// What follows a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Another one.
     At(Position),
-    /// Nothing.
     End,
 }
 
-/// How one page leads to the next.
 pub struct Paging {
     kind: PaginationType,
     parameter: String,
@@ -38,7 +33,6 @@ pub struct Paging {
 }
 
 impl Paging {
-    /// As the spec says.
     pub fn of(pagination: &Pagination) -> Self {
         Self {
             kind: pagination.kind,
@@ -48,7 +42,7 @@ impl Paging {
         }
     }
 
-    /// Where a run begins.
+    /// The position at which a run starts.
     pub fn first(&self) -> Position {
         match self.kind {
             PaginationType::Page => Position::Number(self.start.unwrap_or(1)),
@@ -57,16 +51,16 @@ impl Paging {
         }
     }
 
-    /// The address of a page.
-    pub fn address(&self, url: &Url, at: &Position) -> Url {
-        let value = match at {
+    /// The URL of a page.
+    pub fn url(&self, url: &Url, position: &Position) -> Url {
+        let value = match position {
             Position::First => return url.clone(),
-            Position::Address(url) => return url.clone(),
+            Position::Url(url) => return url.clone(),
             Position::Number(number) => number.to_string(),
             Position::Cursor(cursor) => cursor.clone(),
         };
         let mut url = url.clone();
-        // Given once: what the address has of it is for the first page.
+        // The URL may set the parameter for the first page; it is replaced.
         let others: Vec<(String, String)> = url
             .query_pairs()
             .filter(|(name, _)| *name != self.parameter)
@@ -79,54 +73,55 @@ impl Paging {
         url
     }
 
-    /// What comes behind the page at `at`, which had so many items; an error says what is wrong with the answer.
-    pub fn next(&self, at: &Position, asked: &Url, items: usize, headers: &HeaderMap, answer: &[u8]) -> Result<Next, String> {
-        let number = |more: i64| match at {
-            Position::Number(number) => Next::At(Position::Number(number.saturating_add(more))),
+    /// What follows the page at `position`, which was requested at `url` and had so many items.
+    pub fn next(&self, position: &Position, url: &Url, items: usize, headers: &HeaderMap, body: &[u8]) -> Result<Next, String> {
+        let advance_by = |number: i64| match position {
+            Position::Number(position) => Next::At(Position::Number(position.saturating_add(number))),
             _ => Next::End,
         };
-        Ok(match self.kind {
-            PaginationType::Repeat => Next::At(Position::First),
-            PaginationType::Single => Next::End,
-            PaginationType::Page | PaginationType::Offset if items == 0 => Next::End,
-            PaginationType::Page => number(1),
-            PaginationType::Offset => number(i64::try_from(items).unwrap_or(i64::MAX)),
-            PaginationType::Cursor => {
-                match text_at(answer, &self.cursor_from).map_err(|e| format!("spec.source.http.pagination.cursorFrom: {e}"))? {
-                    None => Next::End,
-                    Some(cursor) if *at == Position::Cursor(cursor.clone()) => {
-                        return Err(format!(
-                            "the cursor at {} is the one that was sent: it leads nowhere",
-                            self.cursor_from
-                        ));
-                    }
-                    Some(cursor) => Next::At(Position::Cursor(cursor)),
-                }
-            }
-            PaginationType::Link => match next_link(headers, asked)? {
-                None => Next::End,
-                Some(url) if url == *asked => return Err("the header Link with rel=\"next\" leads to the same page".to_owned()),
-                Some(url) => Next::At(Position::Address(url)),
+        match self.kind {
+            PaginationType::Repeat => Ok(Next::At(Position::First)),
+            PaginationType::Single => Ok(Next::End),
+            PaginationType::Page | PaginationType::Offset if items == 0 => Ok(Next::End),
+            PaginationType::Page => Ok(advance_by(1)),
+            PaginationType::Offset => Ok(advance_by(i64::try_from(items).unwrap_or(i64::MAX))),
+            PaginationType::Cursor => self.next_cursor(position, body),
+            PaginationType::Link => match next_link(headers, url)? {
+                None => Ok(Next::End),
+                Some(next) if next == *url => Err("the header Link with rel=\"next\" leads to the same page".to_owned()),
+                Some(next) => Ok(Next::At(Position::Url(next))),
             },
-        })
+        }
+    }
+
+    fn next_cursor(&self, position: &Position, body: &[u8]) -> Result<Next, String> {
+        let cursor = text_at(body, &self.cursor_from).map_err(|e| format!("spec.source.http.pagination.cursorFrom: {e}"))?;
+        match cursor.map(Position::Cursor) {
+            None => Ok(Next::End),
+            Some(cursor) if cursor == *position => Err(format!(
+                "the response has at {} the cursor of its own request, which leads to the same page (spec.source.http.pagination.cursorFrom)",
+                self.cursor_from
+            )),
+            Some(cursor) => Ok(Next::At(cursor)),
+        }
     }
 }
 
-/// The text or number that a document has at a JSON pointer; none where it has nothing there, null, or an empty text.
-pub fn text_at(answer: &[u8], pointer: &str) -> Result<Option<String>, String> {
-    let Some(found) = userpipeline_record::raw_at(answer, pointer) else {
+/// The text or number at a JSON pointer of a document; none if it is absent, null or an empty text.
+pub fn text_at(document: &[u8], pointer: &str) -> Result<Option<String>, String> {
+    let Some(found) = userpipeline_record::raw_at(document, pointer) else {
         return Ok(None);
     };
     match serde_json::from_str::<Value>(found.get()) {
         Ok(Value::Null) => Ok(None),
         Ok(Value::String(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
         Ok(Value::Number(number)) => Ok(Some(number.to_string())),
-        _ => Err(format!("what is at {pointer} is neither text nor a number")),
+        _ => Err(format!("the value at {pointer} is neither text nor a number")),
     }
 }
 
-/// The address in `Link: <https://…>; rel="next"` (RFC 8288).
-fn next_link(headers: &HeaderMap, asked: &Url) -> Result<Option<Url>, String> {
+/// The URL in `Link: <https://…>; rel="next"` (RFC 8288).
+fn next_link(headers: &HeaderMap, requested: &Url) -> Result<Option<Url>, String> {
     let links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
     for link in links.flat_map(|links| {
         links
@@ -148,9 +143,9 @@ fn next_link(headers: &HeaderMap, asked: &Url) -> Result<Option<Url>, String> {
         });
         if is_next {
             let target = target.trim().trim_start_matches('<');
-            let url = asked
+            let url = requested
                 .join(target)
-                .map_err(|e| format!("the header Link with rel=\"next\" has no address: {e}"))?;
+                .map_err(|e| format!("the header Link with rel=\"next\" has no valid URL: {e}"))?;
             return Ok(Some(url));
         }
     }
@@ -171,27 +166,27 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// The addresses of a run's pages, where the source answers with so many items, headers and bodies.
-    fn walk(paging: &Paging, answers: &[(usize, &str, Value)]) -> Result<Vec<String>, String> {
+    /// The URLs of a run's pages, for responses with so many items, with headers and bodies.
+    fn walk(paging: &Paging, responses: &[(usize, &str, Value)]) -> Result<Vec<String>, String> {
         let base = url("http://a/x?size=2");
-        let (mut at, mut asked) = (paging.first(), Vec::new());
-        for (items, link, body) in answers {
-            let address = paging.address(&base, &at);
-            asked.push(address.to_string());
+        let (mut position, mut urls) = (paging.first(), Vec::new());
+        for (items, link, body) in responses {
+            let requested = paging.url(&base, &position);
+            urls.push(requested.to_string());
             let headers = HeaderMap::from_iter((!link.is_empty()).then(|| (LINK, link.parse().unwrap())));
-            match paging.next(&at, &address, *items, &headers, body.to_string().as_bytes())? {
-                Next::At(next) => at = next,
-                Next::End => return Ok(asked),
+            match paging.next(&position, &requested, *items, &headers, body.to_string().as_bytes())? {
+                Next::At(next) => position = next,
+                Next::End => return Ok(urls),
             }
         }
-        asked.push("…".to_owned());
-        Ok(asked)
+        urls.push("…".to_owned());
+        Ok(urls)
     }
 
     #[test]
-    fn pages_follow_each_other_until_there_is_none() {
+    fn pages_follow_each_other_to_the_last_one() {
         let none = || json!({});
-        for (spec, answers, expected) in [
+        for (spec, responses, expected) in [
             (
                 json!({}),
                 vec![(2, "", none()), (2, "", none())],
@@ -242,15 +237,15 @@ mod tests {
             ),
         ] {
             let paging = paging(spec.clone());
-            assert_eq!(walk(&paging, &answers).unwrap(), expected, "{spec}");
+            assert_eq!(walk(&paging, &responses).unwrap(), expected, "{spec}");
         }
     }
 
     #[test]
-    fn what_leads_nowhere_is_an_error() {
+    fn a_page_that_leads_to_itself_is_an_error() {
         let by_cursor = paging(json!({"type": "Cursor", "parameter": "after", "cursorFrom": "/next"}));
         let same = || (2, "", json!({"next": "a"}));
-        assert!(walk(&by_cursor, &[same(), same()]).unwrap_err().contains("leads nowhere"));
+        assert!(walk(&by_cursor, &[same(), same()]).unwrap_err().contains("the same page"));
         assert!(
             walk(&by_cursor, &[(2, "", json!({"next": {}}))])
                 .unwrap_err()

@@ -1,4 +1,4 @@
-//! The source as this run asks it: with placeholders replaced.
+//! The placeholders of the source's spec, replaced by a run's values.
 
 use std::fmt::Write as _;
 
@@ -9,8 +9,8 @@ use userpipeline_api::{
 
 use crate::outcome::{Failure, PIPELINE_INVALID};
 
-/// The spec of the source, with the run's values in url, query, headers and body.
-pub fn filled(http: &HttpSource, values: &Values) -> Result<HttpSource, Failure> {
+/// Replaces the placeholders in url, query, headers and body.
+pub fn fill_placeholders(http: &HttpSource, values: &Values) -> Result<HttpSource, Failure> {
     let fill = |field: &str, text: &mut String, encode: fn(&str) -> String| {
         let filled = Template::read(text).and_then(|template| template.render(values, encode));
         *text = filled.map_err(|e| Failure::configuration(PIPELINE_INVALID, format!("spec.source.http.{field}: {e}")))?;
@@ -19,7 +19,7 @@ pub fn filled(http: &HttpSource, values: &Values) -> Result<HttpSource, Failure>
     let mut http = http.clone();
     fill("url", &mut http.url, percent_encoded)?;
     for (i, parameter) in http.query.iter_mut().enumerate() {
-        // The client encodes it.
+        // The client percent-encodes it.
         fill(&format!("query[{i}].value"), &mut parameter.value, str::to_owned)?;
     }
     if let Some(body) = &mut http.body {
@@ -33,13 +33,13 @@ pub fn filled(http: &HttpSource, values: &Values) -> Result<HttpSource, Failure>
     Ok(http)
 }
 
-/// As within the quotes of a text in JSON.
+/// As between the quotes of a JSON string.
 fn json_escaped(value: &str) -> String {
     let quoted = serde_json::Value::from(value).to_string();
     quoted[1..quoted.len() - 1].to_owned()
 }
 
-/// All but RFC 3986's unreserved characters: a value stays within the part of the path, or of the query, in which it stands.
+/// Encodes all but RFC 3986's unreserved characters, so that a value cannot leave its segment of the path or its parameter.
 fn percent_encoded(value: &str) -> String {
     value.bytes().fold(String::new(), |mut text, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -83,20 +83,20 @@ mod tests {
     }
 
     #[test]
-    fn a_runs_values_are_put_in_place_and_cannot_leave_it() {
-        let http = filled(&source(), &values(&[("what", "a/../b?c&d")])).unwrap();
+    fn a_value_cannot_leave_its_place_in_the_url() {
+        let http = fill_placeholders(&source(), &values(&[("what", "a/../b?c&d")])).unwrap();
         assert_eq!(http.url, "http://a/a%2F..%2Fb%3Fc%26d/2024-03-01?until=2024-03-02T00%3A00%3A00Z");
         assert_eq!(http.query[0].value, "a/../b?c&d");
         assert_eq!(http.headers[0].value.as_deref(), Some("Manual r"));
     }
 
     #[test]
-    fn every_placeholder_is_filled_in_at_every_place() {
+    fn every_placeholder_is_replaced_in_every_field() {
         let values = Values {
             cursor: Some("a/\"b\" c".into()),
             ..values(&[("what", "d&\\e")])
         };
-        // As it is, in the address, and within a text in JSON.
+        // The value in headers and query, in the URL, and in a JSON string.
         for (placeholder, plain, in_url, in_body) in [
             (
                 "interval.start",
@@ -128,7 +128,7 @@ mod tests {
                 "headers": [{"name": "X-A", "value": "-"}, {"name": "X-At", "value": format!("<{text}>")}],
             }));
 
-            let http = filled(&http.unwrap(), &values).unwrap();
+            let http = fill_placeholders(&http.unwrap(), &values).unwrap();
 
             assert_eq!(http.url, format!("http://a/{in_url}?at={in_url}"), "{placeholder}");
             assert_eq!(http.query[1].value, format!("<{plain}>"), "{placeholder}");
@@ -138,8 +138,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named_with_its_field() {
-        let failure = filled(&source(), &values(&[])).unwrap_err();
+    fn a_missing_value_is_named_with_its_field() {
+        let failure = fill_placeholders(&source(), &values(&[])).unwrap_err();
         assert!(
             failure.message.contains("spec.source.http.url") && failure.message.contains("arguments.what"),
             "{failure:?}"

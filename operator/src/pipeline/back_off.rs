@@ -2,12 +2,12 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use userpipeline_api::names::PipelineId;
+use userpipeline_runtime::{doubled, random_between};
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
@@ -21,9 +21,8 @@ impl BackOff {
     pub fn after_failure(&self, id: PipelineId) -> Duration {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let failures = failures.entry(id).or_default();
-        let wait = (FIRST * 2_u32.pow((*failures).min(16))).min(LONGEST);
         *failures = failures.saturating_add(1);
-        jitter(wait)
+        jitter(doubled(FIRST, LONGEST, *failures))
     }
 
     /// After a success, or once the pipeline is gone.
@@ -34,10 +33,7 @@ impl BackOff {
 
 /// `wait`, up to a fifth shorter or longer.
 pub fn jitter(wait: Duration) -> Duration {
-    let random = RandomState::new().hash_one(0_u8) % 1000;
-    // 0.8 to 1.2, in thousandths.
-    let thousandths = 800 + u32::try_from(random * 400 / 1000).unwrap_or(200);
-    wait * thousandths / 1000
+    random_between(wait * 4 / 5, wait * 6 / 5)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A datum of any schema, as an item: what others write in Avro is mapped as what others write in JSON.
+//! A datum of any schema as an item, so that external Avro messages are mapped like JSON items.
 
 use apache_avro::{reader::datum::GenericDatumReader, types::Value as Avro, util::max_allocation_bytes};
 use base64::Engine as _;
@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{time::date, value::BASE64};
 
-/// Data of one writer's schema to items.
+/// Decodes data of one writer's schema to items.
 pub struct ItemReader(GenericDatumReader<'static>);
 
 impl ItemReader {
-    /// A reader for one writer's schema, as the registry gave it; make one per schema id and keep it.
+    /// Expensive: create one per schema id and reuse it.
     pub fn new(writer_schema: &str) -> Result<Self, AvroError> {
         max_allocation_bytes(MAX_ALLOCATION);
         let reader = GenericDatumReader::builder(parse(writer_schema)?)
@@ -24,14 +24,15 @@ impl ItemReader {
         Ok(Self(reader))
     }
 
-    /// The item in a datum.
     pub fn read(&self, datum: &[u8]) -> Result<Json, AvroError> {
         whole(&self.0, datum).map(json)
     }
 }
 
-/// The value as JSON: times in milliseconds since 1970, dates as text, bytes in base64; a number that JSON does not have as text, as in
-/// Avro's own JSON; a day that the calendar does not have as its number, which is no date.
+/// The value as JSON:
+/// - times in milliseconds since 1970, dates as text, bytes in base64;
+/// - NaN and infinities as text, as in Avro's JSON encoding;
+/// - a day that is not in the calendar as its number.
 fn json(value: Avro) -> Json {
     match value {
         Avro::Null => Json::Null,
@@ -46,7 +47,7 @@ fn json(value: Avro) -> Json {
         Avro::String(text) | Avro::Enum(_, text) => text.into(),
         Avro::Uuid(uuid) => uuid.to_string().into(),
         Avro::Bytes(bytes) | Avro::Fixed(_, bytes) => BASE64.encode(&bytes).into(),
-        // One of no bytes has none.
+        // A decimal of zero bytes has no value.
         Avro::Decimal(number) => BASE64.encode(Vec::try_from(&number).unwrap_or_default()).into(),
         Avro::BigDecimal(number) => number.to_string().into(),
         Avro::Duration(duration) => BASE64.encode(<[u8; 12]>::from(duration)).into(),
@@ -77,7 +78,7 @@ fn fraction(number: f64) -> Json {
     }
 }
 
-/// The shortest number that is the same in single precision: 0.1 stays 0.1.
+/// The shortest number that is equal in single precision: 0.1 stays 0.1.
 fn decimal(number: f32) -> f64 {
     number.to_string().parse().unwrap_or_else(|_| f64::from(number))
 }
@@ -90,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_datum_of_a_strange_schema_becomes_an_item() {
+    fn a_datum_of_an_external_schema_becomes_an_item() {
         let text = json!({"type": "record", "name": "Reading", "fields": [
             {"name": "device", "type": {"type": "record", "name": "Device", "fields": [{"name": "id", "type": "string"}]}},
             {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
@@ -127,17 +128,17 @@ mod tests {
     }
 
     #[test]
-    fn what_json_does_not_have_is_not_null() {
+    fn values_that_json_does_not_have_are_not_null() {
         let text = json!({"type": "record", "name": "Odd", "fields": [
             {"name": "f", "type": "float"}, {"name": "d", "type": "double"}, {"name": "day", "type": {"type": "int", "logicalType": "date"}}
         ]});
         let reader = ItemReader::new(&text.to_string()).unwrap();
-        for (number, told) in [(f64::NAN, "NaN"), (f64::INFINITY, "Infinity"), (f64::NEG_INFINITY, "-Infinity")] {
-            #[allow(clippy::cast_possible_truncation)] // It stays what it is.
+        for (number, expected) in [(f64::NAN, "NaN"), (f64::INFINITY, "Infinity"), (f64::NEG_INFINITY, "-Infinity")] {
+            #[allow(clippy::cast_possible_truncation)] // NaN and infinities are the same in single precision.
             let mut datum = (number as f32).to_le_bytes().to_vec();
             datum.extend(number.to_le_bytes());
             datum.extend([0xfe, 0xff, 0xff, 0xff, 0x0f]);
-            assert_eq!(reader.read(&datum).unwrap(), json!({"f": told, "d": told, "day": i32::MAX}));
+            assert_eq!(reader.read(&datum).unwrap(), json!({"f": expected, "d": expected, "day": i32::MAX}));
         }
     }
 }

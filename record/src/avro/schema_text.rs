@@ -3,17 +3,17 @@
 use super::error::AvroError;
 
 /// Bytes of a schema's text: a record of 1,000 documented fields has about 100 KiB.
-const MAX_TEXT: usize = 512 << 10;
+pub const MAX_TEXT: usize = 512 << 10;
 /// Members and items of all lists and objects in it.
 const MAX_NODES: usize = 50_000;
 /// Lists and objects within each other.
 const MAX_NESTING: usize = 100;
 
-/// Refuses a text before a parser sees it.
+/// Runs before the parser, whose memory and stack grow with the text.
 pub fn check_text(text: &str) -> Result<(), AvroError> {
     if text.len() > MAX_TEXT {
         return Err(AvroError::TextTooLarge(format!(
-            "{} bytes; at most {MAX_TEXT} are read",
+            "{} bytes; at most {MAX_TEXT} are supported",
             text.len()
         )));
     }
@@ -35,33 +35,13 @@ pub fn check_text(text: &str) -> Result<(), AvroError> {
     }
     if nodes > MAX_NODES {
         return Err(AvroError::TextTooLarge(format!(
-            "{nodes} members and items; at most {MAX_NODES} are read"
+            "{nodes} items and members; at most {MAX_NODES} are supported"
         )));
     }
     if deepest > MAX_NESTING {
         return Err(AvroError::TextTooLarge(format!(
-            "{deepest} lists and objects within each other; at most {MAX_NESTING} are read"
+            "{deepest} nested arrays and objects; at most {MAX_NESTING} are supported"
         )));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_text_beyond_a_bound_is_refused_before_it_is_parsed() {
-        let deep = format!("{}\"null\"{}", "[".repeat(200), "]".repeat(200));
-        let many = format!("[{}\"null\"]", "\"null\",".repeat(50_001));
-        let long = format!("{{\"type\": \"null\", \"doc\": \"{}\"}}", "x".repeat(MAX_TEXT));
-        for (text, says) in [(deep, "200 lists"), (many, "50001 members"), (long, "bytes; at most 524288")] {
-            let error = check_text(&text).unwrap_err().to_string();
-            assert!(error.contains(says), "{error}");
-        }
-        let brackets = json!({"type": "string", "doc": "\\\"[[[".repeat(1000)}).to_string();
-        assert!(check_text(&brackets).is_ok());
-    }
 }

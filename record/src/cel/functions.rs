@@ -1,8 +1,6 @@
 //! What an expression can call: CEL's standard functions, some of Kubernetes' own, and bounded forms of those whose cost does not
 //! follow from the size of their arguments.
 
-#![allow(clippy::needless_pass_by_value)] // The library hands arguments over.
-
 use std::sync::Arc;
 
 use cel::{

@@ -3,6 +3,7 @@
 mod bounds;
 mod budget;
 mod convert;
+#[allow(clippy::needless_pass_by_value)] // The library defines the signature.
 mod functions;
 mod rewrite;
 #[cfg(test)]

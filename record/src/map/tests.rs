@@ -53,7 +53,7 @@ fn a_postal_code_that_is_a_number_becomes_text() {
 
 #[test]
 fn what_is_no_user_is_rejected_with_field_and_reason() {
-    for (pointer, bad, field, says) in [
+    for (pointer, bad, field, expected) in [
         ("/login/uuid", json!("nonsense"), "id", "not a UUID"),
         ("/login/uuid", json!(7), "id", "found a number"),
         ("/name/first", json!(null), "first_name", "not optional"),
@@ -67,7 +67,7 @@ fn what_is_no_user_is_rejected_with_field_and_reason() {
         *item.pointer_mut(pointer).unwrap() = bad;
         let reject = RecordSchema::user().map(&item, None).expect_err(pointer);
         assert_eq!(reject.field, field);
-        assert!(reject.reason.contains(says), "{reject}");
+        assert!(reject.reason.contains(expected), "{reject}");
     }
     assert_eq!(RecordSchema::user().map(&json!({}), None).unwrap_err().reason, "missing");
 }
@@ -121,7 +121,7 @@ fn each_type_takes_what_it_can_hold_and_nothing_else() {
     ] {
         match (convert(field_type, &json), expected) {
             (Ok(found), Ok(expected)) => assert_eq!(found, expected),
-            (Err(found), Err(says)) => assert!(found.contains(says), "{field_type:?} {json}: {found}"),
+            (Err(found), Err(expected)) => assert!(found.contains(expected), "{field_type:?} {json}: {found}"),
             (found, expected) => panic!("{field_type:?} {json}: {found:?}, not {expected:?}"),
         }
     }
@@ -195,8 +195,8 @@ fn versioned() -> RecordSchema {
 #[test]
 fn an_item_that_says_so_deletes_its_record_and_needs_no_more_than_key_and_version() {
     let schema = versioned();
-    let said = schema.map(&json!({"id": 7, "at": 5, "gone": true}), None).unwrap();
-    let Mapped::Delete(record) = said else { panic!("{said:?}") };
+    let mapped = schema.map(&json!({"id": 7, "at": 5, "gone": true}), None).unwrap();
+    let Mapped::Delete(record) = mapped else { panic!("{mapped:?}") };
     assert_eq!(record.0, [Value::Long(7), Value::Timestamp(5), Value::Null]);
     assert_eq!(schema.version(&record), Some(5000));
     for (item, field) in [
@@ -213,14 +213,14 @@ fn a_key_or_version_that_a_store_cannot_hold_is_rejected() {
     let schema = declared(json!({"key": ["id"], "orderBy": "n", "fields": [
         {"name": "id", "type": "string", "from": "/id"}, {"name": "n", "type": "long", "from": "/n"}
     ]}));
-    for (item, says) in [
+    for (item, expected) in [
         (json!({"id": "", "n": 1}), "empty"),
         (json!({"id": "x".repeat(MAX_KEY + 1), "n": 1}), "2049 bytes"),
         (json!({"id": "x", "n": 0}), "above 0"),
         (json!({"id": "x", "n": -5}), "above 0"),
     ] {
         let reject = schema.map(&item, None).unwrap_err();
-        assert!(reject.reason.contains(says), "{reject}");
+        assert!(reject.reason.contains(expected), "{reject}");
     }
 }
 

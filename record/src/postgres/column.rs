@@ -1,4 +1,4 @@
-//! A field's column: its type, its default.
+//! The column of a field.
 
 use userpipeline_api::FieldType;
 
@@ -8,7 +8,6 @@ use crate::{
     time::{date, moment},
 };
 
-/// The type of a field's column.
 pub const fn column_type(field_type: FieldType) -> &'static str {
     match field_type {
         FieldType::String => "text",
@@ -23,8 +22,7 @@ pub const fn column_type(field_type: FieldType) -> &'static str {
     }
 }
 
-/// The type of a field's column in the landing table, from which records are read again: there JSON is kept as it was written, for
-/// `jsonb` writes numbers in a way of its own.
+/// The type in the landing table, from which records are published. `json` keeps the text; `jsonb` would normalise numbers.
 pub const fn landing_type(field_type: FieldType) -> &'static str {
     match field_type {
         FieldType::Json => "json",
@@ -32,7 +30,6 @@ pub const fn landing_type(field_type: FieldType) -> &'static str {
     }
 }
 
-/// A value as a literal of a column's type.
 fn constant(value: &Value, column_type: &str) -> String {
     let text = match value {
         Value::Null => return "NULL".to_owned(),
@@ -48,7 +45,7 @@ fn constant(value: &Value, column_type: &str) -> String {
     format!("{}::{column_type}", literal(&text))
 }
 
-/// Without it a field that was declared once and is no more would be missed in every row.
+/// The column of a field that the pipeline no longer declares must not require a value.
 pub(super) fn default_clause(field: &Field, column_type: &str) -> String {
     let default = field.default.as_ref();
     default.map_or_else(String::new, |value| format!(" DEFAULT {}", constant(value, column_type)))

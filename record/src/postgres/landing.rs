@@ -1,42 +1,41 @@
-//! The landing table: the fetched records, and the outbox.
+//! The landing table, which is also the outbox.
 
 use userpipeline_api::{FieldType, names};
 
 use super::{
-    Column, VERSION, bookkeeping_columns,
+    Column, DELETED, FETCHED_MILLIS, RUN_ID, VERSION, bookkeeping_columns,
     column::{add_column, default_clause, landing_type},
     quoting::quote,
 };
 use crate::{Field, RecordSchema};
 
 impl RecordSchema {
-    /// Creates the landing table: the fetched record, the item as it was served, its version, and which version is on
-    /// the topic. Rows whose two versions differ are the outbox. A deleted record keeps its row,
-    /// and with it its version.
+    /// Creates the landing table. Rows whose `_version` and `_published_version` differ are the outbox. A deleted record keeps its
+    /// row, and with it its version.
     pub fn landing_ddl(&self, table: &str) -> String {
         format!(
             "CREATE TABLE IF NOT EXISTS {table} ({}, _raw json NOT NULL, {VERSION} bigint NOT NULL, _published_version bigint, _run_id text NOT NULL, \
                  _deleted boolean NOT NULL DEFAULT false, _ingested_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY ({}))",
             self.column_definitions(|f| {
                 let column = landing_type(f.field_type);
-                let rest = if self.is_key(f) {
+                let constraint = if self.is_key(f) {
                     " NOT NULL".to_owned()
                 } else {
                     default_clause(f, column)
                 };
-                format!("{column}{rest}")
+                format!("{column}{constraint}")
             }),
             self.key_columns(),
             table = quote(table),
         )
     }
 
-    /// Adds the column `_deleted` to a landing table that was made without it.
+    /// For a landing table of an earlier version.
     pub fn landing_add_deleted(table: &str) -> String {
         format!("ALTER TABLE {} ADD COLUMN _deleted boolean NOT NULL DEFAULT false", quote(table))
     }
 
-    /// The index by which the outbox is found: its name, and the statement that makes it.
+    /// The index of the outbox: its name and its statement.
     pub fn landing_pending_index(table: &str) -> (String, String) {
         let name = names::index("pending", table);
         let statement = format!(
@@ -47,8 +46,7 @@ impl RecordSchema {
         (name, statement)
     }
 
-    /// The index by which landed records are found that have been kept long enough: its name, and the statement that makes it
-    /// without keeping anybody from writing, outside of a transaction.
+    /// The index for retention: its name and its statement, which does not block writers and must run outside a transaction.
     pub fn landing_age_index(table: &str) -> (String, String) {
         let name = names::index("age", table);
         let statement = format!(
@@ -59,8 +57,7 @@ impl RecordSchema {
         (name, statement)
     }
 
-    /// Deletes up to `$2` records that were landed before now less `$1` seconds and are on the topic as they are. Rows that
-    /// somebody holds are left to another time.
+    /// Deletes up to `$2` published rows that landed more than `$1` seconds ago. Locked rows are skipped.
     pub fn landing_expire(table: &str) -> String {
         let table = quote(table);
         format!(
@@ -69,17 +66,17 @@ impl RecordSchema {
         )
     }
 
-    /// Adds a field's column to the landing table: where it has a default, the rows that are there get it.
+    /// Existing rows get the default.
     pub fn landing_add(table: &str, field: &Field) -> String {
         add_column(table, field, landing_type(field.field_type), "")
     }
 
-    /// Lets the landing table keep a deleted record, of which only the key is known; once it was made otherwise.
+    /// Makes a column nullable, in a landing table of an earlier version: of a deleted record, only the key is known.
     pub fn landing_relax(table: &str, field: &Field) -> String {
         format!("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL", quote(table), quote(&field.name))
     }
 
-    /// The columns that a landing table must have.
+    /// The required columns.
     pub fn landing_columns(&self) -> Vec<Column> {
         let own = [
             ("_raw".to_owned(), "json"),
@@ -91,7 +88,7 @@ impl RecordSchema {
         fields.chain(bookkeeping_columns()).chain(own).collect()
     }
 
-    /// Creates the session's table into which a page is copied; it is emptied at each commit.
+    /// Creates the temporary table into which a page is copied. Each commit empties it.
     pub fn landing_batch_ddl(&self) -> String {
         format!(
             "CREATE TEMPORARY TABLE IF NOT EXISTS landing_batch (_position integer NOT NULL, _deleted boolean NOT NULL, {VERSION} bigint, {}, _raw json NOT NULL) ON COMMIT DELETE ROWS",
@@ -99,7 +96,7 @@ impl RecordSchema {
         )
     }
 
-    /// Copies a page, in PostgreSQL's binary format: position, whether it is deleted, its own version, fields, raw item.
+    /// Copies a page, in binary format.
     pub fn landing_copy(&self) -> String {
         format!(
             "COPY landing_batch (_position, _deleted, {VERSION}, {}, _raw) FROM STDIN BINARY",
@@ -107,20 +104,17 @@ impl RecordSchema {
         )
     }
 
-    /// Moves the copied page into the landing table: `$1` is the run's id; the count of rows is the count of record
-    /// versions landed.
+    /// Moves the copied page into the landing table. `$1` is the run's id. The number of rows is the number of landed versions.
     ///
-    /// Where records have versions of their own, only a greater one changes anything, and of a version and its deletion the deletion
-    /// counts. Elsewhere, of a key that is in the page
-    /// twice the last counts; a record that is there already, unchanged, is left alone; a changed one gets a version greater than
-    /// its last.
+    /// With `orderBy`, a greater version wins, and a deletion wins over an upsert of the same version. Without it, the last item of
+    /// a key wins, an unchanged record keeps its version, and a changed one gets a greater version.
     pub fn landing_upsert(&self, table: &str) -> String {
         let columns = self.columns();
         let (version, newest, next, changed) = if self.order_by.is_some() {
             (
                 VERSION.to_owned(),
                 format!("{VERSION} DESC, _deleted DESC, _position DESC"),
-                // A deletion of the same version is pending again.
+                // So that a deletion of the same version becomes pending.
                 format!("excluded.{VERSION}, _published_version = NULL"),
                 format!("(excluded.{VERSION}, excluded._deleted) > (t.{VERSION}, t._deleted)"),
             )
@@ -144,18 +138,17 @@ impl RecordSchema {
         )
     }
 
-    /// Takes up to `$1` rows that are not on the topic as they are, whichever run left them: fields, then version, whether it is
-    /// deleted, when it was landed (milliseconds since 1970) and by which run. Rows that another publisher holds are skipped.
+    /// Reads and locks up to `$1` pending rows, of any run. Rows that another publisher has locked are skipped.
     pub fn pending_select(&self, table: &str) -> String {
         format!(
-            "SELECT {}, {VERSION}, _deleted, (extract(epoch FROM coalesce(_ingested_at, now())) * 1000)::bigint, _run_id FROM {} WHERE _published_version IS DISTINCT FROM {VERSION} ORDER BY {VERSION} LIMIT $1 FOR UPDATE SKIP LOCKED",
+            "SELECT {}, {VERSION}, {DELETED}, (extract(epoch FROM coalesce(_ingested_at, now())) * 1000)::bigint AS {FETCHED_MILLIS}, {RUN_ID} FROM {} WHERE _published_version IS DISTINCT FROM {VERSION} ORDER BY {VERSION} LIMIT $1 FOR UPDATE SKIP LOCKED",
             self.columns(),
             quote(table)
         )
     }
 
-    /// Marks what the topic acknowledged: an array per key column, then the array of versions. A row that has a newer
-    /// version by now stays pending.
+    /// Marks rows as published. The parameters are an array per key column and the array of versions. A row with a newer version
+    /// stays pending.
     pub fn published_update(&self, table: &str) -> String {
         format!(
             "UPDATE {table} AS t SET _published_version = p.{VERSION} FROM unnest({arrays}) AS p ({names}, {VERSION}) WHERE {same} AND t.{VERSION} = p.{VERSION}",
@@ -168,7 +161,7 @@ impl RecordSchema {
 
     fn values_differ(&self, left: &str, right: &str) -> String {
         let row = |of: &str| {
-            // Of JSON as it was written there is no equality; and an object whose keys are in another order is the same.
+            // `json` has no equality operator, and the order of keys does not matter.
             let column = |f: &Field| {
                 let text = if f.field_type == FieldType::Json { "::jsonb" } else { "" };
                 format!("{of}.{}{text}", quote(&f.name))

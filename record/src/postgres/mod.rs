@@ -1,6 +1,6 @@
-//! A record in PostgreSQL: tables, and the statements that fill them.
+//! A record in PostgreSQL: tables and statements.
 //!
-//! Columns of ours start with `_`, so that no field of a record meets them.
+//! Internal columns start with `_`, which the names of fields cannot.
 
 mod column;
 mod landing;
@@ -13,35 +13,39 @@ pub use self::{
 };
 use crate::{Field, RecordSchema};
 
-/// The version of a record, in microseconds.
+/// With `orderBy` the value of its field, otherwise microseconds since 1970.
 pub const VERSION: &str = "_version";
+pub const DELETED: &str = "_deleted";
+/// The run that landed a row.
+pub const RUN_ID: &str = "_run_id";
+/// In the result of [`RecordSchema::pending_select`]: the time of landing, in milliseconds since 1970.
+pub const FETCHED_MILLIS: &str = "_fetched_millis";
 
-/// A column and its type, as `information_schema.columns` writes the type (`udt_name`).
+/// Name and type, as in `information_schema.columns` (`udt_name`).
 pub type Column = (String, &'static str);
 
-/// The columns that both tables have beside the fields.
+/// The internal columns of landing and sink table.
 fn bookkeeping_columns() -> [Column; 2] {
     [(VERSION.to_owned(), "int8"), ("_ingested_at".to_owned(), "timestamptz")]
 }
 
 impl RecordSchema {
-    /// Each field with what `definition` says of it, its type first.
+    /// `definition` starts with the type.
     fn column_definitions(&self, definition: impl Fn(&Field) -> String) -> String {
         let definition = |f: &Field| format!("{} {}", quote(&f.name), definition(f));
         self.fields.iter().map(definition).collect::<Vec<_>>().join(", ")
     }
 
-    /// The fields as a list of columns, in the schema's order.
+    /// In the schema's order.
     pub fn columns(&self) -> String {
         self.fields.iter().map(|f| quote(&f.name)).collect::<Vec<_>>().join(", ")
     }
 
-    /// The key as a list of columns.
     pub fn key_columns(&self) -> String {
         self.key.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ")
     }
 
-    /// An array per key column, and the array of versions.
+    /// Parameters: an array per key column, and the array of versions.
     fn key_arrays(&self) -> String {
         let arrays = self.key_positions().enumerate();
         let mut arrays: Vec<String> = arrays
@@ -60,7 +64,7 @@ impl RecordSchema {
         same.collect::<Vec<_>>().join(" AND ")
     }
 
-    /// The assignments of all columns but the key's, each with a comma behind it.
+    /// Assigns all columns except the key's; ends with a comma.
     fn take_excluded(&self) -> String {
         let others = self.fields.iter().filter(|f| !self.is_key(f)).map(|f| quote(&f.name));
         others

@@ -7,11 +7,10 @@ use super::{
 };
 use crate::{Field, RecordSchema};
 
-/// The versions of records that are no more: see [`crate::bookkeeping`].
+/// See [`crate::bookkeeping`].
 const TOMBSTONES: &str = "userpipeline.tombstones";
 
 impl RecordSchema {
-    /// Creates the sink table.
     pub fn sink_ddl(&self, table: &str) -> String {
         format!(
             "CREATE TABLE IF NOT EXISTS {} ({}, {VERSION} bigint NOT NULL, _ingested_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY ({}))",
@@ -24,21 +23,21 @@ impl RecordSchema {
         )
     }
 
-    /// Adds a field's column to the sink table: where it has a default, the rows that are there get it.
+    /// Existing rows get the default.
     pub fn sink_add(table: &str, field: &Field) -> String {
         add_column(table, field, column_type(field.field_type), " NOT NULL")
     }
 
-    /// The columns that a sink table must have.
+    /// The required columns.
     pub fn sink_columns(&self) -> Vec<Column> {
         let fields = self.fields.iter().map(|f| (f.name.clone(), column_type(f.field_type)));
         fields.chain(bookkeeping_columns()).collect()
     }
 
-    /// Writes a batch to the sink table: an array per field, then the array of versions. A batch must hold a key once.
-    /// The newest version of a record wins, whatever the order of arrival.
+    /// Writes a batch, in which each key must be unique. The newest version of a record wins, whatever the order of arrival. The
+    /// parameters are an array per field and the array of versions.
     ///
-    /// Where records can be deleted, an array of the keys as text follows: what was deleted in this version or a newer one stays so.
+    /// If records can be deleted, an array of the keys as text follows: a tombstone with the same or a newer version wins.
     pub fn sink_upsert(&self, table: &str) -> String {
         let columns = self.columns();
         let arrays: Vec<String> = self
@@ -68,8 +67,8 @@ impl RecordSchema {
         )
     }
 
-    /// Takes records out of the sink table that are no more, unless they are newer, and keeps their versions: an array per key
-    /// column, the array of versions, the array of the keys as text. A batch must hold a key once.
+    /// Deletes records, unless they are newer, and writes tombstones. Each key must be unique in a batch. The parameters are an
+    /// array per key column, the array of versions, and the array of the keys as text.
     pub fn sink_delete(&self, table: &str) -> String {
         let n = self.key.len() + 1;
         format!(
@@ -86,10 +85,10 @@ impl RecordSchema {
         )
     }
 
-    /// Locks out, until the transaction ends, whoever deletes (`false`) or whoever writes at all (`true`): one that deletes and one
-    /// that writes an older version would not see each other.
-    pub fn sink_lock(table: &str, alone: bool) -> String {
-        let shared = if alone { "" } else { "_shared" };
+    /// Excludes, until the transaction ends, transactions that delete (`false`) or all that write (`true`): concurrent transactions
+    /// that delete a record and write an older version of it do not see each other's rows.
+    pub fn sink_lock(table: &str, exclusive: bool) -> String {
+        let shared = if exclusive { "" } else { "_shared" };
         format!(
             "SELECT pg_advisory_xact_lock{shared}(hashtextextended({}, 0))",
             literal(&format!("userpipeline sink {table}"))

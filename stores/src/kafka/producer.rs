@@ -49,7 +49,9 @@ impl Producer {
         let found = tokio::task::spawn_blocking(move || admin::describe_topic(asked.client(), &name)).await;
         let found = found.map_err(|e| StoreError::transient(KAFKA_FAILED, format!("looking for topic `{topic}`: {e}")))?;
         if found.map_err(|e| connection.locate(e))?.is_none() {
-            let message = format!("topic `{topic}` is not there, and is not made by writing to it: the schema Job or Strimzi makes it");
+            let message = format!(
+                "topic `{topic}` does not exist, and runs do not create it: see `TopicReady` for its schema Job, or create it if spec.kafka.topic.management is None"
+            );
             return Err(StoreError::configuration(TOPIC_MISSING, message));
         }
         Ok(opened)

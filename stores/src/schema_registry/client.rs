@@ -3,7 +3,7 @@
 use reqwest::{Client, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use userpipeline_api::Compatibility;
+use userpipeline_api::{Compatibility, text::truncate};
 
 use crate::{
     StoreError,
@@ -12,6 +12,8 @@ use crate::{
 
 /// In bytes; schemas are much smaller.
 const MAX_ANSWER: usize = 4 << 20;
+/// Bytes of an error response that a message quotes.
+const MAX_REASON: usize = 300;
 
 #[derive(Clone, Debug)]
 pub struct SchemaRegistry {
@@ -183,7 +185,7 @@ impl SchemaRegistry {
         let reason = serde_json::from_slice::<Value>(answer)
             .ok()
             .and_then(|v| v.get("message").and_then(Value::as_str).map(str::to_owned))
-            .unwrap_or_else(|| String::from_utf8_lossy(answer).chars().take(300).collect());
+            .unwrap_or_else(|| truncate(&String::from_utf8_lossy(answer), MAX_REASON));
         let message = format!("the schema registry at {} answered {status} to {what}: {reason}", self.url);
         Err(match status {
             StatusCode::CONFLICT => StoreError::configuration(SCHEMA_INCOMPATIBLE, message),

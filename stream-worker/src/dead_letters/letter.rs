@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use userpipeline_api::text::truncate;
 
 use crate::model::{Header, Message, RecordFault};
 
-/// In characters.
+/// Bytes.
 const MESSAGE_LIMIT: usize = 1000;
 
 /// The first of our headers: ours are from its last occurrence on.
@@ -23,7 +24,7 @@ pub(super) fn headers_of(message: &Message, fault: &RecordFault, topic: &str, gr
         ("dlq.origin.offset", Some(message.offset.to_string())),
         ("dlq.origin.timestamp", message.timestamp.map(|t| t.to_string())),
         ("dlq.error.class", Some(fault.class.to_owned())),
-        ("dlq.error.message", Some(fault.message.chars().take(MESSAGE_LIMIT).collect())),
+        ("dlq.error.message", Some(truncate(&fault.message, MESSAGE_LIMIT))),
         ("dlq.at", Some(at.to_string())),
         ("dlq.consumer.group", Some(group.to_owned())),
     ];
@@ -146,7 +147,7 @@ mod tests {
             ("dlq.origin.offset", "77".into()),
             ("dlq.origin.timestamp", "1700000000123".into()),
             ("dlq.error.class", "DecodeFailed".into()),
-            ("dlq.error.message", "e".repeat(MESSAGE_LIMIT)),
+            ("dlq.error.message", "e".repeat(MESSAGE_LIMIT) + "…"),
             ("dlq.at", "1970-01-01T00:00:00Z".into()),
             ("dlq.consumer.group", "demo.users".into()),
         ];

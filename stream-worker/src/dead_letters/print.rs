@@ -2,12 +2,13 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use userpipeline_api::text::truncate;
 
 use super::letter::Letter;
 use crate::model::Header;
 
 pub const COLUMNS: [&str; 7] = ["SINCE", "CLASS", "LETTER", "FROM", "VERSION", "KEY", "ERROR"];
-/// Characters of an error in a list.
+/// Bytes of an error in a list.
 const ERROR: usize = 120;
 
 /// A line of a list, in the order of [`COLUMNS`].
@@ -21,7 +22,7 @@ pub fn line(letter: &Letter) -> String {
         format!("{topic}:{partition}:{offset}"),
         letter.version().unwrap_or_default(),
         letter.key().unwrap_or_default(),
-        letter.error.chars().take(ERROR).collect(),
+        truncate(&letter.error, ERROR),
     ];
     cells
         .map(|cell| if cell.is_empty() { "-".to_owned() } else { printable(&cell) })

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use userpipeline_runtime::StopSignals;
 
 use super::session::session;
-use crate::{backoff::Backoff, context::WorkerContext, http, status::Trouble};
+use crate::{back_off::back_off, context::WorkerContext, http, status::Trouble};
 
 /// The worker has ended by then, whatever blocks: Kubernetes' own grace period is 30 seconds.
 const GRACE: Duration = Duration::from_secs(28);
@@ -41,7 +41,7 @@ pub async fn run(context: Arc<WorkerContext>, listen: SocketAddr) -> std::io::Re
 
 /// One session after the other, until `stop`.
 async fn sessions(context: &Arc<WorkerContext>, stop: &CancellationToken) {
-    let mut backoff = Backoff::default();
+    let mut back_off = back_off();
     loop {
         let started = Instant::now();
         let result = Box::pin(session(context, stop)).await;
@@ -49,9 +49,9 @@ async fn sessions(context: &Arc<WorkerContext>, stop: &CancellationToken) {
         let Err(error) = result else { return };
         context.status.trouble(Trouble::Session, &error);
         if started.elapsed() > STABLE {
-            backoff.reset();
+            back_off.reset();
         }
-        let wait = backoff.next_delay();
+        let wait = back_off.next_delay();
         tracing::warn!(reason = error.reason, message = error.message, wait = ?wait, "not consuming");
         tokio::select! {
             () = stop.cancelled() => return,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use userpipeline_api::{document::WorkerPipeline, report::exit};
 use userpipeline_record::RecordSchema;
-use userpipeline_stores::{StoreError, kafka::Connection};
+use userpipeline_stores::{StoreError, error::PIPELINE_INVALID, kafka::Connection};
 
 use crate::{
     dead_letters::{DeadLetterTopic, Distinct, Letter, Redrive, Selection, print},
@@ -71,7 +71,7 @@ pub async fn run(args: DeadLettersArgs) -> u8 {
 }
 
 async fn execute(args: DeadLettersArgs) -> Result<(), StoreError> {
-    let invalid = |message: String| StoreError::configuration("PipelineInvalid", message);
+    let invalid = |message: String| StoreError::configuration(PIPELINE_INVALID, message);
     let text = std::fs::read_to_string(&args.pipeline).map_err(|e| invalid(format!("{}: {e}", args.pipeline.display())))?;
     let pipeline = WorkerPipeline::read(&text).map_err(|e| invalid(e.to_string()))?;
     let connection = Connection::new(&pipeline.bootstrap_servers);

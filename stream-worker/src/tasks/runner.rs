@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use userpipeline_api::report::{DeletionReport, DrainReport, SchemaReport, cut_message, exit};
 use userpipeline_runtime::leave_report;
-use userpipeline_stores::{Secrets, StoreError};
+use userpipeline_stores::{Secrets, StoreError, error::PIPELINE_INVALID};
 
 /// What a task is started with.
 pub struct TaskFiles {
@@ -49,8 +49,8 @@ pub async fn execute<P, R: TaskReport>(
     match text.and_then(|text| read(&text)) {
         Ok(pipeline) => work(pipeline).await,
         Err(message) => {
-            tracing::error!(reason = "PipelineInvalid", message, "the pipeline's file cannot be used");
-            Finished::failed(&StoreError::configuration("PipelineInvalid", message))
+            tracing::error!(reason = PIPELINE_INVALID, message, "the pipeline's file cannot be used");
+            Finished::failed(&StoreError::configuration(PIPELINE_INVALID, message))
         }
     }
 }

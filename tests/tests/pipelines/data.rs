@@ -2,7 +2,10 @@
 
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
-use userpipeline_api::names::{self, PipelineId};
+use userpipeline_api::{
+    RunOutcome,
+    names::{self, PipelineId},
+};
 use userpipeline_record::RecordSchema;
 use userpipeline_record::avro::Decoder;
 use userpipeline_record::wire;
@@ -72,7 +75,7 @@ async fn an_applied_pipeline_moves_every_user_to_both_stores() -> Result<()> {
     let status = world.get().await?.status.context("a status")?;
     assert_eq!(
         status.last_run.map(|run| (run.outcome, run.rejected)),
-        Some(("Succeeded".to_owned(), 0))
+        Some((RunOutcome::Succeeded, 0))
     );
     world.clean_up().await
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::time::Duration;
-use userpipeline_api::Run;
+use userpipeline_api::{Run, RunOutcome};
 use userpipeline_tests::{World, eventually, source, stores, test_source::TestSource, world::SOON};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,7 +24,7 @@ async fn the_schedule_starts_runs() -> Result<()> {
             .ok_or_else(|| "no scheduled run".to_owned()))
     })
     .await?;
-    assert_eq!(run.outcome, "Succeeded", "{run:?}");
+    assert_eq!(run.outcome, RunOutcome::Succeeded, "{run:?}");
     let scheduled = run.scheduled_at.context("a scheduled time")?;
     ensure!(scheduled.0.as_second() % 60 == 0, "{scheduled:?} is no full minute");
     let db = stores::postgres(&world.client).await?;

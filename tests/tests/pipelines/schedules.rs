@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::{api::batch::v1::CronJob, jiff::Timestamp};
 use serde_json::json;
-use userpipeline_api::{DataInterval, Ticks, names};
+use userpipeline_api::{DataInterval, RunOutcome, Ticks, names};
 use userpipeline_tests::{World, eventually, source, stores, world::SOON};
 
 /// A run of the ledger: id, kind, state, attempt, and its interval in seconds.
@@ -146,7 +146,7 @@ async fn a_requested_run_is_executed_once_per_nonce_with_its_arguments_and_inter
     });
     world.apply(&pipeline).await?;
     let first = ended("first").await?;
-    assert_eq!(first.outcome.as_deref(), Some("Succeeded"));
+    assert_eq!(first.outcome, Some(RunOutcome::Succeeded));
 
     // Then it is executed with these, and status and ledger show it
     ensure!(

@@ -137,7 +137,10 @@ async fn invalid_and_oversized_lines_are_rejected_and_the_others_are_stored() ->
             &[&world.id().to_string()],
         )
         .await?;
-    let expected = [("Unreadable", "does not read", bad), ("TooLarge", "so many values", deep.as_str())];
+    let expected = [
+        ("Unreadable", "cannot be parsed", bad),
+        ("TooLarge", "so many values", deep.as_str()),
+    ];
     assert_eq!(rejects.len(), expected.len());
     for (reject, (class, message, line)) in rejects.iter().zip(expected) {
         let (found, reason, raw): (String, String, String) = (reject.get(0), reject.get(1), reject.get(2));
@@ -304,7 +307,7 @@ async fn a_source_with_tls_is_verified_by_its_authority_and_verifies_the_client(
     // When a run has neither, or only the authority, Then it fails with a reason
     for (job, tls, message) in [
         ("no-certificates", json!({}), "certificate"),
-        ("authority-only", json!({"ca": ca}), "cannot be asked"),
+        ("authority-only", json!({"ca": ca}), "cannot be reached"),
     ] {
         pipeline["spec"]["source"]["http"]["tls"] = tls;
         world.apply(&pipeline).await?;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use userpipeline_api::{
-    DataInterval, Interval, Order, Reprocess, RunKind, Settled, Ticks, UserPipelineBackfillSpec, UserPipelineBackfillStatus, names,
+    DataInterval, Interval, Order, Reprocess, RunKind, RunOutcome, Settled, Ticks, UserPipelineBackfillSpec, UserPipelineBackfillStatus,
+    names,
 };
 
 use crate::pipeline::{History, NewRun, RunJob, whole_seconds};
@@ -78,7 +79,7 @@ pub fn decide(input: &BackfillInput<'_>, now: Timestamp) -> Decision {
     let until = settled.until.as_ref().map(|at| at.0);
     let mut left = input.intervals(until).peekable();
     while let Some(ended) = left.peek().and_then(|interval| input.find(interval)?.ended.as_ref()) {
-        count(&mut settled, &ended.outcome, &ended.reason);
+        count(&mut settled, ended.outcome, &ended.reason);
         settled.until = left.next().map(|interval| Time(interval.end));
     }
     decision.complete = left.peek().is_none();
@@ -88,7 +89,7 @@ pub fn decide(input: &BackfillInput<'_>, now: Timestamp) -> Decision {
     let most = usize::try_from(input.spec.max_active_runs).unwrap_or(1);
     for interval in left.take(AHEAD) {
         match input.find(&interval).map(|run| run.ended.as_ref()) {
-            Some(Some(ended)) => count(&mut all, &ended.outcome, &ended.reason),
+            Some(Some(ended)) => count(&mut all, ended.outcome, &ended.reason),
             Some(None) => {}
             None if active < most && !input.held => {
                 active += 1;
@@ -110,8 +111,8 @@ pub fn decide(input: &BackfillInput<'_>, now: Timestamp) -> Decision {
     decision
 }
 
-fn count(settled: &mut Settled, outcome: &str, reason: &str) {
-    let counter = if outcome != "Succeeded" {
+fn count(settled: &mut Settled, outcome: RunOutcome, reason: &str) {
+    let counter = if outcome == RunOutcome::Failed {
         &mut settled.failed
     } else if SKIPPED.contains(&reason) {
         &mut settled.skipped

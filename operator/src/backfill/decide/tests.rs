@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use userpipeline_api::Run;
+use userpipeline_api::{Run, RunOutcome};
 
 use super::*;
 
@@ -77,12 +77,12 @@ impl Case {
         }
     }
 
-    fn end(&mut self, which: usize, outcome: &str, reason: &str) {
+    fn end(&mut self, which: usize, outcome: RunOutcome, reason: &str) {
         let running: Vec<usize> = (0..self.runs.len()).filter(|&i| self.runs[i].ended.is_none()).collect();
         if let Some(&i) = running.get(which % running.len().max(1)) {
             self.runs[i].ended = Some(Run {
                 job: self.runs[i].name(),
-                outcome: outcome.into(),
+                outcome,
                 reason: reason.into(),
                 ..Run::default()
             });
@@ -157,7 +157,7 @@ fn given_an_obstacle_then_no_run_is_started_and_the_next_interval_is_reported() 
     let mut case = days(&json!({"maxActiveRuns": 2}));
     case.start();
     case.held = true;
-    case.end(0, "Succeeded", "Completed");
+    case.end(0, RunOutcome::Succeeded, "Completed");
     let decision = case.decide();
     assert!(decision.create.is_empty());
     let status = decision.status;
@@ -181,11 +181,11 @@ fn runs_that_had_ended_before_are_counted_as_skipped() {
     let mut case = days(&json!({"maxActiveRuns": 5}));
     case.start();
     for (outcome, reason) in [
-        ("Succeeded", "Completed"),
-        ("Succeeded", "AlreadyDone"),
-        ("Succeeded", "AlreadyFailed"),
-        ("Failed", "SourceFailed"),
-        ("Succeeded", "Completed"),
+        (RunOutcome::Succeeded, "Completed"),
+        (RunOutcome::Succeeded, "AlreadyDone"),
+        (RunOutcome::Succeeded, "AlreadyFailed"),
+        (RunOutcome::Failed, "SourceFailed"),
+        (RunOutcome::Succeeded, "Completed"),
     ] {
         case.end(0, outcome, reason);
     }
@@ -213,9 +213,9 @@ proptest! {
             match step {
                 0 => case.start(),
                 1 => case.record(),
-                2 => case.end(which, "Failed", "x"),
+                2 => case.end(which, RunOutcome::Failed, "x"),
                 3 => case.held = which % 3 == 0,
-                _ => case.end(which, "Succeeded", "Completed"),
+                _ => case.end(which, RunOutcome::Succeeded, "Completed"),
             }
             ran.extend(case.runs.iter().map(RunJob::name));
             prop_assert!(case.runs.iter().filter(|run| run.ended.is_none()).count() <= usize::try_from(most).unwrap());
@@ -223,7 +223,7 @@ proptest! {
         case.held = false;
         for _ in 0..60 {
             case.start();
-            case.end(0, "Succeeded", "Completed");
+            case.end(0, RunOutcome::Succeeded, "Completed");
             ran.extend(case.runs.iter().map(RunJob::name));
             case.record();
         }

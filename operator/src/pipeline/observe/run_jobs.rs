@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
-use userpipeline_api::{DataInterval, Run, RunKind, report::RunReport};
+use userpipeline_api::{DataInterval, Run, RunKind, RunOutcome, names, report::RunReport};
 
 use super::{
     jobs::{JobEnd, job_end, last_report, pod_end},
@@ -49,6 +49,9 @@ fn run_job(cron_job: &str, job: &Arc<Job>, observed: &Observed) -> RunJob {
     let due = due(cron_job, job);
     let kind = job.labels().get(labels::RUN_KIND).and_then(|kind| kind.parse().ok());
     let kind = kind.unwrap_or(if due.is_some() { RunKind::Scheduled } else { RunKind::Manual });
+    // Catch-up may reach further back than the ticks that a name can carry.
+    let interval_end = || interval(job).filter(|_| kind == RunKind::CatchUp).map(|interval| interval.end);
+    let due = due.or_else(interval_end);
     RunJob {
         kind,
         due: due.filter(|_| matches!(kind, RunKind::Scheduled | RunKind::CatchUp)),
@@ -61,11 +64,16 @@ fn run_job(cron_job: &str, job: &Arc<Job>, observed: &Observed) -> RunJob {
 
 fn result(kind: RunKind, due: Option<Timestamp>, job: &Job, end: JobEnd, observed: &Observed) -> Run {
     let report = run_report(observed, job).unwrap_or_default();
-    let outcome = if end.succeeded { "Succeeded" } else { "Failed" };
+    let outcome = if end.succeeded { RunOutcome::Succeeded } else { RunOutcome::Failed };
     let pod_end = pod_end(observed, job, &end);
     let (reason, message) = if report.reason.is_empty() {
         let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
-        pod_end.unwrap_or_else(|| (or(end.reason, outcome), or(end.message, "its pod left no termination message")))
+        pod_end.unwrap_or_else(|| {
+            (
+                or(end.reason, outcome.as_str()),
+                or(end.message, "its pod left no termination message"),
+            )
+        })
     } else {
         (report.reason, report.message)
     };
@@ -82,7 +90,7 @@ fn result(kind: RunKind, due: Option<Timestamp>, job: &Job, end: JobEnd, observe
             .and_then(|status| status.start_time.clone())
             .or_else(|| report.started_at.map(whole_seconds)),
         finished_at: Some(whole_seconds(end.at)),
-        outcome: outcome.to_owned(),
+        outcome,
         reason,
         message,
         landed: report.landed,
@@ -107,15 +115,7 @@ fn interval(job: &Job) -> Option<DataInterval> {
 /// A Job of a CronJob has its tick in an annotation and in its name; any other is a manual run.
 fn due(cron_job: &str, job: &Job) -> Option<Timestamp> {
     let annotated = job.annotations().get(SCHEDULED_AT).and_then(|text| text.parse().ok());
-    annotated.or_else(|| {
-        let minutes: i64 = job.name_any().strip_prefix(cron_job)?.strip_prefix('-')?.parse().ok()?;
-        Timestamp::from_second(minutes.checked_mul(60)?).ok()
-    })
-}
-
-/// The name of the Job of a scheduled run. It is the name that the CronJob would use, so at most one of the two creates it.
-pub fn scheduled_name(cron_job: &str, due: Timestamp) -> String {
-    format!("{cron_job}-{}", due.as_second() / 60)
+    annotated.or_else(|| names::tick_of_job(cron_job, &job.name_any()))
 }
 
 /// Runs that have not ended. A run that was stopped with its pipeline does not count once its pods are gone.

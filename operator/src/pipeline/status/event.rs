@@ -1,7 +1,7 @@
 //! Events: a closed set of reasons, each published when the status changes, and not again. Pure.
 
 use kube::runtime::events::{Event, EventType};
-use userpipeline_api::{Run, UserPipelineStatus, condition};
+use userpipeline_api::{Run, RunOutcome, UserPipelineStatus, condition, text::truncate};
 
 use crate::pipeline::model::reasons::{IN_PROGRESS, NOT_APPLIED, PAUSED};
 
@@ -82,19 +82,11 @@ impl Reason {
             type_: if self.is_warning() { EventType::Warning } else { EventType::Normal },
             reason: self.as_str().to_owned(),
             // The apiserver accepts 1024 bytes.
-            note: Some(cut(note, 1000)),
+            note: Some(truncate(note, 1000)),
             action: "Reconcile".to_owned(),
             secondary: None,
         }
     }
-}
-
-fn cut(text: &str, limit: usize) -> String {
-    if text.len() <= limit {
-        return text.to_owned();
-    }
-    let end = (0..=limit).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
-    format!("{}…", &text[..end])
 }
 
 /// The Events of the change from one status to the next.
@@ -215,7 +207,7 @@ fn runs(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(Reason,
     let is_older = |run: &Run| run.finished_at.as_ref().map(|at| at.0) < newest;
     let new = after.runs.iter().rev().filter(|run| !is_known(run) && !is_older(run));
     new.map(|run| {
-        let reason = if run.outcome == "Succeeded" {
+        let reason = if run.outcome == RunOutcome::Succeeded {
             Reason::RunSucceeded
         } else {
             Reason::RunFailed
@@ -319,7 +311,7 @@ mod tests {
             }),
             runs: vec![Run {
                 job: "users-ingest-1".into(),
-                outcome: "Failed".into(),
+                outcome: RunOutcome::Failed,
                 ..Run::default()
             }],
             ..UserPipelineStatus::default()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use userpipeline_api::{Schedule, Ticks, UserPipeline, UserPipelineStatus, condition, first_after_start};
+use userpipeline_api::{RunOutcome, Schedule, Ticks, UserPipeline, UserPipelineStatus, condition, first_after_start};
 
 use super::verdict::Verdict;
 use crate::pipeline::{model::elapsed, observe::Observed};
@@ -100,7 +100,7 @@ fn late(schedule: &Schedule, ticks: &Ticks, created: Timestamp, status: &UserPip
     };
     let failed = status.runs.iter().find(|run| {
         let end = run.interval.as_ref().map(|interval| interval.end.0);
-        run.outcome == "Failed" && run.scheduled_at.is_some() && end > reached
+        run.outcome == RunOutcome::Failed && run.scheduled_at.is_some() && end > reached
     });
     if let Some(run) = failed {
         return Some(Verdict::no(
@@ -133,7 +133,7 @@ fn stored(observed: &Observed, before: &UserPipelineStatus, status: &UserPipelin
     let through = observed.stored_through();
     // Records of the newest run may still be on their way; then the run before it counts.
     let is_due = |at: &Timestamp| elapsed(*at, now) >= STORE_WITHIN;
-    let succeeded = status.runs.iter().filter(|run| run.outcome == "Succeeded");
+    let succeeded = status.runs.iter().filter(|run| run.outcome == RunOutcome::Succeeded);
     let settled = succeeded
         .filter_map(|run| run.finished_at.as_ref())
         .map(|at| at.0)
@@ -182,7 +182,7 @@ mod tests {
         pipeline
     }
 
-    fn run(tick: &str, finished: &str, outcome: &str) -> Run {
+    fn run(tick: &str, finished: &str, outcome: RunOutcome) -> Run {
         let end = at(tick);
         Run {
             job: format!("run-{tick}"),
@@ -192,13 +192,13 @@ mod tests {
             }),
             scheduled_at: Some(Time(end)),
             finished_at: Some(Time(at(finished))),
-            outcome: outcome.into(),
+            outcome,
             ..Run::default()
         }
     }
 
     fn status(runs: Vec<Run>) -> UserPipelineStatus {
-        let success = runs.iter().find(|run| run.outcome == "Succeeded").map(|run| LastSuccess {
+        let success = runs.iter().find(|run| run.outcome == RunOutcome::Succeeded).map(|run| LastSuccess {
             finished_at: run.finished_at.clone(),
             interval_end: run.interval.as_ref().map(|interval| interval.end.clone()),
         });
@@ -230,11 +230,11 @@ mod tests {
 
     /// The run of this hour's tick ended after a minute.
     fn good(hour: u8) -> Run {
-        run(&format!("0{hour}:00:00"), &format!("0{hour}:01:00"), "Succeeded")
+        run(&format!("0{hour}:00:00"), &format!("0{hour}:01:00"), RunOutcome::Succeeded)
     }
 
     fn bad(hour: u8) -> Run {
-        run(&format!("0{hour}:00:00"), &format!("0{hour}:01:00"), "Failed")
+        run(&format!("0{hour}:00:00"), &format!("0{hour}:01:00"), RunOutcome::Failed)
     }
 
     fn check(case: &str, runs: Vec<Run>, observed: &Observed, now: &str, (status_is, reason): (&str, &str)) {

@@ -1,6 +1,6 @@
 //! The metrics of a pipeline.
 
-use userpipeline_api::{UserPipeline, UserPipelineStatus, condition};
+use userpipeline_api::{RunOutcome, UserPipeline, UserPipelineStatus, condition};
 
 use crate::{metrics::PipelineSample, pipeline::observe::Observed};
 
@@ -8,7 +8,7 @@ pub fn pipeline_sample(pipeline: &UserPipeline, status: &UserPipelineStatus, obs
     let has = |type_: &str, value: &str| status.conditions.iter().any(|c| c.type_ == type_ && c.status == value);
     let last_run = status.last_run.as_ref().and_then(|run| {
         let finished = run.finished_at.as_ref()?.0.as_duration().as_secs_f64();
-        Some((run.outcome == "Succeeded", finished))
+        Some((run.outcome == RunOutcome::Succeeded, finished))
     });
     PipelineSample {
         owner: pipeline.spec.owner.clone().unwrap_or_default(),

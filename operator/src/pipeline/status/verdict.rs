@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use userpipeline_api::text::truncate;
 
 use crate::pipeline::{
     apply::ApplyError,
@@ -41,7 +42,7 @@ impl Verdict {
         Self {
             status,
             reason: valid_reason(reason),
-            message: cut(message),
+            message: truncate(message, MESSAGE_LIMIT),
         }
     }
 
@@ -95,16 +96,6 @@ fn valid_reason(reason: &str) -> String {
     } else {
         UNSPECIFIED.to_owned()
     }
-}
-
-fn cut(message: &str) -> String {
-    let mut message = message.to_owned();
-    if message.len() > MESSAGE_LIMIT {
-        let end = (0..=MESSAGE_LIMIT).rev().find(|&i| message.is_char_boundary(i)).unwrap_or(0);
-        message.truncate(end);
-        message.push('…');
-    }
-    message
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use userpipeline_runtime::doubled;
+
 const FIRST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// The time between the failure of attempt `failed_attempts` and the next attempt.
 pub fn back_off(failed_attempts: i32) -> Duration {
-    let doublings = u32::try_from(failed_attempts.saturating_sub(1)).unwrap_or(0).min(6);
-    (FIRST * 2_u32.pow(doublings)).min(LONGEST)
+    doubled(FIRST, LONGEST, u32::try_from(failed_attempts).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use rdkafka::{
     topic_partition_list::{Offset, TopicPartitionList},
 };
 use tokio::runtime::Handle;
+use userpipeline_runtime::BackOff;
 use userpipeline_stores::{
     StoreError,
     error::{KAFKA_FAILED, OFFSET_OUT_OF_RANGE, TOPIC_MISSING},
@@ -29,7 +30,7 @@ use super::{
     start_offset::{Start, out_of_range},
 };
 use crate::{
-    backoff::Backoff,
+    back_off::back_off,
     context::WorkerContext,
     progress::{PartitionLeases, ProgressTable},
     status::Trouble,
@@ -51,7 +52,7 @@ struct Unclaimed {
     /// The number of the request in progress.
     request: Option<u64>,
     retry_at: Instant,
-    backoff: Backoff,
+    back_off: BackOff,
 }
 
 pub struct Assignments {
@@ -115,7 +116,7 @@ impl Assignments {
             since: now,
             request: None,
             retry_at: now,
-            backoff: Backoff::default(),
+            back_off: back_off(),
         });
     }
 
@@ -203,7 +204,7 @@ impl Assignments {
                 tracing::warn!(reason = error.reason, message = error.message, partitions = ?unclaimed.partitions, "partitions cannot be claimed yet");
                 self.context.status.trouble(Trouble::Claim, &error);
                 unclaimed.request = None;
-                unclaimed.retry_at = Instant::now() + unclaimed.backoff.next_delay();
+                unclaimed.retry_at = Instant::now() + unclaimed.back_off.next_delay();
                 self.unclaimed = Some(unclaimed);
                 Ok(())
             }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
+use userpipeline_runtime::BackOff;
 use userpipeline_stores::{Class, StoreError, postgres::answered};
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     work::Work,
 };
 use crate::{
-    backoff::Backoff,
+    back_off::back_off,
     context::WorkerContext,
     dead_letters::DeadLetters,
     progress::{PartitionLeases, ProgressConnection, ProgressTable},
@@ -70,7 +71,7 @@ impl Writer {
     pub async fn write(&mut self, batch: Batch) -> BatchOutcome {
         let context = Arc::clone(&self.context);
         let mut work = Work::new(batch);
-        let (mut backoff, mut fenced) = (Backoff::default(), Vec::new());
+        let (mut back_off, mut fenced) = (back_off(), Vec::new());
         let in_flight = i64::try_from(work.batch.messages.len()).unwrap_or(i64::MAX);
         context.metrics.in_flight.set(in_flight);
         let abandoned = loop {
@@ -82,7 +83,7 @@ impl Writer {
                 Ok(()) => break false,
                 Err(failure) => failure,
             };
-            if self.recover(failure, &mut work, &mut backoff, &mut fenced).await {
+            if self.recover(failure, &mut work, &mut back_off, &mut fenced).await {
                 break true;
             }
         };
@@ -112,7 +113,7 @@ impl Writer {
     }
 
     /// Acts on a failed attempt, and waits for the next one; whether the worker is to stop instead.
-    async fn recover(&mut self, failure: Failure, work: &mut Work, backoff: &mut Backoff, fenced: &mut Vec<i32>) -> bool {
+    async fn recover(&mut self, failure: Failure, work: &mut Work, back_off: &mut BackOff, fenced: &mut Vec<i32>) -> bool {
         match failure {
             Failure::Fenced(partitions) => {
                 tracing::warn!(
@@ -131,25 +132,25 @@ impl Writer {
                 self.close(store, &error);
                 self.context.metrics.retry(store);
                 // An error that the next attempt resolves, such as a deadlock, is no trouble.
-                if error.class == Class::Configuration || backoff.attempts() > 0 {
+                if error.class == Class::Configuration || back_off.failures() > 0 {
                     self.context.status.trouble(Trouble::Write, &error);
                 }
-                self.wait(backoff, store, &error).await
+                self.wait(back_off, store, &error).await
             }
             Failure::TooManyDeadLetters { bad, read } => {
                 let error = self.too_many_dead_letters(&work.unwritten.faults, bad, read);
                 self.context.status.trouble(Trouble::Write, &error);
                 // The next attempt may decode more: the schema may be registered by then.
                 work.forget_decoded();
-                self.wait(backoff, "dead letters", &error).await
+                self.wait(back_off, "dead letters", &error).await
             }
         }
     }
 
     /// Waits for the next attempt; whether the worker is to stop instead.
-    async fn wait(&self, backoff: &mut Backoff, store: &str, error: &StoreError) -> bool {
-        let wait = backoff.next_delay();
-        tracing::warn!(store, reason = error.reason, message = error.message, attempt = backoff.attempts(), wait = ?wait, "a batch was not written");
+    async fn wait(&self, back_off: &mut BackOff, store: &str, error: &StoreError) -> bool {
+        let wait = back_off.next_delay();
+        tracing::warn!(store, reason = error.reason, message = error.message, attempt = back_off.failures(), wait = ?wait, "a batch was not written");
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = self.stop.cancelled() => {}

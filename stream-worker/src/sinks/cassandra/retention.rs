@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use scylla::client::session::Session;
 use userpipeline_api::document::SchemaPipeline;
-use userpipeline_record::cassandra::Keeping as TableOptions;
+use userpipeline_record::cassandra::TableOptions;
 use userpipeline_stores::StoreError;
 
 use super::cluster::rows;
@@ -18,7 +18,7 @@ pub fn desired(pipeline: &SchemaPipeline, deletes: bool) -> TableOptions {
     let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX).min(i32::MAX.into());
     TableOptions {
         time_to_live: pipeline.time_to_live.map(|time| seconds(time.into())),
-        deletes: deletes.then(|| seconds(pipeline.dead_letter_retention.saturating_add(DAY))),
+        gc_grace_seconds: deletes.then(|| seconds(pipeline.dead_letter_retention.saturating_add(DAY))),
         compaction: pipeline.compaction.as_ref().map(|compaction| {
             let class = ("class".to_owned(), format!("{:?}", compaction.class));
             compaction.options.clone().into_iter().chain([class]).collect()
@@ -33,10 +33,10 @@ pub async fn current(session: &Session, keyspace: &str, table: &str) -> Result<T
         &[keyspace, table],
     )
     .await?;
-    let options = |(seconds, compaction, deletes): (i32, HashMap<String, String>, i32)| TableOptions {
+    let options = |(seconds, compaction, gc_grace_seconds): (i32, HashMap<String, String>, i32)| TableOptions {
         time_to_live: Some(i64::from(seconds)),
         compaction: Some(compaction.into_iter().collect()),
-        deletes: Some(i64::from(deletes)),
+        gc_grace_seconds: Some(i64::from(gc_grace_seconds)),
     };
     Ok(found.into_iter().next().map_or_else(TableOptions::default, options))
 }

@@ -4,7 +4,7 @@ use scylla::client::session::Session;
 use userpipeline_api::{TableManagement, document::CassandraTarget};
 use userpipeline_record::{
     RecordSchema,
-    cassandra::{Keeping as TableOptions, column_type, keyspace_cql},
+    cassandra::{TableOptions, column_type, keyspace_cql},
 };
 use userpipeline_stores::{StoreError, error::TABLE_MISMATCH};
 
@@ -115,7 +115,7 @@ impl Table<'_> {
         let statement = self.schema().cassandra_table_cql(keyspace, table);
         if !self.task.mode.applies(|| format!("Cassandra: {statement}")) {
             let desired = retention::desired(self.task.pipeline, self.schema().has_deletes());
-            if let Some(statement) = desired.unlike(&TableOptions::of_a_new_table()).alter_cql(keyspace, table) {
+            if let Some(statement) = desired.missing_from(&TableOptions::of_new_table()).alter_cql(keyspace, table) {
                 let _ = self.task.mode.applies(|| format!("Cassandra: {statement}"));
             }
             return Ok(false);
@@ -192,7 +192,7 @@ impl Table<'_> {
     async fn alter_options(&self) -> Result<(), StoreError> {
         let (keyspace, table) = (&self.target.keyspace, &self.target.table);
         let current = retention::current(self.session, keyspace, table).await?;
-        let change = retention::desired(self.task.pipeline, self.schema().has_deletes()).unlike(&current);
+        let change = retention::desired(self.task.pipeline, self.schema().has_deletes()).missing_from(&current);
         if let Some(statement) = change.alter_cql(keyspace, table)
             && self.task.mode.applies(|| format!("Cassandra: {statement}"))
         {

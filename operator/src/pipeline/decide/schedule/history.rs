@@ -1,7 +1,7 @@
 //! The ended runs that the status lists. Pure.
 
 use jiff::Timestamp;
-use userpipeline_api::{LastSuccess, Run, RunKind, UserPipelineStatus};
+use userpipeline_api::{LastSuccess, Run, RunKind, RunOutcome, UserPipelineStatus};
 
 use crate::pipeline::observe::RunJob;
 
@@ -60,7 +60,7 @@ impl History {
         let mut ended: Vec<(&RunJob, &Run)> = runs.filter_map(|run| Some((run, run.ended.as_ref()?))).collect();
         ended.sort_by_key(|(_, run)| std::cmp::Reverse(finished(run)));
         let mut beyond = Vec::new();
-        for (outcome, limit) in [("Succeeded", successful), ("Failed", failed)] {
+        for (outcome, limit) in [(RunOutcome::Succeeded, successful), (RunOutcome::Failed, failed)] {
             let ended = ended.iter().filter(|(_, run)| run.outcome == outcome);
             beyond.extend(ended.skip(usize::try_from(limit).unwrap_or(1)).map(|(run, _)| *run));
         }
@@ -86,7 +86,7 @@ impl History {
         let at = self.runs.iter().position(|known| finished(known) < finished(run));
         self.runs.insert(at.unwrap_or(self.runs.len()), run.clone());
         self.runs.truncate(LISTED);
-        if run.outcome == "Succeeded" {
+        if run.outcome == RunOutcome::Succeeded {
             self.consecutive_failures = 0;
             self.succeed(run);
         } else if matches!(run.kind, RunKind::Scheduled | RunKind::CatchUp) {
@@ -95,7 +95,7 @@ impl History {
     }
 
     fn succeed(&mut self, run: &Run) {
-        if run.outcome != "Succeeded" || WITHOUT_DATA.contains(&run.reason.as_str()) {
+        if run.outcome != RunOutcome::Succeeded || WITHOUT_DATA.contains(&run.reason.as_str()) {
             return;
         }
         let success = self.last_success.get_or_insert_default();
@@ -142,7 +142,7 @@ mod tests {
                 start: at(second - 100),
                 end: at(second - 40),
             }),
-            outcome: if succeeded { "Succeeded" } else { "Failed" }.into(),
+            outcome: if succeeded { RunOutcome::Succeeded } else { RunOutcome::Failed },
             ..Run::default()
         };
         RunJob {

@@ -10,12 +10,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use userpipeline_api::{DataInterval, RunKind, RunNow, RunNowStatus, Schedule, ScheduleStatus, Ticks, UserPipelineStatus};
+use userpipeline_api::{DataInterval, RunKind, RunNow, RunNowStatus, Schedule, ScheduleStatus, Ticks, UserPipelineStatus, names};
 
 pub use self::history::History;
 use crate::pipeline::{
     model::{labels, whole_seconds},
-    observe::{RunJob, scheduled_name},
+    observe::RunJob,
 };
 
 /// Due intervals are counted up to this number.
@@ -187,7 +187,7 @@ fn catch_up(
         active += 1;
         let newest = due(tick).is_none();
         decision.create.push(NewRun {
-            job: Some(scheduled_name(input.cron_job, tick)),
+            job: Some(names::scheduled_job(input.cron_job, tick)),
             run_id: tick.to_string(),
             kind: if newest { RunKind::Scheduled } else { RunKind::CatchUp },
             interval: DataInterval::ending(tick, input.ticks),
@@ -199,7 +199,7 @@ fn catch_up(
 }
 
 fn find<'a>(input: &ScheduleInput<'a>, tick: Timestamp) -> Option<&'a RunJob> {
-    let name = scheduled_name(input.cron_job, tick);
+    let name = names::scheduled_job(input.cron_job, tick);
     input.runs.iter().find(|run| run.job.name_any() == name)
 }
 
@@ -208,7 +208,7 @@ fn has_ended(input: &ScheduleInput<'_>, tick: Timestamp) -> bool {
     if let Some(run) = find(input, tick) {
         return run.ended.is_some();
     }
-    let name = scheduled_name(input.cron_job, tick);
+    let name = names::scheduled_job(input.cron_job, tick);
     input.history.runs.iter().any(|run| run.job == name)
 }
 
@@ -245,7 +245,7 @@ fn run_now(input: &ScheduleInput<'_>, decision: &mut Decision) {
         decision.run_now = Some(RunNowStatus {
             nonce: requested.nonce.clone(),
             job: run.name(),
-            outcome: ended.map(|ended| ended.outcome.clone()),
+            outcome: ended.map(|ended| ended.outcome),
             finished_at: ended.and_then(|ended| ended.finished_at.clone()),
         });
         return;

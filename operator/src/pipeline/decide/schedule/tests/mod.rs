@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
-use userpipeline_api::Run;
+use userpipeline_api::{Run, RunOutcome};
 
 use super::*;
 use crate::pipeline::model::labels;
@@ -76,7 +76,7 @@ fn job(name: &str, kind: RunKind, due: Option<Timestamp>, nonce: Option<&str>, e
             job: name.to_owned(),
             kind,
             run_id: Some(name.to_owned()),
-            outcome: if succeeded { "Succeeded" } else { "Failed" }.to_owned(),
+            outcome: if succeeded { RunOutcome::Succeeded } else { RunOutcome::Failed },
             finished_at: Some(whole_seconds(at)),
             ..Run::default()
         }),
@@ -86,7 +86,7 @@ fn job(name: &str, kind: RunKind, due: Option<Timestamp>, nonce: Option<&str>, e
 fn of_tick(due: &str, ended: Option<(bool, &str)>) -> RunJob {
     let due = at(due);
     job(
-        &scheduled_name(CRON_JOB, due),
+        &names::scheduled_job(CRON_JOB, due),
         RunKind::CatchUp,
         Some(due),
         None,
@@ -244,7 +244,7 @@ fn a_requested_run_is_started_once() {
 
     case.runs = vec![job("users-now-1", RunKind::Manual, None, Some("a"), Some((false, now)))];
     let decision = case.decide(now);
-    assert_eq!(decision.run_now.as_ref().unwrap().outcome.as_deref(), Some("Failed"));
+    assert_eq!(decision.run_now.as_ref().unwrap().outcome, Some(RunOutcome::Failed));
 
     case.recorded.run_now = decision.run_now;
     case.runs.clear();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use userpipeline_api::Ticks;
+use userpipeline_api::{RunOutcome, Ticks};
 
 use super::*;
 
@@ -121,7 +121,7 @@ impl Model {
             .before(now.checked_add(Duration::from_nanos(1)).unwrap())
             .filter(|tick| *tick > earliest);
         let Some(tick) = missed else { return };
-        let name = scheduled_name(CRON_JOB, tick);
+        let name = names::scheduled_job(CRON_JOB, tick);
         if self.jobs.iter().all(|job| job.name() != name) {
             self.jobs.push(job(&name, RunKind::Scheduled, Some(tick), None, None));
         }
@@ -163,7 +163,7 @@ proptest! {
                 Step::Delete(which) => if !model.jobs.is_empty() { model.jobs.remove(which % model.jobs.len()); },
             }
             latest = latest.max(now);
-            failed.extend(model.jobs.iter().filter(|job| job.ended.as_ref().is_some_and(|run| run.outcome == "Failed")).filter_map(|job| job.due));
+            failed.extend(model.jobs.iter().filter(|job| job.ended.as_ref().is_some_and(|run| run.outcome == RunOutcome::Failed)).filter_map(|job| job.due));
         }
         // Without further faults, the operator catches up.
         let expected = ticks_between(&ticks, begins, latest);

@@ -1,20 +1,20 @@
-//! Servers that let their clients wait.
+//! Slow servers.
 
 use super::*;
 
-/// Waiting in vain ends with these words, for each of these time-outs.
-async fn waits_in_vain(url: &str, cases: &[(serde_json::Value, &str)]) {
-    for (bounds, says) in cases {
+/// With each of these timeouts, the request fails with this error.
+async fn times_out(url: &str, cases: &[(serde_json::Value, &str)]) {
+    for (timeouts, expected) in cases {
         let mut http = json!({"timeout": "20s", "runDuration": "1s"});
-        http.as_object_mut().unwrap().extend(bounds.as_object().unwrap().clone());
+        http.as_object_mut().unwrap().extend(timeouts.as_object().unwrap().clone());
         let start = Instant::now();
         let error = failing(url, http).await;
-        assert!(error.contains(says), "{bounds}: {error}");
-        assert!(start.elapsed() < Duration::from_secs(10), "{bounds}");
+        assert!(error.contains(expected), "{timeouts}: {error}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{timeouts}");
     }
 }
 
-/// A server that gives each connection these pieces, each after so many milliseconds, and keeps it.
+/// A server that sends these pieces to each connection, each after so many milliseconds, and keeps it open.
 async fn slow(pieces: &'static [(u64, &'static str)]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -34,71 +34,71 @@ async fn slow(pieces: &'static [(u64, &'static str)]) -> String {
     url
 }
 
-/// No answer.
+/// No response.
 const SILENT: &[(u64, &str)] = &[];
-/// An answer that comes late, and then at once.
-const THINKS: &[(u64, &str)] = &[(1200, "HTTP/1.1 200 OK\r\ncontent-length: 18\r\n\r\n{\"results\""), (0, ": [1,2]}")];
-/// An answer that begins at once, and goes on late.
+/// Late headers, then no pause.
+const LATE: &[(u64, &str)] = &[(1200, "HTTP/1.1 200 OK\r\ncontent-length: 18\r\n\r\n{\"results\""), (0, ": [1,2]}")];
+/// Immediate headers, then a pause.
 const STALLS: &[(u64, &str)] = &[(0, "HTTP/1.1 200 OK\r\ncontent-length: 18\r\n\r\n{\"results\""), (1200, ": [1,2]}")];
 
 #[tokio::test]
-async fn a_source_that_begins_no_answer_is_given_up_after_the_time_to_the_first_byte() {
+async fn a_request_without_a_response_fails_after_the_first_byte_timeout() {
     let cases = [
         (
             json!({"firstByteTimeout": "300ms"}),
-            "gave no answer within 300ms (spec.source.http.firstByteTimeout)",
+            "did not respond within 300ms (spec.source.http.firstByteTimeout)",
         ),
         (
             json!({"firstByteTimeout": "300ms", "idleTimeout": "15s"}),
-            "gave no answer within 300ms (spec.source.http.firstByteTimeout)",
+            "did not respond within 300ms (spec.source.http.firstByteTimeout)",
         ),
         (
             json!({"idleTimeout": "300ms"}),
-            "gave no answer within 300ms (spec.source.http.idleTimeout)",
+            "did not respond within 300ms (spec.source.http.idleTimeout)",
         ),
         (
             json!({"timeout": "300ms", "firstByteTimeout": "15s"}),
-            "gave no answer within 300ms (spec.source.http.timeout)",
+            "did not respond within 300ms (spec.source.http.timeout)",
         ),
         (
             json!({"timeout": "300ms"}),
-            "gave no answer within 300ms (spec.source.http.timeout)",
+            "did not respond within 300ms (spec.source.http.timeout)",
         ),
     ];
-    waits_in_vain(&slow(SILENT).await, &cases).await;
+    times_out(&slow(SILENT).await, &cases).await;
 }
 
 #[tokio::test]
-async fn a_source_that_stops_in_the_middle_is_given_up_after_the_idle_time() {
+async fn a_response_that_stops_fails_after_the_idle_timeout() {
     let url = slow(&[(0, "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"results\": [")]).await;
     let cases = [
         (
             json!({"idleTimeout": "300ms", "firstByteTimeout": "15s"}),
-            "cut off after 13 bytes: nothing came for 300ms (spec.source.http.idleTimeout)",
+            "cut off after 13 bytes: no data arrived for 300ms (spec.source.http.idleTimeout)",
         ),
         (
             json!({"timeout": "600ms", "firstByteTimeout": "300ms"}),
             "cut off after 13 bytes: it was not complete within 600ms (spec.source.http.timeout)",
         ),
     ];
-    waits_in_vain(&url, &cases).await;
+    times_out(&url, &cases).await;
 }
 
 #[tokio::test]
-async fn a_source_may_think_for_long_and_then_be_quick_or_be_quick_and_then_slow() {
-    for (pieces, bounds) in [
-        (THINKS, json!({"firstByteTimeout": "5s", "idleTimeout": "600ms"})),
+async fn first_byte_and_idle_timeouts_are_independent() {
+    for (pieces, timeouts) in [
+        (LATE, json!({"firstByteTimeout": "5s", "idleTimeout": "600ms"})),
         (STALLS, json!({"firstByteTimeout": "600ms", "idleTimeout": "5s"})),
     ] {
         let mut http = json!({"timeout": "10s"});
-        http.as_object_mut().unwrap().extend(bounds.as_object().unwrap().clone());
-        assert_eq!(next(&mut source(&slow(pieces).await, &http)).await, Ok(2), "{bounds}");
+        http.as_object_mut().unwrap().extend(timeouts.as_object().unwrap().clone());
+        assert_eq!(next(&mut source(&slow(pieces).await, &http)).await, Ok(2), "{timeouts}");
     }
 }
 
 #[tokio::test]
-async fn a_source_that_takes_no_connection_is_given_up_after_the_time_to_connect() {
-    // Nobody accepts, and the queue of those who wait for that is full.
+async fn a_server_that_accepts_no_connection_fails_after_the_connect_timeout() {
+    // No connection is accepted, and the backlog is full.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
@@ -108,33 +108,33 @@ async fn a_source_that_takes_no_connection_is_given_up_after_the_time_to_connect
     let cases = [
         (
             json!({"connectTimeout": "300ms"}),
-            "took no connection within 300ms (spec.source.http.connectTimeout)",
+            "accepted no connection within 300ms (spec.source.http.connectTimeout)",
         ),
-        // A connection is made for the first byte.
+        // The first-byte timeout includes the connection.
         (
             json!({"connectTimeout": "15s", "firstByteTimeout": "300ms"}),
-            "gave no answer within 300ms (spec.source.http.firstByteTimeout)",
+            "did not respond within 300ms (spec.source.http.firstByteTimeout)",
         ),
     ];
-    waits_in_vain(&format!("http://{address}/"), &cases).await;
+    times_out(&format!("http://{address}/"), &cases).await;
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]
-async fn an_address_that_gives_no_token_is_not_waited_for_longer_than_the_source() {
+async fn the_token_endpoint_has_the_timeouts_of_the_source() {
     let secrets = tempfile::tempdir().unwrap();
     std::fs::create_dir(secrets.path().join("who")).unwrap();
     for key in ["username", "password"] {
         std::fs::write(secrets.path().join("who").join(key), "ann").unwrap();
     }
-    for (bound, says) in [
+    for (bound, expected) in [
         (
             "firstByteTimeout",
-            "(spec.source.http.auth.oauth2.tokenUrl) gave no answer within 300ms (spec.source.http.firstByteTimeout)",
+            "(spec.source.http.auth.oauth2.tokenUrl) did not respond within 300ms (spec.source.http.firstByteTimeout)",
         ),
         (
             "timeout",
-            "(spec.source.http.auth.oauth2.tokenUrl) gave no answer within 300ms (spec.source.http.timeout)",
+            "(spec.source.http.auth.oauth2.tokenUrl) did not respond within 300ms (spec.source.http.timeout)",
         ),
     ] {
         let mut http = json!({
@@ -144,9 +144,9 @@ async fn an_address_that_gives_no_token_is_not_waited_for_longer_than_the_source
         http[bound] = json!("300ms");
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut source = Source::new(&serde_json::from_value(http).unwrap(), &Secrets::in_dir(secrets.path())).unwrap();
-        let Err(End::SourceFailed { error, .. }) = next(&mut source).await else {
+        let Err(FetchEnd::SourceFailed { error, .. }) = next(&mut source).await else {
             panic!("{bound}")
         };
-        assert!(error.contains(says), "{bound}: {error}");
+        assert!(error.contains(expected), "{bound}: {error}");
     }
 }

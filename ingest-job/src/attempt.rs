@@ -1,0 +1,184 @@
+//! One attempt of a run, page by page from the source to the topic.
+
+use tokio_util::sync::CancellationToken;
+use userpipeline_api::{RunKind, document::IngestPipeline, placeholder::Values};
+use userpipeline_record::RecordSchema;
+use userpipeline_stores::{Secrets, StoreError};
+
+use crate::{
+    cursor::{self, Cursor},
+    fetch::{FetchedPage, Source, fill_placeholders},
+    land::Landing,
+    ledger::Ledger,
+    outcome::{Failure, FetchEnd, INCOMPLETE, PIPELINE_INVALID, SOURCE_REFUSED, decide, remaining_items},
+    page::MappedPage,
+    publish::Publisher,
+};
+
+pub struct Attempt<'a> {
+    pipeline: &'a IngestPipeline,
+    ledger: &'a mut Ledger,
+    schema: RecordSchema,
+    values: Values,
+    cursor: Option<Cursor>,
+    source: Source,
+    landing: Landing,
+    publisher: Publisher,
+    /// The record limit excluded items of the last page.
+    is_cut: bool,
+}
+
+impl<'a> Attempt<'a> {
+    /// Opens source and stores, and publishes what interrupted runs left.
+    pub async fn start(
+        pipeline: &'a IngestPipeline,
+        mut values: Values,
+        secrets: &Secrets,
+        ledger: &'a mut Ledger,
+    ) -> Result<Self, Failure> {
+        let schema = RecordSchema::read(pipeline.record.as_ref()).map_err(|problems| Failure::configuration(PIPELINE_INVALID, problems))?;
+        let cursor = load_cursor(pipeline, &values, ledger).await?;
+        values.cursor = cursor.as_ref().map(|cursor| cursor.sent().to_owned());
+        let source = Source::new(&fill_placeholders(&pipeline.source, &values)?, secrets)?;
+        let publisher = Publisher::open(pipeline, &schema, &ledger.client).await?;
+        let landing = Landing::prepare(&ledger.client, &pipeline.landing_table, &schema).await?;
+        publisher.publish_pending(ledger).await?;
+        if ledger.counts.published > 0 {
+            tracing::info!(
+                published = ledger.counts.published,
+                "published the pending rows of interrupted runs"
+            );
+        }
+        Ok(Self {
+            pipeline,
+            ledger,
+            schema,
+            values,
+            cursor,
+            source,
+            landing,
+            publisher,
+            is_cut: false,
+        })
+    }
+
+    /// Fetches, lands and publishes pages until the run ends. Returns the message of a success.
+    pub async fn run(mut self, stop: &CancellationToken) -> Result<String, Failure> {
+        let limit = self.pipeline.source.max_records_per_run;
+        // With pages, each attempt restarts at the first one and fetches the items of earlier attempts again.
+        let limit = if self.source.repeats() {
+            remaining_items(limit, self.ledger.before)
+        } else {
+            limit
+        };
+        let end = loop {
+            let left = limit - self.ledger.counts.items;
+            if left <= 0 {
+                break FetchEnd::RecordLimit;
+            }
+            let page = match self.source.next(stop).await {
+                Ok(page) => page,
+                Err(end) => break end,
+            };
+            if let Some(end) = self.process(page, left).await? {
+                break end;
+            }
+        };
+        self.finish(end).await
+    }
+
+    /// Lands and publishes a page. Returns the end of the run, if this was the last page.
+    async fn process(&mut self, page: FetchedPage, left: i64) -> Result<Option<FetchEnd>, Failure> {
+        let limit = self.advance_cursor(&page, left)?;
+        let FetchedPage { items, body, .. } = page;
+        // Before the items are mapped, to limit memory.
+        drop(body);
+        let page = MappedPage::map(items, limit, &self.schema, self.pipeline.max_record);
+        let landed_before = self.ledger.counts.landed;
+        self.land(&page).await?;
+        self.publisher.publish_pending(self.ledger).await?;
+        let counts = self.ledger.counts;
+        tracing::info!(
+            items = page.items(),
+            total_items = counts.items,
+            total_landed = counts.landed,
+            total_published = counts.published,
+            "landed and published a page"
+        );
+        if self.source.repeats() && (page.items() == 0 || !self.update_request(counts.landed > landed_before)?) {
+            return Ok(Some(FetchEnd::Exhausted));
+        }
+        Ok(counts.should_abort(self.pipeline.max_rejected_ratio).then_some(FetchEnd::Aborted))
+    }
+
+    /// Returns how many items of the page are mapped. With a cursor it is all of them, because the cursor advances past them.
+    fn advance_cursor(&mut self, page: &FetchedPage, left: i64) -> Result<i64, Failure> {
+        let Some(cursor) = &mut self.cursor else {
+            self.is_cut = !self.source.repeats() && i64::try_from(page.items.len()).unwrap_or(i64::MAX) > left;
+            return Ok(left);
+        };
+        cursor
+            .advance(&page.items, &page.body)
+            .map_err(|e| Failure::configuration(SOURCE_REFUSED, format!("spec.source.http.cursor: {e}")))?;
+        Ok(i64::MAX)
+    }
+
+    async fn land(&mut self, page: &MappedPage) -> Result<(), StoreError> {
+        // Items that fail the run by their number of rejects must be fetched again once the cause is fixed.
+        let has_too_many_rejects = self
+            .ledger
+            .counts
+            .with(page.items(), page.rejects.len())
+            .has_too_many_rejects(self.pipeline.max_rejected_ratio);
+        let stores_cursor = self.source.repeats() && !has_too_many_rejects;
+        let cursor = self.cursor.as_ref().filter(|_| stores_cursor);
+        self.landing.land(self.ledger, page, cursor).await
+    }
+
+    /// Puts the advanced cursor into the next request. Returns false at the end of the source: the cursor did not advance.
+    fn update_request(&mut self, page_had_new_records: bool) -> Result<bool, Failure> {
+        let Some(cursor) = &mut self.cursor else { return Ok(true) };
+        if cursor.update_request() {
+            self.values.cursor = Some(cursor.sent().to_owned());
+            self.source
+                .update_request(&fill_placeholders(&self.pipeline.source, &self.values)?)?;
+            return Ok(true);
+        }
+        if page_had_new_records {
+            // Without the cursor's value, which may be personal data.
+            let message = "spec.source.http.cursor: a page had new records, but the cursor did not advance, because more items have its value than a page holds: request larger pages";
+            return Err(Failure::configuration(INCOMPLETE, message));
+        }
+        Ok(false)
+    }
+
+    async fn finish(self, end: FetchEnd) -> Result<String, Failure> {
+        let end = match end {
+            FetchEnd::RecordLimit | FetchEnd::TimeUp if self.is_cut || self.source.may_have_more() => FetchEnd::Incomplete(Box::new(end)),
+            end => end,
+        };
+        let Ledger {
+            client,
+            key,
+            before,
+            counts,
+        } = self.ledger;
+        let message = decide(end, *before, *counts, self.pipeline.max_rejected_ratio)?;
+        let Some(cursor) = self.cursor else { return Ok(message) };
+        // With pages, the cursor is stored only now, after the last one. A repeated request has stored it with each page.
+        let transaction = client.transaction().await.map_err(|e| cursor::failed(&e))?;
+        cursor.store(&transaction, key).await?;
+        transaction.commit().await.map_err(|e| cursor::failed(&e))?;
+        Ok(format!("{message}; {}", cursor.summary()))
+    }
+}
+
+async fn load_cursor(pipeline: &IngestPipeline, values: &Values, ledger: &Ledger) -> Result<Option<Cursor>, Failure> {
+    let Some(spec) = &pipeline.source.cursor else { return Ok(None) };
+    if values.kind == RunKind::Backfill {
+        let message = "a pipeline with spec.source.http.cursor fetches only what is new and has no past intervals: delete the back-fill";
+        return Err(Failure::configuration(PIPELINE_INVALID, message));
+    }
+    let cursor = Cursor::load(&ledger.client, &ledger.key.pipeline, &values.arguments, spec).await?;
+    Ok(Some(cursor))
+}
