@@ -31,4 +31,4 @@ pub use pointer::raw_at;
 pub use schema::{Field, Origin, RecordSchema};
 pub use userpipeline_api::FieldType;
 pub use value::{Record, Value};
-pub use weight::check_weight;
+pub use weight::{check_weight, weight};

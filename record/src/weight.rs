@@ -25,7 +25,7 @@ pub fn check_weight(text: &[u8]) -> Result<(), String> {
 }
 
 /// An upper bound, in bytes.
-fn weight(text: &[u8]) -> usize {
+pub fn weight(text: &[u8]) -> usize {
     let (mut weight, mut within_text, mut escaped) = (PLACE + text.len(), false, false);
     for byte in text {
         if within_text {

@@ -23,12 +23,18 @@ use super::{
 use crate::{
     identity::MANAGER,
     metrics::Metrics,
-    pipeline::{Applier, ApplyError, Caches, EventPublisher, History, NewRun, Observed, RunJob, backfill_job, has_name, labels, run_jobs},
+    pipeline::{
+        Applier, ApplyError, CachedPipeline, Caches, EventPublisher, History, NewRun, Observed, RunJob, backfill_job, has_name, labels,
+        run_jobs,
+    },
 };
 
 /// An active back-fill is reconciled at least this often: events of its Jobs come first, but the caches may be behind.
 const REQUEUE: Duration = Duration::from_secs(5);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// Objects of one response, as each may have 1.5 MiB.
+const PAGE: u32 = 20;
 
 type Guarded = DeserializeGuard<UserPipelineBackfill>;
 
@@ -71,8 +77,9 @@ pub async fn run(context: Arc<Context>, namespace: Option<String>, stop: Cancell
         () = stop.cancelled() => return,
         usable = context.caches.are_usable() => if !usable { return },
     }
-    Controller::new(backfills, watcher::Config::default())
-        .owns(jobs, watcher::Config::default().labels(labels::BACKFILL))
+    let listed = watcher::Config::default().page_size(PAGE);
+    Controller::new(backfills, listed.clone())
+        .owns(jobs, listed.labels(labels::BACKFILL))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(
             |resource, context| Box::pin(reconcile(resource, context)),
@@ -141,10 +148,10 @@ async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
 
 /// The pipeline, if it exists, can be read, and is not being deleted.
 async fn pipeline(id: &PipelineId, context: &Context) -> Result<Option<UserPipeline>, kube::Error> {
-    let pipelines: Api<DeserializeGuard<UserPipeline>> = Api::namespaced(context.client.clone(), &id.namespace);
+    let pipelines: Api<CachedPipeline> = Api::namespaced(context.client.clone(), &id.namespace);
     let pipeline = pipelines.get_opt(&id.name).await?;
     Ok(pipeline
-        .and_then(|pipeline| pipeline.0.ok())
+        .and_then(|pipeline| pipeline.read().ok())
         .filter(|pipeline| pipeline.metadata.deletion_timestamp.is_none()))
 }
 

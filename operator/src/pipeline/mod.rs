@@ -29,6 +29,7 @@ pub(crate) use self::example::pipeline as example;
 /// For back-fills, which start runs of pipelines.
 pub(crate) use self::{
     apply::{Applier, ApplyError},
+    cache::CachedPipeline,
     decide::schedule::{History, NewRun},
     desired::backfill_job,
     model::{has_name, labels, whole_seconds},

@@ -3,8 +3,8 @@
 //! A recursive parser overflows its stack, or repeats work at each level, on text that nests deeply. The scan below makes one pass,
 //! keeps no text, and counts too much rather than too little.
 
-/// Bytes of an expression's text. The custom resource's schema has the same bound.
-pub const MAX_BYTES: usize = 1024;
+/// Characters of an expression's text. The custom resource's schema has the same bound.
+const MAX_LENGTH: usize = 1024;
 /// Names, literals, operators and brackets.
 const MAX_TOKENS: usize = 500;
 /// Brackets, prefix operators and conditionals within each other.
@@ -12,8 +12,9 @@ const MAX_NESTING: usize = 32;
 
 /// Refuses text that is too long, too dense, or nests too deeply. The error says which bound, without the field's name.
 pub fn check(text: &str) -> Result<(), String> {
-    if text.len() > MAX_BYTES {
-        return Err(format!("is {} bytes long; at most {MAX_BYTES} are allowed", text.len()));
+    let length = text.chars().count();
+    if length > MAX_LENGTH {
+        return Err(format!("is {length} characters long; at most {MAX_LENGTH} are allowed"));
     }
     let shape = Scan::of(text.as_bytes());
     if shape.tokens > MAX_TOKENS {
@@ -174,7 +175,7 @@ mod tests {
 
     #[test]
     fn text_within_the_bounds_passes() {
-        let longest = format!("'{}'", "x".repeat(MAX_BYTES - 2));
+        let longest = format!("'{}'", "é".repeat(MAX_LENGTH - 2));
         let nested = format!("{}1{}", "(".repeat(MAX_NESTING), ")".repeat(MAX_NESTING));
         let negated = vec!["!item.a"; 60].join(" && ");
         let differences = vec!["-1 - -1"; 60].join(" - ");
@@ -197,7 +198,7 @@ mod tests {
     fn text_beyond_a_bound_names_the_bound() {
         let nest = |open: &str, close: &str| format!("{}1{}", open.repeat(33), close.repeat(33));
         for (text, bound) in [
-            ("x".repeat(MAX_BYTES + 1), "at most 1024"),
+            ("x".repeat(MAX_LENGTH + 1), "at most 1024"),
             ("1+".repeat(251), "at most 500"),
             (nest("(", ")"), "at most 32"),
             (nest("[", "]"), "at most 32"),

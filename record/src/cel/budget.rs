@@ -1,7 +1,10 @@
 //! What one evaluation may use. CEL always ends, but a `map` within a `map` within a `map` ends too late, and a text that is joined
 //! with itself in a loop needs too much memory.
 
-use std::cell::RefCell;
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
 
 use cel::{
     ExecutionError,
@@ -17,9 +20,7 @@ const MAX_STEPS: u64 = 1_000_000;
 /// Bytes of all values that are made: as many as an item may take in memory.
 const MAX_BYTES: usize = 32 << 20;
 /// CPU time of the thread, so that a busy node does not reject records.
-const MAX_SECONDS: i64 = 2;
-/// Steps from one look at the clock to the next, which is a system call.
-const CLOCK_EVERY: u64 = 32;
+const MAX_CPU: Duration = Duration::from_secs(2);
 /// Bytes of a value without its contents.
 const VALUE: usize = 32;
 
@@ -31,15 +32,25 @@ thread_local! {
 struct Budget {
     steps: u64,
     bytes: usize,
-    /// On the thread's CPU clock, in seconds.
-    started: i64,
+    /// None until the first evaluation of the thread.
+    started: Option<Start>,
     exceeded: Option<&'static str>,
+}
+
+#[derive(Clone, Copy)]
+struct Start {
+    /// Never behind the CPU clock, and read without a system call.
+    elapsed: Instant,
+    cpu: Duration,
 }
 
 /// Evaluates with a full budget. An evaluation that exceeded it fails, even where the expression ignores the error: `… || true`.
 pub fn within<T>(evaluate: impl FnOnce() -> Result<T, ExecutionError>) -> Result<Result<T, ExecutionError>, String> {
     BUDGET.set(Budget {
-        started: cpu_seconds(),
+        started: Some(Start {
+            elapsed: Instant::now(),
+            cpu: cpu_time(),
+        }),
         ..Budget::default()
     });
     let value = evaluate();
@@ -60,7 +71,10 @@ pub fn spend(bytes: usize) -> Result<(), ExecutionError> {
             budget.exceeded = Some("1,000,000 steps");
         } else if budget.bytes > MAX_BYTES {
             budget.exceeded = Some("32 MiB of memory");
-        } else if budget.steps.is_multiple_of(CLOCK_EVERY) && cpu_seconds() > budget.started + MAX_SECONDS {
+        } else if budget
+            .started
+            .is_some_and(|start| start.elapsed.elapsed() > MAX_CPU && cpu_time() > start.cpu + MAX_CPU)
+        {
             budget.exceeded = Some("2 s of CPU time");
         }
         match budget.exceeded {
@@ -75,8 +89,9 @@ pub fn is_exceeded() -> bool {
     BUDGET.with_borrow(|budget| budget.exceeded.is_some())
 }
 
-fn cpu_seconds() -> i64 {
-    clock_gettime(ClockId::ThreadCPUTime).tv_sec
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// About how many bytes a value takes.

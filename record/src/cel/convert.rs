@@ -1,6 +1,6 @@
 //! JSON to CEL's values and back, and errors without the values that they quote.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use cel::{
     ExecutionError, Value as Cel,
@@ -38,11 +38,26 @@ pub fn to_json(value: &Cel) -> Result<Json, String> {
     if !is_finite(value) {
         return Err("its value is infinite or not a number, which JSON cannot express".to_owned());
     }
+    if has_colliding_keys(value) {
+        return Err("its value has a map with two keys of the same text, such as 1 and '1'".to_owned());
+    }
     let mut json = value
         .json()
         .map_err(|_| "its value is of a type that JSON cannot express".to_owned())?;
     json.sort_all_objects();
     Ok(json)
+}
+
+/// JSON's names are texts: which of two values would remain is left to chance.
+fn has_colliding_keys(value: &Cel) -> bool {
+    match value {
+        Cel::List(items) => items.iter().any(has_colliding_keys),
+        Cel::Map(map) => {
+            let names: HashSet<String> = map.map.keys().map(ToString::to_string).collect();
+            names.len() < map.map.len() || map.map.values().any(has_colliding_keys)
+        }
+        _ => false,
+    }
 }
 
 fn is_finite(value: &Cel) -> bool {

@@ -7,7 +7,7 @@ use cel::{
     Context, DeclarationError, Env, ExecutionError,
     common::{
         traits::Container,
-        types::{BYTES_TYPE, CelBool, CelBytes, CelList, CelMap, CelString, DYN_TYPE, LIST_TYPE, MAP_TYPE, STRING_TYPE},
+        types::{BYTES_TYPE, CelBool, CelBytes, CelList, CelMap, CelString, CelTimestamp, DYN_TYPE, LIST_TYPE, MAP_TYPE, STRING_TYPE},
         value::{CowVal, Val},
     },
     extensions,
@@ -59,9 +59,13 @@ pub const HAS: &str = "@has";
 const MATCHES: &str = "@matches";
 const REPLACE: &str = "@replace";
 const SPLIT: &str = "@split";
+const STRING: &str = "@string";
 
-/// The compiled form of a regular expression, in bytes; the library's own bound is 10 MiB.
-const MAX_REGEX: usize = 256 << 10;
+/// The compiled form of a regular expression, in bytes; the library's own bound is 10 MiB. At worst a match costs the product of this
+/// and the text.
+const MAX_REGEX: usize = 128 << 10;
+/// A text that is matched, in bytes.
+const MAX_MATCHED: usize = 1 << 20;
 /// A regular expression's text, in bytes.
 const MAX_PATTERN: usize = 1024;
 /// Groups of a regular expression within each other.
@@ -73,14 +77,37 @@ type Answer<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
 /// As the library calls a function.
 type Arguments<'b, 'v> = Vec<CowVal<'b, 'v>>;
 
-/// The bounded form of a function whose cost does not follow from the size of its arguments.
-pub fn bounded(function: &str) -> Option<&'static str> {
+/// How a function is called. Until 0.15 the library accepted both ways for each; expressions that use the other way keep working.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// `f(x)`
+    Global,
+    /// `x.f()`
+    Member,
+    Both,
+}
+
+pub fn style(function: &str) -> Style {
+    match function {
+        "string" | "bytes" | "double" | "int" | "uint" | "duration" | "timestamp" | "max" | "min" => Style::Global,
+        "size" => Style::Both,
+        _ => Style::Member,
+    }
+}
+
+/// Our own form of a function: its cost does not follow from the size of its arguments, or its result changed with the library.
+pub fn own_form(function: &str) -> Option<&'static str> {
     match function {
         "matches" => Some(MATCHES),
         "replace" => Some(REPLACE),
         "split" => Some(SPLIT),
+        "string" => Some(STRING),
         _ => None,
     }
+}
+
+thread_local! {
+    static STANDARD: Env = Env::default().with_optional_support(false).with_stdlib();
 }
 
 /// A context with all of them.
@@ -106,6 +133,7 @@ fn env() -> Result<Env, DeclarationError> {
     env.add_overload(MATCHES, "matches", vec![STRING_TYPE, STRING_TYPE], matches)?;
     env.add_member_overload(MATCHES, "string_matches", STRING_TYPE, vec![STRING_TYPE], matches)?;
     env.add_member_overload(REPLACE, "string_replace", STRING_TYPE, vec![STRING_TYPE, STRING_TYPE], replace)?;
+    env.add_overload(STRING, STRING, vec![DYN_TYPE], string)?;
     env.add_member_overload(SPLIT, "string_split", STRING_TYPE, vec![STRING_TYPE], split)?;
     Ok(env)
 }
@@ -165,7 +193,7 @@ fn contains<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
 
 fn bytes_contain<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
     let (whole, part) = (argument!(arguments, 0, CelBytes).inner(), argument!(arguments, 1, CelBytes).inner());
-    let found = part.is_empty() || whole.windows(part.len()).any(|some| some == part);
+    let found = memchr::memmem::find(whole, part).is_some();
     Ok(CowVal::owned(CelBool::from(found)))
 }
 
@@ -176,8 +204,11 @@ fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
         argument!(arguments, 1, CelString).inner(),
     );
     budget::spend(0)?;
-    if pattern.len() > MAX_PATTERN {
-        return Err(ExecutionError::function_error("matches", "the regular expression is too long"));
+    if pattern.len() > MAX_PATTERN || text.len() > MAX_MATCHED {
+        return Err(ExecutionError::function_error(
+            "matches",
+            "the regular expression or the text is too long",
+        ));
     }
     let regex = RegexBuilder::new(pattern)
         .size_limit(MAX_REGEX)
@@ -186,6 +217,17 @@ fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
         .build()
         .map_err(|error| ExecutionError::function_error("matches", error))?;
     Ok(CowVal::owned(CelBool::from(regex.is_match(text))))
+}
+
+/// A time keeps its offset, as before 0.15, which writes it in UTC: stored values and keys must not change.
+fn string<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
+    if let Some(time) = arguments.first().and_then(|value| value.downcast_ref::<CelTimestamp>()) {
+        return Ok(CowVal::owned(CelString::from(time.inner().to_rfc3339())));
+    }
+    match STANDARD.with(|standard| standard.find_overload("string", &arguments)) {
+        Some(string) => string(arguments),
+        None => Err(ExecutionError::function_error("string", "a value of this type has no text")),
+    }
 }
 
 /// The result may be larger than both: it is counted before it is made.

@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 
 use super::{
     convert,
-    functions::{FUNCTIONS, HAS, RANGE, SPEND, bounded},
+    functions::{FUNCTIONS, HAS, RANGE, SPEND, Style, own_form, style},
 };
 
 /// The one variable.
@@ -72,8 +72,8 @@ pub fn check_names(tree: &IdedExpr) -> Result<(), String> {
     if let Some(unknown) = variables.into_iter().find(|name| *name != ITEM && !bound.contains(name)) {
         return Err(format!("reads `{unknown}`, but the only variable is `{ITEM}`"));
     }
-    // Operators are functions as well, with names of their own kind.
-    let named = |name: &&str| name.chars().next().is_some_and(char::is_alphabetic);
+    // Operators are functions as well, with names of their own kind. A leading dot calls the same function by its absolute name.
+    let named = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.'));
     match references
         .functions()
         .into_iter()
@@ -127,10 +127,13 @@ fn node(tree: &mut IdedExpr, members: &mut Members) -> Result<(), String> {
             for part in call.target.as_deref_mut().into_iter().chain(&mut call.args) {
                 node(part, members)?;
             }
-            if let Some(name) = bounded(&call.func_name) {
+            restyle(call);
+            if let Some(name) = own_form(&call.func_name) {
                 name.clone_into(&mut call.func_name);
             }
             if call.func_name == ADD {
+                // A list takes the keys of a map, in the map's order.
+                call.args.iter_mut().skip(1).for_each(|right| wrap(RANGE, right));
                 count(tree);
             }
         }
@@ -155,10 +158,27 @@ fn node(tree: &mut IdedExpr, members: &mut Members) -> Result<(), String> {
                 node(part, members)?;
             }
             step(&mut all.loop_step, &all.accu_var, members)?;
+            // A step that fails does not count, and `all` and `exists` go on after it: their condition counts. That of `map` is a literal,
+            // by which the library recognises it.
+            if !matches!(all.loop_cond.expr, Expr::Literal(_)) {
+                count(&mut all.loop_cond);
+            }
             wrap(RANGE, &mut all.iter_range);
         }
     }
     Ok(())
+}
+
+/// Calls a function in the way that the library has it.
+fn restyle(call: &mut CallExpr) {
+    if !FUNCTIONS.contains(&call.func_name.as_str()) {
+        return;
+    }
+    match (style(&call.func_name), call.target.take()) {
+        (Style::Global, Some(target)) => call.args.insert(0, *target),
+        (Style::Member, None) if !call.args.is_empty() => call.target = Some(Box::new(call.args.remove(0))),
+        (_, target) => call.target = target,
+    }
 }
 
 /// `a.b`, and `has(a.b)`.

@@ -31,6 +31,7 @@ fn nested(open: &str, inner: &str, close: &str, levels: usize) -> String {
 fn expressions() -> Vec<String> {
     let mut texts = vec![
         nested("--(", "item.x", ")", 25),
+        ".matches(item.x, item.x)".to_owned(),
         nested("[1].map(x, [2].map(y, ", "x", "))", 30),
         format!("'{}' + item.", "x".repeat(1000)),
         format!("item.x == {}", "9".repeat(1000)),
@@ -138,6 +139,7 @@ fn resources() -> Vec<Attack> {
             "/record/fields/3/default",
             deep(60, |inner| json!([inner])),
         ),
+        attack("the resource", "/record/fields/3/default", json!(vec![json!([0]); 300_000])),
         attack("spec", "/record/fields/3/default", json!(vec!["x".repeat(4000); 200])),
         attack(
             "spec.record.fields[3].default",

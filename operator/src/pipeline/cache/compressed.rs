@@ -18,9 +18,14 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 use userpipeline_api::UserPipeline;
+use userpipeline_record::weight;
 
 use super::nesting;
 use crate::pipeline::model::labels;
+
+/// Bytes that an object may take in memory, by an upper bound. Reconciles in parallel hold one each, and Kubernetes' 1.5 MiB of JSON can
+/// take a hundred times as much.
+const MAX_WEIGHT: usize = 8 << 20;
 
 /// A pipeline whose spec may not be valid for this version of the operator.
 pub type CachedPipeline = Compressed<UserPipeline>;
@@ -42,6 +47,14 @@ impl<K: DeserializeOwned> Compressed<K> {
         let text = self.text()?;
         if let Some(place) = nesting::too_deep(&text) {
             return Err(serde_json::Error::custom(place));
+        }
+        let weight = weight(text.as_bytes());
+        if weight > MAX_WEIGHT {
+            return Err(serde_json::Error::custom(format!(
+                "the resource has so many values that it would take about {} MiB of memory; at most {} MiB are allowed",
+                weight >> 20,
+                MAX_WEIGHT >> 20
+            )));
         }
         // Deserialised from a value, so that an error does not name a line and column of a text that no user wrote.
         serde_json::from_value(serde_json::from_str(&text)?)
@@ -185,5 +198,19 @@ mod tests {
         let event = format!(r#"{{"type": "ADDED", "object": {{"metadata": {{"name": "deep"}}, "data": {{"k": {deep}}}}}}}"#);
         let event: kube::core::WatchEvent<Compressed<ConfigMap>> = serde_json::from_str(&event).unwrap();
         assert!(matches!(event, kube::core::WatchEvent::Added(cached) if cached.read().is_err()));
+    }
+
+    #[test]
+    fn an_object_of_many_small_values_is_refused_before_it_is_parsed() {
+        let dense = format!(
+            r#"{{"metadata": {{"name": "dense"}}, "data": {{"k": [{}[0]]}}}}"#,
+            "[0],".repeat(300_000)
+        );
+        let cached: Compressed<ConfigMap> = serde_json::from_str(&dense).unwrap();
+        let error = cached.read().unwrap_err().to_string();
+        assert!(error.contains("so many values") && error.contains("at most 8 MiB"), "{error}");
+        let long = format!(r#"{{"metadata": {{"name": "long"}}, "data": {{"k": "{}"}}}}"#, "x".repeat(1 << 20));
+        let cached: Compressed<ConfigMap> = serde_json::from_str(&long).unwrap();
+        assert!(cached.read().is_ok());
     }
 }

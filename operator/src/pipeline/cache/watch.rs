@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Objects in one page of a list: the allocator keeps the memory of the largest response.
-const PAGE: u32 = 50;
+const PAGE: u32 = 20;
 
 /// The namespace that is watched, or all of them.
 #[derive(Clone)]

@@ -1,5 +1,7 @@
 //! How far the workers' Deployment is, and what its pods and the runs read now.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use userpipeline_api::{names, names::PipelineId};
@@ -21,7 +23,10 @@ impl Observed {
     pub fn stored_through(&self) -> Option<Timestamp> {
         let partitions = self.reports.values().map(|report| report.topic_partitions).max()?;
         let owned: Vec<_> = self.reports.values().flat_map(|report| &report.partitions).collect();
-        let complete = partitions > 0 && (0..partitions).all(|n| owned.iter().any(|owned| owned.partition == n));
+        let complete = partitions > 0 && {
+            let reported: BTreeSet<i32> = owned.iter().map(|owned| owned.partition).collect();
+            (0..partitions).all(|n| reported.contains(&n))
+        };
         if !complete {
             return None;
         }

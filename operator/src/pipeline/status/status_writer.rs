@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams},
+    api::{ObjectMeta, Patch, PatchParams},
     runtime::reflector::ObjectRef,
 };
 use serde_json::{Value, json};
@@ -80,8 +80,8 @@ impl StatusWriter {
 
     /// Applies the whole status. Returns the new metadata, or `None` where the pipeline is gone.
     pub async fn patch(&self, id: &PipelineId, uid: Option<String>, status: Value) -> Result<Option<ObjectMeta>, WriteError> {
-        let resource = ApiResource::erase::<UserPipeline>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &id.namespace, &resource);
+        // The answer need not be readable as a pipeline.
+        let api: Api<CachedPipeline> = Api::namespaced(self.client.clone(), &id.namespace);
         let body = json!({
             "apiVersion": format!("{GROUP}/v1alpha1"),
             "kind": "UserPipeline",
@@ -93,7 +93,7 @@ impl StatusWriter {
         match api.patch_status(&id.name, &params, &Patch::Apply(&body)).await {
             Ok(written) => {
                 self.metrics.wrote("UserPipeline", "patch");
-                Ok(Some(written.metadata))
+                Ok(Some(written.meta().clone()))
             }
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(error) => Err(WriteError::StatusFailed(Box::new(error))),
