@@ -1,6 +1,3 @@
-#![allow(missing_docs)]
-#![warn(clippy::too_many_lines)]
-
 //! One run of a pipeline: HTTP API to landing table to topic.
 //!
 //! [`run::execute`] performs a run and returns its report.

@@ -1,6 +1,4 @@
 //! `ingest-job`: one run of a pipeline.
-#![allow(missing_docs)]
-#![warn(clippy::too_many_lines)]
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 

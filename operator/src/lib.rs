@@ -1,8 +1,6 @@
 //! The operator: it creates a schema Job, a CronJob and a Deployment for each `UserPipeline`, and reports their state.
 //!
 //! It holds no credentials and opens no connection to Kafka, PostgreSQL or Cassandra: it knows of them only what pods report.
-#![allow(missing_docs)]
-#![warn(clippy::too_many_lines)]
 
 pub mod backfill;
 pub mod health;

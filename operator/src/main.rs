@@ -1,6 +1,4 @@
 //! `userpipeline-operator`: reconciles `UserPipeline` resources, and plans changes.
-#![allow(missing_docs)]
-#![warn(clippy::too_many_lines)]
 
 mod cli;
 mod installed;

@@ -1,6 +1,3 @@
-#![allow(missing_docs)]
-#![cfg_attr(not(test), warn(clippy::too_many_lines))]
-
 //! The schema of a record as data, and what derives from it: mapping from JSON, Avro, and the tables of PostgreSQL and
 //! Cassandra. Pure: no client and no IO.
 

@@ -1,6 +1,3 @@
-#![allow(missing_docs)]
-#![warn(clippy::too_many_lines)]
-
 //! What every program does around its work: logs, the TLS provider, signals, panics, delays between attempts, the termination report.
 
 mod back_off;

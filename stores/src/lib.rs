@@ -1,6 +1,3 @@
-#![allow(missing_docs)]
-#![warn(clippy::too_many_lines)]
-
 //! Clients of Kafka, the schema registry, PostgreSQL and Cassandra, each made from a `Connection`; credentials, and what
 //! their errors mean.
 

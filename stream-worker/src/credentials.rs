@@ -1,4 +1,4 @@
-//! The Secrets of a pipeline's stores, checked together: a user who has forgotten two is told of both.
+//! The Secrets of a pipeline's stores, checked together, so that one error lists all that are missing.
 
 use userpipeline_api::{Postgres, document::CassandraTarget};
 use userpipeline_stores::{Secrets, StoreError};

@@ -1,6 +1,3 @@
-#![allow(missing_docs)]
-#![warn(clippy::too_many_lines)]
-
 //! From the topic to the sinks, and the tasks around it: create topic, subject and tables, verify a drained group, delete
 //! data, inspect dead letters.
 

@@ -1,5 +1,3 @@
-#![warn(clippy::too_many_lines)]
-
 //! The stream worker's command line.
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};

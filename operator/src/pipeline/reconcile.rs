@@ -75,7 +75,7 @@ pub async fn converge(
     context: &Context,
     now: Timestamp,
 ) -> Result<Applied, ValidateError> {
-    // The only step that parses what authors write: whatever it does must not end the work on other pipelines.
+    // Parses expressions, with a library: whatever that does must not end the work on other pipelines.
     let valid =
         contain(|| validate(pipeline, &context.installation.images)).unwrap_or_else(|panic| Err(ValidateError::panicked(&panic)))?;
     if let Some(conflict) = context.resources.conflict(pipeline, &context.caches.pipelines.store().state()) {

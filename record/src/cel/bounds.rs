@@ -107,7 +107,7 @@ impl Scan {
         length
     }
 
-    /// A `.`: the operand goes on.
+    /// A `.`: the operand continues.
     fn member(&mut self) -> usize {
         self.token(false);
         1

@@ -136,9 +136,15 @@ fn a_text_beyond_a_bound_is_refused_before_it_is_parsed() {
     assert!(parse(&brackets).is_ok());
 }
 
+fn assert_refused(schema: &Json, expected: &str) {
+    let error = parse(&schema.to_string()).err().map(|e| e.to_string()).unwrap_or_default();
+    let start: String = schema.to_string().chars().take(300).collect();
+    assert!(error.contains(expected), "{error:?}: {start}");
+}
+
 #[test]
 fn a_name_stands_for_the_type_that_the_decoder_takes_it_for() {
-    let nulls: Vec<Json> = (0..9000).map(|n| field(&format!("f{n}"), json!("null"))).collect();
+    let nulls = nulls(9000);
     let leaf = || record("Leaf", json!([field("n", json!("int"))]));
     for (schema, expected) in [
         // The same name in two namespaces: the nearer one counts.
@@ -169,12 +175,7 @@ fn a_name_stands_for_the_type_that_the_decoder_takes_it_for() {
             "contains itself",
         ),
     ] {
-        let error = parse(&schema.to_string()).err().map(|e| e.to_string()).unwrap_or_default();
-        assert!(
-            error.contains(expected),
-            "{error:?}: {}",
-            schema.to_string().chars().take(300).collect::<String>()
-        );
+        assert_refused(&schema, expected);
     }
 }
 
@@ -210,12 +211,7 @@ fn an_alias_is_not_resolved() {
             "does not parse",
         ),
     ] {
-        let error = parse(&schema.to_string()).err().map(|e| e.to_string()).unwrap_or_default();
-        assert!(
-            error.contains(expected),
-            "{error:?}: {}",
-            schema.to_string().chars().take(300).collect::<String>()
-        );
+        assert_refused(&schema, expected);
     }
 }
 
