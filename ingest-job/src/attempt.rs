@@ -24,6 +24,8 @@ pub struct Attempt<'a> {
     source: Source,
     landing: Landing,
     publisher: Publisher,
+    /// Without the item's values: it becomes part of the status.
+    first_reject: Option<String>,
     /// The record limit excluded items of the last page.
     is_cut: bool,
 }
@@ -58,6 +60,7 @@ impl<'a> Attempt<'a> {
             source,
             landing,
             publisher,
+            first_reject: None,
             is_cut: false,
         })
     }
@@ -94,6 +97,9 @@ impl<'a> Attempt<'a> {
         // Before the items are mapped, to limit memory.
         drop(body);
         let page = MappedPage::map(items, limit, &self.schema, self.pipeline.max_record);
+        if self.first_reject.is_none() {
+            self.first_reject = page.rejects.first().map(ToString::to_string);
+        }
         let landed_before = self.ledger.counts.landed;
         self.land(&page).await?;
         self.publisher.publish_pending(self.ledger).await?;
@@ -163,7 +169,8 @@ impl<'a> Attempt<'a> {
             before,
             counts,
         } = self.ledger;
-        let message = decide(end, *before, *counts, self.pipeline.max_rejected_ratio)?;
+        let ratio = self.pipeline.max_rejected_ratio;
+        let message = decide(end, *before, *counts, self.first_reject.as_deref(), ratio)?;
         let Some(cursor) = self.cursor else { return Ok(message) };
         // With pages, the cursor is stored only now, after the last one. A repeated request has stored it with each page.
         let transaction = client.transaction().await.map_err(|e| cursor::failed(&e))?;

@@ -156,12 +156,18 @@ impl From<StoreError> for Failure {
 }
 
 /// The message of an attempt that succeeded, or why it failed. Only the rejects of this attempt (`counts`) can fail it; the message
-/// counts the whole run.
+/// counts the whole run, and names the first reject of this attempt.
 ///
 /// A source that fails at the end fails the run, even if pages landed before, so that the failure is visible; a repeated run lands
 /// nothing twice. A run without anything new, or without any item, is a success.
-pub fn decide(end: FetchEnd, before: Counts, counts: Counts, max_rejected_ratio: f64) -> Result<String, Failure> {
-    let run = summary(before + counts);
+pub fn decide(
+    end: FetchEnd,
+    before: Counts,
+    counts: Counts,
+    first_reject: Option<&str>,
+    max_rejected_ratio: f64,
+) -> Result<String, Failure> {
+    let run = summary(before + counts, first_reject);
     let ended = match end {
         FetchEnd::Exhausted => "the source has no more items",
         FetchEnd::RecordLimit => "spec.source.http.maxRecordsPerRun is reached",
@@ -218,7 +224,7 @@ fn failure(end: FetchEnd, run: &str) -> Failure {
     }
 }
 
-fn summary(counts: Counts) -> String {
+fn summary(counts: Counts, first_reject: Option<&str>) -> String {
     let Counts {
         pages,
         items,
@@ -227,7 +233,8 @@ fn summary(counts: Counts) -> String {
         rejected,
         bytes: _,
     } = counts;
-    format!("pages {pages}, items {items}, landed {landed}, published {published}, rejected {rejected}")
+    let first = first_reject.map(|first| format!("; the first reject: {first}")).unwrap_or_default();
+    format!("pages {pages}, items {items}, landed {landed}, published {published}, rejected {rejected}{first}")
 }
 
 #[cfg(test)]
@@ -282,14 +289,14 @@ mod tests {
                 Some(SOURCE_REFUSED),
             ),
         ] {
-            let decided = decide(end.clone(), Counts::default(), counts, 0.1);
+            let decided = decide(end.clone(), Counts::default(), counts, None, 0.1);
             assert_eq!(decided.as_ref().err().map(|f| f.reason), reason, "{end:?} {counts:?}: {decided:?}");
         }
     }
 
     #[test]
     fn the_message_has_the_last_error_and_the_number_of_attempts() {
-        let failure = decide(failing(), counts(5, 0, 5), counts(10, 9, 1), 0.1).unwrap_err();
+        let failure = decide(failing(), counts(5, 0, 5), counts(10, 9, 1), None, 0.1).unwrap_err();
         assert_eq!(
             failure.message,
             "the source failed 4 times in a row; the last error: status 503 (pages 2, items 15, landed 9, published 9, rejected 6)"
@@ -298,14 +305,29 @@ mod tests {
     }
 
     #[test]
+    fn every_message_names_the_first_reject() {
+        let first = Some("field `email`, Missing: from /email: missing");
+        let message = |end, counts| decide(end, Counts::default(), counts, first, 0.1).unwrap_or_else(|failure| failure.message);
+        assert_eq!(
+            message(FetchEnd::Exhausted, counts(20, 19, 1)),
+            "pages 1, items 20, landed 19, published 19, rejected 1; \
+             the first reject: field `email`, Missing: from /email: missing; the source has no more items"
+        );
+        for (end, rejected) in [(FetchEnd::Exhausted, 20), (failing(), 1), (FetchEnd::Interrupted, 1)] {
+            let message = message(end, counts(20, 0, rejected));
+            assert!(message.contains("; the first reject: field `email`, Missing: "), "{message}");
+        }
+    }
+
+    #[test]
     fn rejects_of_an_earlier_attempt_do_not_fail_a_later_one() {
-        assert!(decide(FetchEnd::RecordLimit, counts(100, 0, 100), counts(10, 10, 0), 0.1).is_ok());
+        assert!(decide(FetchEnd::RecordLimit, counts(100, 0, 100), counts(10, 10, 0), None, 0.1).is_ok());
     }
 
     #[test]
     fn the_message_of_a_run_without_anything_new_starts_with_that() {
         assert!(
-            decide(FetchEnd::TimeUp, Counts::default(), counts(10, 0, 0), 0.1)
+            decide(FetchEnd::TimeUp, Counts::default(), counts(10, 0, 0), None, 0.1)
                 .unwrap()
                 .starts_with("nothing new: ")
         );
@@ -315,7 +337,7 @@ mod tests {
     fn a_refusal_keeps_its_exit_code() {
         let refused = Failure::configuration(SOURCE_REFUSED, "status 403");
         assert_eq!(
-            decide(FetchEnd::Refused(refused), Counts::default(), Counts::default(), 0.1)
+            decide(FetchEnd::Refused(refused), Counts::default(), Counts::default(), None, 0.1)
                 .unwrap_err()
                 .exit,
             exit::CONFIGURATION

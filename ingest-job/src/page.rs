@@ -1,5 +1,7 @@
 //! A page of items, cut to the run's limit and mapped to records.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::{
     Value as Json,
@@ -10,6 +12,8 @@ use userpipeline_record::{Mapped, Record, RecordSchema, check_weight};
 
 /// The longest reason of a reject, in bytes.
 const MAX_REASON: usize = 500;
+/// The bytes of it in the run's message.
+const SHOWN_REASON: usize = 200;
 // Classes of rejects, beside those of the mapping.
 const UNREADABLE: &str = "Unreadable";
 const TOO_LARGE: &str = "TooLarge";
@@ -40,6 +44,17 @@ pub struct RejectedItem {
     pub class: &'static str,
     pub reason: String,
     pub raw: RawItem,
+}
+
+impl fmt::Display for RejectedItem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.field.is_empty() {
+            f.write_str("the item")?;
+        } else {
+            write!(f, "field `{}`", self.field)?;
+        }
+        write!(f, ", {}: {}", self.class, truncate(&self.reason, SHOWN_REASON))
+    }
 }
 
 /// An item that is a record.
@@ -224,6 +239,12 @@ mod tests {
             let page = MappedPage::map(vec![Item::Json(item)], 1, &RecordSchema::user(), ENOUGH);
             let rejected = &page.rejects[0];
             assert_eq!(rejected.field, field, "{}", rejected.reason);
+            let shown = if field.is_empty() {
+                "the item, ".to_owned()
+            } else {
+                format!("field `{field}`, ")
+            };
+            assert!(rejected.to_string().starts_with(&shown), "{rejected}");
             assert!(
                 rejected.reason.contains(expected) && !rejected.reason.contains('\0'),
                 "{}",
