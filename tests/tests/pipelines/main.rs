@@ -1,5 +1,6 @@
 //! Tests of pipelines in a healthy cluster. Each has its own namespace, so they run in parallel.
 
+mod admission;
 mod autoscaling;
 mod backfills;
 mod data;
@@ -14,10 +15,12 @@ mod mistakes;
 mod observability;
 mod operations;
 mod plans;
+mod quotas;
 mod records;
 mod retention;
 mod runs;
 mod schedules;
+mod sidecars;
 mod sizes;
 mod sources;
 mod topics;
