@@ -5,7 +5,7 @@ source "$LOCAL/services/lib.sh"
 
 # Always applied: it takes a second, and what is unchanged is left alone.
 ALWAYS=yes
-plan() { ready_once || echo "60 Kafka, Cassandra, PostgreSQL and schema registry in the cluster"; }
+plan() { ready_once || echo "65 Kafka, Cassandra, PostgreSQL and schema registry in the cluster"; }
 
 ready_once() {
   [[ -x $CACHE/bin/kubectl ]] && kubectl --request-timeout=5s -n services get statefulset/kafka statefulset/cassandra statefulset/postgres \
@@ -37,6 +37,7 @@ run() {
   secret postgres-registry registry
   secret cassandra-superuser admin
   secret cassandra-userpipeline userpipeline
+  "$LOCAL/services/certificates.sh"
   folder kafka 10001
   folder cassandra 10002
   folder postgres 10004
