@@ -35,6 +35,7 @@ run() {
   secret postgres-superuser postgres
   secret postgres-userpipeline userpipeline
   secret postgres-registry registry
+  secret postgres-userpipeline-cert userpipeline-cert
   secret cassandra-superuser admin
   secret cassandra-userpipeline userpipeline
   "$LOCAL/services/certificates.sh"
@@ -53,6 +54,7 @@ run() {
   until_true 300 "the schema registry" curl -fsS -m 5 http://127.0.0.1:30081/apis/ccompat/v7/subjects
   until_true 300 Kafka kubectl -n services exec kafka-0 -- kafka-topics --list
   until_true 300 Cassandra kubectl -n services exec cassandra-0 -- cqlsh -e 'SELECT release_version FROM system.local'
+  until_true 60 "PostgreSQL over TLS" tls_answers postgres-0 postgres 5432 -starttls postgres
 }
 
 step_main "$@"
