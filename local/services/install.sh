@@ -36,6 +36,7 @@ run() {
   secret postgres-userpipeline userpipeline
   secret postgres-registry registry
   secret postgres-userpipeline-cert userpipeline-cert
+  secret kafka-userpipeline userpipeline
   secret cassandra-superuser admin
   secret cassandra-userpipeline userpipeline
   "$LOCAL/services/certificates.sh"
@@ -55,6 +56,9 @@ run() {
   until_true 300 Kafka kubectl -n services exec kafka-0 -- kafka-topics --list
   until_true 300 Cassandra kubectl -n services exec cassandra-0 -- cqlsh -e 'SELECT release_version FROM system.local'
   until_true 60 "PostgreSQL over TLS" tls_answers postgres-0 postgres 5432 -starttls postgres
+  # This also waits for its SCRAM user.
+  until_true 60 "Kafka over TLS" kubectl -n services exec kafka-0 -- \
+    kafka-topics --bootstrap-server localhost:9095 --command-config /tmp/client.properties --list
 }
 
 step_main "$@"
