@@ -59,6 +59,7 @@ run() {
   # This also waits for its SCRAM user.
   until_true 60 "Kafka over TLS" kubectl -n services exec kafka-0 -- \
     kafka-topics --bootstrap-server localhost:9095 --command-config /tmp/client.properties --list
+  until_true 60 "Cassandra over TLS" tls_answers cassandra-0 cassandra 9142
 }
 
 step_main "$@"
