@@ -39,6 +39,7 @@ run() {
   secret kafka-userpipeline userpipeline
   secret cassandra-superuser admin
   secret cassandra-userpipeline userpipeline
+  secret schema-registry-userpipeline userpipeline
   "$LOCAL/services/certificates.sh"
   folder kafka 10001
   folder cassandra 10002
@@ -56,6 +57,7 @@ run() {
   until_true 300 Kafka kubectl -n services exec kafka-0 -- kafka-topics --list
   until_true 300 Cassandra kubectl -n services exec cassandra-0 -- cqlsh -e 'SELECT release_version FROM system.local'
   until_true 60 "PostgreSQL over TLS" tls_answers postgres-0 postgres 5432 -starttls postgres
+  until_true 60 "the schema registry over TLS" tls_answers deployment/schema-registry tls-proxy 8443
   # This also waits for its SCRAM user.
   until_true 60 "Kafka over TLS" kubectl -n services exec kafka-0 -- \
     kafka-topics --bootstrap-server localhost:9095 --command-config /tmp/client.properties --list
