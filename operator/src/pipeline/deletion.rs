@@ -12,7 +12,10 @@ use super::{
     apply::{Applier, ApplyError, is_namespace_terminating},
     children::Children,
     context::Context,
-    decide::deletion::{DeletionInput, DeletionStep, decide},
+    decide::{
+        deletion::{DeletionInput, DeletionStep, decide},
+        held_jobs,
+    },
     desired::deletion_objects,
     model::{Owner, PodConfig, has_finalizer, labels},
     observe::{Observed, deletion_jobs, is_deletion_job, pods, schema_jobs},
@@ -43,6 +46,8 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     // From here on, children must outlive a deletion that starts with the children (`--cascade=foreground`).
     let owner = Owner { reference: None, ..owner };
     let applier = Applier::new(&context.client, &context.metrics, &owner.id, &owner.uid);
+    let held = held_jobs::decide(&observed, now);
+    let ended = applier.end_jobs(&held.end).await;
     let mut error = take(&decision.step, pipeline, &owner, &observed.children, &applier, context)
         .await
         .err();
@@ -54,6 +59,7 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
             .and(applier.set_finalizer(false).await)
             .err();
     }
+    let error = error.or(ended.err());
     let status = deletion_status(pipeline, &decision, error.as_ref(), now);
     context.status.write(pipeline, &status).await?;
     if let Some(error) = error {
@@ -63,7 +69,7 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     Ok(match decision.step {
         DeletionStep::Release => Action::await_change(),
         DeletionStep::Wait(_, Some(wait)) => Action::requeue(wait),
-        _ => Action::requeue(REQUEUE),
+        _ => Action::requeue(held.requeue.map_or(REQUEUE, |held| held.min(REQUEUE))),
     })
 }
 

@@ -27,6 +27,8 @@ pub const DRAIN_SINCE: &str = "userpipeline.dev/drain-since";
 pub const DRAIN_ATTEMPT: &str = "userpipeline.dev/drain-attempt";
 /// An annotation on the Job of a run that was stopped with its pipeline.
 pub const STOPPED: &str = "userpipeline.dev/stopped";
+/// An annotation on a Job that an injected container kept running: how its own container ended.
+pub const CONTAINER_END: &str = "userpipeline.dev/container-end";
 /// An annotation: the hash of the desired object that was applied last.
 pub const DESIRED_HASH: &str = "userpipeline.dev/desired-hash";
 

@@ -1,10 +1,11 @@
 //! How a Job ended, and what its pods reported.
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 
-use super::{observed::Observed, pods};
+use super::{container_end::ContainerEnd, observed::Observed, pods};
 use crate::pipeline::model::Problem;
 
 /// The reason of a Job that ran out of time; its pod was killed, so how the pod ended explains nothing.
@@ -18,9 +19,38 @@ pub struct JobEnd {
     pub reason: String,
     /// From the Job's condition.
     pub message: String,
+    /// What injected containers did to the Job, for the message of its result.
+    pub note: Option<String>,
 }
 
+impl JobEnd {
+    /// `message` of the result, with the note.
+    pub fn with_note(&self, message: String) -> String {
+        match &self.note {
+            Some(note) if message.is_empty() => note.clone(),
+            Some(note) => format!("{message}; {note}"),
+            None => message,
+        }
+    }
+}
+
+impl From<ContainerEnd> for JobEnd {
+    fn from(end: ContainerEnd) -> Self {
+        Self {
+            succeeded: end.terminated.exit_code == 0,
+            at: end.at(),
+            reason: end.terminated.reason.clone().unwrap_or_default(),
+            message: String::new(),
+            note: Some(end.advice()),
+        }
+    }
+}
+
+/// How the Job ended, by what Kubernetes or the operator wrote to it.
 pub fn job_end(job: &Job) -> Option<JobEnd> {
+    if let Some(end) = ContainerEnd::recorded(job) {
+        return Some(end.into());
+    }
     let status = job.status.as_ref()?;
     let condition = status
         .conditions
@@ -39,7 +69,26 @@ pub fn job_end(job: &Job) -> Option<JobEnd> {
         at,
         reason: condition.reason.clone().unwrap_or_default(),
         message: condition.message.clone().unwrap_or_default(),
+        note: None,
     })
+}
+
+/// How the Job ended. For Kubernetes, a Job whose sidecar fails has failed; here, its own container decides.
+pub fn job_result(observed: &Observed, job: &Job) -> Option<JobEnd> {
+    let mut end = job_end(job)?;
+    let has_succeeded = |pod: &&Pod| pods::own_end(pod).is_some_and(|end| end.exit_code == 0);
+    // At a deadline, also a container that exits with 0 may have been stopped before it was done.
+    if !end.succeeded
+        && end.reason != DEADLINE_EXCEEDED
+        && let Some(pod) = observed.pods_of(job).into_iter().find(has_succeeded)
+    {
+        end.succeeded = true;
+        let failed: Vec<String> = pods::failed_sidecars(pod)
+            .map(|(name, code)| format!("{name} (exit code {code})"))
+            .collect();
+        end.note = (!failed.is_empty()).then(|| format!("for Kubernetes the Job failed, because of container {}", failed.join(", ")));
+    }
+    Some(end)
 }
 
 /// What keeps a Job's pods from ending.
@@ -49,7 +98,9 @@ pub fn pod_problem(observed: &Observed, job: &Job) -> Option<Problem> {
 
 /// The report of the last pod that left one and satisfies `is_complete`.
 pub fn last_report<R: DeserializeOwned>(observed: &Observed, job: &Job, is_complete: impl Fn(&R) -> bool) -> Option<R> {
-    let reports = observed.pods_of(job).into_iter().filter_map(pods::termination_report::<R>);
+    let recorded = ContainerEnd::recorded(job).map(|end| end.terminated);
+    let ends = observed.pods_of(job).into_iter().filter_map(|pod| pods::own_end(pod).cloned());
+    let reports = ends.chain(recorded).filter_map(|end| pods::report::<R>(&end));
     let complete = reports.filter(|(_, report)| is_complete(report));
     complete.max_by_key(|(at, _)| *at).map(|(_, report)| report)
 }
@@ -59,5 +110,30 @@ pub fn pod_end(observed: &Observed, job: &Job, end: &JobEnd) -> Option<Problem> 
     if end.succeeded || end.reason == DEADLINE_EXCEEDED {
         return None;
     }
-    observed.pods_of(job).into_iter().find_map(pods::end)
+    if let Some(recorded) = ContainerEnd::recorded(job) {
+        return pods::end(&recorded.pod, &recorded.terminated);
+    }
+    let mut pods = observed.pods_of(job).into_iter();
+    pods.find_map(|pod| pods::end(&pod.name_any(), pods::own_end(pod)?))
+}
+
+/// An unfinished Job whose own container has ended while others run.
+pub fn held_open(observed: &Observed, job: &Job) -> Option<ContainerEnd> {
+    let is_suspended = job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
+    if is_suspended || job.metadata.deletion_timestamp.is_some() || job_end(job).is_some() {
+        return None;
+    }
+    let mut running = observed
+        .pods_of(job)
+        .into_iter()
+        .filter(|pod| pods::is_live(pod) && !pods::is_terminating(pod));
+    running.find_map(|pod| {
+        let terminated = pods::own_end(pod)?.clone();
+        let held_by: Vec<String> = pods::running_sidecars(pod).map(str::to_owned).collect();
+        (!held_by.is_empty()).then(|| ContainerEnd {
+            pod: pod.name_any(),
+            held_by,
+            terminated,
+        })
+    })
 }

@@ -1,5 +1,6 @@
 //! What there is of a pipeline. Reading (`observed`, `worker_status`) is IO; interpreting what was read is pure.
 
+mod container_end;
 mod jobs;
 mod observed;
 pub mod pods;
@@ -9,7 +10,8 @@ mod worker_status;
 mod workers;
 
 pub use self::{
-    jobs::job_end,
+    container_end::ContainerEnd,
+    jobs::{held_open, job_end},
     observed::{Observed, observe},
     run_jobs::{RunJob, run_jobs, run_report, unfinished_runs},
     task_jobs::{Progress, TaskJob, deletion_jobs, drain_jobs, is_deletion_job, schema_jobs},

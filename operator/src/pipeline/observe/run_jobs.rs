@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use userpipeline_api::{DataInterval, Run, RunKind, RunOutcome, names, report::RunReport};
 
 use super::{
-    jobs::{JobEnd, job_end, last_report, pod_end},
+    jobs::{JobEnd, job_end, job_result, last_report, pod_end},
     observed::Observed,
     pods,
 };
@@ -57,21 +57,21 @@ fn run_job(cron_job: &str, job: &Arc<Job>, observed: &Observed) -> RunJob {
         due: due.filter(|_| matches!(kind, RunKind::Scheduled | RunKind::CatchUp)),
         interval: interval(job),
         nonce: job.labels().get(labels::NONCE).cloned(),
-        ended: job_end(job).map(|end| result(kind, due, job, end, observed)),
+        ended: job_result(observed, job).map(|end| result(kind, due, job, &end, observed)),
         job: job.clone(),
     }
 }
 
-fn result(kind: RunKind, due: Option<Timestamp>, job: &Job, end: JobEnd, observed: &Observed) -> Run {
+fn result(kind: RunKind, due: Option<Timestamp>, job: &Job, end: &JobEnd, observed: &Observed) -> Run {
     let report = run_report(observed, job).unwrap_or_default();
     let outcome = if end.succeeded { RunOutcome::Succeeded } else { RunOutcome::Failed };
-    let pod_end = pod_end(observed, job, &end);
+    let pod_end = pod_end(observed, job, end);
     let (reason, message) = if report.reason.is_empty() {
         let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
         pod_end.unwrap_or_else(|| {
             (
-                or(end.reason, outcome.as_str()),
-                or(end.message, "its pod left no termination message"),
+                or(end.reason.clone(), outcome.as_str()),
+                or(end.message.clone(), "its pod left no termination message"),
             )
         })
     } else {
@@ -92,7 +92,7 @@ fn result(kind: RunKind, due: Option<Timestamp>, job: &Job, end: JobEnd, observe
         finished_at: Some(whole_seconds(end.at)),
         outcome,
         reason,
-        message,
+        message: end.with_note(message),
         landed: report.landed,
         published: report.published,
         rejected: report.rejected,

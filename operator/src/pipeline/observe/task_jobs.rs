@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use userpipeline_api::report::{DeletionReport, DrainReport, SchemaReport};
 
 use super::{
-    jobs::{job_end, last_report, pod_end, pod_problem},
+    jobs::{job_result, last_report, pod_end, pod_problem},
     observed::{Observed, is_of_component},
 };
 use crate::pipeline::model::{Problem, labels, labels::Component};
@@ -104,18 +104,20 @@ fn task_job<R: Explained>(observed: &Observed, job: &Job, subject: Option<&str>,
 }
 
 fn progress<R: Explained>(observed: &Observed, job: &Job) -> Progress<R> {
-    let Some(end) = job_end(job) else {
+    let Some(end) = job_result(observed, job) else {
         return Progress::Running {
             problem: pod_problem(observed, job),
         };
     };
     let mut report: R = last_report(observed, job, |_| true).unwrap_or_default();
-    if end.succeeded {
-        return Progress::Succeeded { at: end.at, report };
-    }
     let (reason, message) = report.explanation();
-    if reason.is_empty() {
+    if reason.is_empty() && !end.succeeded {
         (*reason, *message) = pod_end(observed, job, &end).unwrap_or_else(|| (end.reason.clone(), end.message.clone()));
     }
-    Progress::Failed { at: end.at, report }
+    *message = end.with_note(std::mem::take(message));
+    if end.succeeded {
+        Progress::Succeeded { at: end.at, report }
+    } else {
+        Progress::Failed { at: end.at, report }
+    }
 }
