@@ -24,8 +24,8 @@ use crate::{
     identity::MANAGER,
     metrics::Metrics,
     pipeline::{
-        Applier, ApplyError, CachedPipeline, Caches, EventPublisher, History, NewRun, Observed, RunJob, backfill_job, has_name, labels,
-        run_jobs,
+        Applier, ApplyError, CachedPipeline, Caches, EventPublisher, History, NewRun, Observed, RunJob, backfill_job, backfill_runs,
+        has_name, labels,
     },
 };
 
@@ -111,7 +111,7 @@ async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
     };
     let now = Timestamp::now();
     let pipeline = pipeline(&id, &context).await?;
-    let runs = observe_runs(backfill, &id, &context.caches);
+    let runs = observe_runs(backfill, &id, &context.caches, now);
     let cron_jobs = context.caches.children.cron_jobs.of_pipeline(&id);
     let cron_job = cron_jobs
         .iter()
@@ -121,7 +121,7 @@ async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
     let decision = decide_runs(backfill, pipeline.as_ref(), ticks.as_ref(), obstacle.is_some(), &runs, now);
 
     let uid = backfill.uid().unwrap_or_default();
-    let applier = Applier::new(&context.client, &context.metrics, &id, &uid);
+    let applier = Applier::new(&context.client, &context.metrics, &context.caches.children, &id, &uid);
     let started = start(backfill, cron_job, &decision.create, &applier).await;
     let outdated = outdated(&decision, pipeline.as_ref(), &runs);
     let mut all_deleted = outdated.len() == decision.delete.len();
@@ -156,16 +156,15 @@ async fn pipeline(id: &PipelineId, context: &Context) -> Result<Option<UserPipel
 }
 
 /// The cached runs of this back-fill.
-fn observe_runs(backfill: &UserPipelineBackfill, id: &PipelineId, caches: &Caches) -> Vec<RunJob> {
+fn observe_runs(backfill: &UserPipelineBackfill, id: &PipelineId, caches: &Caches, now: Timestamp) -> Vec<RunJob> {
     let is_owned = |job: &Job| {
         let owners = job.owner_references();
         owners.iter().any(|owner| Some(&owner.uid) == backfill.metadata.uid.as_ref())
     };
-    let mut observed = Observed::default();
-    observed.children.jobs = caches.children.jobs.of_pipeline(id);
+    let mut observed = Observed::of(id, None, &caches.children, now);
     observed.children.jobs.retain(|job| is_owned(job));
-    observed.children.pods = caches.children.pods.of_pipeline(id);
-    run_jobs(&names::cron_job(&id.name), &observed)
+    observed.deleted.jobs.retain(|(_, job)| is_owned(job));
+    backfill_runs(&names::cron_job(&id.name), &observed)
 }
 
 fn decide_runs(

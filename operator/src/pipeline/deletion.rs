@@ -32,7 +32,7 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     let Some(owner) = Owner::of(pipeline, images).filter(|_| has_finalizer(pipeline)) else {
         return Ok(Action::await_change());
     };
-    let observed = Observed::cached(&owner.id, &context.caches.children);
+    let observed = Observed::cached(pipeline, &context.caches.children, now);
     let recorded = pipeline.status.clone().unwrap_or_default();
     let input = DeletionInput {
         policy: pipeline.spec.deletion_policy,
@@ -45,7 +45,7 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     let decision = decide(&input, now);
     // From here on, children must outlive a deletion that starts with the children (`--cascade=foreground`).
     let owner = Owner { reference: None, ..owner };
-    let applier = Applier::new(&context.client, &context.metrics, &owner.id, &owner.uid);
+    let applier = Applier::new(&context.client, &context.metrics, &context.caches.children, &owner.id, &owner.uid);
     let held = held_jobs::decide(&observed, now);
     let ended = applier.end_jobs(&held.end).await;
     let mut error = take(&decision.step, pipeline, &owner, &observed.children, &applier, context)

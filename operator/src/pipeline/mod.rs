@@ -33,7 +33,7 @@ pub(crate) use self::{
     decide::schedule::{History, NewRun},
     desired::backfill_job,
     model::{has_name, labels, whole_seconds},
-    observe::{Observed, RunJob, run_jobs},
+    observe::{Observed, RunJob, backfill_runs},
     status::{EventPublisher, Verdict},
 };
 pub use self::{

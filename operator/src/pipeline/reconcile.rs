@@ -44,12 +44,14 @@ async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Time
     if pipeline.metadata.deletion_timestamp.is_some() {
         return Box::pin(reconcile_deletion(&pipeline, context, now)).await;
     }
-    let observed = observe(&id, &context.caches.children, &context.workers, now).await;
+    let observed = observe(&pipeline, &context.caches.children, &context.workers, now).await;
     let runs = run_jobs(&names::cron_job(&id.name), &observed);
     // Also where the spec is invalid: the Jobs are those of an earlier one.
     let held = held_jobs::decide(&observed, now);
     let uid = pipeline.uid().unwrap_or_default();
-    let ended = Applier::new(&context.client, &context.metrics, &id, &uid).end_jobs(&held.end).await;
+    let ended = Applier::new(&context.client, &context.metrics, &context.caches.children, &id, &uid)
+        .end_jobs(&held.end)
+        .await;
     let outcome = Box::pin(converge(&pipeline, &observed, &runs, context, now)).await;
 
     let version = &context.installation.images.tag;
@@ -92,6 +94,12 @@ pub async fn converge(
     }
     let decisions = decide(pipeline, &valid, observed, runs, context.ignore_rollout_order, now);
     let desired = desired(&valid, &context.installation, &decisions);
-    let applier = Applier::new(&context.client, &context.metrics, &valid.owner.id, &valid.owner.uid);
+    let applier = Applier::new(
+        &context.client,
+        &context.metrics,
+        &context.caches.children,
+        &valid.owner.id,
+        &valid.owner.uid,
+    );
     Ok(Box::pin(apply(&applier, pipeline, desired, decisions, observed, now)).await)
 }

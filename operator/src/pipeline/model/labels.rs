@@ -45,6 +45,9 @@ pub const INTERVAL_END: &str = "userpipeline.dev/interval-end";
 /// `spec.owner`.
 pub const OWNER: &str = "userpipeline.dev/owner";
 
+/// Kubernetes' label with the uid of a pod's Job.
+pub const JOB_UID: &str = "batch.kubernetes.io/controller-uid";
+
 const NAME: &str = "app.kubernetes.io/name";
 const INSTANCE: &str = "app.kubernetes.io/instance";
 

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 
 use super::{container_end::ContainerEnd, observed::Observed, pods};
-use crate::pipeline::model::Problem;
+use crate::pipeline::model::{Problem, reasons::JOB_DELETED};
 
 /// The reason of a Job that ran out of time; its pod was killed, so how the pod ended explains nothing.
 const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
@@ -24,6 +24,11 @@ pub struct JobEnd {
 }
 
 impl JobEnd {
+    /// The Job was deleted before it ended; its pod was killed, so what that reports explains nothing.
+    pub fn was_deleted(&self) -> bool {
+        self.reason == JOB_DELETED
+    }
+
     /// `message` of the result, with the note.
     pub fn with_note(&self, message: String) -> String {
         match &self.note {
@@ -80,7 +85,7 @@ pub fn job_result(observed: &Observed, job: &Job) -> Option<JobEnd> {
     // At a deadline, also a container that exits with 0 may have been stopped before it was done.
     if !end.succeeded
         && end.reason != DEADLINE_EXCEEDED
-        && let Some(pod) = observed.pods_of(job).into_iter().find(has_succeeded)
+        && let Some(pod) = observed.all_pods_of(job).into_iter().find(has_succeeded)
     {
         end.succeeded = true;
         let failed: Vec<String> = pods::failed_sidecars(pod)
@@ -91,6 +96,26 @@ pub fn job_result(observed: &Observed, job: &Job) -> Option<JobEnd> {
     Some(end)
 }
 
+/// How a Job ended that was deleted at this time.
+pub fn deleted_job_result(observed: &Observed, job: &Job, at: Timestamp) -> JobEnd {
+    if let Some(end) = job_result(observed, job) {
+        return end;
+    }
+    let pods = observed.all_pods_of(job);
+    let has_succeeded = pods.into_iter().filter_map(pods::own_end).any(|end| end.exit_code == 0);
+    let message = format!(
+        "Job {} was deleted while it ran, not by the operator: find out who deletes Jobs (a user, a policy, a clean-up controller)",
+        job.name_any()
+    );
+    JobEnd {
+        succeeded: has_succeeded,
+        at,
+        reason: if has_succeeded { String::new() } else { JOB_DELETED.to_owned() },
+        message: if has_succeeded { String::new() } else { message },
+        note: None,
+    }
+}
+
 /// What keeps a Job's pods from ending.
 pub fn pod_problem(observed: &Observed, job: &Job) -> Option<Problem> {
     observed.pods_of(job).into_iter().find_map(pods::problem)
@@ -99,7 +124,7 @@ pub fn pod_problem(observed: &Observed, job: &Job) -> Option<Problem> {
 /// The report of the last pod that left one and satisfies `is_complete`.
 pub fn last_report<R: DeserializeOwned>(observed: &Observed, job: &Job, is_complete: impl Fn(&R) -> bool) -> Option<R> {
     let recorded = ContainerEnd::recorded(job).map(|end| end.terminated);
-    let ends = observed.pods_of(job).into_iter().filter_map(|pod| pods::own_end(pod).cloned());
+    let ends = observed.all_pods_of(job).into_iter().filter_map(|pod| pods::own_end(pod).cloned());
     let reports = ends.chain(recorded).filter_map(|end| pods::report::<R>(&end));
     let complete = reports.filter(|(_, report)| is_complete(report));
     complete.max_by_key(|(at, _)| *at).map(|(_, report)| report)
@@ -107,13 +132,13 @@ pub fn last_report<R: DeserializeOwned>(observed: &Observed, job: &Job, is_compl
 
 /// How the pods of a failed Job ended, where that explains the failure.
 pub fn pod_end(observed: &Observed, job: &Job, end: &JobEnd) -> Option<Problem> {
-    if end.succeeded || end.reason == DEADLINE_EXCEEDED {
+    if end.succeeded || end.reason == DEADLINE_EXCEEDED || end.was_deleted() {
         return None;
     }
     if let Some(recorded) = ContainerEnd::recorded(job) {
         return pods::end(&recorded.pod, &recorded.terminated);
     }
-    let mut pods = observed.pods_of(job).into_iter();
+    let mut pods = observed.all_pods_of(job).into_iter();
     pods.find_map(|pod| pods::end(&pod.name_any(), pods::own_end(pod)?))
 }
 

@@ -7,9 +7,6 @@ use serde::de::DeserializeOwned;
 
 use crate::pipeline::model::{Problem, labels};
 
-/// The label with the uid of a pod's Job.
-const JOB_UID: &str = "batch.kubernetes.io/controller-uid";
-
 const CRASH_LOOP: &str = "CrashLoopBackOff";
 const PULL_BACK_OFF: &str = "ImagePullBackOff";
 const OUT_OF_MEMORY: &str = "OOMKilled";
@@ -29,7 +26,7 @@ const STUCK: [&str; 8] = [
 ];
 
 pub fn is_of_job(pod: &Pod, job_uid: &str) -> bool {
-    pod.labels().get(JOB_UID).is_some_and(|uid| uid == job_uid)
+    pod.labels().get(labels::JOB_UID).is_some_and(|uid| uid == job_uid)
 }
 
 /// Whether its containers have not ended.
