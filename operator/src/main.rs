@@ -105,7 +105,13 @@ async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
         run.identity.clone(),
     )?);
     let identity = run.identity;
-    let backfills = Arc::new(backfill::Context::new(client.clone(), writers.caches(), metrics.clone(), identity));
+    let backfills = Arc::new(backfill::Context::new(
+        client.clone(),
+        writers.caches(),
+        metrics.clone(),
+        context.refused_pods(),
+        identity,
+    ));
     let scope = run.watch_namespace;
     let led = leader::lead(client, lease, metrics, shutdown.clone(), |stop| async {
         futures::join!(

@@ -32,7 +32,8 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     let Some(owner) = Owner::of(pipeline, images).filter(|_| has_finalizer(pipeline)) else {
         return Ok(Action::await_change());
     };
-    let observed = Observed::cached(pipeline, &context.caches.children, now);
+    let mut observed = Observed::cached(pipeline, &context.caches.children, now);
+    observed.refusals = context.refused_pods.of(&owner.id, &observed, now).await;
     let recorded = pipeline.status.clone().unwrap_or_default();
     let input = DeletionInput {
         policy: pipeline.spec.deletion_policy,

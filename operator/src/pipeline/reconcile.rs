@@ -44,7 +44,8 @@ async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Time
     if pipeline.metadata.deletion_timestamp.is_some() {
         return Box::pin(reconcile_deletion(&pipeline, context, now)).await;
     }
-    let observed = observe(&pipeline, &context.caches.children, &context.workers, now).await;
+    let mut observed = observe(&pipeline, &context.caches.children, &context.workers, now).await;
+    observed.refusals = context.refused_pods.of(&id, &observed, now).await;
     let runs = run_jobs(&names::cron_job(&id.name), &observed);
     // Also where the spec is invalid: the Jobs are those of an earlier one.
     let held = held_jobs::decide(&observed, now);

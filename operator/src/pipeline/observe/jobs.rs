@@ -118,7 +118,8 @@ pub fn deleted_job_result(observed: &Observed, job: &Job, at: Timestamp) -> JobE
 
 /// What keeps a Job's pods from ending.
 pub fn pod_problem(observed: &Observed, job: &Job) -> Option<Problem> {
-    observed.pods_of(job).into_iter().find_map(pods::problem)
+    let problem = observed.pods_of(job).into_iter().find_map(pods::problem);
+    problem.or_else(|| observed.refusals.problem(job))
 }
 
 /// The report of the last pod that left one and satisfies `is_complete`.
@@ -132,7 +133,11 @@ pub fn last_report<R: DeserializeOwned>(observed: &Observed, job: &Job, is_compl
 
 /// How the pods of a failed Job ended, where that explains the failure.
 pub fn pod_end(observed: &Observed, job: &Job, end: &JobEnd) -> Option<Problem> {
-    if end.succeeded || end.reason == DEADLINE_EXCEEDED || end.was_deleted() {
+    if end.reason == DEADLINE_EXCEEDED {
+        // Unless there never was a pod.
+        return observed.refusals.problem(job);
+    }
+    if end.succeeded || end.was_deleted() {
         return None;
     }
     if let Some(recorded) = ContainerEnd::recorded(job) {

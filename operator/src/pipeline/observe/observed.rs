@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 use userpipeline_api::{UserPipeline, names::PipelineId, report::WorkerReport};
 
-use super::{pods, worker_status::WorkerClient};
+use super::{pods, refusals::Refusals, worker_status::WorkerClient};
 use crate::pipeline::{
     children::{ChildCaches, Children},
     model::{has_name, labels},
@@ -20,6 +20,8 @@ use crate::pipeline::{
 pub struct Observed {
     pub children: Children,
     pub deleted: RecentlyDeleted,
+    /// Jobs whose pods the API server refuses.
+    pub refusals: Refusals,
     /// The reports of the workers that answered, by the pod's name.
     pub reports: BTreeMap<String, WorkerReport>,
     /// Since when a partition has had no worker that reports its progress.
@@ -82,6 +84,7 @@ impl Observed {
         Self {
             children,
             deleted,
+            refusals: Refusals::default(),
             reports: BTreeMap::new(),
             progress_unknown_since: None,
         }

@@ -12,7 +12,7 @@ use super::{
     observed::Observed,
     pods,
 };
-use crate::pipeline::model::{labels, reasons::JOB_DELETED, whole_seconds};
+use crate::pipeline::model::{Problem, labels, reasons::JOB_DELETED, whole_seconds};
 
 const SCHEDULED_AT: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 
@@ -150,6 +150,14 @@ fn interval(job: &Job) -> Option<DataInterval> {
 fn due(cron_job: &str, job: &Job) -> Option<Timestamp> {
     let annotated = job.annotations().get(SCHEDULED_AT).and_then(|text| text.parse().ok());
     annotated.or_else(|| names::tick_of_job(cron_job, &job.name_any()))
+}
+
+/// What keeps a run, of a back-fill or another one, from starting.
+pub fn refused_run(observed: &Observed, of_backfill: bool) -> Option<Problem> {
+    let mut unfinished = observed
+        .runs()
+        .filter(|job| job_end(job).is_none() && job.labels().contains_key(labels::BACKFILL) == of_backfill);
+    unfinished.find_map(|job| observed.refusals.problem(job))
 }
 
 /// Runs that have not ended. A run that was stopped with its pipeline does not count once its pods are gone.

@@ -188,3 +188,32 @@ fn a_run_that_was_deleted_while_it_ran_has_failed_unless_the_spec_explains_it() 
     let runs = listed(&deleted_runs(vec![run(&json!({}))], vec![run_pod("users-ingest-28928160", report)]));
     assert_eq!((runs[0].outcome.as_str(), runs[0].landed), ("Succeeded", 10));
 }
+
+#[test]
+fn a_run_whose_pod_is_refused_makes_the_schedule_unready_until_it_has_ended() {
+    let message = "the pod of Job manual cannot be created: exceeded quota: small";
+    let with = |ended: &Value, more: &Value| {
+        let mut observed = Observed::default();
+        let mut job = serde_json::to_value(run("manual", ended).as_ref()).unwrap();
+        job["metadata"]["labels"]
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        observed.children.jobs = vec![Arc::new(serde_json::from_value(job).unwrap())];
+        observed.refusals.by_job.insert("manual".into(), message.into());
+        of(&example::pipeline(), Ok(&applied(healthy())), &observed, now())
+    };
+    let refused = with(&json!({}), &json!({}));
+    for type_ in ["ScheduleReady", "Ready"] {
+        assert_eq!(condition(&refused, type_), ("False", "FailedCreate", message));
+    }
+    let of_backfill = with(&json!({}), &json!({labels::BACKFILL: "january"}));
+    assert_eq!(condition(&of_backfill, "ScheduleReady").0, "True", "its back-fill reports it");
+    let deadline = json!({"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long"}]});
+    let ended = with(&deadline, &json!({}));
+    assert_eq!(condition(&ended, "ScheduleReady").0, "True");
+    assert_eq!(
+        (ended.runs[0].reason.as_str(), ended.runs[0].message.as_str()),
+        ("FailedCreate", message)
+    );
+}
