@@ -17,7 +17,10 @@ use kube::{Resource, ResourceExt};
 use serde::{Serialize, de::DeserializeOwned};
 use userpipeline_api::names::PipelineId;
 
-use super::cache::{Cache, CacheWriter, Presence};
+use super::{
+    cache::{Cache, CacheWriter, Presence},
+    model::labels,
+};
 
 pub trait ChildKind:
     Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
@@ -25,6 +28,9 @@ pub trait ChildKind:
     /// The kind, also as the label `kind` of the metric of writes.
     const KIND: &'static str;
     const PRESENCE: Presence;
+
+    /// Whether its last state is remembered after it was deleted.
+    fn outlives_deletion(&self) -> bool;
 }
 
 /// Does something with the writing end of each kind's cache.
@@ -43,11 +49,16 @@ pub trait VisitChildren {
 }
 
 macro_rules! children {
-    ($($field:ident: $kind:ident, $presence:ident;)*) => {
+    ($($field:ident: $kind:ident, $presence:ident, $outlives_deletion:expr;)*) => {
         $(
             impl ChildKind for $kind {
                 const KIND: &'static str = stringify!($kind);
                 const PRESENCE: Presence = Presence::$presence;
+
+                fn outlives_deletion(&self) -> bool {
+                    let decides: fn(&Self) -> bool = $outlives_deletion;
+                    decides(self)
+                }
             }
         )*
 
@@ -149,13 +160,13 @@ macro_rules! children {
 }
 
 children! {
-    accounts: ServiceAccount, Required;
-    config_maps: ConfigMap, Required;
-    jobs: Job, Required;
-    cron_jobs: CronJob, Required;
-    deployments: Deployment, Required;
-    budgets: PodDisruptionBudget, Required;
-    pods: Pod, Required;
+    accounts: ServiceAccount, Required, |_| false;
+    config_maps: ConfigMap, Required, |_| false;
+    jobs: Job, Required, |_| true;
+    cron_jobs: CronJob, Required, |_| false;
+    deployments: Deployment, Required, |_| false;
+    budgets: PodDisruptionBudget, Required, |_| false;
+    pods: Pod, Required, |pod| pod.labels().contains_key(labels::JOB_UID);
 }
 
 #[cfg(test)]

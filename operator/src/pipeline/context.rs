@@ -3,7 +3,14 @@
 use kube::Client;
 use userpipeline_api::names::PipelineId;
 
-use super::{back_off::BackOff, caches::Caches, decide::ResourceIndex, model::Installation, observe::WorkerClient, status::StatusWriter};
+use super::{
+    back_off::BackOff,
+    caches::Caches,
+    decide::ResourceIndex,
+    model::Installation,
+    observe::{RefusedPods, WorkerClient},
+    status::StatusWriter,
+};
 use crate::metrics::{Metrics, Waiting};
 
 pub struct Context {
@@ -14,6 +21,7 @@ pub struct Context {
     /// Desired objects are those at the end of a rollout, not of its next step: for a plan.
     pub(super) ignore_rollout_order: bool,
     pub(super) workers: WorkerClient,
+    pub(super) refused_pods: RefusedPods,
     pub(super) status: StatusWriter,
     pub(super) waiting: Waiting<PipelineId>,
     pub(super) back_off: BackOff,
@@ -31,6 +39,7 @@ impl Context {
     ) -> Result<Self, reqwest::Error> {
         Ok(Self {
             workers: WorkerClient::new()?,
+            refused_pods: RefusedPods::new(client.clone()),
             status: StatusWriter::new(client.clone(), metrics.clone(), caches.pipelines.clone(), instance),
             waiting: Waiting::new(metrics.clone()),
             back_off: BackOff::default(),
@@ -41,6 +50,10 @@ impl Context {
             installation,
             ignore_rollout_order: false,
         })
+    }
+
+    pub fn refused_pods(&self) -> RefusedPods {
+        self.refused_pods.clone()
     }
 
     /// Forgets a pipeline that is gone.

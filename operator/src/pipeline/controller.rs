@@ -62,7 +62,13 @@ impl VisitWriters for Watches {
     fn visit<K: ChildKind>(&mut self, writer: CacheWriter<K>) {
         let queue = self.queue.clone();
         let events = move |event| queue.event(K::KIND, event);
-        self.tasks.spawn(watch_children(self.scope.clone(), K::PRESENCE, writer, events));
+        self.tasks.spawn(watch_children(
+            self.scope.clone(),
+            K::PRESENCE,
+            K::outlives_deletion,
+            writer,
+            events,
+        ));
     }
 }
 

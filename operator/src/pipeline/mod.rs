@@ -32,8 +32,8 @@ pub(crate) use self::{
     cache::CachedPipeline,
     decide::schedule::{History, NewRun},
     desired::backfill_job,
-    model::{has_name, labels, whole_seconds},
-    observe::{Observed, RunJob, run_jobs},
+    model::{Problem, has_name, labels, whole_seconds},
+    observe::{Observed, RunJob, backfill_runs, refused_run},
     status::{EventPublisher, Verdict},
 };
 pub use self::{
@@ -41,4 +41,5 @@ pub use self::{
     context::Context,
     controller::run,
     model::{Images, Installation},
+    observe::RefusedPods,
 };

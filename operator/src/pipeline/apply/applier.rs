@@ -16,7 +16,7 @@ use crate::{
     identity::MANAGER,
     metrics::Metrics,
     pipeline::{
-        children::{ChildKind, VisitChildren},
+        children::{ChildCaches, ChildKind, VisitChildren},
         model::{has_name, labels},
     },
 };
@@ -25,14 +25,21 @@ use crate::{
 pub struct Applier<'a> {
     pub(super) client: &'a Client,
     pub(super) metrics: &'a Metrics,
+    caches: &'a ChildCaches,
     pub(super) id: &'a PipelineId,
     /// Of the owner of the children.
     pub(super) uid: &'a str,
 }
 
 impl<'a> Applier<'a> {
-    pub const fn new(client: &'a Client, metrics: &'a Metrics, id: &'a PipelineId, uid: &'a str) -> Self {
-        Self { client, metrics, id, uid }
+    pub const fn new(client: &'a Client, metrics: &'a Metrics, caches: &'a ChildCaches, id: &'a PipelineId, uid: &'a str) -> Self {
+        Self {
+            client,
+            metrics,
+            caches,
+            id,
+            uid,
+        }
     }
 }
 
@@ -114,7 +121,16 @@ impl Applier<'_> {
             }),
             ..DeleteParams::default()
         };
-        match self.api::<K>().delete(&name, &params).await {
+        let uid = observed.uid().unwrap_or_default();
+        let deleted = self.caches.jobs.deleted();
+        if K::KIND == Job::KIND {
+            deleted.expect(&uid);
+        }
+        let result = self.api::<K>().delete(&name, &params).await;
+        if result.is_err() {
+            deleted.unexpect(&uid);
+        }
+        match result {
             Ok(_) => {
                 self.wrote::<K>(&name, "delete", "deleted");
                 Ok(())

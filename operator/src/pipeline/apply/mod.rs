@@ -5,6 +5,7 @@ mod deletion;
 mod drift;
 mod error;
 mod finalizer;
+mod held_jobs;
 mod runs;
 mod sequence;
 mod stale_config_maps;

@@ -15,16 +15,18 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use userpipeline_api::names::PipelineId;
 
-use super::compressed::Compressed;
+use super::{compressed::Compressed, deleted::Deleted};
 
 #[derive(Clone)]
 pub struct Cache<K: Resource<DynamicType = ()> + Clone + 'static> {
     store: Store<Compressed<K>>,
+    deleted: Deleted<K>,
     absent: watch::Receiver<bool>,
 }
 
 pub struct CacheWriter<K: Resource<DynamicType = ()> + Clone + 'static> {
     pub(super) writer: Writer<Compressed<K>>,
+    pub(super) deleted: Deleted<K>,
     /// The apiserver does not serve the kind.
     pub(super) absent: watch::Sender<bool>,
 }
@@ -33,6 +35,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Default for CacheWriter<K>
     fn default() -> Self {
         Self {
             writer: Writer::default(),
+            deleted: Deleted::default(),
             absent: watch::Sender::new(false),
         }
     }
@@ -42,6 +45,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheWriter<K> {
     pub fn cache(&self) -> Cache<K> {
         Cache {
             store: self.writer.as_reader(),
+            deleted: self.deleted.clone(),
             absent: self.absent.subscribe(),
         }
     }
@@ -98,6 +102,11 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
 
     pub fn is_absent(&self) -> bool {
         *self.absent.borrow()
+    }
+
+    /// The objects that were deleted recently.
+    pub const fn deleted(&self) -> &Deleted<K> {
+        &self.deleted
     }
 
     pub const fn store(&self) -> &Store<Compressed<K>> {

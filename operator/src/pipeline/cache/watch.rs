@@ -7,15 +7,18 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::NamespaceResourceScope,
     runtime::{WatchStreamExt, utils::PredicateConfig, watcher},
 };
+use serde::de::DeserializeOwned;
 use userpipeline_api::{UserPipeline, names::PipelineId};
 
 use super::{
     compressed::{CachedPipeline, Compressed},
+    deleted::Departures,
     presence::{Presence, until_served},
     store::CacheWriter,
 };
@@ -66,14 +69,16 @@ pub async fn watch_pipelines(
         .await;
 }
 
-/// Watches the children of one kind. `changed` receives the pipeline of each changed child, and errors.
+/// Watches the children of one kind. `changed` receives the pipeline of each changed child, and errors. Deleted children that
+/// `outlives_deletion` selects are remembered.
 pub async fn watch_children<K>(
     scope: Scope,
     presence: Presence,
+    outlives_deletion: fn(&K) -> bool,
     writer: CacheWriter<K>,
     changed: impl Fn(Result<PipelineId, watcher::Error>),
 ) where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     if presence == Presence::Optional {
         until_served::<K>(&scope.client, &writer.absent).await;
@@ -81,20 +86,31 @@ pub async fn watch_children<K>(
     let managed = watcher::Config::default()
         .labels(&format!("{}={MANAGER}", labels::MANAGED_BY))
         .page_size(PAGE);
+    let changed_child = |child: &Compressed<K>| {
+        if let Some(name) = child.pipeline() {
+            changed(Ok(PipelineId {
+                namespace: child.namespace().unwrap_or_default(),
+                name: name.to_owned(),
+            }));
+        }
+    };
+    let deleted = writer.deleted.clone();
+    let mut departures = Departures::new(writer.writer.as_reader());
     watcher(scope.api::<Compressed<K>>(), managed)
         .default_backoff()
+        .inspect_ok(|event| {
+            for gone in departures.find(event) {
+                changed_child(&gone);
+                if gone.read().is_ok_and(|child| outlives_deletion(&child)) {
+                    deleted.remember(gone, Timestamp::now());
+                }
+            }
+        })
         .reflect(writer.writer)
         .touched_objects()
         .for_each(|event| {
             match event {
-                Ok(child) => {
-                    if let Some(name) = child.pipeline() {
-                        changed(Ok(PipelineId {
-                            namespace: child.namespace().unwrap_or_default(),
-                            name: name.to_owned(),
-                        }));
-                    }
-                }
+                Ok(child) => changed_child(&child),
                 Err(error) => changed(Err(error)),
             }
             std::future::ready(())

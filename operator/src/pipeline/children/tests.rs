@@ -18,7 +18,7 @@ use super::*;
 use crate::pipeline::cache::{Scope, watch_children};
 
 children! {
-    endpoints: Endpoints, Optional;
+    endpoints: Endpoints, Optional, |_| false;
 }
 
 /// Starts the watch of each kind.
@@ -26,7 +26,7 @@ struct Watches(Scope);
 
 impl VisitWriters for Watches {
     fn visit<K: ChildKind>(&mut self, writer: CacheWriter<K>) {
-        tokio::spawn(watch_children(self.0.clone(), K::PRESENCE, writer, |_| ()));
+        tokio::spawn(watch_children(self.0.clone(), K::PRESENCE, K::outlives_deletion, writer, |_| ()));
     }
 }
 

@@ -4,6 +4,7 @@ pub mod conflict;
 mod decisions;
 pub mod deletion;
 pub mod drain;
+pub mod held_jobs;
 pub mod roll_out;
 pub mod schedule;
 pub mod schema;

@@ -97,7 +97,7 @@ pub async fn plan(client: &Client, installation: Installation, document: &Value,
     let caches = writers.caches();
     fill(client, &id, writers).await?;
 
-    let observed = Observed::cached(&id, &caches.children);
+    let observed = Observed::cached(&pipeline, &caches.children, now);
     let valid = validate(&pipeline, &installation.images)?;
     let schema_job = due_schema_job(&pipeline, &valid, &observed, now);
     let schema = if schema {

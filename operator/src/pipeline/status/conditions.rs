@@ -4,7 +4,13 @@ use jiff::Timestamp;
 use userpipeline_api::{SchemaStatus, UserPipeline, UserPipelineStatus, condition, report::TOPIC_MISSING};
 
 use super::{fresh, verdict::Verdict, workers};
-use crate::pipeline::{apply::Applied, decide::schema::Finding, model::reasons::PAUSED, observe::Observed, validate::ValidateError};
+use crate::pipeline::{
+    apply::Applied,
+    decide::schema::Finding,
+    model::reasons::PAUSED,
+    observe::{Observed, refused_run},
+    validate::ValidateError,
+};
 
 /// The conditions after the decisions were applied.
 pub fn of_applied(
@@ -21,7 +27,7 @@ pub fn of_applied(
         Some(report) => Verdict::no(&report.reason, &report.message),
         None => topic_ready(pipeline, applied, before),
     };
-    let schedule = schedule_ready(pipeline, applied);
+    let schedule = schedule_ready(pipeline, applied, observed);
     let workers = workers::ready(applied, observed);
     let suspended = workers::suspended(pipeline, applied);
     let ready = ready(pipeline, applied, &suspended, [&schema, &topic, &schedule, &workers]);
@@ -120,13 +126,19 @@ fn topic_ready(pipeline: &UserPipeline, applied: &Applied, before: &UserPipeline
     }
 }
 
-fn schedule_ready(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
+fn schedule_ready(pipeline: &UserPipeline, applied: &Applied, observed: &Observed) -> Verdict {
     let Some(schedule) = &pipeline.spec.schedule else {
         return Verdict::yes(
             "NoRuns",
             "external producers write to the topic (spec.source.topic); no runs are needed",
         );
     };
+    if applied.schedule.is_ok()
+        && applied.started.is_ok()
+        && let Some((reason, message)) = refused_run(observed, false)
+    {
+        return Verdict::no(&reason, &message);
+    }
     match &applied.schedule {
         Err(error) => Verdict::failed(error),
         Ok(_) if applied.started.is_err() => applied

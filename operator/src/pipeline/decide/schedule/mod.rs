@@ -282,7 +282,10 @@ fn outdated(input: &ScheduleInput<'_>) -> Vec<String> {
         (None, None) => false,
     };
     // The CronJob deletes its own Jobs.
-    let own = input.runs.iter().filter(|run| run.job.labels().contains_key(labels::RUN_KIND));
+    let own = input
+        .runs
+        .iter()
+        .filter(|run| !run.gone && run.job.labels().contains_key(labels::RUN_KIND));
     let limits = (
         input.schedule.successful_jobs_history_limit,
         input.schedule.failed_jobs_history_limit,

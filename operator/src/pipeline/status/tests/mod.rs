@@ -199,7 +199,7 @@ fn a_stuck_pod_and_an_unready_worker_are_reported_with_their_reason() {
             ..Children::default()
         },
         reports: BTreeMap::from([("w-1".to_owned(), report)]),
-        progress_unknown_since: None,
+        ..Observed::default()
     };
     let status = of(
         &example::pipeline(),

@@ -72,6 +72,7 @@ fn job(name: &str, kind: RunKind, due: Option<Timestamp>, nonce: Option<&str>, e
         due,
         interval: None,
         nonce: nonce.map(str::to_owned),
+        gone: false,
         ended: ended.map(|(succeeded, at)| Run {
             job: name.to_owned(),
             kind,
