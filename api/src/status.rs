@@ -223,6 +223,12 @@ pub struct ScheduleStatus {
     /// Name of the ConfigMap of these runs. Failures with an older ConfigMap do not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failures_of: Option<String>,
+    /// Hash of the schedule in effect: cron, time zone, start, deadlines and suspension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// Time since which this schedule is in effect. `DataFresh` evaluates only runs that are due later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective_since: Option<Time>,
 }
 
 /// Result of `spec.runNow`.

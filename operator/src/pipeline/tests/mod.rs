@@ -282,7 +282,11 @@ async fn given_catch_up_then_the_operator_starts_each_run_once_and_suspends_the_
     );
     let status = cluster.get(PIPELINE)["status"].clone();
     assert_eq!(status["schedule"]["backlog"], 1000, "the pipeline was created long ago");
-    assert_eq!(cluster.condition("DataFresh"), ("False".into(), "RunOverdue".into()));
+    assert_eq!(
+        cluster.condition("DataFresh"),
+        ("Unknown".into(), "NotDueYet".into()),
+        "no run was due before the change"
+    );
 
     // One run is not in the cache yet, and later one is a foreign Job.
     cluster.writes();
