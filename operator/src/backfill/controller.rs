@@ -24,8 +24,8 @@ use crate::{
     identity::MANAGER,
     metrics::Metrics,
     pipeline::{
-        Applier, ApplyError, CachedPipeline, Caches, EventPublisher, History, NewRun, Observed, RunJob, backfill_job, has_name, labels,
-        run_jobs,
+        Applier, ApplyError, CachedPipeline, Caches, EventPublisher, History, NewRun, Observed, Overrides, RunJob, backfill_job, has_name,
+        labels, run_jobs,
     },
 };
 
@@ -121,7 +121,9 @@ async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
     let decision = decide_runs(backfill, pipeline.as_ref(), ticks.as_ref(), obstacle.is_some(), &runs, now);
 
     let uid = backfill.uid().unwrap_or_default();
-    let applier = Applier::new(&context.client, &context.metrics, &id, &uid);
+    // It applies nothing, so nothing can be overridden.
+    let overrides = Overrides::default();
+    let applier = Applier::new(&context.client, &context.metrics, &id, &uid, &overrides);
     let started = start(backfill, cron_job, &decision.create, &applier).await;
     let outdated = outdated(&decision, pipeline.as_ref(), &runs);
     let mut all_deleted = outdated.len() == decision.delete.len();

@@ -3,7 +3,10 @@
 use kube::Client;
 use userpipeline_api::names::PipelineId;
 
-use super::{back_off::BackOff, caches::Caches, decide::ResourceIndex, model::Installation, observe::WorkerClient, status::StatusWriter};
+use super::{
+    apply::Overrides, back_off::BackOff, caches::Caches, decide::ResourceIndex, model::Installation, observe::WorkerClient,
+    status::StatusWriter,
+};
 use crate::metrics::{Metrics, Waiting};
 
 pub struct Context {
@@ -18,6 +21,7 @@ pub struct Context {
     pub(super) waiting: Waiting<PipelineId>,
     pub(super) back_off: BackOff,
     pub(super) resources: ResourceIndex,
+    pub(super) overrides: Overrides,
 }
 
 impl Context {
@@ -35,6 +39,7 @@ impl Context {
             waiting: Waiting::new(metrics.clone()),
             back_off: BackOff::default(),
             resources: ResourceIndex::default(),
+            overrides: Overrides::default(),
             client,
             caches,
             metrics,
@@ -48,6 +53,7 @@ impl Context {
         self.waiting.take(id);
         self.metrics.forget(id);
         self.back_off.forget(id);
+        self.overrides.forget(id);
         self.workers.forget(id);
         self.status.cache().forget(id);
     }

@@ -42,7 +42,7 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     let decision = decide(&input, now);
     // From here on, children must outlive a deletion that starts with the children (`--cascade=foreground`).
     let owner = Owner { reference: None, ..owner };
-    let applier = Applier::new(&context.client, &context.metrics, &owner.id, &owner.uid);
+    let applier = Applier::new(&context.client, &context.metrics, &owner.id, &owner.uid, &context.overrides);
     let mut error = take(&decision.step, pipeline, &owner, &observed.children, &applier, context)
         .await
         .err();

@@ -86,6 +86,7 @@ pub async fn converge(
     }
     let decisions = decide(pipeline, &valid, observed, runs, context.ignore_rollout_order, now);
     let desired = desired(&valid, &context.installation, &decisions);
-    let applier = Applier::new(&context.client, &context.metrics, &valid.owner.id, &valid.owner.uid);
+    let owner = &valid.owner;
+    let applier = Applier::new(&context.client, &context.metrics, &owner.id, &owner.uid, &context.overrides);
     Ok(Box::pin(apply(&applier, pipeline, desired, decisions, observed, now)).await)
 }

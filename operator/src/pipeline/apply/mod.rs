@@ -5,6 +5,7 @@ mod deletion;
 mod drift;
 mod error;
 mod finalizer;
+mod overrides;
 mod runs;
 mod sequence;
 mod stale_config_maps;
@@ -12,5 +13,6 @@ mod stale_config_maps;
 pub use self::{
     applier::Applier,
     error::{ApplyError, is_namespace_terminating},
+    overrides::{Override, Overrides},
     sequence::{Applied, apply},
 };

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use userpipeline_api::{SchemaStatus, UserPipeline, UserPipelineStatus, condition, report::TOPIC_MISSING};
 
-use super::{fresh, verdict::Verdict, workers};
+use super::{fresh, modified::modified, verdict::Verdict, workers};
 use crate::pipeline::{apply::Applied, decide::schema::Finding, model::reasons::PAUSED, observe::Observed, validate::ValidateError};
 
 /// The conditions after the decisions were applied.
@@ -47,6 +47,7 @@ pub fn of_applied(
         (condition::RECONCILING, reconciling),
         (condition::STALLED, stalled),
         (condition::DATA_FRESH, fresh::fresh(pipeline, observed, before, after, now)),
+        (condition::MODIFIED, modified(&applied.overridden)),
     ]
 }
 
@@ -62,6 +63,7 @@ pub fn of_invalid(error: &ValidateError) -> Vec<(&'static str, Verdict)> {
         (condition::WORKERS_READY, unknown()),
         (condition::SUSPENDED, unknown()),
         (condition::DATA_FRESH, unknown()),
+        (condition::MODIFIED, unknown()),
         (
             condition::RECONCILING,
             Verdict::no(reason, "no changes are made until the spec is fixed"),

@@ -3,8 +3,9 @@
 mod cluster;
 mod evolution;
 mod fields;
+mod others;
 
-use cluster::{CONFIG_MAPS, CRON_JOB, Cluster, DEPLOYMENT, JOBS, PIPELINE, PODS};
+use cluster::{CONFIG_MAPS, CRON_JOB, Cluster, DEPLOYMENT, JOBS, PIPELINE, PODS, short};
 use serde_json::json;
 
 use std::sync::Arc;
@@ -14,16 +15,6 @@ use super::{
     model::{FINALIZER, labels},
     reconcile::reconcile,
 };
-
-/// Writes without Events, by their last two parts.
-fn short(writes: Vec<String>) -> Vec<String> {
-    let short = writes.into_iter().filter(|write| !write.contains("/events")).map(|write| {
-        let (verb, path) = write.split_once(' ').unwrap();
-        let parts: Vec<&str> = path.rsplit('/').take(2).collect();
-        format!("{verb} {}/{}", parts[1], parts[0])
-    });
-    short.collect()
-}
 
 #[tokio::test]
 async fn given_a_new_pipeline_then_the_schema_goes_first_and_the_rest_follows_its_success() {
