@@ -1,6 +1,7 @@
 //! Caches of objects, filled by watches. Reading them costs no request.
 
 mod compressed;
+mod foreign;
 mod nesting;
 mod presence;
 mod store;

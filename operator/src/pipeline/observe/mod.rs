@@ -1,5 +1,6 @@
 //! What there is of a pipeline. Reading (`observed`, `worker_status`) is IO; interpreting what was read is pure.
 
+mod foreign;
 mod jobs;
 mod observed;
 pub mod pods;
@@ -9,6 +10,7 @@ mod worker_status;
 mod workers;
 
 pub use self::{
+    foreign::ForeignField,
     jobs::job_end,
     observed::{Observed, observe},
     run_jobs::{RunJob, run_jobs, run_report, unfinished_runs},

@@ -3,7 +3,12 @@
 use jiff::Timestamp;
 use userpipeline_api::{SchemaStatus, UserPipeline, UserPipelineStatus, condition, report::TOPIC_MISSING};
 
-use super::{fresh, modified::modified, verdict::Verdict, workers};
+use super::{
+    fresh,
+    modified::{modified, with_foreign},
+    verdict::Verdict,
+    workers,
+};
 use crate::pipeline::{apply::Applied, decide::schema::Finding, model::reasons::PAUSED, observe::Observed, validate::ValidateError};
 
 /// The conditions after the decisions were applied.
@@ -22,7 +27,8 @@ pub fn of_applied(
         None => topic_ready(pipeline, applied, before),
     };
     let schedule = schedule_ready(pipeline, applied);
-    let workers = workers::ready(applied, observed);
+    let foreign = observed.foreign_fields();
+    let workers = with_foreign(workers::ready(applied, observed), "Deployment", &foreign);
     let suspended = workers::suspended(pipeline, applied);
     let ready = ready(pipeline, applied, &suspended, [&schema, &topic, &schedule, &workers]);
     // Without a change by the user, no run is started again.
@@ -46,8 +52,11 @@ pub fn of_applied(
         (condition::SUSPENDED, suspended),
         (condition::RECONCILING, reconciling),
         (condition::STALLED, stalled),
-        (condition::DATA_FRESH, fresh::fresh(pipeline, observed, before, after, now)),
-        (condition::MODIFIED, modified(&applied.overridden)),
+        (
+            condition::DATA_FRESH,
+            with_foreign(fresh::fresh(pipeline, observed, before, after, now), "CronJob", &foreign),
+        ),
+        (condition::MODIFIED, modified(&applied.overridden, &foreign)),
     ]
 }
 

@@ -30,6 +30,8 @@ pub enum Reason {
     Resumed,
     /// A mutating webhook changes what the operator applies.
     Overridden,
+    /// Others set fields in the templates of pods.
+    ForeignFields,
     /// The data outside Kubernetes was deleted with the pipeline.
     DataDeleted,
     /// The operator retries.
@@ -57,6 +59,7 @@ impl Reason {
             Self::Suspended => "Suspended",
             Self::Resumed => "Resumed",
             Self::Overridden => "Overridden",
+            Self::ForeignFields => "ForeignFields",
             Self::DataDeleted => "DataDeleted",
             Self::DeletionFailed => "DeletionFailed",
             Self::DataRetained => "DataRetained",
@@ -76,6 +79,7 @@ impl Reason {
                 | Self::Paused
                 | Self::DataStale
                 | Self::Overridden
+                | Self::ForeignFields
                 | Self::DeletionFailed
                 | Self::DataRetained
         )
@@ -187,7 +191,11 @@ fn suspended(old: Option<&State>, new: &State) -> Option<Reason> {
 
 /// Each time that other fields are affected.
 fn modified(_: Option<&State>, new: &State) -> Option<Reason> {
-    (new.status == "True").then_some(Reason::Overridden)
+    match new.reason.as_str() {
+        "Overridden" => Some(Reason::Overridden),
+        "ForeignFields" => Some(Reason::ForeignFields),
+        _ => None,
+    }
 }
 
 fn schema(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(Reason, String)> {

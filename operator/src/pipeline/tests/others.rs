@@ -71,3 +71,23 @@ async fn given_a_webhook_that_changes_a_child_then_it_is_written_once_and_report
         "9Gi"
     );
 }
+
+#[tokio::test]
+async fn given_a_field_of_another_manager_then_it_is_reported_once_and_left() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.ready(&client).await;
+    cluster.change(DEPLOYMENT, |deployment| {
+        let env = json!({"f:env": {".": {}, r#"k:{"name":"HTTP_PROXY"}"#: {".": {}, "f:name": {}, "f:value": {}}}});
+        let fields = json!({"f:spec": {"f:template": {"f:spec": {"f:containers": {r#"k:{"name":"worker"}"#: env}}}}});
+        deployment["metadata"]["managedFields"] = json!([{"manager": "kubectl-set", "operation": "Update", "fieldsV1": fields}]);
+    });
+    cluster.reconcile(&client).await.unwrap();
+    let writes = cluster.writes();
+    assert_eq!(short(writes.clone()), ["PATCH users/status"]);
+    assert_eq!(writes.iter().filter(|write| write.contains("/events")).count(), 1);
+    assert_eq!(cluster.condition("Modified"), ("True".into(), "ForeignFields".into()));
+    let expected = "Deployment users-worker: spec.template.spec.containers[worker].env[HTTP_PROXY] (kubectl-set)";
+    assert!(message(&cluster, "Modified").contains(expected));
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.writes(), [""; 0]);
+}
