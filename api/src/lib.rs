@@ -14,6 +14,7 @@ pub mod text;
 
 mod backfill;
 mod kafka;
+mod lists;
 mod pipeline;
 mod pods;
 mod policies;

@@ -5,16 +5,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::lists::without_default;
+
 /// A record. Mapping, the topic's Avro schema and the tables follow from it. A field that is optional or has
 /// a default can be added and removed at any time. Any other change would break stored data, and is refused.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.key.all(k, self.fields.exists(f, f.name == k && !f.optional && !(f.type in ['json', 'double'])))")
+    validation = Rule::new("self.key.all(k, self.fields.exists(f, f.name == k && !(has(f.optional) && f.optional) && !(f.type in ['json', 'double'])))")
         .message("spec.record.key must name fields that are not optional, and of another type than json and double"),
     validation = Rule::new("!has(self.clusterBy) || (self.clusterBy.all(c, self.key.exists(k, k == c)) && self.clusterBy.size() < self.key.size())")
         .message("spec.record.clusterBy must name some of spec.record.key, not all: the others choose the partition"),
-    validation = Rule::new("!has(self.orderBy) || self.fields.exists(f, f.name == self.orderBy && !f.optional && f.type in ['timestamp', 'int', 'long'])")
+    validation = Rule::new("!has(self.orderBy) || self.fields.exists(f, f.name == self.orderBy && !(has(f.optional) && f.optional) && f.type in ['timestamp', 'int', 'long'])")
         .message("spec.record.orderBy must name a field of type timestamp, int or long that is not optional"),
     validation = Rule::new("self.key == oldSelf.key").message("spec.record.key cannot be changed: what is stored is found by it; make a new pipeline instead"),
     validation = Rule::new("(has(self.clusterBy) ? self.clusterBy : []) == (has(oldSelf.clusterBy) ? oldSelf.clusterBy : [])")
@@ -71,7 +73,7 @@ pub struct RecordSpec {
         .message("a field of spec.record takes exactly one of from, template and expr"),
     validation = Rule::new("!has(self.template) || self.type == 'string'").message("a template makes text: the field's type must be string"),
     validation = Rule::new("self.type == oldSelf.type").message("the type of a field cannot be changed: add another field instead"),
-    validation = Rule::new("self.optional == oldSelf.optional").message("whether a field is optional cannot be changed: add another field instead"),
+    validation = Rule::new("(has(self.optional) && self.optional) == (has(oldSelf.optional) && oldSelf.optional)").message("whether a field is optional cannot be changed: add another field instead"),
 )]
 pub struct FieldSpec {
     /// Name of the field and of its columns.
@@ -99,8 +101,9 @@ pub struct FieldSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub expr: Option<String>,
-    /// Whether the value may be missing or null.
+    /// Whether the value may be missing or null. Default: false.
     #[serde(default)]
+    #[schemars(transform = without_default)]
     pub optional: bool,
     /// Value if the item has none, or null.
     #[serde(skip_serializing_if = "Option::is_none")]

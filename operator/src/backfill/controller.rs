@@ -24,8 +24,8 @@ use crate::{
     identity::MANAGER,
     metrics::Metrics,
     pipeline::{
-        Applier, ApplyError, CachedPipeline, Caches, EventPublisher, History, NewRun, Observed, RefusedPods, RunJob, backfill_job,
-        backfill_runs, has_name, labels, refused_run,
+        Applier, ApplyError, CachedPipeline, Caches, EventPublisher, History, NewRun, Observed, Overrides, RefusedPods, RunJob,
+        backfill_job, backfill_runs, has_name, labels, refused_run,
     },
 };
 
@@ -124,7 +124,9 @@ async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
     let decision = decide_runs(backfill, pipeline.as_ref(), ticks.as_ref(), obstacle.is_some(), &runs, now);
 
     let uid = backfill.uid().unwrap_or_default();
-    let applier = Applier::new(&context.client, &context.metrics, &context.caches.children, &id, &uid);
+    // It applies nothing, so nothing can be overridden.
+    let overrides = Overrides::default();
+    let applier = Applier::new(&context.client, &context.metrics, &context.caches.children, &overrides, &id, &uid);
     let started = start(backfill, cron_job, &decision.create, &applier).await;
     let outdated = outdated(&decision, pipeline.as_ref(), &runs);
     let mut all_deleted = outdated.len() == decision.delete.len();

@@ -4,6 +4,7 @@ use kube::Client;
 use userpipeline_api::names::PipelineId;
 
 use super::{
+    apply::{Applier, Overrides},
     back_off::BackOff,
     caches::Caches,
     decide::ResourceIndex,
@@ -26,6 +27,7 @@ pub struct Context {
     pub(super) waiting: Waiting<PipelineId>,
     pub(super) back_off: BackOff,
     pub(super) resources: ResourceIndex,
+    pub(super) overrides: Overrides,
 }
 
 impl Context {
@@ -44,6 +46,7 @@ impl Context {
             waiting: Waiting::new(metrics.clone()),
             back_off: BackOff::default(),
             resources: ResourceIndex::default(),
+            overrides: Overrides::default(),
             client,
             caches,
             metrics,
@@ -56,11 +59,17 @@ impl Context {
         self.refused_pods.clone()
     }
 
+    /// Writes the children of the pipeline `id`, whose owner has this uid.
+    pub(super) const fn applier<'a>(&'a self, id: &'a PipelineId, uid: &'a str) -> Applier<'a> {
+        Applier::new(&self.client, &self.metrics, &self.caches.children, &self.overrides, id, uid)
+    }
+
     /// Forgets a pipeline that is gone.
     pub(super) fn forget(&self, id: &PipelineId) {
         self.waiting.take(id);
         self.metrics.forget(id);
         self.back_off.forget(id);
+        self.overrides.forget(id);
         self.workers.forget(id);
         self.status.cache().forget(id);
     }

@@ -46,7 +46,7 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     let decision = decide(&input, now);
     // From here on, children must outlive a deletion that starts with the children (`--cascade=foreground`).
     let owner = Owner { reference: None, ..owner };
-    let applier = Applier::new(&context.client, &context.metrics, &context.caches.children, &owner.id, &owner.uid);
+    let applier = context.applier(&owner.id, &owner.uid);
     let held = held_jobs::decide(&observed, now);
     let ended = applier.end_jobs(&held.end).await;
     let mut error = take(&decision.step, pipeline, &owner, &observed.children, &applier, context)

@@ -28,7 +28,7 @@ mod validate;
 pub(crate) use self::example::pipeline as example;
 /// For back-fills, which start runs of pipelines.
 pub(crate) use self::{
-    apply::{Applier, ApplyError},
+    apply::{Applier, ApplyError, Overrides},
     cache::CachedPipeline,
     decide::schedule::{History, NewRun},
     desired::backfill_job,

@@ -8,7 +8,7 @@ use userpipeline_api::{UserPipeline, names, names::PipelineId};
 use userpipeline_runtime::contain;
 
 use super::{
-    apply::{Applied, Applier, ApplyError, apply},
+    apply::{Applied, ApplyError, apply},
     back_off::jitter,
     cache::CachedPipeline,
     context::Context,
@@ -50,9 +50,7 @@ async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Time
     // Also where the spec is invalid: the Jobs are those of an earlier one.
     let held = held_jobs::decide(&observed, now);
     let uid = pipeline.uid().unwrap_or_default();
-    let ended = Applier::new(&context.client, &context.metrics, &context.caches.children, &id, &uid)
-        .end_jobs(&held.end)
-        .await;
+    let ended = context.applier(&id, &uid).end_jobs(&held.end).await;
     let outcome = Box::pin(converge(&pipeline, &observed, &runs, context, now)).await;
 
     let version = &context.installation.images.tag;
@@ -95,12 +93,6 @@ pub async fn converge(
     }
     let decisions = decide(pipeline, &valid, observed, runs, context.ignore_rollout_order, now);
     let desired = desired(&valid, &context.installation, &decisions);
-    let applier = Applier::new(
-        &context.client,
-        &context.metrics,
-        &context.caches.children,
-        &valid.owner.id,
-        &valid.owner.uid,
-    );
+    let applier = context.applier(&valid.owner.id, &valid.owner.uid);
     Ok(Box::pin(apply(&applier, pipeline, desired, decisions, observed, now)).await)
 }

@@ -22,11 +22,12 @@ const PAGES: [&str; 12] = [
     "how-to/dead-letters",
     "how-to/topic",
 ];
-/// Pages that are not: they install the product, run its programs outside of a cluster, or are for look-up.
-const NOT_OPERATIONS: [&str; 8] = [
+/// Pages that are not: they install the product or another one, run its programs outside of a cluster, or are for look-up.
+const NOT_OPERATIONS: [&str; 9] = [
     "start/quick-start",
     "start/install",
     "how-to/by-hand",
+    "how-to/gitops",
     "reference/fields",
     "reference/metrics",
     "reference/record",

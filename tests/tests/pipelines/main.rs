@@ -8,6 +8,7 @@ mod dead_letters;
 mod deletions;
 mod every_type;
 mod existing_tables;
+mod gitops;
 mod guides;
 mod hostile;
 mod keys;

@@ -11,7 +11,11 @@ use serde::Serialize;
 use serde_json::Value;
 use userpipeline_api::{names, names::PipelineId};
 
-use super::{drift::contains, error::ApplyError};
+use super::{
+    drift::differences,
+    error::ApplyError,
+    overrides::{Override, Overrides},
+};
 use crate::{
     identity::MANAGER,
     metrics::Metrics,
@@ -29,17 +33,31 @@ pub struct Applier<'a> {
     pub(super) id: &'a PipelineId,
     /// Of the owner of the children.
     pub(super) uid: &'a str,
+    overrides: &'a Overrides,
 }
 
 impl<'a> Applier<'a> {
-    pub const fn new(client: &'a Client, metrics: &'a Metrics, caches: &'a ChildCaches, id: &'a PipelineId, uid: &'a str) -> Self {
+    pub const fn new(
+        client: &'a Client,
+        metrics: &'a Metrics,
+        caches: &'a ChildCaches,
+        overrides: &'a Overrides,
+        id: &'a PipelineId,
+        uid: &'a str,
+    ) -> Self {
         Self {
             client,
             metrics,
             caches,
+            overrides,
             id,
             uid,
         }
+    }
+
+    /// The children that stay different from what was applied.
+    pub(super) fn overridden(&self) -> Vec<Override> {
+        self.overrides.of(self.id)
     }
 }
 
@@ -74,14 +92,45 @@ impl Applier<'_> {
                 return Err(ApplyError::BeingDeleted { kind, name });
             }
             // A Job is immutable.
-            if kind == Job::KIND || is_current(live.as_ref(), &desired) {
+            if kind == Job::KIND || self.is_current(live.as_ref(), &desired) {
                 return Ok(live);
             }
         }
         let params = PatchParams::apply(MANAGER).force();
         let applied = api.patch(&name, &params, &Patch::Apply(&desired)).await.map_err(failed)?;
         self.wrote::<K>(&name, "patch", "applied");
+        self.answered(&applied, &desired);
         Ok(Arc::new(applied))
+    }
+
+    /// Whether another write would change nothing: the same object was applied last, and its live state has not drifted, or not
+    /// since then.
+    fn is_current<K: ChildKind>(&self, live: &K, desired: &Value) -> bool {
+        let name = live.name_any();
+        let Ok(live) = serde_json::to_value(live) else { return false };
+        if differences(&live, desired).is_empty() {
+            self.overrides.settled(self.id, K::KIND, &name);
+            return true;
+        }
+        self.overrides.is_known(self.id, K::KIND, &name, &live, desired)
+    }
+
+    /// Compares the apiserver's answer to a write with what was desired.
+    fn answered<K: ChildKind>(&self, applied: &K, desired: &Value) {
+        let name = applied.name_any();
+        let Ok(live) = serde_json::to_value(applied) else { return };
+        let paths = differences(&live, desired);
+        if !paths.is_empty() {
+            let paths = paths.join(", ");
+            tracing::info!(
+                kind = K::KIND,
+                name,
+                namespace = self.id.namespace,
+                paths,
+                "overridden by a webhook"
+            );
+        }
+        self.overrides.answered(self.id, K::KIND, &name, &live, desired, paths);
     }
 
     /// Creates the Job of a run. A Job of the same name is the same run: the CronJob created it, or the cache is behind.
@@ -132,6 +181,7 @@ impl Applier<'_> {
         }
         match result {
             Ok(_) => {
+                self.overrides.settled(self.id, K::KIND, &name);
                 self.wrote::<K>(&name, "delete", "deleted");
                 Ok(())
             }
@@ -177,11 +227,4 @@ fn with_hash<K: Serialize>(desired: &K) -> Result<Value, serde_json::Error> {
     let hash = names::hash(&value.to_string());
     value["metadata"]["annotations"][labels::DESIRED_HASH] = Value::String(hash);
     Ok(value)
-}
-
-/// Whether the same object was applied last, and its live state has not drifted.
-fn is_current<K: ChildKind>(live: &K, desired: &Value) -> bool {
-    let hash = desired["metadata"]["annotations"][labels::DESIRED_HASH].as_str();
-    live.annotations().get(labels::DESIRED_HASH).map(String::as_str) == hash
-        && serde_json::to_value(live).is_ok_and(|live| contains(&live, desired))
 }

@@ -6,6 +6,7 @@ mod drift;
 mod error;
 mod finalizer;
 mod held_jobs;
+mod overrides;
 mod runs;
 mod sequence;
 mod stale_config_maps;
@@ -13,5 +14,6 @@ mod stale_config_maps;
 pub use self::{
     applier::Applier,
     error::{ApplyError, is_namespace_terminating},
+    overrides::{Override, Overrides},
     sequence::{Applied, apply},
 };

@@ -13,6 +13,7 @@ use userpipeline_api::UserPipeline;
 use super::{
     applier::Applier,
     error::ApplyError,
+    overrides::Override,
     stale_config_maps::{self, used_config_maps},
 };
 use crate::pipeline::{
@@ -42,6 +43,8 @@ pub struct Applied {
     pub drained: Result<(), ApplyError>,
     /// Failed deletes of children that are no longer desired.
     pub leftovers: Vec<ApplyError>,
+    /// Children that stay different from what was applied.
+    pub overridden: Vec<Override>,
 }
 
 impl Applied {
@@ -117,6 +120,7 @@ pub async fn apply(
         workers,
         drained,
         leftovers,
+        overridden: applier.overridden(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod compressed;
 mod deleted;
+mod foreign;
 mod nesting;
 mod presence;
 mod store;

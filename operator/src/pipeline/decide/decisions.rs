@@ -81,6 +81,7 @@ fn decide_runs(
         run_now: valid.spec.run_now.as_ref(),
         suspended: valid.spec.suspend,
         created_at: pipeline.metadata.creation_timestamp.as_ref().map_or(now, |at| at.0),
+        generation: pipeline.metadata.generation,
         cron_job: &cron_job,
         last_tick_of_cron_job: observed.last_tick_of_cron_job(&cron_job),
         recorded,

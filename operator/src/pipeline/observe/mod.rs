@@ -1,6 +1,7 @@
 //! What there is of a pipeline. Reading (`observed`, `worker_status`) is IO; interpreting what was read is pure.
 
 mod container_end;
+mod foreign;
 mod jobs;
 mod observed;
 pub mod pods;
@@ -13,6 +14,7 @@ mod workers;
 
 pub use self::{
     container_end::ContainerEnd,
+    foreign::ForeignField,
     jobs::{held_open, job_end},
     observed::{Observed, observe},
     refused_pods::RefusedPods,

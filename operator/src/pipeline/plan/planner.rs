@@ -19,13 +19,14 @@ use crate::{
     identity::MANAGER,
     metrics::Metrics,
     pipeline::{
+        apply::Override,
         cache::CacheWriter,
         caches::Writers,
         children::{ChildKind, VisitWriters},
         context::Context,
         decide::schema,
         model::{Installation, labels},
-        observe::{Observed, run_jobs, schema_jobs},
+        observe::{ForeignField, Observed, run_jobs, schema_jobs},
         reconcile::converge,
         validate::{ValidatedPipeline, validate},
     },
@@ -39,12 +40,16 @@ pub struct Plan {
     pub schema_job: Option<String>,
     /// The printed plan of the schema Job, where one was requested.
     pub schema: Option<String>,
+    /// Fields that others set in the templates of pods. They stay, and count as a change: pods are not as the operator makes them.
+    pub foreign: Vec<ForeignField>,
+    /// Children that a mutating webhook changes, which no plan can end.
+    pub overridden: Vec<Override>,
 }
 
 impl Plan {
-    /// Nothing would change.
+    /// Nothing would change, and pods are as the operator makes them.
     pub const fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.schema_job.is_none()
+        self.changes.is_empty() && self.schema_job.is_none() && self.foreign.is_empty()
     }
 }
 
@@ -58,6 +63,12 @@ impl std::fmt::Display for Plan {
         }
         for line in self.schema.iter().flat_map(|plan| plan.lines()) {
             writeln!(f, "! {line}")?;
+        }
+        for field in &self.foreign {
+            writeln!(f, "! {field} was set by another manager; the operator does not remove it")?;
+        }
+        for child in &self.overridden {
+            writeln!(f, "! {child} would be changed by a mutating webhook")?;
         }
         for change in &self.changes {
             write!(f, "{change}")?;
@@ -124,6 +135,8 @@ pub async fn plan(client: &Client, installation: Installation, document: &Value,
         changes: own.into_iter().chain(recorded_changes.changes()).collect(),
         schema_job,
         schema,
+        foreign: observed.foreign_fields(),
+        overridden: applied.overridden,
     })
 }
 

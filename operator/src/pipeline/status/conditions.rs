@@ -3,7 +3,12 @@
 use jiff::Timestamp;
 use userpipeline_api::{SchemaStatus, UserPipeline, UserPipelineStatus, condition, report::TOPIC_MISSING};
 
-use super::{fresh, verdict::Verdict, workers};
+use super::{
+    fresh,
+    modified::{modified, with_foreign},
+    verdict::Verdict,
+    workers,
+};
 use crate::pipeline::{
     apply::Applied,
     decide::schema::Finding,
@@ -28,7 +33,8 @@ pub fn of_applied(
         None => topic_ready(pipeline, applied, before),
     };
     let schedule = schedule_ready(pipeline, applied, observed);
-    let workers = workers::ready(applied, observed);
+    let foreign = observed.foreign_fields();
+    let workers = with_foreign(workers::ready(applied, observed), "Deployment", &foreign);
     let suspended = workers::suspended(pipeline, applied);
     let ready = ready(pipeline, applied, &suspended, [&schema, &topic, &schedule, &workers]);
     // Without a change by the user, no run is started again.
@@ -52,7 +58,11 @@ pub fn of_applied(
         (condition::SUSPENDED, suspended),
         (condition::RECONCILING, reconciling),
         (condition::STALLED, stalled),
-        (condition::DATA_FRESH, fresh::fresh(pipeline, observed, before, after, now)),
+        (
+            condition::DATA_FRESH,
+            with_foreign(fresh::fresh(pipeline, observed, before, after, now), "CronJob", &foreign),
+        ),
+        (condition::MODIFIED, modified(&applied.overridden, &foreign)),
     ]
 }
 
@@ -68,6 +78,7 @@ pub fn of_invalid(error: &ValidateError) -> Vec<(&'static str, Verdict)> {
         (condition::WORKERS_READY, unknown()),
         (condition::SUSPENDED, unknown()),
         (condition::DATA_FRESH, unknown()),
+        (condition::MODIFIED, unknown()),
         (
             condition::RECONCILING,
             Verdict::no(reason, "no changes are made until the spec is fixed"),

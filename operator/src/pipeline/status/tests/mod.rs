@@ -70,6 +70,7 @@ fn applied(deployment: Deployment) -> Applied {
         started: Ok(()),
         workers: Ok(Some(Arc::new(deployment))),
         leftovers: Vec::new(),
+        overridden: Vec::new(),
     }
 }
 
