@@ -30,10 +30,10 @@ pub struct Applier<'a> {
     pub(super) client: &'a Client,
     pub(super) metrics: &'a Metrics,
     caches: &'a ChildCaches,
+    overrides: &'a Overrides,
     pub(super) id: &'a PipelineId,
     /// Of the owner of the children.
     pub(super) uid: &'a str,
-    overrides: &'a Overrides,
 }
 
 impl<'a> Applier<'a> {
