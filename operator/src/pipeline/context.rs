@@ -4,7 +4,12 @@ use kube::Client;
 use userpipeline_api::names::PipelineId;
 
 use super::{
-    apply::Overrides, back_off::BackOff, caches::Caches, decide::ResourceIndex, model::Installation, observe::WorkerClient,
+    apply::Overrides,
+    back_off::BackOff,
+    caches::Caches,
+    decide::{ResourceIndex, upgrade::Rollouts},
+    model::Installation,
+    observe::WorkerClient,
     status::StatusWriter,
 };
 use crate::metrics::{Metrics, Waiting};
@@ -22,6 +27,7 @@ pub struct Context {
     pub(super) back_off: BackOff,
     pub(super) resources: ResourceIndex,
     pub(super) overrides: Overrides,
+    pub(super) rollouts: Rollouts,
 }
 
 impl Context {
@@ -40,6 +46,7 @@ impl Context {
             back_off: BackOff::default(),
             resources: ResourceIndex::default(),
             overrides: Overrides::default(),
+            rollouts: Rollouts::default(),
             client,
             caches,
             metrics,
@@ -54,6 +61,7 @@ impl Context {
         self.metrics.forget(id);
         self.back_off.forget(id);
         self.overrides.forget(id);
+        self.rollouts.forget(id);
         self.workers.forget(id);
         self.status.cache().forget(id);
     }

@@ -3,24 +3,28 @@
 use std::{sync::Arc, time::Instant};
 
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::runtime::controller::Action;
 use userpipeline_api::{UserPipeline, names, names::PipelineId};
 use userpipeline_runtime::contain;
 
 use super::{
-    apply::{Applied, Applier, ApplyError, apply},
+    apply::{Applied, Applier, ApplyError, apply, was_applied},
     back_off::jitter,
     cache::CachedPipeline,
     context::Context,
-    decide::decide,
+    decide::{
+        decide,
+        upgrade::{Turn, UpgradeInput},
+    },
     deletion::reconcile_deletion,
     desired::desired,
     model::pipeline_id,
-    observe::{Observed, RunJob, observe, run_jobs},
+    observe::{Observed, RunJob, has_other_image, is_rolling_out, observe, rolling_out, run_jobs},
     reconcile_error::ReconcileError,
     status::{MEASURE_EVERY, pipeline_sample, pipeline_status, requeue_after},
     unreadable::report_unreadable,
-    validate::{ValidateError, validate},
+    validate::{ValidateError, ValidatedPipeline, validate},
 };
 use crate::metrics::Outcome;
 
@@ -84,9 +88,41 @@ pub async fn converge(
             older: conflict.older,
         });
     }
-    let decisions = decide(pipeline, &valid, observed, runs, context.ignore_rollout_order, now);
-    let desired = desired(&valid, &context.installation, &decisions);
+    let mut decisions = decide(pipeline, &valid, observed, runs, context.ignore_rollout_order, now);
+    let mut children = desired(&valid, &context.installation, &decisions);
+    let deployment = children.workers.deployments.first();
+    decisions.turn = turn(pipeline, &valid, observed, deployment, context, now);
+    if decisions.turn == Turn::Waiting {
+        children = desired(&valid, &context.installation, &decisions);
+    }
     let owner = &valid.owner;
     let applier = Applier::new(&context.client, &context.metrics, &owner.id, &owner.uid, &context.overrides);
-    Ok(Box::pin(apply(&applier, pipeline, desired, decisions, observed, now)).await)
+    Ok(Box::pin(apply(&applier, pipeline, children, decisions, observed, now)).await)
+}
+
+/// Whether the workers may roll out now. A plan shows the end of an upgrade.
+fn turn(
+    pipeline: &UserPipeline,
+    valid: &ValidatedPipeline,
+    observed: &Observed,
+    desired: Option<&Deployment>,
+    context: &Context,
+    now: Timestamp,
+) -> Turn {
+    let live = observed
+        .worker_deployment(&valid.owner.id)
+        .filter(|_| !context.ignore_rollout_order);
+    let (Some(live), Some(desired)) = (live, desired) else {
+        return Turn::Now;
+    };
+    let input = UpgradeInput {
+        generation: pipeline.metadata.generation,
+        observed_generation: pipeline.status.as_ref().and_then(|status| status.observed_generation),
+        // A webhook may have changed the image that was applied.
+        changes_image: has_other_image(live, &valid.owner.images) && !was_applied(live, desired),
+        is_rolling_out: is_rolling_out(live),
+        suspended: valid.spec.suspend,
+    };
+    let all = || rolling_out(&context.caches.children.deployments);
+    context.rollouts.turn(&valid.owner.id, input, all, now)
 }

@@ -7,6 +7,7 @@ pub mod drain;
 pub mod roll_out;
 pub mod schedule;
 pub mod schema;
+pub mod upgrade;
 
 pub use self::{
     conflict::ResourceIndex,
