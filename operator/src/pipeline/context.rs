@@ -7,7 +7,7 @@ use super::{
     apply::{Applier, Overrides},
     back_off::BackOff,
     caches::Caches,
-    decide::ResourceIndex,
+    decide::{ResourceIndex, upgrade::Rollouts},
     model::Installation,
     observe::{RefusedPods, WorkerClient},
     status::StatusWriter,
@@ -28,6 +28,7 @@ pub struct Context {
     pub(super) back_off: BackOff,
     pub(super) resources: ResourceIndex,
     pub(super) overrides: Overrides,
+    pub(super) rollouts: Rollouts,
 }
 
 impl Context {
@@ -47,6 +48,7 @@ impl Context {
             back_off: BackOff::default(),
             resources: ResourceIndex::default(),
             overrides: Overrides::default(),
+            rollouts: Rollouts::default(),
             client,
             caches,
             metrics,
@@ -70,6 +72,7 @@ impl Context {
         self.metrics.forget(id);
         self.back_off.forget(id);
         self.overrides.forget(id);
+        self.rollouts.forget(id);
         self.workers.forget(id);
         self.status.cache().forget(id);
     }

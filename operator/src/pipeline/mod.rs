@@ -22,6 +22,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod unreadable;
+mod upgrade_turn;
 mod validate;
 
 #[cfg(test)]

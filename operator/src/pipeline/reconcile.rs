@@ -12,7 +12,7 @@ use super::{
     back_off::jitter,
     cache::CachedPipeline,
     context::Context,
-    decide::{decide, held_jobs},
+    decide::{decide, held_jobs, upgrade::Turn},
     deletion::reconcile_deletion,
     desired::desired,
     model::pipeline_id,
@@ -20,6 +20,7 @@ use super::{
     reconcile_error::ReconcileError,
     status::{MEASURE_EVERY, pipeline_sample, pipeline_status, requeue_after},
     unreadable::report_unreadable,
+    upgrade_turn::turn,
     validate::{ValidateError, validate},
 };
 use crate::metrics::Outcome;
@@ -91,8 +92,12 @@ pub async fn converge(
             older: conflict.older,
         });
     }
-    let decisions = decide(pipeline, &valid, observed, runs, context.ignore_rollout_order, now);
-    let desired = desired(&valid, &context.installation, &decisions);
+    let mut decisions = decide(pipeline, &valid, observed, runs, context.ignore_rollout_order, now);
+    let mut children = desired(&valid, &context.installation, &decisions);
+    decisions.turn = turn(pipeline, &valid, observed, &children, context, now);
+    if decisions.turn == Turn::Waiting {
+        children = desired(&valid, &context.installation, &decisions);
+    }
     let applier = context.applier(&valid.owner.id, &valid.owner.uid);
-    Ok(Box::pin(apply(&applier, pipeline, desired, decisions, observed, now)).await)
+    Ok(Box::pin(apply(&applier, pipeline, children, decisions, observed, now)).await)
 }

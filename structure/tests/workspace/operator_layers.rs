@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["apply"],
     &["status"],
     &["back_off", "context", "reconcile_error"],
-    &["deletion", "unreadable"],
+    &["deletion", "unreadable", "upgrade_turn"],
     &["reconcile"],
     &["controller", "plan"],
 ];

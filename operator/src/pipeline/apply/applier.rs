@@ -228,3 +228,9 @@ fn with_hash<K: Serialize>(desired: &K) -> Result<Value, serde_json::Error> {
     value["metadata"]["annotations"][labels::DESIRED_HASH] = Value::String(hash);
     Ok(value)
 }
+
+/// Whether `live` is what was applied last, whatever others changed since then.
+pub fn was_applied<K: ChildKind>(live: &K, desired: &K) -> bool {
+    let applied = live.annotations().get(labels::DESIRED_HASH).map(String::as_str);
+    with_hash(desired).is_ok_and(|desired| desired["metadata"]["annotations"][labels::DESIRED_HASH].as_str() == applied)
+}

@@ -12,7 +12,7 @@ mod sequence;
 mod stale_config_maps;
 
 pub use self::{
-    applier::Applier,
+    applier::{Applier, was_applied},
     error::{ApplyError, is_namespace_terminating},
     overrides::{Override, Overrides},
     sequence::{Applied, apply},

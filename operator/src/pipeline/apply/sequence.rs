@@ -18,7 +18,7 @@ use super::{
 };
 use crate::pipeline::{
     children::{Children, DesiredChildren, VisitChildren},
-    decide::Decisions,
+    decide::{Decisions, upgrade::Turn},
     desired::Desired,
     observe::Observed,
     task::Delete,
@@ -92,7 +92,7 @@ pub async fn apply(
         .workers
         .apply_all(live, applier)
         .await
-        .map(|mut step| step.deployments.pop());
+        .map(|mut step| step.deployments.pop().or_else(|| waiting_deployment(&decisions, observed, applier)));
     let drained = if workers.is_ok() {
         desired.drain.apply_all(live, applier).await.map(drop)
     } else {
@@ -122,6 +122,12 @@ pub async fn apply(
         leftovers,
         overridden: applier.overridden(),
     }
+}
+
+/// The Deployment that stays as it is while an upgrade waits for its turn.
+fn waiting_deployment(decisions: &Decisions, observed: &Observed, applier: &Applier<'_>) -> Option<Arc<Deployment>> {
+    let waiting = decisions.turn == Turn::Waiting;
+    observed.worker_deployment(applier.id).filter(|_| waiting).cloned().map(Arc::new)
 }
 
 async fn apply_schema(applier: &Applier<'_>, desired: DesiredChildren, delete: &[Delete], observed: &Observed) -> Result<(), ApplyError> {

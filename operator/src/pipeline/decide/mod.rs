@@ -8,6 +8,7 @@ pub mod held_jobs;
 pub mod roll_out;
 pub mod schedule;
 pub mod schema;
+pub mod upgrade;
 
 pub use self::{
     conflict::ResourceIndex,

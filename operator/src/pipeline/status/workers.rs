@@ -7,7 +7,7 @@ use userpipeline_api::{UserPipeline, WorkersStatus, names::PipelineId};
 use super::verdict::Verdict;
 use crate::pipeline::{
     apply::Applied,
-    decide::drain::Finding,
+    decide::{drain::Finding, upgrade::Turn},
     model::Problem,
     observe::{Observed, is_behind_spec, pods, workers_left},
     validate::ValidateError,
@@ -58,6 +58,14 @@ pub fn ready(applied: &Applied, observed: &Observed) -> Verdict {
     let desired = desired_replicas(deployment);
     if desired == 0 {
         return Verdict::yes("ScaledToZero", "spec.workers.replicas is 0");
+    }
+    if applied.decisions.turn == Turn::Waiting {
+        return Verdict::yes(
+            "UpgradePending",
+            &format!(
+                "{desired} of {desired} workers are ready, with the images from before the operator's upgrade: they are replaced once fewer pipelines roll out"
+            ),
+        );
     }
     match applied.decisions.schema.status.partitions {
         Some(partitions) if partitions < desired => Verdict::yes(

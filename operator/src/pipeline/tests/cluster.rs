@@ -20,7 +20,7 @@ use crate::{
     identity::MANAGER,
     metrics::Metrics,
     pipeline::{
-        Context, Installation, Writers,
+        Context, Images, Installation, Writers,
         cache::{CacheWriter, CachedPipeline},
         children::{ChildKind, VisitWriters},
         example,
@@ -135,6 +135,11 @@ impl Cluster {
 
     /// The context of an operator that has just started and filled its caches.
     pub fn context(&self, client: &Client) -> Arc<Context> {
+        self.context_of(client, "0.1.0")
+    }
+
+    /// The context of an operator of this version.
+    pub fn context_of(&self, client: &Client, version: &str) -> Arc<Context> {
         let writers = Writers::default();
         let caches = writers.caches();
         let Writers { mut pipelines, children } = writers;
@@ -142,7 +147,10 @@ impl Cluster {
         let objects = self.objects.lock().unwrap().clone();
         children.each(&mut Fill(&objects));
         let installation = Installation {
-            images: example::images(),
+            images: Images {
+                tag: version.to_owned(),
+                ..example::images()
+            },
             cluster: "22222222-3333-4444-5555-666666666666".into(),
         };
         Arc::new(Context::new(client.clone(), caches, Metrics::new(), installation, "test".into()).unwrap())

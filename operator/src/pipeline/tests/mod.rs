@@ -4,6 +4,7 @@ mod cluster;
 mod evolution;
 mod fields;
 mod others;
+mod upgrade;
 
 use cluster::{CONFIG_MAPS, CRON_JOB, Cluster, DEPLOYMENT, JOBS, PIPELINE, PODS, short};
 use serde_json::json;
