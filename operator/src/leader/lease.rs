@@ -13,11 +13,16 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    LeaseSettings,
-    election::{Next, Observation, next, observe},
-};
+use super::election::{Next, Observation, next, observe};
 use crate::identity::MANAGER;
+
+#[derive(Clone, Debug)]
+pub struct LeaseSettings {
+    pub namespace: String,
+    pub name: String,
+    /// Of this candidate.
+    pub identity: String,
+}
 
 /// What became of one attempt to acquire or renew.
 #[derive(Debug, PartialEq, Eq)]

@@ -12,16 +12,9 @@ use kube::Client;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+pub use self::lease::LeaseSettings;
 use self::lease::{Attempt, Candidate};
 use crate::{health::Readiness, metrics::Metrics};
-
-#[derive(Clone, Debug)]
-pub struct LeaseSettings {
-    pub namespace: String,
-    pub name: String,
-    /// Of this candidate.
-    pub identity: String,
-}
 
 /// A leader that cannot renew stops before another candidate may lead: `renew_deadline + stop_within < duration`.
 #[derive(Clone, Copy, Debug)]
