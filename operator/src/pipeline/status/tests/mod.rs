@@ -122,6 +122,27 @@ fn more_workers_than_partitions_are_reported_as_idle() {
 }
 
 #[test]
+fn a_paused_deployment_is_reported_only_while_workers_lack_the_current_spec() {
+    let paused = |updated: i32| {
+        let mut deployment = deployment(
+            1,
+            &json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": updated, "availableReplicas": 2, "readyReplicas": 2}),
+        );
+        deployment.metadata.namespace = Some("demo".into());
+        deployment.spec.as_mut().unwrap().paused = Some(true);
+        of(&example::pipeline(), Ok(&applied(deployment)), &Observed::default(), now())
+    };
+    let behind = paused(0);
+    let (status, reason, message) = condition(&behind, "WorkersReady");
+    assert_eq!((status, reason), ("False", "DeploymentPaused"));
+    assert!(
+        message.contains("kubectl rollout resume deployment/users-worker -n demo"),
+        "{message}"
+    );
+    assert_eq!(condition(&paused(2), "WorkersReady").0, "True");
+}
+
+#[test]
 fn workers_are_ready_only_when_all_desired_ones_run_the_current_spec() {
     let table = [
         (
