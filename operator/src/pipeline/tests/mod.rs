@@ -5,6 +5,7 @@ mod evolution;
 mod fields;
 mod others;
 mod upgrade;
+mod ownership;
 
 use cluster::{CONFIG_MAPS, CRON_JOB, Cluster, DEPLOYMENT, JOBS, PIPELINE, PODS, short};
 use serde_json::json;
