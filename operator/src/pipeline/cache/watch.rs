@@ -138,3 +138,69 @@ fn relevant_hash(resource: &CachedPipeline) -> u64 {
     }
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
+
+    use axum::{Router, body::Body, http::Uri, response::IntoResponse};
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn object(name: &str) -> Value {
+        json!({"metadata": {"name": name, "namespace": "demo", "uid": name, "resourceVersion": "1", "labels": {labels::PIPELINE: "users"}}})
+    }
+
+    /// Lists `a` and `b`, then sends that `a` was deleted.
+    async fn apiserver() -> Client {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let app = Router::new().fallback(|uri: Uri| async move {
+            if !uri.query().unwrap_or_default().contains("watch=") {
+                let list = json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": [object("a"), object("b")]});
+                return axum::Json(list).into_response();
+            }
+            let event = format!("{}\n", json!({"type": "DELETED", "object": object("a")}));
+            let endless = futures::stream::pending::<Result<String, std::io::Error>>();
+            Body::from_stream(futures::stream::iter([Ok(event)]).chain(endless)).into_response()
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Client::try_from(kube::Config::new(uri)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_deleted_child_is_remembered_only_where_its_kind_wants_it() {
+        for outlives_deletion in [true, false] {
+            let scope = Scope {
+                client: apiserver().await,
+                namespace: None,
+            };
+            let writer = CacheWriter::<ConfigMap>::default();
+            let cache = writer.cache();
+            let changes = Arc::new(Mutex::new(0));
+            let wants: fn(&ConfigMap) -> bool = if outlives_deletion { |_| true } else { |_| false };
+            let counted = changes.clone();
+            let task = tokio::spawn(watch_children(scope, Presence::Required, wants, writer, move |_| {
+                *counted.lock().unwrap() += 1;
+            }));
+            let id = PipelineId {
+                namespace: "demo".into(),
+                name: "users".into(),
+            };
+            // Two listed, and one deleted.
+            while *changes.lock().unwrap() < 3 || cache.of_pipeline(&id).len() != 1 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let deleted = cache.deleted().of_pipeline(&id, Timestamp::now());
+            let names: Vec<String> = deleted.iter().map(|(_, object)| object.name_any()).collect();
+            assert_eq!(names, if outlives_deletion { vec!["a"] } else { vec![] });
+            task.abort();
+        }
+    }
+}

@@ -135,3 +135,32 @@ impl Observed {
         pods
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::pipeline::children::ChildWriters;
+
+    #[test]
+    fn deleted_jobs_of_an_earlier_pipeline_of_the_same_name_do_not_count() {
+        let caches = ChildWriters::default().caches();
+        let (created, now): (Timestamp, Timestamp) = ("2025-01-01T00:00:00Z".parse().unwrap(), "2025-01-01T00:01:00Z".parse().unwrap());
+        for (name, at) in [("earlier", "2024-12-31T23:59:59Z"), ("own", "2025-01-01T00:00:00Z")] {
+            let labels = json!({labels::PIPELINE: "users"});
+            let job = json!({"metadata": {"name": name, "namespace": "demo", "uid": name, "creationTimestamp": at, "labels": labels}});
+            caches.jobs.deleted().remember(serde_json::from_value(job).unwrap(), now);
+        }
+        let id = PipelineId {
+            namespace: "demo".into(),
+            name: "users".into(),
+        };
+        let names = |since: Option<Timestamp>| -> Vec<String> {
+            let observed = Observed::of(&id, since, &caches, now);
+            observed.deleted.jobs.iter().map(|(_, job)| job.name_any()).collect()
+        };
+        assert_eq!(names(Some(created)), ["own"]);
+        assert_eq!(names(None), ["earlier", "own"], "for back-fills, which know their Jobs by owner");
+    }
+}

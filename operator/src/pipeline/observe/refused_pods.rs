@@ -22,8 +22,10 @@ use crate::pipeline::model::elapsed;
 
 /// A Job has its pod sooner, unless it is refused.
 const AFTER: Duration = Duration::from_secs(5);
-/// The least time between two requests for the Events of a Job.
+/// The time between two requests for the Events of a Job.
 const EVERY: Duration = Duration::from_secs(10);
+/// Once it is known to be refused, only another message may follow: a pod that is created is observed.
+const EVERY_WHEN_REFUSED: Duration = Duration::from_secs(60);
 /// What is known of Jobs that are gone is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,12 +66,11 @@ impl RefusedPods {
         let mut check_after = None;
         for job in observed.children.jobs.iter().filter(|job| lacks_pod(observed, job)).take(JOBS) {
             let age = elapsed(created_at(job), now);
-            let wait = AFTER.saturating_sub(age);
-            let wait = if wait.is_zero() { EVERY } else { wait };
-            check_after = Some(check_after.map_or(wait, |known: Duration| known.min(wait)));
-            if age >= AFTER && self.is_due(job, now) {
+            if age >= AFTER && self.wait(job, now).is_zero() {
                 self.read(id, observed, job, now).await;
             }
+            let wait = AFTER.saturating_sub(age).max(self.wait(job, now));
+            check_after = Some(check_after.map_or(wait, |known: Duration| known.min(wait)));
         }
         let mut known = self.known();
         known.retain(|_, known| elapsed(known.at, now) < FORGET_AFTER);
@@ -85,10 +86,14 @@ impl RefusedPods {
         Refusals { by_job, check_after }
     }
 
-    fn is_due(&self, job: &Job, now: Timestamp) -> bool {
+    /// The time until the next request for the Events of a Job.
+    fn wait(&self, job: &Job, now: Timestamp) -> Duration {
         let known = self.known();
-        let last = known.get(&job.uid().unwrap_or_default());
-        last.is_none_or(|known| elapsed(known.at, now) >= EVERY)
+        let Some(last) = known.get(&job.uid().unwrap_or_default()) else {
+            return Duration::ZERO;
+        };
+        let every = if last.message.is_some() { EVERY_WHEN_REFUSED } else { EVERY };
+        every.saturating_sub(elapsed(last.at, now))
     }
 
     async fn read(&self, id: &PipelineId, observed: &Observed, job: &Job, now: Timestamp) {
@@ -97,13 +102,14 @@ impl RefusedPods {
         let params = ListParams::default()
             .fields(&format!("involvedObject.uid={uid},reason={FAILED_CREATE}"))
             .limit(EVENTS);
+        let unchanged = || self.known().get(&uid).and_then(|known| known.message.clone());
         let message = match tokio::time::timeout(TIMEOUT, api.list(&params)).await {
             Ok(Ok(events)) => refusal(&events.items, job, last_pod_created_at(observed, job)),
             Ok(Err(error)) => {
                 tracing::warn!(%error, job = job.name_any(), namespace = id.namespace, "cannot list the Events of a Job without pods");
-                None
+                unchanged()
             }
-            Err(_) => None,
+            Err(_) => unchanged(),
         };
         self.known().insert(uid, Known { at: now, message });
     }
@@ -259,5 +265,50 @@ mod tests {
             observed.children.pods = vec![Arc::new(serde_json::from_value(pod).unwrap())];
             assert_eq!(lacks_pod(&observed, &job("j")), lacks, "{phase}");
         }
+    }
+
+    #[tokio::test]
+    async fn events_are_read_rarely_and_only_while_there_is_no_pod() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let asked = Arc::new(Mutex::new(Vec::<String>::new()));
+        let log = asked.clone();
+        let app = axum::Router::new().fallback(move |uri: axum::http::Uri| async move {
+            log.lock().unwrap().push(uri.to_string());
+            let event = json!({"metadata": {"name": "e"}, "involvedObject": {}, "lastTimestamp": "2025-01-01T00:00:01Z", "message": "Error creating: no"});
+            axum::Json(json!({"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": [event]}))
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let refused = RefusedPods::new(Client::try_from(kube::Config::new(uri)).unwrap());
+        let id = PipelineId {
+            namespace: "demo".into(),
+            name: "users".into(),
+        };
+        let mut observed = Observed::default();
+        observed.children.jobs = vec![Arc::new(job("j"))];
+        let at = |second: i64| "2025-01-01T00:00:00Z".parse::<Timestamp>().unwrap() + jiff::SignedDuration::from_secs(second);
+        // When, the time to the next look, and how many requests there were.
+        for (second, wait, requests) in [(1, 4, 0), (5, 60, 1), (20, 45, 1), (65, 60, 2)] {
+            let refusals = refused.of(&id, &observed, at(second)).await;
+            assert_eq!(refusals.check_after, Some(Duration::from_secs(wait)), "{second}");
+            assert_eq!(
+                refusals.by_job.get("j").map(String::as_str),
+                (requests > 0).then_some("the pod of Job j cannot be created: no")
+            );
+            assert_eq!(asked.lock().unwrap().len(), requests, "{second}");
+        }
+        let asked_for = asked.lock().unwrap()[0].clone();
+        assert!(
+            asked_for.contains("/namespaces/demo/events?") && asked_for.contains("involvedObject.uid%3Dj%2Creason%3DFailedCreate"),
+            "{asked_for}"
+        );
+
+        let labels = json!({"batch.kubernetes.io/controller-uid": "j"});
+        let pod = json!({"metadata": {"name": "p", "labels": labels}, "status": {"phase": "Pending"}});
+        observed.children.pods = vec![Arc::new(serde_json::from_value(pod).unwrap())];
+        let refusals = refused.of(&id, &observed, at(200)).await;
+        assert_eq!((refusals.by_job.len(), refusals.check_after), (0, None));
+        assert_eq!(asked.lock().unwrap().len(), 2);
     }
 }

@@ -4,8 +4,8 @@ mod cluster;
 mod evolution;
 mod fields;
 mod others;
-mod upgrade;
 mod ownership;
+mod upgrade;
 
 use cluster::{CONFIG_MAPS, CRON_JOB, Cluster, DEPLOYMENT, JOBS, PIPELINE, PODS, short};
 use serde_json::json;
