@@ -11,11 +11,15 @@ use serde::Serialize;
 use serde_json::Value;
 use userpipeline_api::{names, names::PipelineId};
 
-use super::{drift::contains, error::ApplyError};
+use super::{
+    drift::contains,
+    error::{ApplyError, is_kind_gone},
+};
 use crate::{
     identity::MANAGER,
     metrics::Metrics,
     pipeline::{
+        cache::Presence,
         children::{ChildKind, VisitChildren},
         model::{has_name, labels},
     },
@@ -139,8 +143,20 @@ impl Applier<'_> {
 impl VisitChildren for Applier<'_> {
     type Error = ApplyError;
 
-    async fn apply<K: ChildKind>(&self, observed: &[Arc<K>], desired: K) -> Result<Arc<K>, ApplyError> {
-        self.apply_one(observed, desired).await
+    async fn apply<K: ChildKind>(&self, observed: &[Arc<K>], desired: K) -> Result<Option<Arc<K>>, ApplyError> {
+        let name = desired.name_any();
+        match self.apply_one(observed, desired).await {
+            // Its CustomResourceDefinition was removed a moment ago, and the watch has not noticed yet.
+            Err(error) if K::PRESENCE == Presence::Optional && is_kind_gone(&error) => {
+                tracing::info!(
+                    kind = K::KIND,
+                    name,
+                    "not applied: the apiserver does not serve this optional kind any more"
+                );
+                Ok(None)
+            }
+            result => result.map(Some),
+        }
     }
 
     async fn delete<K: ChildKind>(&self, observed: &K) -> Result<(), ApplyError> {
@@ -168,4 +184,58 @@ fn is_current<K: ChildKind>(live: &K, desired: &Value) -> bool {
     let hash = desired["metadata"]["annotations"][labels::DESIRED_HASH].as_str();
     live.annotations().get(labels::DESIRED_HASH).map(String::as_str) == hash
         && serde_json::to_value(live).is_ok_and(|live| contains(&live, desired))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        Router,
+        http::{Method, StatusCode},
+        response::{IntoResponse, Json},
+    };
+    use k8s_openapi::api::core::v1::{ConfigMap, Endpoints};
+    use serde::de::DeserializeOwned;
+    use serde_json::json;
+
+    use super::*;
+
+    /// An apiserver that has no objects, and refuses writes so.
+    async fn apiserver(code: u16, message: &'static str) -> Client {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let app = Router::new().fallback(move |method: Method| async move {
+            let (code, reason) = if method == Method::GET { (404, "NotFound") } else { (code, "x") };
+            let status =
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": message, "code": code});
+            (StatusCode::from_u16(code).unwrap(), Json(status)).into_response()
+        });
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Client::try_from(kube::Config::new(address.parse().unwrap())).unwrap()
+    }
+
+    async fn apply<K: ChildKind + DeserializeOwned>(client: &Client) -> Result<Option<Arc<K>>, String> {
+        let (metrics, id) = (Metrics::new(), crate::pipeline::model::pipeline_id(&crate::pipeline::example()));
+        let desired: K = serde_json::from_value(json!({"metadata": {"name": "a", "annotations": {}}})).unwrap();
+        let applied = Applier::new(client, &metrics, &id, "uid").apply(&[], desired).await;
+        applied.map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_vanished_is_an_error_only_if_it_is_required() {
+        for (code, message) in [
+            (404, "404 page not found"),
+            (403, "create not allowed while custom resource definition is terminating"),
+        ] {
+            let client = apiserver(code, message).await;
+            assert_eq!(apply::<Endpoints>(&client).await, Ok(None));
+            assert_eq!(
+                apply::<ConfigMap>(&client).await,
+                Err(format!("cannot apply ConfigMap a: {message}"))
+            );
+        }
+        let client = apiserver(403, "no right").await;
+        let refused = apply::<Endpoints>(&client).await;
+        assert_eq!(refused, Err("cannot apply Endpoints a: no right".to_owned()));
+    }
 }

@@ -4,19 +4,24 @@ use std::{
     collections::hash_map::DefaultHasher,
     fmt::Debug,
     hash::{Hash, Hasher},
+    pin::pin,
 };
 
 use futures::{StreamExt, TryStreamExt};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::NamespaceResourceScope,
-    runtime::{WatchStreamExt, utils::PredicateConfig, watcher},
+    runtime::{
+        WatchStreamExt,
+        utils::PredicateConfig,
+        watcher::{self, Event, watcher},
+    },
 };
 use userpipeline_api::{UserPipeline, names::PipelineId};
 
 use super::{
     compressed::{CachedPipeline, Compressed},
-    presence::{Presence, until_served},
+    presence::{Absence, Presence, RETRY_ABSENT},
     store::CacheWriter,
 };
 use crate::{
@@ -66,40 +71,74 @@ pub async fn watch_pipelines(
         .await;
 }
 
-/// Watches the children of one kind. `changed` receives the pipeline of each changed child, and errors.
-pub async fn watch_children<K>(
-    scope: Scope,
-    presence: Presence,
-    writer: CacheWriter<K>,
-    changed: impl Fn(Result<PipelineId, watcher::Error>),
-) where
+/// What a watch of children reports.
+pub enum ChildEvent {
+    /// A child of this pipeline changed.
+    Changed(PipelineId),
+    /// The optional kind became absent or present, which concerns every pipeline.
+    PresenceChanged,
+    Failed(watcher::Error),
+}
+
+/// Watches the children of one kind. While an optional kind is absent, its cache is empty and marked so.
+pub async fn watch_children<K>(scope: Scope, presence: Presence, mut writer: CacheWriter<K>, report: impl Fn(ChildEvent))
+where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Send + Sync + 'static,
 {
-    if presence == Presence::Optional {
-        until_served::<K>(&scope.client, &writer.absent).await;
+    while let Some(absence) = watch_until_absent(&scope, presence, &mut writer, &report).await {
+        if writer.mark_absent() {
+            absence.log(&K::kind(&()));
+            report(ChildEvent::PresenceChanged);
+        }
+        tokio::time::sleep(RETRY_ABSENT).await;
     }
+}
+
+/// Ends only with an error that shows that the optional kind is absent.
+async fn watch_until_absent<K>(
+    scope: &Scope,
+    presence: Presence,
+    writer: &mut CacheWriter<K>,
+    report: &impl Fn(ChildEvent),
+) -> Option<Absence>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Send + Sync + 'static,
+{
     let managed = watcher::Config::default()
         .labels(&format!("{}={MANAGER}", labels::MANAGED_BY))
         .page_size(PAGE);
-    watcher(scope.api::<Compressed<K>>(), managed)
-        .default_backoff()
-        .reflect(writer.writer)
-        .touched_objects()
-        .for_each(|event| {
-            match event {
-                Ok(child) => {
-                    if let Some(name) = child.pipeline() {
-                        changed(Ok(PipelineId {
-                            namespace: child.namespace().unwrap_or_default(),
-                            name: name.to_owned(),
-                        }));
-                    }
+    let mut events = pin!(watcher(scope.api::<Compressed<K>>(), managed).default_backoff());
+    while let Some(event) = events.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                if presence == Presence::Optional
+                    && let Some(absence) = Absence::of_watch::<K>(&error, &scope.client).await
+                {
+                    return Some(absence);
                 }
-                Err(error) => changed(Err(error)),
+                report(ChildEvent::Failed(error));
+                continue;
             }
-            std::future::ready(())
-        })
-        .await;
+        };
+        writer.writer.apply_watcher_event(&event);
+        match event {
+            Event::Apply(child) | Event::Delete(child) | Event::InitApply(child) => {
+                if let Some(name) = child.pipeline() {
+                    report(ChildEvent::Changed(PipelineId {
+                        namespace: child.namespace().unwrap_or_default(),
+                        name: name.to_owned(),
+                    }));
+                }
+            }
+            Event::InitDone if writer.mark_present() => {
+                tracing::info!(kind = %K::kind(&()), "the optional kind can be used again");
+                report(ChildEvent::PresenceChanged);
+            }
+            Event::Init | Event::InitDone => {}
+        }
+    }
+    None
 }
 
 /// A hash of what of a pipeline needs a reconcile: not the measurements that the operator itself writes.
