@@ -191,7 +191,7 @@ pub enum ConcurrencyPolicy {
     Replace,
 }
 
-fn utc() -> String {
+pub fn utc() -> String {
     "Etc/UTC".to_owned()
 }
 
