@@ -61,6 +61,9 @@ mod tests {
     #[test]
     fn the_names_that_alerts_use_are_those_of_the_stores() {
         let names: BTreeSet<&str> = Store::all().map(Store::name).collect();
-        assert!(names.is_superset(&["cassandra", "kafka", "postgres", "registry"].into()), "{names:?}");
+        assert!(
+            names.is_superset(&["cassandra", "kafka", "postgres", "registry"].into()),
+            "{names:?}"
+        );
     }
 }
