@@ -3,7 +3,10 @@
 use kube::Client;
 use userpipeline_api::names::PipelineId;
 
-use super::{back_off::BackOff, caches::Caches, decide::ResourceIndex, model::Installation, observe::WorkerClient, status::StatusWriter};
+use super::{
+    caches::Caches, decide::ResourceIndex, model::Installation, observe::WorkerClient, reconcile_back_off::ReconcileBackOff,
+    status::StatusWriter,
+};
 use crate::metrics::{Metrics, Waiting};
 
 pub struct Context {
@@ -16,7 +19,7 @@ pub struct Context {
     pub(super) workers: WorkerClient,
     pub(super) status: StatusWriter,
     pub(super) waiting: Waiting<PipelineId>,
-    pub(super) back_off: BackOff,
+    pub(super) back_off: ReconcileBackOff,
     pub(super) resources: ResourceIndex,
 }
 
@@ -33,7 +36,7 @@ impl Context {
             workers: WorkerClient::new()?,
             status: StatusWriter::new(client.clone(), metrics.clone(), caches.pipelines.clone(), instance),
             waiting: Waiting::new(metrics.clone()),
-            back_off: BackOff::default(),
+            back_off: ReconcileBackOff::default(),
             resources: ResourceIndex::default(),
             client,
             caches,
