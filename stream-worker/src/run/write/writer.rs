@@ -122,7 +122,7 @@ impl Writer {
             Failure::Fenced(partitions) => {
                 tracing::warn!(
                     ?partitions,
-                    "another worker has claimed partitions; their messages are dropped here"
+                    "another worker has taken over partitions; their messages are dropped here"
                 );
                 work.retain(|partition, _| !partitions.contains(&partition));
                 fenced.extend(partitions);
