@@ -13,33 +13,33 @@ use crate::lists::without_default;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.key.all(k, self.fields.exists(f, f.name == k && !(has(f.optional) && f.optional) && !(f.type in ['json', 'double'])))")
-        .message("spec.record.key must name fields that are not optional, and of another type than json and double"),
+        .message("spec.record.key must name fields that are not optional and not of type json or double"),
     validation = Rule::new("!has(self.clusterBy) || (self.clusterBy.all(c, self.key.exists(k, k == c)) && self.clusterBy.size() < self.key.size())")
-        .message("spec.record.clusterBy must name some of spec.record.key, not all: the others choose the partition"),
+        .message("spec.record.clusterBy must name some but not all fields of spec.record.key: the others are the partition key"),
     validation = Rule::new("!has(self.orderBy) || self.fields.exists(f, f.name == self.orderBy && !(has(f.optional) && f.optional) && f.type in ['timestamp', 'int', 'long'])")
         .message("spec.record.orderBy must name a field of type timestamp, int or long that is not optional"),
-    validation = Rule::new("self.key == oldSelf.key").message("spec.record.key cannot be changed: what is stored is found by it; make a new pipeline instead"),
+    validation = Rule::new("self.key == oldSelf.key").message("spec.record.key cannot be changed, because stored rows are found by it: create a new pipeline instead"),
     validation = Rule::new("(has(self.clusterBy) ? self.clusterBy : []) == (has(oldSelf.clusterBy) ? oldSelf.clusterBy : [])")
-        .message("spec.record.clusterBy cannot be changed: Cassandra keeps a table's key; make a new pipeline instead"),
+        .message("spec.record.clusterBy cannot be changed, because Cassandra cannot alter a table's key: create a new pipeline instead"),
     validation = Rule::new("(has(self.orderBy) ? self.orderBy : '') == (has(oldSelf.orderBy) ? oldSelf.orderBy : '')")
-        .message("spec.record.orderBy cannot be changed: versions given before could not be compared; make a new pipeline instead"),
+        .message("spec.record.orderBy cannot be changed, because stored versions could not be compared: create a new pipeline instead"),
     validation = Rule::new("!has(oldSelf.deleteWhen) || has(self.deleteWhen)")
-        .message("spec.record.deleteWhen cannot be taken away, for deletes may be on their way: change it to 'false', so that no item deletes any more"),
+        .message("spec.record.deleteWhen cannot be removed, because the topic may still have deletes: set it to 'false', so that no item is a delete"),
     validation = Rule::new("self.name == oldSelf.name && self.__namespace__ == oldSelf.__namespace__")
-        .message("spec.record.name and namespace cannot be changed: to Avro it would be another record"),
+        .message("spec.record.name and namespace cannot be changed, because Avro would take it for another record"),
 )]
 pub struct RecordSpec {
     /// Name of the Avro record.
     #[serde(default = "name")]
     #[schemars(length(min = 1, max = 128))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z_][A-Za-z0-9_]*$')")
-        .message("spec.record.name must be letters, digits and '_', not starting with a digit"))]
+        .message("spec.record.name must contain only letters, digits and '_', and not start with a digit"))]
     pub name: String,
     /// Namespace of the Avro record.
     #[serde(default = "namespace")]
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z_][A-Za-z0-9_]*([.][A-Za-z_][A-Za-z0-9_]*)*$')")
-        .message("spec.record.namespace must be names of letters, digits and '_', separated by dots"))]
+        .message("spec.record.namespace must have names of letters, digits and '_', separated by dots"))]
     pub namespace: String,
     /// Fields that identify a record. They are the key of the topic's messages and the primary key of the
     /// tables.
@@ -70,8 +70,8 @@ pub struct RecordSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.from), has(self.template), has(self.expr)].filter(given, given).size() == 1")
-        .message("a field of spec.record takes exactly one of from, template and expr"),
-    validation = Rule::new("!has(self.template) || self.type == 'string'").message("a template makes text: the field's type must be string"),
+        .message("a field of spec.record must have exactly one of from, template and expr"),
+    validation = Rule::new("!has(self.template) || self.type == 'string'").message("a field with a template must have type string"),
     validation = Rule::new("self.type == oldSelf.type").message("the type of a field cannot be changed: add another field instead"),
     validation = Rule::new("(has(self.optional) && self.optional) == (has(oldSelf.optional) && oldSelf.optional)").message("whether a field is optional cannot be changed: add another field instead"),
 )]
@@ -79,7 +79,7 @@ pub struct FieldSpec {
     /// Name of the field and of its columns.
     #[schemars(length(min = 1, max = 48))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z][A-Za-z0-9_]*$')")
-        .message("a field's name must be letters, digits and '_', starting with a letter"))]
+        .message("a field's name must contain only letters, digits and '_', and start with a letter"))]
     pub name: String,
     /// Type of the field.
     #[serde(rename = "type")]
@@ -88,7 +88,7 @@ pub struct FieldSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("self.matches('^(/([^/~]|~[01])*)+$')")
-        .message("from must be a JSON pointer such as /login/uuid; a '/' within a name is written ~1, a '~' is written ~0"))]
+        .message("from must be a JSON pointer such as /login/uuid; write '/' within a name as ~1, and '~' as ~0"))]
     pub from: Option<String>,
     /// Text with JSON pointers in braces: `{/street/number} {/street/name}`. The field's type must be
     /// `string`.

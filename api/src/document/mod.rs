@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 pub use self::{
     file::DocumentError,
-    ingest::IngestPipeline,
+    ingest::{IngestPipeline, RunSchedule},
     schema::{SchemaPipeline, Tables},
     worker::{CassandraTarget, WorkerPipeline},
 };
@@ -32,7 +32,7 @@ pub enum Binary {
 
 impl Binary {
     /// Fields that the program uses, as paths below `spec`. A change of another field does not restart its
-    /// pods.
+    /// pods. A test of the operator compares them with the fields of the program's type.
     const fn paths(self) -> &'static [&'static str] {
         match self {
             Self::Ingest => &[

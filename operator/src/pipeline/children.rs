@@ -42,8 +42,8 @@ pub trait VisitWriters {
 pub trait VisitChildren {
     type Error;
 
-    /// Applies `desired`; `observed` are the cached objects of its kind.
-    fn apply<K: ChildKind>(&self, observed: &[Arc<K>], desired: K) -> impl Future<Output = Result<Arc<K>, Self::Error>> + Send;
+    /// Applies `desired`; `observed` are the cached objects of its kind. `None` if its optional kind turns out to be absent.
+    fn apply<K: ChildKind>(&self, observed: &[Arc<K>], desired: K) -> impl Future<Output = Result<Option<Arc<K>>, Self::Error>> + Send;
 
     fn delete<K: ChildKind>(&self, observed: &K) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
@@ -66,7 +66,7 @@ macro_rules! children {
         #[derive(Clone, Debug, Default)]
         pub struct Children {
             $(pub $field: Vec<Arc<$kind>>,)*
-            /// Optional kinds that the apiserver does not serve.
+            /// Optional kinds that are absent.
             pub absent: BTreeSet<&'static str>,
         }
 
@@ -149,7 +149,7 @@ macro_rules! children {
                 $(
                     if !observed.absent.contains(<$kind>::KIND) {
                         for object in self.$field {
-                            applied.$field.push(visitor.apply(&observed.$field, object).await?);
+                            applied.$field.extend(Box::pin(visitor.apply(&observed.$field, object)).await?);
                         }
                     }
                 )*
@@ -169,5 +169,7 @@ children! {
     pods: Pod, Required, |pod| pod.labels().contains_key(labels::JOB_UID);
 }
 
+#[cfg(test)]
+mod rbac;
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,11 @@ use userpipeline_api::names::PipelineId;
 
 use super::{
     apply::{Applier, Overrides},
-    back_off::BackOff,
     caches::Caches,
     decide::{ResourceIndex, upgrade::Rollouts},
     model::Installation,
     observe::{RefusedPods, WorkerClient},
+    reconcile_back_off::ReconcileBackOff,
     status::StatusWriter,
 };
 use crate::metrics::{Metrics, Waiting};
@@ -25,7 +25,7 @@ pub struct Context {
     pub(super) refused_pods: RefusedPods,
     pub(super) status: StatusWriter,
     pub(super) waiting: Waiting<PipelineId>,
-    pub(super) back_off: BackOff,
+    pub(super) back_off: ReconcileBackOff,
     pub(super) resources: ResourceIndex,
     pub(super) overrides: Overrides,
     pub(super) rollouts: Rollouts,
@@ -45,7 +45,7 @@ impl Context {
             refused_pods: RefusedPods::new(client.clone()),
             status: StatusWriter::new(client.clone(), metrics.clone(), caches.pipelines.clone(), instance),
             waiting: Waiting::new(metrics.clone()),
-            back_off: BackOff::default(),
+            back_off: ReconcileBackOff::default(),
             resources: ResourceIndex::default(),
             overrides: Overrides::default(),
             rollouts: Rollouts::default(),

@@ -1,7 +1,6 @@
 //! The controller of `UserPipeline`. Start with `reconcile.rs`.
 
 mod apply;
-mod back_off;
 mod cache;
 mod caches;
 mod children;
@@ -16,6 +15,7 @@ mod model;
 mod observe;
 pub mod plan;
 mod reconcile;
+mod reconcile_back_off;
 mod reconcile_error;
 mod status;
 mod task;

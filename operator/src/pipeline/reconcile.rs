@@ -9,7 +9,6 @@ use userpipeline_runtime::contain;
 
 use super::{
     apply::{Applied, ApplyError, apply},
-    back_off::jitter,
     cache::CachedPipeline,
     context::Context,
     decide::{decide, held_jobs, upgrade::Turn},
@@ -17,6 +16,7 @@ use super::{
     desired::desired,
     model::pipeline_id,
     observe::{Observed, RunJob, observe, run_jobs},
+    reconcile_back_off::jitter,
     reconcile_error::ReconcileError,
     status::{MEASURE_EVERY, pipeline_sample, pipeline_status, requeue_after},
     unreadable::report_unreadable,

@@ -10,11 +10,8 @@ use scylla::{
 };
 use userpipeline_api::{Cassandra, Consistency};
 
-use super::errors::is_authentication;
-use crate::{
-    Credentials, Secrets, StoreError,
-    error::{CASSANDRA_FAILED, CASSANDRA_UNREACHABLE, CREDENTIALS_REFUSED},
-};
+use super::errors::{CASSANDRA_FAILED, CASSANDRA_UNREACHABLE, is_authentication};
+use crate::{Credentials, Secrets, StoreError, error::CREDENTIALS_REFUSED};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Long enough to try all contact points.

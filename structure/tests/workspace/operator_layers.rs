@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["desired"],
     &["apply"],
     &["status"],
-    &["back_off", "context", "reconcile_error"],
+    &["reconcile_back_off", "context", "reconcile_error"],
     &["deletion", "unreadable", "upgrade_turn"],
     &["reconcile"],
     &["controller", "plan"],

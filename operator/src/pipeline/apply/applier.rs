@@ -13,13 +13,14 @@ use userpipeline_api::{names, names::PipelineId};
 
 use super::{
     drift::differences,
-    error::ApplyError,
+    error::{ApplyError, is_kind_gone},
     overrides::{Override, Overrides},
 };
 use crate::{
     identity::MANAGER,
     metrics::Metrics,
     pipeline::{
+        cache::Presence,
         children::{ChildCaches, ChildKind, VisitChildren},
         model::{has_name, labels},
     },
@@ -205,8 +206,20 @@ impl Applier<'_> {
 impl VisitChildren for Applier<'_> {
     type Error = ApplyError;
 
-    async fn apply<K: ChildKind>(&self, observed: &[Arc<K>], desired: K) -> Result<Arc<K>, ApplyError> {
-        self.apply_one(observed, desired).await
+    async fn apply<K: ChildKind>(&self, observed: &[Arc<K>], desired: K) -> Result<Option<Arc<K>>, ApplyError> {
+        let name = desired.name_any();
+        match self.apply_one(observed, desired).await {
+            // Its CustomResourceDefinition was removed a moment ago, and the watch has not noticed yet.
+            Err(error) if K::PRESENCE == Presence::Optional && is_kind_gone(&error) => {
+                tracing::info!(
+                    kind = K::KIND,
+                    name,
+                    "not applied: the apiserver does not serve this optional kind any more"
+                );
+                Ok(None)
+            }
+            result => result.map(Some),
+        }
     }
 
     async fn delete<K: ChildKind>(&self, observed: &K) -> Result<(), ApplyError> {
@@ -233,4 +246,61 @@ fn with_hash<K: Serialize>(desired: &K) -> Result<Value, serde_json::Error> {
 pub fn was_applied<K: ChildKind>(live: &K, desired: &K) -> bool {
     let applied = live.annotations().get(labels::DESIRED_HASH).map(String::as_str);
     with_hash(desired).is_ok_and(|desired| desired["metadata"]["annotations"][labels::DESIRED_HASH].as_str() == applied)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        Router,
+        http::{Method, StatusCode},
+        response::{IntoResponse, Json},
+    };
+    use k8s_openapi::api::core::v1::{ConfigMap, Endpoints};
+    use serde::de::DeserializeOwned;
+    use serde_json::json;
+
+    use super::*;
+    use crate::pipeline::children::ChildWriters;
+
+    /// An apiserver that has no objects, and refuses writes so.
+    async fn apiserver(code: u16, message: &'static str) -> Client {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let app = Router::new().fallback(move |method: Method| async move {
+            let (code, reason) = if method == Method::GET { (404, "NotFound") } else { (code, "x") };
+            let status =
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": message, "code": code});
+            (StatusCode::from_u16(code).unwrap(), Json(status)).into_response()
+        });
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Client::try_from(kube::Config::new(address.parse().unwrap())).unwrap()
+    }
+
+    async fn apply<K: ChildKind + DeserializeOwned>(client: &Client) -> Result<Option<Arc<K>>, String> {
+        let (metrics, id) = (Metrics::new(), crate::pipeline::model::pipeline_id(&crate::pipeline::example()));
+        let desired: K = serde_json::from_value(json!({"metadata": {"name": "a", "annotations": {}}})).unwrap();
+        let (caches, overrides) = (ChildWriters::default().caches(), Overrides::default());
+        let applier = Applier::new(client, &metrics, &caches, &overrides, &id, "uid");
+        let applied = applier.apply(&[], desired).await;
+        applied.map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_vanished_is_an_error_only_if_it_is_required() {
+        for (code, message) in [
+            (404, "404 page not found"),
+            (403, "create not allowed while custom resource definition is terminating"),
+        ] {
+            let client = apiserver(code, message).await;
+            assert_eq!(apply::<Endpoints>(&client).await, Ok(None));
+            assert_eq!(
+                apply::<ConfigMap>(&client).await,
+                Err(format!("cannot apply ConfigMap a: {message}"))
+            );
+        }
+        let client = apiserver(403, "no right").await;
+        let refused = apply::<Endpoints>(&client).await;
+        assert_eq!(refused, Err("cannot apply Endpoints a: no right".to_owned()));
+    }
 }

@@ -10,7 +10,7 @@ mod watch;
 
 pub use self::{
     compressed::CachedPipeline,
-    presence::Presence,
+    presence::{Absence, Presence},
     store::{Cache, CacheWriter},
-    watch::{Scope, watch_children, watch_pipelines},
+    watch::{ChildEvent, Scope, watch_children, watch_pipelines},
 };

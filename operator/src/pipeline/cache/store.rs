@@ -27,8 +27,8 @@ pub struct Cache<K: Resource<DynamicType = ()> + Clone + 'static> {
 pub struct CacheWriter<K: Resource<DynamicType = ()> + Clone + 'static> {
     pub(super) writer: Writer<Compressed<K>>,
     pub(super) deleted: Deleted<K>,
-    /// The apiserver does not serve the kind.
-    pub(super) absent: watch::Sender<bool>,
+    /// The operator works without the kind.
+    absent: watch::Sender<bool>,
 }
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Default for CacheWriter<K> {
@@ -62,6 +62,19 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheWriter<K> {
         let listed = api.list(params).await?;
         self.fill(listed.items);
         Ok(())
+    }
+
+    /// Empties the cache of a kind that is absent. Returns whether it was present.
+    pub fn mark_absent(&mut self) -> bool {
+        // First, so that no reader takes the empty cache of an absent kind for missing objects.
+        let was_absent = self.absent.send_replace(true);
+        self.fill(Vec::new());
+        !was_absent
+    }
+
+    /// After the cache was filled. Returns whether the kind was absent.
+    pub(super) fn mark_present(&self) -> bool {
+        self.absent.send_replace(false)
     }
 
     /// Fills the cache with these objects.

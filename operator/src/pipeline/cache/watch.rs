@@ -4,6 +4,7 @@ use std::{
     collections::hash_map::DefaultHasher,
     fmt::Debug,
     hash::{Hash, Hasher},
+    pin::pin,
 };
 
 use futures::{StreamExt, TryStreamExt};
@@ -11,7 +12,11 @@ use jiff::Timestamp;
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::NamespaceResourceScope,
-    runtime::{WatchStreamExt, utils::PredicateConfig, watcher},
+    runtime::{
+        WatchStreamExt,
+        utils::PredicateConfig,
+        watcher::{self, Event, watcher},
+    },
 };
 use serde::de::DeserializeOwned;
 use userpipeline_api::{UserPipeline, names::PipelineId};
@@ -19,7 +24,7 @@ use userpipeline_api::{UserPipeline, names::PipelineId};
 use super::{
     compressed::{CachedPipeline, Compressed},
     deleted::Departures,
-    presence::{Presence, until_served},
+    presence::{Absence, Presence, RETRY_ABSENT},
     store::CacheWriter,
 };
 use crate::{
@@ -69,53 +74,89 @@ pub async fn watch_pipelines(
         .await;
 }
 
-/// Watches the children of one kind. `changed` receives the pipeline of each changed child, and errors. Deleted children that
+/// What a watch of children reports.
+pub enum ChildEvent {
+    /// A child of this pipeline changed.
+    Changed(PipelineId),
+    /// The optional kind became absent or present, which concerns every pipeline.
+    PresenceChanged,
+    Failed(watcher::Error),
+}
+
+/// Watches the children of one kind. While an optional kind is absent, its cache is empty and marked so. Deleted children that
 /// `outlives_deletion` selects are remembered.
 pub async fn watch_children<K>(
     scope: Scope,
     presence: Presence,
     outlives_deletion: fn(&K) -> bool,
-    writer: CacheWriter<K>,
-    changed: impl Fn(Result<PipelineId, watcher::Error>),
+    mut writer: CacheWriter<K>,
+    report: impl Fn(ChildEvent),
 ) where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    if presence == Presence::Optional {
-        until_served::<K>(&scope.client, &writer.absent).await;
+    while let Some(absence) = watch_until_absent(&scope, presence, outlives_deletion, &mut writer, &report).await {
+        if writer.mark_absent() {
+            absence.log(&K::kind(&()));
+            report(ChildEvent::PresenceChanged);
+        }
+        tokio::time::sleep(RETRY_ABSENT).await;
     }
+}
+
+/// Ends only with an error that shows that the optional kind is absent.
+async fn watch_until_absent<K>(
+    scope: &Scope,
+    presence: Presence,
+    outlives_deletion: fn(&K) -> bool,
+    writer: &mut CacheWriter<K>,
+    report: &impl Fn(ChildEvent),
+) -> Option<Absence>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
     let managed = watcher::Config::default()
         .labels(&format!("{}={MANAGER}", labels::MANAGED_BY))
         .page_size(PAGE);
-    let changed_child = |child: &Compressed<K>| {
+    let changed = |child: &Compressed<K>| {
         if let Some(name) = child.pipeline() {
-            changed(Ok(PipelineId {
+            report(ChildEvent::Changed(PipelineId {
                 namespace: child.namespace().unwrap_or_default(),
                 name: name.to_owned(),
             }));
         }
     };
-    let deleted = writer.deleted.clone();
     let mut departures = Departures::new(writer.writer.as_reader());
-    watcher(scope.api::<Compressed<K>>(), managed)
-        .default_backoff()
-        .inspect_ok(|event| {
-            for gone in departures.find(event) {
-                changed_child(&gone);
-                if gone.read().is_ok_and(|child| outlives_deletion(&child)) {
-                    deleted.remember(gone, Timestamp::now());
+    let mut events = pin!(watcher(scope.api::<Compressed<K>>(), managed).default_backoff());
+    while let Some(event) = events.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                if presence == Presence::Optional
+                    && let Some(absence) = Absence::of_watch::<K>(&error, &scope.client).await
+                {
+                    return Some(absence);
                 }
+                report(ChildEvent::Failed(error));
+                continue;
             }
-        })
-        .reflect(writer.writer)
-        .touched_objects()
-        .for_each(|event| {
-            match event {
-                Ok(child) => changed_child(&child),
-                Err(error) => changed(Err(error)),
+        };
+        for gone in departures.find(&event) {
+            changed(&gone);
+            if gone.read().is_ok_and(|child| outlives_deletion(&child)) {
+                writer.deleted.remember(gone, Timestamp::now());
             }
-            std::future::ready(())
-        })
-        .await;
+        }
+        writer.writer.apply_watcher_event(&event);
+        match event {
+            Event::Apply(child) | Event::Delete(child) | Event::InitApply(child) => changed(&child),
+            Event::InitDone if writer.mark_present() => {
+                tracing::info!(kind = %K::kind(&()), "the optional kind can be used again");
+                report(ChildEvent::PresenceChanged);
+            }
+            Event::Init | Event::InitDone => {}
+        }
+    }
+    None
 }
 
 /// A hash of what of a pipeline needs a reconcile: not the measurements that the operator itself writes.
