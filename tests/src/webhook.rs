@@ -144,15 +144,19 @@ async fn review(State(served): State<Served>, Json(review): Json<Value>) -> Json
     Json(json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}))
 }
 
+const SIDECAR: &str = "sidecar";
+
 /// A sidecar that runs for so many seconds, in each pod of a Job.
 pub fn sidecar(seconds: u32) -> impl Fn(&Value) -> Value + Send + Sync + 'static {
     move |pod| {
-        let labels = &pod["metadata"]["labels"];
-        if labels["batch.kubernetes.io/job-name"].is_null() {
+        let is_of_job = !pod["metadata"]["labels"]["batch.kubernetes.io/job-name"].is_null();
+        let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+        let has_sidecar = { containers }.any(|container| container["name"] == SIDECAR);
+        if !is_of_job || has_sidecar {
             return Value::Null;
         }
         let mut container = pod["spec"]["containers"][0].clone();
-        container["name"] = json!("sidecar");
+        container["name"] = json!(SIDECAR);
         container["command"] = json!(["sleep", seconds.to_string()]);
         container["args"] = json!([]);
         json!([{"op": "add", "path": "/spec/containers/-", "value": container}])

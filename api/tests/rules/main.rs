@@ -70,7 +70,6 @@ fn assert_refused<const N: usize>(specs: [(Value, &str); N]) {
 }
 
 /// What the apiserver says of the example with one value set, or nothing.
-
 fn refusal(resource: Value) -> Option<String> {
     parse(resource).validate_cel().err().map(|errors| errors.to_string())
 }

@@ -59,7 +59,7 @@ async fn a_webhook_that_changes_a_child_is_reported_and_causes_no_writes() -> Re
     // When a pipeline is applied, Then it becomes ready, and an Event names the field
     world.apply(&world.pipeline()).await?;
     world.ready().await?;
-    let note = event(&world, "FieldOverridden").await?;
+    let note = event(&world, "Overridden").await?;
     assert!(note.contains("limits.memory") && note.contains(LIMIT), "{note}");
 
     // And reconciles, of which a run causes several, do not write the Deployment again

@@ -82,8 +82,9 @@ fn examples(namespace: &str) -> Result<Vec<(String, Value)>> {
 }
 
 async fn stored(world: &World, manifest: &Value) -> Result<Value> {
-    let object = kubectl(world, &["get", "-o", "json", "-f", "-"], manifest).await?;
-    serde_json::from_str(&object).with_context(|| object)
+    let list = kubectl(world, &["get", "-o", "json", "-f", "-"], manifest).await?;
+    let mut list: Value = serde_json::from_str(&list).with_context(|| list.clone())?;
+    Ok(list["items"][0].take())
 }
 
 /// Runs kubectl with the manifest as its input, and returns what it prints.
