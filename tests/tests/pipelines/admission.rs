@@ -60,7 +60,8 @@ async fn a_webhook_that_changes_a_child_is_reported_and_causes_no_writes() -> Re
     world.apply(&world.pipeline()).await?;
     world.ready().await?;
     let note = event(&world, "Overridden").await?;
-    assert!(note.contains("limits.memory") && note.contains(LIMIT), "{note}");
+    let field = "Deployment users-worker: spec.template.spec.containers[worker].resources.limits.memory";
+    assert!(note.contains(field), "{note}");
 
     // And reconciles, of which a run causes several, do not write the Deployment again
     let before = last_write(&world.workers().await?);
