@@ -58,13 +58,13 @@ impl Webhook {
         let address = address_for_nodes(&world.client).await?;
         let listener = TlsListener::bind(address, &authority.identity(&address.to_string())?, None).await?;
         let port = listener.local_addr()?;
-        let served = Served {
+        let state = Served {
             kind,
             mutate: Arc::new(mutate),
             reviewed: Arc::default(),
             patched: Arc::default(),
         };
-        let router = Router::new().route("/", post(review)).with_state(served.clone());
+        let router = Router::new().route("/", post(review)).with_state(state.clone());
         let server = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
@@ -74,11 +74,11 @@ impl Webhook {
         configurations
             .create(&PostParams::default(), &serde_json::from_value(configuration)?)
             .await?;
-        is_called(world, &served.reviewed).await?;
+        is_called(world, &state.reviewed).await?;
         Ok(Self {
             client: world.client.clone(),
             name,
-            patched: served.patched,
+            patched: state.patched,
             server,
         })
     }

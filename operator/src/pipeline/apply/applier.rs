@@ -282,8 +282,8 @@ mod tests {
         let desired: K = serde_json::from_value(json!({"metadata": {"name": "a", "annotations": {}}})).unwrap();
         let (caches, overrides) = (ChildWriters::default().caches(), Overrides::default());
         let applier = Applier::new(client, &metrics, &caches, &overrides, &id, "uid");
-        let applied = applier.apply(&[], desired).await;
-        applied.map_err(|error| error.to_string())
+        let result = applier.apply(&[], desired).await;
+        result.map_err(|error| error.to_string())
     }
 
     #[tokio::test]
