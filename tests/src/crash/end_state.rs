@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use userpipeline_api::{UserPipeline, UserPipelineBackfill};
 
 /// Times, uids and counters.
-const VARYING_KEYS: [&str; 20] = [
+const VARYING_KEYS: [&str; 21] = [
     "uid",
     "resourceVersion",
     "creationTimestamp",
@@ -32,6 +32,7 @@ const VARYING_KEYS: [&str; 20] = [
     "since",
     "verifiedAt",
     "appliedAt",
+    "effectiveSince",
     "startedAt",
     "finishedAt",
     "deployment.kubernetes.io/revision",
