@@ -254,8 +254,10 @@ fn run_now(input: &ScheduleInput<'_>, decision: &mut Decision) {
     if recorded.is_some_and(|status| status.nonce == requested.nonce && status.outcome.is_some()) {
         return;
     }
-    let found = input.runs.iter().find(|run| run.nonce.as_ref() == Some(&requested.nonce));
-    if let Some(run) = found {
+    // A deleted Job counts only for the request under way. After another one, the same nonce asks the ledger again.
+    let is_under_way = recorded.is_some_and(|status| status.nonce == requested.nonce);
+    let is_requested = |run: &&RunJob| run.nonce.as_ref() == Some(&requested.nonce) && (is_under_way || !run.gone);
+    if let Some(run) = input.runs.iter().find(is_requested) {
         let ended = run.ended.as_ref();
         decision.run_now = Some(RunNowStatus {
             nonce: requested.nonce.clone(),

@@ -257,6 +257,30 @@ fn a_requested_run_is_started_once() {
 }
 
 #[test]
+fn a_deleted_job_is_the_result_of_the_request_under_way_only() {
+    let mut case = hourly(&json!({}));
+    let now = at("2024-01-01T09:30:00Z");
+    case.run_now = serde_json::from_value(json!({"nonce": "a"})).unwrap();
+    case.runs = vec![RunJob {
+        gone: true,
+        ..job("users-now-1", RunKind::Manual, None, Some("a"), Some((true, now)))
+    }];
+    let under_way = |nonce: &str| RunNowStatus {
+        nonce: nonce.to_owned(),
+        ..RunNowStatus::default()
+    };
+    case.recorded.run_now = Some(under_way("a"));
+    let decision = case.decide(now);
+    assert_eq!(
+        (decision.create.len(), decision.run_now.unwrap().outcome),
+        (0, Some(RunOutcome::Succeeded))
+    );
+    // Another request came between: the ledger knows that this one was executed.
+    case.recorded.run_now = Some(under_way("b"));
+    assert_eq!(case.decide(now).create.len(), 1);
+}
+
+#[test]
 fn jobs_stay_until_they_are_recorded_and_within_the_history_limits() {
     let mut case = hourly(&json!({"catchUp": {"enabled": true}, "successfulJobsHistoryLimit": 1}));
     case.runs = (10..=13)
