@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, source::DurationText, units::seconds};
+use crate::{Duration, HttpTls, RegistryAuth, source::DurationText, units::seconds};
 
 /// A Kafka cluster, and the topic and consumer group of the pipeline.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,16 +123,39 @@ pub enum TopicManagement {
 /// A schema registry with Confluent's API.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.tls) || self.url.startsWith('https://')")
+        .message("spec.schemaRegistry.tls goes with an https address only"),
+    validation = Rule::new("!has(self.auth) || self.url.startsWith('https://')")
+        .message("spec.schemaRegistry.auth goes with an https address only: credentials are not sent in plain text"),
+)]
 pub struct SchemaRegistry {
-    /// URL of the registry. A path prefix is allowed (Apicurio: `http://…/apis/ccompat/v7`).
+    /// URL of the registry: `https` encrypts and verifies fully, `http` is plain text. A path prefix is
+    /// allowed (Apicurio: `https://…/apis/ccompat/v7`). Redirects are not followed.
     #[schemars(length(min = 8, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+(/[^?#\\\\s]*)?$')")
         .message("spec.schemaRegistry.url must be an http or https address without user name, query and fragment"))]
     pub url: String,
+    /// Authorities and client certificate of an `https` address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<HttpTls>,
+    /// Authentication, with an `https` address only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<RegistryAuth>,
     /// Compatibility of the subject `<topic>-value`, which the schema Job sets. Default: the registry's
     /// compatibility is not changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compatibility: Option<Compatibility>,
+}
+
+impl SchemaRegistry {
+    /// What programs need that do not change subjects.
+    pub(crate) fn without_compatibility(self) -> Self {
+        Self {
+            compatibility: None,
+            ..self
+        }
+    }
 }
 
 /// Compatibility of a subject: which versions of its schema must be able to read each other's data.

@@ -10,7 +10,7 @@ use userpipeline_record::{
     wire,
 };
 use userpipeline_stores::{
-    StoreError,
+    Secrets, StoreError,
     error::{POSTGRES_FAILED, TABLE_MISMATCH},
     kafka::{
         self,
@@ -97,8 +97,8 @@ impl PendingRow {
 
 impl Publisher {
     /// Requires the schema in the registry and the topic; it creates neither.
-    pub async fn open(pipeline: &IngestPipeline, schema: &RecordSchema, client: &Client) -> Result<Self, Failure> {
-        let schema_id = schema_id(pipeline, schema).await?;
+    pub async fn open(pipeline: &IngestPipeline, schema: &RecordSchema, secrets: &Secrets, client: &Client) -> Result<Self, Failure> {
+        let schema_id = schema_id(pipeline, schema, secrets).await?;
         let producer = Producer::connect(
             &kafka::Connection::new(&pipeline.bootstrap_servers),
             &pipeline.topic,
@@ -251,9 +251,9 @@ impl Publisher {
     }
 }
 
-async fn schema_id(pipeline: &IngestPipeline, schema: &RecordSchema) -> Result<u32, Failure> {
+async fn schema_id(pipeline: &IngestPipeline, schema: &RecordSchema, secrets: &Secrets) -> Result<u32, Failure> {
     let subject = names::subject(&pipeline.topic);
-    let registry = schema_registry::Connection::new(&pipeline.registry_url).connect()?;
+    let registry = schema_registry::Connection::new(&pipeline.registry, secrets).connect()?;
     let id = registry.id_of(&subject, &schema.avro_schema()).await?;
     id.ok_or_else(|| {
         let message = format!(

@@ -28,8 +28,8 @@ pub struct IngestPipeline {
     pub topic: String,
     /// The largest record, in bytes: [`crate::Topic::record_limit`].
     pub max_record: usize,
-    /// URL of the schema registry.
-    pub registry_url: String,
+    /// The schema registry.
+    pub registry: SchemaRegistry,
 }
 
 impl IngestPipeline {
@@ -62,7 +62,7 @@ impl IngestPipeline {
             record: parts.record,
             postgres: parts.postgres,
             bootstrap_servers: parts.kafka.bootstrap_servers,
-            registry_url: parts.schema_registry.url,
+            registry: parts.schema_registry.without_compatibility(),
         })
     }
 }

@@ -29,8 +29,8 @@ pub struct WorkerPipeline {
     pub dead_letter_topic: String,
     /// Greatest allowed share of dead letters, 0 to 1.
     pub max_dead_letter_ratio: f64,
-    /// URL of the schema registry. None if nothing is Avro.
-    pub registry_url: Option<String>,
+    /// The schema registry. None if nothing is Avro.
+    pub registry: Option<SchemaRegistry>,
     /// Cluster and table in Cassandra, if that is a sink.
     pub cassandra: Option<CassandraTarget>,
     /// The table in PostgreSQL, if that is a sink.
@@ -136,7 +136,7 @@ impl WorkerPipeline {
             max_dead_letter_ratio: parts.dead_letter.max_ratio,
             topic,
             written: parts.source.topic.as_ref().map(|topic| topic.format),
-            registry_url: parts.schema_registry.map(|registry| registry.url),
+            registry: parts.schema_registry.map(SchemaRegistry::without_compatibility),
             cassandra: cassandra_target(&id, parts.cassandra, parts.sinks.cassandra)?,
             postgres_table: parts
                 .sinks

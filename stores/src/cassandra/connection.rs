@@ -12,8 +12,9 @@ use userpipeline_api::{Cassandra, Consistency};
 
 use super::errors::is_authentication;
 use crate::{
-    Credentials, Secrets, StoreError,
+    Secrets, StoreError,
     error::{CASSANDRA_FAILED, CASSANDRA_UNREACHABLE, CREDENTIALS_REFUSED},
+    wire::{Fingerprint, Wire},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,7 +30,7 @@ const SCHEMA_AGREEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Connection {
     cluster: Cassandra,
     consistency: Consistency,
-    secrets: Secrets,
+    wire: Wire,
 }
 
 impl Connection {
@@ -37,19 +38,23 @@ impl Connection {
         Self {
             cluster: cluster.clone(),
             consistency,
-            secrets: secrets.clone(),
+            wire: Wire::new("spec.cassandra", secrets).with_credentials(&cluster.credentials_secret_ref, "credentialsSecretRef"),
         }
     }
 
-    /// The user name and password as they are now.
-    pub fn credentials(&self) -> Result<Credentials, StoreError> {
-        self.secrets
-            .credentials(&self.cluster.credentials_secret_ref.name, "spec.cassandra.credentialsSecretRef")
+    /// The mounted files that it reads.
+    pub const fn wire(&self) -> &Wire {
+        &self.wire
     }
 
     /// Opens a session with the nodes of the local datacenter, replicas of a row first.
     pub async fn connect(&self) -> Result<Session, StoreError> {
-        let credentials = self.credentials()?;
+        self.open().await.map(|(session, _)| session)
+    }
+
+    /// As [`Self::connect`], with the fingerprint of the files that it was opened with.
+    pub async fn open(&self) -> Result<(Session, Fingerprint), StoreError> {
+        let material = self.wire.read()?;
         let cluster = &self.cluster;
         let at = format!("Cassandra at {}", cluster.contact_points.join(", "));
         let policy = DefaultPolicy::builder()
@@ -62,21 +67,23 @@ impl Connection {
             .load_balancing_policy(policy)
             .request_timeout(Some(REQUEST_TIMEOUT))
             .build();
-        let session = SessionBuilder::new()
+        let mut session = SessionBuilder::new()
             .known_nodes(&cluster.contact_points)
-            .user(&credentials.username, &credentials.password)
             .default_execution_profile_handle(profile.into_handle())
             .connection_timeout(CONNECT_TIMEOUT)
             .schema_agreement_timeout(SCHEMA_AGREEMENT_TIMEOUT)
             // At any consistency level, local nodes coordinate.
             .host_filter(Arc::new(DcHostFilter::new(cluster.local_datacenter.clone())))
             .tcp_nodelay(true);
+        if let Some(credentials) = &material.credentials {
+            session = session.user(&credentials.username, &credentials.password);
+        }
         let session = tokio::time::timeout(SESSION_TIMEOUT, session.build())
             .await
             .map_err(|_| StoreError::transient(CASSANDRA_UNREACHABLE, format!("{at} does not answer")))?
-            .map_err(|e| explain_connect(&at, &credentials, &e))?;
+            .map_err(|e| explain_connect(&at, &self.wire, &e))?;
         verify_datacenter(&session, &cluster.local_datacenter, &at)?;
-        Ok(session)
+        Ok((session, material.fingerprint()))
     }
 }
 
@@ -111,7 +118,7 @@ fn level(consistency: Consistency) -> Level {
     }
 }
 
-fn explain_connect(at: &str, credentials: &Credentials, error: &NewSessionError) -> StoreError {
+fn explain_connect(at: &str, wire: &Wire, error: &NewSessionError) -> StoreError {
     if let NewSessionError::FailedToResolveAnyHostname(names) = error {
         return StoreError::transient(
             CASSANDRA_UNREACHABLE,
@@ -119,10 +126,7 @@ fn explain_connect(at: &str, credentials: &Credentials, error: &NewSessionError)
         );
     }
     if is_authentication(error) {
-        let message = format!(
-            "{at} refused the keys `username` and `password` of Secret `{}` (spec.cassandra.credentialsSecretRef)",
-            credentials.secret
-        );
+        let message = format!("{at} refused {}", wire.credentials_place());
         return StoreError::configuration(CREDENTIALS_REFUSED, message);
     }
     StoreError::transient(CASSANDRA_UNREACHABLE, format!("{at} does not answer: {error}"))

@@ -2,5 +2,6 @@
 
 mod client;
 mod connection;
+mod refusal;
 
 pub use self::{client::SchemaRegistry, connection::Connection};

@@ -16,16 +16,16 @@ use super::{
 };
 use crate::{
     context::WorkerContext,
-    credentials,
     progress::{PartitionLeases, ProgressTable},
     status::Trouble,
+    wires,
 };
 
 /// Returns without an error only when the worker is to stop.
 pub async fn session(context: &Arc<WorkerContext>, stop: &CancellationToken) -> Result<(), StoreError> {
     let leases = Arc::new(PartitionLeases::default());
     let opened = async {
-        credentials::check(&context.pipeline.postgres, context.pipeline.cassandra.as_ref(), &context.secrets)?;
+        wires::check(&context.wires)?;
         let topic = topics(context).await?;
         let table = ProgressTable {
             group: context.pipeline.group_id.clone(),

@@ -23,10 +23,11 @@ const PAGES: [&str; 12] = [
     "how-to/topic",
 ];
 /// Pages that are not: they install the product, run its programs outside of a cluster, or are for look-up.
-const NOT_OPERATIONS: [&str; 8] = [
+const NOT_OPERATIONS: [&str; 9] = [
     "start/quick-start",
     "start/install",
     "how-to/by-hand",
+    "how-to/encrypt",
     "reference/fields",
     "reference/metrics",
     "reference/record",

@@ -53,7 +53,7 @@ impl<'a> Stores<'a> {
                 let Some(registry) = &self.pipeline.schema_registry else {
                     return Ok(false);
                 };
-                let registry = schema_registry::Connection::new(&registry.url).connect()?;
+                let registry = schema_registry::Connection::new(registry, self.secrets).connect()?;
                 if registry.url() != resource.place {
                     return Ok(false);
                 }

@@ -1,0 +1,16 @@
+//! What a connection to a store reads from mounted files: certificates, passwords, tokens; its TLS configuration; and what
+//! failed handshakes mean.
+
+mod client_config;
+mod material;
+mod problem;
+mod verifier;
+#[allow(clippy::module_inception)]
+mod wire;
+
+pub use self::{
+    client_config::{Verification, client_config},
+    material::{Fingerprint, Material},
+    problem::TlsProblem,
+    wire::{Wire, place},
+};
