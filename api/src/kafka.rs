@@ -6,19 +6,30 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, HttpTls, RegistryAuth, source::DurationText, units::seconds};
+use crate::{Duration, HttpTls, KafkaAuth, KafkaTls, RegistryAuth, source::DurationText, units::seconds};
 
 /// A Kafka cluster, and the topic and consumer group of the pipeline.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("(has(self.groupId) ? self.groupId : '') == (has(oldSelf.groupId) ? oldSelf.groupId : '')")
-    .message("spec.kafka.groupId cannot be changed: offsets and totals are kept under it"))]
+#[x_kube(
+    validation = Rule::new("(has(self.groupId) ? self.groupId : '') == (has(oldSelf.groupId) ? oldSelf.groupId : '')")
+        .message("spec.kafka.groupId cannot be changed: offsets and totals are kept under it"),
+    validation = Rule::new("!has(self.auth) || !has(self.auth.plain) || (has(self.tls) && self.tls.mode != 'Disable')")
+        .message("spec.kafka.auth.plain sends the password itself: set spec.kafka.tls with the mode VerifyFull"),
+)]
 pub struct Kafka {
     /// Bootstrap brokers: `host:port`, several separated by commas.
     #[schemars(length(min = 3, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^[^,:\\\\s]+:[0-9]{1,5}(,[^,:\\\\s]+:[0-9]{1,5})*$')")
         .message("spec.kafka.bootstrapServers must be host:port, several separated by commas"))]
     pub bootstrap_servers: String,
+    /// Encryption and verification. A pipeline without `tls` verifies fully; one that was created before
+    /// there was `tls` continues in plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<KafkaTls>,
+    /// Authentication. Default: none, or the client certificate of `tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<KafkaAuth>,
     /// Consumer group of the workers. Default: `<namespace>.<name>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 249))]
@@ -26,6 +37,28 @@ pub struct Kafka {
     /// The topic between the landing table and the sinks.
     #[serde(default)]
     pub topic: Topic,
+}
+
+/// How to reach the brokers of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brokers {
+    /// `host:port`, several separated by commas.
+    pub bootstrap_servers: String,
+    /// Encryption. Default: verifies fully.
+    pub tls: Option<KafkaTls>,
+    /// Authentication.
+    pub auth: Option<KafkaAuth>,
+}
+
+impl Kafka {
+    /// How to reach the brokers.
+    pub fn brokers(&self) -> Brokers {
+        Brokers {
+            bootstrap_servers: self.bootstrap_servers.clone(),
+            tls: self.tls.clone(),
+            auth: self.auth.clone(),
+        }
+    }
 }
 
 /// The topic between the landing table and the sinks.

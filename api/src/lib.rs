@@ -31,9 +31,9 @@ mod tls;
 mod units;
 mod workers;
 
-pub use auth::{Basic, RegistryAuth};
+pub use auth::{Basic, KafkaAuth, RegistryAuth, SaslMechanism};
 pub use backfill::{Order, PipelineRef, Reprocess, Settled, UserPipelineBackfill, UserPipelineBackfillSpec, UserPipelineBackfillStatus};
-pub use kafka::{Compatibility, DeadLetter, Kafka, MAX_MESSAGE_BYTES, SchemaRegistry, Topic, TopicManagement};
+pub use kafka::{Brokers, Compatibility, DeadLetter, Kafka, MAX_MESSAGE_BYTES, SchemaRegistry, Topic, TopicManagement};
 pub use pipeline::{UserPipeline, UserPipelineSpec};
 pub use pods::{Image, PodSettings, Pods, Proxy};
 pub use policies::{DeletionPolicy, SuspendPolicy};
@@ -49,7 +49,7 @@ pub use status::{
     VersionStatus, WorkersStatus,
 };
 pub use stores::{Cassandra, Landing, Postgres, TableManagement};
-pub use tls::{CaSource, ConfigMapKeyRef, HttpTls, PostgresTls, PostgresTlsMode};
+pub use tls::{CaSource, ConfigMapKeyRef, HttpTls, KafkaTls, PostgresTls, PostgresTlsMode, TlsMode};
 pub use units::{Duration, Quantity, bytes};
 pub use workers::{Batch, Workers};
 

@@ -87,3 +87,41 @@ impl PostgresTls {
         }
     }
 }
+
+/// TLS of connections to Kafka.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.mode != 'Disable' || (!has(self.ca) && !has(self.clientSecretRef))")
+    .message("spec.kafka.tls.ca and clientSecretRef do not go with the mode Disable"))]
+pub struct KafkaTls {
+    /// Whether connections are encrypted and verified.
+    #[serde(default)]
+    pub mode: TlsMode,
+    /// Certificates of the authorities that sign the brokers' certificates, in PEM. Default: the public
+    /// authorities of the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<CaSource>,
+    /// Client certificate: a Secret of type kubernetes.io/tls, with the keys `tls.crt` and `tls.key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_secret_ref: Option<SecretRef>,
+}
+
+impl KafkaTls {
+    /// Plain text.
+    pub fn disabled() -> Self {
+        Self {
+            mode: TlsMode::Disable,
+            ..Self::default()
+        }
+    }
+}
+
+/// Encryption and verification of connections.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsMode {
+    /// Encrypts, and verifies the server's certificate: its authority, its validity and its name.
+    #[default]
+    VerifyFull,
+    /// Does not encrypt.
+    Disable,
+}

@@ -84,3 +84,35 @@ fn a_registry_receives_credentials_and_certificates_only_over_https() {
         (registry("https", "auth", json!({})), one),
     ]);
 }
+
+#[test]
+fn kafka_takes_one_mechanism_and_plain_only_with_explicit_tls() {
+    let login = json!({"credentialsSecretRef": {"name": "login"}});
+    let kafka = |tls: Option<Value>, auth: Value| {
+        let mut kafka = json!({"bootstrapServers": "kafka:9093", "auth": auth});
+        if let Some(tls) = tls {
+            kafka["tls"] = tls;
+        }
+        with("spec.kafka", kafka)
+    };
+    for (tls, auth) in [
+        (None, json!({"scramSha512": login})),
+        (Some(json!({"mode": "Disable"})), json!({"scramSha256": login})),
+        (Some(json!({})), json!({"plain": login})),
+    ] {
+        assert_eq!(refusal(kafka(tls.clone(), auth.clone())), None, "{tls:?} {auth}");
+    }
+    let one = "spec.kafka.auth takes exactly one of scramSha512, scramSha256 and plain";
+    let plain = "spec.kafka.auth.plain sends the password itself";
+    assert_refused([
+        (kafka(None, json!({})), one),
+        (kafka(Some(json!({})), json!({"scramSha512": login, "plain": login})), one),
+        // A pipeline without `tls` may be one of those that continue in plain text.
+        (kafka(None, json!({"plain": login})), plain),
+        (kafka(Some(json!({"mode": "Disable"})), json!({"plain": login})), plain),
+        (
+            with("spec.kafka.tls", json!({"mode": "Disable", "clientSecretRef": {"name": "client"}})),
+            "do not go with the mode Disable",
+        ),
+    ]);
+}

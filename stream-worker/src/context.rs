@@ -24,10 +24,11 @@ pub struct WorkerContext {
 impl WorkerContext {
     pub fn new(pipeline: WorkerPipeline, schema: RecordSchema, secrets: Secrets, instance: &str) -> Self {
         Self {
-            kafka: kafka::Connection::new(&pipeline.bootstrap_servers),
+            kafka: kafka::Connection::new(&pipeline.brokers, &secrets),
             postgres: postgres::Connection::new(&pipeline.postgres, &secrets),
             wires: wires(
                 &pipeline.postgres,
+                &pipeline.brokers,
                 pipeline.registry.as_ref(),
                 pipeline.cassandra.as_ref(),
                 &secrets,

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::file::{DocumentError, read};
-use crate::{HttpSource, Kafka, Landing, Postgres, RecordSpec, Schedule, SchemaRegistry, Source, names, names::PipelineId};
+use crate::{Brokers, HttpSource, Kafka, Landing, Postgres, RecordSpec, Schedule, SchemaRegistry, Source, names, names::PipelineId};
 
 /// A pipeline, as `ingest-job` reads it.
 #[derive(Clone, Debug)]
@@ -22,8 +22,8 @@ pub struct IngestPipeline {
     pub postgres: Postgres,
     /// The landing table.
     pub landing_table: String,
-    /// Bootstrap brokers.
-    pub bootstrap_servers: String,
+    /// How to reach the brokers.
+    pub brokers: Brokers,
     /// The topic.
     pub topic: String,
     /// The largest record, in bytes: [`crate::Topic::record_limit`].
@@ -50,6 +50,7 @@ impl IngestPipeline {
         let (id, parts) = read::<Parts>(text)?;
         Ok(Self {
             landing_table: parts.landing.table.unwrap_or_else(|| names::landing_table(&id)),
+            brokers: parts.kafka.brokers(),
             max_record: parts.kafka.topic.record_limit(),
             topic: parts.kafka.topic.name.unwrap_or_else(|| names::topic(&id)),
             id,
@@ -61,7 +62,6 @@ impl IngestPipeline {
             max_rejected_ratio: parts.source.max_rejected_ratio,
             record: parts.record,
             postgres: parts.postgres,
-            bootstrap_servers: parts.kafka.bootstrap_servers,
             registry: parts.schema_registry.without_compatibility(),
         })
     }

@@ -47,6 +47,8 @@ impl Binary {
                 "postgres",
                 "landing.table",
                 "kafka.bootstrapServers",
+                "kafka.tls",
+                "kafka.auth",
                 "kafka.topic.name",
                 // How large a record may be follows from both.
                 "kafka.topic.config.max.message.bytes",
@@ -60,6 +62,8 @@ impl Binary {
                 "record",
                 "postgres",
                 "kafka.bootstrapServers",
+                "kafka.tls",
+                "kafka.auth",
                 "kafka.groupId",
                 "kafka.topic.name",
                 "schemaRegistry.url",
@@ -96,6 +100,7 @@ impl Binary {
         let spec = &pipeline.spec;
         let mut mounts = Mounts::default();
         mounts.postgres(&spec.postgres);
+        mounts.kafka(&spec.kafka);
         spec.schema_registry.iter().for_each(|registry| mounts.registry(registry));
         match self {
             Self::Ingest => spec.source.http.iter().for_each(|http| mounts.source(http)),

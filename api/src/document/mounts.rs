@@ -1,6 +1,6 @@
 //! The Secrets and ConfigMaps that a pod mounts.
 
-use crate::{CaSource, Cassandra, HttpSource, Postgres, SchemaRegistry, SecretRef};
+use crate::{CaSource, Cassandra, HttpSource, Kafka, KafkaAuth, Postgres, SchemaRegistry, SecretRef};
 
 /// Where a pod mounts ConfigMaps with certificates, each as a folder. The programs' default, so that the
 /// arguments of pods do not depend on it: a pinned version may not know the option.
@@ -19,6 +19,15 @@ impl Mounts {
     pub(super) fn postgres(&mut self, postgres: &Postgres) {
         self.secret(&postgres.credentials_secret_ref);
         if let Some(tls) = &postgres.tls {
+            self.certificates(tls.ca.as_ref(), tls.client_secret_ref.as_ref());
+        }
+    }
+
+    pub(super) fn kafka(&mut self, kafka: &Kafka) {
+        if let Some((_, secret)) = kafka.auth.as_ref().and_then(KafkaAuth::mechanism) {
+            self.secret(secret);
+        }
+        if let Some(tls) = &kafka.tls {
             self.certificates(tls.ca.as_ref(), tls.client_secret_ref.as_ref());
         }
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{DocumentError, read};
 use crate::{
-    Batch, Cassandra, DeadLetter, Kafka, Landing, Postgres, RecordSpec, Retention, SchemaRegistry, TableManagement, TopicFormat,
+    Batch, Brokers, Cassandra, DeadLetter, Kafka, Landing, Postgres, RecordSpec, Retention, SchemaRegistry, TableManagement, TopicFormat,
     TopicSource, names, names::PipelineId,
 };
 
@@ -17,8 +17,8 @@ pub struct WorkerPipeline {
     pub record: Option<RecordSpec>,
     /// Database of the bookkeeping and of the sink.
     pub postgres: Postgres,
-    /// Bootstrap brokers.
-    pub bootstrap_servers: String,
+    /// How to reach the brokers.
+    pub brokers: Brokers,
     /// The consumer group.
     pub group_id: String,
     /// The topic.
@@ -126,11 +126,12 @@ impl WorkerPipeline {
             workers: WorkerParts,
         }
         let (id, parts) = read::<Parts>(text)?;
+        let brokers = parts.kafka.brokers();
         let topic = parts.kafka.topic.name.unwrap_or_else(|| names::topic(&id));
         Ok(Self {
             record: parts.record,
             postgres: parts.postgres,
-            bootstrap_servers: parts.kafka.bootstrap_servers,
+            brokers,
             group_id: parts.kafka.group_id.unwrap_or_else(|| names::group_id(&id)),
             dead_letter_topic: parts.dead_letter.topic.unwrap_or_else(|| names::dead_letter_topic(&topic)),
             max_dead_letter_ratio: parts.dead_letter.max_ratio,

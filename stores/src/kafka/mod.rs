@@ -3,7 +3,9 @@
 pub mod admin;
 mod connection;
 pub mod errors;
+mod handshake;
 mod native;
 pub mod producer;
+mod refusal;
 
-pub use self::{connection::Connection, native::headers};
+pub use self::{connection::Connection, native::headers, refusal::Reporter};

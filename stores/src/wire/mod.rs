@@ -4,6 +4,7 @@
 mod client_config;
 mod material;
 mod problem;
+mod rotation;
 mod verifier;
 #[allow(clippy::module_inception)]
 mod wire;
@@ -12,5 +13,6 @@ pub use self::{
     client_config::{Verification, client_config},
     material::{Fingerprint, Material},
     problem::TlsProblem,
+    rotation::rotated,
     wire::{Wire, place},
 };

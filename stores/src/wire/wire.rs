@@ -62,6 +62,14 @@ impl Wire {
         self
     }
 
+    /// Its name in metrics.
+    pub fn name(&self) -> &'static str {
+        match self.field {
+            "spec.schemaRegistry" => "registry",
+            field => field.strip_prefix("spec.").unwrap_or(field),
+        }
+    }
+
     /// The files as they are now. The error lists everything that is missing.
     pub fn read(&self) -> Result<Material, StoreError> {
         let mut problems = Vec::new();

@@ -34,6 +34,15 @@ impl Authority {
         }
     }
 
+    /// An authority that exists, from its certificate and key in PEM.
+    pub fn of(certificate: &str, key: &str) -> Self {
+        let key = KeyPair::from_pem(key).unwrap();
+        Self {
+            issuer: Issuer::from_ca_cert_pem(certificate, key).unwrap(),
+            pem: certificate.to_owned(),
+        }
+    }
+
     /// A certificate that is valid now.
     pub fn issue(&self, names: &[&str]) -> Issued {
         self.issue_until(names, 4096)

@@ -1,8 +1,11 @@
-//! Encrypted connections: what is accepted, and what is refused with which reason.
+//! Encrypted connections: what is accepted, and what is refused with which reason. Tests that are ignored by default need the
+//! servers of `local.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod certificates;
+mod kafka;
+mod local;
 mod mounted;
 mod postgres;
 mod postgres_server;

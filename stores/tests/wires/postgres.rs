@@ -138,6 +138,8 @@ async fn a_connection_is_outdated_when_one_of_its_files_changes() {
     let connection = connection(port, &with_client("VerifyFull"), &mounted);
     let (_client, mut opened_with) = connection.open("test").await.unwrap();
     assert!(!connection.wire().is_rotated(&opened_with));
+    // 4096-01-01, the end of both certificates.
+    assert_eq!(connection.wire().read().unwrap().not_after(), Some(67_090_118_400));
 
     let changes: [&dyn Fn(); 3] = [
         &|| mounted.ca(&format!("{}{}", authority.pem, Authority::new("next").pem)),

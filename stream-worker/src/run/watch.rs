@@ -100,8 +100,11 @@ async fn list(context: &Arc<WorkerContext>, consumer: &Arc<Consumer>) -> Result<
         }
         ends(&consumer, &topic, &partitions)
     })
-    .await
-    .map_err(|e| context.kafka.locate(e))?;
+    .await;
+    let listed = match listed {
+        Ok(listed) => listed,
+        Err(e) => return Err(context.kafka.locate(e).await),
+    };
     context.status.ends(&listed, asked_at, Instant::now());
     Ok(())
 }

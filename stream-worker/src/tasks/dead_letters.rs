@@ -84,7 +84,8 @@ async fn execute(args: DeadLettersArgs) -> Result<(), StoreError> {
     let text = std::fs::read_to_string(&args.pipeline).map_err(|e| invalid(format!("{}: {e}", args.pipeline.display())))?;
     let pipeline = WorkerPipeline::read(&text).map_err(|e| invalid(e.to_string()))?;
     let secrets = Secrets::in_dir(&args.secrets).with_config_maps(&args.config_maps);
-    let connection = Connection::new(&pipeline.bootstrap_servers);
+    let connection = Connection::new(&pipeline.brokers, &secrets);
+    connection.verify().await?;
     let topic = DeadLetterTopic {
         connection: connection.clone(),
         topic: pipeline.dead_letter_topic.clone(),
@@ -99,18 +100,24 @@ async fn execute(args: DeadLettersArgs) -> Result<(), StoreError> {
 /// The selected letters, one after the other; reading waits until each is taken.
 fn letters(topic: DeadLetterTopic, selected: impl Fn(&Letter) -> bool + Send + 'static) -> Letters {
     let (sender, receiver) = mpsc::channel(1);
+    let connection = topic.connection.clone();
     let reading = tokio::task::spawn_blocking(move || {
         topic.letters(|letter| {
             // The receiver is closed where there are enough.
             Ok(!sender.is_closed() && (!selected(&letter) || sender.blocking_send(letter).is_ok()))
         })
     });
-    Letters { receiver, reading }
+    Letters {
+        receiver,
+        reading,
+        connection,
+    }
 }
 
 struct Letters {
     receiver: mpsc::Receiver<Letter>,
     reading: tokio::task::JoinHandle<Result<(), StoreError>>,
+    connection: Connection,
 }
 
 impl Letters {
@@ -121,9 +128,11 @@ impl Letters {
     /// Whether all were read.
     async fn end(mut self) -> Result<(), StoreError> {
         self.receiver.close();
-        self.reading
-            .await
-            .unwrap_or_else(|e| Err(StoreError::transient("KafkaFailed", format!("reading broke off: {e}"))))
+        let read = self.reading.await;
+        match read.unwrap_or_else(|e| Err(StoreError::transient("KafkaFailed", format!("reading broke off: {e}")))) {
+            Ok(()) => Ok(()),
+            Err(e) => Err(self.connection.locate(e).await),
+        }
     }
 }
 

@@ -248,7 +248,7 @@ async fn existing_topics_are_used_and_are_not_deleted() -> Result<()> {
     // When they are created
     let topic = names::topic(&world.id());
     let letters = names::dead_letter_topic(&topic);
-    let admin = Admin::connect(&kafka::Connection::new(host::KAFKA), "topic owner")?;
+    let admin = Admin::connect(&kafka::Connection::plain_text(host::KAFKA), "topic owner").await?;
     admin.create(&topic, 2, 1, &BTreeMap::new()).await?;
     mismatch_names("spec.deadLetter.topic").await?;
     admin.create(&letters, 1, 1, &BTreeMap::new()).await?;

@@ -115,6 +115,9 @@ fn full() -> Value {
     let tls = json!({"ca": {"configMapKeyRef": key, "secretKeyRef": key}, "clientSecretRef": {"name": "client"}});
     spec["source"]["http"]["tls"] = tls.clone();
     spec["postgres"]["tls"] = tls.clone();
+    spec["kafka"]["tls"] = tls.clone();
+    let credentials = json!({"credentialsSecretRef": {"name": "who"}});
+    spec["kafka"]["auth"] = json!({"scramSha512": credentials, "scramSha256": credentials, "plain": credentials});
     spec["schemaRegistry"]["tls"] = tls;
     spec["schemaRegistry"]["auth"] = json!({
         "basic": {"credentialsSecretRef": {"name": "who"}}, "bearer": {"secretKeyRef": {"name": "who", "key": "token"}},

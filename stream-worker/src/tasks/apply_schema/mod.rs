@@ -90,6 +90,7 @@ async fn apply(
     let claims = async {
         wires::check(&wires::wires(
             &pipeline.postgres,
+            &pipeline.kafka.brokers(),
             pipeline.schema_registry.as_ref(),
             pipeline.cassandra.as_ref(),
             secrets,
@@ -103,7 +104,11 @@ async fn apply(
                 record(&mut errors, step, bounded(applying).await);
             }
         }
-        if let Some(topics) = record(&mut errors, "the topic", bounded(topics::apply(pipeline, &claims, mode)).await) {
+        if let Some(topics) = record(
+            &mut errors,
+            "the topic",
+            bounded(topics::apply(pipeline, secrets, &claims, mode)).await,
+        ) {
             report.partitions = topics.partitions;
             report.topic_ready = Some(topics.error.is_none());
             errors.extend(topics.error);

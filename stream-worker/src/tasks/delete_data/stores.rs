@@ -77,8 +77,8 @@ impl<'a> Stores<'a> {
         let connected = if let Some(connected) = self.kafka.take() {
             connected
         } else {
-            let connection = kafka::Connection::new(&self.pipeline.kafka.bootstrap_servers);
-            let admin = Admin::connect(&connection, &format!("delete-data {}", self.pipeline.id))?;
+            let connection = kafka::Connection::new(&self.pipeline.kafka.brokers(), self.secrets);
+            let admin = Admin::connect(&connection, &format!("delete-data {}", self.pipeline.id)).await?;
             let place = admin.cluster_id().await?;
             (admin, place)
         };

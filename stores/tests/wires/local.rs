@@ -1,0 +1,33 @@
+//! Real servers with TLS listeners, described by environment variables.
+
+use std::{env, fs, path::Path};
+
+use crate::certificates::Authority;
+
+/// The servers, and the authority that signs the certificates of servers and clients.
+pub struct Local {
+    pub authority: Authority,
+    /// Brokers with SASL over TLS: `WIRES_KAFKA_SASL`, as `host:port`.
+    pub kafka_sasl: String,
+    /// Brokers that require a client certificate: `WIRES_KAFKA_MTLS`, as `host:port`.
+    pub kafka_mtls: String,
+    /// User name and password for all: `WIRES_USERNAME` and `WIRES_PASSWORD`.
+    pub username: String,
+    pub password: String,
+}
+
+impl Local {
+    /// `WIRES_CA` names the folder with the authority's `tls.crt` and `tls.key`.
+    pub fn from_env() -> Self {
+        let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("{name} is not set: see stores/tests/wires/local.rs"));
+        let ca = variable("WIRES_CA");
+        let file = |name| fs::read_to_string(Path::new(&ca).join(name)).unwrap();
+        Self {
+            authority: Authority::of(&file("tls.crt"), &file("tls.key")),
+            kafka_sasl: variable("WIRES_KAFKA_SASL"),
+            kafka_mtls: variable("WIRES_KAFKA_MTLS"),
+            username: variable("WIRES_USERNAME"),
+            password: variable("WIRES_PASSWORD"),
+        }
+    }
+}
