@@ -4,8 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cassandra, DeadLetter, DeletionPolicy, Image, Kafka, KafkaTls, Landing, Pods, Postgres, PostgresTls, RecordSpec, Retention, RunNow,
-    Schedule, SchemaRegistry, Sinks, Source, SuspendPolicy, UserPipelineStatus, Workers,
+    Cassandra, CassandraTls, DeadLetter, DeletionPolicy, Image, Kafka, KafkaTls, Landing, Pods, Postgres, PostgresTls, RecordSpec,
+    Retention, RunNow, Schedule, SchemaRegistry, Sinks, Source, SuspendPolicy, UserPipelineStatus, Workers,
 };
 
 /// Moves records from an HTTP API or a Kafka topic into Cassandra and PostgreSQL, through a landing table and
@@ -144,6 +144,9 @@ impl UserPipelineSpec {
     pub fn with_plain_text_wires(mut self) -> Self {
         self.postgres.tls.get_or_insert_with(PostgresTls::disabled);
         self.kafka.tls.get_or_insert_with(KafkaTls::disabled);
+        if let Some(cassandra) = &mut self.cassandra {
+            cassandra.tls.get_or_insert_with(CassandraTls::disabled);
+        }
         self
     }
 }

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{PostgresTls, SecretRef};
+use crate::{CassandraTls, PostgresTls, SecretRef};
 
 /// A PostgreSQL database.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +67,10 @@ pub struct Cassandra {
     pub local_datacenter: String,
     /// Secret of type kubernetes.io/basic-auth, with the keys `username` and `password`.
     pub credentials_secret_ref: SecretRef,
+    /// Encryption and verification. A pipeline without `tls` verifies fully; one that was created before
+    /// there was `tls` continues in plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<CassandraTls>,
 }
 
 const fn postgres_port() -> i32 {

@@ -116,6 +116,41 @@ impl KafkaTls {
     }
 }
 
+/// TLS of connections to Cassandra.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.mode != 'Disable' || (!has(self.ca) && !has(self.clientSecretRef) && !has(self.serverName))")
+    .message("spec.cassandra.tls.ca, clientSecretRef and serverName do not go with the mode Disable"))]
+pub struct CassandraTls {
+    /// Whether connections are encrypted and verified.
+    #[serde(default)]
+    pub mode: TlsMode,
+    /// Certificates of the authorities that sign the nodes' certificates, in PEM. Default: the public
+    /// authorities of the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<CaSource>,
+    /// Client certificate: a Secret of type kubernetes.io/tls, with the keys `tls.crt` and `tls.key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_secret_ref: Option<SecretRef>,
+    /// Name that the certificate of each node must have. Nodes are reached at IP addresses, which
+    /// certificates seldom contain. Default: the host of the first contact point.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9.:_-]+$')")
+        .message("spec.cassandra.tls.serverName must be a host name or an IP address"))]
+    pub server_name: Option<String>,
+}
+
+impl CassandraTls {
+    /// Plain text.
+    pub fn disabled() -> Self {
+        Self {
+            mode: TlsMode::Disable,
+            ..Self::default()
+        }
+    }
+}
+
 /// Encryption and verification of connections.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TlsMode {

@@ -116,3 +116,16 @@ fn kafka_takes_one_mechanism_and_plain_only_with_explicit_tls() {
         ),
     ]);
 }
+
+#[test]
+fn a_server_name_goes_with_verification() {
+    let tls = |value| with("spec.cassandra.tls", value);
+    assert_eq!(refusal(tls(json!({"serverName": "cassandra.data.svc"}))), None);
+    assert_refused([
+        (
+            tls(json!({"mode": "Disable", "serverName": "cassandra"})),
+            "do not go with the mode Disable",
+        ),
+        (tls(json!({"serverName": "a b"})), "must be a host name or an IP address"),
+    ]);
+}

@@ -44,6 +44,9 @@ impl Mounts {
 
     pub(super) fn cassandra(&mut self, cassandra: &Cassandra) {
         self.secret(&cassandra.credentials_secret_ref);
+        if let Some(tls) = &cassandra.tls {
+            self.certificates(tls.ca.as_ref(), tls.client_secret_ref.as_ref());
+        }
     }
 
     pub(super) fn source(&mut self, source: &HttpSource) {

@@ -3,14 +3,11 @@
 use rdkafka::ClientConfig;
 use userpipeline_api::{Brokers, KafkaTls, SaslMechanism, TlsMode};
 
-use super::{
-    handshake,
-    refusal::{Refusal, Refusals, Reporter},
-};
+use super::refusal::{Refusal, Refusals, Reporter};
 use crate::{
     Secrets, StoreError,
     error::{CREDENTIALS_REFUSED, KAFKA_FAILED, KAFKA_UNREACHABLE, PIPELINE_INVALID, TLS_MISMATCH},
-    wire::{Fingerprint, Material, TlsProblem, Verification, Wire, client_config},
+    wire::{Fingerprint, Material, TlsProblem, Verification, Wire, client_config, handshake},
 };
 
 const FIELD: &str = "spec.kafka";
@@ -138,7 +135,7 @@ impl Connection {
             return Ok(());
         }
         let config = client_config(&self.wire, &self.wire.read()?, Verification::Name)?;
-        match handshake::problem(&self.brokers.bootstrap_servers, config).await {
+        match handshake::problem(&self.addresses(), config).await {
             Some((broker, problem)) => Err(self.wire.explain(
                 &format!("Kafka at {broker} (spec.kafka.bootstrapServers)"),
                 &problem,
@@ -168,9 +165,13 @@ impl Connection {
         error
     }
 
+    fn addresses(&self) -> Vec<String> {
+        self.brokers.bootstrap_servers.split(',').map(str::to_owned).collect()
+    }
+
     async fn offers_tls(&self) -> bool {
         match client_config(&self.wire, &Material::default(), Verification::Name) {
-            Ok(config) => handshake::is_offered(&self.brokers.bootstrap_servers, config).await,
+            Ok(config) => handshake::is_offered(&self.addresses(), config).await,
             Err(_) => false,
         }
     }

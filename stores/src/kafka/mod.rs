@@ -3,7 +3,6 @@
 pub mod admin;
 mod connection;
 pub mod errors;
-mod handshake;
 mod native;
 pub mod producer;
 mod refusal;

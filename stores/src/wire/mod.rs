@@ -2,6 +2,7 @@
 //! failed handshakes mean.
 
 mod client_config;
+pub mod handshake;
 mod material;
 mod problem;
 mod rotation;

@@ -190,7 +190,14 @@ impl Wire {
                     self.plain_text()
                 ),
             ),
-            TlsProblem::Other(text) => (CERTIFICATE_REFUSED, format!("the TLS handshake failed: {text}")),
+            // Cassandra refuses a client certificate with an internal error.
+            TlsProblem::Other(text) => {
+                let client = self
+                    .client_certificate()
+                    .map(|client| format!("; check that the server trusts {client}"));
+                let message = format!("the TLS handshake failed: {text}{}", client.unwrap_or_default());
+                (CERTIFICATE_REFUSED, message)
+            }
         };
         StoreError::configuration(reason, format!("{at}: {message}"))
     }

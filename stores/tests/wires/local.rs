@@ -11,7 +11,12 @@ pub struct Local {
     pub kafka_sasl: String,
     /// Brokers that require a client certificate: `WIRES_KAFKA_MTLS`, as `host:port`.
     pub kafka_mtls: String,
-    /// User name and password for all: `WIRES_USERNAME` and `WIRES_PASSWORD`.
+    /// A node that requires a client certificate and a password: `WIRES_CASSANDRA`, as `host:port`; its login:
+    /// `WIRES_CASSANDRA_USERNAME` and `WIRES_CASSANDRA_PASSWORD`. Its datacenter is `datacenter1`.
+    pub cassandra: String,
+    pub cassandra_username: String,
+    pub cassandra_password: String,
+    /// The login of Kafka: `WIRES_USERNAME` and `WIRES_PASSWORD`.
     pub username: String,
     pub password: String,
 }
@@ -26,6 +31,9 @@ impl Local {
             authority: Authority::of(&file("tls.crt"), &file("tls.key")),
             kafka_sasl: variable("WIRES_KAFKA_SASL"),
             kafka_mtls: variable("WIRES_KAFKA_MTLS"),
+            cassandra: variable("WIRES_CASSANDRA"),
+            cassandra_username: variable("WIRES_CASSANDRA_USERNAME"),
+            cassandra_password: variable("WIRES_CASSANDRA_PASSWORD"),
             username: variable("WIRES_USERNAME"),
             password: variable("WIRES_PASSWORD"),
         }

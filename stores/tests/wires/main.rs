@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cassandra;
 mod certificates;
 mod kafka;
 mod local;

@@ -116,6 +116,7 @@ fn full() -> Value {
     spec["source"]["http"]["tls"] = tls.clone();
     spec["postgres"]["tls"] = tls.clone();
     spec["kafka"]["tls"] = tls.clone();
+    spec["cassandra"]["tls"] = tls.clone();
     let credentials = json!({"credentialsSecretRef": {"name": "who"}});
     spec["kafka"]["auth"] = json!({"scramSha512": credentials, "scramSha256": credentials, "plain": credentials});
     spec["schemaRegistry"]["tls"] = tls;

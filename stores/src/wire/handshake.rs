@@ -1,4 +1,4 @@
-//! A TLS handshake with the brokers, which finds out what librdkafka does not report.
+//! A TLS handshake that finds out what the drivers of Kafka and Cassandra do not report.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,25 +6,25 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::wire::TlsProblem;
+use super::problem::TlsProblem;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// A broker refuses a client certificate only after the handshake (TLS 1.3), within this time.
+/// A server refuses a client certificate only after the handshake (TLS 1.3), within this time.
 const REFUSAL: Duration = Duration::from_millis(500);
 
 /// How a handshake ended.
 enum Handshake {
     Done,
     Failed(TlsProblem),
-    /// The broker closed the connection, or does not answer: it has no TLS, or is starting.
+    /// The server closed the connection, or does not answer: it has no TLS, or is starting.
     NoAnswer,
 }
 
-/// Whether one of the brokers answers with TLS, whatever its certificate.
-pub async fn is_offered(bootstrap_servers: &str, config: ClientConfig) -> bool {
+/// Whether one of the servers answers with TLS, whatever its certificate.
+pub async fn is_offered(addresses: &[String], config: ClientConfig) -> bool {
     let connector = TlsConnector::from(Arc::new(config));
-    for broker in bootstrap_servers.split(',') {
-        match handshake(broker, &connector).await {
+    for address in addresses {
+        match handshake(address, &connector).await {
             Handshake::Done => return true,
             Handshake::Failed(problem) if problem != TlsProblem::NoTls => return true,
             Handshake::Failed(_) | Handshake::NoAnswer => {}
@@ -33,25 +33,25 @@ pub async fn is_offered(bootstrap_servers: &str, config: ClientConfig) -> bool {
     false
 }
 
-/// The first problem with one of the brokers; none if they do not answer at all.
-pub async fn problem(bootstrap_servers: &str, config: ClientConfig) -> Option<(String, TlsProblem)> {
+/// The first problem with one of the servers; none if they do not answer at all.
+pub async fn problem(addresses: &[String], config: ClientConfig) -> Option<(String, TlsProblem)> {
     let connector = TlsConnector::from(Arc::new(config));
-    for broker in bootstrap_servers.split(',') {
-        if let Handshake::Failed(problem) = handshake(broker, &connector).await {
-            return Some((broker.to_owned(), problem));
+    for address in addresses {
+        if let Handshake::Failed(problem) = handshake(address, &connector).await {
+            return Some((address.clone(), problem));
         }
     }
     None
 }
 
-async fn handshake(broker: &str, connector: &TlsConnector) -> Handshake {
-    let host = broker.rsplit_once(':').map_or(broker, |(host, _)| host);
+async fn handshake(address: &str, connector: &TlsConnector) -> Handshake {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let Ok(name) = ServerName::try_from(host.to_owned()) else {
         return Handshake::Failed(TlsProblem::Other(format!("`{host}` is no host name")));
     };
     let connecting = async {
-        let stream = TcpStream::connect(broker).await?;
+        let stream = TcpStream::connect(address).await?;
         connector.connect(name, stream).await
     };
     let mut stream = match timeout(TIMEOUT, connecting).await {
@@ -61,7 +61,7 @@ async fn handshake(broker: &str, connector: &TlsConnector) -> Handshake {
     };
     match timeout(REFUSAL, stream.read_u8()).await {
         Ok(Err(error)) => TlsProblem::find(&error).map_or(Handshake::Done, Handshake::Failed),
-        // Brokers wait for a request.
+        // Servers wait for a request.
         Ok(Ok(_)) | Err(_) => Handshake::Done,
     }
 }
