@@ -23,8 +23,8 @@ pub struct Kafka {
     #[x_kube(validation = Rule::new("self.matches('^[^,:\\\\s]+:[0-9]{1,5}(,[^,:\\\\s]+:[0-9]{1,5})*$')")
         .message("spec.kafka.bootstrapServers must be host:port, several separated by commas"))]
     pub bootstrap_servers: String,
-    /// Encryption and verification. A pipeline without `tls` verifies fully; one that was created before
-    /// there was `tls` continues in plain text.
+    /// Encryption and verification. Without `tls`, the operator's pods use plain text, and programs that are
+    /// run by hand verify fully.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<KafkaTls>,
     /// Authentication. Default: none, or the client certificate of `tls`.

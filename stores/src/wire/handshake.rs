@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+use tokio::{io::AsyncReadExt, net::TcpStream, task::JoinSet, time::timeout};
 use tokio_rustls::TlsConnector;
 
 use super::problem::TlsProblem;
@@ -22,26 +22,39 @@ enum Handshake {
 
 /// Whether one of the servers answers with TLS, whatever its certificate.
 pub async fn is_offered(addresses: &[String], config: ClientConfig) -> bool {
-    let connector = TlsConnector::from(Arc::new(config));
-    for address in addresses {
-        match handshake(address, &connector).await {
-            Handshake::Done => return true,
-            Handshake::Failed(problem) if problem != TlsProblem::NoTls => return true,
-            Handshake::Failed(_) | Handshake::NoAnswer => {}
+    let mut handshakes = handshakes(addresses, config);
+    while let Some(ended) = handshakes.join_next().await {
+        match ended {
+            Ok((_, Handshake::Done)) => return true,
+            Ok((_, Handshake::Failed(problem))) if problem != TlsProblem::NoTls => return true,
+            Ok(_) | Err(_) => {}
         }
     }
     false
 }
 
-/// The first problem with one of the servers; none if they do not answer at all.
+/// A problem with one of the servers; none if they do not answer at all.
 pub async fn problem(addresses: &[String], config: ClientConfig) -> Option<(String, TlsProblem)> {
-    let connector = TlsConnector::from(Arc::new(config));
-    for address in addresses {
-        if let Handshake::Failed(problem) = handshake(address, &connector).await {
-            return Some((address.clone(), problem));
+    let mut handshakes = handshakes(addresses, config);
+    while let Some(ended) = handshakes.join_next().await {
+        if let Ok((address, Handshake::Failed(problem))) = ended {
+            return Some((address, problem));
         }
     }
     None
+}
+
+/// With all servers at the same time, so that those that are down delay nothing.
+fn handshakes(addresses: &[String], config: ClientConfig) -> JoinSet<(String, Handshake)> {
+    let connector = TlsConnector::from(Arc::new(config));
+    let each = addresses.iter().map(|address| {
+        let (address, connector) = (address.clone(), connector.clone());
+        async move {
+            let ended = handshake(&address, &connector).await;
+            (address, ended)
+        }
+    });
+    each.collect()
 }
 
 async fn handshake(address: &str, connector: &TlsConnector) -> Handshake {

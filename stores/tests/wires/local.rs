@@ -7,6 +7,11 @@ use crate::certificates::Authority;
 /// The servers, and the authority that signs the certificates of servers and clients.
 pub struct Local {
     pub authority: Authority,
+    /// PostgreSQL: `WIRES_POSTGRES`, as `host:port`; its login: `WIRES_POSTGRES_USERNAME` and `WIRES_POSTGRES_PASSWORD`. In
+    /// pg_hba.conf, both databases have `hostssl` and `scram-sha-256`, and `certified` also `clientcert=verify-ca`.
+    pub postgres: String,
+    pub postgres_username: String,
+    pub postgres_password: String,
     /// Brokers with SASL over TLS: `WIRES_KAFKA_SASL`, as `host:port`.
     pub kafka_sasl: String,
     /// Brokers that require a client certificate: `WIRES_KAFKA_MTLS`, as `host:port`.
@@ -31,6 +36,9 @@ impl Local {
             authority: Authority::of(&file("tls.crt"), &file("tls.key")),
             kafka_sasl: variable("WIRES_KAFKA_SASL"),
             kafka_mtls: variable("WIRES_KAFKA_MTLS"),
+            postgres: variable("WIRES_POSTGRES"),
+            postgres_username: variable("WIRES_POSTGRES_USERNAME"),
+            postgres_password: variable("WIRES_POSTGRES_PASSWORD"),
             cassandra: variable("WIRES_CASSANDRA"),
             cassandra_username: variable("WIRES_CASSANDRA_USERNAME"),
             cassandra_password: variable("WIRES_CASSANDRA_PASSWORD"),

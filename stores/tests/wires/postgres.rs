@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 use userpipeline_stores::{
     StoreError,
-    error::{CERTIFICATE_EXPIRED, CERTIFICATE_REFUSED, PIPELINE_INVALID, TLS_MISMATCH},
+    error::{CERTIFICATE_EXPIRED, CERTIFICATE_REFUSED, CREDENTIALS_REFUSED, PIPELINE_INVALID, TLS_MISMATCH},
     postgres::Connection,
 };
 
 use crate::{
     certificates::{Authority, server_config},
+    local::Local,
     mounted::Mounted,
     postgres_server::serve,
     refused::assert_refused,
@@ -152,4 +153,62 @@ async fn a_connection_is_outdated_when_one_of_its_files_changes() {
         opened_with = connection.open("test").await.unwrap().1;
         assert!(!connection.wire().is_rotated(&opened_with));
     }
+}
+
+#[tokio::test]
+#[ignore = "needs real servers"]
+async fn a_real_server_and_a_client_refuse_each_other_by_reason() {
+    let (local, mounted) = (Local::from_env(), Mounted::new());
+    mounted.secret(
+        "login",
+        &[("username", &local.postgres_username), ("password", &local.postgres_password)],
+    );
+    mounted.ca(&local.authority.pem);
+    let server = |database: &str, tls: Value| {
+        let (host, port) = local.postgres.rsplit_once(':').unwrap();
+        let server = json!({
+            "host": host, "port": port.parse::<u16>().unwrap(), "database": database,
+            "credentialsSecretRef": {"name": "login"}, "tls": tls,
+        });
+        Connection::new(&serde_json::from_value(server).unwrap(), &mounted.secrets())
+    };
+    let client = server("postgres", verify("VerifyFull")).connect("test").await.unwrap();
+    let row = client
+        .query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[])
+        .await
+        .unwrap();
+    assert!(row.get::<_, bool>(0));
+
+    let open = async |database: &str, tls: Value| server(database, tls).connect("test").await.map(drop);
+    assert_refused(
+        open("postgres", json!({"mode": "Disable"})).await,
+        TLS_MISMATCH,
+        &["spec.postgres.tls"],
+    );
+    assert_refused(
+        open("certified", verify("VerifyFull")).await,
+        CERTIFICATE_REFUSED,
+        &["set spec.postgres.tls.clientSecretRef"],
+    );
+    let stranger = Authority::new("other");
+    mounted.client(&stranger.issue(&["ann"]));
+    assert_refused(
+        open("certified", with_client("VerifyFull")).await,
+        CERTIFICATE_REFUSED,
+        &["Secret `client`"],
+    );
+    mounted.client(&local.authority.issue(&["ann"]));
+    assert_eq!(open("certified", with_client("VerifyFull")).await, Ok(()));
+    mounted.secret("login", &[("password", "wrong")]);
+    assert_refused(
+        open("certified", with_client("VerifyFull")).await,
+        CREDENTIALS_REFUSED,
+        &["Secret `login` (spec.postgres.credentialsSecretRef)"],
+    );
+    mounted.ca(&stranger.pem);
+    assert_refused(
+        open("postgres", verify("VerifyCa")).await,
+        CERTIFICATE_REFUSED,
+        &["key `ca.crt` of ConfigMap `ca`"],
+    );
 }
