@@ -17,7 +17,7 @@ pub struct Basic {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.basic) != has(self.bearer)")
-    .message("spec.schemaRegistry.auth takes exactly one of basic and bearer"))]
+    .message("spec.schemaRegistry.auth must have exactly one of basic and bearer"))]
 pub struct RegistryAuth {
     /// User name and password, from the keys `username` and `password` of a Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,7 +31,7 @@ pub struct RegistryAuth {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.scramSha512), has(self.scramSha256), has(self.plain)].filter(given, given).size() == 1")
-    .message("spec.kafka.auth takes exactly one of scramSha512, scramSha256 and plain"))]
+    .message("spec.kafka.auth must have exactly one of scramSha512, scramSha256 and plain"))]
 pub struct KafkaAuth {
     /// SCRAM-SHA-512.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -37,15 +37,15 @@ use crate::{Interval, schedule::ArgumentsSchema};
     printcolumn(name = "To", type_ = "string", json_path = ".spec.to", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Complete')].message", priority = 1),
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$')")
-        .message("metadata.name must be at most 63 lower-case letters, digits and '-': it becomes a label of its runs")
+        .message("metadata.name must have at most 63 lower-case letters, digits and '-', because it is a label of its runs")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.from < self.to && self.to < timestamp('9999-01-01T00:00:00Z')")
-        .message("spec.from must be before spec.to, and that before the year 9999"),
+        .message("spec.from must be before spec.to, and spec.to before the year 9999"),
     validation = Rule::new("self.pipelineRef == oldSelf.pipelineRef && self.from == oldSelf.from && self.to == oldSelf.to && self.reprocess == oldSelf.reprocess && self.order == oldSelf.order")
-        .message("only suspend, maxActiveRuns and dryRun can change: make another back-fill for other intervals"),
-    validation = Rule::new("!self.dryRun || oldSelf.dryRun").message("a back-fill that has begun cannot become a dry run: suspend it, or delete it"),
+        .message("only spec.suspend, spec.maxActiveRuns and spec.dryRun can be changed: create another back-fill for other intervals"),
+    validation = Rule::new("!self.dryRun || oldSelf.dryRun").message("spec.dryRun cannot be set after the back-fill has started: suspend or delete it"),
 )]
 pub struct UserPipelineBackfillSpec {
     /// The pipeline, in the same namespace.

@@ -18,5 +18,7 @@ pub const SUSPENDED: &str = "Suspended";
 pub const RECONCILING: &str = "Reconciling";
 /// kstatus: nothing changes until the spec changes.
 pub const STALLED: &str = "Stalled";
+/// Others than the operator changed children of the pipeline. Separate from `Ready`.
+pub const MODIFIED: &str = "Modified";
 /// All runs of a back-fill have ended.
 pub const COMPLETE: &str = "Complete";

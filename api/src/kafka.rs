@@ -13,15 +13,15 @@ use crate::{Duration, HttpTls, KafkaAuth, KafkaTls, RegistryAuth, source::Durati
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("(has(self.groupId) ? self.groupId : '') == (has(oldSelf.groupId) ? oldSelf.groupId : '')")
-        .message("spec.kafka.groupId cannot be changed: offsets and totals are kept under it"),
+        .message("spec.kafka.groupId cannot be changed, because offsets and totals are stored under it: create a new pipeline instead"),
     validation = Rule::new("!has(self.auth) || !has(self.auth.plain) || (has(self.tls) && self.tls.mode != 'Disable')")
-        .message("spec.kafka.auth.plain sends the password itself: set spec.kafka.tls with the mode VerifyFull"),
+        .message("spec.kafka.auth.plain needs spec.kafka.tls with mode VerifyFull, because it sends the password itself"),
 )]
 pub struct Kafka {
     /// Bootstrap brokers: `host:port`, several separated by commas.
     #[schemars(length(min = 3, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^[^,:\\\\s]+:[0-9]{1,5}(,[^,:\\\\s]+:[0-9]{1,5})*$')")
-        .message("spec.kafka.bootstrapServers must be host:port, several separated by commas"))]
+        .message("spec.kafka.bootstrapServers must be host:port, or several of them separated by commas"))]
     pub bootstrap_servers: String,
     /// Encryption and verification. Without `tls`, the operator's pods use plain text, and programs that are
     /// run by hand verify fully.
@@ -66,18 +66,18 @@ impl Kafka {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("(has(self.name) ? self.name : '') == (has(oldSelf.name) ? oldSelf.name : '')")
-        .message("spec.kafka.topic.name cannot be changed: make a new pipeline instead"),
+        .message("spec.kafka.topic.name cannot be changed: create a new pipeline instead"),
     validation = Rule::new("self.partitions >= oldSelf.partitions")
         .message("spec.kafka.topic.partitions can only grow: Kafka does not remove partitions"),
     validation = Rule::new("self.replicas == oldSelf.replicas")
-        .message("spec.kafka.topic.replicas cannot be changed here: reassign the partitions with Kafka's own tools"),
+        .message("spec.kafka.topic.replicas cannot be changed: reassign the partitions with Kafka's own tools"),
 )]
 pub struct Topic {
     /// Name of the topic. Default: `<namespace>.<name>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 245))]
     #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9._-]+$') && self != '.' && self != '..'")
-        .message("spec.kafka.topic.name must be letters, digits, '.', '_' and '-'"))]
+        .message("spec.kafka.topic.name must contain only letters, digits, '.', '_' and '-'"))]
     pub name: Option<String>,
     /// Number of partitions. More workers than partitions are idle.
     #[serde(default = "partitions")]
@@ -158,9 +158,9 @@ pub enum TopicManagement {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.tls) || self.url.startsWith('https://')")
-        .message("spec.schemaRegistry.tls goes with an https address only"),
+        .message("spec.schemaRegistry.tls needs an https address in spec.schemaRegistry.url"),
     validation = Rule::new("!has(self.auth) || self.url.startsWith('https://')")
-        .message("spec.schemaRegistry.auth goes with an https address only: credentials are not sent in plain text"),
+        .message("spec.schemaRegistry.auth needs an https address in spec.schemaRegistry.url: credentials are not sent in plain text"),
 )]
 pub struct SchemaRegistry {
     /// URL of the registry: `https` encrypts and verifies fully, `http` is plain text. A path prefix is
@@ -234,7 +234,7 @@ pub struct DeadLetter {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 249))]
     #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9._-]+$') && self != '.' && self != '..'")
-        .message("spec.deadLetter.topic must be letters, digits, '.', '_' and '-'"))]
+        .message("spec.deadLetter.topic must contain only letters, digits, '.', '_' and '-'"))]
     pub topic: Option<String>,
     /// Greatest allowed share of dead letters among the most recent messages, at least a hundred. A worker
     /// that would exceed it waits, with the reason `TooManyDeadLetters`. 0 allows none, 1 allows all.
@@ -244,7 +244,7 @@ pub struct DeadLetter {
     /// How long dead letters are kept: `retention.ms` of the dead-letter topic, if the pipeline creates it.
     #[serde(default = "dead_letter_retention")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1h') && duration(self) <= duration('87600h')")
-        .message("spec.deadLetter.retention must be between 1h and 87600h, which is ten years"))]
+        .message("spec.deadLetter.retention must be between 1h and 87600h (10 years)"))]
     #[schemars(with = "DurationText")]
     pub retention: Duration,
 }

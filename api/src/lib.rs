@@ -15,6 +15,7 @@ pub mod text;
 mod auth;
 mod backfill;
 mod kafka;
+mod lists;
 mod pipeline;
 mod pods;
 mod policies;

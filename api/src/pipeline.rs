@@ -47,30 +47,30 @@ use crate::{
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
     printcolumn(name = "Topic", type_ = "string", json_path = ".status.topic", priority = 1),
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$')")
-        .message("metadata.name must be at most 63 lower-case letters, digits and '-', without dots: names of children, topics and tables derive from it")
+        .message("metadata.name must have at most 63 lower-case letters, digits and '-', without dots: the names of children, topics and tables derive from it")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.schedule) == has(self.source.http)")
-        .message("spec.schedule goes with spec.source.http, which needs it; spec.source.topic has no runs"),
+        .message("spec.schedule is required with spec.source.http, and not allowed with spec.source.topic, which has no runs"),
     validation = Rule::new("!has(self.runNow) || has(self.source.http)")
-        .message("spec.runNow goes with spec.source.http: with spec.source.topic there are no runs"),
+        .message("spec.runNow is not allowed with spec.source.topic, which has no runs"),
     validation = Rule::new("!has(self.source.topic) || (has(self.record) && has(self.record.orderBy))")
-        .message("spec.source.topic needs spec.record with orderBy: only the records themselves can say which of two versions is newer"),
+        .message("spec.source.topic needs spec.record with orderBy, which decides the newest version of a record"),
     validation = Rule::new("has(self.schemaRegistry) || (has(self.source.topic) && self.source.topic.format == 'JSON')")
-        .message("spec.schemaRegistry is needed: records are Avro, or others write Avro to the topic"),
+        .message("spec.schemaRegistry is needed, because the topic has Avro"),
     validation = Rule::new("!has(self.sinks.cassandra) || has(self.cassandra)")
-        .message("spec.cassandra is needed by spec.sinks.cassandra: give contactPoints, localDatacenter and credentialsSecretRef"),
+        .message("spec.cassandra is needed by spec.sinks.cassandra: set contactPoints, localDatacenter and credentialsSecretRef"),
     validation = Rule::new("has(self.sinks.cassandra) || !has(self.cassandra)")
-        .message("spec.cassandra is given but nothing is written there: add spec.sinks.cassandra or remove it"),
+        .message("spec.cassandra is set but nothing is written there: add spec.sinks.cassandra, or remove spec.cassandra"),
     validation = Rule::new("!has(self.sinks.postgres) || !has(self.sinks.postgres.table) || !has(self.landing.table) || self.sinks.postgres.table != self.landing.table")
-        .message("spec.landing.table and spec.sinks.postgres.table must differ: the one is what was fetched, the other what was streamed"),
+        .message("spec.landing.table and spec.sinks.postgres.table must differ: one has the fetched records, the other the stored ones"),
     validation = Rule::new("!has(self.deadLetter.topic) || !has(self.kafka.topic.name) || self.deadLetter.topic != self.kafka.topic.name")
-        .message("spec.deadLetter.topic must differ from spec.kafka.topic.name: a dead letter must not come back as a record"),
+        .message("spec.deadLetter.topic must differ from spec.kafka.topic.name, or workers would read dead letters as records"),
     validation = Rule::new("!has(oldSelf.record) || has(self.record)")
-        .message("spec.record cannot be taken away: what is stored are such records; make a new pipeline instead"),
+        .message("spec.record cannot be removed, because stored data has it: create a new pipeline instead"),
     validation = Rule::new("has(oldSelf.record) || !has(self.record) || (self.record.name == 'User' && self.record.__namespace__ == 'dev.userpipeline' && self.record.key == ['id'] && !has(self.record.orderBy) && (!has(self.record.clusterBy) || self.record.clusterBy.size() == 0))")
-        .message("what is stored are the built-in records: spec.record can be added only with name User, namespace dev.userpipeline and key [id], without orderBy and clusterBy; make a new pipeline for others"),
+        .message("spec.record can be added only with name User, namespace dev.userpipeline and key [id], and without orderBy and clusterBy, because stored data has the built-in record: create a new pipeline for another record"),
 )]
 pub struct UserPipelineSpec {
     /// Suspends the pipeline: no run starts, and the workers stop when active runs have ended. Nothing is
@@ -88,7 +88,7 @@ pub struct UserPipelineSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')")
-        .message("spec.owner becomes a label: it has letters, digits, '-', '_' and '.', and begins and ends with a letter or digit"))]
+        .message("spec.owner must contain only letters, digits, '-', '_' and '.', and begin and end with a letter or digit, because it is a label"))]
     pub owner: Option<String>,
     /// Purpose of the pipeline, for its readers.
     #[serde(skip_serializing_if = "Option::is_none")]

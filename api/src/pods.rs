@@ -71,13 +71,13 @@ pub struct Proxy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+/?$')")
-        .message("proxy.http must be an http or https address, without user name and password: the spec is no place for secrets"))]
+        .message("proxy.http must be an http or https address without user name and password: the spec must not contain secrets"))]
     pub http: Option<String>,
     /// URL of the proxy for `https` URLs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+/?$')")
-        .message("proxy.https must be an http or https address, without user name and password: the spec is no place for secrets"))]
+        .message("proxy.https must be an http or https address without user name and password: the spec must not contain secrets"))]
     pub https: Option<String>,
     /// Hosts, domains and networks that are reached without the proxy, separated by commas:
     /// `.svc.cluster.local,10.0.0.0/8`.

@@ -5,39 +5,41 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::lists::without_default;
+
 /// A record. Mapping, the topic's Avro schema and the tables follow from it. A field that is optional or has
 /// a default can be added and removed at any time. Any other change would break stored data, and is refused.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.key.all(k, self.fields.exists(f, f.name == k && !f.optional && !(f.type in ['json', 'double'])))")
-        .message("spec.record.key must name fields that are not optional, and of another type than json and double"),
+    validation = Rule::new("self.key.all(k, self.fields.exists(f, f.name == k && !(has(f.optional) && f.optional) && !(f.type in ['json', 'double'])))")
+        .message("spec.record.key must name fields that are not optional and not of type json or double"),
     validation = Rule::new("!has(self.clusterBy) || (self.clusterBy.all(c, self.key.exists(k, k == c)) && self.clusterBy.size() < self.key.size())")
-        .message("spec.record.clusterBy must name some of spec.record.key, not all: the others choose the partition"),
-    validation = Rule::new("!has(self.orderBy) || self.fields.exists(f, f.name == self.orderBy && !f.optional && f.type in ['timestamp', 'int', 'long'])")
+        .message("spec.record.clusterBy must name some but not all fields of spec.record.key: the others are the partition key"),
+    validation = Rule::new("!has(self.orderBy) || self.fields.exists(f, f.name == self.orderBy && !(has(f.optional) && f.optional) && f.type in ['timestamp', 'int', 'long'])")
         .message("spec.record.orderBy must name a field of type timestamp, int or long that is not optional"),
-    validation = Rule::new("self.key == oldSelf.key").message("spec.record.key cannot be changed: what is stored is found by it; make a new pipeline instead"),
+    validation = Rule::new("self.key == oldSelf.key").message("spec.record.key cannot be changed, because stored rows are found by it: create a new pipeline instead"),
     validation = Rule::new("(has(self.clusterBy) ? self.clusterBy : []) == (has(oldSelf.clusterBy) ? oldSelf.clusterBy : [])")
-        .message("spec.record.clusterBy cannot be changed: Cassandra keeps a table's key; make a new pipeline instead"),
+        .message("spec.record.clusterBy cannot be changed, because Cassandra cannot alter a table's key: create a new pipeline instead"),
     validation = Rule::new("(has(self.orderBy) ? self.orderBy : '') == (has(oldSelf.orderBy) ? oldSelf.orderBy : '')")
-        .message("spec.record.orderBy cannot be changed: versions given before could not be compared; make a new pipeline instead"),
+        .message("spec.record.orderBy cannot be changed, because stored versions could not be compared: create a new pipeline instead"),
     validation = Rule::new("!has(oldSelf.deleteWhen) || has(self.deleteWhen)")
-        .message("spec.record.deleteWhen cannot be taken away, for deletes may be on their way: change it to 'false', so that no item deletes any more"),
+        .message("spec.record.deleteWhen cannot be removed, because the topic may still have deletes: set it to 'false', so that no item is a delete"),
     validation = Rule::new("self.name == oldSelf.name && self.__namespace__ == oldSelf.__namespace__")
-        .message("spec.record.name and namespace cannot be changed: to Avro it would be another record"),
+        .message("spec.record.name and namespace cannot be changed, because Avro would take it for another record"),
 )]
 pub struct RecordSpec {
     /// Name of the Avro record.
     #[serde(default = "name")]
     #[schemars(length(min = 1, max = 128))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z_][A-Za-z0-9_]*$')")
-        .message("spec.record.name must be letters, digits and '_', not starting with a digit"))]
+        .message("spec.record.name must contain only letters, digits and '_', and not start with a digit"))]
     pub name: String,
     /// Namespace of the Avro record.
     #[serde(default = "namespace")]
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z_][A-Za-z0-9_]*([.][A-Za-z_][A-Za-z0-9_]*)*$')")
-        .message("spec.record.namespace must be names of letters, digits and '_', separated by dots"))]
+        .message("spec.record.namespace must have names of letters, digits and '_', separated by dots"))]
     pub namespace: String,
     /// Fields that identify a record. They are the key of the topic's messages and the primary key of the
     /// tables.
@@ -68,16 +70,16 @@ pub struct RecordSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.from), has(self.template), has(self.expr)].filter(given, given).size() == 1")
-        .message("a field of spec.record takes exactly one of from, template and expr"),
-    validation = Rule::new("!has(self.template) || self.type == 'string'").message("a template makes text: the field's type must be string"),
+        .message("a field of spec.record must have exactly one of from, template and expr"),
+    validation = Rule::new("!has(self.template) || self.type == 'string'").message("a field with a template must have type string"),
     validation = Rule::new("self.type == oldSelf.type").message("the type of a field cannot be changed: add another field instead"),
-    validation = Rule::new("self.optional == oldSelf.optional").message("whether a field is optional cannot be changed: add another field instead"),
+    validation = Rule::new("(has(self.optional) && self.optional) == (has(oldSelf.optional) && oldSelf.optional)").message("whether a field is optional cannot be changed: add another field instead"),
 )]
 pub struct FieldSpec {
     /// Name of the field and of its columns.
     #[schemars(length(min = 1, max = 48))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z][A-Za-z0-9_]*$')")
-        .message("a field's name must be letters, digits and '_', starting with a letter"))]
+        .message("a field's name must contain only letters, digits and '_', and start with a letter"))]
     pub name: String,
     /// Type of the field.
     #[serde(rename = "type")]
@@ -86,7 +88,7 @@ pub struct FieldSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("self.matches('^(/([^/~]|~[01])*)+$')")
-        .message("from must be a JSON pointer such as /login/uuid; a '/' within a name is written ~1, a '~' is written ~0"))]
+        .message("from must be a JSON pointer such as /login/uuid; write '/' within a name as ~1, and '~' as ~0"))]
     pub from: Option<String>,
     /// Text with JSON pointers in braces: `{/street/number} {/street/name}`. The field's type must be
     /// `string`.
@@ -99,8 +101,9 @@ pub struct FieldSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub expr: Option<String>,
-    /// Whether the value may be missing or null.
+    /// Whether the value may be missing or null. Default: false.
     #[serde(default)]
+    #[schemars(transform = without_default)]
     pub optional: bool,
     /// Value if the item has none, or null.
     #[serde(skip_serializing_if = "Option::is_none")]

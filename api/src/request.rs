@@ -35,11 +35,11 @@ pub enum Format {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.parameter) == (self.type in ['Page', 'Offset', 'Cursor'])")
-        .message("spec.source.http.pagination.parameter names the parameter of the address that Page, Offset and Cursor set, and goes with these types only"),
+        .message("spec.source.http.pagination.parameter is required with types Page, Offset and Cursor, and not allowed with others"),
     validation = Rule::new("has(self.cursorFrom) == (self.type == 'Cursor')")
-        .message("spec.source.http.pagination.cursorFrom says where in an answer the cursor is, and goes with the type Cursor only"),
+        .message("spec.source.http.pagination.cursorFrom is required with type Cursor, and not allowed with others"),
     validation = Rule::new("!has(self.start) || self.type in ['Page', 'Offset']")
-        .message("spec.source.http.pagination.start goes with the types Page and Offset only"),
+        .message("spec.source.http.pagination.start is allowed only with types Page and Offset"),
 )]
 pub struct Pagination {
     /// How one page leads to the next.
@@ -85,7 +85,7 @@ pub enum PaginationType {
 /// `pagination.type: Repeat`, and otherwise at the end of a run that has read the last page.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.fromItems) != has(self.fromAnswer)").message("spec.source.http.cursor takes exactly one of fromItems and fromAnswer"))]
+#[x_kube(validation = Rule::new("has(self.fromItems) != has(self.fromAnswer)").message("spec.source.http.cursor must have exactly one of fromItems and fromAnswer"))]
 pub struct StoredCursor {
     /// JSON pointer into the items. The greatest value becomes the cursor. Numbers are compared as numbers,
     /// other values as text, so times must all have one format. The source must not add or change items
@@ -109,7 +109,7 @@ pub struct StoredCursor {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.basic), has(self.bearer), has(self.oauth2)].filter(given, given).size() == 1")
-    .message("spec.source.http.auth takes exactly one of basic, bearer and oauth2"))]
+    .message("spec.source.http.auth must have exactly one of basic, bearer and oauth2"))]
 pub struct Auth {
     /// User name and password, from the keys `username` and `password` of a Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,7 +130,7 @@ pub struct OAuth2 {
     /// URL of the token endpoint.
     #[schemars(length(min = 8, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+([/?#][^\\\\s]*)?$')")
-        .message("spec.source.http.auth.oauth2.tokenUrl must be an http or https address without a user name in it"))]
+        .message("spec.source.http.auth.oauth2.tokenUrl must be an http or https address without a user name"))]
     pub token_url: String,
     /// Secret with the client's id and secret, under the keys `username` and `password`.
     pub credentials_secret_ref: SecretRef,

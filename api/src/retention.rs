@@ -14,27 +14,27 @@ pub struct Retention {
     /// the source repeats items.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('87600h')")
-        .message("spec.retention.landing must be between 1m and 87600h, which is ten years"))]
+        .message("spec.retention.landing must be between 1m and 87600h (10 years)"))]
     #[schemars(with = "Option<DurationText>")]
     pub landing: Option<Duration>,
     /// Age, since their end, at which runs are deleted from the ledger. A deleted run that is requested
     /// again, by a back-fill, catch-up or `runNow`, runs again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('87600h')")
-        .message("spec.retention.runs must be between 1m and 87600h, which is ten years"))]
+        .message("spec.retention.runs must be between 1m and 87600h (10 years)"))]
     #[schemars(with = "Option<DurationText>")]
     pub runs: Option<Duration>,
     /// Age at which rejected items are deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('87600h')")
-        .message("spec.retention.rejects must be between 1m and 87600h, which is ten years"))]
+        .message("spec.retention.rejects must be between 1m and 87600h (10 years)"))]
     #[schemars(with = "Option<DurationText>")]
     pub rejects: Option<Duration>,
     /// Age at which the versions of deleted records are deleted. Until then they prevent older messages from
     /// restoring a record. Keep them for longer than the topic and the dead-letter topic keep messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('87600h')")
-        .message("spec.retention.tombstones must be between 1m and 87600h, which is ten years"))]
+        .message("spec.retention.tombstones must be between 1m and 87600h (10 years)"))]
     #[schemars(with = "Option<DurationText>")]
     pub tombstones: Option<Duration>,
 }

@@ -26,18 +26,18 @@ pub struct Sinks {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("(has(self.keyspace) ? self.keyspace : '') == (has(oldSelf.keyspace) ? oldSelf.keyspace : '')")
-        .message("spec.sinks.cassandra.keyspace cannot be changed: make a new pipeline instead"),
+        .message("spec.sinks.cassandra.keyspace cannot be changed: create a new pipeline instead"),
     validation = Rule::new("(has(self.table) ? self.table : '') == (has(oldSelf.table) ? oldSelf.table : '')")
-        .message("spec.sinks.cassandra.table cannot be changed: make a new pipeline instead"),
+        .message("spec.sinks.cassandra.table cannot be changed: create a new pipeline instead"),
     validation = Rule::new("self.management == 'Direct' || (!has(self.timeToLive) && !has(self.compaction))")
-        .message("spec.sinks.cassandra.timeToLive and compaction go with management Direct: a table that somebody else makes stays as it is"),
+        .message("spec.sinks.cassandra.timeToLive and compaction need management Direct: an externally managed table is not altered"),
 )]
 pub struct CassandraSink {
     /// Keyspace, which is created if it does not exist. Default: derived from namespace and name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 48))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z][a-z0-9_]*$')")
-        .message("spec.sinks.cassandra.keyspace must be lower-case letters, digits and '_', starting with a letter"))]
+        .message("spec.sinks.cassandra.keyspace must contain only lower-case letters, digits and '_', and start with a letter"))]
     pub keyspace: Option<String>,
     /// Number of replicas in each datacenter (NetworkTopologyStrategy), used when the keyspace is created. It
     /// has no default: use 3 in production, and 1 for tests.
@@ -47,7 +47,7 @@ pub struct CassandraSink {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 48))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z][a-z0-9_]*$')")
-        .message("spec.sinks.cassandra.table must be lower-case letters, digits and '_', starting with a letter"))]
+        .message("spec.sinks.cassandra.table must contain only lower-case letters, digits and '_', and start with a letter"))]
     pub table: Option<String>,
     /// Number of replicas that must acknowledge a write.
     #[serde(default)]
@@ -59,7 +59,7 @@ pub struct CassandraSink {
     /// message that is delivered again after that restores its row for the same time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('175200h')")
-        .message("spec.sinks.cassandra.timeToLive must be between 1s and 175200h, which is twenty years"))]
+        .message("spec.sinks.cassandra.timeToLive must be between 1s and 175200h (20 years)"))]
     #[schemars(with = "Option<DurationText>")]
     pub time_to_live: Option<Duration>,
     /// Compaction of the table. Default: Cassandra's.
@@ -116,13 +116,13 @@ pub enum Consistency {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(has(self.table) ? self.table : '') == (has(oldSelf.table) ? oldSelf.table : '')")
-    .message("spec.sinks.postgres.table cannot be changed: make a new pipeline instead"))]
+    .message("spec.sinks.postgres.table cannot be changed: create a new pipeline instead"))]
 pub struct PostgresSink {
     /// Name of the table. Default: derived from namespace and name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z_][a-z0-9_]*$')")
-        .message("spec.sinks.postgres.table must be lower-case letters, digits and '_', not starting with a digit"))]
+        .message("spec.sinks.postgres.table must contain only lower-case letters, digits and '_', and not start with a digit"))]
     pub table: Option<String>,
     /// Who creates the table.
     #[serde(default)]

@@ -10,9 +10,9 @@ use crate::{Auth, Duration, Format, HeaderSource, HttpTls, Method, Pagination, Q
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.http) != has(self.topic)").message("spec.source takes exactly one of http and topic"),
+    validation = Rule::new("has(self.http) != has(self.topic)").message("spec.source must have exactly one of http and topic"),
     validation = Rule::new("has(self.http) == has(oldSelf.http)")
-        .message("spec.source cannot be changed between http and topic: make a new pipeline instead"),
+        .message("spec.source cannot be changed between http and topic: create a new pipeline instead"),
 )]
 pub struct Source {
     /// An HTTP API that returns JSON.
@@ -54,23 +54,23 @@ pub enum TopicFormat {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.body) || self.method == 'POST'").message("spec.source.http.body goes with the method POST only"),
+    validation = Rule::new("!has(self.body) || self.method == 'POST'").message("spec.source.http.body needs method POST"),
     validation = Rule::new("!has(self.items) || self.format == 'JSON'")
-        .message("spec.source.http.items goes with the format JSON only: in NDJSON each line is an item"),
+        .message("spec.source.http.items needs format JSON: in NDJSON each line is an item"),
     validation = Rule::new("self.format != 'NDJSON' || !has(self.pagination.cursorFrom)")
-        .message("spec.source.http.pagination.cursorFrom points into one document: it does not go with the format NDJSON"),
+        .message("spec.source.http.pagination.cursorFrom needs format JSON: an NDJSON response has no single document"),
     validation = Rule::new("self.format != 'NDJSON' || !has(self.cursor) || !has(self.cursor.fromAnswer)")
-        .message("spec.source.http.cursor.fromAnswer points into one document: it does not go with the format NDJSON"),
+        .message("spec.source.http.cursor.fromAnswer needs format JSON: an NDJSON response has no single document"),
     validation = Rule::new("!has(self.auth) || !has(self.headers) || self.headers.all(h, h.name.lowerAscii() != 'authorization')")
-        .message("spec.source.http.auth and a header Authorization say the same thing: give one of them"),
+        .message("spec.source.http.auth and a header Authorization exclude each other: remove one of them"),
 )]
 pub struct HttpSource {
     /// URL, http or https, without credentials.
     #[schemars(length(min = 8, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+([/?#][^\\\\s]*)?$')")
-        .message("spec.source.http.url must be an http or https address without a user name in it; credentials go into headers with valueFrom"))]
+        .message("spec.source.http.url must be an http or https address without a user name: put credentials into spec.source.http.auth, or headers with valueFrom"))]
     #[x_kube(validation = Rule::new("self.size() < 2 || !self.contains('{{') || self.substring(self.lastIndexOf('{{')).contains('}}')")
-        .message("spec.source.http.url has a placeholder without an end: close it with '}}'"))]
+        .message("spec.source.http.url has an unclosed placeholder: close it with '}}'"))]
     pub url: String,
     /// Query parameters, added to the URL.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -84,7 +84,7 @@ pub struct HttpSource {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 65536))]
     #[x_kube(validation = Rule::new("self.size() < 2 || !self.contains('{{') || self.substring(self.lastIndexOf('{{')).contains('}}')")
-        .message("spec.source.http.body has a placeholder without an end: close it with '}}'"))]
+        .message("spec.source.http.body has an unclosed placeholder: close it with '}}'"))]
     pub body: Option<String>,
     /// Format of a response.
     #[serde(default)]
@@ -189,7 +189,7 @@ pub struct QueryParameter {
     /// Value of the parameter, before percent encoding.
     #[schemars(length(max = 4096))]
     #[x_kube(validation = Rule::new("self.size() < 2 || !self.contains('{{') || self.substring(self.lastIndexOf('{{')).contains('}}')")
-        .message("a value of spec.source.http.query has a placeholder without an end: close it with '}}'"))]
+        .message("a value of spec.source.http.query has an unclosed placeholder: close it with '}}'"))]
     pub value: String,
 }
 
@@ -197,20 +197,20 @@ pub struct QueryParameter {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.value) != has(self.valueFrom)").message("a header takes exactly one of value and valueFrom"),
+    validation = Rule::new("has(self.value) != has(self.valueFrom)").message("a header must have exactly one of value and valueFrom"),
     validation = Rule::new("!(self.name.lowerAscii() in ['authorization', 'proxy-authorization', 'cookie']) || !has(self.value)")
         .message("a header that carries credentials must take its value from a Secret: use valueFrom.secretKeyRef"),
 )]
 pub struct Header {
     /// Name of the header.
     #[schemars(length(min = 1, max = 128))]
-    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9!#$%&*+.^_|~-]+$')").message("a header's name has letters, digits and -"))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9!#$%&*+.^_|~-]+$')").message("a header's name must contain only letters, digits and '-'"))]
     pub name: String,
     /// Value of the header, in plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     #[x_kube(validation = Rule::new("self.size() < 2 || !self.contains('{{') || self.substring(self.lastIndexOf('{{')).contains('}}')")
-        .message("a value of spec.source.http.headers has a placeholder without an end: close it with '}}'"))]
+        .message("a value of spec.source.http.headers has an unclosed placeholder: close it with '}}'"))]
     pub value: Option<String>,
     /// Secret with the value of the header.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Interval, RunKind};
+use crate::{Interval, RunKind, lists::without_default};
 
 /// Status of a pipeline, as the operator observed it.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -223,6 +223,12 @@ pub struct ScheduleStatus {
     /// Name of the ConfigMap of these runs. Failures with an older ConfigMap do not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failures_of: Option<String>,
+    /// Hash of the schedule in effect: cron, time zone, start, deadlines and suspension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// Time since which this schedule is in effect. `DataFresh` evaluates only runs that are due later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective_since: Option<Time>,
 }
 
 /// Result of `spec.runNow`.
@@ -285,6 +291,7 @@ pub struct Run {
     pub run_id: Option<String>,
     /// Why the run happened.
     #[serde(default)]
+    #[schemars(transform = without_default)]
     pub kind: RunKind,
     /// Data interval of the run. Absent if the schedule has none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -310,12 +317,15 @@ pub struct Run {
     pub message: String,
     /// Number of record versions that this run landed.
     #[serde(default)]
+    #[schemars(transform = without_default)]
     pub landed: i64,
     /// Number of record versions that this run published, including those left by an interrupted run.
     #[serde(default)]
+    #[schemars(transform = without_default)]
     pub published: i64,
     /// Number of items that this run rejected. They are in `userpipeline.rejects`.
     #[serde(default)]
+    #[schemars(transform = without_default)]
     pub rejected: i64,
 }
 

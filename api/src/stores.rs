@@ -32,13 +32,13 @@ pub struct Postgres {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(has(self.table) ? self.table : '') == (has(oldSelf.table) ? oldSelf.table : '')")
-    .message("spec.landing.table cannot be changed: make a new pipeline instead"))]
+    .message("spec.landing.table cannot be changed: create a new pipeline instead"))]
 pub struct Landing {
     /// Name of the table. Default: derived from namespace and name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z_][a-z0-9_]*$')")
-        .message("spec.landing.table must be lower-case letters, digits and '_', not starting with a digit"))]
+        .message("spec.landing.table must contain only lower-case letters, digits and '_', and not start with a digit"))]
     pub table: Option<String>,
     /// Who creates the table.
     #[serde(default)]

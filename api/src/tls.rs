@@ -10,7 +10,7 @@ use crate::{SecretKeyRef, SecretRef};
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.configMapKeyRef) != has(self.secretKeyRef)")
-    .message("ca takes exactly one of configMapKeyRef and secretKeyRef"))]
+    .message("ca must have exactly one of configMapKeyRef and secretKeyRef"))]
 pub struct CaSource {
     /// A key of a ConfigMap in the pipeline's namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,11 +26,11 @@ pub struct CaSource {
 pub struct ConfigMapKeyRef {
     /// Name of the ConfigMap.
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')").message("the name of a ConfigMap has lower-case letters, digits, '-' and '.'"))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')").message("the name of a ConfigMap must contain only lower-case letters, digits, '-' and '.'"))]
     pub name: String,
     /// Key in the ConfigMap.
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9._-]+$') && self != '.' && self != '..'").message("a key of a ConfigMap has letters, digits, '-', '_' and '.'"))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9._-]+$') && self != '.' && self != '..'").message("a key of a ConfigMap must contain only letters, digits, '-', '_' and '.'"))]
     pub key: String,
 }
 
@@ -51,7 +51,7 @@ pub struct HttpTls {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.mode != 'Disable' || (!has(self.ca) && !has(self.clientSecretRef))")
-    .message("spec.postgres.tls.ca and clientSecretRef do not go with the mode Disable"))]
+    .message("spec.postgres.tls.ca and clientSecretRef are not allowed with mode Disable"))]
 pub struct PostgresTls {
     /// Whether connections are encrypted, and what is verified.
     #[serde(default)]
@@ -92,7 +92,7 @@ impl PostgresTls {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.mode != 'Disable' || (!has(self.ca) && !has(self.clientSecretRef))")
-    .message("spec.kafka.tls.ca and clientSecretRef do not go with the mode Disable"))]
+    .message("spec.kafka.tls.ca and clientSecretRef are not allowed with mode Disable"))]
 pub struct KafkaTls {
     /// Whether connections are encrypted and verified.
     #[serde(default)]
@@ -120,7 +120,7 @@ impl KafkaTls {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.mode != 'Disable' || (!has(self.ca) && !has(self.clientSecretRef) && !has(self.serverName))")
-    .message("spec.cassandra.tls.ca, clientSecretRef and serverName do not go with the mode Disable"))]
+    .message("spec.cassandra.tls.ca, clientSecretRef and serverName are not allowed with mode Disable"))]
 pub struct CassandraTls {
     /// Whether connections are encrypted and verified.
     #[serde(default)]

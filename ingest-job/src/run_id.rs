@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use userpipeline_api::{DataInterval, RunKind, Schedule, Ticks, first_after_start, names};
+use userpipeline_api::{DataInterval, RunKind, Ticks, document::RunSchedule, first_after_start, names};
 use uuid::Uuid;
 
 /// What the arguments of the program define of a run.
@@ -42,7 +42,7 @@ impl Run {
     /// - A Job `<cronjob>-<epoch minutes>` is the scheduled run of that tick, however often the Job is created.
     /// - Any other Job is a manual run, for the last complete interval.
     /// - Without a Job, each start is a new manual run.
-    pub fn of(run: &RunArguments, schedule: Option<(&Schedule, &Ticks)>, now: Timestamp) -> Self {
+    pub fn of(run: &RunArguments, schedule: Option<(&RunSchedule, &Ticks)>, now: Timestamp) -> Self {
         let mut arguments = schedule.map(|(schedule, _)| schedule.arguments.clone()).unwrap_or_default();
         arguments.extend(run.arguments.clone());
         let ticks = schedule.map(|(_, ticks)| ticks);
@@ -66,7 +66,7 @@ impl Run {
     }
 
     /// Whether this is a scheduled run whose interval begins before `spec.schedule.startAt`, which a CronJob does not know.
-    pub fn is_before_start(&self, schedule: &Schedule, ticks: &Ticks) -> bool {
+    pub fn is_before_start(&self, schedule: &RunSchedule, ticks: &Ticks) -> bool {
         let (Some(start), Some(tick), RunKind::Scheduled) = (&schedule.start_at, self.scheduled_at, self.kind) else {
             return false;
         };
@@ -102,13 +102,13 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn daily(more: &serde_json::Value) -> Schedule {
+    fn daily(more: &serde_json::Value) -> RunSchedule {
         let mut schedule = serde_json::json!({"cron": "0 10 * * *"});
         schedule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         serde_json::from_value(schedule).unwrap()
     }
 
-    fn run(arguments: &RunArguments, schedule: &Schedule) -> Run {
+    fn run(arguments: &RunArguments, schedule: &RunSchedule) -> Run {
         let ticks = Ticks::read(&schedule.cron, &schedule.time_zone).unwrap();
         Run::of(arguments, Some((schedule, &ticks)), at("2024-05-05T12:00:00Z"))
     }

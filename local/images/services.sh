@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Images of Kafka, Cassandra, PostgreSQL and the schema registry, built from the recipes beside this script.
+# Images of Kafka, Cassandra, PostgreSQL, the schema registry and the proxy in front of it, built from the recipes beside this script.
 source "$(dirname "$0")/../lib.sh"
 source "$LOCAL/images/lib.sh"
 
@@ -12,14 +12,19 @@ image_of() {
     cassandra) echo "userpipeline/cassandra:$(fetched "$JAVA_IMAGE $CASSANDRA_VERSION $CQLSH_VERSION" cassandra)" ;;
     schema-registry) echo "userpipeline/schema-registry:$(fetched "$JAVA_IMAGE $APICURIO_VERSION" schema-registry)" ;;
     postgres) echo "userpipeline/postgres:$(key "$BASE_IMAGE $POSTGRES_MAJOR" "$LOCAL/images/postgres")" ;;
+    tls-proxy) echo "userpipeline/tls-proxy:$(key "$BASE_IMAGE" "$LOCAL/images/tls-proxy")" ;;
   esac
 }
-SERVICES=(kafka cassandra schema-registry postgres)
+SERVICES=(kafka cassandra schema-registry postgres tls-proxy)
+# Those in Java come from Maven; the others are Debian packages.
+is_java() { [[ $1 == kafka || $1 == cassandra || $1 == schema-registry ]]; }
 
 plan() {
   local service seconds=0 list=()
   for service in "${SERVICES[@]}"; do
-    image_saved "$(image_of "$service")" || list+=("$service") seconds=$((seconds + 25))
+    image_saved "$(image_of "$service")" && continue
+    list+=("$service")
+    if is_java "$service"; then seconds=$((seconds + 25)); else seconds=$((seconds + 15)); fi
   done
   ((seconds == 0)) || echo "$seconds images of ${list[*]}"
 }
@@ -30,7 +35,7 @@ build() {
   have_image "$image" && return
   say "building the image of $service"
   have_image "$BASE_IMAGE" || die "the base image is missing; run make up"
-  if [[ $service != postgres ]]; then
+  if is_java "$service"; then
     have_image "$JAVA_IMAGE" || {
       build_image "$JAVA_IMAGE" "$LOCAL/images/java" --build-arg BASE="$BASE_IMAGE" --build-arg JAVA_PACKAGE="$JAVA_PACKAGE"
     }

@@ -5,7 +5,7 @@ source "$LOCAL/services/lib.sh"
 
 # Always applied: it takes a second, and what is unchanged is left alone.
 ALWAYS=yes
-plan() { ready_once || echo "60 Kafka, Cassandra, PostgreSQL and schema registry in the cluster"; }
+plan() { ready_once || echo "65 Kafka, Cassandra, PostgreSQL and schema registry in the cluster"; }
 
 ready_once() {
   [[ -x $CACHE/bin/kubectl ]] && kubectl --request-timeout=5s -n services get statefulset/kafka statefulset/cassandra statefulset/postgres \
@@ -35,8 +35,12 @@ run() {
   secret postgres-superuser postgres
   secret postgres-userpipeline userpipeline
   secret postgres-registry registry
+  secret postgres-userpipeline-cert userpipeline-cert
+  secret kafka-userpipeline userpipeline
   secret cassandra-superuser admin
   secret cassandra-userpipeline userpipeline
+  secret schema-registry-userpipeline userpipeline
+  "$LOCAL/services/certificates.sh"
   folder kafka 10001
   folder cassandra 10002
   folder postgres 10004
@@ -52,6 +56,12 @@ run() {
   until_true 300 "the schema registry" curl -fsS -m 5 http://127.0.0.1:30081/apis/ccompat/v7/subjects
   until_true 300 Kafka kubectl -n services exec kafka-0 -- kafka-topics --list
   until_true 300 Cassandra kubectl -n services exec cassandra-0 -- cqlsh -e 'SELECT release_version FROM system.local'
+  until_true 60 "PostgreSQL over TLS" tls_answers postgres-0 postgres 5432 -starttls postgres
+  until_true 60 "the schema registry over TLS" tls_answers deployment/schema-registry tls-proxy 8443
+  # This also waits for its SCRAM user.
+  until_true 60 "Kafka over TLS" kubectl -n services exec kafka-0 -- \
+    kafka-topics --bootstrap-server localhost:9095 --command-config /tmp/client.properties --list
+  until_true 60 "Cassandra over TLS" tls_answers cassandra-0 cassandra 9142
 }
 
 step_main "$@"

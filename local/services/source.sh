@@ -14,6 +14,7 @@ run() {
   apply "$(grep '^source=' <<<"$images")"
   rolled_out deployment/source
   until_true 60 "the stand-in API" curl -fsS -m 5 http://127.0.0.1:30080/healthz
+  until_true 60 "the stand-in API over TLS" tls_answers deployment/source source 8443
 }
 
 step_main "$@"

@@ -18,7 +18,7 @@ pub enum Command {
     /// Runs the operator until it receives SIGTERM or SIGINT.
     Run(Run),
     /// Prints what would change if a pipeline were applied, object by object, and changes nothing. The exit code is 0 without
-    /// changes, 1 with changes, and 2 after an error.
+    /// changes, 1 with changes or fields that others set in the templates of pods, and 2 after an error.
     Plan(Plan),
 }
 

@@ -63,10 +63,10 @@ where
 #[derive(Clone)]
 struct Served {
     metrics: Metrics,
-    readiness: watch::Receiver<Readiness>,
+    readiness: [watch::Receiver<Readiness>; 2],
 }
 
-fn router(metrics: Metrics, readiness: watch::Receiver<Readiness>) -> Router {
+fn router(metrics: Metrics, readiness: [watch::Receiver<Readiness>; 2]) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
@@ -83,17 +83,18 @@ fn router(metrics: Metrics, readiness: watch::Receiver<Readiness>) -> Router {
 }
 
 async fn readyz(State(served): State<Served>) -> (StatusCode, String) {
-    match &*served.readiness.borrow() {
-        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    let unready = served.readiness.iter().find_map(|readiness| readiness.borrow().clone().err());
+    match unready {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }
 
-/// Serves until `shutdown` is cancelled.
+/// Serves until `shutdown` is cancelled. The operator is ready while each of `readiness` is.
 pub async fn serve(
     listener: TcpListener,
     metrics: Metrics,
-    readiness: watch::Receiver<Readiness>,
+    readiness: [watch::Receiver<Readiness>; 2],
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     axum::serve(listener, router(metrics, readiness))
@@ -129,7 +130,8 @@ mod tests {
         readiness.changed().await.unwrap();
 
         let (listener, address) = listen().await;
-        tokio::spawn(serve(listener, Metrics::new(), readiness, CancellationToken::new()));
+        let (_leadership, other) = watch::channel(Ok(()));
+        tokio::spawn(serve(listener, Metrics::new(), [other, readiness], CancellationToken::new()));
         assert_eq!(get(&format!("{address}/healthz")).await.0, 200);
         let (status, text) = get(&format!("{address}/readyz")).await;
         assert_eq!(status, 503);
@@ -142,7 +144,7 @@ mod tests {
         let (listener, _) = listen().await;
         let (_sender, readiness) = watch::channel(Ok(()));
         let shutdown = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, Metrics::new(), readiness, shutdown.clone()));
+        let server = tokio::spawn(serve(listener, Metrics::new(), [readiness.clone(), readiness], shutdown.clone()));
         shutdown.cancel();
         server.await.unwrap().unwrap();
     }

@@ -6,10 +6,11 @@ mod installed;
 use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser as _;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use userpipeline_operator::{
     backfill, health, identity,
-    leader::{self, LeaseSettings},
+    leader::{self, LeaseSettings, Timing},
     metrics::Metrics,
     pipeline::{self, Installation, plan},
 };
@@ -82,7 +83,8 @@ async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
     tokio::spawn(stop_on_signal(StopSignals::register()?, shutdown.clone()));
 
     let metrics = Metrics::new();
-    let readiness = health::probe_crds(client.clone(), run.watch_namespace.clone());
+    let (leadership, leads) = watch::channel(Ok(()));
+    let readiness = [health::probe_crds(client.clone(), run.watch_namespace.clone()), leads];
     // Bound first, so that a port in use is an error immediately.
     let listener = tokio::net::TcpListener::bind(run.listen).await?;
     let server = tokio::spawn(health::serve(listener, metrics.clone(), readiness, shutdown.clone()));
@@ -105,14 +107,28 @@ async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
         run.identity.clone(),
     )?);
     let identity = run.identity;
-    let backfills = Arc::new(backfill::Context::new(client.clone(), writers.caches(), metrics.clone(), identity));
+    let backfills = Arc::new(backfill::Context::new(
+        client.clone(),
+        writers.caches(),
+        metrics.clone(),
+        context.refused_pods(),
+        identity,
+    ));
     let scope = run.watch_namespace;
-    let led = leader::lead(client, lease, metrics, shutdown.clone(), |stop| async {
-        futures::join!(
-            pipeline::run(context, writers, scope.clone(), stop.clone()),
-            backfill::run(backfills, scope, stop)
-        );
-    })
+    let led = leader::lead(
+        client,
+        lease,
+        Timing::default(),
+        metrics,
+        leadership,
+        shutdown.clone(),
+        |stop| async {
+            futures::join!(
+                pipeline::run(context, writers, scope.clone(), stop.clone()),
+                backfill::run(backfills, scope, stop)
+            );
+        },
+    )
     .await;
     shutdown.cancel();
     server.await??;

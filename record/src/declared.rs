@@ -144,7 +144,7 @@ fn field(spec: &FieldSpec) -> Result<Field, (&'static str, String)> {
             Origin::Template(template.clone())
         }
         (None, None, Some(text)) => Origin::Expression(Expression::compile(text).map_err(|problem| (".expr", problem))?),
-        _ => return Err(("", "takes exactly one of from, template and expr".to_owned())),
+        _ => return Err(("", "must have exactly one of from, template and expr".to_owned())),
     };
     if matches!(from, Origin::Template(_)) && spec.field_type != FieldType::String {
         return Err((".template", "produces text: the field's type must be string".to_owned()));
@@ -245,7 +245,7 @@ mod tests {
                 json!("user.x"),
                 "spec.record.fields[2].expr: `user.x` reads `user`",
             ),
-            ("/fields/2/from", json!("/x"), "spec.record.fields[2]: takes exactly one"),
+            ("/fields/2/from", json!("/x"), "spec.record.fields[2]: must have exactly one"),
             (
                 "/fields/2/default",
                 json!(1.5),

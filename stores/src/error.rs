@@ -25,7 +25,7 @@ impl Class {
 #[error("{message}")]
 pub struct StoreError {
     pub class: Class,
-    /// One CamelCase word, of those below: a condition's reason.
+    /// One CamelCase word: a condition's reason. Those of one sink alone are in the folder of its client, the others below.
     pub reason: &'static str,
     /// A sentence that names the store, the field or the Secret, and what to do. Never a secret's value.
     pub message: String,
@@ -49,10 +49,6 @@ pub const PERMISSION_DENIED: &str = "PermissionDenied";
 pub const POSTGRES_UNREACHABLE: &str = "PostgresUnreachable";
 /// PostgreSQL refuses what was asked.
 pub const POSTGRES_FAILED: &str = "PostgresFailed";
-/// Cassandra does not answer.
-pub const CASSANDRA_UNREACHABLE: &str = "CassandraUnreachable";
-/// Cassandra refuses what was asked.
-pub const CASSANDRA_FAILED: &str = "CassandraFailed";
 /// No broker answers.
 pub const KAFKA_UNREACHABLE: &str = "KafkaUnreachable";
 /// Kafka refuses what was asked.

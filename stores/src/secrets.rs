@@ -92,7 +92,7 @@ impl Secrets {
             return self.value(&key.name, &key.key, &format!("{field}.secretKeyRef"));
         }
         let Some(ConfigMapKeyRef { name, key }) = &ca.config_map_key_ref else {
-            let message = format!("{field} takes exactly one of configMapKeyRef and secretKeyRef");
+            let message = format!("{field} must have exactly one of configMapKeyRef and secretKeyRef");
             return Err(StoreError::configuration(PIPELINE_INVALID, message));
         };
         read(&self.config_maps, name, key).map_err(|problem| {

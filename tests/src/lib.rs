@@ -13,6 +13,7 @@ pub mod source;
 pub mod stores;
 pub mod test_source;
 pub mod tls;
+pub mod webhook;
 pub mod world;
 
 pub use eventually::eventually;

@@ -1,17 +1,20 @@
 //! What `ingest-job` receives.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
 use super::file::{DocumentError, read};
-use crate::{Brokers, HttpSource, Kafka, Landing, Postgres, RecordSpec, Schedule, SchemaRegistry, Source, names, names::PipelineId};
+use crate::{Brokers, HttpSource, Kafka, Landing, Postgres, RecordSpec, SchemaRegistry, Source, names, names::PipelineId, schedule::utc};
 
 /// A pipeline, as `ingest-job` reads it.
 #[derive(Clone, Debug)]
 pub struct IngestPipeline {
     /// Identity of the pipeline.
     pub id: PipelineId,
-    /// When runs start.
-    pub schedule: Schedule,
+    /// When runs start, and the arguments of each.
+    pub schedule: RunSchedule,
     /// Where records come from.
     pub source: HttpSource,
     /// Greatest allowed share of rejected items, 0 to 1.
@@ -32,13 +35,29 @@ pub struct IngestPipeline {
     pub registry: SchemaRegistry,
 }
 
+/// The part of the schedule that a run uses.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunSchedule {
+    /// Schedule in five fields.
+    pub cron: String,
+    /// Time zone of `cron`.
+    #[serde(default = "utc")]
+    pub time_zone: String,
+    /// The first data interval begins at the first tick at or after this time.
+    pub start_at: Option<Time>,
+    /// Values for `{{arguments.NAME}}`.
+    #[serde(default)]
+    pub arguments: BTreeMap<String, String>,
+}
+
 impl IngestPipeline {
     /// Parses a pipeline's file.
     pub fn read(text: &str) -> Result<Self, DocumentError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Parts {
-            schedule: Schedule,
+            schedule: RunSchedule,
             source: Source,
             record: Option<RecordSpec>,
             postgres: Postgres,

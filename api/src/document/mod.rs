@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 pub use self::{
     file::DocumentError,
-    ingest::IngestPipeline,
+    ingest::{IngestPipeline, RunSchedule},
     mounts::{CONFIG_MAPS, Mounts},
     schema::{SchemaPipeline, Tables},
     worker::{CassandraTarget, WorkerPipeline},
@@ -34,7 +34,7 @@ pub enum Binary {
 
 impl Binary {
     /// Fields that the program uses, as paths below `spec`. A change of another field does not restart its
-    /// pods.
+    /// pods. A test of the operator compares them with the fields of the program's type.
     const fn paths(self) -> &'static [&'static str] {
         match self {
             Self::Ingest => &[

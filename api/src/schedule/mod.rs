@@ -23,7 +23,7 @@ pub struct Schedule {
     #[schemars(length(min = 1, max = 200))]
     #[x_kube(validation = Rule::new("self.contains('TZ=') || self.matches('(?i)^\\\\s*(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|([*?]|0*[0-5]?[0-9](-0*[0-5]?[0-9])?)(/0*[1-9][0-9]{0,2})?(,([*?]|0*[0-5]?[0-9](-0*[0-5]?[0-9])?)(/0*[1-9][0-9]{0,2})?)*\\\\s+([*?]|0*([01]?[0-9]|2[0-3])(-0*([01]?[0-9]|2[0-3]))?)(/0*[1-9][0-9]{0,2})?(,([*?]|0*([01]?[0-9]|2[0-3])(-0*([01]?[0-9]|2[0-3]))?)(/0*[1-9][0-9]{0,2})?)*\\\\s+([*?]|0*([1-9]|[12][0-9]|3[01])(-0*([1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]{0,2})?(,([*?]|0*([1-9]|[12][0-9]|3[01])(-0*([1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]{0,2})?)*\\\\s+([*?]|(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(-(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))?)(/0*[1-9][0-9]{0,2})?(,([*?]|(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(-(0*([1-9]|1[0-2])|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))?)(/0*[1-9][0-9]{0,2})?)*\\\\s+([*?]|(0*[0-6]|sun|mon|tue|wed|thu|fri|sat)(-(0*[0-6]|sun|mon|tue|wed|thu|fri|sat))?)(/0*[1-9][0-9]{0,2})?(,([*?]|(0*[0-6]|sun|mon|tue|wed|thu|fri|sat)(-(0*[0-6]|sun|mon|tue|wed|thu|fri|sat))?)(/0*[1-9][0-9]{0,2})?)*)\\\\s*$')")
         .message("spec.schedule.cron must have five fields within their ranges (minute 0-59, hour 0-23, day of month 1-31, month 1-12 or jan-dec, day of week 0-6 or sun-sat), or be a macro such as @daily"))]
-    #[x_kube(validation = Rule::new("!self.contains('TZ=')").message("spec.schedule.cron must not carry a time zone; use spec.schedule.timeZone"))]
+    #[x_kube(validation = Rule::new("!self.contains('TZ=')").message("spec.schedule.cron must not contain a time zone: use spec.schedule.timeZone"))]
     pub cron: String,
     /// Time zone of `cron`: a name of the IANA database, such as Europe/Berlin.
     #[serde(default = "utc")]
@@ -110,7 +110,7 @@ pub struct RunNow {
     /// Identifies the request. A new value requests another run. A nonce that has succeeded never runs again.
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')")
-        .message("spec.runNow.nonce has letters, digits, '-', '_' and '.', and begins and ends with a letter or digit"))]
+        .message("spec.runNow.nonce must contain only letters, digits, '-', '_' and '.', and begin and end with a letter or digit"))]
     pub nonce: String,
     /// Arguments that override `spec.schedule.arguments`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -119,7 +119,7 @@ pub struct RunNow {
     /// Data interval of the run. Default: the last complete interval of the schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.start < self.end && self.end < timestamp('9999-01-01T00:00:00Z')")
-        .message("spec.runNow.interval must start before it ends, before the year 9999"))]
+        .message("spec.runNow.interval must start before it ends, and end before the year 9999"))]
     pub interval: Option<Interval>,
 }
 
@@ -191,7 +191,7 @@ pub enum ConcurrencyPolicy {
     Replace,
 }
 
-fn utc() -> String {
+pub fn utc() -> String {
     "Etc/UTC".to_owned()
 }
 

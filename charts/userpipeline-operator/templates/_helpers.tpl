@@ -60,4 +60,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+# Why the API server refuses the pods of a Job.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 {{- end }}

@@ -1,11 +1,11 @@
 //! The command line of the stand-in source.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
 use jiff::SignedDuration;
-use randomuser_source::{Config, serve};
+use randomuser_source::{Config, TlsListener, serve};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -20,6 +20,15 @@ struct Cli {
     /// Address and port to listen on.
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
+    /// Address and port to listen on for HTTPS, with a certificate.
+    #[arg(long, default_value = "0.0.0.0:8443")]
+    tls_listen: SocketAddr,
+    /// Certificate chain in PEM. Without it, there is no HTTPS.
+    #[arg(long, requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Private key in PEM.
+    #[arg(long, requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
     /// Users per client address and window; 0 is no limit.
     #[arg(long, default_value_t = 20_000)]
     limit_users: u64,
@@ -61,10 +70,11 @@ async fn main() -> anyhow::Result<()> {
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listener = TcpListener::bind(cli.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", cli.listen))?;
-    tracing::info!(address = %listener.local_addr()?, "listening");
+    let http = bind(cli.listen).await?;
+    let https = match (&cli.tls_certificate, &cli.tls_key) {
+        (Some(certificate), Some(key)) => Some(TlsListener::new(bind(cli.tls_listen).await?, certificate, key)?),
+        _ => None,
+    };
 
     let config = Config {
         limit_users: cli.limit_users,
@@ -73,7 +83,7 @@ async fn main() -> anyhow::Result<()> {
         max_in_flight: cli.max_in_flight,
     };
     let stop = CancellationToken::new();
-    let mut server = tokio::spawn(serve(listener, config, stop.clone()));
+    let mut server = tokio::spawn(serve(http, https, config, stop.clone()));
     tokio::select! {
         ended = &mut server => return Ok(ended??),
         _ = terminate.recv() => {}
@@ -88,6 +98,14 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    Ok(listener)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +117,17 @@ mod tests {
         for bad in ["", "0s", "5", "-5m", "soon"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_come_together() {
+        let both = ["randomuser-source", "--tls-certificate", "tls.crt", "--tls-key", "tls.key"];
+        assert!(Cli::try_parse_from(both).is_ok());
+        assert!(Cli::try_parse_from(&both[..3]).is_err(), "no key");
+        assert!(
+            Cli::try_parse_from(["randomuser-source", "--tls-key", "tls.key"]).is_err(),
+            "no certificate"
+        );
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Source {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        tokio::spawn(serve(listener, config, stop.clone()));
+        tokio::spawn(serve(listener, None, config, stop.clone()));
         let client = Client::builder().no_proxy().build().unwrap();
         Self { base, client, stop }
     }

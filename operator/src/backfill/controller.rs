@@ -24,8 +24,8 @@ use crate::{
     identity::MANAGER,
     metrics::Metrics,
     pipeline::{
-        Applier, ApplyError, CachedPipeline, Caches, EventPublisher, History, NewRun, Observed, RunJob, backfill_job, has_name, labels,
-        run_jobs,
+        Applier, ApplyError, CachedPipeline, Caches, EventPublisher, History, NewRun, Observed, Overrides, RefusedPods, RunJob,
+        backfill_job, backfill_runs, has_name, labels, refused_run,
     },
 };
 
@@ -43,16 +43,18 @@ pub struct Context {
     caches: Caches,
     metrics: Metrics,
     events: EventPublisher,
+    refused_pods: RefusedPods,
 }
 
 impl Context {
     /// `instance` is the name of the operator's pod, for Events.
-    pub fn new(client: Client, caches: Caches, metrics: Metrics, instance: String) -> Self {
+    pub fn new(client: Client, caches: Caches, metrics: Metrics, refused_pods: RefusedPods, instance: String) -> Self {
         Self {
             events: EventPublisher::new(client.clone(), metrics.clone(), instance),
             client,
             caches,
             metrics,
+            refused_pods,
         }
     }
 }
@@ -111,7 +113,8 @@ async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
     };
     let now = Timestamp::now();
     let pipeline = pipeline(&id, &context).await?;
-    let runs = observe_runs(backfill, &id, &context.caches);
+    let observed = observe_runs(backfill, &id, &context, now).await;
+    let runs = backfill_runs(&names::cron_job(&id.name), &observed);
     let cron_jobs = context.caches.children.cron_jobs.of_pipeline(&id);
     let cron_job = cron_jobs
         .iter()
@@ -121,7 +124,9 @@ async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
     let decision = decide_runs(backfill, pipeline.as_ref(), ticks.as_ref(), obstacle.is_some(), &runs, now);
 
     let uid = backfill.uid().unwrap_or_default();
-    let applier = Applier::new(&context.client, &context.metrics, &id, &uid);
+    // It applies nothing, so nothing can be overridden.
+    let overrides = Overrides::default();
+    let applier = Applier::new(&context.client, &context.metrics, &context.caches.children, &overrides, &id, &uid);
     let started = start(backfill, cron_job, &decision.create, &applier).await;
     let outdated = outdated(&decision, pipeline.as_ref(), &runs);
     let mut all_deleted = outdated.len() == decision.delete.len();
@@ -136,7 +141,14 @@ async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
             Err(error) => return Err(error.into()),
         }
     }
-    let status = backfill_status(backfill, &decision, obstacle.as_ref(), started.as_ref().err(), now);
+    let status = backfill_status(
+        backfill,
+        &decision,
+        obstacle.as_ref(),
+        started.as_ref().err(),
+        refused_run(&observed, true).as_ref(),
+        now,
+    );
     write(backfill, &status, &context).await?;
     started?;
     Ok(if (decision.complete && all_deleted) || decision.too_many {
@@ -155,17 +167,17 @@ async fn pipeline(id: &PipelineId, context: &Context) -> Result<Option<UserPipel
         .filter(|pipeline| pipeline.metadata.deletion_timestamp.is_none()))
 }
 
-/// The cached runs of this back-fill.
-fn observe_runs(backfill: &UserPipelineBackfill, id: &PipelineId, caches: &Caches) -> Vec<RunJob> {
+/// The runs of this back-fill, with their pods.
+async fn observe_runs(backfill: &UserPipelineBackfill, id: &PipelineId, context: &Context, now: Timestamp) -> Observed {
     let is_owned = |job: &Job| {
         let owners = job.owner_references();
         owners.iter().any(|owner| Some(&owner.uid) == backfill.metadata.uid.as_ref())
     };
-    let mut observed = Observed::default();
-    observed.children.jobs = caches.children.jobs.of_pipeline(id);
+    let mut observed = Observed::of(id, None, &context.caches.children, now);
     observed.children.jobs.retain(|job| is_owned(job));
-    observed.children.pods = caches.children.pods.of_pipeline(id);
-    run_jobs(&names::cron_job(&id.name), &observed)
+    observed.deleted.jobs.retain(|(_, job)| is_owned(job));
+    observed.refusals = context.refused_pods.of(id, &observed, now).await;
+    observed
 }
 
 fn decide_runs(

@@ -8,18 +8,19 @@ use super::{
     decide::{Decision, MAX_INTERVALS},
     obstacle::Obstacle,
 };
-use crate::pipeline::{ApplyError, Verdict};
+use crate::pipeline::{ApplyError, Problem, Verdict};
 
-/// The new status; `backfill.status` is the previous one.
+/// The new status, where `problem` keeps a run from starting; `backfill.status` is the previous one.
 pub fn backfill_status(
     backfill: &UserPipelineBackfill,
     decision: &Decision,
     obstacle: Option<&Obstacle>,
     refused: Option<&ApplyError>,
+    problem: Option<&Problem>,
     now: Timestamp,
 ) -> UserPipelineBackfillStatus {
     let before = backfill.status.clone().unwrap_or_default();
-    let (complete, stalled) = complete(backfill, decision, obstacle, refused);
+    let (complete, stalled) = complete(backfill, decision, obstacle, refused, problem);
     let working = !complete.is_true() && !stalled && obstacle.is_none();
     let reconciling = if working {
         Verdict::yes(&complete.reason, &complete.message)
@@ -52,6 +53,7 @@ fn complete(
     decision: &Decision,
     obstacle: Option<&Obstacle>,
     refused: Option<&ApplyError>,
+    problem: Option<&Problem>,
 ) -> (Verdict, bool) {
     let status = &decision.status;
     let name = &backfill.spec.pipeline_ref.name;
@@ -98,7 +100,10 @@ fn complete(
             ),
             true,
         ),
-        None => (Verdict::no("Running", "runs are in progress"), false),
+        None => match problem {
+            Some((reason, message)) => (Verdict::no(reason, message), false),
+            None => (Verdict::no("Running", "runs are in progress"), false),
+        },
     }
 }
 
@@ -111,7 +116,7 @@ pub fn event(before: &UserPipelineBackfillStatus, after: &UserPipelineBackfillSt
     }
     let warning = matches!(
         now.reason.as_str(),
-        "CompletedWithFailures" | "TooManyIntervals" | "InvalidArguments" | "PipelineMissing" | "ApplyFailed"
+        "CompletedWithFailures" | "TooManyIntervals" | "InvalidArguments" | "PipelineMissing" | "ApplyFailed" | "FailedCreate"
     );
     Some(Event {
         type_: if warning { EventType::Warning } else { EventType::Normal },

@@ -72,7 +72,14 @@ fn each_obstacle_is_reported() {
     for (more, pipeline, there, reason, stalled) in table {
         let (backfill, cron_job) = (backfill(&more), cron_job());
         let (_, obstacle) = find_obstacle(&backfill, pipeline.as_ref(), there.then_some(&cron_job));
-        let status = backfill_status(&backfill, &Decision::default(), obstacle.as_ref(), None, Timestamp::UNIX_EPOCH);
+        let status = backfill_status(
+            &backfill,
+            &Decision::default(),
+            obstacle.as_ref(),
+            None,
+            None,
+            Timestamp::UNIX_EPOCH,
+        );
         let find = |type_: &str| status.conditions.iter().find(|c| c.type_ == type_).unwrap().clone();
         assert_eq!(
             (find("Complete").status.as_str(), find("Complete").reason.as_str()),
@@ -89,6 +96,24 @@ fn each_obstacle_is_reported() {
 }
 
 #[test]
+fn a_run_whose_pod_is_refused_is_reported() {
+    let problem = ("FailedCreate".to_owned(), "exceeded quota: small".to_owned());
+    let status = backfill_status(
+        &backfill(&json!({})),
+        &Decision::default(),
+        None,
+        None,
+        Some(&problem),
+        Timestamp::UNIX_EPOCH,
+    );
+    let complete = status.conditions.iter().find(|c| c.type_ == "Complete").unwrap();
+    assert_eq!(
+        (complete.reason.as_str(), complete.message.as_str()),
+        ("FailedCreate", "exceeded quota: small")
+    );
+}
+
+#[test]
 fn the_end_is_published_once() {
     let ended = |failed| {
         let decision = Decision {
@@ -99,7 +124,7 @@ fn the_end_is_published_once() {
             },
             ..Decision::default()
         };
-        backfill_status(&backfill(&json!({})), &decision, None, None, Timestamp::UNIX_EPOCH)
+        backfill_status(&backfill(&json!({})), &decision, None, None, None, Timestamp::UNIX_EPOCH)
     };
     let nothing = UserPipelineBackfillStatus::default();
     assert_eq!(event(&nothing, &ended(0)).unwrap().reason, "Completed");

@@ -17,7 +17,10 @@ use kube::{Resource, ResourceExt};
 use serde::{Serialize, de::DeserializeOwned};
 use userpipeline_api::names::PipelineId;
 
-use super::cache::{Cache, CacheWriter, Presence};
+use super::{
+    cache::{Cache, CacheWriter, Presence},
+    model::labels,
+};
 
 pub trait ChildKind:
     Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
@@ -25,6 +28,9 @@ pub trait ChildKind:
     /// The kind, also as the label `kind` of the metric of writes.
     const KIND: &'static str;
     const PRESENCE: Presence;
+
+    /// Whether its last state is remembered after it was deleted.
+    fn outlives_deletion(&self) -> bool;
 }
 
 /// Does something with the writing end of each kind's cache.
@@ -36,18 +42,23 @@ pub trait VisitWriters {
 pub trait VisitChildren {
     type Error;
 
-    /// Applies `desired`; `observed` are the cached objects of its kind.
-    fn apply<K: ChildKind>(&self, observed: &[Arc<K>], desired: K) -> impl Future<Output = Result<Arc<K>, Self::Error>> + Send;
+    /// Applies `desired`; `observed` are the cached objects of its kind. `None` if its optional kind turns out to be absent.
+    fn apply<K: ChildKind>(&self, observed: &[Arc<K>], desired: K) -> impl Future<Output = Result<Option<Arc<K>>, Self::Error>> + Send;
 
     fn delete<K: ChildKind>(&self, observed: &K) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
 macro_rules! children {
-    ($($field:ident: $kind:ident, $presence:ident;)*) => {
+    ($($field:ident: $kind:ident, $presence:ident, $outlives_deletion:expr;)*) => {
         $(
             impl ChildKind for $kind {
                 const KIND: &'static str = stringify!($kind);
                 const PRESENCE: Presence = Presence::$presence;
+
+                fn outlives_deletion(&self) -> bool {
+                    let decides: fn(&Self) -> bool = $outlives_deletion;
+                    decides(self)
+                }
             }
         )*
 
@@ -55,7 +66,7 @@ macro_rules! children {
         #[derive(Clone, Debug, Default)]
         pub struct Children {
             $(pub $field: Vec<Arc<$kind>>,)*
-            /// Optional kinds that the apiserver does not serve.
+            /// Optional kinds that are absent.
             pub absent: BTreeSet<&'static str>,
         }
 
@@ -138,7 +149,7 @@ macro_rules! children {
                 $(
                     if !observed.absent.contains(<$kind>::KIND) {
                         for object in self.$field {
-                            applied.$field.push(visitor.apply(&observed.$field, object).await?);
+                            applied.$field.extend(Box::pin(visitor.apply(&observed.$field, object)).await?);
                         }
                     }
                 )*
@@ -149,14 +160,16 @@ macro_rules! children {
 }
 
 children! {
-    accounts: ServiceAccount, Required;
-    config_maps: ConfigMap, Required;
-    jobs: Job, Required;
-    cron_jobs: CronJob, Required;
-    deployments: Deployment, Required;
-    budgets: PodDisruptionBudget, Required;
-    pods: Pod, Required;
+    accounts: ServiceAccount, Required, |_| false;
+    config_maps: ConfigMap, Required, |_| false;
+    jobs: Job, Required, |_| true;
+    cron_jobs: CronJob, Required, |_| false;
+    deployments: Deployment, Required, |_| false;
+    budgets: PodDisruptionBudget, Required, |_| false;
+    pods: Pod, Required, |pod| pod.labels().contains_key(labels::JOB_UID);
 }
 
+#[cfg(test)]
+mod rbac;
 #[cfg(test)]
 mod tests;

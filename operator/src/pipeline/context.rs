@@ -3,7 +3,15 @@
 use kube::Client;
 use userpipeline_api::names::PipelineId;
 
-use super::{back_off::BackOff, caches::Caches, decide::ResourceIndex, model::Installation, observe::WorkerClient, status::StatusWriter};
+use super::{
+    apply::{Applier, Overrides},
+    caches::Caches,
+    decide::{ResourceIndex, upgrade::Rollouts},
+    model::Installation,
+    observe::{RefusedPods, WorkerClient},
+    reconcile_back_off::ReconcileBackOff,
+    status::StatusWriter,
+};
 use crate::metrics::{Metrics, Waiting};
 
 pub struct Context {
@@ -14,10 +22,13 @@ pub struct Context {
     /// Desired objects are those at the end of a rollout, not of its next step: for a plan.
     pub(super) ignore_rollout_order: bool,
     pub(super) workers: WorkerClient,
+    pub(super) refused_pods: RefusedPods,
     pub(super) status: StatusWriter,
     pub(super) waiting: Waiting<PipelineId>,
-    pub(super) back_off: BackOff,
+    pub(super) back_off: ReconcileBackOff,
     pub(super) resources: ResourceIndex,
+    pub(super) overrides: Overrides,
+    pub(super) rollouts: Rollouts,
 }
 
 impl Context {
@@ -31,10 +42,13 @@ impl Context {
     ) -> Result<Self, reqwest::Error> {
         Ok(Self {
             workers: WorkerClient::new()?,
+            refused_pods: RefusedPods::new(client.clone()),
             status: StatusWriter::new(client.clone(), metrics.clone(), caches.pipelines.clone(), instance),
             waiting: Waiting::new(metrics.clone()),
-            back_off: BackOff::default(),
+            back_off: ReconcileBackOff::default(),
             resources: ResourceIndex::default(),
+            overrides: Overrides::default(),
+            rollouts: Rollouts::default(),
             client,
             caches,
             metrics,
@@ -43,11 +57,22 @@ impl Context {
         })
     }
 
+    pub fn refused_pods(&self) -> RefusedPods {
+        self.refused_pods.clone()
+    }
+
+    /// Writes the children of the pipeline `id`, whose owner has this uid.
+    pub(super) const fn applier<'a>(&'a self, id: &'a PipelineId, uid: &'a str) -> Applier<'a> {
+        Applier::new(&self.client, &self.metrics, &self.caches.children, &self.overrides, id, uid)
+    }
+
     /// Forgets a pipeline that is gone.
     pub(super) fn forget(&self, id: &PipelineId) {
         self.waiting.take(id);
         self.metrics.forget(id);
         self.back_off.forget(id);
+        self.overrides.forget(id);
+        self.rollouts.forget(id);
         self.workers.forget(id);
         self.status.cache().forget(id);
     }

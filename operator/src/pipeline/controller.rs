@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use userpipeline_api::names::PipelineId;
 
 use super::{
-    cache::{CacheWriter, CachedPipeline, Scope, watch_children, watch_pipelines},
+    cache::{CacheWriter, CachedPipeline, ChildEvent, Scope, watch_children, watch_pipelines},
     caches::Writers,
     children::{ChildKind, VisitWriters},
     context::Context,
@@ -35,19 +35,22 @@ struct Queue {
 }
 
 impl Queue {
-    fn event(&self, kind: &str, event: Result<PipelineId, watcher::Error>) {
-        match event {
-            Ok(id) => {
-                let pipeline = ObjectRef::new(&id.name).within(&id.namespace);
-                self.context.waiting.mark(id);
-                // The receiver is closed only when the operator stops.
-                let _ = self.sender.unbounded_send(pipeline);
-            }
-            Err(error) => {
-                self.context.metrics.watch_broke();
-                tracing::warn!(%error, kind, "watch failed; it is restarted");
-            }
+    fn push(&self, id: PipelineId) {
+        let pipeline = ObjectRef::new(&id.name).within(&id.namespace);
+        self.context.waiting.mark(id);
+        // The receiver is closed only when the operator stops.
+        let _ = self.sender.unbounded_send(pipeline);
+    }
+
+    fn push_all(&self) {
+        for pipeline in self.context.caches.pipelines.store().state() {
+            self.push(pipeline_id(pipeline.as_ref()));
         }
+    }
+
+    fn watch_failed(&self, kind: &str, error: &watcher::Error) {
+        self.context.metrics.watch_broke();
+        tracing::warn!(%error, kind, "watch failed; it is restarted");
     }
 }
 
@@ -61,8 +64,18 @@ struct Watches {
 impl VisitWriters for Watches {
     fn visit<K: ChildKind>(&mut self, writer: CacheWriter<K>) {
         let queue = self.queue.clone();
-        let events = move |event| queue.event(K::KIND, event);
-        self.tasks.spawn(watch_children(self.scope.clone(), K::PRESENCE, writer, events));
+        let report = move |event| match event {
+            ChildEvent::Changed(pipeline) => queue.push(pipeline),
+            ChildEvent::PresenceChanged => queue.push_all(),
+            ChildEvent::Failed(error) => queue.watch_failed(K::KIND, &error),
+        };
+        self.tasks.spawn(watch_children(
+            self.scope.clone(),
+            K::PRESENCE,
+            K::outlives_deletion,
+            writer,
+            report,
+        ));
     }
 }
 
@@ -87,7 +100,10 @@ pub async fn run(context: Arc<Context>, writers: Writers, namespace: Option<Stri
         scope,
         writers.pipelines,
         move |pipeline| observing.status.cache().observed(pipeline),
-        move |event| queue.event("UserPipeline", event),
+        move |event| match event {
+            Ok(pipeline) => queue.push(pipeline),
+            Err(error) => queue.watch_failed("UserPipeline", &error),
+        },
     ));
     writers.children.each(&mut watches);
     let Watches { mut tasks, queue, .. } = watches;

@@ -12,7 +12,10 @@ use super::{
     apply::{Applier, ApplyError, is_namespace_terminating},
     children::Children,
     context::Context,
-    decide::deletion::{DeletionInput, DeletionStep, decide},
+    decide::{
+        deletion::{DeletionInput, DeletionStep, decide},
+        held_jobs,
+    },
     desired::deletion_objects,
     model::{Owner, PodConfig, has_finalizer, labels},
     observe::{Observed, deletion_jobs, is_deletion_job, pods, schema_jobs},
@@ -29,7 +32,8 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     let Some(owner) = Owner::of(pipeline, images).filter(|_| has_finalizer(pipeline)) else {
         return Ok(Action::await_change());
     };
-    let observed = Observed::cached(&owner.id, &context.caches.children);
+    let mut observed = Observed::cached(pipeline, &context.caches.children, now);
+    observed.refusals = context.refused_pods.of(&owner.id, &observed, now).await;
     let recorded = pipeline.status.clone().unwrap_or_default();
     let input = DeletionInput {
         policy: pipeline.spec.deletion_policy,
@@ -42,7 +46,9 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     let decision = decide(&input, now);
     // From here on, children must outlive a deletion that starts with the children (`--cascade=foreground`).
     let owner = Owner { reference: None, ..owner };
-    let applier = Applier::new(&context.client, &context.metrics, &owner.id, &owner.uid);
+    let applier = context.applier(&owner.id, &owner.uid);
+    let held = held_jobs::decide(&observed, now);
+    let ended = applier.end_jobs(&held.end).await;
     let mut error = take(&decision.step, pipeline, &owner, &observed.children, &applier, context)
         .await
         .err();
@@ -54,6 +60,7 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
             .and(applier.set_finalizer(false).await)
             .err();
     }
+    let error = error.or(ended.err());
     let status = deletion_status(pipeline, &decision, error.as_ref(), now);
     context.status.write(pipeline, &status).await?;
     if let Some(error) = error {
@@ -63,7 +70,7 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     Ok(match decision.step {
         DeletionStep::Release => Action::await_change(),
         DeletionStep::Wait(_, Some(wait)) => Action::requeue(wait),
-        _ => Action::requeue(REQUEUE),
+        _ => Action::requeue(held.requeue.map_or(REQUEUE, |held| held.min(REQUEUE))),
     })
 }
 

@@ -1,7 +1,6 @@
 //! The controller of `UserPipeline`. Start with `reconcile.rs`.
 
 mod apply;
-mod back_off;
 mod cache;
 mod caches;
 mod children;
@@ -16,24 +15,26 @@ mod model;
 mod observe;
 pub mod plan;
 mod reconcile;
+mod reconcile_back_off;
 mod reconcile_error;
 mod status;
 mod task;
 #[cfg(test)]
 mod tests;
 mod unreadable;
+mod upgrade_turn;
 mod validate;
 
 #[cfg(test)]
 pub(crate) use self::example::pipeline as example;
 /// For back-fills, which start runs of pipelines.
 pub(crate) use self::{
-    apply::{Applier, ApplyError},
+    apply::{Applier, ApplyError, Overrides},
     cache::CachedPipeline,
     decide::schedule::{History, NewRun},
     desired::backfill_job,
-    model::{has_name, labels, whole_seconds},
-    observe::{Observed, RunJob, run_jobs},
+    model::{Problem, has_name, labels, whole_seconds},
+    observe::{Observed, RunJob, backfill_runs, refused_run},
     status::{EventPublisher, Verdict},
 };
 pub use self::{
@@ -41,4 +42,5 @@ pub use self::{
     context::Context,
     controller::run,
     model::{Images, Installation},
+    observe::RefusedPods,
 };

@@ -3,23 +3,24 @@
 use std::{sync::Arc, time::Instant};
 
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
+use kube::{ResourceExt, runtime::controller::Action};
 use userpipeline_api::{UserPipeline, names, names::PipelineId};
 use userpipeline_runtime::contain;
 
 use super::{
-    apply::{Applied, Applier, ApplyError, apply},
-    back_off::jitter,
+    apply::{Applied, ApplyError, apply},
     cache::CachedPipeline,
     context::Context,
-    decide::decide,
+    decide::{decide, held_jobs, upgrade::Turn},
     deletion::reconcile_deletion,
     desired::desired,
     model::pipeline_id,
     observe::{Observed, RunJob, observe, run_jobs},
+    reconcile_back_off::jitter,
     reconcile_error::ReconcileError,
     status::{MEASURE_EVERY, pipeline_sample, pipeline_status, requeue_after},
     unreadable::report_unreadable,
+    upgrade_turn::turn,
     validate::{ValidateError, validate},
 };
 use crate::metrics::Outcome;
@@ -44,8 +45,13 @@ async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Time
     if pipeline.metadata.deletion_timestamp.is_some() {
         return Box::pin(reconcile_deletion(&pipeline, context, now)).await;
     }
-    let observed = observe(&id, &context.caches.children, &context.workers, now).await;
+    let mut observed = observe(&pipeline, &context.caches.children, &context.workers, now).await;
+    observed.refusals = context.refused_pods.of(&id, &observed, now).await;
     let runs = run_jobs(&names::cron_job(&id.name), &observed);
+    // Also where the spec is invalid: the Jobs are those of an earlier one.
+    let held = held_jobs::decide(&observed, now);
+    let uid = pipeline.uid().unwrap_or_default();
+    let ended = context.applier(&id, &uid).end_jobs(&held.end).await;
     let outcome = Box::pin(converge(&pipeline, &observed, &runs, context, now)).await;
 
     let version = &context.installation.images.tag;
@@ -54,7 +60,8 @@ async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Time
     context.metrics.pipeline(&id, &pipeline_sample(&pipeline, &status, &observed));
     written?;
 
-    let errors: Vec<String> = outcome.iter().flat_map(Applied::errors).map(ApplyError::to_string).collect();
+    let errors = outcome.iter().flat_map(Applied::errors).chain(ended.as_ref().err());
+    let errors: Vec<String> = errors.map(ApplyError::to_string).collect();
     if !errors.is_empty() {
         return Err(ReconcileError::Apply(errors));
     }
@@ -64,6 +71,7 @@ async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Time
         ..pipeline
     };
     let wait = requeue_after(&pipeline, outcome.as_ref(), &observed, now);
+    let wait = held.requeue.map_or(wait, |held| held.min(wait));
     Ok(Action::requeue(if wait > MEASURE_EVERY { jitter(wait) } else { wait }))
 }
 
@@ -84,8 +92,12 @@ pub async fn converge(
             older: conflict.older,
         });
     }
-    let decisions = decide(pipeline, &valid, observed, runs, context.ignore_rollout_order, now);
-    let desired = desired(&valid, &context.installation, &decisions);
-    let applier = Applier::new(&context.client, &context.metrics, &valid.owner.id, &valid.owner.uid);
-    Ok(Box::pin(apply(&applier, pipeline, desired, decisions, observed, now)).await)
+    let mut decisions = decide(pipeline, &valid, observed, runs, context.ignore_rollout_order, now);
+    let mut children = desired(&valid, &context.installation, &decisions);
+    decisions.turn = turn(pipeline, &valid, observed, &children, context, now);
+    if decisions.turn == Turn::Waiting {
+        children = desired(&valid, &context.installation, &decisions);
+    }
+    let applier = context.applier(&valid.owner.id, &valid.owner.uid);
+    Ok(Box::pin(apply(&applier, pipeline, children, decisions, observed, now)).await)
 }

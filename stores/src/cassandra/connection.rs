@@ -11,10 +11,10 @@ use scylla::{
 };
 use userpipeline_api::{Cassandra, Consistency, TlsMode};
 
-use super::errors::is_authentication;
+use super::errors::{CASSANDRA_FAILED, CASSANDRA_UNREACHABLE, is_authentication};
 use crate::{
     Secrets, StoreError,
-    error::{CASSANDRA_FAILED, CASSANDRA_UNREACHABLE, CREDENTIALS_REFUSED, PIPELINE_INVALID, TLS_MISMATCH},
+    error::{CREDENTIALS_REFUSED, PIPELINE_INVALID, TLS_MISMATCH},
     wire::{Fingerprint, Material, Verification, Wire, client_config, handshake},
 };
 

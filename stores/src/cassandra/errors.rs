@@ -6,8 +6,13 @@ use scylla::errors::{BadQuery, ConnectionSetupRequestErrorKind, DbError, Executi
 
 use crate::{
     StoreError,
-    error::{CASSANDRA_FAILED, CASSANDRA_UNREACHABLE, CREDENTIALS_REFUSED, PERMISSION_DENIED, TABLE_MISMATCH},
+    error::{CREDENTIALS_REFUSED, PERMISSION_DENIED, TABLE_MISMATCH},
 };
+
+/// Cassandra does not answer.
+pub const CASSANDRA_UNREACHABLE: &str = "CassandraUnreachable";
+/// Cassandra refuses what was asked.
+pub const CASSANDRA_FAILED: &str = "CassandraFailed";
 
 /// Whether any of the causes is a node that refused the credentials.
 pub fn is_authentication(error: &(dyn Error + 'static)) -> bool {

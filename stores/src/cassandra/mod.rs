@@ -5,5 +5,5 @@ mod errors;
 
 pub use self::{
     connection::Connection,
-    errors::{explain, explain_prepare, record_fault},
+    errors::{CASSANDRA_FAILED, CASSANDRA_UNREACHABLE, explain, explain_prepare, record_fault},
 };

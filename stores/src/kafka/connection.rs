@@ -90,7 +90,7 @@ impl Connection {
             .map(|(mechanism, _)| mechanism);
         let protocol = match (self.is_encrypted(), mechanism) {
             (false, Some(SaslMechanism::Plain)) => {
-                let message = "spec.kafka.auth.plain sends the password itself: set spec.kafka.tls with the mode VerifyFull";
+                let message = "spec.kafka.auth.plain needs spec.kafka.tls with mode VerifyFull, because it sends the password itself";
                 return Err(StoreError::configuration(PIPELINE_INVALID, message));
             }
             (false, None) => "PLAINTEXT",

@@ -82,7 +82,7 @@ impl Connection {
     fn material(&self) -> Result<Material, StoreError> {
         let material = self.wire.read()?;
         if (material.credentials.is_some() || material.token.is_some()) && !self.is_encrypted() {
-            let message = format!("{FIELD}.auth goes with an https address only: credentials are not sent in plain text");
+            let message = format!("{FIELD}.auth needs an https address in {FIELD}.url: credentials are not sent in plain text");
             return Err(StoreError::configuration(PIPELINE_INVALID, message));
         }
         Ok(material)

@@ -8,6 +8,6 @@ mod totals;
 pub use self::{
     connection::{BatchTransaction, ProgressConnection},
     leases::PartitionLeases,
-    table::{Advance, Claimed, ProgressTable},
+    table::{Advance, ProgressTable, TakenOver},
     totals::totals,
 };

@@ -26,8 +26,8 @@ pub struct ProgressTable {
 }
 
 #[derive(Debug, Default)]
-pub struct Claimed {
-    /// The offset of each partition's row, and whether this claim inserted it.
+pub struct TakenOver {
+    /// The offset of each partition's row, and whether it was inserted.
     pub rows: BTreeMap<i32, (i64, bool)>,
 }
 
@@ -45,7 +45,7 @@ impl ProgressTable {
 
     /// Makes `owner` the owner of partitions. This fences previous owners; a transaction of theirs in progress is waited
     /// for, so that the offset is the last one they could record.
-    pub async fn claim(&self, client: &Client, first: &BTreeMap<i32, i64>, owner: Uuid) -> Result<Claimed, Error> {
+    pub async fn take_over(&self, client: &Client, first: &BTreeMap<i32, i64>, owner: Uuid) -> Result<TakenOver, Error> {
         let statement = "INSERT INTO userpipeline.progress AS p (group_id, topic_id, topic, partition, next_offset, owner) \
              SELECT $1, $2, $3, u.partition, u.next_offset, $6 FROM unnest($4::integer[], $5::bigint[]) AS u (partition, next_offset) ORDER BY u.partition \
              ON CONFLICT (group_id, topic_id, partition) DO UPDATE SET owner = excluded.owner, updated_at = now() \
@@ -57,7 +57,7 @@ impl ProgressTable {
                 &[&self.group, &self.topic_id, &self.topic, &partitions, &offsets, &owner],
             )
             .await?;
-        Ok(Claimed {
+        Ok(TakenOver {
             rows: rows
                 .iter()
                 .map(|row| (row.get("partition"), (row.get("next_offset"), row.get("inserted"))))

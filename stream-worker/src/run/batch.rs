@@ -38,7 +38,7 @@ impl Batch {
 pub struct BatchOutcome {
     /// The offset after the last message of each partition that is stored now.
     pub next_offsets: BTreeMap<i32, i64>,
-    /// Partitions that another worker has claimed: nothing of them was stored.
+    /// Partitions that another worker has taken over: nothing of them was stored.
     pub fenced: Vec<i32>,
     /// The worker is to stop and a store does not answer: nothing was stored.
     pub abandoned: bool,

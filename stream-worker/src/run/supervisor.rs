@@ -10,7 +10,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use userpipeline_runtime::StopSignals;
 
-use super::session::session;
+use super::{session::session, write::Store};
 use crate::{back_off::back_off, context::WorkerContext, http, status::Trouble};
 
 /// The worker has ended by then, whatever blocks: Kubernetes' own grace period is 30 seconds.
@@ -20,6 +20,9 @@ const STABLE: Duration = Duration::from_secs(60);
 
 /// Runs a worker until SIGTERM or SIGINT.
 pub async fn run(context: Arc<WorkerContext>, listen: SocketAddr) -> std::io::Result<()> {
+    for store in Store::all() {
+        context.metrics.expect_retries(store.name());
+    }
     let stop = CancellationToken::new();
     let mut signals = StopSignals::register()?;
     // It serves on while the worker drains.

@@ -30,8 +30,13 @@ const TOPIC: u32 = 10;
 /// Bounds each check.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Watches until the worker must rejoin the group; returns why.
-pub async fn watch(context: &Arc<WorkerContext>, consumer: &Arc<Consumer>, topic_id: &str, checks: &[Box<dyn HealthCheck>]) -> StoreError {
+/// Watches until the worker must rejoin the group; returns why. `checks` are those of the sinks, with their names.
+pub async fn watch(
+    context: &Arc<WorkerContext>,
+    consumer: &Arc<Consumer>,
+    topic_id: &str,
+    checks: &[(&'static str, Box<dyn HealthCheck>)],
+) -> StoreError {
     let mut ticks = tokio::time::interval(LIST);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut client = None;
@@ -61,8 +66,8 @@ pub async fn watch(context: &Arc<WorkerContext>, consumer: &Arc<Consumer>, topic
             report(context, Trouble::Bookkeeping, totals(context, &mut client).await);
         }
         if tick % SINKS == 0 {
-            for check in checks {
-                report(context, Trouble::Sink(check.name()), check.check().await);
+            for (sink, check) in checks {
+                report(context, Trouble::Sink(sink), check.check().await);
             }
         }
         if tick % TOPIC == TOPIC - 1

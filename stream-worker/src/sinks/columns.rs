@@ -34,8 +34,8 @@ pub fn to_add<'a>(table: &str, schema: &'a RecordSchema, found: &[Column]) -> Re
         Some(field) => Err(StoreError::configuration(
             TABLE_MISMATCH,
             format!(
-                "table {table}: column `{0}` is missing, and field `{0}` of spec.record is neither optional nor has a default, so that the rows \
-                 that are there would be without it; make it optional, give it a default, or make a new pipeline",
+                "table {table}: column `{0}` is missing, and field `{0}` of spec.record is neither optional nor has a default, so existing rows \
+                 would lack it; make it optional, give it a default, or create a new pipeline",
                 field.name
             ),
         )),
@@ -55,7 +55,7 @@ pub fn verify(
     let mismatch = |what: String| {
         StoreError::configuration(
             TABLE_MISMATCH,
-            format!("table {table}: {what}; change the table, or make a new pipeline with another name"),
+            format!("table {table}: {what}; change the table, or create a new pipeline with another name"),
         )
     };
     for column in required {

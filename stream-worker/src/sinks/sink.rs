@@ -15,6 +15,14 @@ use crate::{
 
 /// A store that records are written to. One value per store, in [`super::ALL`].
 pub trait Sink: Sync {
+    /// Its name in metrics and logs; no other store has it, except that `postgres` is also the bookkeeping's.
+    fn name(&self) -> &'static str;
+
+    /// Whether it writes in the batch's transaction, with statements that are prepared on the connection of the bookkeeping.
+    fn uses_transaction(&self) -> bool {
+        false
+    }
+
     /// The writer of a worker; none where the pipeline does not have this sink.
     fn writer(&self, context: &WorkerContext) -> Option<Box<dyn SinkWriter>>;
 
@@ -74,9 +82,6 @@ pub struct SchemaTask<'a> {
 
 /// Writes batches to a sink.
 pub trait SinkWriter: Send + Sync {
-    /// The sink's name in metrics and logs.
-    fn name(&self) -> &'static str;
-
     /// The class of a dead letter that this sink refused.
     fn refusal_class(&self) -> &'static str;
 
@@ -115,6 +120,18 @@ pub trait SinkWriter: Send + Sync {
     }
 }
 
+/// A sink of a pipeline, and its writer.
+pub struct ActiveSink {
+    pub sink: &'static dyn Sink,
+    pub writer: Box<dyn SinkWriter>,
+}
+
+impl ActiveSink {
+    pub fn name(&self) -> &'static str {
+        self.sink.name()
+    }
+}
+
 /// The result of a sink's write.
 #[derive(Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
@@ -128,8 +145,6 @@ pub enum WriteOutcome {
 
 /// Whether a sink answers.
 pub trait HealthCheck: Send + Sync {
-    fn name(&self) -> &'static str;
-
     fn check(&self) -> LocalBoxFuture<'_, Result<(), StoreError>>;
 }
 

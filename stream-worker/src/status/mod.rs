@@ -26,8 +26,8 @@ pub enum Trouble {
     Write,
     /// A partition's next messages were deleted.
     Partition(i32),
-    /// An assigned partition cannot be claimed.
-    Claim,
+    /// An assigned partition cannot be taken over.
+    TakeOver,
     /// The brokers do not answer.
     Kafka,
     /// The bookkeeping's database does not answer, though nothing needs writing.

@@ -22,8 +22,8 @@ const LAYERS: &[&[&str]] = &[
     &["desired"],
     &["apply"],
     &["status"],
-    &["back_off", "context", "reconcile_error"],
-    &["deletion", "unreadable"],
+    &["reconcile_back_off", "context", "reconcile_error"],
+    &["deletion", "unreadable", "upgrade_turn"],
     &["reconcile"],
     &["controller", "plan"],
 ];

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Namespace};
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams},
@@ -36,6 +36,7 @@ const BATCH: usize = 100;
 async fn main() -> Result<()> {
     let client = cluster::connect().await?;
     let swept = BTreeMap::from([
+        ("webhooks", webhooks(&client).await?),
         // First, so that no pipeline uses what is removed next.
         ("namespaces", namespaces(&client).await?),
         ("topics", topics().await?),
@@ -48,6 +49,15 @@ async fn main() -> Result<()> {
         println!("removed from earlier tests: {swept:?}");
     }
     Ok(())
+}
+
+async fn webhooks(client: &Client) -> Result<usize> {
+    let api = Api::<MutatingWebhookConfiguration>::all(client.clone());
+    let found = api.list(&ListParams::default().labels(LABEL)).await?.items;
+    for webhook in &found {
+        api.delete(&webhook.name_any(), &DeleteParams::default()).await?;
+    }
+    Ok(found.len())
 }
 
 async fn namespaces(client: &Client) -> Result<usize> {

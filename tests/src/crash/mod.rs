@@ -86,7 +86,8 @@ async fn run_operator(client: kube::Client, namespace: String, interceptor: Arc<
         let Ok(context) = pipeline::Context::new(client.clone(), caches.clone(), Metrics::new(), installation, "crash".to_owned()) else {
             return;
         };
-        let backfills = backfill::Context::new(client.clone(), caches, Metrics::new(), "crash".to_owned());
+        let refused_pods = context.refused_pods();
+        let backfills = backfill::Context::new(client.clone(), caches, Metrics::new(), refused_pods, "crash".to_owned());
         let stop = CancellationToken::new();
         let controllers = async {
             futures::join!(

@@ -143,5 +143,5 @@ async fn was_fenced(trial: &Trial, worker: &Pod) -> Result<Option<()>> {
         ..LogParams::default()
     };
     let text = trial.world.api::<Pod>().logs(&worker.name_any(), &log).await?;
-    Ok(text.contains("another worker has claimed partitions").then_some(()))
+    Ok(text.contains("another worker has taken over partitions").then_some(()))
 }

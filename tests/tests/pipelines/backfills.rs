@@ -106,7 +106,7 @@ async fn a_back_fill_runs_each_past_interval_once_within_its_concurrency() -> Re
     // And its intervals cannot be changed
     spec["to"] = json!("2024-04-01T00:00:00Z");
     let refused = apply(&world, "reprocess", &spec).await.expect_err("an immutable field").to_string();
-    ensure!(refused.contains("make another back-fill"), "{refused}");
+    ensure!(refused.contains("create another back-fill"), "{refused}");
 
     // When it is deleted, Then its Jobs are deleted, and the ledger stays
     delete_with_jobs(&world, "reprocess").await?;

@@ -22,12 +22,13 @@ const PAGES: [&str; 12] = [
     "how-to/dead-letters",
     "how-to/topic",
 ];
-/// Pages that are not: they install the product, run its programs outside of a cluster, or are for look-up.
-const NOT_OPERATIONS: [&str; 9] = [
+/// Pages that are not: they install the product or another one, run its programs outside of a cluster, or are for look-up.
+const NOT_OPERATIONS: [&str; 10] = [
     "start/quick-start",
     "start/install",
     "how-to/by-hand",
     "how-to/encrypt",
+    "how-to/gitops",
     "reference/fields",
     "reference/metrics",
     "reference/record",

@@ -183,7 +183,7 @@ impl BackfillInput<'_> {
             (Some(until), Some(interval), Order::NewestFirst) => interval.end >= until,
             _ => false,
         };
-        History::beyond(self.runs.iter(), self.history_limits)
+        History::beyond(self.runs.iter().filter(|run| !run.gone), self.history_limits)
             .into_iter()
             .filter(|run| is_settled(run))
             .map(RunJob::name)

@@ -71,6 +71,7 @@ impl Case {
                     due: None,
                     interval: run.interval,
                     nonce: None,
+                    gone: false,
                     ended: None,
                 });
             }

@@ -44,6 +44,15 @@ fn text(error: &kube::Error) -> String {
     }
 }
 
+/// Whether the kind's CustomResourceDefinition is gone, or on its way: then only the message tells it from a missing right.
+pub(super) fn is_kind_gone(error: &ApplyError) -> bool {
+    let ApplyError::ApplyFailed { source, .. } = error else {
+        return false;
+    };
+    let kube::Error::Api(status) = source.as_ref() else { return false };
+    status.code == 404 || status.message.contains("custom resource definition is terminating")
+}
+
 /// Whether the object cannot be created because its namespace is being deleted.
 pub fn is_namespace_terminating(error: &ApplyError) -> bool {
     let ApplyError::ApplyFailed { source, .. } = error else {

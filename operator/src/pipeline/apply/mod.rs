@@ -5,12 +5,15 @@ mod deletion;
 mod drift;
 mod error;
 mod finalizer;
+mod held_jobs;
+mod overrides;
 mod runs;
 mod sequence;
 mod stale_config_maps;
 
 pub use self::{
-    applier::Applier,
+    applier::{Applier, was_applied},
     error::{ApplyError, is_namespace_terminating},
+    overrides::{Override, Overrides},
     sequence::{Applied, apply},
 };

@@ -13,11 +13,12 @@ use userpipeline_api::UserPipeline;
 use super::{
     applier::Applier,
     error::ApplyError,
+    overrides::Override,
     stale_config_maps::{self, used_config_maps},
 };
 use crate::pipeline::{
     children::{Children, DesiredChildren, VisitChildren},
-    decide::Decisions,
+    decide::{Decisions, upgrade::Turn},
     desired::Desired,
     observe::Observed,
     task::Delete,
@@ -42,6 +43,8 @@ pub struct Applied {
     pub drained: Result<(), ApplyError>,
     /// Failed deletes of children that are no longer desired.
     pub leftovers: Vec<ApplyError>,
+    /// Children that stay different from what was applied.
+    pub overridden: Vec<Override>,
 }
 
 impl Applied {
@@ -89,7 +92,7 @@ pub async fn apply(
         .workers
         .apply_all(live, applier)
         .await
-        .map(|mut step| step.deployments.pop());
+        .map(|mut step| step.deployments.pop().or_else(|| waiting_deployment(&decisions, observed, applier)));
     let drained = if workers.is_ok() {
         desired.drain.apply_all(live, applier).await.map(drop)
     } else {
@@ -117,7 +120,14 @@ pub async fn apply(
         workers,
         drained,
         leftovers,
+        overridden: applier.overridden(),
     }
+}
+
+/// The Deployment that stays as it is while an upgrade waits for its turn.
+fn waiting_deployment(decisions: &Decisions, observed: &Observed, applier: &Applier<'_>) -> Option<Arc<Deployment>> {
+    let waiting = decisions.turn == Turn::Waiting;
+    observed.worker_deployment(applier.id).filter(|_| waiting).cloned().map(Arc::new)
 }
 
 async fn apply_schema(applier: &Applier<'_>, desired: DesiredChildren, delete: &[Delete], observed: &Observed) -> Result<(), ApplyError> {

@@ -20,7 +20,7 @@ use serde_json::{Value, value::RawValue};
 use userpipeline_api::UserPipeline;
 use userpipeline_record::weight;
 
-use super::nesting;
+use super::{foreign, nesting};
 use crate::pipeline::model::labels;
 
 /// Bytes that an object may take in memory, by an upper bound. Reconciles in parallel hold one each, and Kubernetes' 1.5 MiB of JSON can
@@ -102,7 +102,7 @@ struct Head {
     labels: Option<BTreeMap<String, String>>,
 }
 
-impl<'de, K> Deserialize<'de> for Compressed<K> {
+impl<'de, K: Resource<DynamicType = ()>> Deserialize<'de> for Compressed<K> {
     /// Does not parse the object: one that nests too deeply for a parser would make its whole list unreadable.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
@@ -110,8 +110,12 @@ impl<'de, K> Deserialize<'de> for Compressed<K> {
         let metadata = object.get("metadata").map_or("{}", |metadata| metadata.get());
         let head: Head = serde_json::from_str(metadata).map_err(D::Error::custom)?;
         let mut members: BTreeMap<String, &RawValue> = serde_json::from_str(metadata).map_err(D::Error::custom)?;
-        // Half of the text, and unused.
-        members.remove("managedFields");
+        // Half of the text, and little of it is used.
+        let managed_fields = members.remove("managedFields").and_then(|all| foreign::reduced(&K::kind(&()), all));
+        let managed_fields = managed_fields.and_then(|fields| serde_json::value::to_raw_value(&fields).ok());
+        if let Some(managed_fields) = &managed_fields {
+            members.insert("managedFields".to_owned(), managed_fields);
+        }
         let metadata = serde_json::value::to_raw_value(&members).map_err(D::Error::custom)?;
         object.insert("metadata".to_owned(), &metadata);
         let text = serde_json::to_string(&object).map_err(D::Error::custom)?;

@@ -1,6 +1,8 @@
 //! Caches of objects, filled by watches. Reading them costs no request.
 
 mod compressed;
+mod deleted;
+mod foreign;
 mod nesting;
 mod presence;
 mod store;
@@ -8,7 +10,7 @@ mod watch;
 
 pub use self::{
     compressed::CachedPipeline,
-    presence::Presence,
+    presence::{Absence, Presence},
     store::{Cache, CacheWriter},
-    watch::{Scope, watch_children, watch_pipelines},
+    watch::{ChildEvent, Scope, watch_children, watch_pipelines},
 };

@@ -1,48 +1,73 @@
-//! Kinds whose CustomResourceDefinition may not be installed.
+//! Optional kinds: the operator works without one that the apiserver does not serve, or that it has no right to watch.
 
 use std::time::Duration;
 
-use kube::{Client, Resource};
-use tokio::sync::watch;
+use kube::{Client, Resource, runtime::watcher};
 
-/// The time between two probes for an absent kind.
-const PROBE_ABSENT: Duration = Duration::from_secs(60);
-/// Between two attempts where the apiserver does not answer.
-const RETRY: Duration = Duration::from_secs(2);
+/// The time between two attempts to watch an absent kind. With the list request, it is in use within a minute of its installation.
+pub const RETRY_ABSENT: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 50_000 });
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// The operator waits for the kind.
     Required,
-    /// The operator works without the kind where the apiserver does not serve it.
+    /// The operator works without the kind while it is absent.
     #[allow(dead_code, reason = "no child has an optional kind yet")]
     Optional,
 }
 
-/// Returns once the apiserver serves `K`, and reports through `absent` while it does not.
-pub async fn until_served<K: Resource<DynamicType = ()>>(client: &Client, absent: &watch::Sender<bool>) {
-    loop {
-        let wait = match is_served::<K>(client).await {
-            Ok(true) => {
-                absent.send_replace(false);
-                return;
+/// Why the operator works without an optional kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// Its CustomResourceDefinition is not installed.
+    NotServed,
+    /// The apiserver's message, which names the missing right.
+    Forbidden(String),
+}
+
+impl Absence {
+    /// What an error of a request means for its kind. `None` if it does not show absence: a decision without the kind would be wrong
+    /// while it is served.
+    pub async fn of<K: Resource<DynamicType = ()>>(error: &kube::Error, client: &Client) -> Option<Self> {
+        match error {
+            kube::Error::Api(status) => Self::of_answer::<K>(status.code, &status.message, client).await,
+            _ => None,
+        }
+    }
+
+    pub(super) async fn of_watch<K: Resource<DynamicType = ()>>(error: &watcher::Error, client: &Client) -> Option<Self> {
+        match error {
+            watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+                Self::of::<K>(error, client).await
             }
-            Ok(false) => {
-                if !absent.send_replace(true) {
-                    tracing::info!(kind = %K::kind(&()), "the apiserver does not serve this optional kind; working without it");
-                }
-                PROBE_ABSENT
-            }
-            // Unknown is not absent: a decision without the kind would be wrong if it is served.
-            Err(error) => {
-                tracing::warn!(%error, kind = %K::kind(&()), "cannot discover whether the apiserver serves this kind; retrying");
-                RETRY
-            }
-        };
-        tokio::time::sleep(wait).await;
+            watcher::Error::WatchError(status) => Self::of_answer::<K>(status.code, &status.message, client).await,
+            watcher::Error::NoResourceVersion => None,
+        }
+    }
+
+    async fn of_answer<K: Resource<DynamicType = ()>>(code: u16, message: &str, client: &Client) -> Option<Self> {
+        match code {
+            404 => Some(Self::NotServed),
+            // Authorisation comes first: without the right, the apiserver answers so for a kind that it does not serve, too.
+            403 if matches!(is_served::<K>(client).await, Ok(false)) => Some(Self::NotServed),
+            403 => Some(Self::Forbidden(message.to_owned())),
+            _ => None,
+        }
+    }
+
+    pub(super) fn log(&self, kind: &str) {
+        match self {
+            Self::NotServed => tracing::info!(kind, "the apiserver does not serve this optional kind; working without it"),
+            Self::Forbidden(message) => tracing::warn!(
+                kind,
+                message,
+                "the operator has no right to list and watch this optional kind; working without it. Grant the verbs list and watch"
+            ),
+        }
     }
 }
 
+/// Asks discovery, which every client may read.
 async fn is_served<K: Resource<DynamicType = ()>>(client: &Client) -> Result<bool, kube::Error> {
     let served = if K::group(&()).is_empty() {
         client.list_core_api_resources(&K::version(&())).await

@@ -15,24 +15,27 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use userpipeline_api::names::PipelineId;
 
-use super::compressed::Compressed;
+use super::{compressed::Compressed, deleted::Deleted};
 
 #[derive(Clone)]
 pub struct Cache<K: Resource<DynamicType = ()> + Clone + 'static> {
     store: Store<Compressed<K>>,
+    deleted: Deleted<K>,
     absent: watch::Receiver<bool>,
 }
 
 pub struct CacheWriter<K: Resource<DynamicType = ()> + Clone + 'static> {
     pub(super) writer: Writer<Compressed<K>>,
-    /// The apiserver does not serve the kind.
-    pub(super) absent: watch::Sender<bool>,
+    pub(super) deleted: Deleted<K>,
+    /// The operator works without the kind.
+    absent: watch::Sender<bool>,
 }
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Default for CacheWriter<K> {
     fn default() -> Self {
         Self {
             writer: Writer::default(),
+            deleted: Deleted::default(),
             absent: watch::Sender::new(false),
         }
     }
@@ -42,6 +45,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheWriter<K> {
     pub fn cache(&self) -> Cache<K> {
         Cache {
             store: self.writer.as_reader(),
+            deleted: self.deleted.clone(),
             absent: self.absent.subscribe(),
         }
     }
@@ -58,6 +62,19 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheWriter<K> {
         let listed = api.list(params).await?;
         self.fill(listed.items);
         Ok(())
+    }
+
+    /// Empties the cache of a kind that is absent. Returns whether it was present.
+    pub fn mark_absent(&mut self) -> bool {
+        // First, so that no reader takes the empty cache of an absent kind for missing objects.
+        let was_absent = self.absent.send_replace(true);
+        self.fill(Vec::new());
+        !was_absent
+    }
+
+    /// After the cache was filled. Returns whether the kind was absent.
+    pub(super) fn mark_present(&self) -> bool {
+        self.absent.send_replace(false)
     }
 
     /// Fills the cache with these objects.
@@ -98,6 +115,11 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
 
     pub fn is_absent(&self) -> bool {
         *self.absent.borrow()
+    }
+
+    /// The objects that were deleted recently.
+    pub const fn deleted(&self) -> &Deleted<K> {
+        &self.deleted
     }
 
     pub const fn store(&self) -> &Store<Compressed<K>> {

@@ -9,6 +9,7 @@ use super::{
     roll_out, schedule,
     schedule::{History, ScheduleInput},
     schema,
+    upgrade::Turn,
 };
 use crate::pipeline::{
     model::Gate,
@@ -23,6 +24,8 @@ pub struct Decisions {
     pub drain: drain::Decision,
     /// Which pod configs runs and workers may use.
     pub gate: Gate,
+    /// Whether the workers may roll out now.
+    pub turn: Turn,
 }
 
 /// Decides everything. `ignore_rollout_order` opens the gate at once: a plan shows the end of a rollout, not its first step.
@@ -60,6 +63,7 @@ pub fn decide(
         runs: decide_runs(pipeline, valid, observed, runs, &recorded, now),
         drain: drain::decide(&drain_input, now),
         schema,
+        turn: Turn::Now,
     }
 }
 
@@ -81,6 +85,7 @@ fn decide_runs(
         run_now: valid.spec.run_now.as_ref(),
         suspended: valid.spec.suspend,
         created_at: pipeline.metadata.creation_timestamp.as_ref().map_or(now, |at| at.0),
+        generation: pipeline.metadata.generation,
         cron_job: &cron_job,
         last_tick_of_cron_job: observed.last_tick_of_cron_job(&cron_job),
         recorded,

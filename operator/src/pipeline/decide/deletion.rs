@@ -69,7 +69,7 @@ fn delete_data(input: &DeletionInput<'_>, recorded: &DeletionStatus, now: Timest
         // Recorded first: the status that is read back releases the pipeline.
         State::Done => DeletionStep::Wait(None, None),
         State::Running(problem) => DeletionStep::Wait(problem.or(failure), None),
-        State::BackingOff(wait) => DeletionStep::Wait(failure, Some(wait).filter(|_| input.jobs.is_empty())),
+        State::BackingOff(wait) => DeletionStep::Wait(failure, Some(wait).filter(|_| input.jobs.iter().all(|job| job.gone))),
         State::Due(attempt) => DeletionStep::Create(attempt),
         State::Blocked => DeletionStep::Wait(failure, None),
     };
@@ -150,6 +150,7 @@ mod tests {
             task_hash: "t".into(),
             created_at: at(0),
             deleting: false,
+            gone: false,
             progress: match ended {
                 None => Progress::Running { problem: None },
                 Some(true) => Progress::Succeeded { at: at(3), report },

@@ -210,6 +210,7 @@ mod tests {
             task_hash: "t".into(),
             created_at: at(since),
             deleting: false,
+            gone: false,
             progress: match ended {
                 None => Progress::Running { problem: None },
                 Some(true) => Progress::Succeeded { at: at(since + 3), report },

@@ -4,9 +4,11 @@ pub mod conflict;
 mod decisions;
 pub mod deletion;
 pub mod drain;
+pub mod held_jobs;
 pub mod roll_out;
 pub mod schedule;
 pub mod schema;
+pub mod upgrade;
 
 pub use self::{
     conflict::ResourceIndex,

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::{Job, JobTemplateSpec};
-use kube::{Resource, ResourceExt, core::ObjectMeta};
+use kube::{ResourceExt, core::ObjectMeta};
 use userpipeline_api::{Reprocess, UserPipelineBackfill};
 
 use super::ingest_job;
-use crate::pipeline::{decide::schedule::NewRun, model::labels};
+use crate::pipeline::{
+    decide::schedule::NewRun,
+    model::{labels, owner_reference},
+};
 
 /// The Job that the pipeline's CronJob would create, with the arguments of this run. The back-fill owns it.
 pub fn backfill_job(backfill: &UserPipelineBackfill, template: &JobTemplateSpec, run: &NewRun) -> Job {
@@ -32,7 +35,7 @@ pub fn backfill_job(backfill: &UserPipelineBackfill, template: &JobTemplateSpec,
             namespace: backfill.namespace(),
             labels: Some(labels),
             annotations: run.interval.map(ingest_job::annotations),
-            owner_references: backfill.controller_owner_ref(&()).map(|owner| vec![owner]),
+            owner_references: owner_reference(backfill).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         spec,

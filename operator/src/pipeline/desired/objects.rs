@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::Job;
 use super::{config_map, cron_job, deletion_job, deployment, drain_job, ingest_job, pod_disruption_budget, schema_job, service_account};
 use crate::pipeline::{
     children::DesiredChildren,
-    decide::Decisions,
+    decide::{Decisions, upgrade::Turn},
     model::{Gate, Installation, Owner, PodConfig, PodConfigRef, labels::Component},
     validate::{Ingest, ValidatedPipeline},
 };
@@ -20,7 +20,8 @@ pub struct Desired {
     pub schedule: DesiredChildren,
     /// Runs that the operator starts itself.
     pub runs: Vec<Job>,
-    /// The Deployment and its budget, and the ConfigMap of workers unless they keep an older one. Empty until a schema was applied.
+    /// The Deployment and its budget, and the ConfigMap of workers unless they keep an older one. Empty until a schema was applied;
+    /// only the budget while an upgrade waits for its turn.
     pub workers: DesiredChildren,
     /// The drain Job, if one is due.
     pub drain: DesiredChildren,
@@ -95,6 +96,12 @@ fn schedule(pipeline: &ValidatedPipeline, ingest: &Ingest, config: &PodConfigRef
 }
 
 fn workers(pipeline: &ValidatedPipeline, config: &PodConfigRef, decisions: &Decisions) -> DesiredChildren {
+    if decisions.turn == Turn::Waiting {
+        return DesiredChildren {
+            budgets: vec![pod_disruption_budget::build(pipeline)],
+            ..DesiredChildren::default()
+        };
+    }
     let is_current = !matches!(decisions.gate, Gate::Held { .. });
     DesiredChildren {
         config_maps: is_current

@@ -13,6 +13,8 @@ pub(super) fn build(pipeline: &ValidatedPipeline) -> PodDisruptionBudget {
         metadata: labels::meta(&pipeline.owner, names::workers(&pipeline.owner.id.name), labels::Component::Worker),
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(1)),
+            // Workers that a store refuses are unready, and consume nothing: they must not keep a node from being drained.
+            unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
             selector: Some(labels::worker_selector(&pipeline.owner.id.name)),
             ..PodDisruptionBudgetSpec::default()
         }),

@@ -36,6 +36,7 @@ fn due(runs: schedule::Decision, drain: drain::Decision) -> Decisions {
         runs,
         drain,
         gate: Gate::Open,
+        ..Decisions::default()
     }
 }
 

@@ -27,6 +27,8 @@ pub const DRAIN_SINCE: &str = "userpipeline.dev/drain-since";
 pub const DRAIN_ATTEMPT: &str = "userpipeline.dev/drain-attempt";
 /// An annotation on the Job of a run that was stopped with its pipeline.
 pub const STOPPED: &str = "userpipeline.dev/stopped";
+/// An annotation on a Job that an injected container kept running: how its own container ended.
+pub const CONTAINER_END: &str = "userpipeline.dev/container-end";
 /// An annotation: the hash of the desired object that was applied last.
 pub const DESIRED_HASH: &str = "userpipeline.dev/desired-hash";
 
@@ -42,6 +44,9 @@ pub const INTERVAL_START: &str = "userpipeline.dev/interval-start";
 pub const INTERVAL_END: &str = "userpipeline.dev/interval-end";
 /// `spec.owner`.
 pub const OWNER: &str = "userpipeline.dev/owner";
+
+/// Kubernetes' label with the uid of a pod's Job.
+pub const JOB_UID: &str = "batch.kubernetes.io/controller-uid";
 
 const NAME: &str = "app.kubernetes.io/name";
 const INSTANCE: &str = "app.kubernetes.io/instance";

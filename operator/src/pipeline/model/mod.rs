@@ -16,7 +16,7 @@ pub use self::{
     gate::Gate,
     ids::{has_name, pipeline_id},
     images::{Images, Installation},
-    owner::Owner,
+    owner::{Owner, owner_reference},
     pod_config::{CONFIG_VOLUME, PodConfig, PodConfigRef},
     reasons::Problem,
     time::{elapsed, whole_seconds},

@@ -6,6 +6,14 @@ use userpipeline_api::{PodSettings, UserPipeline, names, names::PipelineId};
 
 use super::images::Images;
 
+/// A reference to the owner of a child. A deletion in the foreground (`--cascade=foreground`) waits for the child.
+pub fn owner_reference(owner: &impl Resource<DynamicType = ()>) -> Option<OwnerReference> {
+    Some(OwnerReference {
+        block_owner_deletion: Some(true),
+        ..owner.controller_owner_ref(&())?
+    })
+}
+
 #[derive(Clone, Debug)]
 pub struct Owner {
     pub id: PipelineId,
@@ -22,7 +30,7 @@ pub struct Owner {
 impl Owner {
     /// `None` for a pipeline without a name or uid: it does not come from an apiserver.
     pub fn of(pipeline: &UserPipeline, images: Images) -> Option<Self> {
-        let reference = pipeline.controller_owner_ref(&())?;
+        let reference = owner_reference(pipeline)?;
         Some(Self {
             id: PipelineId::of(pipeline),
             uid: reference.uid.clone(),

@@ -7,6 +7,8 @@ pub type Problem = (String, String);
 pub const PAUSED: &str = "PausedAfterFailures";
 /// Of all conditions of a pipeline that is being deleted.
 pub const DELETING: &str = "Deleting";
+/// A Job was deleted before it ended.
+pub const JOB_DELETED: &str = "JobDeleted";
 /// Used where neither a pod nor Kubernetes reports a reason.
 pub const UNSPECIFIED: &str = "Unspecified";
 

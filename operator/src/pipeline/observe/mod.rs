@@ -1,18 +1,25 @@
 //! What there is of a pipeline. Reading (`observed`, `worker_status`) is IO; interpreting what was read is pure.
 
+mod container_end;
+mod foreign;
 mod jobs;
 mod observed;
 pub mod pods;
+mod refusals;
+mod refused_pods;
 mod run_jobs;
 mod task_jobs;
 mod worker_status;
 mod workers;
 
 pub use self::{
-    jobs::job_end,
+    container_end::ContainerEnd,
+    foreign::ForeignField,
+    jobs::{held_open, job_end},
     observed::{Observed, observe},
-    run_jobs::{RunJob, run_jobs, run_report, unfinished_runs},
+    refused_pods::RefusedPods,
+    run_jobs::{RunJob, backfill_runs, refused_run, run_jobs, run_report, unfinished_runs},
     task_jobs::{Progress, TaskJob, deletion_jobs, drain_jobs, is_deletion_job, schema_jobs},
     worker_status::WorkerClient,
-    workers::{current_pod_configs, is_behind_spec, is_rolled_out, workers_left},
+    workers::{current_pod_configs, has_other_image, is_behind_spec, is_rolled_out, is_rolling_out, rolling_out, workers_left},
 };

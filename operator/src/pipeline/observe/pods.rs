@@ -5,10 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod}
 use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 
-use crate::pipeline::model::Problem;
-
-/// The label with the uid of a pod's Job.
-const JOB_UID: &str = "batch.kubernetes.io/controller-uid";
+use crate::pipeline::model::{Problem, labels};
 
 const CRASH_LOOP: &str = "CrashLoopBackOff";
 const PULL_BACK_OFF: &str = "ImagePullBackOff";
@@ -29,7 +26,7 @@ const STUCK: [&str; 8] = [
 ];
 
 pub fn is_of_job(pod: &Pod, job_uid: &str) -> bool {
-    pod.labels().get(JOB_UID).is_some_and(|uid| uid == job_uid)
+    pod.labels().get(labels::JOB_UID).is_some_and(|uid| uid == job_uid)
 }
 
 /// Whether its containers have not ended.
@@ -46,18 +43,48 @@ pub fn address(pod: &Pod) -> Option<&str> {
     (phase(pod) == "Running").then_some(pod.status.as_ref()?.pod_ip.as_deref()?)
 }
 
-/// The report in the termination message of the last ended container, and when that ended.
-pub fn termination_report<T: DeserializeOwned>(pod: &Pod) -> Option<(Timestamp, T)> {
-    let terminated = terminated(pod)?;
-    let report = serde_json::from_str(terminated.message.as_deref()?.trim()).ok()?;
-    Some((terminated.finished_at.as_ref().map_or(Timestamp::MIN, |t| t.0), report))
+/// How the operator's own container ended. Other containers are injected by other controllers.
+pub fn own_end(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    container_end(pod, own_container(pod)?)
 }
 
-/// How its container ended, with Kubernetes' reason.
-pub fn end(pod: &Pod) -> Option<Problem> {
-    let terminated = terminated(pod)?;
+pub fn container_end<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStateTerminated> {
+    terminated(containers(pod).find(|container| container.name == name)?)
+}
+
+/// The report in a termination message, and when its container ended.
+pub fn report<T: DeserializeOwned>(end: &ContainerStateTerminated) -> Option<(Timestamp, T)> {
+    let report = serde_json::from_str(end.message.as_deref()?.trim()).ok()?;
+    Some((ended_at(end), report))
+}
+
+pub fn ended_at(end: &ContainerStateTerminated) -> Timestamp {
+    end.finished_at.as_ref().map_or(Timestamp::MIN, |t| t.0)
+}
+
+/// Injected containers that failed, with their exit codes.
+pub fn failed_sidecars(pod: &Pod) -> impl Iterator<Item = (&str, i32)> {
+    let own = own_container(pod);
+    containers(pod)
+        .filter(move |container| Some(container.name.as_str()) != own)
+        .filter_map(|container| {
+            let code = terminated(container)?.exit_code;
+            (code != 0).then_some((container.name.as_str(), code))
+        })
+}
+
+/// Injected containers that have not ended. Native sidecars are not among them: Kubernetes ends those itself.
+pub fn running_sidecars(pod: &Pod) -> impl Iterator<Item = &str> {
+    let own = own_container(pod);
+    containers(pod)
+        .filter(move |container| Some(container.name.as_str()) != own && terminated(container).is_none())
+        .map(|container| container.name.as_str())
+}
+
+/// How a container of the pod ended, with Kubernetes' reason.
+pub fn end(pod: &str, terminated: &ContainerStateTerminated) -> Option<Problem> {
     let reason = terminated.reason.clone().filter(|r| !r.is_empty())?;
-    let mut message = format!("pod {} ended with exit code {}", pod.name_any(), terminated.exit_code);
+    let mut message = format!("pod {pod} ended with exit code {}", terminated.exit_code);
     if let Some(text) = termination_text(terminated) {
         message = format!("{message}: {text}");
     }
@@ -82,11 +109,20 @@ pub fn problem(pod: &Pod) -> Option<Problem> {
             ),
         ));
     }
-    containers(pod).find_map(|container| crashing(&name, container).or_else(|| stuck(&name, container)))
+    let own = own_container(pod);
+    all_containers(pod).find_map(|container| {
+        let is_own = own.is_none_or(|own| own == container.name);
+        let place = if is_own {
+            format!("pod {name}")
+        } else {
+            format!("container {} of pod {name}", container.name)
+        };
+        crashing(&place, container).or_else(|| stuck(&place, container))
+    })
 }
 
 /// A crash-looping container, with the same message while it runs, ends and waits in turn.
-fn crashing(pod: &str, container: &ContainerStatus) -> Option<Problem> {
+fn crashing(place: &str, container: &ContainerStatus) -> Option<Problem> {
     let state = container.state.as_ref()?;
     let backs_off = state
         .waiting
@@ -105,17 +141,17 @@ fn crashing(pod: &str, container: &ContainerStatus) -> Option<Problem> {
         };
         return Some((
             OUT_OF_MEMORY.to_owned(),
-            format!("pod {pod} is repeatedly killed because it exceeds its memory limit{advice}"),
+            format!("{place} is repeatedly killed because it exceeds its memory limit{advice}"),
         ));
     }
     let text = termination_text(end).map_or_else(String::new, |text| format!(": {text}"));
     Some((
         CRASH_LOOP.to_owned(),
-        format!("pod {pod} is crash-looping, last exit code {}{text}", end.exit_code),
+        format!("{place} is crash-looping, last exit code {}{text}", end.exit_code),
     ))
 }
 
-fn stuck(pod: &str, container: &ContainerStatus) -> Option<Problem> {
+fn stuck(place: &str, container: &ContainerStatus) -> Option<Problem> {
     let waiting = container.state.as_ref()?.waiting.as_ref()?;
     let reason = waiting.reason.as_deref().filter(|reason| STUCK.contains(reason))?;
     let message = waiting.message.as_deref().unwrap_or(reason);
@@ -124,10 +160,10 @@ fn stuck(pod: &str, container: &ContainerStatus) -> Option<Problem> {
         let why = message.split_once("ErrImagePull: ").map_or(message, |(_, why)| why);
         return Some((
             PULL_BACK_OFF.to_owned(),
-            format!("pod {pod} cannot pull its image {}: {why}", container.image),
+            format!("{place} cannot pull its image {}: {why}", container.image),
         ));
     }
-    Some((reason.to_owned(), format!("pod {pod}: {message}")))
+    Some((reason.to_owned(), format!("{place}: {message}")))
 }
 
 /// The termination message, or the field `message` of a report in it.
@@ -151,8 +187,19 @@ fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten())
 }
 
-fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
-    containers(pod).filter_map(|c| c.state.as_ref()?.terminated.as_ref()).last()
+/// Init containers first: the others wait for them.
+fn all_containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let init = pod.status.iter().flat_map(|status| status.init_container_statuses.iter().flatten());
+    init.chain(containers(pod))
+}
+
+/// The name of the operator's container, which is that of the component.
+fn own_container(pod: &Pod) -> Option<&str> {
+    pod.labels().get(labels::COMPONENT).map(String::as_str)
+}
+
+fn terminated(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    container.state.as_ref()?.terminated.as_ref()
 }
 
 #[cfg(test)]
@@ -162,7 +209,8 @@ mod tests {
     use super::*;
 
     fn pod(status: &serde_json::Value) -> Pod {
-        serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
+        let component = json!({labels::COMPONENT: "worker"});
+        serde_json::from_value(json!({"metadata": {"name": "p", "labels": component}, "status": status})).unwrap()
     }
 
     fn container(restarts: i32, state: &serde_json::Value, last: &serde_json::Value) -> Pod {
@@ -229,13 +277,46 @@ mod tests {
     #[test]
     fn a_termination_message_that_is_no_report_is_used_as_text() {
         let ended = pod(
-            &json!({"phase": "Failed", "containerStatuses": [{"name": "schema", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            &json!({"phase": "Failed", "containerStatuses": [{"name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"terminated": {"exitCode": 101, "reason": "Error", "message": "panicked"}}}]}),
         );
-        assert_eq!(termination_report::<userpipeline_api::report::SchemaReport>(&ended), None);
+        let terminated = own_end(&ended).unwrap();
+        assert_eq!(report::<userpipeline_api::report::SchemaReport>(terminated), None);
         assert_eq!(
-            end(&ended).unwrap(),
+            end("p", terminated).unwrap(),
             ("Error".to_owned(), "pod p ended with exit code 101: panicked".to_owned())
         );
+    }
+
+    fn status(name: &str, state: &serde_json::Value) -> serde_json::Value {
+        json!({"name": name, "image": "i:1", "imageID": "", "ready": false, "restartCount": 0, "state": state})
+    }
+
+    #[test]
+    fn the_report_is_that_of_our_container_wherever_a_sidecar_is_in_the_list() {
+        let own = status(
+            "worker",
+            &json!({"terminated": {"exitCode": 0, "message": "{\"reason\":\"Applied\"}"}}),
+        );
+        let sidecar = status("istio-proxy", &json!({"terminated": {"exitCode": 3, "message": "bye"}}));
+        let running = status("vault-agent", &json!({"running": {}}));
+        for containers in [json!([own, sidecar, running]), json!([running, sidecar, own])] {
+            let pod = pod(&json!({"phase": "Running", "containerStatuses": containers}));
+            let (_, report) = report::<userpipeline_api::report::SchemaReport>(own_end(&pod).unwrap()).unwrap();
+            assert_eq!(report.reason, "Applied");
+            assert_eq!(failed_sidecars(&pod).collect::<Vec<_>>(), [("istio-proxy", 3)]);
+            assert_eq!(running_sidecars(&pod).collect::<Vec<_>>(), ["vault-agent"]);
+        }
+    }
+
+    #[test]
+    fn a_problem_of_an_injected_container_is_reported_with_its_name() {
+        let (running, pull) = (json!({"running": {}}), waiting("ErrImagePull", "no such image"));
+        let sidecar = json!({"phase": "Running", "containerStatuses": [status("worker", &running), status("istio-proxy", &pull)]});
+        let message = "container istio-proxy of pod p cannot pull its image i:1: no such image";
+        assert_eq!(problem(&pod(&sidecar)), Some((PULL_BACK_OFF.to_owned(), message.to_owned())));
+        let waits = waiting("PodInitializing", "");
+        let init = json!({"phase": "Pending", "initContainerStatuses": [status("istio-init", &pull)], "containerStatuses": [status("worker", &waits)]});
+        assert!(problem(&pod(&init)).unwrap().1.starts_with("container istio-init of pod p"));
     }
 }

@@ -8,11 +8,11 @@ use kube::ResourceExt;
 use userpipeline_api::{DataInterval, Run, RunKind, RunOutcome, names, report::RunReport};
 
 use super::{
-    jobs::{JobEnd, job_end, last_report, pod_end},
+    jobs::{JobEnd, deleted_job_result, job_end, job_result, last_report, pod_end},
     observed::Observed,
     pods,
 };
-use crate::pipeline::model::{labels, whole_seconds};
+use crate::pipeline::model::{Problem, labels, reasons::JOB_DELETED, whole_seconds};
 
 const SCHEDULED_AT: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 
@@ -26,6 +26,8 @@ pub struct RunJob {
     pub interval: Option<DataInterval>,
     /// `spec.runNow.nonce` of a requested run.
     pub nonce: Option<String>,
+    /// The Job no longer exists. Then the run has ended.
+    pub gone: bool,
     /// The run's result, once it has ended.
     pub ended: Option<Run>,
 }
@@ -35,17 +37,48 @@ impl RunJob {
         self.job.name_any()
     }
 
+    fn was_deleted(&self) -> bool {
+        self.ended.as_ref().is_some_and(|ended| ended.reason == JOB_DELETED)
+    }
+
     pub const fn is_of_schedule(&self) -> bool {
         matches!(self.kind, RunKind::Scheduled | RunKind::CatchUp)
     }
 }
 
-/// The Jobs of runs. `cron_job` is the name of the CronJob, which is the prefix of the names of scheduled runs.
+/// The Jobs of runs, and after them those that were deleted. `cron_job` is the name of the CronJob, which is the prefix of the
+/// names of scheduled runs.
 pub fn run_jobs(cron_job: &str, observed: &Observed) -> Vec<RunJob> {
-    observed.runs().map(|job| run_job(cron_job, job, observed)).collect()
+    let mut runs = backfill_runs(cron_job, observed);
+    // They are deleted with their back-fill.
+    runs.retain(|run| run.kind != RunKind::Backfill || !run.was_deleted());
+    runs
 }
 
-fn run_job(cron_job: &str, job: &Arc<Job>, observed: &Observed) -> RunJob {
+/// The same for the back-fill to which they belong.
+pub fn backfill_runs(cron_job: &str, observed: &Observed) -> Vec<RunJob> {
+    let live = observed.runs().map(|job| run_job(cron_job, job, observed, None));
+    let deleted = observed.deleted_runs().filter(|(_, job)| !is_expected(cron_job, job, observed));
+    live.chain(deleted.map(|(at, job)| run_job(cron_job, job, observed, Some(*at))))
+        .collect()
+}
+
+/// Whether the spec explains that the Job was deleted before it ended: its run is no failure.
+fn is_expected(cron_job: &str, job: &Job, observed: &Observed) -> bool {
+    let is_suspended = job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
+    let policy = observed
+        .cron_job(cron_job)
+        .and_then(|cron_job| cron_job.spec.as_ref()?.concurrency_policy.as_deref());
+    let is_of_cron_job = job.owner_references().iter().any(|owner| owner.kind == "CronJob");
+    job_end(job).is_none() && (is_suspended || (is_of_cron_job && policy == Some("Replace")))
+}
+
+/// A Job that was deleted at `deleted_at`, or exists.
+fn run_job(cron_job: &str, job: &Arc<Job>, observed: &Observed, deleted_at: Option<Timestamp>) -> RunJob {
+    let end = match deleted_at {
+        Some(at) => Some(deleted_job_result(observed, job, at)),
+        None => job_result(observed, job),
+    };
     let due = due(cron_job, job);
     let kind = job.labels().get(labels::RUN_KIND).and_then(|kind| kind.parse().ok());
     let kind = kind.unwrap_or(if due.is_some() { RunKind::Scheduled } else { RunKind::Manual });
@@ -57,21 +90,22 @@ fn run_job(cron_job: &str, job: &Arc<Job>, observed: &Observed) -> RunJob {
         due: due.filter(|_| matches!(kind, RunKind::Scheduled | RunKind::CatchUp)),
         interval: interval(job),
         nonce: job.labels().get(labels::NONCE).cloned(),
-        ended: job_end(job).map(|end| result(kind, due, job, end, observed)),
+        gone: deleted_at.is_some(),
+        ended: end.map(|end| result(kind, due, job, &end, observed)),
         job: job.clone(),
     }
 }
 
-fn result(kind: RunKind, due: Option<Timestamp>, job: &Job, end: JobEnd, observed: &Observed) -> Run {
+fn result(kind: RunKind, due: Option<Timestamp>, job: &Job, end: &JobEnd, observed: &Observed) -> Run {
     let report = run_report(observed, job).unwrap_or_default();
     let outcome = if end.succeeded { RunOutcome::Succeeded } else { RunOutcome::Failed };
-    let pod_end = pod_end(observed, job, &end);
-    let (reason, message) = if report.reason.is_empty() {
+    let pod_end = pod_end(observed, job, end);
+    let (reason, message) = if report.reason.is_empty() || end.was_deleted() {
         let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
         pod_end.unwrap_or_else(|| {
             (
-                or(end.reason, outcome.as_str()),
-                or(end.message, "its pod left no termination message"),
+                or(end.reason.clone(), outcome.as_str()),
+                or(end.message.clone(), "its pod left no termination message"),
             )
         })
     } else {
@@ -92,7 +126,7 @@ fn result(kind: RunKind, due: Option<Timestamp>, job: &Job, end: JobEnd, observe
         finished_at: Some(whole_seconds(end.at)),
         outcome,
         reason,
-        message,
+        message: end.with_note(message),
         landed: report.landed,
         published: report.published,
         rejected: report.rejected,
@@ -116,6 +150,14 @@ fn interval(job: &Job) -> Option<DataInterval> {
 fn due(cron_job: &str, job: &Job) -> Option<Timestamp> {
     let annotated = job.annotations().get(SCHEDULED_AT).and_then(|text| text.parse().ok());
     annotated.or_else(|| names::tick_of_job(cron_job, &job.name_any()))
+}
+
+/// What keeps a run, of a back-fill or another one, from starting.
+pub fn refused_run(observed: &Observed, of_backfill: bool) -> Option<Problem> {
+    let mut unfinished = observed
+        .runs()
+        .filter(|job| job_end(job).is_none() && job.labels().contains_key(labels::BACKFILL) == of_backfill);
+    unfinished.find_map(|job| observed.refusals.problem(job))
 }
 
 /// Runs that have not ended. A run that was stopped with its pipeline does not count once its pods are gone.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use userpipeline_api::report::{DeletionReport, DrainReport, SchemaReport};
 
 use super::{
-    jobs::{job_end, last_report, pod_end, pod_problem},
+    jobs::{JobEnd, deleted_job_result, job_result, last_report, pod_end, pod_problem},
     observed::{Observed, is_of_component},
 };
 use crate::pipeline::model::{Problem, labels, labels::Component};
@@ -22,8 +22,10 @@ pub struct TaskJob<R> {
     /// How many Jobs for the subject failed before it.
     pub attempt: i32,
     pub created_at: Timestamp,
-    /// It is being deleted.
+    /// It is being deleted, or was.
     pub deleting: bool,
+    /// It no longer exists. Then it has ended.
+    pub gone: bool,
     pub progress: Progress<R>,
 }
 
@@ -66,56 +68,77 @@ macro_rules! explained {
 explained!(SchemaReport, DrainReport, DeletionReport);
 
 pub fn schema_jobs(observed: &Observed) -> Vec<TaskJob<SchemaReport>> {
-    let jobs = observed.children.jobs.iter();
-    jobs.filter(|job| job.labels().contains_key(labels::SCHEMA_HASH))
-        .map(|job| task_job(observed, job, Some(labels::SCHEMA_HASH), labels::SCHEMA_ATTEMPT))
-        .collect()
+    let is_schema_job = |job: &Job| job.labels().contains_key(labels::SCHEMA_HASH);
+    task_jobs(observed, is_schema_job, Some(labels::SCHEMA_HASH), labels::SCHEMA_ATTEMPT)
 }
 
 pub fn drain_jobs(observed: &Observed) -> Vec<TaskJob<DrainReport>> {
-    let jobs = observed.children.jobs.iter();
-    jobs.filter(|job| is_of_component(job.as_ref(), Component::Drain))
-        .map(|job| task_job(observed, job, Some(labels::DRAIN_SINCE), labels::DRAIN_ATTEMPT))
-        .collect()
+    let is_drain_job = |job: &Job| is_of_component(job, Component::Drain);
+    task_jobs(observed, is_drain_job, Some(labels::DRAIN_SINCE), labels::DRAIN_ATTEMPT)
 }
 
 pub fn deletion_jobs(observed: &Observed) -> Vec<TaskJob<DeletionReport>> {
-    let jobs = observed.children.jobs.iter();
-    jobs.filter(|job| is_deletion_job(job))
-        .map(|job| task_job(observed, job, None, labels::DELETION_ATTEMPT))
-        .collect()
+    task_jobs(observed, is_deletion_job, None, labels::DELETION_ATTEMPT)
 }
 
 pub fn is_deletion_job(job: &Job) -> bool {
     is_of_component(job, Component::Deletion)
 }
 
-fn task_job<R: Explained>(observed: &Observed, job: &Job, subject: Option<&str>, attempt: &str) -> TaskJob<R> {
+/// Those that exist, then those that were deleted.
+fn task_jobs<R: Explained>(
+    observed: &Observed,
+    is_of_task: impl Fn(&Job) -> bool,
+    subject: Option<&str>,
+    attempt: &str,
+) -> Vec<TaskJob<R>> {
+    let live = observed.children.jobs.iter().map(|job| (None, job));
+    let deleted = observed.deleted.jobs.iter().map(|(at, job)| (Some(*at), job));
+    live.chain(deleted)
+        .filter(|(_, job)| is_of_task(job))
+        .map(|(deleted_at, job)| task_job(observed, job, subject, attempt, deleted_at))
+        .collect()
+}
+
+fn task_job<R: Explained>(
+    observed: &Observed,
+    job: &Job,
+    subject: Option<&str>,
+    attempt: &str,
+    deleted_at: Option<Timestamp>,
+) -> TaskJob<R> {
     let label = |key: &str| job.labels().get(key).cloned().unwrap_or_default();
+    let end = match deleted_at {
+        Some(at) => Some(deleted_job_result(observed, job, at)),
+        None => job_result(observed, job),
+    };
     TaskJob {
         name: job.name_any(),
         subject: subject.map(label).unwrap_or_default(),
         task_hash: label(labels::TASK),
         attempt: label(attempt).parse().unwrap_or_default(),
         created_at: job.metadata.creation_timestamp.as_ref().map_or(Timestamp::MIN, |t| t.0),
-        deleting: job.metadata.deletion_timestamp.is_some(),
-        progress: progress(observed, job),
+        deleting: deleted_at.is_some() || job.metadata.deletion_timestamp.is_some(),
+        gone: deleted_at.is_some(),
+        progress: progress(observed, job, end),
     }
 }
 
-fn progress<R: Explained>(observed: &Observed, job: &Job) -> Progress<R> {
-    let Some(end) = job_end(job) else {
+fn progress<R: Explained>(observed: &Observed, job: &Job, end: Option<JobEnd>) -> Progress<R> {
+    let Some(end) = end else {
         return Progress::Running {
             problem: pod_problem(observed, job),
         };
     };
     let mut report: R = last_report(observed, job, |_| true).unwrap_or_default();
-    if end.succeeded {
-        return Progress::Succeeded { at: end.at, report };
-    }
     let (reason, message) = report.explanation();
-    if reason.is_empty() {
+    if (reason.is_empty() || end.was_deleted()) && !end.succeeded {
         (*reason, *message) = pod_end(observed, job, &end).unwrap_or_else(|| (end.reason.clone(), end.message.clone()));
     }
-    Progress::Failed { at: end.at, report }
+    *message = end.with_note(std::mem::take(message));
+    if end.succeeded {
+        Progress::Succeeded { at: end.at, report }
+    } else {
+        Progress::Failed { at: end.at, report }
+    }
 }

@@ -4,10 +4,14 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt;
 use userpipeline_api::{names, names::PipelineId};
 
 use super::observed::Observed;
-use crate::pipeline::model::{PodConfigRef, has_name};
+use crate::pipeline::{
+    cache::Cache,
+    model::{Images, PodConfigRef, has_name, labels},
+};
 
 impl Observed {
     pub fn worker_deployment(&self, id: &PipelineId) -> Option<&Deployment> {
@@ -47,6 +51,53 @@ pub fn is_rolled_out(deployment: &Deployment) -> bool {
     !is_behind_spec(deployment) && updated == replicas(deployment)
 }
 
+/// Whether a rollout has begun that is neither complete nor given up. A paused one makes no progress, so nothing waits for it.
+pub fn is_rolling_out(deployment: &Deployment) -> bool {
+    let (spec, status) = (deployment.spec.as_ref(), deployment.status.as_ref());
+    if spec.is_some_and(|spec| spec.paused == Some(true)) {
+        return false;
+    }
+    if is_behind_spec(deployment) {
+        return true;
+    }
+    let mut conditions = status.iter().flat_map(|status| status.conditions.iter().flatten());
+    if let Some(progressing) = conditions.find(|condition| condition.type_ == "Progressing") {
+        let is_complete = progressing.reason.as_deref() == Some("NewReplicaSetAvailable");
+        return progressing.status == "True" && !is_complete;
+    }
+    let desired = spec.and_then(|spec| spec.replicas).unwrap_or(1);
+    let available = status.and_then(|status| status.available_replicas).unwrap_or(0);
+    !is_rolled_out(deployment) || available < desired
+}
+
+/// The pipelines whose workers are rolling out. Reads every cached Deployment.
+pub fn rolling_out(deployments: &Cache<Deployment>) -> Vec<PipelineId> {
+    let cached = deployments.store().state();
+    let rolling = cached
+        .iter()
+        .filter(|cached| cached.read().is_ok_and(|deployment| is_rolling_out(&deployment)));
+    rolling
+        .filter_map(|cached| {
+            Some(PipelineId {
+                namespace: cached.namespace()?,
+                name: cached.pipeline()?.to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// Whether the Deployment has workers of another image.
+pub fn has_other_image(deployment: &Deployment, images: &Images) -> bool {
+    let Some(spec) = &deployment.spec else { return false };
+    let Some(pod) = &spec.template.spec else { return false };
+    let worker = pod
+        .containers
+        .iter()
+        .find(|container| container.name == labels::Component::Worker.as_str());
+    let image = worker.and_then(|worker| worker.image.as_deref());
+    spec.replicas != Some(0) && image.is_some_and(|image| image != images.of("stream-worker"))
+}
+
 /// Replicas that there are, as far as the Deployment's status is current.
 fn replicas(deployment: &Deployment) -> i32 {
     let status = deployment.status.as_ref();
@@ -73,4 +124,36 @@ pub fn current_pod_configs(observed: &Observed, id: &PipelineId) -> (Option<PodC
         .worker_deployment(id)
         .and_then(|deployment| PodConfigRef::of_template(&deployment.spec.as_ref()?.template));
     (runs, workers)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_rollout_lasts_until_it_is_complete_or_given_up() {
+        let progressing = |status: &str, reason: &str| json!([{"type": "Available", "status": "True"}, {"type": "Progressing", "status": status, "reason": reason}]);
+        let counts = |updated: i32, available: i32| json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": updated, "availableReplicas": available});
+        let with = |conditions: Value| json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 1, "conditions": conditions});
+        for (case, status, paused, expected) in [
+            ("not observed yet", json!({"observedGeneration": 1}), false, true),
+            ("some are old", counts(1, 2), false, true),
+            ("a new one is unavailable", counts(2, 1), false, true),
+            ("all are new", counts(2, 2), false, false),
+            ("progressing", with(progressing("True", "ReplicaSetUpdated")), false, true),
+            ("given up", with(progressing("False", "ProgressDeadlineExceeded")), false, false),
+            (
+                "a complete one lost a pod",
+                with(progressing("True", "NewReplicaSetAvailable")),
+                false,
+                false,
+            ),
+            ("paused", counts(1, 2), true, false),
+        ] {
+            let deployment = json!({"metadata": {"generation": 2}, "spec": {"replicas": 2, "paused": paused, "selector": {}, "template": {}}, "status": status});
+            assert_eq!(is_rolling_out(&serde_json::from_value(deployment).unwrap()), expected, "{case}");
+        }
+    }
 }

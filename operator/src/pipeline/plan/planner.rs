@@ -19,13 +19,14 @@ use crate::{
     identity::MANAGER,
     metrics::Metrics,
     pipeline::{
-        cache::CacheWriter,
+        apply::Override,
+        cache::{Absence, CacheWriter, Presence},
         caches::Writers,
         children::{ChildKind, VisitWriters},
         context::Context,
         decide::schema,
         model::{Installation, labels},
-        observe::{Observed, run_jobs, schema_jobs},
+        observe::{ForeignField, Observed, run_jobs, schema_jobs},
         reconcile::converge,
         validate::{ValidatedPipeline, validate},
     },
@@ -39,12 +40,16 @@ pub struct Plan {
     pub schema_job: Option<String>,
     /// The printed plan of the schema Job, where one was requested.
     pub schema: Option<String>,
+    /// Fields that others set in the templates of pods. They stay, and count as a change: pods are not as the operator makes them.
+    pub foreign: Vec<ForeignField>,
+    /// Children that a mutating webhook changes, which no plan can end.
+    pub overridden: Vec<Override>,
 }
 
 impl Plan {
-    /// Nothing would change.
+    /// Nothing would change, and pods are as the operator makes them.
     pub const fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.schema_job.is_none()
+        self.changes.is_empty() && self.schema_job.is_none() && self.foreign.is_empty()
     }
 }
 
@@ -58,6 +63,12 @@ impl std::fmt::Display for Plan {
         }
         for line in self.schema.iter().flat_map(|plan| plan.lines()) {
             writeln!(f, "! {line}")?;
+        }
+        for field in &self.foreign {
+            writeln!(f, "! {field} was set by another manager; the operator does not remove it")?;
+        }
+        for child in &self.overridden {
+            writeln!(f, "! {child} would be changed by a mutating webhook")?;
         }
         for change in &self.changes {
             write!(f, "{change}")?;
@@ -97,7 +108,7 @@ pub async fn plan(client: &Client, installation: Installation, document: &Value,
     let caches = writers.caches();
     fill(client, &id, writers).await?;
 
-    let observed = Observed::cached(&id, &caches.children);
+    let observed = Observed::cached(&pipeline, &caches.children, now);
     let valid = validate(&pipeline, &installation.images)?;
     let schema_job = due_schema_job(&pipeline, &valid, &observed, now);
     let schema = if schema {
@@ -124,6 +135,8 @@ pub async fn plan(client: &Client, installation: Installation, document: &Value,
         changes: own.into_iter().chain(recorded_changes.changes()).collect(),
         schema_job,
         schema,
+        foreign: observed.foreign_fields(),
+        overridden: applied.overridden,
     })
 }
 
@@ -210,8 +223,69 @@ impl VisitWriters for Lists {
         let children = ListParams::default().labels(&format!("{}={MANAGER},{}={name}", labels::MANAGED_BY, labels::PIPELINE));
         let request = async move {
             let what = format!("listing {}s of {namespace}", K::KIND);
-            writer.load(&client, Some(&namespace), &children).await.map_err(refused(what))
+            let Err(error) = writer.load(&client, Some(&namespace), &children).await else {
+                return Ok(());
+            };
+            // Not where the user lacks a right: the plan would silently lack changes.
+            if K::PRESENCE == Presence::Optional && Absence::of::<K>(&error, &client).await == Some(Absence::NotServed) {
+                writer.mark_absent();
+                return Ok(());
+            }
+            Err(refused(what)(error))
         };
         self.requests.push(request.boxed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        Router,
+        http::{StatusCode, Uri},
+        response::{IntoResponse, Json, Response},
+    };
+    use k8s_openapi::api::core::v1::{ConfigMap, Endpoints};
+    use serde_json::json;
+
+    use super::*;
+
+    /// The result of listing `K`, and whether it is absent, where its lists and discovery are answered with these codes.
+    async fn list<K: ChildKind>(code: u16, discovery: u16) -> (Result<(), String>, bool) {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let answer = move |uri: Uri| async move { respond(if uri.path() == "/api/v1" { discovery } else { code }) };
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+        let client = Client::try_from(kube::Config::new(address.parse().unwrap())).unwrap();
+        let (writer, id) = (
+            CacheWriter::<K>::default(),
+            crate::pipeline::model::pipeline_id(&crate::pipeline::example()),
+        );
+        let cache = writer.cache();
+        let mut lists = Lists {
+            client,
+            id,
+            requests: Vec::new(),
+        };
+        lists.visit(writer);
+        let listed = lists.requests.pop().unwrap().await.map_err(|error| error.to_string());
+        (listed, cache.is_absent())
+    }
+
+    fn respond(code: u16) -> Response {
+        let resources = json!({"kind": "APIResourceList", "groupVersion": "v1", "resources": [{"name": "endpoints", "singularName": "", "namespaced": true, "kind": "Endpoints", "verbs": []}]});
+        let refused = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "x", "message": "refused", "code": code});
+        let body = if code == 200 { resources } else { refused };
+        (StatusCode::from_u16(code).unwrap(), Json(body)).into_response()
+    }
+
+    #[tokio::test]
+    async fn a_plan_works_without_an_optional_kind_that_is_not_served() {
+        assert_eq!(list::<Endpoints>(404, 404).await, (Ok(()), true));
+        // A user without rights to the kind is not told that it does not exist.
+        assert_eq!(list::<Endpoints>(403, 404).await, (Ok(()), true));
+        let refused = |kind: &str| (Err(format!("listing {kind}s of demo: refused")), false);
+        assert_eq!(list::<Endpoints>(403, 200).await, refused("Endpoints"));
+        assert_eq!(list::<ConfigMap>(404, 200).await, refused("ConfigMap"));
     }
 }

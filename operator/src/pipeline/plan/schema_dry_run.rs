@@ -16,7 +16,7 @@ use userpipeline_api::{UserPipeline, document::Binary, names};
 use super::error::{PlanError, refused};
 use crate::pipeline::{
     desired::plan_objects,
-    model::{Installation, PodConfig},
+    model::{Installation, PodConfig, labels::Component},
     observe::{job_end, pods},
     validate::ValidatedPipeline,
 };
@@ -65,17 +65,26 @@ async fn ended(client: &Client, jobs: &Api<Job>, namespace: &str, name: &str) ->
     loop {
         let job = jobs.get(name).await.map_err(refused(format!("Job {name}")))?;
         let found = all.list(&own).await.map_err(refused(format!("the pods of Job {name}")))?.items;
-        if let Some(end) = job_end(&job) {
-            let Some(pod) = found.first() else {
-                return Err(PlanError::Children(vec![format!("Job {name} {}: {}", end.reason, end.message)]));
+        let container = Component::Schema.as_str();
+        let job_end = job_end(&job);
+        // An injected container may keep the pod, and with it the Job, from ending.
+        let is_final = |pod: &Pod, code: i32| code == 0 || job_end.is_some() || pods::running_sidecars(pod).next().is_some();
+        let mut ended = found.iter().filter_map(|pod| Some((pod, pods::container_end(pod, container)?)));
+        if let Some((pod, end)) = ended.find(|(pod, end)| is_final(pod, end.exit_code)) {
+            let params = LogParams {
+                container: Some(container.to_owned()),
+                ..LogParams::default()
             };
-            let text = all.logs(&pod.name_any(), &LogParams::default()).await;
+            let text = all.logs(&pod.name_any(), &params).await;
             let text = text.map_err(refused(format!("the log of Pod {}", pod.name_any())))?;
-            return if end.succeeded {
+            return if end.exit_code == 0 {
                 Ok(text)
             } else {
                 Err(PlanError::Children(vec![text]))
             };
+        }
+        if let Some(end) = job_end {
+            return Err(PlanError::Children(vec![format!("Job {name} {}: {}", end.reason, end.message)]));
         }
         // A problem may pass, for example when a node is added.
         if let Some((reason, message)) = found.iter().find_map(pods::problem)

@@ -3,8 +3,19 @@
 use jiff::Timestamp;
 use userpipeline_api::{SchemaStatus, UserPipeline, UserPipelineStatus, condition, report::TOPIC_MISSING};
 
-use super::{fresh, verdict::Verdict, workers};
-use crate::pipeline::{apply::Applied, decide::schema::Finding, model::reasons::PAUSED, observe::Observed, validate::ValidateError};
+use super::{
+    fresh,
+    modified::{modified, with_foreign},
+    verdict::Verdict,
+    workers,
+};
+use crate::pipeline::{
+    apply::Applied,
+    decide::schema::Finding,
+    model::reasons::PAUSED,
+    observe::{Observed, refused_run},
+    validate::ValidateError,
+};
 
 /// The conditions after the decisions were applied.
 pub fn of_applied(
@@ -21,8 +32,9 @@ pub fn of_applied(
         Some(report) => Verdict::no(&report.reason, &report.message),
         None => topic_ready(pipeline, applied, before),
     };
-    let schedule = schedule_ready(pipeline, applied);
-    let workers = workers::ready(applied, observed);
+    let schedule = schedule_ready(pipeline, applied, observed);
+    let foreign = observed.foreign_fields();
+    let workers = with_foreign(workers::ready(applied, observed), "Deployment", &foreign);
     let suspended = workers::suspended(pipeline, applied);
     let ready = ready(pipeline, applied, &suspended, [&schema, &topic, &schedule, &workers]);
     // Without a change by the user, no run is started again.
@@ -46,7 +58,11 @@ pub fn of_applied(
         (condition::SUSPENDED, suspended),
         (condition::RECONCILING, reconciling),
         (condition::STALLED, stalled),
-        (condition::DATA_FRESH, fresh::fresh(pipeline, observed, before, after, now)),
+        (
+            condition::DATA_FRESH,
+            with_foreign(fresh::fresh(pipeline, observed, before, after, now), "CronJob", &foreign),
+        ),
+        (condition::MODIFIED, modified(&applied.overridden, &foreign)),
     ]
 }
 
@@ -62,6 +78,7 @@ pub fn of_invalid(error: &ValidateError) -> Vec<(&'static str, Verdict)> {
         (condition::WORKERS_READY, unknown()),
         (condition::SUSPENDED, unknown()),
         (condition::DATA_FRESH, unknown()),
+        (condition::MODIFIED, unknown()),
         (
             condition::RECONCILING,
             Verdict::no(reason, "no changes are made until the spec is fixed"),
@@ -120,13 +137,19 @@ fn topic_ready(pipeline: &UserPipeline, applied: &Applied, before: &UserPipeline
     }
 }
 
-fn schedule_ready(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
+fn schedule_ready(pipeline: &UserPipeline, applied: &Applied, observed: &Observed) -> Verdict {
     let Some(schedule) = &pipeline.spec.schedule else {
         return Verdict::yes(
             "NoRuns",
             "external producers write to the topic (spec.source.topic); no runs are needed",
         );
     };
+    if applied.schedule.is_ok()
+        && applied.started.is_ok()
+        && let Some((reason, message)) = refused_run(observed, false)
+    {
+        return Verdict::no(&reason, &message);
+    }
     match &applied.schedule {
         Err(error) => Verdict::failed(error),
         Ok(_) if applied.started.is_err() => applied

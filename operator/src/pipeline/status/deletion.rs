@@ -42,6 +42,7 @@ pub fn deletion_status(pipeline: &UserPipeline, decision: &Decision, problem: Op
         condition::WORKERS_READY,
         condition::SUSPENDED,
         condition::DATA_FRESH,
+        condition::MODIFIED,
     ] {
         verdicts.push((type_, Verdict::unknown(DELETING, "the pipeline is being deleted")));
     }

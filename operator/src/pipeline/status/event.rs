@@ -28,6 +28,10 @@ pub enum Reason {
     DataStale,
     Suspended,
     Resumed,
+    /// A mutating webhook changes what the operator applies.
+    Overridden,
+    /// Others set fields in the templates of pods.
+    ForeignFields,
     /// The data outside Kubernetes was deleted with the pipeline.
     DataDeleted,
     /// The operator retries.
@@ -54,6 +58,8 @@ impl Reason {
             Self::DataStale => "DataStale",
             Self::Suspended => "Suspended",
             Self::Resumed => "Resumed",
+            Self::Overridden => "Overridden",
+            Self::ForeignFields => "ForeignFields",
             Self::DataDeleted => "DataDeleted",
             Self::DeletionFailed => "DeletionFailed",
             Self::DataRetained => "DataRetained",
@@ -72,6 +78,8 @@ impl Reason {
                 | Self::WorkersUnready
                 | Self::Paused
                 | Self::DataStale
+                | Self::Overridden
+                | Self::ForeignFields
                 | Self::DeletionFailed
                 | Self::DataRetained
         )
@@ -92,12 +100,13 @@ impl Reason {
 /// The Events of the change from one status to the next.
 pub fn events(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(Reason, String)> {
     let mut events = Vec::new();
-    let types: [(&str, ReasonOf); 5] = [
+    let types: [(&str, ReasonOf); 6] = [
         (condition::READY, ready),
         (condition::SCHEDULE_READY, schedule_ready),
         (condition::DATA_FRESH, data_fresh),
         (condition::WORKERS_READY, workers_ready),
         (condition::SUSPENDED, suspended),
+        (condition::MODIFIED, modified),
     ];
     for (type_, reason_of) in types {
         let (old, Some(new)) = (state(before, type_), state(after, type_)) else {
@@ -176,6 +185,15 @@ fn suspended(old: Option<&State>, new: &State) -> Option<Reason> {
         (Some("True"), "True") => None,
         (_, "True") => Some(Reason::Suspended),
         (Some("True"), "False") if new.reason == "NotSuspended" => Some(Reason::Resumed),
+        _ => None,
+    }
+}
+
+/// Each time that other fields are affected.
+fn modified(_: Option<&State>, new: &State) -> Option<Reason> {
+    match new.reason.as_str() {
+        "Overridden" => Some(Reason::Overridden),
+        "ForeignFields" => Some(Reason::ForeignFields),
         _ => None,
     }
 }
@@ -288,6 +306,11 @@ mod tests {
                 vec![Reason::Resumed],
             ),
             (status(&[]), status(&[("Suspended", "False", "NotSuspended")]), vec![]),
+            (
+                status(&[("Modified", "False", "NotModified")]),
+                status(&[("Modified", "True", "Overridden")]),
+                vec![Reason::Overridden],
+            ),
             (
                 status(&[("Ready", "True", "Ready")]),
                 status(&[("Ready", "False", "NotOurs"), ("WorkersReady", "False", "NotOurs")]),

@@ -34,7 +34,11 @@ pub fn measure(status: &mut UserPipelineStatus, observed: &Observed, now: Timest
 }
 
 fn totals(before: Option<&Totals>, observed: &Observed) -> Option<Totals> {
-    let fetched: Vec<i64> = observed.runs().filter_map(|job| run_report(observed, job)?.total_fetched).collect();
+    let fetched: Vec<i64> = {
+        let deleted = observed.deleted_runs().map(|(_, job)| job);
+        let runs = observed.runs().chain(deleted);
+        runs.filter_map(|job| run_report(observed, job)?.total_fetched).collect()
+    };
     let stored: Vec<_> = observed.reports.values().filter_map(|report| report.totals.as_ref()).collect();
     if before.is_none() && fetched.is_empty() && stored.is_empty() {
         return None;

@@ -6,6 +6,7 @@ mod event;
 mod event_publisher;
 mod fresh;
 mod measure;
+mod modified;
 mod pipeline_status;
 mod sample;
 mod status_cache;

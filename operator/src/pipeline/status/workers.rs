@@ -7,9 +7,9 @@ use userpipeline_api::{UserPipeline, WorkersStatus, names::PipelineId};
 use super::verdict::Verdict;
 use crate::pipeline::{
     apply::Applied,
-    decide::drain::Finding,
+    decide::{drain::Finding, upgrade::Turn},
     model::Problem,
-    observe::{Observed, is_behind_spec, pods, workers_left},
+    observe::{Observed, is_behind_spec, is_rolled_out, pods, workers_left},
     validate::ValidateError,
 };
 
@@ -46,6 +46,9 @@ pub fn ready(applied: &Applied, observed: &Observed) -> Verdict {
             Some(left) => draining(left),
         };
     }
+    if let Some(paused) = paused(deployment) {
+        return paused;
+    }
     if let Some((reason, message)) = fault(observed) {
         return Verdict::no(&reason, &message);
     }
@@ -59,6 +62,14 @@ pub fn ready(applied: &Applied, observed: &Observed) -> Verdict {
     if desired == 0 {
         return Verdict::yes("ScaledToZero", "spec.workers.replicas is 0");
     }
+    if applied.decisions.turn == Turn::Waiting {
+        return Verdict::yes(
+            "UpgradePending",
+            &format!(
+                "{desired} of {desired} workers are ready, with the images from before the operator's upgrade: they are replaced once fewer pipelines roll out"
+            ),
+        );
+    }
     match applied.decisions.schema.status.partitions {
         Some(partitions) if partitions < desired => Verdict::yes(
             "IdleWorkers",
@@ -68,6 +79,21 @@ pub fn ready(applied: &Applied, observed: &Observed) -> Verdict {
         ),
         _ => Verdict::yes("WorkersReady", &format!("{desired} of {desired} workers are ready")),
     }
+}
+
+/// A user paused the Deployment before the workers had the current spec, so they do not get it.
+fn paused(deployment: &Deployment) -> Option<Verdict> {
+    let is_paused = deployment.spec.as_ref().and_then(|spec| spec.paused) == Some(true);
+    if !is_paused || is_rolled_out(deployment) {
+        return None;
+    }
+    let (name, namespace) = (deployment.name_any(), deployment.namespace().unwrap_or_default());
+    Some(Verdict::no(
+        "DeploymentPaused",
+        &format!(
+            "Deployment {name} is paused, so the workers keep the previous spec; resume it: kubectl rollout resume deployment/{name} -n {namespace}"
+        ),
+    ))
 }
 
 /// What a pod or its worker reports.

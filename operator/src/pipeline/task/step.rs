@@ -80,7 +80,7 @@ where
         }
         step.state = State::BackingOff(wait);
         step.requeue = Some(wait);
-    } else if jobs.is_empty() {
+    } else if jobs.iter().all(|job| job.gone) {
         step.state = State::Due(failures);
     } else {
         step.state = State::Blocked;
@@ -98,7 +98,10 @@ where
     let mut ended: Vec<_> = jobs.iter().filter(|job| !job.is_running()).collect();
     ended.sort_by_key(|job| job.ended_at());
     for job in ended {
-        if step.record.is_obsolete(job, subject, task_hash) || step.record.has(job) {
+        if step.record.is_obsolete(job, subject, task_hash)
+            || step.record.has(job)
+            || (job.gone && !counts_when_gone(step, job, subject, task_hash))
+        {
             continue;
         }
         match &job.progress {
@@ -113,6 +116,13 @@ where
             }
         }
     }
+}
+
+/// Whether a Job that no longer exists says something about the subject: deleted Jobs are remembered for a while, and the spec may
+/// have changed since.
+fn counts_when_gone<S: TaskRecord>(step: &Step<S, S::Report>, job: &TaskJob<S::Report>, subject: &str, task_hash: &str) -> bool {
+    let has_failed = matches!(job.progress, Progress::Failed { .. });
+    job.subject == subject && !(has_failed && (job.task_hash != task_hash || step.record.is_done(subject)))
 }
 
 /// Decides which Jobs to delete. Returns the state where a Job that counts is running.

@@ -53,6 +53,7 @@ fn job(attempt: i32, progress: Progress<()>) -> TaskJob<()> {
         attempt,
         created_at: at(0),
         deleting: false,
+        gone: false,
         progress,
     }
 }
@@ -101,4 +102,60 @@ fn an_obsolete_job_blocks_the_next_one_until_it_is_gone() {
     let deleting = TaskJob { deleting: true, ..other };
     let second = step(&Record::default(), &[deleting], 1);
     assert_eq!((&second.state, deleted(&second)), (&State::Blocked, vec![]));
+}
+
+/// A Job of the task that was deleted at this second.
+fn gone(attempt: i32, progress: Progress<()>) -> TaskJob<()> {
+    TaskJob {
+        deleting: true,
+        gone: true,
+        ..job(attempt, progress)
+    }
+}
+
+#[test]
+fn the_result_of_a_job_that_was_deleted_before_it_was_recorded_counts() {
+    let ended = [gone(0, Progress::Succeeded { at: at(2), report: () })];
+    let done = step(&Record::default(), &ended, 3);
+    assert_eq!((&done.state, deleted(&done), done.record.done), (&State::Done, vec![], true));
+    assert_eq!(step(&done.record, &ended, 4).record, done.record);
+}
+
+#[test]
+fn a_job_that_was_deleted_while_it_ran_is_a_failed_attempt_with_back_off() {
+    let first = [gone(0, Progress::Failed { at: at(2), report: () })];
+    let failed = step(&Record::default(), &first, 2);
+    assert_eq!(
+        (&failed.state, deleted(&failed), failed.record.failed),
+        (&State::BackingOff(Duration::from_secs(2)), vec![], 1)
+    );
+    let due = step(&failed.record, &first, 4);
+    assert_eq!(
+        (&due.state, &due.record),
+        (&State::Due(1), &failed.record),
+        "it does not block the next one, and counts once"
+    );
+    let second = [first[0].clone(), gone(1, Progress::Failed { at: at(5), report: () })];
+    assert_eq!(step(&failed.record, &second, 5).state, State::BackingOff(Duration::from_secs(4)));
+}
+
+#[test]
+fn a_deleted_job_for_another_subject_or_with_other_settings_does_not_count() {
+    let failed = || gone(0, Progress::Failed { at: at(2), report: () });
+    let other_subject = TaskJob {
+        subject: "other".into(),
+        progress: Progress::Succeeded { at: at(2), report: () },
+        ..failed()
+    };
+    let other_settings = TaskJob {
+        task_hash: "other".into(),
+        ..failed()
+    };
+    let next = step(&Record::default(), &[other_subject, other_settings], 3);
+    assert_eq!((next.state, next.record), (State::Due(0), Record::default()));
+    let done = Record {
+        done: true,
+        ..Record::default()
+    };
+    assert_eq!(step(&done, &[failed()], 3).record, done);
 }

@@ -20,7 +20,7 @@ use crate::{
     identity::MANAGER,
     metrics::Metrics,
     pipeline::{
-        Context, Installation, Writers,
+        Context, Images, Installation, Writers,
         cache::{CacheWriter, CachedPipeline},
         children::{ChildKind, VisitWriters},
         example,
@@ -49,6 +49,9 @@ impl VisitWriters for Fill<'_> {
     }
 }
 
+/// A path, and what becomes of an object that is applied to it.
+type Webhook = (&'static str, fn(&mut Value));
+
 #[derive(Default)]
 pub struct Cluster {
     pub objects: Mutex<BTreeMap<String, Value>>,
@@ -56,6 +59,8 @@ pub struct Cluster {
     pub refused: Mutex<Option<&'static str>>,
     /// The next write to a path with this suffix is answered with 409.
     pub conflict_once: Mutex<Option<&'static str>>,
+    /// Changes each object that is applied to this path, as a mutating webhook does.
+    pub webhook: Mutex<Option<Webhook>>,
     counter: Mutex<u64>,
 }
 
@@ -130,6 +135,11 @@ impl Cluster {
 
     /// The context of an operator that has just started and filled its caches.
     pub fn context(&self, client: &Client) -> Arc<Context> {
+        self.context_of(client, "0.1.0")
+    }
+
+    /// The context of an operator of this version.
+    pub fn context_of(&self, client: &Client, version: &str) -> Arc<Context> {
         let writers = Writers::default();
         let caches = writers.caches();
         let Writers { mut pipelines, children } = writers;
@@ -137,7 +147,10 @@ impl Cluster {
         let objects = self.objects.lock().unwrap().clone();
         children.each(&mut Fill(&objects));
         let installation = Installation {
-            images: example::images(),
+            images: Images {
+                tag: version.to_owned(),
+                ..example::images()
+            },
             cluster: "22222222-3333-4444-5555-666666666666".into(),
         };
         Arc::new(Context::new(client.clone(), caches, Metrics::new(), installation, "test".into()).unwrap())
@@ -216,6 +229,9 @@ impl Cluster {
         for key in ["uid", "creationTimestamp"] {
             object["metadata"][key] = old["metadata"][key].clone();
         }
+        if let Some((_, change)) = self.webhook.lock().unwrap().filter(|(of, _)| *of == path) {
+            change(&mut object);
+        }
         let changed = i64::from(object["spec"] != old["spec"]);
         object["metadata"]["generation"] = json!(old["metadata"]["generation"].as_i64().unwrap() + changed);
         if let Some(status) = old.get("status") {
@@ -231,6 +247,16 @@ fn time(counter: u64) -> String {
     Timestamp::from_second(1_600_000_000 + i64::try_from(counter).unwrap())
         .unwrap()
         .to_string()
+}
+
+/// Writes without Events, by their last two parts.
+pub fn short(writes: Vec<String>) -> Vec<String> {
+    let short = writes.into_iter().filter(|write| !write.contains("/events")).map(|write| {
+        let (verb, path) = write.split_once(' ').unwrap();
+        let parts: Vec<&str> = path.rsplit('/').take(2).collect();
+        format!("{verb} {}/{}", parts[1], parts[0])
+    });
+    short.collect()
 }
 
 async fn answer(State(cluster): State<Arc<Cluster>>, method: Method, uri: Uri, body: Bytes) -> Response {

@@ -5,7 +5,12 @@ use std::sync::LazyLock;
 use kube::CustomResourceExt;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use userpipeline_api::UserPipeline;
+use userpipeline_api::{
+    UserPipeline,
+    document::{Binary, IngestPipeline, SchemaPipeline, WorkerPipeline, reduce},
+    names,
+    names::PipelineId,
+};
 
 use crate::pipeline::{
     decide::{Decisions, drain, schema},
@@ -253,6 +258,49 @@ fn every_field_changes_a_child_or_is_known_to_change_none() {
     silent.sort();
     known.sort_unstable();
     assert_eq!(silent, known);
+}
+
+/// What a program reads in a file.
+fn read(binary: Binary, file: &str) -> String {
+    match binary {
+        Binary::Ingest => format!("{:?}", IngestPipeline::read(file)),
+        Binary::Worker => format!("{:?}", WorkerPipeline::read(file)),
+        Binary::Schema => format!("{:?}", SchemaPipeline::read(file)),
+    }
+}
+
+/// `binary` reads the same in the whole resource as in the part that it receives. A path that is forgotten hides a field from it.
+fn assert_receives_what_it_reads(binary: Binary, pipeline: &UserPipeline, path: &str) {
+    let id = PipelineId::of(pipeline);
+    let whole = serde_yaml::to_string(&json!({
+        "kind": "UserPipeline",
+        "metadata": {"name": id.name, "namespace": id.namespace},
+        "spec": names::with_names(pipeline.spec.clone(), &id),
+    }));
+    assert_eq!(
+        read(binary, &reduce(pipeline, binary)),
+        read(binary, &whole.unwrap()),
+        "{binary:?} does not receive {path}: add it to its paths in api/src/document/mod.rs"
+    );
+}
+
+#[test]
+fn every_program_receives_what_it_reads() {
+    for (path, schema) in FIELDS.iter() {
+        let specs = values(path, schema).into_iter().filter_map(|value| {
+            let mut spec = full();
+            set(&mut spec, path, value);
+            serde_json::from_value(spec).ok()
+        });
+        // Two, because one may be the default.
+        for spec in specs.take(2) {
+            let mut pipeline = example::pipeline();
+            pipeline.spec = spec;
+            for binary in [Binary::Ingest, Binary::Worker, Binary::Schema] {
+                assert_receives_what_it_reads(binary, &pipeline, path);
+            }
+        }
+    }
 }
 
 proptest! {

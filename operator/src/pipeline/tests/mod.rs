@@ -3,8 +3,11 @@
 mod cluster;
 mod evolution;
 mod fields;
+mod others;
+mod ownership;
+mod upgrade;
 
-use cluster::{CONFIG_MAPS, CRON_JOB, Cluster, DEPLOYMENT, JOBS, PIPELINE, PODS};
+use cluster::{CONFIG_MAPS, CRON_JOB, Cluster, DEPLOYMENT, JOBS, PIPELINE, PODS, short};
 use serde_json::json;
 
 use std::sync::Arc;
@@ -14,16 +17,6 @@ use super::{
     model::{FINALIZER, labels},
     reconcile::reconcile,
 };
-
-/// Writes without Events, by their last two parts.
-fn short(writes: Vec<String>) -> Vec<String> {
-    let short = writes.into_iter().filter(|write| !write.contains("/events")).map(|write| {
-        let (verb, path) = write.split_once(' ').unwrap();
-        let parts: Vec<&str> = path.rsplit('/').take(2).collect();
-        format!("{verb} {}/{}", parts[1], parts[0])
-    });
-    short.collect()
-}
 
 #[tokio::test]
 async fn given_a_new_pipeline_then_the_schema_goes_first_and_the_rest_follows_its_success() {
@@ -282,7 +275,11 @@ async fn given_catch_up_then_the_operator_starts_each_run_once_and_suspends_the_
     );
     let status = cluster.get(PIPELINE)["status"].clone();
     assert_eq!(status["schedule"]["backlog"], 1000, "the pipeline was created long ago");
-    assert_eq!(cluster.condition("DataFresh"), ("False".into(), "RunOverdue".into()));
+    assert_eq!(
+        cluster.condition("DataFresh"),
+        ("Unknown".into(), "NotDueYet".into()),
+        "no run was due before the change"
+    );
 
     // One run is not in the cache yet, and later one is a foreign Job.
     cluster.writes();

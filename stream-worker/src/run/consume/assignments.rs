@@ -1,4 +1,4 @@
-//! The partitions that are assigned to this worker: claimed, delivering, stuck, fenced.
+//! The partitions that are assigned to this worker: taken over, delivering, stuck, fenced.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,6 @@ use userpipeline_stores::{
 use uuid::Uuid;
 
 use super::{
-    claim,
     event::Event,
     group::{Group, in_step},
     offsets,
@@ -28,6 +27,7 @@ use super::{
     queues::Queues,
     rebalance::Rebalanced,
     start_offset::{Start, out_of_range},
+    take_over,
 };
 use crate::{
     back_off::back_off,
@@ -36,16 +36,16 @@ use crate::{
     status::Trouble,
 };
 
-/// Partitions that cannot be claimed for this long are left to others.
-const CLAIM: Duration = Duration::from_secs(60);
+/// Partitions that cannot be taken over for this long are left to others.
+const TAKE_OVER: Duration = Duration::from_secs(60);
 /// A fenced partition is revoked soon; if not, the group and the progress rows disagree, and the worker rejoins.
 const FENCED: Duration = Duration::from_secs(15);
 /// How often partitions whose messages were deleted are checked: a user may have set where to resume.
 const RECHECK: Duration = Duration::from_secs(30);
 
-/// Partitions that were assigned and are not claimed yet.
+/// Partitions that were assigned and are not taken over yet.
 #[derive(Debug)]
-struct Unclaimed {
+struct PendingTakeOver {
     partitions: Vec<i32>,
     token: Uuid,
     since: Instant,
@@ -63,7 +63,7 @@ pub struct Assignments {
     events: Sender<Event>,
     runtime: Handle,
     partitions: BTreeMap<i32, Assigned>,
-    unclaimed: Option<Unclaimed>,
+    pending: Option<PendingTakeOver>,
     /// The number of the last request.
     requests: u64,
     /// The request that checks stuck partitions, and when the next one is due.
@@ -86,7 +86,7 @@ impl Assignments {
             events: events.clone(),
             runtime: Handle::current(),
             partitions: BTreeMap::new(),
-            unclaimed: None,
+            pending: None,
             requests: 0,
             recheck: None,
         }
@@ -110,7 +110,7 @@ impl Assignments {
     /// The coordinator assigned partitions.
     pub fn assigned(&mut self, partitions: Vec<i32>) {
         let now = Instant::now();
-        self.unclaimed = Some(Unclaimed {
+        self.pending = Some(PendingTakeOver {
             partitions,
             token: Uuid::new_v4(),
             since: now,
@@ -120,16 +120,16 @@ impl Assignments {
         });
     }
 
-    /// Requests claims of assigned partitions, and checks stuck ones again.
-    pub fn request_claims(&mut self) -> Result<(), StoreError> {
+    /// Requests that assigned partitions are taken over, and checks stuck ones again.
+    pub fn request_take_over(&mut self) -> Result<(), StoreError> {
         let now = Instant::now();
-        if let Some(unclaimed) = &mut self.unclaimed
-            && unclaimed.request.is_none()
-            && unclaimed.retry_at <= now
+        if let Some(pending) = &mut self.pending
+            && pending.request.is_none()
+            && pending.retry_at <= now
         {
             self.requests += 1;
-            unclaimed.request = Some(self.requests);
-            let (partitions, token) = (unclaimed.partitions.clone(), unclaimed.token);
+            pending.request = Some(self.requests);
+            let (partitions, token) = (pending.partitions.clone(), pending.token);
             self.request(partitions, token);
         }
         let stuck = self.in_state(State::Stuck);
@@ -138,7 +138,7 @@ impl Assignments {
         } else if self.recheck.is_none_or(|(_, at)| at <= now) {
             self.requests += 1;
             let token = self.partitions[&stuck[0]].token;
-            // They may come from several claims; the check gives them one token.
+            // They may come from several requests; the check gives them one token.
             for partition in &stuck {
                 if let Some(assigned) = self.partitions.get_mut(partition) {
                     assigned.token = token;
@@ -151,7 +151,7 @@ impl Assignments {
         if self.partitions.values().any(expired) {
             return Err(StoreError::transient(
                 KAFKA_FAILED,
-                "partitions that another worker has claimed were not revoked: rejoining the group",
+                "partitions that another worker has taken over were not revoked: rejoining the group",
             ));
         }
         Ok(())
@@ -160,7 +160,7 @@ impl Assignments {
     /// Sends the request whose number was drawn last.
     fn request(&self, partitions: Vec<i32>, token: Uuid) {
         let request = self.requests;
-        let claiming = claim::claim(
+        let taking_over = take_over::take_over(
             Arc::clone(&self.context),
             Arc::clone(&self.group.consumer),
             self.table.clone(),
@@ -170,11 +170,16 @@ impl Assignments {
         let events = self.events.clone();
         self.runtime.spawn(async move {
             // The receiver is gone only where the session has ended.
-            let _ = events.send(Event::Claimed(request, claiming.await));
+            let _ = events.send(Event::TakenOver(request, taking_over.await));
         });
     }
 
-    pub fn claimed(&mut self, request: u64, result: Result<Vec<(i32, Start)>, StoreError>, queues: &mut Queues) -> Result<(), StoreError> {
+    pub fn taken_over(
+        &mut self,
+        request: u64,
+        result: Result<Vec<(i32, Start)>, StoreError>,
+        queues: &mut Queues,
+    ) -> Result<(), StoreError> {
         if self.recheck.is_some_and(|(r, _)| r == request) {
             return match result {
                 Ok(starts) if starts.iter().any(|(_, start)| matches!(start, Start::At(_))) => {
@@ -183,46 +188,46 @@ impl Assignments {
                 _ => Ok(()),
             };
         }
-        let Some(mut unclaimed) = self.unclaimed.take() else {
+        let Some(mut pending) = self.pending.take() else {
             return Ok(());
         };
-        if unclaimed.request != Some(request) {
-            self.unclaimed = Some(unclaimed);
+        if pending.request != Some(request) {
+            self.pending = Some(pending);
             return Ok(());
         }
         match result {
             Ok(starts) => {
-                self.context.status.clear(Trouble::Claim);
-                self.take_over(&unclaimed, &starts, queues)
+                self.context.status.clear(Trouble::TakeOver);
+                self.deliver(&pending, &starts, queues)
             }
-            Err(error) if unclaimed.since.elapsed() > CLAIM => {
+            Err(error) if pending.since.elapsed() > TAKE_OVER => {
                 // A worker that leaves must still consent to it.
-                self.unclaimed = Some(unclaimed);
+                self.pending = Some(pending);
                 Err(error)
             }
             Err(error) => {
-                tracing::warn!(reason = error.reason, message = error.message, partitions = ?unclaimed.partitions, "partitions cannot be claimed yet");
-                self.context.status.trouble(Trouble::Claim, &error);
-                unclaimed.request = None;
-                unclaimed.retry_at = Instant::now() + unclaimed.back_off.next_delay();
-                self.unclaimed = Some(unclaimed);
+                tracing::warn!(reason = error.reason, message = error.message, partitions = ?pending.partitions, "partitions cannot be taken over yet");
+                self.context.status.trouble(Trouble::TakeOver, &error);
+                pending.request = None;
+                pending.retry_at = Instant::now() + pending.back_off.next_delay();
+                self.pending = Some(pending);
                 Ok(())
             }
         }
     }
 
-    /// Starts to deliver claimed partitions.
-    fn take_over(&mut self, unclaimed: &Unclaimed, starts: &[(i32, Start)], queues: &mut Queues) -> Result<(), StoreError> {
+    /// Starts to deliver partitions that were taken over.
+    fn deliver(&mut self, pending: &PendingTakeOver, starts: &[(i32, Start)], queues: &mut Queues) -> Result<(), StoreError> {
         let mut list = TopicPartitionList::new();
         let (mut paused, mut resumed) = (Vec::new(), Vec::new());
         // Some of them may have been revoked since the request.
-        for (partition, start) in starts.iter().filter(|(p, _)| unclaimed.partitions.contains(p)) {
+        for (partition, start) in starts.iter().filter(|(p, _)| pending.partitions.contains(p)) {
             let (position, state) = match *start {
                 Start::At(offset) => (offset, State::Active),
                 // Assigned all the same, because the group relies on it, but paused.
                 Start::OutOfRange { desired, .. } => (desired, State::Stuck),
             };
-            self.partitions.insert(*partition, Assigned::new(unclaimed.token, position, state));
+            self.partitions.insert(*partition, Assigned::new(pending.token, position, state));
             self.context.status.assigned(*partition, position);
             let offset = match *start {
                 Start::At(offset) => Offset::Offset(offset),
@@ -232,8 +237,8 @@ impl Assignments {
                 }
             };
             if state == State::Active {
-                self.leases.grant(*partition, unclaimed.token);
-                tracing::info!(partition, offset = position, "partition claimed");
+                self.leases.grant(*partition, pending.token);
+                tracing::info!(partition, offset = position, "partition taken over");
             }
             (if state == State::Stuck { &mut paused } else { &mut resumed }).push(*partition);
             if !queues.split(&self.group.consumer, &self.table.topic, *partition, &self.events) {
@@ -351,7 +356,7 @@ impl Assignments {
         self.context.status.revoked(partition);
     }
 
-    /// Stops a partition that another worker has claimed.
+    /// Stops a partition that another worker has taken over.
     pub fn fence(&mut self, partition: i32) -> Result<(), StoreError> {
         if let Some(assigned) = self.partitions.get_mut(&partition) {
             assigned.state = State::Fenced(Instant::now());
@@ -364,23 +369,23 @@ impl Assignments {
         self.partitions.remove(&partition);
     }
 
-    /// Gives up claims of revoked partitions. librdkafka can unassign only what was assigned, so they are assigned first.
-    pub fn forget_unclaimed(&mut self, partitions: &[i32]) {
-        let Some(mut unclaimed) = self.unclaimed.take() else { return };
-        let (revoked, left): (Vec<i32>, Vec<i32>) = std::mem::take(&mut unclaimed.partitions)
+    /// Gives up revoked partitions that are not taken over. librdkafka can unassign only what was assigned, so they are assigned first.
+    pub fn forget_pending(&mut self, partitions: &[i32]) {
+        let Some(mut pending) = self.pending.take() else { return };
+        let (revoked, left): (Vec<i32>, Vec<i32>) = std::mem::take(&mut pending.partitions)
             .into_iter()
             .partition(|p| partitions.contains(p));
-        unclaimed.partitions = left;
+        pending.partitions = left;
         if !revoked.is_empty() {
             self.group.consent(&Rebalanced::Assigned(revoked));
         }
-        self.unclaimed = Some(unclaimed).filter(|unclaimed| !unclaimed.partitions.is_empty());
+        self.pending = Some(pending).filter(|pending| !pending.partitions.is_empty());
     }
 
-    /// Consents to what is not claimed, and releases all leases.
+    /// Consents to what is not taken over, and releases all leases.
     pub fn release_all(&mut self) {
-        if let Some(unclaimed) = self.unclaimed.take() {
-            self.group.consent(&Rebalanced::Assigned(unclaimed.partitions));
+        if let Some(pending) = self.pending.take() {
+            self.group.consent(&Rebalanced::Assigned(pending.partitions));
         }
         for partition in std::mem::take(&mut self.partitions).into_keys() {
             self.leases.release(partition);

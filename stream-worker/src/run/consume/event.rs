@@ -8,8 +8,8 @@ use super::start_offset::Start;
 use crate::run::batch::BatchOutcome;
 
 pub enum Event {
-    /// Partitions were claimed, or could not be. The request's number identifies a late answer.
-    Claimed(u64, Result<Vec<(i32, Start)>, StoreError>),
+    /// Partitions were taken over, or could not be. The request's number identifies a late answer.
+    TakenOver(u64, Result<Vec<(i32, Start)>, StoreError>),
     Written(BatchOutcome),
     /// Offsets were committed, or could not be.
     Committed(BTreeMap<i32, i64>, bool),

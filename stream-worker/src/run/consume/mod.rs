@@ -5,7 +5,6 @@
 
 mod assignments;
 mod buffer;
-mod claim;
 mod committer;
 mod event;
 mod fetcher;
@@ -18,5 +17,6 @@ mod queues;
 mod rebalance;
 mod start;
 mod start_offset;
+mod take_over;
 
 pub use self::{event::Event, offsets::ends, rebalance::Consumer, start::start};

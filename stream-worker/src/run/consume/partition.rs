@@ -9,13 +9,13 @@ pub enum State {
     Active,
     /// Its next messages were deleted.
     Stuck,
-    /// Another worker claimed it, at this moment.
+    /// Another worker took it over, at this moment.
     Fenced(Instant),
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct Assigned {
-    /// The owner token of the claim.
+    /// The owner token that took it over.
     pub token: Uuid,
     /// The next offset to come.
     pub position: i64,

@@ -58,7 +58,7 @@ impl Poller {
             }
             self.fetcher.poll(&mut self.assignments)?;
             self.rebalance()?;
-            self.assignments.request_claims()?;
+            self.assignments.request_take_over()?;
             self.give(false);
             self.committer.commit();
             let full = self.fetcher.buffer.is_full() && self.hand_over.is_busy();
@@ -77,7 +77,7 @@ impl Poller {
 
     fn handle(&mut self, event: Event) -> Result<(), StoreError> {
         match event {
-            Event::Claimed(request, result) => self.assignments.claimed(request, result, &mut self.fetcher.queues),
+            Event::TakenOver(request, result) => self.assignments.taken_over(request, result, &mut self.fetcher.queues),
             Event::Written(outcome) => self.written(outcome),
             Event::Committed(offsets, done) => {
                 self.committer.committed(&offsets, done);
@@ -108,7 +108,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Another worker has claimed a partition: this one drops all it has of it.
+    /// Another worker has taken over a partition: this one drops all it has of it.
     fn fenced(&mut self, partition: i32) -> Result<(), StoreError> {
         self.assignments.release(partition);
         self.fetcher.buffer.forget(partition);
@@ -140,7 +140,7 @@ impl Poller {
         for partition in partitions {
             self.fetcher.buffer.forget(*partition);
         }
-        self.assignments.forget_unclaimed(partitions);
+        self.assignments.forget_pending(partitions);
         if !lost {
             let until = Instant::now() + REVOKE;
             while self.hand_over.has_any(partitions) && Instant::now() < until {

@@ -11,7 +11,7 @@ use userpipeline_stores::StoreError;
 
 use super::{
     account::Acknowledged,
-    failure::{DEAD_LETTERS, Failure},
+    failure::{Failure, Store},
     work::Work,
     writer::Writer,
 };
@@ -21,7 +21,7 @@ use crate::{
     model::{Faults, Message, RecordFault, Write},
     progress::{Advance, BatchTransaction},
     run::batch::{advances, newest},
-    sinks::{SinkWriter, WriteOutcome},
+    sinks::{ActiveSink, WriteOutcome},
 };
 
 impl Writer {
@@ -54,7 +54,7 @@ impl Writer {
             let unsent: Vec<_> = unsent.filter_map(|m| Some((m, faults.get(&m.origin())?))).collect();
             let (arrived, failed) = send(letters, &unsent).await;
             sent.extend(arrived);
-            failed.map_or(Ok(()), |e| Err(Failure::Store(DEAD_LETTERS, e)))
+            failed.map_or(Ok(()), |e| Err(Failure::Store(Store::DeadLetters, e)))
         };
         let (results, ()) = tokio::try_join!(to_sinks, to_dead_letters)?;
 
@@ -63,9 +63,9 @@ impl Writer {
         if !searches.is_empty() || !faults.is_empty() {
             transaction.rollback().await.map_err(Failure::bookkeeping)?;
             for sink in searches {
-                let refused = sink.find_refused(progress.client_mut(), &writes).await;
-                let refused = refused.map_err(|e| Failure::Store(sink.name(), e))?;
-                faults.extend(refused.into_iter().map(fault(sink.refusal_class(), &writes)));
+                let refused = sink.writer.find_refused(progress.client_mut(), &writes).await;
+                let refused = refused.map_err(|e| Failure::Store(Store::Sink(sink.name()), e))?;
+                faults.extend(refused.into_iter().map(fault(sink.writer.refusal_class(), &writes)));
             }
             return Err(Failure::Refused(faults));
         }
@@ -93,7 +93,7 @@ struct SinkResult {
 
 /// The results in the order of the sinks; none where there is nothing to write.
 async fn write_to_sinks(
-    sinks: &[Box<dyn SinkWriter>],
+    sinks: &[ActiveSink],
     transaction: &BatchTransaction<'_>,
     writes: &[&Write],
     metrics: &Metrics,
@@ -103,8 +103,8 @@ async fn write_to_sinks(
     }
     let all = sinks.iter().map(|sink| async move {
         let started = Instant::now();
-        let outcome = sink.write(transaction.inner(), writes).await;
-        let outcome = outcome.map_err(|e| Failure::Store(sink.name(), e))?;
+        let outcome = sink.writer.write(transaction.inner(), writes).await;
+        let outcome = outcome.map_err(|e| Failure::Store(Store::Sink(sink.name()), e))?;
         if outcome != WriteOutcome::Refused {
             metrics.sink_took(sink.name(), started.elapsed());
         }
@@ -127,19 +127,19 @@ async fn send(letters: &DeadLetters, unsent: &[(&Message, &RecordFault)]) -> (Ve
 }
 
 /// The sinks that refuse some of the records, and do not know which.
-fn searches<'a>(sinks: &'a [Box<dyn SinkWriter>], results: &'a [SinkResult]) -> impl Iterator<Item = &'a dyn SinkWriter> {
+fn searches<'a>(sinks: &'a [ActiveSink], results: &'a [SinkResult]) -> impl Iterator<Item = &'a ActiveSink> {
     sinks
         .iter()
         .zip(results)
         .filter(|(_, result)| result.outcome == WriteOutcome::Refused)
-        .map(|(sink, _)| sink.as_ref())
+        .map(|(sink, _)| sink)
 }
 
-fn refused_by_sinks(sinks: &[Box<dyn SinkWriter>], results: &[SinkResult], writes: &[&Write]) -> Faults {
+fn refused_by_sinks(sinks: &[ActiveSink], results: &[SinkResult], writes: &[&Write]) -> Faults {
     let mut faults = Faults::new();
     for (sink, result) in sinks.iter().zip(results) {
         if let WriteOutcome::Stored { refused } = &result.outcome {
-            faults.extend(refused.iter().cloned().map(fault(sink.refusal_class(), writes)));
+            faults.extend(refused.iter().cloned().map(fault(sink.writer.refusal_class(), writes)));
         }
     }
     faults

@@ -12,4 +12,4 @@ mod failure;
 mod work;
 mod writer;
 
-pub use self::writer::Writer;
+pub use self::{failure::Store, writer::Writer};

@@ -8,7 +8,7 @@ use userpipeline_stores::{Class, StoreError, postgres::answered};
 
 use super::{
     breaker::Breaker,
-    failure::{BOOKKEEPING, DEAD_LETTERS, Failure, REGISTRY},
+    failure::{Failure, Store},
     work::Work,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
         batch::{Batch, BatchOutcome},
         decode::Decoders,
     },
-    sinks::{self, HealthCheck, SinkWriter},
+    sinks::{self, ActiveSink, HealthCheck, Sink},
     status::Trouble,
 };
 
@@ -29,7 +29,7 @@ pub struct Writer {
     pub(super) table: ProgressTable,
     decoders: Decoders,
     pub(super) progress: Option<ProgressConnection>,
-    pub(super) sinks: Vec<Box<dyn SinkWriter>>,
+    pub(super) sinks: Vec<ActiveSink>,
     pub(super) dead_letters: Option<DeadLetters>,
     breaker: Breaker,
     leases: Arc<PartitionLeases>,
@@ -47,7 +47,7 @@ impl Writer {
         let decoders = Decoders::of(&context.pipeline, context.schema.clone(), &context.secrets)?;
         let mut writer = Self {
             breaker: Breaker::new(context.pipeline.max_dead_letter_ratio),
-            sinks: sinks::ALL.iter().filter_map(|sink| sink.writer(&context)).collect(),
+            sinks: active_sinks(&context),
             context,
             table,
             decoders,
@@ -58,13 +58,15 @@ impl Writer {
         };
         writer.open_bookkeeping().await?;
         for sink in &mut writer.sinks {
-            sink.open().await?;
+            sink.writer.open().await?;
         }
         Ok(writer)
     }
 
-    pub fn health_checks(&self) -> Vec<Box<dyn HealthCheck>> {
-        self.sinks.iter().filter_map(|sink| sink.health()).collect()
+    /// With the names of their sinks.
+    pub fn health_checks(&self) -> Vec<(&'static str, Box<dyn HealthCheck>)> {
+        let checks = self.sinks.iter().map(|sink| Some((sink.name(), sink.writer.health()?)));
+        checks.flatten().collect()
     }
 
     /// Writes a batch, as often as it takes. It gives up only where the worker is to stop.
@@ -100,7 +102,9 @@ impl Writer {
 
     async fn prepare_and_store(&mut self, work: &mut Work) -> Result<(), Failure> {
         if work.writes.is_none() {
-            work.decode(&mut self.decoders).await.map_err(|e| Failure::Store(REGISTRY, e))?;
+            work.decode(&mut self.decoders)
+                .await
+                .map_err(|e| Failure::Store(Store::Registry, e))?;
         }
         self.breaker
             .admits(work.batch.messages.len(), work.unwritten.faults.len())
@@ -118,7 +122,7 @@ impl Writer {
             Failure::Fenced(partitions) => {
                 tracing::warn!(
                     ?partitions,
-                    "another worker has claimed partitions; their messages are dropped here"
+                    "another worker has taken over partitions; their messages are dropped here"
                 );
                 work.retain(|partition, _| !partitions.contains(&partition));
                 fenced.extend(partitions);
@@ -130,12 +134,12 @@ impl Writer {
             }
             Failure::Store(store, error) => {
                 self.close(store, &error);
-                self.context.metrics.retry(store);
+                self.context.metrics.retry(store.name());
                 // An error that the next attempt resolves, such as a deadlock, is no trouble.
                 if error.class == Class::Configuration || back_off.failures() > 0 {
                     self.context.status.trouble(Trouble::Write, &error);
                 }
-                self.wait(back_off, store, &error).await
+                self.wait(back_off, store.name(), &error).await
             }
             Failure::TooManyDeadLetters { bad, read } => {
                 let error = self.too_many_dead_letters(&work.unwritten.faults, bad, read);
@@ -162,11 +166,11 @@ impl Writer {
     async fn open_stores(&mut self, work: &Work) -> Result<(), Failure> {
         self.open_bookkeeping().await.map_err(Failure::bookkeeping)?;
         for sink in &mut self.sinks {
-            let name = sink.name();
-            sink.open().await.map_err(|e| Failure::Store(name, e))?;
+            let store = Store::Sink(sink.name());
+            sink.writer.open().await.map_err(|e| Failure::Store(store, e))?;
         }
         if work.has_unsent() && self.dead_letters.is_none() {
-            let opened = DeadLetters::open(&self.context).map_err(|e| Failure::Store(DEAD_LETTERS, e))?;
+            let opened = DeadLetters::open(&self.context).map_err(|e| Failure::Store(Store::DeadLetters, e))?;
             self.dead_letters = Some(opened);
         }
         Ok(())
@@ -181,7 +185,7 @@ impl Writer {
             let opening = async {
                 let progress = ProgressConnection::open(&context.postgres, &context.instance).await?;
                 for sink in sinks {
-                    sink.prepare(progress.client()).await?;
+                    sink.writer.prepare(progress.client()).await?;
                 }
                 Ok(progress)
             };
@@ -191,15 +195,32 @@ impl Writer {
     }
 
     /// Closes what failed, so that the next attempt opens it with the credentials as they are then.
-    fn close(&mut self, store: &str, error: &StoreError) {
-        if store == BOOKKEEPING {
+    fn close(&mut self, store: Store, error: &StoreError) {
+        let is_failed = |sink: &dyn Sink| store == Store::Sink(sink.name());
+        // All that share the connection of the bookkeeping fail together.
+        let mut in_transaction = self.sinks.iter().map(|sink| sink.sink).filter(|sink| sink.uses_transaction());
+        let is_transaction_failed = store == Store::Bookkeeping || in_transaction.any(is_failed);
+        if is_transaction_failed {
             self.progress = None;
         }
-        if store == DEAD_LETTERS {
+        if store == Store::DeadLetters {
             self.dead_letters = None;
         }
-        for sink in self.sinks.iter_mut().filter(|sink| sink.name() == store) {
-            sink.close(error);
+        for ActiveSink { sink, writer } in &mut self.sinks {
+            if is_failed(*sink) || (is_transaction_failed && sink.uses_transaction()) {
+                writer.close(error);
+            }
         }
     }
+}
+
+/// The sinks that the pipeline has.
+fn active_sinks(context: &WorkerContext) -> Vec<ActiveSink> {
+    let sinks = sinks::ALL.into_iter().map(|sink| {
+        Some(ActiveSink {
+            sink,
+            writer: sink.writer(context)?,
+        })
+    });
+    sinks.flatten().collect()
 }

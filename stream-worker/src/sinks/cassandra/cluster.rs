@@ -4,8 +4,7 @@ use scylla::client::session::Session;
 use userpipeline_api::document::CassandraTarget;
 use userpipeline_stores::{
     Secrets, StoreError,
-    cassandra::{self, Connection},
-    error::CASSANDRA_FAILED,
+    cassandra::{self, CASSANDRA_FAILED, Connection},
 };
 
 pub fn connection(target: &CassandraTarget, secrets: &Secrets) -> Connection {

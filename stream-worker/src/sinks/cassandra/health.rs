@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
-use userpipeline_stores::{StoreError, cassandra::explain, error::CASSANDRA_UNREACHABLE};
+use userpipeline_stores::{
+    StoreError,
+    cassandra::{CASSANDRA_UNREACHABLE, explain},
+};
 
 use super::session::SharedSession;
 use crate::sinks::sink::HealthCheck;
@@ -11,15 +14,10 @@ use crate::sinks::sink::HealthCheck;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct CassandraHealth {
-    pub name: &'static str,
     pub session: SharedSession,
 }
 
 impl HealthCheck for CassandraHealth {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
     fn check(&self) -> LocalBoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async {
             // Without a session the writer is opening one, and reports its errors.

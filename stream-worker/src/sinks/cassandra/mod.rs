@@ -23,6 +23,10 @@ use crate::{
 pub struct Cassandra;
 
 impl Sink for Cassandra {
+    fn name(&self) -> &'static str {
+        "cassandra"
+    }
+
     fn writer(&self, context: &WorkerContext) -> Option<Box<dyn SinkWriter>> {
         let target = context.pipeline.cassandra.as_ref()?;
         let writer = CassandraWriter::new(target.clone(), connection(target, &context.secrets), context.schema.clone());

@@ -140,7 +140,7 @@ impl Table<'_> {
         Err(StoreError::configuration(
             TABLE_MISMATCH,
             format!(
-                "table {}: the primary key must be (({}){}) and is (({}){}); change spec.record.key and clusterBy, or make a new pipeline with another table",
+                "table {}: the primary key must be (({}){}) and is (({}){}); change spec.record.key and clusterBy, or create a new pipeline with another table",
                 self.place(),
                 desired.join(", "),
                 appended(&self.schema().cluster_by),

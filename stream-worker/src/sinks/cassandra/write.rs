@@ -8,8 +8,7 @@ use userpipeline_api::document::CassandraTarget;
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::{
     StoreError,
-    cassandra::{self, Connection},
-    error::{CASSANDRA_FAILED, CASSANDRA_UNREACHABLE},
+    cassandra::{self, CASSANDRA_FAILED, CASSANDRA_UNREACHABLE, Connection},
 };
 
 use super::{
@@ -22,7 +21,6 @@ use crate::{
     sinks::sink::{HealthCheck, SinkWriter, WriteOutcome},
 };
 
-const NAME: &str = "cassandra";
 /// Concurrent requests.
 const IN_FLIGHT: usize = 256;
 /// Bounds a batch, because the transaction in PostgreSQL waits for it.
@@ -96,10 +94,6 @@ impl CassandraWriter {
 }
 
 impl SinkWriter for CassandraWriter {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
     fn refusal_class(&self) -> &'static str {
         "CassandraRefused"
     }
@@ -126,7 +120,6 @@ impl SinkWriter for CassandraWriter {
 
     fn health(&self) -> Option<Box<dyn HealthCheck>> {
         Some(Box::new(CassandraHealth {
-            name: NAME,
             session: self.shared.clone(),
         }))
     }

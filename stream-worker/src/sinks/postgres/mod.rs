@@ -19,6 +19,14 @@ use crate::{claims::Holder, context::WorkerContext};
 pub struct Postgres;
 
 impl Sink for Postgres {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn uses_transaction(&self) -> bool {
+        true
+    }
+
     fn writer(&self, context: &WorkerContext) -> Option<Box<dyn SinkWriter>> {
         let table = context.pipeline.postgres_table.as_ref()?;
         Some(Box::new(PostgresWriter::new(table.clone(), context.schema.clone())))

@@ -73,10 +73,6 @@ impl PostgresWriter {
 }
 
 impl SinkWriter for PostgresWriter {
-    fn name(&self) -> &'static str {
-        "postgres"
-    }
-
     fn refusal_class(&self) -> &'static str {
         "PostgresRefused"
     }

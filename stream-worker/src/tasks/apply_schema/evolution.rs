@@ -12,7 +12,7 @@ pub fn changes(subject: &str, last: &Json, next: &Json) -> Result<Vec<String>, S
         Err(StoreError::configuration(
             SCHEMA_INCOMPATIBLE,
             format!(
-                "field `{field}` of spec.record, compared with the last version of subject `{subject}`: {rule}; take the change back, or make a new pipeline with a topic of its own"
+                "field `{field}` of spec.record, compared with the last version of subject `{subject}`: {rule}; undo the change, or create a new pipeline with another topic"
             ),
         ))
     };

@@ -76,6 +76,9 @@ impl History {
             // The pod's report may arrive after the Job's end, and is gone before the Job is.
             if known.run_id.is_none() && run.run_id.is_some() {
                 *known = run.clone();
+                if run.outcome == RunOutcome::Succeeded {
+                    self.consecutive_failures = 0;
+                }
                 self.succeed(run);
             }
             return;
@@ -151,6 +154,7 @@ mod tests {
             due: None,
             interval: None,
             nonce: None,
+            gone: false,
             ended: Some(ended),
         }
     }

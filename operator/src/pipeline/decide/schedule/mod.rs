@@ -4,6 +4,7 @@
 //! the same name for the Job of a tick, so there is at most one, and the ledger makes a second success a no-op. The status records
 //! up to when intervals are settled; after that, the Jobs are the record, so they are deleted only when the status has them.
 
+mod effective;
 mod history;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use userpipeline_api::{DataInterval, RunKind, RunNow, RunNowStatus, Schedule, ScheduleStatus, Ticks, UserPipelineStatus, names};
 
+use self::effective::EffectiveInput;
 pub use self::history::History;
 use crate::pipeline::{
     model::{labels, whole_seconds},
@@ -35,6 +37,8 @@ pub struct ScheduleInput<'a> {
     pub suspended: bool,
     /// When the pipeline was created.
     pub created_at: Timestamp,
+    /// Of the spec.
+    pub generation: Option<i64>,
     /// The name of the CronJob.
     pub cron_job: &'a str,
     /// The last tick for which the CronJob started a run.
@@ -85,10 +89,21 @@ pub fn decide(input: &ScheduleInput<'_>, now: Timestamp) -> Decision {
         .pause_after_failures
         .is_some_and(|limit| history.consecutive_failures >= limit);
     let is_idle = input.suspended || paused;
+    let (hash, effective_since) = effective::since(
+        &EffectiveInput {
+            schedule,
+            suspended: input.suspended,
+            generation: input.generation,
+            recorded: input.recorded,
+        },
+        now,
+    );
     let mut decision = Decision {
         status: ScheduleStatus {
             consecutive_failures: history.consecutive_failures,
             failures_of: history.failures_of.clone(),
+            hash: Some(hash),
+            effective_since,
             ..ScheduleStatus::default()
         },
         suspend_cron_job: is_idle || schedule.catch_up.enabled,
@@ -282,7 +297,10 @@ fn outdated(input: &ScheduleInput<'_>) -> Vec<String> {
         (None, None) => false,
     };
     // The CronJob deletes its own Jobs.
-    let own = input.runs.iter().filter(|run| run.job.labels().contains_key(labels::RUN_KIND));
+    let own = input
+        .runs
+        .iter()
+        .filter(|run| !run.gone && run.job.labels().contains_key(labels::RUN_KIND));
     let limits = (
         input.schedule.successful_jobs_history_limit,
         input.schedule.failed_jobs_history_limit,

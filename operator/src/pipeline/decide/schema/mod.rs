@@ -51,7 +51,7 @@ pub fn decide(desired: &str, task_hash: &str, recorded: &SchemaStatus, jobs: &[T
     let step = advance(desired, task_hash, recorded, jobs, now);
     let has_failed = step.record.failures(desired).0 > 0;
     let retrying = if has_failed { Finding::Failed } else { Finding::Applying(None) };
-    let is_outdated = |job: &TaskJob<SchemaReport>| job.subject != desired;
+    let is_outdated = |job: &TaskJob<SchemaReport>| !job.gone && job.subject != desired;
     let (create, finding) = match step.state {
         State::Done => (None, Finding::Applied),
         State::Running(problem) => (None, Finding::Applying(problem)),

@@ -18,6 +18,7 @@ fn job(hash: &str, attempt: i32, created: i64, progress: Progress<SchemaReport>)
         attempt,
         created_at: at(created),
         deleting: false,
+        gone: false,
         progress,
     }
 }

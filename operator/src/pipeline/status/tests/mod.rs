@@ -70,6 +70,7 @@ fn applied(deployment: Deployment) -> Applied {
         started: Ok(()),
         workers: Ok(Some(Arc::new(deployment))),
         leftovers: Vec::new(),
+        overridden: Vec::new(),
     }
 }
 
@@ -118,6 +119,27 @@ fn more_workers_than_partitions_are_reported_as_idle() {
         let (actual, actual_reason, message) = condition(&status, "WorkersReady");
         assert_eq!((actual, actual_reason), ("True", reason), "{message}");
     }
+}
+
+#[test]
+fn a_paused_deployment_is_reported_only_while_workers_lack_the_current_spec() {
+    let paused = |updated: i32| {
+        let mut deployment = deployment(
+            1,
+            &json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": updated, "availableReplicas": 2, "readyReplicas": 2}),
+        );
+        deployment.metadata.namespace = Some("demo".into());
+        deployment.spec.as_mut().unwrap().paused = Some(true);
+        of(&example::pipeline(), Ok(&applied(deployment)), &Observed::default(), now())
+    };
+    let behind = paused(0);
+    let (status, reason, message) = condition(&behind, "WorkersReady");
+    assert_eq!((status, reason), ("False", "DeploymentPaused"));
+    assert!(
+        message.contains("kubectl rollout resume deployment/users-worker -n demo"),
+        "{message}"
+    );
+    assert_eq!(condition(&paused(2), "WorkersReady").0, "True");
 }
 
 #[test]
@@ -199,7 +221,7 @@ fn a_stuck_pod_and_an_unready_worker_are_reported_with_their_reason() {
             ..Children::default()
         },
         reports: BTreeMap::from([("w-1".to_owned(), report)]),
-        progress_unknown_since: None,
+        ..Observed::default()
     };
     let status = of(
         &example::pipeline(),

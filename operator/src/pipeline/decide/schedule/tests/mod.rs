@@ -1,5 +1,6 @@
 //! Decisions about runs, as tables.
 
+mod effective;
 mod model;
 
 use std::sync::Arc;
@@ -50,6 +51,7 @@ impl Case {
             run_now: self.run_now.as_ref(),
             suspended: self.suspended,
             created_at: at("2024-01-01T09:00:00Z"),
+            generation: Some(2),
             cron_job: CRON_JOB,
             last_tick_of_cron_job: self.last_tick_of_cron_job,
             recorded: &self.recorded,
@@ -72,6 +74,7 @@ fn job(name: &str, kind: RunKind, due: Option<Timestamp>, nonce: Option<&str>, e
         due,
         interval: None,
         nonce: nonce.map(str::to_owned),
+        gone: false,
         ended: ended.map(|(succeeded, at)| Run {
             job: name.to_owned(),
             kind,

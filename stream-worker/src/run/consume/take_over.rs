@@ -1,4 +1,4 @@
-//! Claims assigned partitions: fences their previous owners, and finds out where to start.
+//! Takes over assigned partitions: fences their previous owners, and finds out where to start.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,14 +20,14 @@ use super::{
 };
 use crate::{
     context::WorkerContext,
-    progress::{Claimed, ProgressTable},
+    progress::{ProgressTable, TakenOver},
 };
 
 /// Longer than a previous owner's idle transaction can hold the rows.
-const CLAIMED: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Claims partitions for `owner`.
-pub async fn claim(
+/// Takes over partitions for `owner`.
+pub async fn take_over(
     context: Arc<WorkerContext>,
     consumer: Arc<Consumer>,
     table: ProgressTable,
@@ -41,14 +41,18 @@ pub async fn claim(
         Ok(known) => known,
         Err(e) => return Err(context.kafka.locate(e).await),
     };
-    let claiming = record_owner(&context, &table, &known, owner);
-    let (claimed, recreated) = tokio::time::timeout(CLAIMED, claiming).await.map_err(|_| {
+    let recording = record_owner(&context, &table, &known, owner);
+    let (taken_over, recreated) = tokio::time::timeout(TIMEOUT, recording).await.map_err(|_| {
         let message = "PostgreSQL (spec.postgres) did not answer while partitions were taken over";
         StoreError::transient(POSTGRES_UNREACHABLE, message)
     })??;
     let starts = known.iter().map(|(partition, known)| {
-        // A row that this claim inserted has nothing that Kafka does not have.
-        let recorded = claimed.rows.get(partition).filter(|(_, inserted)| !inserted).map(|(next, _)| *next);
+        // A row that was inserted here has nothing that Kafka does not have.
+        let recorded = taken_over
+            .rows
+            .get(partition)
+            .filter(|(_, inserted)| !inserted)
+            .map(|(next, _)| *next);
         let known = Known {
             recorded,
             recreated: recreated.contains(partition),
@@ -59,13 +63,13 @@ pub async fn claim(
     Ok(starts.collect())
 }
 
-/// On a connection of its own: a batch that cannot be written must not block a claim.
+/// On a connection of its own: a batch that cannot be written must not block it.
 async fn record_owner(
     context: &WorkerContext,
     table: &ProgressTable,
     known: &BTreeMap<i32, Known>,
     owner: Uuid,
-) -> Result<(Claimed, BTreeSet<i32>), StoreError> {
+) -> Result<(TakenOver, BTreeSet<i32>), StoreError> {
     let client = context.postgres.connect(&context.instance).await?;
     let explain = |e| postgres::explain("taking partitions over in userpipeline.progress", &e);
     let recreated = table.recreated(&client).await.map_err(explain)?;
@@ -77,6 +81,6 @@ async fn record_owner(
         (*partition, first(&known))
     };
     let first_offsets = known.iter().map(first_offset).collect();
-    let claimed = table.claim(&client, &first_offsets, owner).await.map_err(explain)?;
-    Ok((claimed, recreated))
+    let taken_over = table.take_over(&client, &first_offsets, owner).await.map_err(explain)?;
+    Ok((taken_over, recreated))
 }

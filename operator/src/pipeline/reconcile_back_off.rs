@@ -12,11 +12,11 @@ use userpipeline_runtime::{doubled, random_between};
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// The number of failures in a row by pipeline.
+/// Counts the failures in a row of each pipeline.
 #[derive(Default)]
-pub struct BackOff(Mutex<HashMap<PipelineId, u32>>);
+pub struct ReconcileBackOff(Mutex<HashMap<PipelineId, u32>>);
 
-impl BackOff {
+impl ReconcileBackOff {
     /// Counts a failed reconcile, and returns the time to the next one.
     pub fn after_failure(&self, id: PipelineId) -> Duration {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn waits_double_to_five_minutes_and_start_over_after_a_success() {
-        let back_off = BackOff::default();
+        let back_off = ReconcileBackOff::default();
         let id = PipelineId {
             namespace: "demo".into(),
             name: "users".into(),

@@ -1,0 +1,152 @@
+//! A spec that cannot work is refused.
+
+use serde_json::{Value, json};
+
+use crate::{assert_refused, example, from_topic, parse, record, with, without};
+
+#[test]
+fn a_topic_that_others_write_to_has_no_runs_and_records_with_versions() {
+    parse(from_topic("Avro")).validate_cel().unwrap();
+    let mut json = from_topic("JSON");
+    json["spec"].as_object_mut().unwrap().remove("schemaRegistry");
+    parse(json).validate_cel().unwrap();
+
+    let changed = |change: fn(&mut Value)| {
+        let mut resource = from_topic("Avro");
+        change(&mut resource["spec"]);
+        resource
+    };
+    for (resource, says) in [
+        (
+            changed(|spec| spec["schedule"] = json!({"cron": "@daily"})),
+            "not allowed with spec.source.topic, which has no runs",
+        ),
+        (
+            changed(|spec| spec["runNow"] = json!({"nonce": "a"})),
+            "spec.runNow is not allowed with spec.source.topic",
+        ),
+        (changed(|spec| spec["record"] = Value::Null), "needs spec.record with orderBy"),
+        (
+            changed(|spec| spec["record"]["orderBy"] = Value::Null),
+            "needs spec.record with orderBy",
+        ),
+        (
+            changed(|spec| spec["schemaRegistry"] = Value::Null),
+            "spec.schemaRegistry is needed",
+        ),
+        (
+            changed(|spec| spec["source"]["http"] = json!({"url": "http://source/"})),
+            "exactly one of http and topic",
+        ),
+        (without("spec.schedule"), "spec.schedule is required with spec.source.http"),
+        (without("spec.schemaRegistry"), "spec.schemaRegistry is needed"),
+        (with("spec.source", json!({})), "exactly one of http and topic"),
+    ] {
+        let errors = parse(resource).validate_cel().expect_err(says).to_string();
+        assert!(errors.contains(says), "expected `{says}`, got: {errors}");
+    }
+    let error = parse(from_topic("Avro"))
+        .validate_cel_update(&parse(example()))
+        .expect_err("changed");
+    assert!(error.to_string().contains("cannot be changed between http and topic"), "{error}");
+}
+
+#[test]
+fn a_spec_that_cannot_work_is_refused_with_a_message_that_names_the_field() {
+    assert_refused([
+        (with("spec.sinks", json!({})), "at least one of cassandra and postgres"),
+        (without("spec.cassandra"), "spec.cassandra is needed by spec.sinks.cassandra"),
+        (without("spec.sinks.cassandra"), "nothing is written there"),
+        (with("spec.landing.table", json!("created_users")), "must differ"),
+        (
+            with("spec.landing.table", json!("Raw Users")),
+            "spec.landing.table must contain only lower-case",
+        ),
+        (
+            with("spec.deadLetter", json!({"topic": "users_created"})),
+            "must differ from spec.kafka.topic.name",
+        ),
+        (
+            with("spec.kafka.topic.name", json!("users created")),
+            "spec.kafka.topic.name must contain only",
+        ),
+        (with("spec.kafka.bootstrapServers", json!("kafka")), "must be host:port"),
+        (with("spec.sinks.cassandra.keyspace", json!("9lives")), "start with a letter"),
+        (
+            with("spec.schemaRegistry.url", json!("http://ann:pw@registry")),
+            "without user name",
+        ),
+        (
+            with("spec.source.http.url", json!("https://ann:pw@example.com/")),
+            "without a user name",
+        ),
+        (with("spec.source.http.url", json!("ftp://example.com/")), "http or https"),
+        (with("spec.source.http.timeout", json!("1ms")), "between 100ms and 10m"),
+        (
+            with("spec.source.http.rateLimit", json!({"requests": 1, "per": "2h"})),
+            "between 10ms and 1h",
+        ),
+        (
+            with("spec.schedule.cron", json!("TZ=Europe/Berlin * * * * *")),
+            "use spec.schedule.timeZone",
+        ),
+        (with("spec.workers.batch", json!({"maxLatency": "1h"})), "between 1ms and 1m"),
+        (with("spec.retention", json!({"landing": "1s"})), "between 1m and 87600h"),
+        (with("spec.deadLetter", json!({"retention": "1m"})), "between 1h and 87600h"),
+        (with("spec.sinks.cassandra.timeToLive", json!("300000h")), "20 years"),
+        (with("metadata.name", json!("users.v1")), "without dots"),
+        (with("metadata.name", json!("u".repeat(64))), "at most 63"),
+    ]);
+}
+
+#[test]
+fn an_invalid_header_of_the_source_is_refused() {
+    assert_refused([
+        (
+            with("spec.source.http.headers", json!([{"name": "Authorization", "value": "Bearer x"}])),
+            "from a Secret",
+        ),
+        (
+            with("spec.source.http.headers", json!([{"name": "X-A"}])),
+            "exactly one of value and valueFrom",
+        ),
+        (
+            with("spec.source.http.headers", json!([{"name": "X A", "value": "x"}])),
+            "a header's name",
+        ),
+    ]);
+}
+
+#[test]
+fn an_invalid_record_is_refused() {
+    assert_refused([
+        (
+            with("spec.record", record("/key", json!(["other"]))),
+            "spec.record.key must name fields",
+        ),
+        (
+            with("spec.record", record("/clusterBy", json!(["id", "at"]))),
+            "spec.record.clusterBy must name some",
+        ),
+        (
+            with("spec.record", record("/orderBy", json!("name"))),
+            "spec.record.orderBy must name",
+        ),
+        (
+            with("spec.record", record("/name", json!("a-b"))),
+            "spec.record.name must contain only",
+        ),
+        (
+            with("spec.record", record("/fields/2/name", json!("_name"))),
+            "a field's name must contain only",
+        ),
+        (
+            with("spec.record", record("/fields/2/from", json!("name"))),
+            "from must be a JSON pointer",
+        ),
+        (
+            with("spec.record", record("/fields/2/expr", json!("item.x"))),
+            "exactly one of from, template and expr",
+        ),
+    ]);
+}
