@@ -54,7 +54,7 @@ impl<'a> Stores<'a> {
                     return Ok(false);
                 };
                 let registry = schema_registry::Connection::new(registry, self.secrets).connect()?;
-                if registry.url() != resource.place {
+                if !schema_registry::same_registry(registry.url(), &resource.place) {
                     return Ok(false);
                 }
                 registry.delete_subject(&resource.name).await?;
