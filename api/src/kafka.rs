@@ -6,19 +6,30 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, source::DurationText, units::seconds};
+use crate::{Duration, HttpTls, KafkaAuth, KafkaTls, RegistryAuth, source::DurationText, units::seconds};
 
 /// A Kafka cluster, and the topic and consumer group of the pipeline.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("(has(self.groupId) ? self.groupId : '') == (has(oldSelf.groupId) ? oldSelf.groupId : '')")
-    .message("spec.kafka.groupId cannot be changed, because offsets and totals are stored under it: create a new pipeline instead"))]
+#[x_kube(
+    validation = Rule::new("(has(self.groupId) ? self.groupId : '') == (has(oldSelf.groupId) ? oldSelf.groupId : '')")
+        .message("spec.kafka.groupId cannot be changed, because offsets and totals are stored under it: create a new pipeline instead"),
+    validation = Rule::new("!has(self.auth) || !has(self.auth.plain) || (has(self.tls) && self.tls.mode != 'Disable')")
+        .message("spec.kafka.auth.plain needs spec.kafka.tls with mode VerifyFull, because it sends the password itself"),
+)]
 pub struct Kafka {
     /// Bootstrap brokers: `host:port`, several separated by commas.
     #[schemars(length(min = 3, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^[^,:\\\\s]+:[0-9]{1,5}(,[^,:\\\\s]+:[0-9]{1,5})*$')")
         .message("spec.kafka.bootstrapServers must be host:port, or several of them separated by commas"))]
     pub bootstrap_servers: String,
+    /// Encryption and verification. Without `tls`, the operator's pods use plain text, and programs that are
+    /// run by hand verify fully.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<KafkaTls>,
+    /// Authentication. Default: none, or the client certificate of `tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<KafkaAuth>,
     /// Consumer group of the workers. Default: `<namespace>.<name>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 249))]
@@ -26,6 +37,28 @@ pub struct Kafka {
     /// The topic between the landing table and the sinks.
     #[serde(default)]
     pub topic: Topic,
+}
+
+/// How to reach the brokers of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brokers {
+    /// `host:port`, several separated by commas.
+    pub bootstrap_servers: String,
+    /// Encryption. Default: verifies fully.
+    pub tls: Option<KafkaTls>,
+    /// Authentication.
+    pub auth: Option<KafkaAuth>,
+}
+
+impl Kafka {
+    /// How to reach the brokers.
+    pub fn brokers(&self) -> Brokers {
+        Brokers {
+            bootstrap_servers: self.bootstrap_servers.clone(),
+            tls: self.tls.clone(),
+            auth: self.auth.clone(),
+        }
+    }
 }
 
 /// The topic between the landing table and the sinks.
@@ -123,16 +156,39 @@ pub enum TopicManagement {
 /// A schema registry with Confluent's API.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.tls) || self.url.startsWith('https://')")
+        .message("spec.schemaRegistry.tls needs an https address in spec.schemaRegistry.url"),
+    validation = Rule::new("!has(self.auth) || self.url.startsWith('https://')")
+        .message("spec.schemaRegistry.auth needs an https address in spec.schemaRegistry.url: credentials are not sent in plain text"),
+)]
 pub struct SchemaRegistry {
-    /// URL of the registry. A path prefix is allowed (Apicurio: `http://…/apis/ccompat/v7`).
+    /// URL of the registry: `https` encrypts and verifies fully, `http` is plain text. A path prefix is
+    /// allowed (Apicurio: `https://…/apis/ccompat/v7`). Redirects are not followed.
     #[schemars(length(min = 8, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+(/[^?#\\\\s]*)?$')")
         .message("spec.schemaRegistry.url must be an http or https address without user name, query and fragment"))]
     pub url: String,
+    /// Authorities and client certificate of an `https` address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<HttpTls>,
+    /// Authentication, with an `https` address only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<RegistryAuth>,
     /// Compatibility of the subject `<topic>-value`, which the schema Job sets. Default: the registry's
     /// compatibility is not changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compatibility: Option<Compatibility>,
+}
+
+impl SchemaRegistry {
+    /// What programs need that do not change subjects.
+    pub(crate) fn without_compatibility(self) -> Self {
+        Self {
+            compatibility: None,
+            ..self
+        }
+    }
 }
 
 /// Compatibility of a subject: which versions of its schema must be able to read each other's data.

@@ -12,6 +12,7 @@ pub mod placeholder;
 pub mod report;
 pub mod text;
 
+mod auth;
 mod backfill;
 mod kafka;
 mod lists;
@@ -27,26 +28,29 @@ mod sinks;
 mod source;
 mod status;
 mod stores;
+mod tls;
 mod units;
 mod workers;
 
+pub use auth::{Basic, KafkaAuth, RegistryAuth, SaslMechanism};
 pub use backfill::{Order, PipelineRef, Reprocess, Settled, UserPipelineBackfill, UserPipelineBackfillSpec, UserPipelineBackfillStatus};
-pub use kafka::{Compatibility, DeadLetter, Kafka, MAX_MESSAGE_BYTES, SchemaRegistry, Topic, TopicManagement};
+pub use kafka::{Brokers, Compatibility, DeadLetter, Kafka, MAX_MESSAGE_BYTES, SchemaRegistry, Topic, TopicManagement};
 pub use pipeline::{UserPipeline, UserPipelineSpec};
 pub use pods::{Image, PodSettings, Pods, Proxy};
 pub use policies::{DeletionPolicy, SuspendPolicy};
 pub use record::{FieldSpec, FieldType, RecordSpec};
-pub use request::{Auth, Basic, Format, Method, OAuth2, Pagination, PaginationType, SourceTls, StoredCursor};
+pub use request::{Auth, Format, Method, OAuth2, Pagination, PaginationType, StoredCursor};
 pub use retention::Retention;
 pub use schedule::{CatchUp, ConcurrencyPolicy, Cron, DataInterval, Interval, RunKind, RunNow, Schedule, Ticks, first_after_start, zone};
-pub use secret_keys::{HeaderSource, SecretKeyRef};
+pub use secret_keys::{HeaderSource, SecretKeyRef, SecretRef};
 pub use sinks::{CassandraSink, Compaction, CompactionClass, Consistency, PostgresSink, Sinks};
 pub use source::{Header, HttpSource, QueryParameter, RateLimit, Source, TopicFormat, TopicSource};
 pub use status::{
     DeletionStatus, DrainStatus, LastSuccess, Run, RunNowStatus, RunOutcome, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus,
     VersionStatus, WorkersStatus,
 };
-pub use stores::{Cassandra, Landing, Postgres, SecretRef, TableManagement};
+pub use stores::{Cassandra, Landing, Postgres, TableManagement};
+pub use tls::{CaSource, CassandraTls, ConfigMapKeyRef, HttpTls, KafkaTls, PostgresTls, PostgresTlsMode, TlsMode};
 pub use units::{Duration, Quantity, bytes};
 pub use workers::{Batch, Workers};
 

@@ -4,8 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cassandra, DeadLetter, DeletionPolicy, Image, Kafka, Landing, Pods, Postgres, RecordSpec, Retention, RunNow, Schedule, SchemaRegistry,
-    Sinks, Source, SuspendPolicy, UserPipelineStatus, Workers,
+    Cassandra, CassandraTls, DeadLetter, DeletionPolicy, Image, Kafka, KafkaTls, Landing, Pods, Postgres, PostgresTls, RecordSpec,
+    Retention, RunNow, Schedule, SchemaRegistry, Sinks, Source, SuspendPolicy, UserPipelineStatus, Workers,
 };
 
 /// Moves records from an HTTP API or a Kafka topic into Cassandra and PostgreSQL, through a landing table and
@@ -135,4 +135,18 @@ pub struct UserPipelineSpec {
     /// Images of the pods. Default: those of the operator's installation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
+}
+
+impl UserPipelineSpec {
+    /// The spec with plain text where it does not mention TLS: for pipelines that were created before there
+    /// was TLS. Programs that find no `tls` verify fully.
+    #[must_use]
+    pub fn with_plain_text_wires(mut self) -> Self {
+        self.postgres.tls.get_or_insert_with(PostgresTls::disabled);
+        self.kafka.tls.get_or_insert_with(KafkaTls::disabled);
+        if let Some(cassandra) = &mut self.cassandra {
+            cassandra.tls.get_or_insert_with(CassandraTls::disabled);
+        }
+        self
+    }
 }

@@ -1,10 +1,10 @@
-//! Requests to a source: method, pagination, authentication, certificates.
+//! Requests to a source: method, pagination, authentication.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{HeaderSource, SecretRef};
+use crate::{Basic, HeaderSource, SecretRef};
 
 /// Method of a request.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,14 +122,6 @@ pub struct Auth {
     pub oauth2: Option<OAuth2>,
 }
 
-/// User name and password.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Basic {
-    /// Secret with the keys `username` and `password`.
-    pub credentials_secret_ref: SecretRef,
-}
-
 /// OAuth 2 client credentials grant (RFC 6749, section 4.4). The token is renewed before it expires, and when
 /// the source refuses it.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -146,17 +138,4 @@ pub struct OAuth2 {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
     pub scopes: Vec<String>,
-}
-
-/// Certificates beyond those of public authorities.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SourceTls {
-    /// Certificate of the authority that signed the source's certificate, in PEM.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca: Option<HeaderSource>,
-    /// Client certificate for mutual TLS: a Secret of type kubernetes.io/tls, with the keys `tls.crt` and
-    /// `tls.key`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_secret_ref: Option<SecretRef>,
 }

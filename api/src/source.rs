@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Auth, Duration, Format, HeaderSource, Method, Pagination, Quantity, SourceTls, StoredCursor, units::seconds};
+use crate::{Auth, Duration, Format, HeaderSource, HttpTls, Method, Pagination, Quantity, StoredCursor, units::seconds};
 
 /// Where records come from: exactly one of `http` and `topic`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,9 +104,9 @@ pub struct HttpSource {
     /// Authentication.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
-    /// Certificates beyond those of public authorities.
+    /// Client certificate, and authorities in addition to the public ones.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub tls: SourceTls,
+    pub tls: HttpTls,
     /// Other servers to which redirects and `Link` headers may lead, each `host` or `host:port`. A redirect
     /// from https to http is never followed. These servers receive `headers`, but no credentials of `auth`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -163,7 +163,7 @@ pub struct HttpSource {
 }
 
 impl HttpSource {
-    /// The Secrets that it names.
+    /// The Secrets that it names, except for those of `tls`.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let headers = self.headers.iter().filter_map(|header| header.value_from.as_ref());
         let auth = self.auth.iter();
@@ -173,8 +173,8 @@ impl HttpSource {
                 .into_iter()
                 .chain(auth.oauth2.as_ref().map(|oauth2| &oauth2.credentials_secret_ref))
         });
-        let whole = whole.chain(&self.tls.client_secret_ref).map(|secret| secret.name.as_str());
-        let keys = headers.chain(auth.filter_map(|auth| auth.bearer.as_ref())).chain(&self.tls.ca);
+        let whole = whole.map(|secret| secret.name.as_str());
+        let keys = headers.chain(auth.filter_map(|auth| auth.bearer.as_ref()));
         keys.map(|key| key.secret_key_ref.name.as_str()).chain(whole)
     }
 }

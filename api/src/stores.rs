@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{CassandraTls, PostgresTls, SecretRef};
+
 /// A PostgreSQL database.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -20,6 +22,10 @@ pub struct Postgres {
     pub database: String,
     /// Secret of type kubernetes.io/basic-auth, with the keys `username` and `password`.
     pub credentials_secret_ref: SecretRef,
+    /// Encryption and verification. Without `tls`, the operator's pods use plain text, and programs that are
+    /// run by hand verify fully.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<PostgresTls>,
 }
 
 /// The landing table.
@@ -61,16 +67,10 @@ pub struct Cassandra {
     pub local_datacenter: String,
     /// Secret of type kubernetes.io/basic-auth, with the keys `username` and `password`.
     pub credentials_secret_ref: SecretRef,
-}
-
-/// A Secret in the pipeline's namespace.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretRef {
-    /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')").message("the name of a Secret must contain only lower-case letters, digits, '-' and '.'"))]
-    pub name: String,
+    /// Encryption and verification. Without `tls`, the operator's pods use plain text, and programs that are
+    /// run by hand verify fully.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<CassandraTls>,
 }
 
 const fn postgres_port() -> i32 {

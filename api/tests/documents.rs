@@ -81,8 +81,11 @@ fn a_change_that_a_binary_does_not_use_does_not_change_its_file() {
 #[test]
 fn secrets_are_those_the_binary_needs() {
     let pipeline = pipeline(EXAMPLE);
-    assert_eq!(Binary::Ingest.secrets(&pipeline), ["postgres-credentials"]);
-    assert_eq!(Binary::Worker.secrets(&pipeline), ["cassandra-credentials", "postgres-credentials"]);
+    assert_eq!(Binary::Ingest.mounts(&pipeline).secrets, ["postgres-credentials"]);
+    assert_eq!(
+        Binary::Worker.mounts(&pipeline).secrets,
+        ["cassandra-credentials", "postgres-credentials"]
+    );
 }
 
 #[test]
@@ -94,4 +97,28 @@ fn a_file_that_is_no_pipeline_says_what_is_wrong() {
     assert!(error.contains("holds a Pod"), "{error}");
     let error = IngestPipeline::read(&MINIMAL.replace("source:", "sauce:")).unwrap_err().to_string();
     assert!(error.contains("source"), "{error}");
+}
+
+#[test]
+fn a_pod_mounts_what_its_connections_read() {
+    let mut value: Value = serde_yaml::from_str(EXAMPLE).unwrap();
+    value["spec"]["postgres"]["tls"] =
+        json!({"ca": {"configMapKeyRef": {"name": "databases", "key": "ca.crt"}}, "clientSecretRef": {"name": "postgres-client"}});
+    value["spec"]["source"]["http"]["tls"] = json!({"ca": {"configMapKeyRef": {"name": "web", "key": "ca.crt"}}});
+    let pipeline: UserPipeline = serde_json::from_value(value).unwrap();
+    let ingest = Binary::Ingest.mounts(&pipeline);
+    assert_eq!(ingest.secrets, ["postgres-client", "postgres-credentials"]);
+    assert_eq!(ingest.config_maps, ["databases", "web"]);
+    let worker = Binary::Worker.mounts(&pipeline);
+    assert_eq!(worker.secrets, ["cassandra-credentials", "postgres-client", "postgres-credentials"]);
+    assert_eq!(worker.config_maps, ["databases"]);
+}
+
+#[test]
+fn plain_text_is_filled_in_only_where_a_pipeline_does_not_mention_tls() {
+    let silent = pipeline(MINIMAL).spec.with_plain_text_wires();
+    assert_eq!(serde_json::to_value(&silent.postgres.tls).unwrap(), json!({"mode": "Disable"}));
+    let explicit = MINIMAL.replace("database: app,", "database: app, tls: {mode: VerifyCa},");
+    let explicit = pipeline(&explicit).spec.with_plain_text_wires();
+    assert_eq!(serde_json::to_value(&explicit.postgres.tls).unwrap(), json!({"mode": "VerifyCa"}));
 }

@@ -42,7 +42,7 @@ impl<'a> Attempt<'a> {
         let cursor = load_cursor(pipeline, &values, ledger).await?;
         values.cursor = cursor.as_ref().map(|cursor| cursor.sent().to_owned());
         let source = Source::new(&fill_placeholders(&pipeline.source, &values)?, secrets)?;
-        let publisher = Publisher::open(pipeline, &schema, &ledger.client).await?;
+        let mut publisher = Publisher::open(pipeline, &schema, secrets, &ledger.client).await?;
         let landing = Landing::prepare(&ledger.client, &pipeline.landing_table, &schema).await?;
         publisher.publish_pending(ledger).await?;
         if ledger.counts.published > 0 {

@@ -9,8 +9,9 @@ use ingest_job::{
 };
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use userpipeline_api::{DataInterval, Reprocess, RunKind, report::TERMINATION_LOG};
+use userpipeline_api::{DataInterval, Reprocess, RunKind, document::CONFIG_MAPS, report::TERMINATION_LOG};
 use userpipeline_runtime::{StopSignals, abort_on_panic, init_logs, install_crypto_provider, leave_report};
+use userpipeline_stores::Secrets;
 
 /// Fetches records from a pipeline's HTTP API, lands them in PostgreSQL and publishes them to Kafka: one run.
 #[derive(Parser)]
@@ -22,6 +23,9 @@ struct Cli {
     /// The directory of the Secrets: DIR/<secret>/<key>.
     #[arg(long, value_name = "DIR")]
     secrets: PathBuf,
+    /// The directory of the ConfigMaps with certificates: DIR/<config map>/<key>.
+    #[arg(long, value_name = "DIR", default_value = CONFIG_MAPS)]
+    config_maps: PathBuf,
     /// The name of the Job. Without it, each start is a new run.
     #[arg(long, value_name = "NAME")]
     job: Option<String>,
@@ -65,7 +69,7 @@ async fn main() -> ExitCode {
 
     let invocation = Invocation {
         pipeline: cli.pipeline,
-        secrets: cli.secrets,
+        secrets: Secrets::in_dir(cli.secrets).with_config_maps(cli.config_maps),
         run: RunArguments {
             job: cli.job,
             job_uid: cli.job_uid,

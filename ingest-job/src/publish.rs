@@ -10,7 +10,7 @@ use userpipeline_record::{
     wire,
 };
 use userpipeline_stores::{
-    StoreError,
+    Secrets, StoreError,
     error::{POSTGRES_FAILED, TABLE_MISMATCH},
     kafka::{
         self,
@@ -37,6 +37,10 @@ pub const RUN_HEADER: &str = "run";
 
 /// Publishes the pending rows of the landing table.
 pub struct Publisher {
+    connection: kafka::Connection,
+    topic: String,
+    /// In bytes.
+    max_record: usize,
     producer: Producer,
     schema: RecordSchema,
     encoder: Encoder,
@@ -97,15 +101,10 @@ impl PendingRow {
 
 impl Publisher {
     /// Requires the schema in the registry and the topic; it creates neither.
-    pub async fn open(pipeline: &IngestPipeline, schema: &RecordSchema, client: &Client) -> Result<Self, Failure> {
-        let schema_id = schema_id(pipeline, schema).await?;
-        let producer = Producer::connect(
-            &kafka::Connection::new(&pipeline.bootstrap_servers),
-            &pipeline.topic,
-            "userpipeline-ingest",
-            pipeline.max_record,
-        )
-        .await?;
+    pub async fn open(pipeline: &IngestPipeline, schema: &RecordSchema, secrets: &Secrets, client: &Client) -> Result<Self, Failure> {
+        let schema_id = schema_id(pipeline, schema, secrets).await?;
+        let connection = kafka::Connection::new(&pipeline.brokers, secrets);
+        let producer = connect(&connection, &pipeline.topic, pipeline.max_record).await?;
         let encoder = Encoder::new(schema.clone()).map_err(|e| Failure::configuration(SCHEMA_MISSING, e.to_string()))?;
         let table = pipeline.landing_table.clone();
         let failed = |e| table_failed(&table, &e);
@@ -118,13 +117,21 @@ impl Publisher {
             schema: schema.clone(),
             frame: wire::frame(schema_id),
             producer,
+            connection,
+            topic: pipeline.topic.clone(),
+            max_record: pipeline.max_record,
             encoder,
             table,
         })
     }
 
     /// Publishes until no row is pending, except those that another publisher has locked.
-    pub async fn publish_pending(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
+    pub async fn publish_pending(&mut self, ledger: &mut Ledger) -> Result<(), StoreError> {
+        // Between batches nothing is in flight, so no message is sent twice.
+        if self.producer.is_rotated(&self.connection) {
+            tracing::info!("Kafka's credentials or certificates have changed: connecting with the new ones");
+            self.producer = connect(&self.connection, &self.topic, self.max_record).await?;
+        }
         while self.publish_batch(ledger).await? {}
         Ok(())
     }
@@ -251,9 +258,13 @@ impl Publisher {
     }
 }
 
-async fn schema_id(pipeline: &IngestPipeline, schema: &RecordSchema) -> Result<u32, Failure> {
+async fn connect(connection: &kafka::Connection, topic: &str, max_record: usize) -> Result<Producer, StoreError> {
+    Producer::connect(connection, topic, "userpipeline-ingest", max_record).await
+}
+
+async fn schema_id(pipeline: &IngestPipeline, schema: &RecordSchema, secrets: &Secrets) -> Result<u32, Failure> {
     let subject = names::subject(&pipeline.topic);
-    let registry = schema_registry::Connection::new(&pipeline.registry_url).connect()?;
+    let registry = schema_registry::Connection::new(&pipeline.registry, secrets).connect()?;
     let id = registry.id_of(&subject, &schema.avro_schema()).await?;
     id.ok_or_else(|| {
         let message = format!(

@@ -27,12 +27,11 @@ use crate::{
 const GRACE_PERIOD: Duration = Duration::from_secs(20);
 
 /// How the program was started.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Invocation {
     /// The file of the pipeline.
     pub pipeline: PathBuf,
-    /// The directory of the Secrets.
-    pub secrets: PathBuf,
+    pub secrets: Secrets,
     pub run: RunArguments,
 }
 
@@ -59,13 +58,12 @@ pub async fn execute(invocation: &Invocation, stop: &CancellationToken) -> RunRe
     let trace = Trace::of(&pipeline.id.to_string(), &active.run.id);
     let span = tracing::info_span!("run", pipeline = %pipeline.id, run = active.run.id, trace_id = trace.id);
     let job = invocation.run.job.as_deref().unwrap_or_default();
-    let secrets = Secrets::in_dir(&invocation.secrets);
     let logged = async {
         let result = if active.run.is_before_start(&pipeline.schedule, &ticks) {
             let message = "the run's interval begins before spec.schedule.startAt; nothing was done";
             active.end(exit::DONE, BEFORE_START, message)
         } else {
-            Box::pin(run_under_lock(&pipeline, &ticks, &secrets, job, active, stop)).await
+            Box::pin(run_under_lock(&pipeline, &ticks, &invocation.secrets, job, active, stop)).await
         };
         result.log();
         result

@@ -52,7 +52,8 @@ pub const DDL: &[&str] = &[
         updated_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (group_id, topic_id, partition))",
     // Claims: the pipeline that writes to a table, topic, group or subject, and its Kubernetes cluster. `place` distinguishes
-    // equal names: the id of the Kafka cluster, the name of the Cassandra cluster, the registry's URL; empty for this database.
+    // equal names: the id of the Kafka cluster, the name of the Cassandra cluster, the registry's URL (which may change from
+    // http to https, so the same subject may have two rows); empty for this database.
     // `made`: the pipeline created it, so it may be deleted with the pipeline.
     "CREATE TABLE IF NOT EXISTS userpipeline.claims (
         kind text NOT NULL,

@@ -37,6 +37,12 @@ pub const PIPELINE_INVALID: &str = "PipelineInvalid";
 pub const CREDENTIALS_MISSING: &str = "CredentialsMissing";
 /// The store does not accept the user name and password.
 pub const CREDENTIALS_REFUSED: &str = "CredentialsRefused";
+/// A certificate is not accepted: the server's by us, or ours by the server.
+pub const CERTIFICATE_REFUSED: &str = "CertificateRefused";
+/// A certificate has expired: the server's, or ours.
+pub const CERTIFICATE_EXPIRED: &str = "CertificateExpired";
+/// One side encrypts, and the other does not.
+pub const TLS_MISMATCH: &str = "TlsMismatch";
 /// The user may not do what is needed.
 pub const PERMISSION_DENIED: &str = "PermissionDenied";
 /// PostgreSQL does not answer.

@@ -8,6 +8,7 @@ pub mod postgres;
 pub mod schema_registry;
 pub mod secrets;
 pub mod tls;
+pub mod wire;
 
 pub use error::{Class, StoreError};
 pub use secrets::{Credentials, Secrets};

@@ -1,10 +1,15 @@
-//! Secrets, mounted as files: `DIR/<secret>/<key>`.
+//! Secrets and ConfigMaps, mounted as files: `DIR/<name>/<key>`.
 //!
 //! They are read for each connection, so that a rotated Secret takes effect without a restart.
 
-use std::{fmt, fs, io, path::PathBuf};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
 
-use crate::error::{CREDENTIALS_MISSING, StoreError};
+use userpipeline_api::{CaSource, ConfigMapKeyRef, document::CONFIG_MAPS};
+
+use crate::error::{CREDENTIALS_MISSING, PIPELINE_INVALID, StoreError};
 
 /// The keys of a Secret of type kubernetes.io/basic-auth.
 const USERNAME: &str = "username";
@@ -13,6 +18,7 @@ const PASSWORD: &str = "password";
 #[derive(Clone, Debug)]
 pub struct Secrets {
     dir: PathBuf,
+    config_maps: PathBuf,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -35,19 +41,29 @@ impl fmt::Debug for Credentials {
 
 impl Secrets {
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self {
+            dir: dir.into(),
+            config_maps: CONFIG_MAPS.into(),
+        }
+    }
+
+    /// With the folder of the ConfigMaps, which is otherwise that of a pod.
+    #[must_use]
+    pub fn with_config_maps(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.config_maps = dir.into();
+        self
     }
 
     /// From a Secret of type kubernetes.io/basic-auth. `field` is where the spec names it.
     pub fn credentials(&self, secret: &str, field: &str) -> Result<Credentials, StoreError> {
-        let [username, password] = [USERNAME, PASSWORD].map(|key| self.read(secret, key));
+        let [username, password] = [USERNAME, PASSWORD].map(|key| read(&self.dir, secret, key));
         match (username, password) {
             (Ok(username), Ok(password)) => Ok(Credentials {
                 secret: secret.to_owned(),
                 username,
                 password,
             }),
-            (Err(Missing::Secret), _) | (_, Err(Missing::Secret)) => Err(missing(format!(
+            (Err(Missing::Object), _) | (_, Err(Missing::Object)) => Err(missing(format!(
                 "Secret `{secret}` ({field}) not found: create it with the keys `{USERNAME}` and `{PASSWORD}` (type kubernetes.io/basic-auth)"
             ))),
             (username, password) => {
@@ -60,49 +76,54 @@ impl Secrets {
         }
     }
 
-    /// Checks the credentials of several Secrets, each with the field that names it. The error lists everything that is missing.
-    pub fn check<'a>(&self, secrets: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<(), StoreError> {
-        let problems: Vec<String> = secrets
-            .into_iter()
-            .filter_map(|(secret, field)| self.credentials(secret, field).err())
-            .map(|error| error.message)
-            .collect();
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(missing(problems.join("; ")))
-    }
-
     /// The value of one key, without the line end that `echo` leaves. `field` is where the spec names the Secret.
     pub fn value(&self, secret: &str, key: &str, field: &str) -> Result<String, StoreError> {
-        self.read(secret, key).map_err(|problem| {
+        read(&self.dir, secret, key).map_err(|problem| {
             missing(match problem {
-                Missing::Secret => format!("Secret `{secret}` ({field}) not found: create it with the key `{key}`"),
+                Missing::Object => format!("Secret `{secret}` ({field}) not found: create it with the key `{key}`"),
                 problem => format!("Secret `{secret}` ({field}) {}", problem.describe(key)),
             })
         })
     }
 
-    fn read(&self, secret: &str, key: &str) -> Result<String, Missing> {
-        let folder = self.dir.join(secret);
-        match fs::read_to_string(folder.join(key)) {
-            Ok(text) => match text.trim_end_matches(['\r', '\n']) {
-                "" => Err(Missing::Value),
-                value => Ok(value.to_owned()),
-            },
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                // A Secret that does not exist is mounted as an empty folder.
-                let is_empty = fs::read_dir(&folder).map_or(true, |mut entries| entries.next().is_none());
-                Err(if is_empty { Missing::Secret } else { Missing::Key })
-            }
-            Err(e) => Err(Missing::Unreadable(e.to_string())),
+    /// Certificates of authorities, in PEM. `field` is where the spec has `ca`.
+    pub fn authorities(&self, ca: &CaSource, field: &str) -> Result<String, StoreError> {
+        if let Some(key) = &ca.secret_key_ref {
+            return self.value(&key.name, &key.key, &format!("{field}.secretKeyRef"));
         }
+        let Some(ConfigMapKeyRef { name, key }) = &ca.config_map_key_ref else {
+            let message = format!("{field} must have exactly one of configMapKeyRef and secretKeyRef");
+            return Err(StoreError::configuration(PIPELINE_INVALID, message));
+        };
+        read(&self.config_maps, name, key).map_err(|problem| {
+            missing(match problem {
+                Missing::Object => format!("ConfigMap `{name}` ({field}.configMapKeyRef) not found: create it with the key `{key}`"),
+                problem => format!("ConfigMap `{name}` ({field}.configMapKeyRef) {}", problem.describe(key)),
+            })
+        })
     }
 }
 
-/// What of a Secret is missing.
+/// The value of a key of a mounted object.
+fn read(dir: &Path, name: &str, key: &str) -> Result<String, Missing> {
+    let folder = dir.join(name);
+    match fs::read_to_string(folder.join(key)) {
+        Ok(text) => match text.trim_end_matches(['\r', '\n']) {
+            "" => Err(Missing::Value),
+            value => Ok(value.to_owned()),
+        },
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            // What does not exist is mounted as an empty folder.
+            let is_empty = fs::read_dir(&folder).map_or(true, |mut entries| entries.next().is_none());
+            Err(if is_empty { Missing::Object } else { Missing::Key })
+        }
+        Err(e) => Err(Missing::Unreadable(e.to_string())),
+    }
+}
+
+/// What of a Secret or ConfigMap is missing.
 enum Missing {
-    Secret,
+    Object,
     Key,
     Value,
     Unreadable(String),
@@ -111,7 +132,7 @@ enum Missing {
 impl Missing {
     fn describe(&self, key: &str) -> String {
         match self {
-            Self::Secret | Self::Key => format!("has no key `{key}`"),
+            Self::Object | Self::Key => format!("has no key `{key}`"),
             Self::Value => format!("has an empty key `{key}`"),
             Self::Unreadable(error) => format!("has an unreadable key `{key}`: {error}"),
         }
@@ -176,21 +197,29 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_missing_is_listed() {
+    fn authorities_are_in_a_secret_or_a_config_map_and_missing_ones_are_named() {
         let dir = tempfile::tempdir().unwrap();
-        let secrets = Secrets::in_dir(dir.path());
-        fs::create_dir(dir.path().join("b")).unwrap();
-        fs::write(dir.path().join("b/username"), "ann").unwrap();
-        let error = secrets.check([("a", "spec.postgres"), ("b", "spec.cassandra")]).unwrap_err();
-        assert_eq!(error.reason, CREDENTIALS_MISSING);
-        assert!(
-            error.message.contains("Secret `a` (spec.postgres) not found")
-                && error.message.contains("`b` (spec.cassandra) has no key `password`"),
-            "{}",
-            error.message
-        );
-        fs::write(dir.path().join("b/password"), "x").unwrap();
-        assert_eq!(secrets.check([("b", "spec.cassandra")]), Ok(()));
+        let secrets = Secrets::in_dir(dir.path().join("secrets")).with_config_maps(dir.path().join("config-maps"));
+        for (member, folder, kind) in [
+            ("secretKeyRef", "secrets", "Secret"),
+            ("configMapKeyRef", "config-maps", "ConfigMap"),
+        ] {
+            let ca: CaSource = serde_json::from_value(serde_json::json!({member: {"name": "ca", "key": "ca.crt"}})).unwrap();
+            let read = || secrets.authorities(&ca, "spec.x.tls.ca");
+            let message = read().unwrap_err().message;
+            assert_eq!(
+                message,
+                format!("{kind} `ca` (spec.x.tls.ca.{member}) not found: create it with the key `ca.crt`")
+            );
+            fs::create_dir_all(dir.path().join(folder).join("ca")).unwrap();
+            fs::write(dir.path().join(folder).join("ca/other"), "x").unwrap();
+            assert_eq!(
+                read().unwrap_err().message,
+                format!("{kind} `ca` (spec.x.tls.ca.{member}) has no key `ca.crt`")
+            );
+            fs::write(dir.path().join(folder).join("ca/ca.crt"), "pem").unwrap();
+            assert_eq!(read().unwrap(), "pem");
+        }
     }
 
     #[test]

@@ -1,23 +1,21 @@
-//! Certificates of HTTP clients, from Secrets.
+//! Certificates for requests to the source.
 
 use reqwest::{Certificate, Identity};
-use userpipeline_api::{SecretKeyRef, SecretRef};
+use userpipeline_api::{CaSource, SecretRef};
 
 use crate::{
     Secrets, StoreError,
     error::{PIPELINE_INVALID, with_causes},
+    wire::place,
 };
 
 const CERTIFICATE: &str = "tls.crt";
 const PRIVATE_KEY: &str = "tls.key";
 
-/// The certificate authorities in a key of a Secret, in PEM. `field` is where the spec names the key.
-pub fn authorities(secrets: &Secrets, key: &SecretKeyRef, field: &str) -> Result<Vec<Certificate>, StoreError> {
-    let pem = secrets.value(&key.name, &key.key, field)?;
-    let invalid = |problem: String| {
-        let message = format!("key `{}` of Secret `{}` ({field}) {problem}", key.key, key.name);
-        StoreError::configuration(PIPELINE_INVALID, message)
-    };
+/// The certificates of authorities, in PEM. `field` is where the spec has `ca`.
+pub fn authorities(secrets: &Secrets, ca: &CaSource, field: &str) -> Result<Vec<Certificate>, StoreError> {
+    let pem = secrets.authorities(ca, field)?;
+    let invalid = |problem: String| StoreError::configuration(PIPELINE_INVALID, format!("{} {problem}", place(ca, field)));
     let certificates = Certificate::from_pem_bundle(pem.as_bytes());
     let certificates = certificates.map_err(|e| invalid(format!("has an invalid certificate: {}", with_causes(&e))))?;
     if certificates.is_empty() {
@@ -58,15 +56,15 @@ mod tests {
 
     #[test]
     fn an_invalid_authority_is_named_with_secret_key_and_field() {
-        let key = SecretKeyRef {
-            name: "api".into(),
-            key: "ca.crt".into(),
-        };
+        let ca: CaSource = serde_json::from_value(serde_json::json!({"secretKeyRef": {"name": "api", "key": "ca.crt"}})).unwrap();
         for pem in ["nothing", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----"] {
             let (secrets, _dir) = secrets(&[("ca.crt", pem)]);
-            let error = authorities(&secrets, &key, "spec.x").unwrap_err();
+            let error = authorities(&secrets, &ca, "spec.x").unwrap_err();
             assert_eq!(error.reason, PIPELINE_INVALID);
-            assert!(error.message.starts_with("key `ca.crt` of Secret `api` (spec.x) has "), "{error}");
+            assert!(
+                error.message.starts_with("key `ca.crt` of Secret `api` (spec.x.secretKeyRef) has "),
+                "{error}"
+            );
         }
     }
 

@@ -8,6 +8,7 @@ use userpipeline_stores::{
     StoreError,
     error::CLAIMED,
     postgres::{Connection, explain},
+    schema_registry::same_registry,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub enum Kind {
     Topic,
     /// A consumer group; its place is the id of the Kafka cluster.
     Group,
-    /// A subject; its place is the registry's address.
+    /// A subject; its place is the registry's URL.
     Subject,
 }
 
@@ -47,6 +48,18 @@ pub struct Resource {
     pub name: String,
 }
 
+impl Resource {
+    /// Whether its place is this one. A registry has another URL after a change from http to https. Earlier versions find a claim
+    /// by the URL in their spec, so each URL has a row of its own.
+    fn is_at(&self, place: &str) -> bool {
+        self.place == place || self.kind == Kind::Subject && same_registry(&self.place, place)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.name == other.name && self.is_at(&other.place)
+    }
+}
+
 impl std::fmt::Display for Resource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.kind.as_str(), self.name)
@@ -59,6 +72,25 @@ pub struct Claim {
     pub resource: Resource,
     /// It did not exist before its pipeline.
     pub created: bool,
+}
+
+/// A resource with several claims was created by the pipeline if one of them records that.
+fn united(claims: &[Claim]) -> Vec<Claim> {
+    let created = |claim: &Claim| claims.iter().any(|other| other.created && other.resource.is_same(&claim.resource));
+    let united = claims.iter().map(|claim| Claim {
+        created: created(claim),
+        ..claim.clone()
+    });
+    united.collect()
+}
+
+/// A row of `userpipeline.claims`.
+#[derive(Clone, Debug)]
+struct Row {
+    place: String,
+    cluster: String,
+    pipeline: String,
+    created: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -74,31 +106,44 @@ impl Holder {
     /// every claim returns it.
     pub async fn claim(&self, db: &impl GenericClient, resource: &Resource, created: bool) -> Result<bool, StoreError> {
         let what = format!("claiming the {resource}");
+        let rows = rows(db, resource).await?;
+        let known = self.known(resource, &rows)?;
+        let places = rows.iter().map(|row| row.place.as_str());
+        let elsewhere: Vec<&str> = places.filter(|place| *place != resource.place && resource.is_at(place)).collect();
         let row = db
             .query_one(
-                "INSERT INTO userpipeline.claims AS c (kind, place, name, cluster, pipeline, made) VALUES ($1, $2, $3, $4, $5, $6) \
+                "WITH moved AS (UPDATE userpipeline.claims SET pipeline = $5 WHERE kind = $1 AND name = $3 AND cluster = $4 AND place = ANY($7)) \
+                 INSERT INTO userpipeline.claims AS c (kind, place, name, cluster, pipeline, made) VALUES ($1, $2, $3, $4, $5, $6) \
                  ON CONFLICT (kind, place, name) DO UPDATE SET pipeline = CASE WHEN c.cluster = excluded.cluster THEN excluded.pipeline ELSE c.pipeline END \
                  RETURNING cluster, pipeline, made",
-                &[&resource.kind.as_str(), &resource.place, &resource.name, &self.cluster, &self.pipeline, &created],
+                &[
+                    &resource.kind.as_str(),
+                    &resource.place,
+                    &resource.name,
+                    &self.cluster,
+                    &self.pipeline,
+                    &(created || known),
+                    &elsewhere,
+                ],
             )
             .await
             .map_err(|e| explain(&what, &e))?;
         self.compare(resource, row.get("cluster"), row.get("pipeline"))?;
-        Ok(row.get("made"))
+        Ok(known || row.get("made"))
     }
 
-    /// Says whose a thing is, if it is that of another cluster; claims noresource. The result is whether it was made by the one who claims it.
-    async fn inspect(&self, db: &Client, resource: &Resource) -> Result<bool, StoreError> {
-        let found = db
-            .query_opt(
-                "SELECT cluster, pipeline, made FROM userpipeline.claims WHERE kind = $1 AND place = $2 AND name = $3",
-                &[&resource.kind.as_str(), &resource.place, &resource.name],
-            )
-            .await
-            .map_err(|e| explain("reading userpipeline.claims", &e))?;
-        let Some(row) = found else { return Ok(false) };
-        self.compare(resource, row.get("cluster"), row.get("pipeline"))?;
-        Ok(row.get("made"))
+    /// Whether earlier claims of this cluster record that the resource was created; an error if another cluster owns it.
+    fn known(&self, resource: &Resource, rows: &[Row]) -> Result<bool, StoreError> {
+        // With earlier versions, two clusters could claim one registry at different URLs. Both continue.
+        let is_claimed_here = rows.iter().any(|row| row.place == resource.place);
+        let mut created = false;
+        for row in rows.iter().filter(|row| resource.is_at(&row.place)) {
+            if row.place == resource.place || !is_claimed_here {
+                self.compare(resource, &row.cluster, &row.pipeline)?;
+            }
+            created |= row.cluster == self.cluster && row.created;
+        }
+        Ok(created)
     }
 
     fn compare(&self, resource: &Resource, cluster: &str, pipeline: &str) -> Result<(), StoreError> {
@@ -133,7 +178,7 @@ impl Holder {
                 created: row.get("made"),
             })
         });
-        Ok(claims.collect())
+        Ok(united(&claims.collect::<Vec<_>>()))
     }
 
     pub async fn release(&self, db: &impl GenericClient, resource: &Resource) -> Result<(), StoreError> {
@@ -151,6 +196,24 @@ impl Holder {
         .map(drop)
         .map_err(|e| explain(&format!("letting go of the {resource}"), &e))
     }
+}
+
+/// The claims of resources of this kind and name, at any place, whichever pipeline has them.
+async fn rows(db: &impl GenericClient, resource: &Resource) -> Result<Vec<Row>, StoreError> {
+    let rows = db
+        .query(
+            "SELECT place, cluster, pipeline, made FROM userpipeline.claims WHERE kind = $1 AND name = $2",
+            &[&resource.kind.as_str(), &resource.name],
+        )
+        .await
+        .map_err(|e| explain("reading userpipeline.claims", &e))?;
+    let rows = rows.iter().map(|row| Row {
+        place: row.get("place"),
+        cluster: row.get("cluster"),
+        pipeline: row.get("pipeline"),
+        created: row.get("made"),
+    });
+    Ok(rows.collect())
 }
 
 /// Claims for resources outside of this database. Nothing is claimed where a file is applied by hand.
@@ -189,7 +252,99 @@ impl Claims {
         if is_missing {
             Ok(false)
         } else {
-            holder.inspect(db, &resource).await
+            holder.known(&resource, &rows(db, &resource).await?)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: &str = "http://registry:8080/v7";
+    const ENCRYPTED: &str = "https://registry:8443/v7";
+
+    fn subject(place: &str) -> Resource {
+        Resource {
+            kind: Kind::Subject,
+            place: place.to_owned(),
+            name: "users-value".to_owned(),
+        }
+    }
+
+    fn row(place: &str, cluster: &str, created: bool) -> Row {
+        Row {
+            place: place.to_owned(),
+            cluster: cluster.to_owned(),
+            pipeline: "demo/users".to_owned(),
+            created,
+        }
+    }
+
+    #[test]
+    fn a_registry_over_https_has_the_claims_from_before_and_their_owner() {
+        let holder = Holder {
+            cluster: "ours".to_owned(),
+            pipeline: "demo/users".to_owned(),
+        };
+        for (case, rows, expected) in [
+            ("no claim", vec![], Some(false)),
+            ("created over http", vec![row(PLAIN, "ours", true)], Some(true)),
+            ("existed before its pipeline", vec![row(PLAIN, "ours", false)], Some(false)),
+            (
+                "claimed again over https by an earlier version, which took it for an existing one",
+                vec![row(PLAIN, "ours", true), row(ENCRYPTED, "ours", false)],
+                Some(true),
+            ),
+            (
+                "created in another registry",
+                vec![row("https://other:8443/v7", "ours", true)],
+                Some(false),
+            ),
+            (
+                "another cluster's in another registry",
+                vec![row("http://other:8080/v7", "theirs", true)],
+                Some(false),
+            ),
+            ("another cluster's over http", vec![row(PLAIN, "theirs", true)], None),
+            ("another cluster's at this URL", vec![row(ENCRYPTED, "theirs", false)], None),
+            (
+                "two clusters claimed it with an earlier version: ours at this URL",
+                vec![row(PLAIN, "theirs", true), row(ENCRYPTED, "ours", false)],
+                Some(false),
+            ),
+            (
+                "two clusters claimed it with an earlier version: theirs at this URL",
+                vec![row(PLAIN, "ours", true), row(ENCRYPTED, "theirs", false)],
+                None,
+            ),
+        ] {
+            let known = holder.known(&subject(ENCRYPTED), &rows);
+            assert_eq!(known.as_ref().ok(), expected.as_ref(), "{case}");
+            assert!(known.err().is_none_or(|error| error.reason == CLAIMED), "{case}");
+        }
+    }
+
+    #[test]
+    fn only_the_place_of_a_subject_is_a_url() {
+        for kind in Kind::ALL {
+            let resource = Resource {
+                kind,
+                ..subject(ENCRYPTED)
+            };
+            assert!(resource.is_at(ENCRYPTED));
+            assert_eq!(resource.is_at(PLAIN), kind == Kind::Subject, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn all_claims_of_a_created_resource_record_that_it_was_created() {
+        let claim = |place: &str, created: bool| Claim {
+            resource: subject(place),
+            created,
+        };
+        let other = "https://other:8443/v7";
+        let claims = united(&[claim(PLAIN, true), claim(ENCRYPTED, false), claim(other, false)]);
+        assert_eq!(claims, [claim(PLAIN, true), claim(ENCRYPTED, true), claim(other, false)]);
     }
 }

@@ -2,9 +2,9 @@
 
 use userpipeline_api::document::WorkerPipeline;
 use userpipeline_record::RecordSchema;
-use userpipeline_stores::{Secrets, kafka, postgres};
+use userpipeline_stores::{Secrets, kafka, postgres, wire::Wire};
 
-use crate::{heartbeat::Heartbeat, metrics::Metrics, status::Status};
+use crate::{heartbeat::Heartbeat, metrics::Metrics, status::Status, wires::wires};
 
 pub struct WorkerContext {
     pub pipeline: WorkerPipeline,
@@ -12,6 +12,8 @@ pub struct WorkerContext {
     pub secrets: Secrets,
     pub kafka: kafka::Connection,
     pub postgres: postgres::Connection,
+    /// The mounted files of all stores.
+    pub wires: Vec<Wire>,
     /// This worker's name, as brokers and databases show it.
     pub instance: String,
     pub status: Status,
@@ -22,8 +24,15 @@ pub struct WorkerContext {
 impl WorkerContext {
     pub fn new(pipeline: WorkerPipeline, schema: RecordSchema, secrets: Secrets, instance: &str) -> Self {
         Self {
-            kafka: kafka::Connection::new(&pipeline.bootstrap_servers),
+            kafka: kafka::Connection::new(&pipeline.brokers, &secrets),
             postgres: postgres::Connection::new(&pipeline.postgres, &secrets),
+            wires: wires(
+                &pipeline.postgres,
+                &pipeline.brokers,
+                pipeline.registry.as_ref(),
+                pipeline.cassandra.as_ref(),
+                &secrets,
+            ),
             pipeline,
             schema,
             secrets,

@@ -55,6 +55,7 @@ async fn status(State(context): State<Arc<WorkerContext>>) -> Json<WorkerReport>
 }
 
 async fn metrics(State(context): State<Arc<WorkerContext>>) -> ([(&'static str, &'static str); 1], String) {
+    context.metrics.certificates(&context.wires);
     (
         [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")],
         context.metrics.render(&context.status),

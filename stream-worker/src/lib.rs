@@ -4,7 +4,6 @@
 pub mod back_off;
 pub mod claims;
 pub mod context;
-mod credentials;
 pub mod dead_letters;
 pub mod heartbeat;
 pub mod http;
@@ -16,3 +15,4 @@ pub mod run;
 pub mod sinks;
 pub mod status;
 pub mod tasks;
+mod wires;

@@ -14,7 +14,7 @@ use stream_worker::{
     },
 };
 use userpipeline_api::{
-    document::WorkerPipeline,
+    document::{CONFIG_MAPS, WorkerPipeline},
     report::{TERMINATION_LOG, exit},
 };
 use userpipeline_record::RecordSchema;
@@ -54,6 +54,15 @@ struct Handed {
     /// The folder of the Secrets: DIR/<secret>/<key>.
     #[arg(long)]
     secrets: PathBuf,
+    /// The folder of the ConfigMaps with certificates: DIR/<config map>/<key>.
+    #[arg(long, default_value = CONFIG_MAPS)]
+    config_maps: PathBuf,
+}
+
+impl Handed {
+    fn secrets(&self) -> Secrets {
+        Secrets::in_dir(&self.secrets).with_config_maps(&self.config_maps)
+    }
 }
 
 #[derive(Args)]
@@ -102,8 +111,8 @@ struct Task {
 impl Task {
     fn files(self) -> TaskFiles {
         TaskFiles {
+            secrets: self.handed.secrets(),
             pipeline: self.handed.pipeline,
-            secrets: Secrets::in_dir(&self.handed.secrets),
             termination_log: self.termination_log,
         }
     }
@@ -139,8 +148,8 @@ async fn main() -> ExitCode {
 }
 
 async fn work(args: Run) -> u8 {
-    let path = args.handed.pipeline;
-    let read = std::fs::read_to_string(&path)
+    let (path, secrets) = (&args.handed.pipeline, args.handed.secrets());
+    let read = std::fs::read_to_string(path)
         .map_err(|e| e.to_string())
         .and_then(|text| WorkerPipeline::read(&text).map_err(|e| e.to_string()))
         .and_then(|pipeline| Ok((RecordSchema::read(pipeline.record.as_ref())?, pipeline)));
@@ -152,7 +161,6 @@ async fn work(args: Run) -> u8 {
         }
     };
     let span = tracing::info_span!("worker", pipeline = %pipeline.id);
-    let secrets = Secrets::in_dir(&args.handed.secrets);
     let context = Arc::new(WorkerContext::new(pipeline, schema, secrets, &args.instance));
     match tracing::Instrument::instrument(run::run(context, args.listen), span).await {
         Ok(()) => exit::DONE,

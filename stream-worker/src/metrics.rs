@@ -12,6 +12,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Metric, Registry},
 };
+use userpipeline_stores::wire::Wire;
 
 use crate::status::Status;
 
@@ -36,6 +37,11 @@ struct Rows {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Connection {
+    wire: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Partition {
     partition: i32,
 }
@@ -56,6 +62,7 @@ pub struct Metrics {
     commit_age: Gauge<f64, AtomicU64>,
     retries: Family<Store, Counter>,
     expired: Family<Rows, Counter>,
+    not_after: Family<Connection, Gauge>,
     lag: Family<Partition, Gauge>,
     started: Instant,
     shown: Mutex<BTreeSet<i32>>,
@@ -143,6 +150,11 @@ impl Metrics {
             "expired_rows",
             "Rows deleted because they were kept long enough, by what they were",
         );
+        let not_after = register(
+            r,
+            "certificate_not_after_seconds",
+            "When the first of a connection's client and authority certificates expires, in seconds since 1970",
+        );
         let lag = register(r, "lag_records", "Messages of an owned partition that are not stored");
         let in_flight = register(r, "in_flight", "Messages that are being written");
         let ready = register(r, "ready", "Whether the worker consumes and stores");
@@ -161,6 +173,7 @@ impl Metrics {
             started: Instant::now(),
             retries,
             expired,
+            not_after,
             lag,
             shown: Mutex::default(),
         }
@@ -201,6 +214,21 @@ impl Metrics {
     /// Rows were deleted because they were kept long enough.
     pub fn expired(&self, what: &'static str, rows: u64) {
         self.expired.get_or_create(&Rows { what }).inc_by(rows);
+    }
+
+    /// Takes up the certificates as they are mounted now. A connection without certificates has no series.
+    pub fn certificates(&self, wires: &[Wire]) {
+        for wire in wires {
+            let series = Connection { wire: wire.name() };
+            match wire.read().ok().and_then(|material| material.not_after()) {
+                Some(seconds) => {
+                    self.not_after.get_or_create(&series).set(seconds);
+                }
+                None => {
+                    self.not_after.remove(&series);
+                }
+            }
+        }
     }
 
     /// The text that Prometheus reads.
@@ -285,5 +313,14 @@ mod tests {
         ] {
             assert!(text.contains(&format!("userpipeline_worker_{name}")), "{name} in {text}");
         }
+    }
+
+    #[test]
+    fn only_a_connection_with_certificates_shows_when_they_expire() {
+        let secrets = userpipeline_stores::Secrets::in_dir("/nowhere");
+        let metrics = Metrics::new();
+        metrics.certificates(&[Wire::new("spec.kafka", &secrets)]);
+        assert!(!metrics.render(&Status::default()).contains("certificate_not_after_seconds{"));
+        assert_eq!(Wire::new("spec.schemaRegistry", &secrets).name(), "registry");
     }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
 use super::file::{DocumentError, read};
-use crate::{HttpSource, Kafka, Landing, Postgres, RecordSpec, SchemaRegistry, Source, names, names::PipelineId, schedule::utc};
+use crate::{Brokers, HttpSource, Kafka, Landing, Postgres, RecordSpec, SchemaRegistry, Source, names, names::PipelineId, schedule::utc};
 
 /// A pipeline, as `ingest-job` reads it.
 #[derive(Clone, Debug)]
@@ -25,14 +25,14 @@ pub struct IngestPipeline {
     pub postgres: Postgres,
     /// The landing table.
     pub landing_table: String,
-    /// Bootstrap brokers.
-    pub bootstrap_servers: String,
+    /// How to reach the brokers.
+    pub brokers: Brokers,
     /// The topic.
     pub topic: String,
     /// The largest record, in bytes: [`crate::Topic::record_limit`].
     pub max_record: usize,
-    /// URL of the schema registry.
-    pub registry_url: String,
+    /// The schema registry.
+    pub registry: SchemaRegistry,
 }
 
 /// The part of the schedule that a run uses.
@@ -69,6 +69,7 @@ impl IngestPipeline {
         let (id, parts) = read::<Parts>(text)?;
         Ok(Self {
             landing_table: parts.landing.table.unwrap_or_else(|| names::landing_table(&id)),
+            brokers: parts.kafka.brokers(),
             max_record: parts.kafka.topic.record_limit(),
             topic: parts.kafka.topic.name.unwrap_or_else(|| names::topic(&id)),
             id,
@@ -80,8 +81,7 @@ impl IngestPipeline {
             max_rejected_ratio: parts.source.max_rejected_ratio,
             record: parts.record,
             postgres: parts.postgres,
-            bootstrap_servers: parts.kafka.bootstrap_servers,
-            registry_url: parts.schema_registry.url,
+            registry: parts.schema_registry.without_compatibility(),
         })
     }
 }

@@ -6,6 +6,7 @@
 
 mod file;
 mod ingest;
+mod mounts;
 mod schema;
 mod worker;
 
@@ -14,10 +15,11 @@ use serde_json::{Map, Value};
 pub use self::{
     file::DocumentError,
     ingest::{IngestPipeline, RunSchedule},
+    mounts::{CONFIG_MAPS, Mounts},
     schema::{SchemaPipeline, Tables},
     worker::{CassandraTarget, WorkerPipeline},
 };
-use crate::{HttpSource, UserPipeline, names, names::PipelineId};
+use crate::{UserPipeline, names, names::PipelineId};
 
 /// A program that receives a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,20 +47,28 @@ impl Binary {
                 "postgres",
                 "landing.table",
                 "kafka.bootstrapServers",
+                "kafka.tls",
+                "kafka.auth",
                 "kafka.topic.name",
                 // How large a record may be follows from both.
                 "kafka.topic.config.max.message.bytes",
                 "kafka.topic.management",
                 "schemaRegistry.url",
+                "schemaRegistry.tls",
+                "schemaRegistry.auth",
             ],
             Self::Worker => &[
                 "source.topic",
                 "record",
                 "postgres",
                 "kafka.bootstrapServers",
+                "kafka.tls",
+                "kafka.auth",
                 "kafka.groupId",
                 "kafka.topic.name",
                 "schemaRegistry.url",
+                "schemaRegistry.tls",
+                "schemaRegistry.auth",
                 "cassandra",
                 "sinks.cassandra.keyspace",
                 "sinks.cassandra.table",
@@ -85,17 +95,18 @@ impl Binary {
         }
     }
 
-    /// The Secrets that the program needs, each once, sorted by name.
-    pub fn secrets(self, pipeline: &UserPipeline) -> Vec<String> {
+    /// The Secrets and ConfigMaps that the program reads.
+    pub fn mounts(self, pipeline: &UserPipeline) -> Mounts {
         let spec = &pipeline.spec;
-        let mut secrets = vec![spec.postgres.credentials_secret_ref.name.clone()];
+        let mut mounts = Mounts::default();
+        mounts.postgres(&spec.postgres);
+        mounts.kafka(&spec.kafka);
+        spec.schema_registry.iter().for_each(|registry| mounts.registry(registry));
         match self {
-            Self::Ingest => secrets.extend(spec.source.http.iter().flat_map(HttpSource::secrets).map(str::to_owned)),
-            Self::Worker | Self::Schema => secrets.extend(spec.cassandra.iter().map(|c| c.credentials_secret_ref.name.clone())),
+            Self::Ingest => spec.source.http.iter().for_each(|http| mounts.source(http)),
+            Self::Worker | Self::Schema => spec.cassandra.iter().for_each(|cassandra| mounts.cassandra(cassandra)),
         }
-        secrets.sort();
-        secrets.dedup();
-        secrets
+        mounts.sorted()
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{DocumentError, read};
 use crate::{
-    Batch, Cassandra, DeadLetter, Kafka, Landing, Postgres, RecordSpec, Retention, SchemaRegistry, TableManagement, TopicFormat,
+    Batch, Brokers, Cassandra, DeadLetter, Kafka, Landing, Postgres, RecordSpec, Retention, SchemaRegistry, TableManagement, TopicFormat,
     TopicSource, names, names::PipelineId,
 };
 
@@ -17,8 +17,8 @@ pub struct WorkerPipeline {
     pub record: Option<RecordSpec>,
     /// Database of the bookkeeping and of the sink.
     pub postgres: Postgres,
-    /// Bootstrap brokers.
-    pub bootstrap_servers: String,
+    /// How to reach the brokers.
+    pub brokers: Brokers,
     /// The consumer group.
     pub group_id: String,
     /// The topic.
@@ -29,8 +29,8 @@ pub struct WorkerPipeline {
     pub dead_letter_topic: String,
     /// Greatest allowed share of dead letters, 0 to 1.
     pub max_dead_letter_ratio: f64,
-    /// URL of the schema registry. None if nothing is Avro.
-    pub registry_url: Option<String>,
+    /// The schema registry. None if nothing is Avro.
+    pub registry: Option<SchemaRegistry>,
     /// Cluster and table in Cassandra, if that is a sink.
     pub cassandra: Option<CassandraTarget>,
     /// The table in PostgreSQL, if that is a sink.
@@ -126,17 +126,18 @@ impl WorkerPipeline {
             workers: WorkerParts,
         }
         let (id, parts) = read::<Parts>(text)?;
+        let brokers = parts.kafka.brokers();
         let topic = parts.kafka.topic.name.unwrap_or_else(|| names::topic(&id));
         Ok(Self {
             record: parts.record,
             postgres: parts.postgres,
-            bootstrap_servers: parts.kafka.bootstrap_servers,
+            brokers,
             group_id: parts.kafka.group_id.unwrap_or_else(|| names::group_id(&id)),
             dead_letter_topic: parts.dead_letter.topic.unwrap_or_else(|| names::dead_letter_topic(&topic)),
             max_dead_letter_ratio: parts.dead_letter.max_ratio,
             topic,
             written: parts.source.topic.as_ref().map(|topic| topic.format),
-            registry_url: parts.schema_registry.map(|registry| registry.url),
+            registry: parts.schema_registry.map(SchemaRegistry::without_compatibility),
             cassandra: cassandra_target(&id, parts.cassandra, parts.sinks.cassandra)?,
             postgres_table: parts
                 .sinks

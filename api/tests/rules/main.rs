@@ -5,6 +5,7 @@
 mod changes;
 mod forms;
 mod spec;
+mod wires;
 
 use serde_json::{Value, json};
 use userpipeline_api::UserPipeline;

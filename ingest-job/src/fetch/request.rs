@@ -178,7 +178,7 @@ fn client(http: &HttpSource, timeouts: &Timeouts, secrets: &Secrets) -> Result<C
         .redirect(redirects::policy(http.allowed_hosts.clone()));
     client = timeouts.configure(client);
     if let Some(ca) = &http.tls.ca {
-        for certificate in tls::authorities(secrets, &ca.secret_key_ref, "spec.source.http.tls.ca.secretKeyRef")? {
+        for certificate in tls::authorities(secrets, ca, "spec.source.http.tls.ca")? {
             client = client.add_root_certificate(certificate);
         }
     }

@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication},
-    client::{ClientContext, DefaultClientContext},
+    client::ClientContext,
     config::FromClientConfigAndContext,
     error::KafkaError,
     types::RDKafkaErrorCode as Code,
 };
 
 pub use super::native::TopicState;
-use super::{connection::Connection, errors, native};
+use super::{connection::Connection, errors, native, refusal::Reporter};
 use crate::{
     StoreError,
     error::{GROUP_NOT_EMPTY, KAFKA_FAILED, KAFKA_UNREACHABLE},
@@ -19,19 +19,20 @@ use crate::{
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A client of Kafka's admin API, for one task: librdkafka's log of it is not read.
+/// A client of Kafka's admin API, for one task: librdkafka's log of it is not read, and its errors only after a failed request.
 #[derive(Clone)]
 pub struct Admin {
-    client: Arc<AdminClient<DefaultClientContext>>,
+    client: Arc<AdminClient<Reporter>>,
     connection: Connection,
 }
 
 impl Admin {
-    /// A client; it connects with the first request.
-    pub fn connect(connection: &Connection, client_id: &str) -> Result<Self, StoreError> {
-        let mut config = connection.client_config(client_id);
+    /// A client. Fails here where certificates are refused; otherwise it connects with the first request.
+    pub async fn connect(connection: &Connection, client_id: &str) -> Result<Self, StoreError> {
+        let mut config = connection.client_config(client_id)?;
+        connection.verify().await?;
         config.set("socket.timeout.ms", TIMEOUT.as_millis().to_string());
-        let client = AdminClient::from_config_and_context(&config, DefaultClientContext)
+        let client = AdminClient::from_config_and_context(&config, connection.reporter())
             .map_err(|e| errors::explain("no client for spec.kafka.bootstrapServers", &e))?;
         Ok(Self {
             client: Arc::new(client),
@@ -162,22 +163,34 @@ impl Admin {
 
     async fn bounded<T>(&self, what: &str, request: impl Future<Output = Result<T, KafkaError>>) -> Result<T, StoreError> {
         match tokio::time::timeout(TIMEOUT * 2, request).await {
-            Ok(answer) => answer.map_err(|e| self.connection.locate(errors::explain(what, &e))),
-            Err(_) => Err(self
-                .connection
-                .locate(StoreError::transient(KAFKA_UNREACHABLE, format!("{what}: no answer")))),
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(e)) => Err(self.locate(errors::explain(what, &e)).await),
+            Err(_) => {
+                let error = StoreError::transient(KAFKA_UNREACHABLE, format!("{what}: no answer"));
+                Err(self.locate(error).await)
+            }
         }
+    }
+
+    async fn locate(&self, error: StoreError) -> StoreError {
+        // Nothing else polls the queue of an admin client.
+        for text in native::reported_errors(self.client.inner()) {
+            self.connection.report(&text);
+        }
+        self.connection.locate(error).await
     }
 
     async fn blocking<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&rdkafka::client::Client<DefaultClientContext>) -> Result<T, StoreError> + Send + 'static,
+        call: impl FnOnce(&rdkafka::client::Client<Reporter>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let client = Arc::clone(&self.client);
         let answer = tokio::task::spawn_blocking(move || call(client.inner())).await;
-        answer
-            .map_err(|e| StoreError::transient(KAFKA_FAILED, format!("the request to Kafka broke off: {e}")))?
-            .map_err(|e| self.connection.locate(e))
+        let answer = answer.map_err(|e| StoreError::transient(KAFKA_FAILED, format!("the request to Kafka broke off: {e}")))?;
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(e) => Err(self.locate(e).await),
+        }
     }
 }
 

@@ -5,5 +5,6 @@ mod connection;
 pub mod errors;
 mod native;
 pub mod producer;
+mod refusal;
 
-pub use self::{connection::Connection, native::headers};
+pub use self::{connection::Connection, native::headers, refusal::Reporter};

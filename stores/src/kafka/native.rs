@@ -251,6 +251,29 @@ fn request<C: ClientContext>(
     }
 }
 
+/// The errors that a client has reported since the last call.
+pub fn reported_errors<C: ClientContext>(client: &Client<C>) -> Vec<String> {
+    // SAFETY: the client is alive as long as the borrow of it.
+    let queue = unsafe { sys::rd_kafka_queue_get_main(client.native_ptr()) };
+    let Ok(queue) = Owned::new(queue, sys::rd_kafka_queue_destroy, "queue") else {
+        return Vec::new();
+    };
+    let mut errors = Vec::new();
+    loop {
+        // SAFETY: the queue is alive; the event, if any, is ours.
+        let event = unsafe { sys::rd_kafka_queue_poll(queue.ptr(), 0) };
+        let Ok(event) = Owned::new(event, sys::rd_kafka_event_destroy, "event") else {
+            return errors;
+        };
+        // SAFETY: the event is alive, and its text with it.
+        unsafe {
+            if sys::rd_kafka_event_error(event.ptr()) != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                errors.push(text(sys::rd_kafka_event_error_string(event.ptr())));
+            }
+        }
+    }
+}
+
 /// The list that an accessor of librdkafka gives with its length.
 fn list<'a, T>(accessor: impl FnOnce(*mut usize) -> *mut *const T) -> &'a [*const T] {
     let mut count = 0;

@@ -9,10 +9,11 @@ use rdkafka::{
 };
 use tokio::time::{Instant, error::Elapsed, timeout_at};
 
-use super::{admin, connection::Connection, errors};
+use super::{admin, connection::Connection, errors, refusal::Reporter};
 use crate::{
     StoreError,
     error::{KAFKA_FAILED, KAFKA_UNREACHABLE, TOPIC_MISSING},
+    wire::Fingerprint,
 };
 
 /// How long a message may take, retries included: a restart of a broker fits in.
@@ -36,19 +37,26 @@ pub struct Message<'a> {
 
 /// A producer for one topic: idempotent, acknowledged by all in-sync replicas.
 pub struct Producer {
-    producer: FutureProducer,
+    client: FutureProducer<Reporter>,
     topic: String,
+    /// Other credentials or certificates need another producer.
+    opened_with: Fingerprint,
 }
 
 impl Producer {
     /// Connects, and checks that the topic exists: writing never creates it. `max_record`: the largest record, in bytes, that fits
     /// into a message of the topic.
     pub async fn connect(connection: &Connection, topic: &str, client_id: &str, max_record: usize) -> Result<Self, StoreError> {
+        connection.verify().await?;
         let opened = Self::new(connection, topic, client_id, max_record)?;
-        let (asked, name) = (opened.producer.clone(), topic.to_owned());
+        let (asked, name) = (opened.client.clone(), topic.to_owned());
         let found = tokio::task::spawn_blocking(move || admin::describe_topic(asked.client(), &name)).await;
         let found = found.map_err(|e| StoreError::transient(KAFKA_FAILED, format!("looking for topic `{topic}`: {e}")))?;
-        if found.map_err(|e| connection.locate(e))?.is_none() {
+        let found = match found {
+            Ok(found) => found,
+            Err(e) => return Err(connection.locate(e).await),
+        };
+        if found.is_none() {
             let message = format!(
                 "topic `{topic}` does not exist, and runs do not create it: see `TopicReady` for its schema Job, or create it if spec.kafka.topic.management is None"
             );
@@ -58,8 +66,8 @@ impl Producer {
     }
 
     fn new(connection: &Connection, topic: &str, client_id: &str, max_record: usize) -> Result<Self, StoreError> {
-        let producer = connection
-            .client_config(client_id)
+        let (mut config, opened_with) = connection.open_config(client_id)?;
+        let client = config
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("allow.auto.create.topics", "false")
@@ -71,12 +79,18 @@ impl Producer {
             // A broker's limit is for a batch, and one that is too large fails with all its messages.
             .set("batch.size", BATCH_BYTES.min(max_record).max(1).to_string())
             .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
-            .create()
+            .create_with_context(connection.reporter())
             .map_err(|e| errors::explain("a Kafka client for spec.kafka.bootstrapServers", &e))?;
         Ok(Self {
-            producer,
+            client,
             topic: topic.to_owned(),
+            opened_with,
         })
+    }
+
+    /// Whether credentials or certificates have changed since it connected.
+    pub fn is_rotated(&self, connection: &Connection) -> bool {
+        connection.wire().is_rotated(&self.opened_with)
     }
 
     /// Sends messages and waits until each is acknowledged or has failed, in their order.
@@ -105,7 +119,7 @@ impl Producer {
             payload: message.payload,
             ..FutureRecord::to(&self.topic).key(message.key).headers(headers)
         };
-        self.producer.send_result(record).map_err(|(e, _)| self.explain(&e))
+        self.client.send_result(record).map_err(|(e, _)| self.explain(&e))
     }
 
     fn delivered(&self, report: Result<<DeliveryFuture as Future>::Output, Elapsed>) -> Result<(), StoreError> {
@@ -158,7 +172,7 @@ mod tests {
     async fn each_message_is_on_the_topic_with_key_and_headers_when_it_is_reported() {
         let cluster = MockCluster::new(3).unwrap();
         cluster.create_topic("users", 2, 3).unwrap();
-        let connection = Connection::new(&cluster.bootstrap_servers());
+        let connection = Connection::plain_text(&cluster.bootstrap_servers());
         let producer = Producer::new(&connection, "users", "test", BATCH_BYTES).unwrap();
         let keys: Vec<String> = (0..500).map(|i| format!("key-{i}")).collect();
         let messages: Vec<_> = keys
@@ -175,6 +189,7 @@ mod tests {
         assert!(reports.iter().all(Result::is_ok), "{reports:?}");
         let consumer: BaseConsumer = connection
             .client_config("test")
+            .unwrap()
             .set("group.id", "g")
             .set("auto.offset.reset", "earliest")
             .create()

@@ -3,6 +3,7 @@
 mod connection;
 mod deadline;
 mod errors;
+mod refusal;
 mod value;
 
 pub use self::{

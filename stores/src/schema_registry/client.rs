@@ -1,13 +1,14 @@
 //! A client of Confluent's registry API.
 
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use userpipeline_api::{Compatibility, text::truncate};
 
+use super::{connection::Connection, refusal};
 use crate::{
     StoreError,
-    error::{REGISTRY_FAILED, REGISTRY_UNREACHABLE, SCHEMA_INCOMPATIBLE},
+    error::{REGISTRY_FAILED, SCHEMA_INCOMPATIBLE},
 };
 
 /// In bytes; schemas are much smaller.
@@ -17,17 +18,20 @@ const MAX_REASON: usize = 300;
 
 #[derive(Clone, Debug)]
 pub struct SchemaRegistry {
-    url: String,
-    client: Client,
+    connection: Connection,
+}
+
+impl Connection {
+    /// A client; it connects with the first request. Fails here where its files are missing.
+    pub fn connect(&self) -> Result<SchemaRegistry, StoreError> {
+        self.request(|client| client.get(&self.url))?;
+        Ok(SchemaRegistry { connection: self.clone() })
+    }
 }
 
 impl SchemaRegistry {
-    pub(super) const fn new(url: String, client: Client) -> Self {
-        Self { url, client }
-    }
-
     pub fn url(&self) -> &str {
-        &self.url
+        &self.connection.url
     }
 
     pub async fn set_compatibility(&self, subject: &str, level: Compatibility) -> Result<(), StoreError> {
@@ -65,7 +69,7 @@ impl SchemaRegistry {
             SCHEMA_INCOMPATIBLE,
             format!(
                 "the schema registry at {} finds the schema incompatible with subject `{subject}`: {why}",
-                self.url
+                self.url()
             ),
         ))
     }
@@ -153,20 +157,17 @@ impl SchemaRegistry {
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Result<(StatusCode, Vec<u8>), StoreError> {
-        let unreachable = |e: &reqwest::Error| {
-            StoreError::transient(
-                REGISTRY_UNREACHABLE,
-                format!("the schema registry at {} does not answer: {e}", self.url),
-            )
-        };
-        let mut request = self
-            .client
-            .request(method, format!("{}{path}", self.url))
-            .header("accept", "application/vnd.schemaregistry.v1+json, application/json");
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let mut response = request.send().await.map_err(|e| unreachable(&e))?;
+        let (client, request) = self.connection.request(|client| {
+            let request = client
+                .request(method, format!("{}{path}", self.url()))
+                .header("accept", "application/vnd.schemaregistry.v1+json, application/json");
+            match body {
+                Some(body) => request.json(&body),
+                None => request,
+            }
+        })?;
+        let unreachable = |e: &reqwest::Error| refusal::unreachable(self.url(), &self.connection.wire, e);
+        let mut response = client.execute(request).await.map_err(|e| unreachable(&e))?;
         let status = response.status();
         let mut answer = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| unreachable(&e))? {
@@ -186,18 +187,11 @@ impl SchemaRegistry {
             .ok()
             .and_then(|v| v.get("message").and_then(Value::as_str).map(str::to_owned))
             .unwrap_or_else(|| truncate(&String::from_utf8_lossy(answer), MAX_REASON));
-        let message = format!("the schema registry at {} answered {status} to {what}: {reason}", self.url);
-        Err(match status {
-            StatusCode::CONFLICT => StoreError::configuration(SCHEMA_INCOMPATIBLE, message),
-            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                StoreError::transient(REGISTRY_UNREACHABLE, message)
-            }
-            _ => StoreError::configuration(REGISTRY_FAILED, message),
-        })
+        Err(refusal::refused(self.url(), &self.connection.wire, status, what, &reason))
     }
 
     fn failed(&self, what: &str) -> StoreError {
-        StoreError::configuration(REGISTRY_FAILED, format!("the schema registry at {}: {what}", self.url))
+        StoreError::configuration(REGISTRY_FAILED, format!("the schema registry at {}: {what}", self.url()))
     }
 }
 

@@ -1,33 +1,112 @@
 //! How to reach a schema registry.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use reqwest::Client;
+use reqwest::{Client, Request, RequestBuilder, redirect::Policy};
+use userpipeline_api::SchemaRegistry as Registry;
 
-use super::client::SchemaRegistry;
-use crate::{StoreError, error::REGISTRY_FAILED};
+use crate::{
+    Secrets, StoreError,
+    error::{PIPELINE_INVALID, REGISTRY_FAILED},
+    wire::{Fingerprint, Material, Verification, Wire, client_config},
+};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
+const FIELD: &str = "spec.schemaRegistry";
 
-/// The address of a registry, which may have a path prefix.
+/// The address of a registry, which may have a path prefix; its certificates and credentials. Mounted files are read for each
+/// request, so that a rotation takes effect.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    url: String,
+    pub(super) url: String,
+    pub(super) wire: Wire,
+    /// The client, and the files that it was made with.
+    client: Arc<Mutex<Option<(Fingerprint, Client)>>>,
 }
 
 impl Connection {
-    pub fn new(url: &str) -> Self {
+    pub fn new(registry: &Registry, secrets: &Secrets) -> Self {
+        let tls = registry.tls.as_ref();
+        let mut wire = Wire::new(FIELD, secrets).with_certificates(
+            tls.and_then(|tls| tls.ca.as_ref()),
+            tls.and_then(|tls| tls.client_secret_ref.as_ref()),
+        );
+        if let Some(auth) = &registry.auth {
+            if let Some(basic) = &auth.basic {
+                wire = wire.with_credentials(&basic.credentials_secret_ref, "auth.basic.credentialsSecretRef");
+            }
+            if let Some(bearer) = &auth.bearer {
+                wire = wire.with_token(&bearer.secret_key_ref, "auth.bearer.secretKeyRef");
+            }
+        }
+        Self::of(&registry.url, wire)
+    }
+
+    /// A registry without certificates and credentials.
+    pub fn to(url: &str) -> Self {
+        Self::of(url, Wire::new(FIELD, &Secrets::in_dir("")))
+    }
+
+    fn of(url: &str, wire: Wire) -> Self {
         Self {
             url: url.trim_end_matches('/').to_owned(),
+            wire,
+            client: Arc::default(),
         }
     }
 
-    /// A client; it connects with the first request.
-    pub fn connect(&self) -> Result<SchemaRegistry, StoreError> {
-        let client = Client::builder()
-            .timeout(TIMEOUT)
+    /// The mounted files that it reads.
+    pub const fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// A request that authenticates with the files as they are now.
+    pub(super) fn request(&self, request: impl FnOnce(&Client) -> RequestBuilder) -> Result<(Client, Request), StoreError> {
+        let material = self.material()?;
+        let client = self.client(&material)?;
+        let mut request = request(&client);
+        if let Some(credentials) = &material.credentials {
+            request = request.basic_auth(&credentials.username, Some(&credentials.password));
+        }
+        if let Some(token) = &material.token {
+            request = request.bearer_auth(token);
+        }
+        // Its text does not quote the value.
+        let invalid = |e| StoreError::configuration(PIPELINE_INVALID, format!("no request with {}: {e}", self.wire.credentials_place()));
+        Ok((client, request.build().map_err(invalid)?))
+    }
+
+    fn material(&self) -> Result<Material, StoreError> {
+        let material = self.wire.read()?;
+        if (material.credentials.is_some() || material.token.is_some()) && !self.is_encrypted() {
+            let message = format!("{FIELD}.auth needs an https address in {FIELD}.url: credentials are not sent in plain text");
+            return Err(StoreError::configuration(PIPELINE_INVALID, message));
+        }
+        Ok(material)
+    }
+
+    fn client(&self, material: &Material) -> Result<Client, StoreError> {
+        let fingerprint = material.fingerprint();
+        let mut made = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, client)) = made.as_ref().filter(|(with, _)| *with == fingerprint) {
+            return Ok(client.clone());
+        }
+        // A redirect would carry requests to a server that nobody has named.
+        let mut builder = Client::builder().timeout(TIMEOUT).redirect(Policy::none());
+        if self.is_encrypted() {
+            builder = builder.tls_backend_preconfigured(client_config(&self.wire, material, Verification::Name)?);
+        }
+        let client = builder
             .build()
-            .map_err(|e| StoreError::configuration(REGISTRY_FAILED, format!("no HTTP client for spec.schemaRegistry.url: {e}")))?;
-        Ok(SchemaRegistry::new(self.url.clone(), client))
+            .map_err(|e| StoreError::configuration(REGISTRY_FAILED, format!("no HTTP client for {FIELD}.url: {e}")))?;
+        *made = Some((fingerprint, client.clone()));
+        Ok(client)
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.url.starts_with("https://")
     }
 }

@@ -1,6 +1,8 @@
 //! A schema registry with Confluent's API.
 
+mod address;
 mod client;
 mod connection;
+mod refusal;
 
-pub use self::{client::SchemaRegistry, connection::Connection};
+pub use self::{address::same_registry, client::SchemaRegistry, connection::Connection};

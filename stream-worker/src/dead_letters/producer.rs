@@ -9,7 +9,7 @@ use rdkafka::{
 };
 use userpipeline_stores::{
     StoreError,
-    kafka::{Connection, errors, producer::CLIENT_LIMIT},
+    kafka::{Connection, Reporter, errors, producer::CLIENT_LIMIT},
 };
 
 use crate::model::{Header, Message};
@@ -17,9 +17,9 @@ use crate::model::{Header, Message};
 /// After this long a dead letter is retried by a new producer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-pub fn producer(connection: &Connection, client: &str) -> Result<FutureProducer, StoreError> {
+pub fn producer(connection: &Connection, client: &str) -> Result<FutureProducer<Reporter>, StoreError> {
     connection
-        .client_config(client)
+        .client_config(client)?
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("message.timeout.ms", TIMEOUT.as_millis().to_string())
@@ -31,12 +31,12 @@ pub fn producer(connection: &Connection, client: &str) -> Result<FutureProducer,
         .set("allow.auto.create.topics", "false")
         // A key goes to the partition to which Java's clients, and ours, send it.
         .set("partitioner", "murmur2_random")
-        .create()
+        .create_with_context(connection.reporter())
         .map_err(|e| errors::explain("no producer for dead letters", &e))
 }
 
 /// Sends a message unchanged, with these headers, and waits until all replicas have acknowledged it.
-pub async fn send(producer: &FutureProducer, topic: &str, message: &Message, headers: &[Header]) -> Result<(), KafkaError> {
+pub async fn send(producer: &FutureProducer<Reporter>, topic: &str, message: &Message, headers: &[Header]) -> Result<(), KafkaError> {
     let mut owned = OwnedHeaders::new_with_capacity(headers.len());
     for (key, value) in headers {
         owned = owned.insert(KafkaHeader {

@@ -10,7 +10,7 @@ use rdkafka::{
 use userpipeline_stores::{
     StoreError,
     error::{KAFKA_UNREACHABLE, TOPIC_MISSING},
-    kafka::{Connection, errors},
+    kafka::{Connection, Reporter, errors},
 };
 
 use super::letter::Letter;
@@ -26,9 +26,9 @@ pub struct DeadLetterTopic {
 }
 
 impl DeadLetterTopic {
-    fn consumer(&self) -> Result<BaseConsumer, StoreError> {
+    fn consumer(&self) -> Result<BaseConsumer<Reporter>, StoreError> {
         self.connection
-            .client_config("userpipeline-dead-letters")
+            .client_config("userpipeline-dead-letters")?
             // A consumer must have a group; it joins none, because its partitions are assigned.
             .set("group.id", "userpipeline-dead-letters")
             .set("enable.auto.commit", "false")
@@ -36,21 +36,23 @@ impl DeadLetterTopic {
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
             .set("queued.max.messages.kbytes", "1024")
-            .create()
+            .create_with_context(self.connection.reporter())
             .map_err(|e| errors::explain("no client for spec.kafka.bootstrapServers", &e))
     }
 
     fn unreachable(&self) -> StoreError {
-        let brokers = self.connection.bootstrap_servers();
-        let message = format!("Kafka at {brokers} (spec.kafka.bootstrapServers) stopped to answer");
+        let message = format!("topic `{}` delivered nothing for {} s", self.topic, TIMEOUT.as_secs());
         StoreError::transient(KAFKA_UNREACHABLE, message)
     }
 
     /// Hands over each letter, partition by partition; stops where `each` says so by false.
     pub fn letters(&self, mut each: impl FnMut(Letter) -> Result<bool, StoreError>) -> Result<(), StoreError> {
         let consumer = self.consumer()?;
-        let failed = |e| self.connection.locate(errors::explain("reading the dead-letter topic", &e));
-        let metadata = consumer.fetch_metadata(Some(&self.topic), TIMEOUT).map_err(failed)?;
+        let failed = |e| errors::explain("reading the dead-letter topic", &e);
+        let metadata = consumer.fetch_metadata(Some(&self.topic), TIMEOUT);
+        // It serves the callbacks, which report why brokers refuse a connection.
+        let _ = consumer.poll(Duration::ZERO);
+        let metadata = metadata.map_err(failed)?;
         let partitions: Vec<i32> = metadata
             .topics()
             .iter()
@@ -84,7 +86,7 @@ impl DeadLetterTopic {
 
     fn partition(
         &self,
-        consumer: &BaseConsumer,
+        consumer: &BaseConsumer<Reporter>,
         high: i64,
         each: &mut impl FnMut(Letter) -> Result<bool, StoreError>,
     ) -> Result<bool, StoreError> {

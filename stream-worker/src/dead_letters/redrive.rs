@@ -4,7 +4,7 @@ use futures::{StreamExt, stream};
 use rdkafka::producer::FutureProducer;
 use userpipeline_stores::{
     StoreError,
-    kafka::{Connection, errors},
+    kafka::{Connection, Reporter, errors},
 };
 
 use super::{
@@ -18,7 +18,7 @@ const AT_ONCE: usize = 200;
 const BYTES_AT_ONCE: usize = 1 << 20;
 
 pub struct Redrive {
-    producer: FutureProducer,
+    producer: FutureProducer<Reporter>,
     topic: String,
     waiting: Vec<Letter>,
     bytes: usize,

@@ -2,7 +2,11 @@
 
 use futures::future::join_all;
 use rdkafka::{error::KafkaError, producer::FutureProducer};
-use userpipeline_stores::{Class, StoreError, error::DEAD_LETTER_FAILED, kafka::errors};
+use userpipeline_stores::{
+    Class, StoreError,
+    error::DEAD_LETTER_FAILED,
+    kafka::{Reporter, errors},
+};
 
 use super::{
     letter::headers_of,
@@ -15,7 +19,7 @@ use crate::{
 
 /// Writes dead letters, and waits until they are acknowledged.
 pub struct DeadLetters {
-    producer: FutureProducer,
+    producer: FutureProducer<Reporter>,
     origin: String,
     topic: String,
     group: String,

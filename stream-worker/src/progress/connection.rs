@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::{Client, Error, Transaction};
 use userpipeline_stores::{
-    Credentials, StoreError,
+    StoreError,
     postgres::{self, Connection, answered},
+    wire::Fingerprint,
 };
 use uuid::Uuid;
 
@@ -17,15 +18,14 @@ const IDLE_IN_TRANSACTION: &str = "SET idle_in_transaction_session_timeout = '60
 
 pub struct ProgressConnection {
     client: Client,
-    /// Other credentials need another connection.
-    credentials: Credentials,
+    /// Other credentials or certificates need another connection.
+    opened_with: Fingerprint,
 }
 
 impl ProgressConnection {
     /// Connects, and fails here where the progress table is missing.
     pub async fn open(connection: &Connection, application: &str) -> Result<Self, StoreError> {
-        let credentials = connection.credentials()?;
-        let client = connection.connect(application).await?;
+        let (client, opened_with) = connection.open(application).await?;
         client
             .batch_execute(IDLE_IN_TRANSACTION)
             .await
@@ -34,12 +34,12 @@ impl ProgressConnection {
             .query("SELECT 1 FROM userpipeline.progress LIMIT 0", &[])
             .await
             .map_err(|e| postgres::explain("reading userpipeline.progress", &e))?;
-        Ok(Self { client, credentials })
+        Ok(Self { client, opened_with })
     }
 
-    /// Whether the credentials have changed since it was opened.
+    /// Whether credentials or certificates have changed since it was opened.
     pub fn is_rotated(&self, connection: &Connection) -> bool {
-        connection.credentials().is_ok_and(|now| now != self.credentials)
+        connection.wire().is_rotated(&self.opened_with)
     }
 
     pub const fn client(&self) -> &Client {

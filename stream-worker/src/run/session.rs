@@ -7,6 +7,7 @@ use userpipeline_stores::{
     StoreError,
     error::{KAFKA_FAILED, TOPIC_MISSING},
     kafka::admin::{Admin, TopicState},
+    wire::rotated,
 };
 
 use super::{
@@ -16,16 +17,18 @@ use super::{
 };
 use crate::{
     context::WorkerContext,
-    credentials,
     progress::{PartitionLeases, ProgressTable},
     status::Trouble,
+    wires,
 };
 
-/// Returns without an error only when the worker is to stop.
+/// Returns without an error when the worker is to stop, or when Kafka's credentials or certificates have changed: librdkafka
+/// takes up neither, so the group is left as at a stop, with everything written, and joined again.
 pub async fn session(context: &Arc<WorkerContext>, stop: &CancellationToken) -> Result<(), StoreError> {
+    let stop = &stop.child_token();
     let leases = Arc::new(PartitionLeases::default());
     let opened = async {
-        credentials::check(&context.pipeline.postgres, context.pipeline.cassandra.as_ref(), &context.secrets)?;
+        wires::check(&context.wires)?;
         let topic = topics(context).await?;
         let table = ProgressTable {
             group: context.pipeline.group_id.clone(),
@@ -62,18 +65,25 @@ pub async fn session(context: &Arc<WorkerContext>, stop: &CancellationToken) -> 
         retention::run(context).await;
         std::future::pending::<()>().await;
     };
+    let rotating = async {
+        rotated(context.kafka.wire(), &consuming.opened_with).await;
+        tracing::info!("Kafka's credentials or certificates have changed: rejoining the group with the new ones");
+        stop.cancel();
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         ended = &mut consuming.ended => ended.unwrap_or_else(|_| Err(StoreError::transient(KAFKA_FAILED, "the polling thread broke off"))),
         () = writing => Ok(()),
         () = watching => Ok(()),
         () = expiring => Ok(()),
+        () = rotating => Ok(()),
     }
 }
 
 /// Both topics must exist before the group is joined.
 async fn topics(context: &WorkerContext) -> Result<TopicState, StoreError> {
     let pipeline = &context.pipeline;
-    let admin = Admin::connect(&context.kafka, &context.instance)?;
+    let admin = Admin::connect(&context.kafka, &context.instance).await?;
     let missing = |topic: &str, field: &str| {
         StoreError::configuration(
             TOPIC_MISSING,

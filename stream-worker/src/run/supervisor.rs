@@ -49,7 +49,11 @@ async fn sessions(context: &Arc<WorkerContext>, stop: &CancellationToken) {
         let started = Instant::now();
         let result = Box::pin(session(context, stop)).await;
         context.status.consuming(false);
-        let Err(error) = result else { return };
+        let error = match result {
+            Ok(()) if stop.is_cancelled() => return,
+            Ok(()) => continue,
+            Err(error) => error,
+        };
         context.status.trouble(Trouble::Session, &error);
         if started.elapsed() > STABLE {
             back_off.reset();

@@ -11,10 +11,11 @@ use k8s_openapi::jiff::Timestamp;
 use rdkafka::consumer::Consumer as _;
 use tokio_postgres::Client;
 use userpipeline_stores::{
-    Credentials, StoreError,
+    StoreError,
     error::{KAFKA_FAILED, POSTGRES_UNREACHABLE, TOPIC_MISSING},
     kafka::{admin, errors},
     postgres,
+    wire::Fingerprint,
 };
 
 use super::consume::{Consumer, ends};
@@ -104,20 +105,23 @@ async fn list(context: &Arc<WorkerContext>, consumer: &Arc<Consumer>) -> Result<
         }
         ends(&consumer, &topic, &partitions)
     })
-    .await
-    .map_err(|e| context.kafka.locate(e))?;
+    .await;
+    let listed = match listed {
+        Ok(listed) => listed,
+        Err(e) => return Err(context.kafka.locate(e).await),
+    };
     context.status.ends(&listed, asked_at, Instant::now());
     Ok(())
 }
 
-async fn totals(context: &WorkerContext, client: &mut Option<(Client, Credentials)>) -> Result<(), StoreError> {
+async fn totals(context: &WorkerContext, client: &mut Option<(Client, Fingerprint)>) -> Result<(), StoreError> {
     let pipeline = &context.pipeline;
-    let credentials = context.postgres.credentials()?;
+    let wire = context.postgres.wire();
     if client
         .as_ref()
-        .is_none_or(|(client, with)| client.is_closed() || *with != credentials)
+        .is_none_or(|(client, opened_with)| client.is_closed() || wire.is_rotated(opened_with))
     {
-        *client = Some((context.postgres.connect(&context.instance).await?, credentials));
+        *client = Some(context.postgres.open(&context.instance).await?);
     }
     let Some((connected, _)) = client else { return Ok(()) };
     let asked = tokio::time::timeout(TIMEOUT, progress::totals(connected, &pipeline.group_id, &pipeline.id.to_string())).await;

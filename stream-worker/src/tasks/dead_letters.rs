@@ -5,9 +5,12 @@ use std::{collections::BTreeMap, path::PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use tokio::sync::mpsc;
-use userpipeline_api::{document::WorkerPipeline, report::exit};
+use userpipeline_api::{
+    document::{CONFIG_MAPS, WorkerPipeline},
+    report::exit,
+};
 use userpipeline_record::RecordSchema;
-use userpipeline_stores::{StoreError, error::PIPELINE_INVALID, kafka::Connection};
+use userpipeline_stores::{Secrets, StoreError, error::PIPELINE_INVALID, kafka::Connection};
 
 use crate::{
     dead_letters::{DeadLetterTopic, Distinct, Letter, Redrive, Selection, print},
@@ -20,6 +23,12 @@ pub struct DeadLettersArgs {
     /// The pipeline's file; the default is its path in a worker's pod.
     #[arg(long, default_value = "/etc/userpipeline/pipeline.yaml", global = true)]
     pipeline: PathBuf,
+    /// The folder of the Secrets; the default is its path in a worker's pod.
+    #[arg(long, default_value = "/etc/userpipeline/secrets", global = true)]
+    secrets: PathBuf,
+    /// The folder of the ConfigMaps with certificates.
+    #[arg(long, default_value = CONFIG_MAPS, global = true)]
+    config_maps: PathBuf,
     #[command(subcommand)]
     command: Command,
 }
@@ -74,14 +83,16 @@ async fn execute(args: DeadLettersArgs) -> Result<(), StoreError> {
     let invalid = |message: String| StoreError::configuration(PIPELINE_INVALID, message);
     let text = std::fs::read_to_string(&args.pipeline).map_err(|e| invalid(format!("{}: {e}", args.pipeline.display())))?;
     let pipeline = WorkerPipeline::read(&text).map_err(|e| invalid(e.to_string()))?;
-    let connection = Connection::new(&pipeline.bootstrap_servers);
+    let secrets = Secrets::in_dir(&args.secrets).with_config_maps(&args.config_maps);
+    let connection = Connection::new(&pipeline.brokers, &secrets);
+    connection.verify().await?;
     let topic = DeadLetterTopic {
         connection: connection.clone(),
         topic: pipeline.dead_letter_topic.clone(),
     };
     match args.command {
         Command::List { selection, limit, json } => list(topic, selection, limit, json).await,
-        Command::Show { letter } => show(topic, &pipeline, letter).await,
+        Command::Show { letter } => show(topic, &pipeline, &secrets, letter).await,
         Command::Redrive { selection, dry_run } => redrive(topic, &connection, &pipeline, selection, dry_run).await,
     }
 }
@@ -89,18 +100,24 @@ async fn execute(args: DeadLettersArgs) -> Result<(), StoreError> {
 /// The selected letters, one after the other; reading waits until each is taken.
 fn letters(topic: DeadLetterTopic, selected: impl Fn(&Letter) -> bool + Send + 'static) -> Letters {
     let (sender, receiver) = mpsc::channel(1);
+    let connection = topic.connection.clone();
     let reading = tokio::task::spawn_blocking(move || {
         topic.letters(|letter| {
             // The receiver is closed where there are enough.
             Ok(!sender.is_closed() && (!selected(&letter) || sender.blocking_send(letter).is_ok()))
         })
     });
-    Letters { receiver, reading }
+    Letters {
+        receiver,
+        reading,
+        connection,
+    }
 }
 
 struct Letters {
     receiver: mpsc::Receiver<Letter>,
     reading: tokio::task::JoinHandle<Result<(), StoreError>>,
+    connection: Connection,
 }
 
 impl Letters {
@@ -111,9 +128,11 @@ impl Letters {
     /// Whether all were read.
     async fn end(mut self) -> Result<(), StoreError> {
         self.receiver.close();
-        self.reading
-            .await
-            .unwrap_or_else(|e| Err(StoreError::transient("KafkaFailed", format!("reading broke off: {e}"))))
+        let read = self.reading.await;
+        match read.unwrap_or_else(|e| Err(StoreError::transient("KafkaFailed", format!("reading broke off: {e}")))) {
+            Ok(()) => Ok(()),
+            Err(e) => Err(self.connection.locate(e).await),
+        }
     }
 }
 
@@ -138,7 +157,7 @@ async fn list(topic: DeadLetterTopic, selection: Selection, limit: usize, json: 
     letters.end().await
 }
 
-async fn show(topic: DeadLetterTopic, pipeline: &WorkerPipeline, at: (i32, i64)) -> Result<(), StoreError> {
+async fn show(topic: DeadLetterTopic, pipeline: &WorkerPipeline, secrets: &Secrets, at: (i32, i64)) -> Result<(), StoreError> {
     let name = topic.topic.clone();
     let mut letters = letters(topic, move |letter| letter.at == at);
     let Some(letter) = letters.next().await else {
@@ -149,16 +168,20 @@ async fn show(topic: DeadLetterTopic, pipeline: &WorkerPipeline, at: (i32, i64))
             format!("there is no letter {partition}:{offset} on topic `{name}`, or no longer"),
         ));
     };
-    let record = record(pipeline, &letter).await;
+    let record = record(pipeline, secrets, &letter).await;
     let text = serde_json::to_string_pretty(&print::whole(&letter, record.as_ref())).unwrap_or_default();
     println!("{text}");
     letters.end().await
 }
 
 /// The record, where the message can be decoded by now.
-async fn record(pipeline: &WorkerPipeline, letter: &Letter) -> Option<Value> {
+async fn record(pipeline: &WorkerPipeline, secrets: &Secrets, letter: &Letter) -> Option<Value> {
     let schema = RecordSchema::read(pipeline.record.as_ref()).ok()?;
-    let decoded = Decoders::of(pipeline, schema.clone()).ok()?.decode(&letter.message).await.ok()?;
+    let decoded = Decoders::of(pipeline, schema.clone(), secrets)
+        .ok()?
+        .decode(&letter.message)
+        .await
+        .ok()?;
     let (Decoded::Upsert(VersionedRecord { record, .. }) | Decoded::Delete(VersionedRecord { record, .. })) = decoded else {
         return None;
     };

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use rdkafka::{
     Offset, TopicPartitionList,
     config::FromClientConfigAndContext,
-    consumer::{BaseConsumer, CommitMode, Consumer as _, DefaultConsumerContext},
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
 };
 use userpipeline_api::{
     document::WorkerPipeline,
@@ -52,12 +52,12 @@ pub async fn run(files: &TaskFiles) -> u8 {
 
 /// The state of the group, once it is empty.
 async fn verify(pipeline: &WorkerPipeline, secrets: &Secrets) -> Result<DrainReport, StoreError> {
-    let connection = kafka::Connection::new(&pipeline.bootstrap_servers);
+    let connection = kafka::Connection::new(&pipeline.brokers, secrets);
+    connection.verify().await?;
     let group = Group::new(pipeline, &connection)?;
-    let at = |e| connection.locate(e);
     let until = tokio::time::Instant::now() + EMPTY_WITHIN;
     loop {
-        let members = group.ask(Group::members).await.map_err(at)?;
+        let members = group.ask(Group::members).await?;
         if members == 0 {
             break;
         }
@@ -72,10 +72,10 @@ async fn verify(pipeline: &WorkerPipeline, secrets: &Secrets) -> Result<DrainRep
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    let topic = group.ask(Group::topic).await.map_err(at)?;
+    let topic = group.ask(Group::topic).await?;
     let stored = stored(pipeline, &topic.id, secrets).await?;
     let desired = stored.clone();
-    let (committed, ends) = group.ask(move |group| group.commit(topic.partitions, &desired)).await.map_err(at)?;
+    let (committed, ends) = group.ask(move |group| group.commit(topic.partitions, &desired)).await?;
     Ok(report(&pipeline.group_id, &stored, &committed, &ends))
 }
 
@@ -122,19 +122,21 @@ async fn stored(pipeline: &WorkerPipeline, topic_id: &str, secrets: &Secrets) ->
 /// The consumer group; this consumer never joins it.
 #[derive(Clone)]
 struct Group {
-    consumer: std::sync::Arc<BaseConsumer>,
+    consumer: std::sync::Arc<BaseConsumer<kafka::Reporter>>,
+    connection: kafka::Connection,
     name: String,
     topic: String,
 }
 
 impl Group {
     fn new(pipeline: &WorkerPipeline, connection: &kafka::Connection) -> Result<Self, StoreError> {
-        let mut config = connection.client_config("userpipeline-drain");
+        let mut config = connection.client_config("userpipeline-drain")?;
         config.set("group.id", &pipeline.group_id).set("enable.auto.commit", "false");
-        let consumer = BaseConsumer::from_config_and_context(&config, DefaultConsumerContext)
+        let consumer = BaseConsumer::from_config_and_context(&config, connection.reporter())
             .map_err(|e| errors::explain("no consumer for spec.kafka.bootstrapServers", &e))?;
         Ok(Self {
             consumer: std::sync::Arc::new(consumer),
+            connection: connection.clone(),
             name: pipeline.group_id.clone(),
             topic: pipeline.topic.clone(),
         })
@@ -146,9 +148,19 @@ impl Group {
         question: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let group = self.clone();
-        tokio::task::spawn_blocking(move || question(&group))
+        let answer = tokio::task::spawn_blocking(move || {
+            let answer = question(&group);
+            // It serves the callbacks, which report why brokers refuse a connection.
+            let _ = group.consumer.poll(Duration::ZERO);
+            answer
+        });
+        let answer = answer
             .await
-            .map_err(|e| StoreError::transient(KAFKA_FAILED, format!("a question to Kafka broke off: {e}")))?
+            .map_err(|e| StoreError::transient(KAFKA_FAILED, format!("a question to Kafka broke off: {e}")))?;
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(e) => Err(self.connection.locate(e).await),
+        }
     }
 
     fn members(&self) -> Result<usize, StoreError> {

@@ -100,7 +100,7 @@ async fn topics() -> Result<usize> {
 async fn subjects() -> Result<usize> {
     let answer = reqwest::get(format!("{}/subjects", host::REGISTRY)).await?.error_for_status()?;
     let left: Vec<String> = serde_json::from_slice(&answer.bytes().await?)?;
-    let registry = schema_registry::Connection::new(host::REGISTRY).connect()?;
+    let registry = schema_registry::Connection::to(host::REGISTRY).connect()?;
     let left: Vec<_> = left.iter().filter(|subject| subject.starts_with(DASHED_PREFIX)).collect();
     for subject in &left {
         registry.delete_subject(subject).await?;

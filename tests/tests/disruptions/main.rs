@@ -205,7 +205,7 @@ const RECORDS: u128 = 30_000;
 /// Messages of [`RECORDS`] users.
 async fn encoded_users(id: &PipelineId) -> Result<Vec<(String, Vec<u8>, Option<i64>)>> {
     let schema = RecordSchema::user();
-    let schema_id = schema_registry::Connection::new(host::REGISTRY)
+    let schema_id = schema_registry::Connection::to(host::REGISTRY)
         .connect()?
         .id_of(&names::subject(&names::topic(id)), &schema.avro_schema())
         .await?

@@ -83,7 +83,7 @@ async fn an_applied_pipeline_moves_every_user_to_both_stores() -> Result<()> {
 /// Decodes every message with the registered schema and returns the keys.
 async fn keys_on_the_topic(id: &PipelineId) -> Result<BTreeSet<String>> {
     let schema = RecordSchema::user();
-    let registry = schema_registry::Connection::new(host::REGISTRY).connect()?;
+    let registry = schema_registry::Connection::to(host::REGISTRY).connect()?;
     let registered = registry
         .id_of(&names::subject(&names::topic(id)), &schema.avro_schema())
         .await?

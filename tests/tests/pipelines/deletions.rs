@@ -86,7 +86,7 @@ async fn deleting_a_pipeline_deletes_its_children_and_retains_its_data() -> Resu
     );
     assert!(stores::messages(&names::topic(&id)).await?.len() >= 200);
     assert!(
-        schema_registry::Connection::new(host::REGISTRY)
+        schema_registry::Connection::to(host::REGISTRY)
             .connect()?
             .id_of(&names::subject(&names::topic(&id)), &RecordSchema::user().avro_schema())
             .await?
@@ -137,7 +137,7 @@ async fn with_the_policy_delete_only_external_data_is_left() -> Result<()> {
     }
     let topics = stores::topics()?;
     assert!(!topics.iter().any(|topic| topic.starts_with(&names::topic(&id))), "{topics:?}");
-    let registry = schema_registry::Connection::new(host::REGISTRY).connect()?;
+    let registry = schema_registry::Connection::to(host::REGISTRY).connect()?;
     assert!(registry.latest(&names::subject(&names::topic(&id))).await?.is_none());
     let session = stores::cassandra(&world.client).await?;
     let keyspaces = session

@@ -29,7 +29,8 @@ async fn data_past_its_retention_is_deleted_and_totals_stay() -> Result<()> {
     // Then Cassandra has the declared time to live and compaction, and Kafka the retention of dead letters
     let (id, session) = (world.id(), stores::cassandra(&world.client).await?);
     assert_table_options(&session, &id).await?;
-    let config = Admin::connect(&kafka::Connection::new(host::KAFKA), "tests")?
+    let config = Admin::connect(&kafka::Connection::plain_text(host::KAFKA), "tests")
+        .await?
         .config(&names::dead_letter_topic(&names::topic(&id)))
         .await?;
     assert_eq!(config.get("retention.ms").map(String::as_str), Some("172800000"));

@@ -77,7 +77,7 @@ async fn an_external_topic_limits_the_size_of_records_and_a_managed_one_is_confi
     let world = World::new("small").await?;
     let source = TestSource::start(&world.client).await?;
     let topic = names::topic(&world.id());
-    let admin = Admin::connect(&kafka::Connection::new(host::KAFKA), "tests")?;
+    let admin = Admin::connect(&kafka::Connection::plain_text(host::KAFKA), "tests").await?;
     admin.create(&topic, 3, 1, &bounded_by("200000")).await?;
     admin.create(&names::dead_letter_topic(&topic), 1, 1, &bounded_by("300000")).await?;
 

@@ -181,7 +181,7 @@ async fn avro_messages_of_applications_are_decoded_with_their_registered_schemas
         {"name": "celsius", "type": ["null", "float"]},
     ]});
     let topic = names::topic(&world.id());
-    let registry = schema_registry::Connection::new(host::REGISTRY).connect()?;
+    let registry = schema_registry::Connection::to(host::REGISTRY).connect()?;
     let schema_id = registry.register(&names::subject(&topic), &text).await?;
     let schema = Schema::parse_str(&text.to_string())?;
     let message = |device: &str, micros: i64, revision: i32, celsius: Option<f32>| -> Result<Vec<u8>> {
@@ -248,7 +248,7 @@ async fn existing_topics_are_used_and_are_not_deleted() -> Result<()> {
     // When they are created
     let topic = names::topic(&world.id());
     let letters = names::dead_letter_topic(&topic);
-    let admin = Admin::connect(&kafka::Connection::new(host::KAFKA), "topic owner")?;
+    let admin = Admin::connect(&kafka::Connection::plain_text(host::KAFKA), "topic owner").await?;
     admin.create(&topic, 2, 1, &BTreeMap::new()).await?;
     mismatch_names("spec.deadLetter.topic").await?;
     admin.create(&letters, 1, 1, &BTreeMap::new()).await?;

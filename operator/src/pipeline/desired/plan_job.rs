@@ -28,7 +28,7 @@ pub fn plan_objects(owner: &Owner, installation: &Installation, config: &PodConf
     };
     let config_ref = PodConfigRef {
         config_map: name.to_owned(),
-        secrets: config.secrets.clone(),
+        mounts: config.mounts.clone(),
     };
     let task = Task {
         component: labels::Component::Schema,

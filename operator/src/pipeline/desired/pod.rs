@@ -1,4 +1,4 @@
-//! What all pods have in common: the restricted security context, the pipeline's file, the Secrets.
+//! What all pods have in common: the restricted security context, the pipeline's file, the Secrets, the authorities' certificates.
 
 use k8s_openapi::{
     api::core::v1::{
@@ -7,7 +7,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::api::resource::Quantity,
 };
-use userpipeline_api::names;
+use userpipeline_api::{document::CONFIG_MAPS, names};
 
 use super::service_account;
 use crate::pipeline::model::{CONFIG_VOLUME, Images, Owner, PodConfigRef};
@@ -69,12 +69,16 @@ pub fn container(name: &str, program: &str, images: &Images, config: &PodConfigR
         read_only: Some(true),
         ..VolumeMount::default()
     }];
-    mounts.extend(config.secrets.iter().map(|secret| VolumeMount {
-        name: secret_volume(secret),
-        mount_path: format!("{MOUNT}/secrets/{secret}"),
+    let mount = |name: String, path: String| VolumeMount {
+        name,
+        mount_path: path,
         read_only: Some(true),
         ..VolumeMount::default()
-    }));
+    };
+    let secrets = config.mounts.secrets.iter();
+    mounts.extend(secrets.map(|secret| mount(secret_volume(secret), format!("{MOUNT}/secrets/{secret}"))));
+    let config_maps = config.mounts.config_maps.iter();
+    mounts.extend(config_maps.map(|name| mount(config_map_volume(name), format!("{CONFIG_MAPS}/{name}"))));
     Container {
         name: name.to_owned(),
         image: Some(images.of(program)),
@@ -109,7 +113,7 @@ pub fn pod(owner: &Owner, container: Container, restart_policy: &str, config: &P
         }),
         ..Volume::default()
     }];
-    volumes.extend(config.secrets.iter().map(|secret| Volume {
+    volumes.extend(config.mounts.secrets.iter().map(|secret| Volume {
         name: secret_volume(secret),
         secret: Some(SecretVolumeSource {
             secret_name: Some(secret.clone()),
@@ -117,6 +121,16 @@ pub fn pod(owner: &Owner, container: Container, restart_policy: &str, config: &P
             // The program reports which Secret or key is missing, and retries.
             optional: Some(true),
             items: None,
+        }),
+        ..Volume::default()
+    }));
+    volumes.extend(config.mounts.config_maps.iter().map(|name| Volume {
+        name: config_map_volume(name),
+        config_map: Some(ConfigMapVolumeSource {
+            name: name.clone(),
+            // As with a Secret.
+            optional: Some(true),
+            ..ConfigMapVolumeSource::default()
         }),
         ..Volume::default()
     }));
@@ -145,4 +159,8 @@ pub fn pod(owner: &Owner, container: Container, restart_policy: &str, config: &P
 /// A Secret's name may be longer than a volume's.
 fn secret_volume(secret: &str) -> String {
     format!("secret-{}", names::hash(secret))
+}
+
+fn config_map_volume(name: &str) -> String {
+    format!("config-map-{}", names::hash(name))
 }

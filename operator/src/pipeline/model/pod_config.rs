@@ -1,8 +1,13 @@
-//! What a pod reads: the resource, reduced to what its binary uses, in an immutable ConfigMap, and the Secrets.
+//! What a pod reads: the resource, reduced to what its binary uses, in an immutable ConfigMap; the Secrets; and the ConfigMaps
+//! with certificates.
 
 use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 use kube::ResourceExt;
-use userpipeline_api::{UserPipeline, document, document::Binary, names};
+use userpipeline_api::{
+    UserPipeline, document,
+    document::{Binary, Mounts},
+    names,
+};
 
 /// The pod's volume with the ConfigMap.
 pub const CONFIG_VOLUME: &str = "pipeline";
@@ -13,34 +18,40 @@ pub struct PodConfig {
     pub config_map: String,
     /// The reduced resource, as YAML.
     pub text: String,
-    pub secrets: Vec<String>,
+    pub mounts: Mounts,
 }
 
 impl PodConfig {
     /// The config of `binary`, in a ConfigMap with `infix` in its name.
     pub fn of(pipeline: &UserPipeline, binary: Binary, infix: &str) -> Self {
-        let text = document::reduce(pipeline, binary);
+        // The only place where the operator chooses plain text: for each pipeline that does not mention TLS. The schema's hash does
+        // not contain it, so that no schema Job runs because of an upgrade.
+        let written = UserPipeline {
+            spec: pipeline.spec.clone().with_plain_text_wires(),
+            ..pipeline.clone()
+        };
+        let text = document::reduce(&written, binary);
         let name = pipeline.name_any();
         Self {
             config_map: names::child(&name, &format!("{infix}-{}", names::hash(&text)), names::LABEL_LIMIT),
             text,
-            secrets: binary.secrets(pipeline),
+            mounts: binary.mounts(pipeline),
         }
     }
 
     pub fn reference(&self) -> PodConfigRef {
         PodConfigRef {
             config_map: self.config_map.clone(),
-            secrets: self.secrets.clone(),
+            mounts: self.mounts.clone(),
         }
     }
 }
 
-/// The ConfigMap and Secrets that a pod mounts.
+/// The ConfigMap with the config, and what a pod mounts besides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodConfigRef {
     pub config_map: String,
-    pub secrets: Vec<String>,
+    pub mounts: Mounts,
 }
 
 impl PodConfigRef {
@@ -48,8 +59,12 @@ impl PodConfigRef {
     pub fn of_pod(pod: &PodSpec) -> Option<Self> {
         let volumes = pod.volumes.as_deref().unwrap_or_default();
         let config_map = volumes.iter().find(|v| v.name == CONFIG_VOLUME)?.config_map.as_ref()?.name.clone();
-        let secrets = volumes.iter().filter_map(|v| v.secret.as_ref()?.secret_name.clone()).collect();
-        Some(Self { config_map, secrets })
+        let others = volumes.iter().filter(|v| v.name != CONFIG_VOLUME);
+        let mounts = Mounts {
+            secrets: volumes.iter().filter_map(|v| v.secret.as_ref()?.secret_name.clone()).collect(),
+            config_maps: others.filter_map(|v| Some(v.config_map.as_ref()?.name.clone())).collect(),
+        };
+        Some(Self { config_map, mounts })
     }
 
     pub fn of_template(template: &PodTemplateSpec) -> Option<Self> {

@@ -116,7 +116,18 @@ fn full() -> Value {
         "basic": {"credentialsSecretRef": {"name": "who"}}, "bearer": {"secretKeyRef": {"name": "who", "key": "token"}},
         "oauth2": {"tokenUrl": "http://tokens/", "credentialsSecretRef": {"name": "who"}}
     });
-    spec["source"]["http"]["tls"] = json!({"ca": {"secretKeyRef": {"name": "ca", "key": "ca.crt"}}, "clientSecretRef": {"name": "client"}});
+    let key = json!({"name": "ca", "key": "ca.crt"});
+    let tls = json!({"ca": {"configMapKeyRef": key, "secretKeyRef": key}, "clientSecretRef": {"name": "client"}});
+    spec["source"]["http"]["tls"] = tls.clone();
+    spec["postgres"]["tls"] = tls.clone();
+    spec["kafka"]["tls"] = tls.clone();
+    spec["cassandra"]["tls"] = tls.clone();
+    let credentials = json!({"credentialsSecretRef": {"name": "who"}});
+    spec["kafka"]["auth"] = json!({"scramSha512": credentials, "scramSha256": credentials, "plain": credentials});
+    spec["schemaRegistry"]["tls"] = tls;
+    spec["schemaRegistry"]["auth"] = json!({
+        "basic": {"credentialsSecretRef": {"name": "who"}}, "bearer": {"secretKeyRef": {"name": "who", "key": "token"}},
+    });
     spec["source"]["http"]["headers"] =
         json!([{"name": "Authorization", "valueFrom": {"secretKeyRef": {"name": "token", "key": "header"}}}]);
     spec

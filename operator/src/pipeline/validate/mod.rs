@@ -5,7 +5,13 @@ mod placeholders;
 mod pod_settings;
 
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity};
-use userpipeline_api::{Cron, Schedule, Ticks, UserPipeline, UserPipelineSpec, bytes, document::Binary, names, names::PipelineId, zone};
+use userpipeline_api::{
+    Cron, Schedule, Ticks, UserPipeline, UserPipelineSpec, bytes,
+    document::{self, Binary},
+    names,
+    names::PipelineId,
+    zone,
+};
 use userpipeline_record::{RecordSchema, bookkeeping};
 
 use self::{placeholders::placeholder_problems, pod_settings::pod_settings_problems};
@@ -79,7 +85,6 @@ pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPip
         return Err(ValidateError::InvalidSpec(problems));
     };
 
-    let schema = PodConfig::of(pipeline, Binary::Schema, "schema");
     Ok(ValidatedPipeline {
         owner,
         ingest: ingest(pipeline, &spec),
@@ -87,14 +92,14 @@ pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPip
         // A pinned version may apply another schema for the same spec.
         schema_hash: names::hash(&format!(
             "{}\n{}\n{}\n{}\n{}",
-            schema.text,
+            document::reduce(pipeline, Binary::Schema),
             spec.kafka.topic.message_limit(),
             // A declared record is part of the text; the built-in one is not.
             RecordSchema::user().fingerprint(),
             bookkeeping::fingerprint(),
             spec.image.iter().filter_map(|image| image.version.as_deref()).collect::<String>(),
         )),
-        schema,
+        schema: PodConfig::of(pipeline, Binary::Schema, "schema"),
         spec,
     })
 }

@@ -16,6 +16,7 @@ use userpipeline_stores::{
     StoreError,
     error::KAFKA_FAILED,
     kafka::{Connection, errors},
+    wire::Fingerprint,
 };
 
 use super::rebalance::{Consumer, Context, Rebalanced};
@@ -28,18 +29,21 @@ const LEAVE: Duration = Duration::from_secs(5);
 pub struct Group {
     pub consumer: Arc<Consumer>,
     pub topic: String,
+    /// Other credentials or certificates need another consumer.
+    pub opened_with: Fingerprint,
 }
 
 impl Group {
     pub fn join(context: &WorkerContext) -> Result<Self, StoreError> {
         let pipeline = &context.pipeline;
         let refused = |e| errors::explain("no consumer for spec.kafka.bootstrapServers", &e);
-        let config = config(&context.kafka, &pipeline.group_id, &context.instance);
-        let consumer = Consumer::from_config_and_context(&config, Context::default()).map_err(refused)?;
+        let (config, opened_with) = config(&context.kafka, &pipeline.group_id, &context.instance)?;
+        let consumer = Consumer::from_config_and_context(&config, Context::new(context.kafka.reporter())).map_err(refused)?;
         consumer.subscribe(&[&pipeline.topic]).map_err(refused)?;
         Ok(Self {
             consumer: Arc::new(consumer),
             topic: pipeline.topic.clone(),
+            opened_with,
         })
     }
 
@@ -106,8 +110,8 @@ pub fn in_step<T>(what: &str, result: Result<T, KafkaError>) -> Result<T, StoreE
     result.map_err(|error| StoreError::transient(KAFKA_FAILED, format!("{what}: {error}")))
 }
 
-fn config(connection: &Connection, group: &str, instance: &str) -> ClientConfig {
-    let mut config = connection.client_config(instance);
+fn config(connection: &Connection, group: &str, instance: &str) -> Result<(ClientConfig, Fingerprint), StoreError> {
+    let (mut config, opened_with) = connection.open_config(instance)?;
     config
         .set("group.id", group)
         .set("partition.assignment.strategy", "cooperative-sticky")
@@ -129,5 +133,5 @@ fn config(connection: &Connection, group: &str, instance: &str) -> ClientConfig 
         .set("fetch.max.bytes", "1048576")
         // A full queue is checked again this soon; at the default of a second a small one runs dry.
         .set("fetch.queue.backoff.ms", "10");
-    config
+    Ok((config, opened_with))
 }

@@ -16,6 +16,7 @@ use rdkafka::{
     error::KafkaError,
     types::RDKafkaRespErr,
 };
+use userpipeline_stores::kafka::Reporter;
 
 pub type Consumer = BaseConsumer<Context>;
 
@@ -27,13 +28,21 @@ pub enum Rebalanced {
     Revoked(Vec<i32>),
 }
 
-#[derive(Default)]
 pub struct Context {
+    reporter: Reporter,
     rebalances: Mutex<VecDeque<Rebalanced>>,
     closing: AtomicBool,
 }
 
 impl Context {
+    pub fn new(reporter: Reporter) -> Self {
+        Self {
+            reporter,
+            rebalances: Mutex::default(),
+            closing: AtomicBool::default(),
+        }
+    }
+
     /// The decisions since the last call, in order.
     pub fn rebalances(&self) -> VecDeque<Rebalanced> {
         std::mem::take(&mut *self.rebalances.lock().unwrap_or_else(PoisonError::into_inner))
@@ -47,16 +56,11 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => tracing::error!(facility, message, "librdkafka"),
-            // Mostly brokers that come and go; the status reports them.
-            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::info!(facility, message, "librdkafka"),
-            _ => tracing::debug!(facility, message, "librdkafka"),
-        }
+        self.reporter.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "librdkafka");
+        self.reporter.error(error, reason);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use userpipeline_stores::{StoreError, error::KAFKA_FAILED};
+use userpipeline_stores::{StoreError, error::KAFKA_FAILED, wire::Fingerprint};
 
 use super::{
     assignments::Assignments, committer::Committer, event::Event, fetcher::Fetcher, group::Group, hand_over::HandOver, poller::Poller,
@@ -29,6 +29,8 @@ pub struct Consuming {
     pub ended: oneshot::Receiver<Result<(), StoreError>>,
     /// For requests to the brokers.
     pub consumer: Arc<Consumer>,
+    /// The mounted files that the consumer was opened with.
+    pub opened_with: Fingerprint,
 }
 
 /// Joins the group and starts to consume.
@@ -66,5 +68,6 @@ pub fn start(
         events,
         ended,
         consumer: group.consumer,
+        opened_with: group.opened_with,
     })
 }

@@ -36,9 +36,11 @@ pub async fn take_over(
 ) -> Result<Vec<(i32, Start)>, StoreError> {
     let topic = table.topic.clone();
     let known = tokio::task::spawn_blocking(move || offsets::known(&consumer, &topic, &partitions)).await;
-    let known = known
-        .map_err(|e| StoreError::transient(KAFKA_FAILED, format!("asking Kafka for offsets broke off: {e}")))?
-        .map_err(|e| context.kafka.locate(e))?;
+    let known = known.map_err(|e| StoreError::transient(KAFKA_FAILED, format!("asking Kafka for offsets broke off: {e}")))?;
+    let known = match known {
+        Ok(known) => known,
+        Err(e) => return Err(context.kafka.locate(e).await),
+    };
     let recording = record_owner(&context, &table, &known, owner);
     let (taken_over, recreated) = tokio::time::timeout(TIMEOUT, recording).await.map_err(|_| {
         let message = "PostgreSQL (spec.postgres) did not answer while partitions were taken over";

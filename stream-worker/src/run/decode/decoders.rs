@@ -12,7 +12,7 @@ use userpipeline_record::{
     wire,
 };
 use userpipeline_stores::{
-    StoreError,
+    Secrets, StoreError,
     error::REGISTRY_FAILED,
     schema_registry::{Connection, SchemaRegistry},
 };
@@ -58,9 +58,9 @@ impl Decoders {
     }
 
     /// Decoders for a pipeline's topic.
-    pub fn of(pipeline: &WorkerPipeline, schema: RecordSchema) -> Result<Self, StoreError> {
-        let connection = pipeline.registry_url.as_deref().map(Connection::new);
-        let registry = connection.map(|connection| connection.connect()).transpose()?;
+    pub fn of(pipeline: &WorkerPipeline, schema: RecordSchema, secrets: &Secrets) -> Result<Self, StoreError> {
+        let connect = |registry| Connection::new(registry, secrets).connect();
+        let registry = pipeline.registry.as_ref().map(connect).transpose()?;
         Ok(Self::new(registry, schema, pipeline.written))
     }
 

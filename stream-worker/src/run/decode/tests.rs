@@ -153,11 +153,7 @@ fn fault(decoded: Decoded) -> RecordFault {
 
 fn decoders(registry: &MockServer) -> Decoders {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    Decoders::new(
-        Some(Connection::new(&registry.uri()).connect().unwrap()),
-        RecordSchema::user(),
-        None,
-    )
+    Decoders::new(Some(Connection::to(&registry.uri()).connect().unwrap()), RecordSchema::user(), None)
 }
 
 #[tokio::test]

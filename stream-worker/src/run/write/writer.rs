@@ -44,7 +44,7 @@ impl Writer {
         leases: Arc<PartitionLeases>,
         stop: CancellationToken,
     ) -> Result<Self, StoreError> {
-        let decoders = Decoders::of(&context.pipeline, context.schema.clone())?;
+        let decoders = Decoders::of(&context.pipeline, context.schema.clone(), &context.secrets)?;
         let mut writer = Self {
             breaker: Breaker::new(context.pipeline.max_dead_letter_ratio),
             sinks: active_sinks(&context),

@@ -6,23 +6,23 @@ use scylla::{client::session::Session, statement::prepared::PreparedStatement};
 use userpipeline_api::document::CassandraTarget;
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::{
-    Credentials, StoreError,
+    StoreError,
     cassandra::{Connection, explain_prepare},
+    wire::Fingerprint,
 };
 
 pub struct PreparedSession {
     pub session: Arc<Session>,
     pub insert: PreparedStatement,
     pub delete: PreparedStatement,
-    /// Other credentials need another session.
-    credentials: Credentials,
+    /// Other credentials or certificates need another session.
+    opened_with: Fingerprint,
 }
 
 impl PreparedSession {
     /// Connects, and fails here where the table is missing.
     pub async fn open(target: &CassandraTarget, connection: &Connection, schema: &RecordSchema) -> Result<Self, StoreError> {
-        let credentials = connection.credentials()?;
-        let session = connection.connect().await?;
+        let (session, opened_with) = connection.open().await?;
         let what = format!("writing to table `{}.{}`", target.keyspace, target.table);
         let prepare = async |statement: String| {
             let prepared = session.prepare(statement).await;
@@ -37,13 +37,13 @@ impl PreparedSession {
             session: Arc::new(session),
             insert,
             delete,
-            credentials,
+            opened_with,
         })
     }
 
-    /// Whether the credentials have changed since it was opened.
+    /// Whether credentials or certificates have changed since it was opened.
     pub fn is_rotated(&self, connection: &Connection) -> bool {
-        connection.credentials().is_ok_and(|now| now != self.credentials)
+        connection.wire().is_rotated(&self.opened_with)
     }
 }
 

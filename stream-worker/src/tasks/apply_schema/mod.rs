@@ -23,9 +23,9 @@ use userpipeline_stores::{Class, Secrets, StoreError, postgres::Connection};
 use super::runner::{Finished, TaskFiles, execute};
 use crate::{
     claims::{Claims, Holder},
-    credentials,
     mode::Mode,
     sinks::{self, SchemaTask},
+    wires,
 };
 
 /// No step takes longer; one that hangs is an error by then.
@@ -88,7 +88,13 @@ async fn apply(
         mode,
     };
     let claims = async {
-        credentials::check(&pipeline.postgres, pipeline.cassandra.as_ref(), secrets)?;
+        wires::check(&wires::wires(
+            &pipeline.postgres,
+            &pipeline.kafka.brokers(),
+            pipeline.schema_registry.as_ref(),
+            pipeline.cassandra.as_ref(),
+            secrets,
+        ))?;
         postgres::apply(&task, &connection, holder).await?;
         Claims::open(holder, &connection, mode.is_dry_run()).await
     };
@@ -98,7 +104,11 @@ async fn apply(
                 record(&mut errors, step, bounded(applying).await);
             }
         }
-        if let Some(topics) = record(&mut errors, "the topic", bounded(topics::apply(pipeline, &claims, mode)).await) {
+        if let Some(topics) = record(
+            &mut errors,
+            "the topic",
+            bounded(topics::apply(pipeline, secrets, &claims, mode)).await,
+        ) {
             report.partitions = topics.partitions;
             report.topic_ready = Some(topics.error.is_none());
             errors.extend(topics.error);
@@ -106,7 +116,7 @@ async fn apply(
         if errors.is_empty()
             && let Some(registry) = &pipeline.schema_registry
         {
-            let applying = subject::apply(pipeline, registry, schema, &claims, mode);
+            let applying = subject::apply(pipeline, registry, secrets, schema, &claims, mode);
             let id = record(&mut errors, "the subject", bounded(applying).await);
             report.schema_id = id.and_then(|id| i32::try_from(id).ok());
         }

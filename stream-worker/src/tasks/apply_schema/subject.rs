@@ -3,7 +3,7 @@
 use userpipeline_api::{Compatibility, document::SchemaPipeline, names};
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::{
-    StoreError,
+    Secrets, StoreError,
     schema_registry::{Connection, SchemaRegistry},
 };
 
@@ -17,11 +17,12 @@ use crate::{
 pub async fn apply(
     pipeline: &SchemaPipeline,
     declared: &userpipeline_api::SchemaRegistry,
+    secrets: &Secrets,
     schema: &RecordSchema,
     claims: &Claims,
     mode: &Mode,
 ) -> Result<u32, StoreError> {
-    let registry = Connection::new(&declared.url).connect()?;
+    let registry = Connection::new(declared, secrets).connect()?;
     let subject = names::subject(&pipeline.topic);
     let level = declared.compatibility;
     // Some registries store no level for a missing subject; its first version is compatible with anything.

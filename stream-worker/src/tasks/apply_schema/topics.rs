@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use userpipeline_api::{MAX_MESSAGE_BYTES, Topic, TopicManagement, document::SchemaPipeline};
 use userpipeline_stores::{
-    StoreError,
+    Secrets, StoreError,
     error::{TOPIC_MISMATCH, TOPIC_MISSING},
     kafka::{
         Connection,
@@ -29,11 +29,9 @@ pub struct Topics {
 }
 
 /// Creates, alters or verifies both topics. The outer error is that of the brokers.
-pub async fn apply(pipeline: &SchemaPipeline, claims: &Claims, mode: &Mode) -> Result<Topics, StoreError> {
-    let admin = Admin::connect(
-        &Connection::new(&pipeline.kafka.bootstrap_servers),
-        &format!("apply-schema {}", pipeline.id),
-    )?;
+pub async fn apply(pipeline: &SchemaPipeline, secrets: &Secrets, claims: &Claims, mode: &Mode) -> Result<Topics, StoreError> {
+    let connection = Connection::new(&pipeline.kafka.brokers(), secrets);
+    let admin = Admin::connect(&connection, &format!("apply-schema {}", pipeline.id)).await?;
     let found = admin.topic(&pipeline.topic).await?;
     if claims.are_taken() {
         let cluster = admin.cluster_id().await?;

@@ -106,7 +106,7 @@ async fn delete(pipeline: &SchemaPipeline, secrets: &Secrets, cluster: String) -
     let mut others = Vec::new();
     for claim in holder.claims(&db).await? {
         match fate(&claim, pipeline) {
-            Fate::Keep(why) => outcome.kept.push(format!("{} ({why})", claim.resource)),
+            Fate::Keep(why) => add(&mut outcome.kept, format!("{} ({why})", claim.resource)),
             Fate::Delete if claim.resource.kind == Kind::Table => tables.push(claim.resource),
             Fate::Delete => others.push(claim.resource),
         }
@@ -120,11 +120,12 @@ async fn delete(pipeline: &SchemaPipeline, secrets: &Secrets, cluster: String) -
             Ok(true) => {
                 tracing::info!(%resource, "deleted");
                 holder.release(&db, &resource).await?;
-                outcome.deleted.push(resource.to_string());
+                add(&mut outcome.deleted, resource.to_string());
             }
-            Ok(false) => outcome
-                .kept
-                .push(format!("{resource} (it is at {}, where the spec does not lead)", resource.place)),
+            Ok(false) => {
+                let kept = format!("{resource} (it is at {}, where the spec does not lead)", resource.place);
+                add(&mut outcome.kept, kept);
+            }
             Err(error) => {
                 tracing::error!(%resource, reason = error.reason, message = error.message, "not deleted");
                 errors.push(error);
@@ -139,6 +140,13 @@ async fn delete(pipeline: &SchemaPipeline, secrets: &Secrets, cluster: String) -
     transaction.commit().await.map_err(explain("deleting the tables"))?;
     outcome.deleted.extend(tables.iter().map(Resource::to_string));
     Ok(outcome)
+}
+
+/// A subject has a claim for each URL of its registry, and is reported once.
+fn add(list: &mut Vec<String>, entry: String) {
+    if !list.contains(&entry) {
+        list.push(entry);
+    }
 }
 
 /// The tables, the bookkeeping, and every claim: all of it or nothing.

@@ -53,8 +53,8 @@ impl<'a> Stores<'a> {
                 let Some(registry) = &self.pipeline.schema_registry else {
                     return Ok(false);
                 };
-                let registry = schema_registry::Connection::new(&registry.url).connect()?;
-                if registry.url() != resource.place {
+                let registry = schema_registry::Connection::new(registry, self.secrets).connect()?;
+                if !schema_registry::same_registry(registry.url(), &resource.place) {
                     return Ok(false);
                 }
                 registry.delete_subject(&resource.name).await?;
@@ -77,8 +77,8 @@ impl<'a> Stores<'a> {
         let connected = if let Some(connected) = self.kafka.take() {
             connected
         } else {
-            let connection = kafka::Connection::new(&self.pipeline.kafka.bootstrap_servers);
-            let admin = Admin::connect(&connection, &format!("delete-data {}", self.pipeline.id))?;
+            let connection = kafka::Connection::new(&self.pipeline.kafka.brokers(), self.secrets);
+            let admin = Admin::connect(&connection, &format!("delete-data {}", self.pipeline.id)).await?;
             let place = admin.cluster_id().await?;
             (admin, place)
         };

@@ -3,6 +3,8 @@
 //! The resources of a pipeline follow from its spec. They are indexed and updated when a pipeline changes, because comparing every
 //! pipeline with every other one would cost too much.
 
+mod resources;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
@@ -10,18 +12,10 @@ use std::{
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use userpipeline_api::{TopicManagement, UserPipeline, names, names::PipelineId};
+use userpipeline_api::{UserPipeline, names::PipelineId};
 
+use self::resources::{Listener, Resource, resources};
 use crate::pipeline::{cache::CachedPipeline, model::pipeline_id};
-
-/// A resource that only one pipeline may write to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Resource {
-    /// For people, for example `topic users`.
-    what: String,
-    /// The cluster or database that it is in.
-    place: String,
-}
 
 /// The age of a pipeline; for two of the same second, the name decides.
 type Age = (Timestamp, PipelineId);
@@ -36,14 +30,14 @@ pub struct Conflict {
 #[derive(Default)]
 struct Index {
     known: HashMap<PipelineId, Known>,
-    users: HashMap<Arc<Resource>, Vec<Age>>,
+    users: HashMap<Arc<Resource>, Vec<(Age, Listener)>>,
 }
 
 struct Known {
     uid: Option<String>,
     generation: Option<i64>,
     age: Age,
-    resources: Vec<Arc<Resource>>,
+    resources: Vec<(Arc<Resource>, Listener)>,
 }
 
 /// The resources of all pipelines.
@@ -94,22 +88,22 @@ impl Index {
             uid: pipeline.uid(),
             generation: pipeline.metadata.generation,
             age: (created, id.clone()),
-            resources: resources(pipeline, &id).into_iter().map(Arc::new).collect(),
+            resources: resources(pipeline, &id),
         };
-        for resource in &known.resources {
+        for (resource, listener) in &known.resources {
             // Nearly all have one user at all times.
-            let ages = self.users.entry(resource.clone()).or_insert_with(|| Vec::with_capacity(1));
-            ages.push(known.age.clone());
+            let users = self.users.entry(resource.clone()).or_insert_with(|| Vec::with_capacity(1));
+            users.push((known.age.clone(), *listener));
         }
         self.known.insert(id, known);
     }
 
     fn remove(&mut self, id: &PipelineId) {
         let Some(known) = self.known.remove(id) else { return };
-        for resource in known.resources {
-            if let Some(ages) = self.users.get_mut(&resource) {
-                ages.retain(|(_, other)| other != id);
-                if ages.is_empty() {
+        for (resource, _) in known.resources {
+            if let Some(users) = self.users.get_mut(&resource) {
+                users.retain(|((_, other), _)| other != id);
+                if users.is_empty() {
                     self.users.remove(&resource);
                 }
             }
@@ -118,8 +112,9 @@ impl Index {
 
     fn conflict(&self, id: &PipelineId) -> Option<Conflict> {
         let own = self.known.get(id)?;
-        let older = own.resources.iter().filter_map(|resource| {
-            let oldest = self.users.get(resource)?.iter().min()?;
+        let older = own.resources.iter().filter_map(|(resource, listener)| {
+            let users = self.users.get(resource)?.iter().filter(|(_, other)| listener.may_share(*other));
+            let oldest = users.map(|(age, _)| age).min()?;
             (*oldest < own.age).then_some((resource, oldest))
         });
         let (resource, (_, older)) = older.min_by_key(|(_, oldest)| (*oldest).clone())?;
@@ -128,68 +123,6 @@ impl Index {
             older: older.clone(),
         })
     }
-}
-
-/// The resources that a pipeline writes to.
-fn resources(pipeline: &UserPipeline, id: &PipelineId) -> Vec<Resource> {
-    let spec = names::with_names(pipeline.spec.clone(), id);
-    let mut resources = Vec::new();
-    let mut add = |what: String, place: &str| {
-        resources.push(Resource {
-            what,
-            place: place.to_owned(),
-        });
-    };
-    // One common address is enough to be the same cluster.
-    for broker in spec.kafka.bootstrap_servers.split(',') {
-        let brokers = format!("kafka {}", host(broker.trim(), &id.namespace));
-        // Many pipelines may read an externally managed topic.
-        let shared = spec.source.topic.is_some() && spec.kafka.topic.management == TopicManagement::None;
-        let topic = spec.kafka.topic.name.iter().filter(|_| !shared);
-        for topic in topic.chain(&spec.dead_letter.topic) {
-            add(format!("topic {topic}"), &brokers);
-        }
-        if let Some(group) = &spec.kafka.group_id {
-            add(format!("consumer group {group}"), &brokers);
-        }
-    }
-    let postgres = &spec.postgres;
-    let database = format!(
-        "postgres {}:{}/{}",
-        host(&postgres.host, &id.namespace),
-        postgres.port,
-        postgres.database
-    );
-    let sink = spec.sinks.postgres.as_ref().and_then(|sink| sink.table.as_ref());
-    for table in spec.landing.table.iter().chain(sink) {
-        add(format!("table {table} in PostgreSQL"), &database);
-    }
-    if let (Some(cluster), Some(sink)) = (&spec.cassandra, &spec.sinks.cassandra) {
-        let table = format!(
-            "table {}.{} in Cassandra",
-            sink.keyspace.as_deref().unwrap_or_default(),
-            sink.table.as_deref().unwrap_or_default()
-        );
-        for point in &cluster.contact_points {
-            add(table.clone(), &format!("cassandra {}", host(point, &id.namespace)));
-        }
-    }
-    resources
-}
-
-/// The normal form of an address: `db`, `db.stores` and `db.stores.svc.cluster.local` are the same Service.
-fn host(address: &str, namespace: &str) -> String {
-    let (name, port) = address.split_once(':').map_or((address, None), |(name, port)| (name, Some(port)));
-    let mut name = name.trim_end_matches('.').to_ascii_lowercase();
-    for suffix in [".cluster.local", ".svc"] {
-        if let Some(short) = name.strip_suffix(suffix) {
-            name = short.to_owned();
-        }
-    }
-    if !name.contains('.') {
-        name = format!("{name}.{namespace}");
-    }
-    port.map_or(name.clone(), |port| format!("{name}:{port}"))
 }
 
 #[cfg(test)]
@@ -304,6 +237,41 @@ mod tests {
         ];
         for (one, other, what) in table {
             check(&one, &other, Some(what));
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_recognised_at_its_ports_for_plain_text_and_for_tls() {
+        let kafka = |servers: &str, more: Value| {
+            let mut kafka = json!({"groupId": "g", "bootstrapServers": servers});
+            kafka.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({"kafka": kafka})
+        };
+        let cassandra = |point: &str, tls: Value| {
+            let sink = json!({"keyspace": "k", "table": "t", "replication": {"dc1": 1}});
+            json!({"cassandra": {"contactPoints": [point], "tls": tls}, "sinks": {"cassandra": sink}})
+        };
+        let (plain, encrypted, disabled) = (json!({}), json!({"tls": {}}), json!({"tls": {"mode": "Disable"}}));
+        let sasl = json!({"tls": {}, "auth": {"scramSha512": {"credentialsSecretRef": {"name": "s"}}}});
+        let group = Some("consumer group g");
+        let table = Some("table k.t in Cassandra");
+        for (one, other, what) in [
+            (kafka("a:9092", plain.clone()), kafka("a:9093", encrypted.clone()), group),
+            (
+                kafka("a:9092", plain.clone()),
+                kafka("b:9093,a.demo:9093", encrypted.clone()),
+                group,
+            ),
+            (kafka("a:9093", encrypted.clone()), kafka("a:9095", sasl), group),
+            (kafka("a:9093", encrypted.clone()), kafka("a:9093", encrypted.clone()), group),
+            (kafka("a:9092", plain.clone()), kafka("b:9093", encrypted.clone()), None),
+            (kafka("a:31001", plain.clone()), kafka("a:31002", plain.clone()), None),
+            (kafka("a:31001", plain), kafka("a:31002", disabled), None),
+            (kafka("a:31001", encrypted.clone()), kafka("a:31002", encrypted), None),
+            (cassandra("c", Value::Null), cassandra("c:9142", json!({})), table),
+            (cassandra("c:9042", Value::Null), cassandra("c:9043", Value::Null), None),
+        ] {
+            check(&one, &other, what);
         }
     }
 

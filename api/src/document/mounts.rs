@@ -1,0 +1,77 @@
+//! The Secrets and ConfigMaps that a pod mounts.
+
+use crate::{CaSource, Cassandra, HttpSource, Kafka, KafkaAuth, Postgres, SchemaRegistry, SecretRef};
+
+/// Where a pod mounts ConfigMaps with certificates, each as a folder. The programs' default, so that the
+/// arguments of pods do not depend on it: a pinned version may not know the option.
+pub const CONFIG_MAPS: &str = "/etc/userpipeline/config-maps";
+
+/// The Secrets and ConfigMaps that a program reads, each once, sorted by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mounts {
+    /// Names of Secrets.
+    pub secrets: Vec<String>,
+    /// Names of ConfigMaps with certificates of authorities.
+    pub config_maps: Vec<String>,
+}
+
+impl Mounts {
+    pub(super) fn postgres(&mut self, postgres: &Postgres) {
+        self.secret(&postgres.credentials_secret_ref);
+        if let Some(tls) = &postgres.tls {
+            self.certificates(tls.ca.as_ref(), tls.client_secret_ref.as_ref());
+        }
+    }
+
+    pub(super) fn kafka(&mut self, kafka: &Kafka) {
+        if let Some((_, secret)) = kafka.auth.as_ref().and_then(KafkaAuth::mechanism) {
+            self.secret(secret);
+        }
+        if let Some(tls) = &kafka.tls {
+            self.certificates(tls.ca.as_ref(), tls.client_secret_ref.as_ref());
+        }
+    }
+
+    pub(super) fn registry(&mut self, registry: &SchemaRegistry) {
+        if let Some(auth) = &registry.auth {
+            auth.basic.iter().for_each(|basic| self.secret(&basic.credentials_secret_ref));
+            self.secrets.extend(auth.bearer.iter().map(|key| key.secret_key_ref.name.clone()));
+        }
+        if let Some(tls) = &registry.tls {
+            self.certificates(tls.ca.as_ref(), tls.client_secret_ref.as_ref());
+        }
+    }
+
+    pub(super) fn cassandra(&mut self, cassandra: &Cassandra) {
+        self.secret(&cassandra.credentials_secret_ref);
+        if let Some(tls) = &cassandra.tls {
+            self.certificates(tls.ca.as_ref(), tls.client_secret_ref.as_ref());
+        }
+    }
+
+    pub(super) fn source(&mut self, source: &HttpSource) {
+        self.secrets.extend(source.secrets().map(str::to_owned));
+        self.certificates(source.tls.ca.as_ref(), source.tls.client_secret_ref.as_ref());
+    }
+
+    pub(super) fn sorted(mut self) -> Self {
+        for names in [&mut self.secrets, &mut self.config_maps] {
+            names.sort();
+            names.dedup();
+        }
+        self
+    }
+
+    fn secret(&mut self, secret: &SecretRef) {
+        self.secrets.push(secret.name.clone());
+    }
+
+    fn certificates(&mut self, ca: Option<&CaSource>, client: Option<&SecretRef>) {
+        if let Some(secret) = client {
+            self.secret(secret);
+        }
+        let Some(ca) = ca else { return };
+        self.secrets.extend(ca.secret_key_ref.iter().map(|key| key.name.clone()));
+        self.config_maps.extend(ca.config_map_key_ref.iter().map(|key| key.name.clone()));
+    }
+}

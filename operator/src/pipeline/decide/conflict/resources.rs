@@ -1,0 +1,117 @@
+//! The resources that a pipeline writes to, and where they are.
+
+use std::sync::Arc;
+
+use userpipeline_api::{Cassandra, Kafka, TlsMode, TopicManagement, UserPipeline, names, names::PipelineId};
+
+/// A resource that only one pipeline may write to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Resource {
+    /// For people, for example `topic users`.
+    pub what: String,
+    /// The cluster or database that it is in; of a cluster, the host.
+    place: String,
+}
+
+/// How a pipeline reaches a host. Kafka and Cassandra have a port for each kind of connection, so a pipeline that is moved to TLS
+/// gets another port of the same cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Listener {
+    port: Option<u32>,
+    is_encrypted: bool,
+    has_authentication: bool,
+}
+
+impl Listener {
+    /// Whether both may be of one cluster. Two ports of one kind are two clusters.
+    pub fn may_share(self, other: Self) -> bool {
+        let kind = |listener: Self| (listener.is_encrypted, listener.has_authentication);
+        self.port == other.port || kind(self) != kind(other)
+    }
+}
+
+/// The resources that a pipeline writes to.
+pub(super) fn resources(pipeline: &UserPipeline, id: &PipelineId) -> Vec<(Arc<Resource>, Listener)> {
+    let spec = names::with_names(pipeline.spec.clone(), id);
+    let mut resources = Vec::new();
+    let mut add = |what: String, place: &str, listener: Listener| {
+        let place = place.to_owned();
+        resources.push((Arc::new(Resource { what, place }), listener));
+    };
+    // One common address is enough to be the same cluster.
+    for broker in spec.kafka.bootstrap_servers.split(',') {
+        let (host, listener) = broker_address(broker.trim(), &spec.kafka, &id.namespace);
+        let brokers = format!("kafka {host}");
+        // Many pipelines may read an externally managed topic.
+        let shared = spec.source.topic.is_some() && spec.kafka.topic.management == TopicManagement::None;
+        let topic = spec.kafka.topic.name.iter().filter(|_| !shared);
+        for topic in topic.chain(&spec.dead_letter.topic) {
+            add(format!("topic {topic}"), &brokers, listener);
+        }
+        if let Some(group) = &spec.kafka.group_id {
+            add(format!("consumer group {group}"), &brokers, listener);
+        }
+    }
+    let postgres = &spec.postgres;
+    let host = name(&postgres.host, &id.namespace);
+    let database = format!("postgres {host}:{}/{}", postgres.port, postgres.database);
+    let sink = spec.sinks.postgres.as_ref().and_then(|sink| sink.table.as_ref());
+    for table in spec.landing.table.iter().chain(sink) {
+        add(format!("table {table} in PostgreSQL"), &database, Listener::default());
+    }
+    if let (Some(cluster), Some(sink)) = (&spec.cassandra, &spec.sinks.cassandra) {
+        let table = format!(
+            "table {}.{} in Cassandra",
+            sink.keyspace.as_deref().unwrap_or_default(),
+            sink.table.as_deref().unwrap_or_default()
+        );
+        for point in &cluster.contact_points {
+            let (host, listener) = node_address(point, cluster, &id.namespace);
+            add(table.clone(), &format!("cassandra {host}"), listener);
+        }
+    }
+    resources
+}
+
+fn broker_address(broker: &str, kafka: &Kafka, namespace: &str) -> (String, Listener) {
+    let (host, port) = address(broker, namespace);
+    let listener = Listener {
+        port,
+        is_encrypted: kafka.tls.as_ref().is_some_and(|tls| tls.mode != TlsMode::Disable),
+        has_authentication: kafka.auth.is_some(),
+    };
+    (host, listener)
+}
+
+fn node_address(point: &str, cassandra: &Cassandra, namespace: &str) -> (String, Listener) {
+    let (host, port) = address(point, namespace);
+    let listener = Listener {
+        port,
+        is_encrypted: cassandra.tls.as_ref().is_some_and(|tls| tls.mode != TlsMode::Disable),
+        has_authentication: true,
+    };
+    (host, listener)
+}
+
+/// The normal form of the name in an address, and the port.
+fn address(address: &str, namespace: &str) -> (String, Option<u32>) {
+    let parts = address.split_once(':');
+    match parts.and_then(|(host, port)| Some((host, port.parse().ok()?))) {
+        Some((host, port)) => (name(host, namespace), Some(port)),
+        None => (name(address, namespace), None),
+    }
+}
+
+/// The normal form of a name: `db`, `db.stores` and `db.stores.svc.cluster.local` are the same Service.
+fn name(host: &str, namespace: &str) -> String {
+    let mut name = host.trim_end_matches('.').to_ascii_lowercase();
+    for suffix in [".cluster.local", ".svc"] {
+        if let Some(short) = name.strip_suffix(suffix) {
+            name = short.to_owned();
+        }
+    }
+    if !name.contains('.') {
+        name = format!("{name}.{namespace}");
+    }
+    name
+}

@@ -1,0 +1,236 @@
+//! The files of a connection, and the fields that name them.
+
+use userpipeline_api::{CaSource, SecretKeyRef, SecretRef};
+
+use super::{
+    material::{ClientCertificate, Fingerprint, Material},
+    problem::TlsProblem,
+};
+use crate::{
+    Secrets, StoreError,
+    error::{CERTIFICATE_EXPIRED, CERTIFICATE_REFUSED, CREDENTIALS_MISSING, TLS_MISMATCH},
+};
+
+/// The keys of a Secret of type kubernetes.io/tls.
+pub const CERTIFICATE: &str = "tls.crt";
+pub const PRIVATE_KEY: &str = "tls.key";
+
+/// The mounted files of a connection to a store. They are read for each connection, so that a rotation takes effect.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    /// The path of its block in the resource, such as `spec.postgres`.
+    pub field: &'static str,
+    secrets: Secrets,
+    ca: Option<CaSource>,
+    client: Option<SecretRef>,
+    /// A Secret with user name and password, and the field that names it.
+    credentials: Option<(SecretRef, String)>,
+    /// A key of a Secret with a token, and the field that names it.
+    token: Option<(SecretKeyRef, String)>,
+}
+
+impl Wire {
+    pub fn new(field: &'static str, secrets: &Secrets) -> Self {
+        Self {
+            field,
+            secrets: secrets.clone(),
+            ca: None,
+            client: None,
+            credentials: None,
+            token: None,
+        }
+    }
+
+    #[must_use]
+    pub fn with_certificates(mut self, ca: Option<&CaSource>, client: Option<&SecretRef>) -> Self {
+        self.ca = ca.cloned();
+        self.client = client.cloned();
+        self
+    }
+
+    /// `field` is where the block names the Secret.
+    #[must_use]
+    pub fn with_credentials(mut self, secret: &SecretRef, field: &str) -> Self {
+        self.credentials = Some((secret.clone(), format!("{}.{field}", self.field)));
+        self
+    }
+
+    /// `field` is where the block names the key.
+    #[must_use]
+    pub fn with_token(mut self, key: &SecretKeyRef, field: &str) -> Self {
+        self.token = Some((key.clone(), format!("{}.{field}", self.field)));
+        self
+    }
+
+    /// Its name in metrics.
+    pub fn name(&self) -> &'static str {
+        match self.field {
+            "spec.schemaRegistry" => "registry",
+            field => field.strip_prefix("spec.").unwrap_or(field),
+        }
+    }
+
+    /// The files as they are now. The error lists everything that is missing.
+    pub fn read(&self) -> Result<Material, StoreError> {
+        let mut problems = Vec::new();
+        let mut material = Material::default();
+        if let Some((secret, field)) = &self.credentials {
+            material.credentials = keep(self.secrets.credentials(&secret.name, field), &mut problems)?;
+        }
+        if let Some((key, field)) = &self.token {
+            material.token = keep(self.secrets.value(&key.name, &key.key, field), &mut problems)?;
+        }
+        if let Some(ca) = &self.ca {
+            material.ca = keep(self.secrets.authorities(ca, &self.ca_field()), &mut problems)?;
+        }
+        if let Some(secret) = &self.client {
+            let field = self.client_field();
+            let value = |key| self.secrets.value(&secret.name, key, &field);
+            let certificate = keep(value(CERTIFICATE), &mut problems)?;
+            let key = keep(value(PRIVATE_KEY), &mut problems)?;
+            material.client = certificate
+                .zip(key)
+                .map(|(certificate, key)| ClientCertificate { certificate, key });
+        }
+        if problems.is_empty() {
+            return Ok(material);
+        }
+        problems.dedup();
+        Err(StoreError::configuration(CREDENTIALS_MISSING, problems.join("; ")))
+    }
+
+    /// Whether the files differ from what a connection was opened with. Files that cannot be read are no rotation.
+    pub fn is_rotated(&self, since: &Fingerprint) -> bool {
+        self.read().is_ok_and(|now| now.fingerprint() != *since)
+    }
+
+    /// The authorities' certificates, for messages.
+    pub(super) fn authorities(&self) -> String {
+        match &self.ca {
+            Some(ca) => place(ca, &self.ca_field()),
+            None => format!("the image's public authorities ({} is not set)", self.ca_field()),
+        }
+    }
+
+    /// The client certificate, for messages.
+    pub(super) fn client_certificate(&self) -> Option<String> {
+        let secret = self.client.as_ref()?;
+        let field = self.client_field();
+        Some(format!(
+            "the client certificate in keys `{CERTIFICATE}` and `{PRIVATE_KEY}` of Secret `{}` ({field})",
+            secret.name
+        ))
+    }
+
+    /// The user name and password, for messages.
+    pub fn credentials_place(&self) -> String {
+        let secret = self
+            .credentials
+            .as_ref()
+            .map(|(secret, field)| format!("the keys `username` and `password` of Secret `{}` ({field})", secret.name));
+        let token = self
+            .token
+            .as_ref()
+            .map(|(key, field)| format!("the key `{}` of Secret `{}` ({field})", key.key, key.name));
+        secret
+            .or(token)
+            .unwrap_or_else(|| format!("a request without credentials ({}.auth is not set)", self.field))
+    }
+
+    fn ca_field(&self) -> String {
+        format!("{}.tls.ca", self.field)
+    }
+
+    fn client_field(&self) -> String {
+        format!("{}.tls.clientSecretRef", self.field)
+    }
+
+    /// What a failed handshake means, and what to do. `at` names store and address; `name_field` is where the spec has the name
+    /// that the server's certificate must have.
+    pub fn explain(&self, at: &str, problem: &TlsProblem, name_field: &str) -> StoreError {
+        let (reason, message) = match problem {
+            TlsProblem::Expired => (
+                CERTIFICATE_EXPIRED,
+                "the server's certificate has expired: renew it on the server".to_owned(),
+            ),
+            TlsProblem::NotYetValid => (
+                CERTIFICATE_REFUSED,
+                "the server's certificate is not valid yet: check its dates and the clocks".to_owned(),
+            ),
+            TlsProblem::UnknownAuthority => (
+                CERTIFICATE_REFUSED,
+                format!(
+                    "the server's certificate is not signed by an authority in {}: add the certificate of its authority",
+                    self.authorities()
+                ),
+            ),
+            TlsProblem::OtherName(names) => (
+                CERTIFICATE_REFUSED,
+                format!("the server's certificate is for another name{names}: fix {name_field}, or issue a certificate for that name"),
+            ),
+            TlsProblem::Invalid(why) => (CERTIFICATE_REFUSED, format!("the server's certificate is invalid: {why}")),
+            TlsProblem::ClientRefused { expired, alert } => match self.client_certificate() {
+                None => (
+                    CERTIFICATE_REFUSED,
+                    format!("the server requires a client certificate ({alert}): set {}", self.client_field()),
+                ),
+                Some(client) if *expired => (
+                    CERTIFICATE_EXPIRED,
+                    format!("the server refused {client}, because it has expired: renew it"),
+                ),
+                Some(client) => (
+                    CERTIFICATE_REFUSED,
+                    format!("the server refused {client} ({alert}): use a certificate of an authority that the server trusts"),
+                ),
+            },
+            TlsProblem::NoTls => (
+                TLS_MISMATCH,
+                format!(
+                    "the server does not answer with TLS: enable TLS there, or request plain text with {}",
+                    self.plain_text()
+                ),
+            ),
+            // Cassandra refuses a client certificate with an internal error.
+            TlsProblem::Other(text) => {
+                let client = self
+                    .client_certificate()
+                    .map(|client| format!("; check that the server trusts {client}"));
+                let message = format!("the TLS handshake failed: {text}{}", client.unwrap_or_default());
+                (CERTIFICATE_REFUSED, message)
+            }
+        };
+        StoreError::configuration(reason, format!("{at}: {message}"))
+    }
+
+    /// How the spec requests plain text.
+    fn plain_text(&self) -> String {
+        if self.field == "spec.schemaRegistry" {
+            "an http:// address in spec.schemaRegistry.url".to_owned()
+        } else {
+            format!("{}.tls: {{mode: Disable}}", self.field)
+        }
+    }
+}
+
+/// Certificates of authorities, for messages. `field` is where the spec has `ca`.
+pub fn place(ca: &CaSource, field: &str) -> String {
+    if let Some(key) = &ca.secret_key_ref {
+        return format!("key `{}` of Secret `{}` ({field}.secretKeyRef)", key.key, key.name);
+    }
+    match &ca.config_map_key_ref {
+        Some(key) => format!("key `{}` of ConfigMap `{}` ({field}.configMapKeyRef)", key.key, key.name),
+        None => field.to_owned(),
+    }
+}
+
+/// What was read, or nothing where it is missing, which is one of the problems. Other errors end the reading.
+fn keep<T>(read: Result<T, StoreError>, problems: &mut Vec<String>) -> Result<Option<T>, StoreError> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.reason == CREDENTIALS_MISSING => {
+            problems.push(error.message);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

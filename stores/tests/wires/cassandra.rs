@@ -1,0 +1,109 @@
+//! Cassandra.
+
+use serde_json::{Value, json};
+use userpipeline_api::Consistency;
+use userpipeline_stores::{
+    StoreError,
+    cassandra::Connection,
+    error::{CERTIFICATE_EXPIRED, CERTIFICATE_REFUSED, CREDENTIALS_REFUSED, PIPELINE_INVALID, TLS_MISMATCH},
+};
+
+use crate::{
+    certificates::{Authority, server_config},
+    local::Local,
+    mounted::Mounted,
+    refused::assert_refused,
+    registry_server,
+};
+
+async fn connect(contact_point: &str, tls: &Value, mounted: &Mounted) -> Result<(), StoreError> {
+    let cluster = json!({
+        "contactPoints": [contact_point], "localDatacenter": "datacenter1",
+        "credentialsSecretRef": {"name": "login"}, "tls": tls,
+    });
+    let cluster = serde_json::from_value(cluster).unwrap();
+    Connection::new(&cluster, Consistency::One, &mounted.secrets())
+        .connect()
+        .await
+        .map(drop)
+}
+
+fn verify(name: Option<&str>) -> Value {
+    let mut tls = json!({"ca": {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}}});
+    if let Some(name) = name {
+        tls["serverName"] = json!(name);
+    }
+    tls
+}
+
+fn with_client() -> Value {
+    let mut tls = verify(None);
+    tls["clientSecretRef"] = json!({"name": "client"});
+    tls
+}
+
+#[tokio::test]
+async fn a_node_whose_certificate_is_refused_is_refused_by_the_name_of_the_spec() {
+    let (authority, other, mounted) = (Authority::new("ours"), Authority::new("other"), Mounted::new());
+    mounted.ca(&authority.pem);
+    for (issued, name, reason, says) in [
+        (authority.issue(&["elsewhere"]), None, CERTIFICATE_REFUSED, "`localhost`"),
+        (authority.issue(&["localhost"]), Some("nodes"), CERTIFICATE_REFUSED, "`nodes`"),
+        (
+            other.issue(&["localhost"]),
+            None,
+            CERTIFICATE_REFUSED,
+            "key `ca.crt` of ConfigMap `ca`",
+        ),
+        (authority.issue_expired(&["localhost"]), None, CERTIFICATE_EXPIRED, "has expired"),
+    ] {
+        let port = registry_server::serve(Some(server_config(&issued, None)), None).await;
+        let point = format!("localhost:{port}");
+        let refused = connect(&point, &verify(name), &mounted).await;
+        assert_refused(refused, reason, &[&format!("Cassandra at {point}"), says]);
+    }
+    let invalid = connect("localhost:1", &verify(Some("-")), &mounted).await;
+    assert_refused(invalid, PIPELINE_INVALID, &["spec.cassandra.tls.serverName"]);
+}
+
+#[tokio::test]
+#[ignore = "needs real servers"]
+async fn a_real_cluster_and_a_client_refuse_each_other_by_reason() {
+    let (local, mounted) = (Local::from_env(), Mounted::new());
+    mounted.secret(
+        "login",
+        &[("username", &local.cassandra_username), ("password", &local.cassandra_password)],
+    );
+    mounted.ca(&local.authority.pem);
+    let none = connect(&local.cassandra, &verify(None), &mounted).await;
+    assert_refused(none, CERTIFICATE_REFUSED, &["set spec.cassandra.tls.clientSecretRef"]);
+
+    let stranger = Authority::new("other");
+    mounted.client(&stranger.issue(&["ann"]));
+    let wrong = connect(&local.cassandra, &with_client(), &mounted).await;
+    assert_refused(wrong, CERTIFICATE_REFUSED, &["of Secret `client`"]);
+
+    mounted.client(&local.authority.issue(&["ann"]));
+    assert_eq!(connect(&local.cassandra, &with_client(), &mounted).await, Ok(()));
+
+    let mut other_name = with_client();
+    other_name["serverName"] = json!("nodes");
+    let refused = connect(&local.cassandra, &other_name, &mounted).await;
+    assert_refused(refused, CERTIFICATE_REFUSED, &["`nodes`", "spec.cassandra.tls.serverName"]);
+
+    mounted.ca(&stranger.pem);
+    let refused = connect(&local.cassandra, &with_client(), &mounted).await;
+    assert_refused(refused, CERTIFICATE_REFUSED, &["key `ca.crt` of ConfigMap `ca`"]);
+
+    mounted.ca(&local.authority.pem);
+    mounted.secret("login", &[("password", "wrong")]);
+    let refused = connect(&local.cassandra, &with_client(), &mounted).await;
+    assert_refused(
+        refused,
+        CREDENTIALS_REFUSED,
+        &["Secret `login` (spec.cassandra.credentialsSecretRef)"],
+    );
+
+    let plain = connect(&local.cassandra, &json!({"mode": "Disable"}), &mounted).await;
+    assert_refused(plain, TLS_MISMATCH, &["spec.cassandra.tls"]);
+}
