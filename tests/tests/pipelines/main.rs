@@ -26,3 +26,4 @@ mod sizes;
 mod sources;
 mod topics;
 mod versions;
+mod wires;
