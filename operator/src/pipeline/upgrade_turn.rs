@@ -8,7 +8,7 @@ use super::{
     context::Context,
     decide::upgrade::{Turn, UpgradeInput},
     desired::Desired,
-    observe::{Observed, has_other_image, is_rolling_out, rolling_out},
+    observe::{Observed, has_other_workers, is_rolling_out, rolling_out},
     validate::ValidatedPipeline,
 };
 
@@ -30,8 +30,8 @@ pub fn turn(
     let input = UpgradeInput {
         generation: pipeline.metadata.generation,
         observed_generation: pipeline.status.as_ref().and_then(|status| status.observed_generation),
-        // A webhook may have changed the image that was applied.
-        changes_image: has_other_image(live, &valid.owner.images) && !was_applied(live, desired),
+        // A webhook may have changed what was applied.
+        changes_workers: has_other_workers(live, desired) && !was_applied(live, desired),
         is_rolling_out: is_rolling_out(live),
         suspended: valid.spec.suspend,
     };

@@ -35,8 +35,8 @@ pub struct UpgradeInput {
     pub generation: Option<i64>,
     /// Of the spec in the last status.
     pub observed_generation: Option<i64>,
-    /// The Deployment has workers with another image than the desired one.
-    pub changes_image: bool,
+    /// The Deployment has workers with another image or ConfigMap than the desired one.
+    pub changes_workers: bool,
     /// The Deployment is rolling out now.
     pub is_rolling_out: bool,
     /// `spec.suspend`: the workers are being stopped anyway.
@@ -109,11 +109,11 @@ impl State {
         }
     }
 
-    /// Whether the image changes though the spec has not changed since an earlier operator applied it.
+    /// Whether workers are replaced though the spec has not changed since an earlier operator applied it.
     fn is_due_to_upgrade(&self, id: &PipelineId, input: UpgradeInput) -> bool {
         let inherited = self.inherited.get(id).copied().flatten();
         let is_edited = inherited.is_none() || inherited != input.generation;
-        input.changes_image && !is_edited && !input.suspended
+        input.changes_workers && !is_edited && !input.suspended
     }
 
     fn others(&self, id: &PipelineId, now: Timestamp) -> usize {
@@ -141,7 +141,7 @@ mod tests {
     const UPGRADED: UpgradeInput = UpgradeInput {
         generation: Some(2),
         observed_generation: Some(2),
-        changes_image: true,
+        changes_workers: true,
         is_rolling_out: false,
         suspended: false,
     };
@@ -169,8 +169,8 @@ mod tests {
             observed_generation: None,
             ..UPGRADED
         };
-        let same_image = UpgradeInput {
-            changes_image: false,
+        let unchanged = UpgradeInput {
+            changes_workers: false,
             ..UPGRADED
         };
         let suspended = UpgradeInput {
@@ -181,7 +181,7 @@ mod tests {
             ("an upgrade", UPGRADED, Turn::Waiting),
             ("an edit while no operator ran", edited, Turn::Now),
             ("a new pipeline", new, Turn::Now),
-            ("no other image", same_image, Turn::Now),
+            ("no other image or ConfigMap", unchanged, Turn::Now),
             ("suspended", suspended, Turn::Now),
         ] {
             assert_eq!(turn(&busy(), 9, input, 1), expected, "{case}");
@@ -212,7 +212,7 @@ mod tests {
     fn the_next_one_starts_when_a_rollout_has_ended() {
         let rollouts = busy();
         let rolling = UpgradeInput {
-            changes_image: false,
+            changes_workers: false,
             is_rolling_out: true,
             ..UPGRADED
         };

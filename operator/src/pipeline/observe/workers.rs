@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Container};
 use kube::ResourceExt;
 use userpipeline_api::{names, names::PipelineId};
 
 use super::observed::Observed;
 use crate::pipeline::{
     cache::Cache,
-    model::{Images, PodConfigRef, has_name, labels},
+    model::{PodConfigRef, has_name, labels},
 };
 
 impl Observed {
@@ -86,16 +86,16 @@ pub fn rolling_out(deployments: &Cache<Deployment>) -> Vec<PipelineId> {
         .collect()
 }
 
-/// Whether the Deployment has workers of another image.
-pub fn has_other_image(deployment: &Deployment, images: &Images) -> bool {
-    let Some(spec) = &deployment.spec else { return false };
-    let Some(pod) = &spec.template.spec else { return false };
-    let worker = pod
-        .containers
-        .iter()
-        .find(|container| container.name == labels::Component::Worker.as_str());
-    let image = worker.and_then(|worker| worker.image.as_deref());
-    spec.replicas != Some(0) && image.is_some_and(|image| image != images.of("stream-worker"))
+/// Whether the Deployment has workers with another image or ConfigMap. An upgrade may change the ConfigMap of a pinned version.
+pub fn has_other_workers(deployment: &Deployment, desired: &Deployment) -> bool {
+    let workers = |deployment: &Deployment| {
+        let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
+        let is_worker = |container: &&Container| container.name == labels::Component::Worker.as_str();
+        let image = pod.containers.iter().find(is_worker)?.image.clone();
+        Some((image, PodConfigRef::of_pod(pod)?.config_map))
+    };
+    let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    replicas != Some(0) && workers(deployment).is_some_and(|live| Some(live) != workers(desired))
 }
 
 /// Replicas that there are, as far as the Deployment's status is current.

@@ -66,7 +66,7 @@ pub fn ready(applied: &Applied, observed: &Observed) -> Verdict {
         return Verdict::yes(
             "UpgradePending",
             &format!(
-                "{desired} of {desired} workers are ready, with the images from before the operator's upgrade: they are replaced once fewer pipelines roll out"
+                "{desired} of {desired} workers are ready, as they were before the operator's upgrade: they are replaced once fewer pipelines roll out"
             ),
         );
     }

@@ -8,6 +8,7 @@ use super::cluster::*;
 use crate::pipeline::{Context, cache::CachedPipeline, model::labels, reconcile::reconcile};
 
 const IMAGE: &str = "/spec/template/spec/containers/0/image";
+const CONFIG_MAP: &str = "/spec/template/spec/volumes/0/configMap/name";
 
 fn other(n: usize) -> String {
     format!("/apis/apps/v1/namespaces/demo/deployments/other-{n}-worker")
@@ -64,6 +65,30 @@ async fn given_an_upgrade_while_others_roll_out_then_workers_wait_and_an_edit_do
     again(&cluster, &upgraded).await;
     assert_eq!(image(&cluster), "userpipeline/stream-worker:0.2.0");
     assert_eq!(cluster.condition("WorkersReady"), ("False".into(), "RollingOut".into()));
+}
+
+#[tokio::test]
+async fn given_an_upgrade_that_changes_only_the_config_of_workers_then_they_wait_too() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.ready(&client).await;
+    others_roll_out(&cluster);
+    let config_map = |cluster: &Cluster| cluster.get(DEPLOYMENT).pointer(CONFIG_MAP).cloned().unwrap_or_default();
+    let desired = config_map(&cluster);
+    // As an earlier operator applied it.
+    cluster.change(DEPLOYMENT, |deployment| {
+        *deployment.pointer_mut(CONFIG_MAP).unwrap() = json!("users-worker-earlier");
+        deployment["metadata"]["annotations"][labels::DESIRED_HASH] = json!("earlier");
+    });
+    let upgraded = cluster.context(&client);
+    again(&cluster, &upgraded).await;
+    assert_eq!(config_map(&cluster), "users-worker-earlier");
+    assert_eq!(cluster.condition("WorkersReady"), ("True".into(), "UpgradePending".into()));
+
+    for n in 0..5 {
+        cluster.objects.lock().unwrap().remove(&other(n));
+    }
+    again(&cluster, &cluster.context(&client)).await;
+    assert_eq!(config_map(&cluster), desired);
 }
 
 #[tokio::test]
