@@ -133,9 +133,8 @@ impl Elector {
 
     async fn renew_until_lost(&mut self) -> LeaderError {
         loop {
-            tokio::time::sleep(self.timing.retry).await;
-            let since_renewal = self.candidate.renewed_at().map_or(Duration::MAX, |at| at.elapsed());
-            let left = self.timing.renew_deadline.saturating_sub(since_renewal);
+            tokio::time::sleep(self.timing.retry.min(self.left())).await;
+            let left = self.left();
             if left.is_zero() {
                 let lost = LeaderError::NotRenewed(self.timing.renew_deadline);
                 self.unready(lost.to_string());
@@ -147,6 +146,12 @@ impl Elector {
                 return lost;
             }
         }
+    }
+
+    /// The time until the leader must have renewed its lease.
+    fn left(&self) -> Duration {
+        let since_renewal = self.candidate.renewed_at().map_or(Duration::MAX, |at| at.elapsed());
+        self.timing.renew_deadline.saturating_sub(since_renewal)
     }
 
     /// `None` where the apiserver refuses, or does not answer within this time.

@@ -99,5 +99,9 @@ pub async fn converge(
         children = desired(&valid, &context.installation, &decisions);
     }
     let applier = context.applier(&valid.owner.id, &valid.owner.uid);
-    Ok(Box::pin(apply(&applier, pipeline, children, decisions, observed, now)).await)
+    let outcome = Box::pin(apply(&applier, pipeline, children, decisions, observed, now)).await;
+    if outcome.workers.is_err() {
+        context.rollouts.release(&valid.owner.id);
+    }
+    Ok(outcome)
 }

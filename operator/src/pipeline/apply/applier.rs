@@ -100,7 +100,10 @@ impl Applier<'_> {
         let params = PatchParams::apply(MANAGER).force();
         let applied = api.patch(&name, &params, &Patch::Apply(&desired)).await.map_err(failed)?;
         self.wrote::<K>(&name, "patch", "applied");
-        self.answered(&applied, &desired);
+        // A Job is applied once, so nothing about it is written again.
+        if kind != Job::KIND {
+            self.answered(&applied, &desired);
+        }
         Ok(Arc::new(applied))
     }
 
@@ -186,7 +189,10 @@ impl Applier<'_> {
                 self.wrote::<K>(&name, "delete", "deleted");
                 Ok(())
             }
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                self.overrides.settled(self.id, K::KIND, &name);
+                Ok(())
+            }
             // Not a success: callers rely on the object being gone.
             Err(kube::Error::Api(status)) if status.code == 409 => Err(ApplyError::Changed { kind, name }),
             Err(source) => Err(ApplyError::DeleteFailed {

@@ -79,6 +79,11 @@ impl<K> Compressed<K> {
         serde_json::from_str::<Status>(&self.text().ok()?).ok()?.status
     }
 
+    /// In bytes.
+    pub fn compressed_size(&self) -> usize {
+        self.text.len()
+    }
+
     pub fn pipeline(&self) -> Option<&str> {
         self.pipeline.as_deref()
     }

@@ -19,9 +19,12 @@ use crate::pipeline::model::{elapsed, whole_seconds};
 
 /// Longer than the longest back-off of a reconcile.
 const REMEMBERED: Duration = Duration::from_secs(600);
-const OF_A_PIPELINE: usize = 32;
-/// Of all pipelines: a few megabytes.
-const IN_TOTAL: usize = 4096;
+/// More than the intervals that a back-fill or catch-up may run ahead of the oldest unfinished one.
+const OF_A_PIPELINE: usize = 256;
+/// Compressed bytes of all pipelines together.
+const BYTES_IN_TOTAL: usize = 16 << 20;
+/// Compressed bytes of one object. A Job or a pod of a pipeline has a few thousand.
+const LARGEST: usize = 128 << 10;
 /// Deletes by the operator whose events are awaited.
 const EXPECTED: usize = 1024;
 
@@ -34,8 +37,18 @@ struct Entry<K> {
 struct Memory<K> {
     /// The oldest first.
     entries: VecDeque<Entry<K>>,
+    /// The compressed bytes of the entries.
+    bytes: usize,
     /// The uids of objects that the operator deletes itself, which need not be remembered.
     expected: VecDeque<String>,
+}
+
+impl<K> Memory<K> {
+    fn forget(&mut self, position: usize) {
+        if let Some(entry) = self.entries.remove(position) {
+            self.bytes -= entry.object.compressed_size();
+        }
+    }
 }
 
 pub struct Deleted<K>(Arc<Mutex<Memory<K>>>);
@@ -50,6 +63,7 @@ impl<K> Default for Deleted<K> {
     fn default() -> Self {
         Self(Arc::new(Mutex::new(Memory {
             entries: VecDeque::new(),
+            bytes: 0,
             expected: VecDeque::new(),
         })))
     }
@@ -83,14 +97,19 @@ impl<K: Resource<DynamicType = ()>> Deleted<K> {
             memory.expected.remove(at);
             return;
         }
-        while memory.entries.front().is_some_and(|entry| elapsed(entry.at, now) >= REMEMBERED) || memory.entries.len() >= IN_TOTAL {
-            memory.entries.pop_front();
+        let size = object.compressed_size();
+        if size > LARGEST {
+            return;
+        }
+        memory.bytes += size;
+        while memory.bytes > BYTES_IN_TOTAL || memory.entries.front().is_some_and(|entry| elapsed(entry.at, now) >= REMEMBERED) {
+            memory.forget(0);
         }
         let is_of_same = |entry: &Entry<K>| (entry.object.namespace(), entry.object.pipeline()) == (object.namespace(), object.pipeline());
         if memory.entries.iter().filter(|entry| is_of_same(entry)).count() >= OF_A_PIPELINE
             && let Some(oldest) = memory.entries.iter().position(is_of_same)
         {
-            memory.entries.remove(oldest);
+            memory.forget(oldest);
         }
         let at = whole_seconds(now).0;
         memory.entries.push_back(Entry { at, object });
@@ -112,6 +131,16 @@ impl<K: Resource<DynamicType = ()>> Deleted<K> {
             .filter_map(|entry| Some((entry.at, Arc::new(entry.object.read().ok()?))))
             .collect()
     }
+}
+
+/// Whether a Job or a pod had ended in the state that was received last. Of one that vanished while the watch was interrupted,
+/// nothing else is known.
+pub fn has_ended<K>(object: &Compressed<K>) -> bool {
+    let status = object.status().unwrap_or_default();
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let is_final =
+        |condition: &serde_json::Value| condition["status"] == "True" && matches!(condition["type"].as_str(), Some("Complete" | "Failed"));
+    matches!(status["phase"].as_str(), Some("Succeeded" | "Failed")) || { conditions }.any(is_final)
 }
 
 /// Finds what was deleted in the events of a watch, before they reach the store.
@@ -182,14 +211,61 @@ mod tests {
     fn deleted_objects_are_remembered_for_a_while_up_to_a_number_per_pipeline() {
         let deleted = Deleted::default();
         deleted.remember(object("other", "x"), at(0));
-        for n in 0..40 {
-            deleted.remember(object("users", &format!("{n:02}")), at(n));
+        for n in 0..300 {
+            deleted.remember(object("users", &format!("{n:03}")), at(n / 10));
         }
         let found = names(&deleted, "users", at(50));
-        assert_eq!((found.len(), found[0].as_str(), found[31].as_str()), (32, "08", "39"));
+        assert_eq!((found.len(), found[0].as_str(), found[255].as_str()), (256, "044", "299"));
         assert_eq!(names(&deleted, "other", at(50)), ["x"], "of another pipeline");
-        assert_eq!(names(&deleted, "users", at(630)).len(), 9, "those of the last ten minutes");
+        assert_eq!(names(&deleted, "users", at(620)).len(), 90, "those of the last ten minutes");
         assert_eq!(deleted.of_pipeline(&id("users"), at(50))[0].1.data.as_ref().unwrap()["k"], "v");
+    }
+
+    #[test]
+    fn deleted_objects_take_a_bounded_number_of_bytes() {
+        let mut noise = 1_u64;
+        let mut large = |bytes: usize, uid: &str| {
+            // Text that does not compress.
+            let text: String = std::iter::repeat_with(|| {
+                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                char::from(b'!' + u8::try_from((noise >> 33) % 90).unwrap())
+            })
+            .filter(|c| *c != '"' && *c != '\\')
+            .take(bytes)
+            .collect();
+            let labels = json!({labels::PIPELINE: uid});
+            let object = json!({"metadata": {"name": uid, "namespace": "demo", "uid": uid, "labels": labels}, "data": {"k": text}});
+            serde_json::from_value::<Compressed<ConfigMap>>(object).unwrap()
+        };
+        let deleted = Deleted::default();
+        deleted.remember(large(300 << 10, "too-large"), at(0));
+        assert!(names(&deleted, "too-large", at(1)).is_empty());
+        for n in 0..250 {
+            deleted.remember(large(100 << 10, &format!("p{n}")), at(0));
+        }
+        let memory = deleted.memory();
+        assert!(memory.bytes <= BYTES_IN_TOTAL && memory.entries.len() < 250, "{}", memory.bytes);
+        assert_eq!(
+            memory.bytes,
+            memory.entries.iter().map(|entry| entry.object.compressed_size()).sum::<usize>()
+        );
+    }
+
+    #[test]
+    fn an_end_is_known_from_the_last_state() {
+        for (status, expected) in [
+            (json!({}), false),
+            (json!({"phase": "Running"}), false),
+            (json!({"phase": "Succeeded"}), true),
+            (json!({"conditions": [{"type": "Complete", "status": "True"}]}), true),
+            (
+                json!({"conditions": [{"type": "Failed", "status": "False"}, {"type": "Suspended", "status": "True"}]}),
+                false,
+            ),
+        ] {
+            let object: Compressed<ConfigMap> = serde_json::from_value(json!({"metadata": {"name": "a"}, "status": status})).unwrap();
+            assert_eq!(has_ended(&object), expected, "{status}");
+        }
     }
 
     #[test]

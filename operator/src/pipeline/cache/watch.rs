@@ -23,7 +23,7 @@ use userpipeline_api::{UserPipeline, names::PipelineId};
 
 use super::{
     compressed::{CachedPipeline, Compressed},
-    deleted::Departures,
+    deleted::{Departures, has_ended},
     presence::{Absence, Presence, RETRY_ABSENT},
     store::CacheWriter,
 };
@@ -142,7 +142,8 @@ where
         };
         for gone in departures.find(&event) {
             changed(&gone);
-            if gone.read().is_ok_and(|child| outlives_deletion(&child)) {
+            let has_known_end = matches!(event, Event::Delete(_)) || has_ended(&gone);
+            if has_known_end && gone.read().is_ok_and(|child| outlives_deletion(&child)) {
                 writer.deleted.remember(gone, Timestamp::now());
             }
         }

@@ -84,6 +84,11 @@ impl Rollouts {
         turn
     }
 
+    /// The pipeline's Deployment could not be applied, so it does not roll out.
+    pub fn release(&self, id: &PipelineId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).rolling.remove(id);
+    }
+
     /// Forgets a pipeline that is gone.
     pub fn forget(&self, id: &PipelineId) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -227,6 +232,14 @@ mod tests {
         assert_eq!(turn(&rollouts, 0, done, 20), Turn::Now);
         assert_eq!(turn(&rollouts, 9, UPGRADED, 21), Turn::Now);
         assert_eq!(turn(&rollouts, 8, UPGRADED, 22), Turn::Waiting);
+    }
+
+    #[test]
+    fn a_rollout_that_could_not_be_applied_does_not_count() {
+        let rollouts = busy();
+        assert_eq!(turn(&rollouts, 9, UPGRADED, 1), Turn::Waiting);
+        rollouts.release(&id(0));
+        assert_eq!(turn(&rollouts, 9, UPGRADED, 1), Turn::Now);
     }
 
     #[test]

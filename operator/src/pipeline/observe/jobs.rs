@@ -96,10 +96,13 @@ pub fn job_result(observed: &Observed, job: &Job) -> Option<JobEnd> {
     Some(end)
 }
 
-/// How a Job ended that was deleted at this time.
-pub fn deleted_job_result(observed: &Observed, job: &Job, at: Timestamp) -> JobEnd {
+/// How a Job ended that was deleted at this time; `None` while a pod of it still works.
+pub fn deleted_job_result(observed: &Observed, job: &Job, at: Timestamp) -> Option<JobEnd> {
     if let Some(end) = job_result(observed, job) {
-        return end;
+        return Some(end);
+    }
+    if observed.pods_of(job).into_iter().any(pods::is_live) {
+        return None;
     }
     let pods = observed.all_pods_of(job);
     let has_succeeded = pods.into_iter().filter_map(pods::own_end).any(|end| end.exit_code == 0);
@@ -107,13 +110,13 @@ pub fn deleted_job_result(observed: &Observed, job: &Job, at: Timestamp) -> JobE
         "Job {} was deleted while it ran, not by the operator: find out who deletes Jobs (a user, a policy, a clean-up controller)",
         job.name_any()
     );
-    JobEnd {
+    Some(JobEnd {
         succeeded: has_succeeded,
         at,
         reason: if has_succeeded { String::new() } else { JOB_DELETED.to_owned() },
         message: if has_succeeded { String::new() } else { message },
         note: None,
-    }
+    })
 }
 
 /// What keeps a Job's pods from ending.

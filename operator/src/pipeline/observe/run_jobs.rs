@@ -76,7 +76,7 @@ fn is_expected(cron_job: &str, job: &Job, observed: &Observed) -> bool {
 /// A Job that was deleted at `deleted_at`, or exists.
 fn run_job(cron_job: &str, job: &Arc<Job>, observed: &Observed, deleted_at: Option<Timestamp>) -> RunJob {
     let end = match deleted_at {
-        Some(at) => Some(deleted_job_result(observed, job, at)),
+        Some(at) => deleted_job_result(observed, job, at),
         None => job_result(observed, job),
     };
     let due = due(cron_job, job);
@@ -90,7 +90,7 @@ fn run_job(cron_job: &str, job: &Arc<Job>, observed: &Observed, deleted_at: Opti
         due: due.filter(|_| matches!(kind, RunKind::Scheduled | RunKind::CatchUp)),
         interval: interval(job),
         nonce: job.labels().get(labels::NONCE).cloned(),
-        gone: deleted_at.is_some(),
+        gone: deleted_at.is_some() && end.is_some(),
         ended: end.map(|end| result(kind, due, job, &end, observed)),
         job: job.clone(),
     }
@@ -154,9 +154,10 @@ fn due(cron_job: &str, job: &Job) -> Option<Timestamp> {
 
 /// What keeps a run, of a back-fill or another one, from starting.
 pub fn refused_run(observed: &Observed, of_backfill: bool) -> Option<Problem> {
+    let is_suspended = |job: &Job| job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
     let mut unfinished = observed
         .runs()
-        .filter(|job| job_end(job).is_none() && job.labels().contains_key(labels::BACKFILL) == of_backfill);
+        .filter(|job| job_end(job).is_none() && !is_suspended(job) && job.labels().contains_key(labels::BACKFILL) == of_backfill);
     unfinished.find_map(|job| observed.refusals.problem(job))
 }
 

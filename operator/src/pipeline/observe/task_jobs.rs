@@ -109,7 +109,7 @@ fn task_job<R: Explained>(
 ) -> TaskJob<R> {
     let label = |key: &str| job.labels().get(key).cloned().unwrap_or_default();
     let end = match deleted_at {
-        Some(at) => Some(deleted_job_result(observed, job, at)),
+        Some(at) => deleted_job_result(observed, job, at),
         None => job_result(observed, job),
     };
     TaskJob {
@@ -119,7 +119,7 @@ fn task_job<R: Explained>(
         attempt: label(attempt).parse().unwrap_or_default(),
         created_at: job.metadata.creation_timestamp.as_ref().map_or(Timestamp::MIN, |t| t.0),
         deleting: deleted_at.is_some() || job.metadata.deletion_timestamp.is_some(),
-        gone: deleted_at.is_some(),
+        gone: deleted_at.is_some() && end.is_some(),
         progress: progress(observed, job, end),
     }
 }

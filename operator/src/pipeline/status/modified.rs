@@ -14,7 +14,7 @@ pub fn modified(overridden: &[Override], foreign: &[ForeignField]) -> Verdict {
     }
     if !overridden.is_empty() {
         sentences.push(format!(
-            "a mutating webhook changes what the operator applies: {}. The operator writes these objects again when the spec or the object changes",
+            "a mutating webhook changes what the operator applies: {}. Exempt these objects from the webhook, or set the fields in the spec",
             listed(overridden)
         ));
     }

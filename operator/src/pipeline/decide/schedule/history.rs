@@ -68,7 +68,7 @@ impl History {
     }
 
     fn is_too_old(&self, run: &Run) -> bool {
-        self.runs.len() >= LISTED && self.runs.last().is_some_and(|oldest| finished(run) < finished(oldest))
+        self.runs.len() >= LISTED && self.runs.last().is_some_and(|oldest| finished(run) <= finished(oldest))
     }
 
     fn record(&mut self, run: &Run) {
@@ -84,6 +84,8 @@ impl History {
             return;
         }
         if self.is_too_old(run) {
+            // Several runs may end in the second of the oldest one.
+            self.succeed(run);
             return;
         }
         let at = self.runs.iter().position(|known| finished(known) < finished(run));
@@ -185,6 +187,15 @@ mod tests {
         assert_eq!(again, history, "runs that are or were listed change nothing");
         assert!(history.has(run("r3", 300, true).ended.as_ref().unwrap()));
         assert!(!history.has(run("r16", 1600, true).ended.as_ref().unwrap()));
+    }
+
+    #[test]
+    fn runs_that_end_in_the_same_second_are_counted_once() {
+        let runs: Vec<RunJob> = (0..20).map(|n| run(&format!("r{n}"), 100, false)).collect();
+        let history = History::of(&UserPipelineStatus::default(), &runs, Some("f"));
+        assert_eq!((history.runs.len(), history.consecutive_failures), (10, 10));
+        assert_eq!(History::of(&status(&history), &runs, Some("f")), history);
+        assert!(runs.iter().all(|run| history.has(run.ended.as_ref().unwrap())));
     }
 
     #[test]
