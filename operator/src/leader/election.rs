@@ -19,7 +19,7 @@ pub struct Observation {
 pub enum Next {
     /// There is no Lease.
     Create,
-    /// Nobody holds it any more.
+    /// It has no holder, or its holder stopped renewing it.
     Take,
     /// This candidate holds it.
     Renew,
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_candidate_takes_only_a_lease_that_nobody_renews() {
+    fn a_candidate_takes_only_a_lease_that_is_not_renewed() {
         let (a, b) = (|n| Some(held("a", n)), |n| Some(held("b", n)));
         let table = [
             ("none exists", vec![(0, None)], vec![Next::Create]),

@@ -94,7 +94,7 @@ impl Connection {
         if let Some((_, client)) = made.as_ref().filter(|(with, _)| *with == fingerprint) {
             return Ok(client.clone());
         }
-        // A redirect would carry requests to a server that nobody has named.
+        // A redirect would carry requests to a server that the spec does not name.
         let mut builder = Client::builder().timeout(TIMEOUT).redirect(Policy::none());
         if self.is_encrypted() {
             builder = builder.tls_backend_preconfigured(client_config(&self.wire, material, Verification::Name)?);

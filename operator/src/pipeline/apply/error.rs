@@ -44,7 +44,7 @@ fn text(error: &kube::Error) -> String {
     }
 }
 
-/// Whether the kind's CustomResourceDefinition is gone, or on its way: then only the message tells it from a missing right.
+/// Whether the kind's CustomResourceDefinition is gone, or on its way: then only the message distinguishes it from a missing right.
 pub(super) fn is_kind_gone(error: &ApplyError) -> bool {
     let ApplyError::ApplyFailed { source, .. } = error else {
         return false;

@@ -1,4 +1,4 @@
-//! The last states of objects that were deleted recently. Whoever deletes a Job as soon as it ends would otherwise delete its result.
+//! The last states of objects that were deleted recently. Otherwise, a policy that deletes Jobs when they end would delete their results.
 
 use std::{
     collections::{HashSet, VecDeque},

@@ -282,7 +282,7 @@ mod tests {
     #[tokio::test]
     async fn a_plan_works_without_an_optional_kind_that_is_not_served() {
         assert_eq!(list::<Endpoints>(404, 404).await, (Ok(()), true));
-        // A user without rights to the kind is not told that it does not exist.
+        // A user without rights to the kind gets a 403 also where it does not exist.
         assert_eq!(list::<Endpoints>(403, 404).await, (Ok(()), true));
         let refused = |kind: &str| (Err(format!("listing {kind}s of demo: refused")), false);
         assert_eq!(list::<Endpoints>(403, 200).await, refused("Endpoints"));

@@ -183,7 +183,7 @@ fn a_run_that_was_deleted_while_it_ran_has_failed_unless_the_spec_explains_it() 
         "deleted with its back-fill"
     );
 
-    // Whoever deletes a Job may do so once its container has ended, but before the Job's controller noticed.
+    // A Job may be deleted after its container has ended, and before the Job's controller noticed.
     let report = r#"{"runId":"r","reason":"Completed","message":"","landed":10}"#;
     let runs = listed(&deleted_runs(vec![run(&json!({}))], vec![run_pod("users-ingest-28928160", report)]));
     assert_eq!((runs[0].outcome.as_str(), runs[0].landed), ("Succeeded", 10));
