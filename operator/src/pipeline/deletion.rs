@@ -48,7 +48,7 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     let owner = Owner { reference: None, ..owner };
     let applier = context.applier(&owner.id, &owner.uid);
     let held = held_jobs::decide(&observed, now);
-    let ended = applier.end_jobs(&held.end).await;
+    let not_ended = applier.end_jobs(&held.end).await;
     let mut error = take(&decision.step, pipeline, &owner, &observed.children, &applier, context)
         .await
         .err();
@@ -60,7 +60,7 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
             .and(applier.set_finalizer(false).await)
             .err();
     }
-    let error = error.or(ended.err());
+    let error = error.or(not_ended.into_iter().next().map(|(_, error)| error));
     let status = deletion_status(pipeline, &decision, error.as_ref(), now);
     context.status.write(pipeline, &status).await?;
     if let Some(error) = error {

@@ -20,7 +20,8 @@ use crate::pipeline::{
     children::{Children, DesiredChildren, VisitChildren},
     decide::{Decisions, upgrade::Turn},
     desired::Desired,
-    observe::Observed,
+    model::labels::Component,
+    observe::{Observed, is_of_component},
     task::Delete,
 };
 
@@ -58,6 +59,23 @@ impl Applied {
             self.drained.as_ref().err(),
         ];
         results.into_iter().flatten().chain(&self.leftovers)
+    }
+
+    /// With the Jobs that could not be ended, as errors of their steps.
+    pub fn with_not_ended(mut self, not_ended: Vec<(Arc<Job>, ApplyError)>) -> Self {
+        for (job, error) in not_ended {
+            let step = if is_of_component(job.as_ref(), Component::Schema) {
+                &mut self.schema
+            } else if is_of_component(job.as_ref(), Component::Drain) {
+                &mut self.drained
+            } else {
+                &mut self.started
+            };
+            if step.is_ok() {
+                *step = Err(error);
+            }
+        }
+        self
     }
 }
 

@@ -16,7 +16,7 @@ pub use self::{
     container_end::ContainerEnd,
     foreign::ForeignField,
     jobs::{held_open, job_end},
-    observed::{Observed, observe},
+    observed::{Observed, is_of_component, observe},
     refused_pods::RefusedPods,
     run_jobs::{RunJob, backfill_runs, refused_run, run_jobs, run_report, unfinished_runs},
     task_jobs::{Progress, TaskJob, deletion_jobs, drain_jobs, is_deletion_job, schema_jobs},
