@@ -8,7 +8,7 @@ use super::{
     caches::Caches,
     decide::{ResourceIndex, upgrade::Rollouts},
     model::Installation,
-    observe::{RefusedPods, WorkerClient},
+    observe::{RefusedPods, Scalers, WorkerClient},
     reconcile_back_off::ReconcileBackOff,
     status::StatusWriter,
 };
@@ -23,6 +23,7 @@ pub struct Context {
     pub(super) ignore_rollout_order: bool,
     pub(super) workers: WorkerClient,
     pub(super) refused_pods: RefusedPods,
+    pub(super) scalers: Scalers,
     pub(super) status: StatusWriter,
     pub(super) waiting: Waiting<PipelineId>,
     pub(super) back_off: ReconcileBackOff,
@@ -43,6 +44,7 @@ impl Context {
         Ok(Self {
             workers: WorkerClient::new()?,
             refused_pods: RefusedPods::new(client.clone()),
+            scalers: Scalers::default(),
             status: StatusWriter::new(client.clone(), metrics.clone(), caches.pipelines.clone(), instance),
             waiting: Waiting::new(metrics.clone()),
             back_off: ReconcileBackOff::default(),
@@ -74,6 +76,7 @@ impl Context {
         self.overrides.forget(id);
         self.rollouts.forget(id);
         self.workers.forget(id);
+        self.scalers.forget(id);
         self.status.cache().forget(id);
     }
 }

@@ -47,6 +47,7 @@ async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Time
     }
     let mut observed = observe(&pipeline, &context.caches.children, &context.workers, now).await;
     observed.refusals = context.refused_pods.of(&id, &observed, now).await;
+    observed.scaler = context.scalers.of(&id, &observed, Instant::now());
     let runs = run_jobs(&names::cron_job(&id.name), &observed);
     // Also where the spec is invalid: the Jobs are those of an earlier one.
     let held = held_jobs::decide(&observed, now);

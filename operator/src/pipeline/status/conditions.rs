@@ -62,7 +62,10 @@ pub fn of_applied(
             condition::DATA_FRESH,
             with_foreign(fresh::fresh(pipeline, observed, before, after, now), "CronJob", &foreign),
         ),
-        (condition::MODIFIED, modified(&applied.overridden, &foreign)),
+        (
+            condition::MODIFIED,
+            modified(&applied.overridden, &foreign, observed.scaler.as_deref()),
+        ),
     ]
 }
 
