@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use userpipeline_api::{RecordSpec, names};
-use userpipeline_record::{Record, RecordSchema, avro::Decoder, wire};
+use userpipeline_record::{Record, RecordSchema, avro::Decoder, message};
 
 use super::{
     Trial,
@@ -163,7 +163,7 @@ async fn topic(trial: &Trial, messages: &[TopicMessage], planted: &BTreeMap<Vec<
         let row = if message.payload.is_empty() {
             None
         } else {
-            let (_, datum) = wire::split(&message.payload)?;
+            let (_, datum) = message::split(&message.payload)?;
             Some(row_of(&schema, &decoder.decode(datum)?)?)
         };
         ensure!(

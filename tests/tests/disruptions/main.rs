@@ -13,7 +13,7 @@ use kube::{
 use serde_json::json;
 use tokio::sync::Mutex;
 use userpipeline_api::names::{self, PipelineId};
-use userpipeline_record::{Field, FieldType, Record, RecordSchema, Value, avro::Encoder, wire};
+use userpipeline_record::{Field, FieldType, Record, RecordSchema, Value, avro::Encoder, message};
 use userpipeline_stores::schema_registry;
 use userpipeline_tests::{
     World,
@@ -218,7 +218,7 @@ async fn encoded_users(id: &PipelineId) -> Result<Vec<(String, Vec<u8>, Option<i
     };
     let message = |n: u128| {
         let record = Record(schema.fields.iter().map(|field| value(field, n)).collect());
-        let mut payload = wire::frame(schema_id).to_vec();
+        let mut payload = message::frame(schema_id).to_vec();
         encoder.encode(&record, &mut payload)?;
         Ok((record.key(&schema), payload, Some(1)))
     };

@@ -8,7 +8,7 @@ use userpipeline_api::{
 };
 use userpipeline_record::RecordSchema;
 use userpipeline_record::avro::Decoder;
-use userpipeline_record::wire;
+use userpipeline_record::message;
 use userpipeline_stores::schema_registry;
 use userpipeline_tests::World;
 use userpipeline_tests::cluster::host;
@@ -95,7 +95,7 @@ async fn keys_on_the_topic(id: &PipelineId) -> Result<BTreeSet<String>> {
     let messages = stores::messages(&names::topic(id)).await?;
     let mut keys = BTreeSet::new();
     for message in &messages {
-        let (schema_id, datum) = wire::split(&message.payload)?;
+        let (schema_id, datum) = message::split(&message.payload)?;
         assert_eq!(schema_id, registered);
         assert_eq!(Some(decoder.decode(datum)?.key(&schema)), message.key);
         assert!(message.headers["version"].parse::<i64>()? > 0);

@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::CronJob;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use userpipeline_api::{UserPipeline, names};
-use userpipeline_record::wire;
+use userpipeline_record::message;
 use userpipeline_stores::{
     kafka::{self, admin::Admin},
     schema_registry,
@@ -185,7 +185,7 @@ async fn avro_messages_of_applications_are_decoded_with_their_registered_schemas
     let schema_id = registry.register(&names::subject(&topic), &text).await?;
     let schema = Schema::parse_str(&text.to_string())?;
     let message = |device: &str, micros: i64, revision: i32, celsius: Option<f32>| -> Result<Vec<u8>> {
-        let mut payload = wire::frame(schema_id).to_vec();
+        let mut payload = message::frame(schema_id).to_vec();
         let device = Avro::Record(vec![("id".into(), Avro::String(device.into())), ("room".into(), Avro::Int(7))]);
         let celsius = celsius.map_or(Avro::Union(0, Box::new(Avro::Null)), |c| Avro::Union(1, Box::new(Avro::Float(c))));
         let value = Avro::Record(vec![
