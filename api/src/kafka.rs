@@ -23,8 +23,8 @@ pub struct Kafka {
     #[x_kube(validation = Rule::new("self.matches('^[^,:\\\\s]+:[0-9]{1,5}(,[^,:\\\\s]+:[0-9]{1,5})*$')")
         .message("spec.kafka.bootstrapServers must be host:port, or several of them separated by commas"))]
     pub bootstrap_servers: String,
-    /// Encryption and verification. Without `tls`, the operator's pods use plain text, and programs that are
-    /// run by hand verify fully.
+    /// Encryption and verification. Without `tls`, connections are encrypted and verified fully; in a pipeline
+    /// that is older than this default, they are plain text (`status.defaultTlsMode`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<KafkaTls>,
     /// Authentication. Default: none, or the client certificate of `tls`.

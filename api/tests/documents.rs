@@ -116,9 +116,12 @@ fn a_pod_mounts_what_its_connections_read() {
 
 #[test]
 fn plain_text_is_filled_in_only_where_a_pipeline_does_not_mention_tls() {
-    let silent = pipeline(MINIMAL).spec.with_plain_text_wires();
+    let silent = pipeline(MINIMAL).spec;
+    assert_eq!(silent.connections_without_tls(), ["spec.postgres.tls", "spec.kafka.tls"]);
+    let silent = silent.with_plain_text_connections();
+    assert!(silent.connections_without_tls().is_empty());
     assert_eq!(serde_json::to_value(&silent.postgres.tls).unwrap(), json!({"mode": "Disable"}));
     let explicit = MINIMAL.replace("database: app,", "database: app, tls: {mode: VerifyCa},");
-    let explicit = pipeline(&explicit).spec.with_plain_text_wires();
+    let explicit = pipeline(&explicit).spec.with_plain_text_connections();
     assert_eq!(serde_json::to_value(&explicit.postgres.tls).unwrap(), json!({"mode": "VerifyCa"}));
 }

@@ -101,10 +101,10 @@ impl World {
                     "query": [{"name": "results", "value": "200"}, {"name": "seed", "value": self.seed}],
                     "runDuration": "5s", "maxRecordsPerRun": 400
                 }},
-                "postgres": {"host": "postgres.services.svc.cluster.local", "database": "userpipeline", "credentialsSecretRef": {"name": "postgres-credentials"}},
-                "kafka": {"bootstrapServers": "kafka.services.svc.cluster.local:9092", "topic": {"partitions": 3}},
+                "postgres": {"host": "postgres.services.svc.cluster.local", "database": "userpipeline", "credentialsSecretRef": {"name": "postgres-credentials"}, "tls": {"mode": "Disable"}},
+                "kafka": {"bootstrapServers": "kafka.services.svc.cluster.local:9092", "tls": {"mode": "Disable"}, "topic": {"partitions": 3}},
                 "schemaRegistry": {"url": "http://schema-registry.services.svc.cluster.local:8080/apis/ccompat/v7"},
-                "cassandra": {"contactPoints": ["cassandra.services.svc.cluster.local"], "localDatacenter": "datacenter1", "credentialsSecretRef": {"name": "cassandra-credentials"}},
+                "cassandra": {"contactPoints": ["cassandra.services.svc.cluster.local"], "localDatacenter": "datacenter1", "credentialsSecretRef": {"name": "cassandra-credentials"}, "tls": {"mode": "Disable"}},
                 "sinks": {"cassandra": {"replication": {"datacenter1": 1}}, "postgres": {}}
             }
         })
