@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, HttpTls, KafkaAuth, KafkaTls, RegistryAuth, source::DurationText, units::seconds};
+use crate::{Certificates, Duration, KafkaAuth, KafkaTls, RegistryAuth, source::DurationText, units::seconds};
 
 /// A Kafka cluster, and the topic and consumer group of the pipeline.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -171,7 +171,7 @@ pub struct SchemaRegistry {
     pub url: String,
     /// Authorities and client certificate of an `https` address.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<HttpTls>,
+    pub tls: Option<Certificates>,
     /// Authentication, with an `https` address only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<RegistryAuth>,

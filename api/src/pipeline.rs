@@ -4,8 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cassandra, CassandraTls, DeadLetter, DeletionPolicy, Image, Kafka, KafkaTls, Landing, Pods, Postgres, PostgresTls, RecordSpec,
-    Retention, RunNow, Schedule, SchemaRegistry, Sinks, Source, SuspendPolicy, UserPipelineStatus, Workers,
+    Cassandra, CassandraTls, DeadLetter, DeletionPolicy, Image, Kafka, KafkaTls, Landing, Pods, Postgres, PostgresTls, PostgresTlsMode,
+    RecordSpec, Retention, RunNow, Schedule, SchemaRegistry, Sinks, Source, SuspendPolicy, TlsMode, UserPipelineStatus, Workers,
 };
 
 /// Moves records from an HTTP API or a Kafka topic into Cassandra and PostgreSQL, through a landing table and
@@ -155,10 +155,19 @@ impl UserPipelineSpec {
     /// The spec with plain text where it omits `tls`. Programs that find no `tls` verify fully.
     #[must_use]
     pub fn with_plain_text_connections(mut self) -> Self {
-        self.postgres.tls.get_or_insert_with(PostgresTls::disabled);
-        self.kafka.tls.get_or_insert_with(KafkaTls::disabled);
+        self.postgres.tls.get_or_insert_with(|| PostgresTls {
+            mode: PostgresTlsMode::Disable,
+            ..PostgresTls::default()
+        });
+        self.kafka.tls.get_or_insert_with(|| KafkaTls {
+            mode: TlsMode::Disable,
+            ..KafkaTls::default()
+        });
         if let Some(cassandra) = &mut self.cassandra {
-            cassandra.tls.get_or_insert_with(CassandraTls::disabled);
+            cassandra.tls.get_or_insert_with(|| CassandraTls {
+                mode: TlsMode::Disable,
+                ..CassandraTls::default()
+            });
         }
         self
     }
