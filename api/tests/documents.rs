@@ -81,11 +81,10 @@ fn a_change_that_a_binary_does_not_use_does_not_change_its_file() {
 #[test]
 fn secrets_are_those_the_binary_needs() {
     let pipeline = pipeline(EXAMPLE);
-    assert_eq!(Binary::Ingest.mounts(&pipeline).secrets, ["postgres-credentials"]);
-    assert_eq!(
-        Binary::Worker.mounts(&pipeline).secrets,
-        ["cassandra-credentials", "postgres-credentials"]
-    );
+    let shared = ["kafka-credentials", "postgres-credentials", "registry-credentials"];
+    assert_eq!(Binary::Ingest.mounts(&pipeline).secrets, shared);
+    let worker = Binary::Worker.mounts(&pipeline).secrets;
+    assert_eq!(worker, [&["cassandra-credentials"], &shared[..]].concat());
 }
 
 #[test]
@@ -102,6 +101,11 @@ fn a_file_that_is_no_pipeline_says_what_is_wrong() {
 #[test]
 fn a_pod_mounts_what_its_connections_read() {
     let mut value: Value = serde_yaml::from_str(EXAMPLE).unwrap();
+    for block in ["kafka", "schemaRegistry", "cassandra"] {
+        let block = value["spec"][block].as_object_mut().unwrap();
+        block.remove("auth");
+        block.remove("tls");
+    }
     value["spec"]["postgres"]["tls"] =
         json!({"ca": {"configMapKeyRef": {"name": "databases", "key": "ca.crt"}}, "clientSecretRef": {"name": "postgres-client"}});
     value["spec"]["source"]["http"]["tls"] = json!({"ca": {"configMapKeyRef": {"name": "web", "key": "ca.crt"}}});

@@ -37,7 +37,8 @@ impl Connection {
     }
 
     /// Brokers without encryption and authentication.
-    pub fn plain_text(bootstrap_servers: &str) -> Self {
+    #[cfg(test)]
+    pub(super) fn plain_text(bootstrap_servers: &str) -> Self {
         let brokers = Brokers {
             bootstrap_servers: bootstrap_servers.to_owned(),
             tls: Some(userpipeline_api::KafkaTls {
