@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, HttpTls, KafkaAuth, KafkaTls, RegistryAuth, source::DurationText, units::seconds};
+use crate::{Certificates, Duration, KafkaAuth, KafkaTls, RegistryAuth, source::DurationText, units::seconds};
 
 /// A Kafka cluster, and the topic and consumer group of the pipeline.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,8 +23,8 @@ pub struct Kafka {
     #[x_kube(validation = Rule::new("self.matches('^[^,:\\\\s]+:[0-9]{1,5}(,[^,:\\\\s]+:[0-9]{1,5})*$')")
         .message("spec.kafka.bootstrapServers must be host:port, or several of them separated by commas"))]
     pub bootstrap_servers: String,
-    /// Encryption and verification. Without `tls`, the operator's pods use plain text, and programs that are
-    /// run by hand verify fully.
+    /// Encryption and verification. Without `tls`, connections are encrypted and verified fully; in a pipeline
+    /// that is older than this default, they are plain text (`status.defaultTlsMode`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<KafkaTls>,
     /// Authentication. Default: none, or the client certificate of `tls`.
@@ -171,7 +171,7 @@ pub struct SchemaRegistry {
     pub url: String,
     /// Authorities and client certificate of an `https` address.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<HttpTls>,
+    pub tls: Option<Certificates>,
     /// Authentication, with an `https` address only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<RegistryAuth>,

@@ -4,8 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cassandra, CassandraTls, DeadLetter, DeletionPolicy, Image, Kafka, KafkaTls, Landing, Pods, Postgres, PostgresTls, RecordSpec,
-    Retention, RunNow, Schedule, SchemaRegistry, Sinks, Source, SuspendPolicy, UserPipelineStatus, Workers,
+    Cassandra, CassandraTls, DeadLetter, DeletionPolicy, Image, Kafka, KafkaTls, Landing, Pods, Postgres, PostgresTls, PostgresTlsMode,
+    RecordSpec, Retention, RunNow, Schedule, SchemaRegistry, Sinks, Source, SuspendPolicy, TlsMode, UserPipelineStatus, Workers,
 };
 
 /// Moves records from an HTTP API or a Kafka topic into Cassandra and PostgreSQL, through a landing table and
@@ -138,14 +138,36 @@ pub struct UserPipelineSpec {
 }
 
 impl UserPipelineSpec {
-    /// The spec with plain text where it does not mention TLS: for pipelines that were created before there
-    /// was TLS. Programs that find no `tls` verify fully.
+    /// The paths of the `tls` blocks that the spec omits. The scheme of a URL decides for the source and the
+    /// schema registry, so they are not among them.
+    pub fn connections_without_tls(&self) -> Vec<&'static str> {
+        let cassandra = self.cassandra.as_ref();
+        [
+            ("spec.postgres.tls", self.postgres.tls.is_none()),
+            ("spec.kafka.tls", self.kafka.tls.is_none()),
+            ("spec.cassandra.tls", cassandra.is_some_and(|cassandra| cassandra.tls.is_none())),
+        ]
+        .into_iter()
+        .filter_map(|(path, is_missing)| is_missing.then_some(path))
+        .collect()
+    }
+
+    /// The spec with plain text where it omits `tls`. Programs that find no `tls` verify fully.
     #[must_use]
-    pub fn with_plain_text_wires(mut self) -> Self {
-        self.postgres.tls.get_or_insert_with(PostgresTls::disabled);
-        self.kafka.tls.get_or_insert_with(KafkaTls::disabled);
+    pub fn with_plain_text_connections(mut self) -> Self {
+        self.postgres.tls.get_or_insert_with(|| PostgresTls {
+            mode: PostgresTlsMode::Disable,
+            ..PostgresTls::default()
+        });
+        self.kafka.tls.get_or_insert_with(|| KafkaTls {
+            mode: TlsMode::Disable,
+            ..KafkaTls::default()
+        });
         if let Some(cassandra) = &mut self.cassandra {
-            cassandra.tls.get_or_insert_with(CassandraTls::disabled);
+            cassandra.tls.get_or_insert_with(|| CassandraTls {
+                mode: TlsMode::Disable,
+                ..CassandraTls::default()
+            });
         }
         self
     }

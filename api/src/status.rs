@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Interval, RunKind, lists::without_default};
+use crate::{Interval, RunKind, TlsMode, lists::without_default};
 
 /// Status of a pipeline, as the operator observed it.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,11 @@ pub struct UserPipelineStatus {
     /// Names that the pipeline uses in the stores, set in the spec or derived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub names: Option<Names>,
+    /// TLS mode of connections to PostgreSQL, Kafka and Cassandra whose `tls` the spec omits: `VerifyFull`,
+    /// or `Disable` in a pipeline that is older than this field. Once a schema Job has succeeded for a spec
+    /// that has `tls` everywhere, it is `VerifyFull` for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_tls_mode: Option<TlsMode>,
     /// Result of the last schema Job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaStatus>,

@@ -9,6 +9,7 @@ pub mod exact;
 pub mod expected;
 pub mod metrics_adapter;
 pub mod random;
+pub mod services;
 pub mod source;
 pub mod stores;
 pub mod test_source;

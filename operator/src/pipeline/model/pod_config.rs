@@ -4,10 +4,12 @@
 use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 use kube::ResourceExt;
 use userpipeline_api::{
-    UserPipeline, document,
+    TlsMode, UserPipeline, document,
     document::{Binary, Mounts},
     names,
 };
+
+use super::default_tls::default_tls_mode;
 
 /// The pod's volume with the ConfigMap.
 pub const CONFIG_VOLUME: &str = "pipeline";
@@ -24,13 +26,17 @@ pub struct PodConfig {
 impl PodConfig {
     /// The config of `binary`, in a ConfigMap with `infix` in its name.
     pub fn of(pipeline: &UserPipeline, binary: Binary, infix: &str) -> Self {
-        // The only place where the operator chooses plain text: for each pipeline that does not mention TLS. The schema's hash does
-        // not contain it, so that no schema Job runs because of an upgrade.
-        let written = UserPipeline {
-            spec: pipeline.spec.clone().with_plain_text_wires(),
-            ..pipeline.clone()
+        // The schema's hash does not contain the mode, so that no schema Job runs because of an upgrade.
+        let text = match default_tls_mode(pipeline) {
+            TlsMode::VerifyFull => document::reduce(pipeline, binary),
+            TlsMode::Disable => {
+                let written = UserPipeline {
+                    spec: pipeline.spec.clone().with_plain_text_connections(),
+                    ..pipeline.clone()
+                };
+                document::reduce(&written, binary)
+            }
         };
-        let text = document::reduce(&written, binary);
         let name = pipeline.name_any();
         Self {
             config_map: names::child(&name, &format!("{infix}-{}", names::hash(&text)), names::LABEL_LIMIT),

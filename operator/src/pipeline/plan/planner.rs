@@ -25,7 +25,7 @@ use crate::{
         children::{ChildKind, VisitWriters},
         context::Context,
         decide::schema,
-        model::{Installation, labels},
+        model::{Installation, default_tls_mode, labels},
         observe::{ForeignField, Observed, run_jobs, schema_jobs},
         reconcile::converge,
         validate::{ValidatedPipeline, validate},
@@ -167,7 +167,10 @@ fn due_schema_job(pipeline: &UserPipeline, valid: &ValidatedPipeline, observed: 
 
 /// The pipeline as it is after the schema Job succeeded.
 fn with_applied_schema(mut pipeline: UserPipeline, schema_hash: String) -> UserPipeline {
+    // Before the schema is, or a new pipeline would pass for an older one.
+    let default_tls_mode = default_tls_mode(&pipeline);
     let status = pipeline.status.get_or_insert_default();
+    status.default_tls_mode = Some(default_tls_mode);
     status.schema = Some(SchemaStatus {
         applied_hash: Some(schema_hash),
         ..status.schema.clone().unwrap_or_default()

@@ -1,7 +1,7 @@
 //! The conditions of a pipeline. Pure.
 
 use jiff::Timestamp;
-use userpipeline_api::{SchemaStatus, UserPipeline, UserPipelineStatus, condition, report::TOPIC_MISSING};
+use userpipeline_api::{SchemaStatus, TlsMode, UserPipeline, UserPipelineStatus, condition, report::TOPIC_MISSING};
 
 use super::{
     fresh,
@@ -12,7 +12,7 @@ use super::{
 use crate::pipeline::{
     apply::Applied,
     decide::schema::Finding,
-    model::reasons::PAUSED,
+    model::{default_tls_mode, reasons::PAUSED},
     observe::{Observed, refused_run},
     validate::ValidateError,
 };
@@ -26,7 +26,7 @@ pub fn of_applied(
     after: &UserPipelineStatus,
     now: Timestamp,
 ) -> Vec<(&'static str, Verdict)> {
-    let schema = schema_ready(applied);
+    let schema = schema_ready(pipeline, applied);
     // No event reports that a topic was deleted, but the workers do.
     let topic = match observed.reports.values().find(|report| report.reason == TOPIC_MISSING) {
         Some(report) => Verdict::no(&report.reason, &report.message),
@@ -90,13 +90,16 @@ pub fn of_invalid(error: &ValidateError) -> Vec<(&'static str, Verdict)> {
     ]
 }
 
-fn schema_ready(applied: &Applied) -> Verdict {
+fn schema_ready(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
     if let Err(error) = &applied.schema {
         return Verdict::failed(error);
     }
     let status = &applied.decisions.schema.status;
     match &applied.decisions.schema.finding {
-        Finding::Applied => Verdict::yes("Applied", "topic, subject and tables match the spec"),
+        Finding::Applied => Verdict::yes(
+            "Applied",
+            &format!("topic, subject and tables match the spec{}", plain_text(pipeline)),
+        ),
         // During a retry, the last failure is the useful information.
         Finding::Applying(None) if status.failed_attempts > 0 => schema_failed(status),
         Finding::Applying(None) => Verdict::no("Applying", "a schema Job is applying topic, subject and tables"),
@@ -104,6 +107,18 @@ fn schema_ready(applied: &Applied) -> Verdict {
         Finding::Waiting => Verdict::no("Applying", "waiting until the schema Job of an older spec has ended"),
         Finding::Failed => schema_failed(status),
     }
+}
+
+/// What to set where connections of an older pipeline are plain text because the spec omits `tls`.
+fn plain_text(pipeline: &UserPipeline) -> String {
+    let missing = pipeline.spec.connections_without_tls();
+    if missing.is_empty() || default_tls_mode(pipeline) == TlsMode::VerifyFull {
+        return String::new();
+    }
+    format!(
+        "; connections without tls are plain text (status.defaultTlsMode): set {}",
+        missing.join(", ")
+    )
 }
 
 fn schema_failed(status: &SchemaStatus) -> Verdict {

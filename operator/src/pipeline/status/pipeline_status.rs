@@ -9,7 +9,7 @@ use super::{conditions, measure, measure::MEASURE_EVERY, workers};
 use crate::pipeline::{
     apply::Applied,
     decide::schedule::History,
-    model::labels,
+    model::{default_tls_mode, labels},
     observe::{Observed, RunJob},
     validate::ValidateError,
 };
@@ -38,6 +38,7 @@ pub fn pipeline_status(
         selector: Some(labels::worker_selector_text(&id.name)),
         names: Some(names::in_stores(&named)),
         topic: named.kafka.topic.name,
+        default_tls_mode: Some(default_tls_mode(pipeline)),
         workers: workers::counts(outcome, observed, &id),
         last_run: history.last_run,
         runs: history.runs,
