@@ -13,8 +13,10 @@ use userpipeline_tests::{
     World,
     capture::{Capture, Streams},
     cluster::{SERVICES, credentials},
+    eventually,
     services::{CREDENTIALS, PLAIN_CREDENTIALS, in_plain_text},
     source,
+    world::SOON,
 };
 
 /// There is one capture at a time.
@@ -28,14 +30,23 @@ const SOME_DATA: usize = 10_000;
 async fn captured(world: &World, pipeline: &Value) -> Result<Streams> {
     let capture = Capture::start().await?;
     world.apply(pipeline).await?;
+    // Its pod is gone when the pipeline is ready.
+    let mut addresses = eventually("the address of the schema Job's pod", SOON, async || {
+        let found = pod_addresses(world).await?;
+        Ok(if found.is_empty() { Err("none".to_owned()) } else { Ok(found) })
+    })
+    .await?;
     world.ready().await?;
     world.run("captured").await?;
     world.drained(200).await?;
-    let pods = world.api::<Pod>().list(&ListParams::default()).await?;
-    let addresses = pods.items.into_iter().filter_map(|pod| pod.status?.pod_ip?.parse().ok());
-    let addresses: BTreeSet<Ipv4Addr> = addresses.collect();
+    addresses.extend(pod_addresses(world).await?);
     ensure!(addresses.len() >= 3, "a schema Job, a run and a worker: {addresses:?}");
     Ok(capture.stop().await?.of(&addresses))
+}
+
+async fn pod_addresses(world: &World) -> Result<BTreeSet<Ipv4Addr>> {
+    let pods = world.api::<Pod>().list(&ListParams::default()).await?;
+    Ok(pods.items.into_iter().filter_map(|pod| pod.status?.pod_ip?.parse().ok()).collect())
 }
 
 /// The e-mail addresses of the records.
