@@ -178,7 +178,7 @@ async fn everything_is_rotated_at_500_rows_a_second_without_a_restart_a_loss_or_
     })
     .await?;
 
-    // When all passwords, certificates and bundles change, Then runs and workers use them while the run goes on
+    // When all passwords, certificates and bundles change, Then runs and workers use them while the run continues
     for rotation in ROTATIONS {
         let (members, started) = (members(&world).await?, Instant::now());
         accounts.rotate(rotation).await?;
