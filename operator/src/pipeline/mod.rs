@@ -34,7 +34,7 @@ pub(crate) use self::{
     decide::schedule::{History, NewRun},
     desired::backfill_job,
     model::{Problem, has_name, labels, whole_seconds},
-    observe::{Observed, RunJob, backfill_runs, refused_run},
+    observe::{Observed, RunJob, backfill_runs, run_problem},
     status::{EventPublisher, Verdict},
 };
 pub use self::{
