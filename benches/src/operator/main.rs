@@ -36,7 +36,7 @@ use self::{process::Operator, proxy::Proxy};
 const TARGET_MEMORY: u64 = 40_000;
 const TARGET_P99: Duration = Duration::from_secs(1);
 /// Hundredths.
-const TARGET_REQUESTS: u64 = 225;
+const TARGET_REQUESTS: u64 = 200;
 const EDITS: usize = 200;
 const CREATE_AT_ONCE: usize = 16;
 
