@@ -33,7 +33,7 @@ use userpipeline_tests::{
 use self::{process::Operator, proxy::Proxy};
 
 /// Bytes per pipeline, in addition to an operator without pipelines.
-const TARGET_MEMORY: u64 = 40_000;
+const TARGET_MEMORY: u64 = 30 * 1024;
 const TARGET_P99: Duration = Duration::from_secs(1);
 /// Hundredths.
 const TARGET_REQUESTS: u64 = 200;
