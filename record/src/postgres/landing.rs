@@ -3,7 +3,7 @@
 use userpipeline_api::{FieldType, names};
 
 use super::{
-    Column, DELETED, FETCHED_MILLIS, RUN_ID, VERSION, bookkeeping_columns,
+    Column, DELETED, FETCHED_MILLIS, RUN_ID, VERSION, added_columns,
     column::{add_column, default_clause, landing_type},
     quoting::quote,
 };
@@ -85,7 +85,7 @@ impl RecordSchema {
             ("_deleted".to_owned(), "bool"),
         ];
         let fields = self.fields.iter().map(|f| (f.name.clone(), landing_type(f.field_type)));
-        fields.chain(bookkeeping_columns()).chain(own).collect()
+        fields.chain(added_columns()).chain(own).collect()
     }
 
     /// Creates the temporary table into which a page is copied. Each commit empties it.
