@@ -22,3 +22,5 @@ pub const STALLED: &str = "Stalled";
 pub const MODIFIED: &str = "Modified";
 /// All runs of a back-fill have ended.
 pub const COMPLETE: &str = "Complete";
+/// Pipelines can use a connection.
+pub const ACCEPTED: &str = "Accepted";

@@ -31,6 +31,14 @@ pub struct UserPipelineStatus {
     /// Names that the pipeline uses in the stores, set in the spec or derived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub names: Option<Names>,
+    /// The versions of its connections that the pipeline uses, or is changing to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub connections: Vec<ConnectionVersion>,
+    /// Present while a changed connection is rolled out to this pipeline. At most five pipelines have it at a
+    /// time; one whose rollout fails has it until it succeeds, or the pipeline is edited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_rollout: Option<ConnectionRollout>,
     /// Result of the last schema Job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaStatus>,
@@ -95,6 +103,26 @@ pub struct Names {
     /// Sink table in Cassandra, as `keyspace.table`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cassandra_table: Option<String>,
+}
+
+/// A version of a connection.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionVersion {
+    /// Name of the connection.
+    pub name: String,
+    /// Uid of the connection: one that was deleted and created again has another.
+    pub uid: String,
+    /// Generation of the connection's spec.
+    pub generation: i64,
+}
+
+/// The rollout of a changed connection.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionRollout {
+    /// Time at which it began.
+    pub since: Time,
 }
 
 /// Version of a pipeline's pods.

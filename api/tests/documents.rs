@@ -4,8 +4,9 @@
 
 use serde_json::{Value, json};
 use userpipeline_api::{
-    UserPipeline,
+    Connections, ResolvedPipeline, UserPipeline,
     document::{Binary, IngestPipeline, SchemaPipeline, WorkerPipeline, reduce},
+    resolve,
 };
 
 const EXAMPLE: &str = include_str!("../../examples/users.yaml");
@@ -30,8 +31,12 @@ fn not_ours() -> String {
         + "  landing: {table: raw, management: None}\n  retention: {landing: 1h}\n"
 }
 
-fn pipeline(text: &str) -> UserPipeline {
-    serde_yaml::from_str(text).unwrap()
+fn pipeline(text: &str) -> ResolvedPipeline {
+    resolved(&serde_yaml::from_str(text).unwrap())
+}
+
+fn resolved(pipeline: &UserPipeline) -> ResolvedPipeline {
+    resolve(pipeline, &Connections::new()).unwrap()
 }
 
 #[test]
@@ -72,7 +77,7 @@ fn a_change_that_a_binary_does_not_use_does_not_change_its_file() {
     value["spec"]["schedule"]["backoffLimit"] = json!(7);
     value["spec"]["suspend"] = json!(true);
     value["spec"]["workers"]["replicas"] = json!(5);
-    let after: UserPipeline = serde_json::from_value(value).unwrap();
+    let after = resolved(&serde_json::from_value(value).unwrap());
     for binary in [Binary::Ingest, Binary::Worker, Binary::Schema] {
         assert_eq!(reduce(&before, binary), reduce(&after, binary));
     }
@@ -105,7 +110,7 @@ fn a_pod_mounts_what_its_connections_read() {
     value["spec"]["postgres"]["tls"] =
         json!({"ca": {"configMapKeyRef": {"name": "databases", "key": "ca.crt"}}, "clientSecretRef": {"name": "postgres-client"}});
     value["spec"]["source"]["http"]["tls"] = json!({"ca": {"configMapKeyRef": {"name": "web", "key": "ca.crt"}}});
-    let pipeline: UserPipeline = serde_json::from_value(value).unwrap();
+    let pipeline = resolved(&serde_json::from_value(value).unwrap());
     let ingest = Binary::Ingest.mounts(&pipeline);
     assert_eq!(ingest.secrets, ["postgres-client", "postgres-credentials"]);
     assert_eq!(ingest.config_maps, ["databases", "web"]);

@@ -38,6 +38,9 @@ pub struct Run {
     /// The address of /healthz, /readyz and /metrics.
     #[arg(long, default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Pipelines must take addresses and Secrets from connections.
+    #[arg(long)]
+    pub require_connections: bool,
     /// The namespace whose pipelines are reconciled. Default: all namespaces.
     #[arg(long)]
     pub watch_namespace: Option<String>,
@@ -72,7 +75,8 @@ impl From<ImageArguments> for Images {
 
 #[derive(clap::Args)]
 pub struct Plan {
-    /// The file that would be applied; `-` is the standard input. Resources other than pipelines are ignored.
+    /// The file that would be applied; `-` is the standard input. Its connections replace those of the cluster. Other resources are
+    /// ignored.
     #[arg(short = 'f', long = "filename")]
     pub file: PathBuf,
     /// The field manager that would apply it: fields of other managers stay.

@@ -9,7 +9,7 @@ use clap::Parser as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use userpipeline_operator::{
-    backfill, health, identity,
+    backfill, connection, health, identity,
     leader::{self, LeaseSettings, Timing},
     metrics::Metrics,
     pipeline::{self, Installation, plan},
@@ -51,22 +51,29 @@ async fn print_plan(args: Plan) -> Result<bool, Box<dyn std::error::Error>> {
     } else {
         std::fs::read_to_string(&args.file).map_err(|e| format!("{}: {e}", args.file.display()))?
     };
-    let documents = plan::pipelines(&text)?;
+    let documents = plan::documents(&text)?;
     let client = kube::Client::try_default().await?;
-    let images = match installed::arguments(&client).await {
-        Some(run) => run.images.into(),
+    let (images, requires_connections) = match installed::arguments(&client).await {
+        Some(run) => (run.images.into(), run.require_connections),
         None => return Err("cannot find the operator's Deployment, which defines the images of the plan: install the operator, or ask for the right to list Deployments".into()),
     };
     let installation = Installation {
         images,
         cluster: identity::of_cluster(&client).await?,
+        requires_connections,
     };
     let mut changes = false;
-    for document in documents {
+    for connection in &documents.connections {
+        let change = plan::connection(&client, connection, &args.field_manager).await?;
+        changes |= change.is_some();
+        print!("{}", change.map(|change| change.to_string()).unwrap_or_default());
+    }
+    for pipeline in &documents.pipelines {
         let plan = Box::pin(plan::plan(
             &client,
             installation.clone(),
-            &document,
+            pipeline,
+            &documents.connections,
             &args.field_manager,
             args.schema,
         ))
@@ -97,42 +104,61 @@ async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
     let installation = Installation {
         images: run.images.into(),
         cluster: identity::of_cluster(&client).await?,
+        requires_connections: run.require_connections,
     };
-    let writers = pipeline::Writers::default();
-    let context = Arc::new(pipeline::Context::new(
-        client.clone(),
-        writers.caches(),
-        metrics.clone(),
-        installation,
-        run.identity.clone(),
-    )?);
-    let identity = run.identity;
-    let backfills = Arc::new(backfill::Context::new(
-        client.clone(),
-        writers.caches(),
-        metrics.clone(),
-        context.refused_pods(),
-        identity,
-    ));
+    let controllers = Controllers::new(&client, &metrics, installation, &run.identity)?;
     let scope = run.watch_namespace;
-    let led = leader::lead(
-        client,
-        lease,
-        Timing::default(),
-        metrics,
-        leadership,
-        shutdown.clone(),
-        |stop| async {
-            futures::join!(
-                pipeline::run(context, writers, scope.clone(), stop.clone()),
-                backfill::run(backfills, scope, stop)
-            );
-        },
-    )
+    let led = leader::lead(client, lease, Timing::default(), metrics, leadership, shutdown.clone(), |stop| {
+        controllers.run(scope, stop)
+    })
     .await;
     shutdown.cancel();
     server.await??;
     Ok(led?)
+}
+
+/// The controllers of all resources, which share the caches.
+struct Controllers {
+    pipelines: Arc<pipeline::Context>,
+    connections: Arc<connection::Context>,
+    backfills: Arc<backfill::Context>,
+    writers: pipeline::Writers,
+}
+
+impl Controllers {
+    /// `identity` is the name of the operator's pod.
+    fn new(
+        client: &kube::Client,
+        metrics: &Metrics,
+        installation: Installation,
+        identity: &str,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let writers = pipeline::Writers::default();
+        let (client, caches, metrics) = (|| client.clone(), || writers.caches(), || metrics.clone());
+        let pipelines = pipeline::Context::new(client(), caches(), metrics(), installation, identity.to_owned())?;
+        let uses = pipelines.connection_uses();
+        let refused_pods = pipelines.refused_pods();
+        Ok(Self {
+            connections: Arc::new(connection::Context::new(client(), caches(), metrics(), uses)),
+            backfills: Arc::new(backfill::Context::new(
+                client(),
+                caches(),
+                metrics(),
+                refused_pods,
+                identity.to_owned(),
+            )),
+            pipelines: Arc::new(pipelines),
+            writers,
+        })
+    }
+
+    async fn run(self, scope: Option<String>, stop: CancellationToken) {
+        futures::join!(
+            pipeline::run(self.pipelines, self.writers, scope.clone(), stop.clone()),
+            connection::run(self.connections, stop.clone()),
+            backfill::run(self.backfills, scope, stop)
+        );
+    }
 }
 
 async fn stop_on_signal(mut signals: StopSignals, shutdown: CancellationToken) {

@@ -16,14 +16,23 @@ pub struct Mounts {
 }
 
 impl Mounts {
-    pub(super) fn postgres(&mut self, postgres: &Postgres) {
+    /// What every program reads.
+    pub(super) fn stores(&mut self, postgres: &Postgres, kafka: &Kafka, registry: Option<&SchemaRegistry>) {
+        self.postgres(postgres);
+        self.kafka(kafka);
+        if let Some(registry) = registry {
+            self.registry(registry);
+        }
+    }
+
+    fn postgres(&mut self, postgres: &Postgres) {
         self.secret(&postgres.credentials_secret_ref);
         if let Some(tls) = &postgres.tls {
             self.certificates(tls.ca.as_ref(), tls.client_secret_ref.as_ref());
         }
     }
 
-    pub(super) fn kafka(&mut self, kafka: &Kafka) {
+    fn kafka(&mut self, kafka: &Kafka) {
         if let Some((_, secret)) = kafka.auth.as_ref().and_then(KafkaAuth::mechanism) {
             self.secret(secret);
         }
@@ -32,7 +41,7 @@ impl Mounts {
         }
     }
 
-    pub(super) fn registry(&mut self, registry: &SchemaRegistry) {
+    fn registry(&mut self, registry: &SchemaRegistry) {
         if let Some(auth) = &registry.auth {
             auth.basic.iter().for_each(|basic| self.secret(&basic.credentials_secret_ref));
             self.secrets.extend(auth.bearer.iter().map(|key| key.secret_key_ref.name.clone()));

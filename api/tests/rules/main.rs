@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod changes;
+mod connections;
 mod forms;
 mod spec;
 mod wires;

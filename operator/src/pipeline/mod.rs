@@ -4,6 +4,8 @@ mod apply;
 mod cache;
 mod caches;
 mod children;
+mod connection_turn;
+mod connections;
 mod context;
 mod controller;
 mod decide;
@@ -30,10 +32,11 @@ pub(crate) use self::example::pipeline as example;
 /// For back-fills, which start runs of pipelines.
 pub(crate) use self::{
     apply::{Applier, ApplyError, Overrides},
-    cache::CachedPipeline,
+    cache::{CachedConnection, CachedPipeline},
+    connections::{ConnectionUses, usable},
     decide::schedule::{History, NewRun},
     desired::backfill_job,
-    model::{Problem, has_name, labels, whole_seconds},
+    model::{ConnectionId, Problem, connection_id, has_name, labels, whole_seconds},
     observe::{Observed, RunJob, backfill_runs, refused_run},
     status::{EventPublisher, Verdict},
 };

@@ -10,6 +10,7 @@ use userpipeline_runtime::contain;
 use super::{
     apply::{Applied, ApplyError, apply},
     cache::CachedPipeline,
+    connection_turn::connection_turn,
     context::Context,
     decide::{decide, held_jobs, upgrade::Turn},
     deletion::reconcile_deletion,
@@ -42,6 +43,9 @@ pub async fn reconcile(resource: Arc<CachedPipeline>, context: Arc<Context>) -> 
 async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Timestamp) -> Result<Action, ReconcileError> {
     let id = PipelineId::of(&pipeline);
     let pipeline = context.status.cache().newest(pipeline);
+    // Before connections are read: a later change of one of them queues the pipeline again.
+    let names = pipeline.spec.connections.iter().map(|connection| connection.name.as_str());
+    context.connection_uses.record(&id, names);
     if pipeline.metadata.deletion_timestamp.is_some() {
         return Box::pin(reconcile_deletion(&pipeline, context, now)).await;
     }
@@ -56,6 +60,7 @@ async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Time
 
     let version = &context.installation.images.tag;
     let status = pipeline_status(&pipeline, outcome.as_ref(), &observed, &runs, version, now);
+    context.rollouts.set_slot(&id, status.connection_rollout.is_some());
     let written = context.status.write(&pipeline, &status).await;
     context.metrics.pipeline(&id, &pipeline_sample(&pipeline, &status, &observed));
     written?;
@@ -84,15 +89,18 @@ pub async fn converge(
     now: Timestamp,
 ) -> Result<Applied, ValidateError> {
     // Parses expressions, with a library: whatever that does must not end the work on other pipelines.
-    let valid =
-        contain(|| validate(pipeline, &context.installation.images)).unwrap_or_else(|panic| Err(ValidateError::panicked(&panic)))?;
-    if let Some(conflict) = context.resources.conflict(pipeline, &context.caches.pipelines.store().state()) {
+    let named = context.connections.named_by(pipeline);
+    let valid = contain(|| validate(pipeline, &named.connections, &context.installation))
+        .unwrap_or_else(|panic| Err(ValidateError::panicked(&panic)))?;
+    let all = context.caches.pipelines.store().state();
+    if let Some(conflict) = context.resources.conflict(pipeline, &all, &context.connections) {
         return Err(ValidateError::Conflict {
             what: conflict.what,
             older: conflict.older,
         });
     }
-    let mut decisions = decide(pipeline, &valid, observed, runs, context.ignore_rollout_order, now);
+    let connections = connection_turn(pipeline, &valid, observed, &named.versions, context, now);
+    let mut decisions = decide(pipeline, &valid, observed, runs, connections, context.ignore_rollout_order, now);
     let mut children = desired(&valid, &context.installation, &decisions);
     decisions.turn = turn(pipeline, &valid, observed, &children, context, now);
     if decisions.turn == Turn::Waiting {

@@ -5,10 +5,11 @@ use userpipeline_api::UserPipeline;
 
 use super::{
     apply::was_applied,
+    connection_turn::inherited,
     context::Context,
     decide::upgrade::{Turn, UpgradeInput},
     desired::Desired,
-    observe::{Observed, has_other_workers, is_rolling_out, rolling_out},
+    observe::{Observed, has_other_workers, is_rolling_out},
     validate::ValidatedPipeline,
 };
 
@@ -35,6 +36,5 @@ pub fn turn(
         is_rolling_out: is_rolling_out(live),
         suspended: valid.spec.suspend,
     };
-    let all = || rolling_out(&context.caches.children.deployments);
-    context.rollouts.turn(&valid.owner.id, input, all, now)
+    context.rollouts.turn(&valid.owner.id, input, || inherited(context), now)
 }

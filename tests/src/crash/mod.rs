@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use userpipeline_operator::{
-    backfill,
+    backfill, connection,
     metrics::Metrics,
     pipeline::{self, Images, Installation, Writers},
 };
@@ -80,6 +80,7 @@ async fn run_operator(client: kube::Client, namespace: String, interceptor: Arc<
                 pull_policy: "IfNotPresent".to_owned(),
             },
             cluster: "crash".to_owned(),
+            requires_connections: false,
         };
         let writers = Writers::default();
         let caches = writers.caches();
@@ -87,11 +88,13 @@ async fn run_operator(client: kube::Client, namespace: String, interceptor: Arc<
             return;
         };
         let refused_pods = context.refused_pods();
+        let connections = connection::Context::new(client.clone(), caches.clone(), Metrics::new(), context.connection_uses());
         let backfills = backfill::Context::new(client.clone(), caches, Metrics::new(), refused_pods, "crash".to_owned());
         let stop = CancellationToken::new();
         let controllers = async {
             futures::join!(
                 pipeline::run(Arc::new(context), writers, Some(namespace.clone()), stop.clone()),
+                connection::run(Arc::new(connections), stop.clone()),
                 backfill::run(Arc::new(backfills), Some(namespace.clone()), stop.clone())
             )
         };

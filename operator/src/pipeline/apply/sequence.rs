@@ -8,7 +8,7 @@ use k8s_openapi::api::{
     batch::v1::{CronJob, Job},
 };
 use kube::{ResourceExt, api::PropagationPolicy};
-use userpipeline_api::UserPipeline;
+use userpipeline_api::{DeletionPolicy, UserPipeline};
 
 use super::{
     applier::Applier,
@@ -20,7 +20,8 @@ use crate::pipeline::{
     children::{Children, DesiredChildren, VisitChildren},
     decide::{Decisions, upgrade::Turn},
     desired::Desired,
-    observe::Observed,
+    model::labels::Component,
+    observe::{Observed, is_of_component},
     task::Delete,
 };
 
@@ -71,13 +72,13 @@ pub async fn apply(
     now: Timestamp,
 ) -> Applied {
     let used = used_config_maps(&desired, observed);
-    let stale = stale_config_maps::of(&desired, &used, observed, now);
+    let stale = stale_config_maps::of(&desired, &used, &decisions.schema.status, observed, now);
     let leftover = observed.children.no_longer_desired(&desired.steps());
     let live = &observed.children;
 
     let account = desired.account.apply_all(live, applier).await.map(drop);
-    // The finalizer first: nothing outside Kubernetes may exist without it where it is to be deleted.
-    let schema = match applier.update_finalizer(pipeline).await {
+    let schema = prepare_deletion(applier, pipeline, desired.deletion, observed).await;
+    let schema = match schema {
         Ok(()) => apply_schema(applier, desired.schema, &decisions.schema.delete, observed).await,
         error => error,
     };
@@ -128,6 +129,24 @@ pub async fn apply(
 fn waiting_deployment(decisions: &Decisions, observed: &Observed, applier: &Applier<'_>) -> Option<Arc<Deployment>> {
     let waiting = decisions.turn == Turn::Waiting;
     observed.worker_deployment(applier.id).filter(|_| waiting).cloned().map(Arc::new)
+}
+
+/// The finalizer and the config of the deletion Job come first: nothing outside Kubernetes may exist without them where it is to be
+/// deleted. When they are no longer needed, the finalizer goes last, because a config without an owner would stay for ever.
+async fn prepare_deletion(
+    applier: &Applier<'_>,
+    pipeline: &UserPipeline,
+    config: DesiredChildren,
+    observed: &Observed,
+) -> Result<(), ApplyError> {
+    if pipeline.spec.deletion_policy == DeletionPolicy::Retain {
+        let config_maps = observed.children.config_maps.iter();
+        for stored in config_maps.filter(|config_map| is_of_component(config_map.as_ref(), Component::Deletion)) {
+            applier.delete(stored.as_ref()).await?;
+        }
+    }
+    applier.update_finalizer(pipeline).await?;
+    config.apply_all(&observed.children, applier).await.map(drop)
 }
 
 async fn apply_schema(applier: &Applier<'_>, desired: DesiredChildren, delete: &[Delete], observed: &Observed) -> Result<(), ApplyError> {

@@ -17,7 +17,7 @@ use serde::{
     de::{DeserializeOwned, Error as _},
 };
 use serde_json::{Value, value::RawValue};
-use userpipeline_api::UserPipeline;
+use userpipeline_api::{UserPipeline, UserPipelineConnection};
 use userpipeline_record::weight;
 
 use super::{foreign, nesting};
@@ -29,6 +29,9 @@ const MAX_WEIGHT: usize = 8 << 20;
 
 /// A pipeline whose spec may not be valid for this version of the operator.
 pub type CachedPipeline = Compressed<UserPipeline>;
+
+/// A connection whose spec may not be valid for this version of the operator.
+pub type CachedConnection = Compressed<UserPipelineConnection>;
 
 #[derive(Clone, Debug)]
 pub struct Compressed<K> {

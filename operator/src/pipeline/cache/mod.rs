@@ -1,6 +1,7 @@
 //! Caches of objects, filled by watches. Reading them costs no request.
 
 mod compressed;
+mod connections;
 mod deleted;
 mod foreign;
 mod nesting;
@@ -9,7 +10,8 @@ mod store;
 mod watch;
 
 pub use self::{
-    compressed::CachedPipeline,
+    compressed::{CachedConnection, CachedPipeline},
+    connections::watch_connections,
     presence::{Absence, Presence},
     store::{Cache, CacheWriter},
     watch::{ChildEvent, Scope, watch_children, watch_pipelines},

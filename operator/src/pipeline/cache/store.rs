@@ -87,7 +87,8 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheWriter<K> {
         );
     }
 
-    fn fill(&mut self, objects: Vec<Compressed<K>>) {
+    /// Fills the cache with these objects.
+    pub fn fill(&mut self, objects: Vec<Compressed<K>>) {
         self.writer.apply_watcher_event(&Event::Init);
         for object in objects {
             self.writer.apply_watcher_event(&Event::InitApply(object));

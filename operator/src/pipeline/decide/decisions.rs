@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use userpipeline_api::{UserPipeline, UserPipelineStatus, names};
 
 use super::{
-    drain,
+    connection_rollout, drain,
     drain::DrainInput,
     roll_out, schedule,
     schedule::{History, ScheduleInput},
@@ -26,6 +26,8 @@ pub struct Decisions {
     pub gate: Gate,
     /// Whether the workers may roll out now.
     pub turn: Turn,
+    /// Whether the pipeline may change to the current versions of its connections.
+    pub connections: connection_rollout::Decision,
 }
 
 /// Decides everything. `ignore_rollout_order` opens the gate at once: a plan shows the end of a rollout, not its first step.
@@ -34,18 +36,19 @@ pub fn decide(
     valid: &ValidatedPipeline,
     observed: &Observed,
     runs: &[RunJob],
+    connections: connection_rollout::Decision,
     ignore_rollout_order: bool,
     now: Timestamp,
 ) -> Decisions {
     let recorded = pipeline.status.clone().unwrap_or_default();
     let task_hash = valid.owner.task_hash();
-    let schema = schema::decide(
-        &valid.schema_hash,
-        &task_hash,
-        &recorded.schema.clone().unwrap_or_default(),
-        &schema_jobs(observed),
-        now,
-    );
+    let recorded_schema = recorded.schema.clone().unwrap_or_default();
+    let is_held = connections.turn == Turn::Waiting;
+    let schema = if is_held {
+        schema::held(recorded_schema)
+    } else {
+        schema::decide(&valid.schema_hash, &task_hash, &recorded_schema, &schema_jobs(observed), now)
+    };
     let drain_input = DrainInput {
         suspended: valid.spec.suspend,
         runs: unfinished_runs(observed),
@@ -58,12 +61,13 @@ pub fn decide(
         gate: if ignore_rollout_order {
             Gate::Open
         } else {
-            roll_out::gate(valid, observed, schema.is_applied())
+            roll_out::gate(valid, observed, schema.is_applied() && !is_held)
         },
         runs: decide_runs(pipeline, valid, observed, runs, &recorded, now),
         drain: drain::decide(&drain_input, now),
         schema,
         turn: Turn::Now,
+        connections,
     }
 }
 

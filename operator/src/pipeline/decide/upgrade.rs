@@ -1,8 +1,8 @@
-//! Rollouts that are due only because the operator was upgraded take turns, so that an upgrade does not restart the workers of all
-//! pipelines at the same time. An edit of a spec never waits.
+//! Rollouts that are due only because the operator was upgraded, or a connection was changed, take turns, so that they do not restart
+//! the workers of all pipelines at the same time. An edit of a spec never waits.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -49,7 +49,17 @@ struct State {
     inherited: HashMap<PipelineId, Option<i64>>,
     /// Since when each pipeline has been rolling out.
     rolling: HashMap<PipelineId, Timestamp>,
+    /// Pipelines with a slot for a changed connection. It does not expire.
+    slots: HashSet<PipelineId>,
     is_seeded: bool,
+}
+
+/// The pipelines that were rolling out when this operator started.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    pub rolling: Vec<PipelineId>,
+    /// Those with a slot in their status.
+    pub slots: Vec<PipelineId>,
 }
 
 /// The rollouts of all pipelines, as far as this operator has observed them.
@@ -57,31 +67,41 @@ struct State {
 pub struct Rollouts(Mutex<State>);
 
 impl Rollouts {
-    /// Decides, and counts the pipeline if it may roll out. `all` lists the pipelines that are rolling out; it is called at most
-    /// once, because afterwards each reconcile updates its own pipeline.
-    pub fn turn<I: IntoIterator<Item = PipelineId>>(
-        &self,
-        id: &PipelineId,
-        input: UpgradeInput,
-        all: impl FnOnce() -> I,
-        now: Timestamp,
-    ) -> Turn {
+    /// Decides, and counts the pipeline if it may roll out. `inherited` is called at most once, because afterwards each reconcile
+    /// updates its own pipeline.
+    pub fn turn(&self, id: &PipelineId, input: UpgradeInput, inherited: impl FnOnce() -> Inherited, now: Timestamp) -> Turn {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.observe(id, input, now);
-        if !state.is_due_to_upgrade(id, input) {
+        if !state.is_due_to_upgrade(id, input) || state.slots.contains(id) {
             return Turn::Now;
         }
-        if !state.is_seeded {
-            state.is_seeded = true;
-            for other in all() {
-                state.rolling.entry(other).or_insert(now);
-            }
-        }
+        state.seed(inherited, now);
         let turn = decide(state.others(id, now));
         if turn == Turn::Now {
             state.rolling.insert(id.clone(), now);
         }
         turn
+    }
+
+    /// A slot for a changed connection, if one is free. The pipeline has it until [`Self::set_slot`] takes it away.
+    pub fn take_slot(&self, id: &PipelineId, inherited: impl FnOnce() -> Inherited, now: Timestamp) -> Turn {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.seed(inherited, now);
+        let turn = decide(state.others(id, now));
+        if turn == Turn::Now {
+            state.slots.insert(id.clone());
+        }
+        turn
+    }
+
+    /// Whether the pipeline has a slot follows its status.
+    pub fn set_slot(&self, id: &PipelineId, has_slot: bool) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if has_slot {
+            state.slots.insert(id.clone());
+        } else {
+            state.slots.remove(id);
+        }
     }
 
     /// The pipeline's Deployment could not be applied, so it does not roll out.
@@ -94,6 +114,7 @@ impl Rollouts {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.inherited.remove(id);
         state.rolling.remove(id);
+        state.slots.remove(id);
     }
 }
 
@@ -102,6 +123,18 @@ fn decide(others: usize) -> Turn {
 }
 
 impl State {
+    fn seed(&mut self, inherited: impl FnOnce() -> Inherited, now: Timestamp) {
+        if self.is_seeded {
+            return;
+        }
+        self.is_seeded = true;
+        let Inherited { rolling, slots } = inherited();
+        for other in rolling {
+            self.rolling.entry(other).or_insert(now);
+        }
+        self.slots.extend(slots);
+    }
+
     fn observe(&mut self, id: &PipelineId, input: UpgradeInput, now: Timestamp) {
         let was_applied = input.observed_generation == input.generation;
         self.inherited
@@ -122,8 +155,9 @@ impl State {
     }
 
     fn others(&self, id: &PipelineId, now: Timestamp) -> usize {
-        let others = self.rolling.iter().filter(|(other, _)| *other != id);
-        others.filter(|(_, since)| elapsed(**since, now) < COUNTS_FOR).count()
+        let rolling = self.rolling.iter().filter(|(_, since)| elapsed(**since, now) < COUNTS_FOR);
+        let without_slot = rolling.filter(|(other, _)| *other != id && !self.slots.contains(*other));
+        without_slot.count() + self.slots.iter().filter(|other| *other != id).count()
     }
 }
 
@@ -152,7 +186,7 @@ mod tests {
     };
 
     fn turn(rollouts: &Rollouts, n: usize, input: UpgradeInput, second: i64) -> Turn {
-        rollouts.turn(&id(n), input, || [], at(second))
+        rollouts.turn(&id(n), input, Inherited::default, at(second))
     }
 
     /// Five pipelines are rolling out.
@@ -255,11 +289,31 @@ mod tests {
     #[test]
     fn rollouts_from_before_a_restart_count_and_are_listed_once() {
         let rollouts = Rollouts::default();
-        let others = || (0..AT_ONCE).map(id);
+        let others = || Inherited {
+            rolling: (0..3).map(id).collect(),
+            slots: (2..AT_ONCE).map(id).collect(),
+        };
         assert_eq!(rollouts.turn(&id(9), UPGRADED, others, at(0)), Turn::Waiting);
-        assert_eq!(
-            rollouts.turn(&id(9), UPGRADED, || -> [PipelineId; 0] { panic!("listed again") }, at(1)),
-            Turn::Waiting
-        );
+        assert_eq!(rollouts.turn(&id(9), UPGRADED, || panic!("listed again"), at(1)), Turn::Waiting);
+        assert_eq!(rollouts.take_slot(&id(8), || panic!("listed again"), at(1)), Turn::Waiting);
+    }
+
+    #[test]
+    fn a_slot_for_a_changed_connection_counts_until_it_is_given_back() {
+        let rollouts = Rollouts::default();
+        let take = |n: usize, second: i64| rollouts.take_slot(&id(n), Inherited::default, at(second));
+        for n in 0..AT_ONCE {
+            assert_eq!(take(n, 0), Turn::Now);
+        }
+        assert_eq!(take(0, 1), Turn::Now, "its own does not count");
+        assert_eq!(take(9, 100_000), Turn::Waiting, "it does not expire");
+        assert_eq!(turn(&rollouts, 9, UPGRADED, 100_000), Turn::Waiting, "an upgrade waits, too");
+        assert_eq!(turn(&rollouts, 3, UPGRADED, 100_000), Turn::Now, "but not one with a slot");
+        rollouts.set_slot(&id(3), false);
+        rollouts.set_slot(&id(9), false);
+        assert_eq!(take(9, 100_001), Turn::Now);
+        assert_eq!(take(8, 100_001), Turn::Waiting);
+        rollouts.forget(&id(9));
+        assert_eq!(take(8, 100_002), Turn::Now);
     }
 }

@@ -6,7 +6,7 @@ use super::{config_map, cron_job, deletion_job, deployment, drain_job, ingest_jo
 use crate::pipeline::{
     children::DesiredChildren,
     decide::{Decisions, upgrade::Turn},
-    model::{Gate, Installation, Owner, PodConfig, PodConfigRef, labels::Component},
+    model::{Gate, Installation, Owner, PodConfig, PodConfigRef, labels, labels::Component},
     validate::{Ingest, ValidatedPipeline},
 };
 
@@ -14,6 +14,8 @@ use crate::pipeline::{
 pub struct Desired {
     /// The ServiceAccount of all pods.
     pub account: DesiredChildren,
+    /// The config of a later deletion Job, where connections may have changed by then.
+    pub deletion: DesiredChildren,
     /// The schema Job and its ConfigMap, if one is due.
     pub schema: DesiredChildren,
     /// The CronJob, and the ConfigMap of runs unless they keep an older one. Empty until a schema was applied.
@@ -28,8 +30,15 @@ pub struct Desired {
 }
 
 impl Desired {
-    pub const fn steps(&self) -> [&DesiredChildren; 5] {
-        [&self.account, &self.schema, &self.schedule, &self.workers, &self.drain]
+    pub const fn steps(&self) -> [&DesiredChildren; 6] {
+        [
+            &self.account,
+            &self.deletion,
+            &self.schema,
+            &self.schedule,
+            &self.workers,
+            &self.drain,
+        ]
     }
 }
 
@@ -42,6 +51,7 @@ pub fn desired(pipeline: &ValidatedPipeline, installation: &Installation, decisi
             accounts: vec![service_account::build(&pipeline.owner)],
             ..DesiredChildren::default()
         },
+        deletion: deletion_config(pipeline, decisions),
         schema: decisions
             .schema
             .create
@@ -67,6 +77,26 @@ pub fn desired(pipeline: &ValidatedPipeline, installation: &Installation, decisi
                 jobs: vec![drain_job::build(pipeline, config, job)],
                 ..DesiredChildren::default()
             }),
+    }
+}
+
+/// Like a deletion Job, it has no owner, because it must exist until the pipeline is gone. While the pipeline waits for its turn,
+/// its data is still where the stored config says.
+fn deletion_config(pipeline: &ValidatedPipeline, decisions: &Decisions) -> DesiredChildren {
+    let config = pipeline.deletion.as_ref().filter(|_| decisions.connections.turn == Turn::Now);
+    let owner = Owner {
+        reference: None,
+        ..pipeline.owner.clone()
+    };
+    let config_maps = config.map(|config| {
+        let mut config_map = config_map::build(&owner, Component::Deletion, config);
+        let labels = config_map.metadata.labels.get_or_insert_default();
+        labels.insert(labels::SCHEMA_HASH.to_owned(), pipeline.schema_hash.clone());
+        config_map
+    });
+    DesiredChildren {
+        config_maps: config_maps.into_iter().collect(),
+        ..DesiredChildren::default()
     }
 }
 
@@ -114,11 +144,12 @@ fn workers(pipeline: &ValidatedPipeline, config: &PodConfigRef, decisions: &Deci
     }
 }
 
-/// What the deletion of a pipeline's data needs.
-pub fn deletion_objects(owner: &Owner, installation: &Installation, config: &PodConfig, attempt: i32) -> DesiredChildren {
+/// What the deletion of a pipeline's data needs, apart from a config that is stored already.
+pub fn deletion_objects(owner: &Owner, installation: &Installation, config: &PodConfig, is_stored: bool, attempt: i32) -> DesiredChildren {
+    let config_map = (!is_stored).then(|| config_map::build(owner, Component::Deletion, config));
     DesiredChildren {
         accounts: vec![service_account::build(owner)],
-        config_maps: vec![config_map::build(owner, Component::Deletion, config)],
+        config_maps: config_map.into_iter().collect(),
         jobs: vec![deletion_job::build(owner, installation, config, attempt)],
         ..DesiredChildren::default()
     }

@@ -8,6 +8,8 @@ pub struct Installation {
     pub images: Images,
     /// The uid of the cluster's namespace `kube-system`.
     pub cluster: String,
+    /// Pipelines must take addresses and Secrets from connections (`connections.required` of the chart).
+    pub requires_connections: bool,
 }
 
 /// The images of the operator's version, and the registries that a pipeline may choose from.

@@ -14,7 +14,7 @@ mod time;
 pub use self::{
     finalizer::{FINALIZER, has_finalizer},
     gate::Gate,
-    ids::{has_name, pipeline_id},
+    ids::{ConnectionId, connection_id, has_name, pipeline_id},
     images::{Images, Installation},
     owner::{Owner, owner_reference},
     pod_config::{CONFIG_VOLUME, PodConfig, PodConfigRef},

@@ -1,11 +1,10 @@
 //! What a pod reads: the resource, reduced to what its binary uses, in an immutable ConfigMap; the Secrets; and the ConfigMaps
 //! with certificates.
 
-use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, PodTemplateSpec};
 use userpipeline_api::{
-    UserPipeline, document,
-    document::{Binary, Mounts},
+    ResolvedPipeline, document,
+    document::{Binary, Mounts, schema_mounts},
     names,
 };
 
@@ -23,20 +22,29 @@ pub struct PodConfig {
 
 impl PodConfig {
     /// The config of `binary`, in a ConfigMap with `infix` in its name.
-    pub fn of(pipeline: &UserPipeline, binary: Binary, infix: &str) -> Self {
+    pub fn of(pipeline: &ResolvedPipeline, binary: Binary, infix: &str) -> Self {
         // The only place where the operator chooses plain text: for each pipeline that does not mention TLS. The schema's hash does
         // not contain it, so that no schema Job runs because of an upgrade.
-        let written = UserPipeline {
+        let written = ResolvedPipeline {
             spec: pipeline.spec.clone().with_plain_text_wires(),
             ..pipeline.clone()
         };
         let text = document::reduce(&written, binary);
-        let name = pipeline.name_any();
         Self {
-            config_map: names::child(&name, &format!("{infix}-{}", names::hash(&text)), names::LABEL_LIMIT),
+            config_map: names::child(&pipeline.id.name, &format!("{infix}-{}", names::hash(&text)), names::LABEL_LIMIT),
             text,
             mounts: binary.mounts(pipeline),
         }
+    }
+
+    /// The config of a deletion Job that an earlier reconcile stored in this ConfigMap. `None` if it cannot be read.
+    pub fn stored(config_map: &ConfigMap) -> Option<Self> {
+        let text = config_map.data.as_ref()?.values().next()?.clone();
+        Some(Self {
+            config_map: config_map.metadata.name.clone()?,
+            mounts: schema_mounts(&text).ok()?,
+            text,
+        })
     }
 
     pub fn reference(&self) -> PodConfigRef {

@@ -16,10 +16,12 @@ pub use self::{
     container_end::ContainerEnd,
     foreign::ForeignField,
     jobs::{held_open, job_end},
-    observed::{Observed, observe},
+    observed::{Observed, is_of_component, observe},
     refused_pods::RefusedPods,
     run_jobs::{RunJob, backfill_runs, refused_run, run_jobs, run_report, unfinished_runs},
     task_jobs::{Progress, TaskJob, deletion_jobs, drain_jobs, is_deletion_job, schema_jobs},
     worker_status::WorkerClient,
-    workers::{current_pod_configs, has_other_workers, is_behind_spec, is_rolled_out, is_rolling_out, rolling_out, workers_left},
+    workers::{
+        current_pod_configs, has_other_workers, is_available, is_behind_spec, is_rolled_out, is_rolling_out, rolling_out, workers_left,
+    },
 };

@@ -1,6 +1,7 @@
 //! What would change if a pipeline were applied: the reconcile itself, with a client that turns every write into a dry run.
 
 mod diff;
+mod documents;
 mod dry_run_client;
 mod error;
 mod planner;
@@ -8,6 +9,7 @@ mod schema_dry_run;
 
 pub use self::{
     diff::Change,
+    documents::{Documents, documents},
     error::PlanError,
-    planner::{Plan, pipelines, plan},
+    planner::{Plan, connection, plan},
 };

@@ -3,11 +3,11 @@
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use kube::{
-    Api, Client,
+    Api, Client, Resource,
     api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
 };
 use serde_json::Value;
-use userpipeline_api::{SchemaStatus, UserPipeline, names, names::PipelineId};
+use userpipeline_api::{SchemaStatus, UserPipeline, UserPipelineConnection, names, names::PipelineId};
 
 use super::{
     diff::Change,
@@ -20,12 +20,13 @@ use crate::{
     metrics::Metrics,
     pipeline::{
         apply::Override,
-        cache::{Absence, CacheWriter, Presence},
+        cache::{Absence, CacheWriter, CachedConnection, Presence},
         caches::Writers,
         children::{ChildKind, VisitWriters},
+        connections::ConnectionLookup,
         context::Context,
         decide::schema,
-        model::{Installation, labels},
+        model::{Installation, connection_id, labels},
         observe::{ForeignField, Observed, run_jobs, schema_jobs},
         reconcile::converge,
         validate::{ValidatedPipeline, validate},
@@ -77,42 +78,43 @@ impl std::fmt::Display for Plan {
     }
 }
 
-/// The pipelines in a file.
-pub fn pipelines(text: &str) -> Result<Vec<Value>, PlanError> {
-    let mut found = Vec::new();
-    for document in serde_yaml::Deserializer::from_str(text) {
-        let document = <Value as serde::Deserialize>::deserialize(document)
-            .map_err(|e| PlanError::Unreadable(format!("the file is not valid YAML: {e}")))?;
-        if document["kind"] == "UserPipeline" {
-            found.push(document);
-        }
-    }
-    if found.is_empty() {
-        return Err(PlanError::Unreadable("the file contains no UserPipeline".to_owned()));
-    }
-    Ok(found)
+/// What would change in a connection if `document` were applied by `manager`.
+pub async fn connection(client: &Client, document: &Value, manager: &str) -> Result<Option<Change>, PlanError> {
+    let id = id_of(document, client);
+    let (before, after) = apply::<UserPipelineConnection>(client, &id, document, manager).await?;
+    Ok(Change::between("UserPipelineConnection", &id.name, before, Some(after)))
 }
 
-/// What would change if `document`, a `UserPipeline`, were applied by `manager`. Nothing is written; but with `schema`, a Job runs
-/// that prints what a schema Job would do.
-pub async fn plan(client: &Client, installation: Installation, document: &Value, manager: &str, schema: bool) -> Result<Plan, PlanError> {
+/// What would change if `document`, a `UserPipeline`, were applied by `manager` after the documents of `connections`. Nothing is
+/// written; but with `schema`, a Job runs that prints what a schema Job would do.
+pub async fn plan(
+    client: &Client,
+    installation: Installation,
+    document: &Value,
+    connections: &[Value],
+    manager: &str,
+    schema: bool,
+) -> Result<Plan, PlanError> {
     let now = Timestamp::now();
     let id = id_of(document, client);
-    let (before, after) = apply(client, &id, document, manager).await?;
+    let (before, after) = apply::<UserPipeline>(client, &id, document, manager).await?;
     let pipeline: UserPipeline = serde_json::from_value(after.clone())
         .map_err(|e| PlanError::Unreadable(format!("UserPipeline {id} does not match this version of the resource: {e}")))?;
     if pipeline.metadata.deletion_timestamp.is_some() {
         return Err(PlanError::BeingDeleted(id));
     }
-    let writers = Writers::default();
+    let mut writers = Writers::default();
     let caches = writers.caches();
+    let applied = applied_connections(client, &id, connections, manager).await?;
+    load_connections(client, &id, applied, &mut writers.connections).await?;
     fill(client, &id, writers).await?;
 
     let observed = Observed::cached(&pipeline, &caches.children, now);
-    let valid = validate(&pipeline, &installation.images)?;
+    let named = ConnectionLookup::new(caches.connections.clone()).named_by(&pipeline);
+    let valid = validate(&pipeline, &named.connections, &installation)?;
     let schema_job = due_schema_job(&pipeline, &valid, &observed, now);
     let schema = if schema {
-        Some(schema_dry_run::run(client, &installation, &pipeline, &valid).await?)
+        Some(schema_dry_run::run(client, &installation, &valid).await?)
     } else {
         None
     };
@@ -175,10 +177,15 @@ fn with_applied_schema(mut pipeline: UserPipeline, schema_hash: String) -> UserP
     pipeline
 }
 
-/// The pipeline as it is, and as the apiserver would store it.
-async fn apply(client: &Client, id: &PipelineId, document: &Value, manager: &str) -> Result<(Option<Value>, Value), PlanError> {
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &id.namespace, &ApiResource::erase::<UserPipeline>(&()));
-    let what = format!("UserPipeline {id}");
+/// The resource as it is, and as the apiserver would store it.
+async fn apply<K: Resource<DynamicType = ()>>(
+    client: &Client,
+    id: &PipelineId,
+    document: &Value,
+    manager: &str,
+) -> Result<(Option<Value>, Value), PlanError> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &id.namespace, &ApiResource::erase::<K>(&()));
+    let what = format!("{} {id}", K::kind(&()));
     let before = api.get_opt(&id.name).await.map_err(refused(what.clone()))?;
     let params = PatchParams::apply(manager).force().dry_run();
     let after = api.patch(&id.name, &params, &Patch::Apply(document)).await.map_err(refused(what))?;
@@ -186,9 +193,46 @@ async fn apply(client: &Client, id: &PipelineId, document: &Value, manager: &str
     Ok((before.map(value), value(after)))
 }
 
+/// The connections of the pipeline's namespace in the file, as the apiserver would store them.
+async fn applied_connections(client: &Client, id: &PipelineId, documents: &[Value], manager: &str) -> Result<Vec<Value>, PlanError> {
+    let mut applied = Vec::new();
+    for document in documents {
+        let connection = id_of(document, client);
+        if connection.namespace == id.namespace {
+            applied.push(apply::<UserPipelineConnection>(client, &connection, document, manager).await?.1);
+        }
+    }
+    Ok(applied)
+}
+
+/// The connections of the pipeline's namespace: those of the cluster, and those of the file in their place.
+async fn load_connections(
+    client: &Client,
+    id: &PipelineId,
+    applied: Vec<Value>,
+    writer: &mut CacheWriter<UserPipelineConnection>,
+) -> Result<(), PlanError> {
+    let api: Api<CachedConnection> = Api::namespaced(client.clone(), &id.namespace);
+    let listed = api
+        .list(&ListParams::default())
+        .await
+        .map_err(refused(format!("listing UserPipelineConnections of {}", id.namespace)))?;
+    let mut connections = listed.items;
+    for document in applied {
+        let connection: CachedConnection =
+            serde_json::from_value(document).map_err(|e| PlanError::Unreadable(format!("a connection of the file: {e}")))?;
+        connections.retain(|other| connection_id(other) != connection_id(&connection));
+        connections.push(connection);
+    }
+    writer.fill(connections);
+    Ok(())
+}
+
 /// Fills the caches once, with lists instead of watches.
 async fn fill(client: &Client, id: &PipelineId, writers: Writers) -> Result<(), PlanError> {
-    let Writers { mut pipelines, children } = writers;
+    let Writers {
+        mut pipelines, children, ..
+    } = writers;
     // All namespaces, because a pipeline in another one may use the same resource; only this one where the user may not list more.
     match pipelines.load(client, None, &ListParams::default()).await {
         Ok(()) => {}

@@ -69,6 +69,13 @@ pub fn of_applied(
 /// The conditions of a spec that was not applied. The previously applied spec stays in effect.
 pub fn of_invalid(error: &ValidateError) -> Vec<(&'static str, Verdict)> {
     let (reason, message) = (error.reason(), error.to_string());
+    let (reconciling, stalled) = if error.waits_for_connections() {
+        let waiting = "no edit of the pipeline is needed once the connections can be used";
+        (Verdict::yes(reason, &message), Verdict::no(reason, waiting))
+    } else {
+        let fixed = "no changes are made until the spec is fixed";
+        (Verdict::no(reason, fixed), Verdict::yes(reason, &message))
+    };
     let unknown = || Verdict::unknown(reason, "this spec is not applied; the previously applied spec stays in effect");
     vec![
         (condition::READY, Verdict::no(reason, &message)),
@@ -79,11 +86,8 @@ pub fn of_invalid(error: &ValidateError) -> Vec<(&'static str, Verdict)> {
         (condition::SUSPENDED, unknown()),
         (condition::DATA_FRESH, unknown()),
         (condition::MODIFIED, unknown()),
-        (
-            condition::RECONCILING,
-            Verdict::no(reason, "no changes are made until the spec is fixed"),
-        ),
-        (condition::STALLED, Verdict::yes(reason, &message)),
+        (condition::RECONCILING, reconciling),
+        (condition::STALLED, stalled),
     ]
 }
 

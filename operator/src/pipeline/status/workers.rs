@@ -62,6 +62,14 @@ pub fn ready(applied: &Applied, observed: &Observed) -> Verdict {
     if desired == 0 {
         return Verdict::yes("ScaledToZero", "spec.workers.replicas is 0");
     }
+    if applied.decisions.connections.turn == Turn::Waiting {
+        return Verdict::yes(
+            "ConnectionPending",
+            &format!(
+                "{desired} of {desired} workers are ready, with the previous version of a connection: schema and workers change once fewer pipelines roll out"
+            ),
+        );
+    }
     if applied.decisions.turn == Turn::Waiting {
         return Verdict::yes(
             "UpgradePending",

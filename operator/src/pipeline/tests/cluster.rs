@@ -142,8 +142,18 @@ impl Cluster {
     pub fn context_of(&self, client: &Client, version: &str) -> Arc<Context> {
         let writers = Writers::default();
         let caches = writers.caches();
-        let Writers { mut pipelines, children } = writers;
-        pipelines.fill_with(self.paths("/apis/userpipeline.dev/").iter().map(|path| self.get(path)));
+        let Writers {
+            mut pipelines,
+            mut connections,
+            children,
+        } = writers;
+        let all = |plural: &str| {
+            let paths = self.paths("/apis/userpipeline.dev/");
+            let of_kind = paths.iter().filter(|path| path.contains(&format!("/{plural}/")));
+            of_kind.map(|path| self.get(path)).collect::<Vec<_>>()
+        };
+        pipelines.fill_with(all("userpipelines").into_iter());
+        connections.fill_with(all("userpipelineconnections").into_iter());
         let objects = self.objects.lock().unwrap().clone();
         children.each(&mut Fill(&objects));
         let installation = Installation {
@@ -151,7 +161,7 @@ impl Cluster {
                 tag: version.to_owned(),
                 ..example::images()
             },
-            cluster: "22222222-3333-4444-5555-666666666666".into(),
+            ..example::installation()
         };
         Arc::new(Context::new(client.clone(), caches, Metrics::new(), installation, "test".into()).unwrap())
     }

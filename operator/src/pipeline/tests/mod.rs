@@ -1,6 +1,7 @@
 //! Reconciles against a fake apiserver, judged by the requests that it receives.
 
 mod cluster;
+mod connections;
 mod evolution;
 mod fields;
 mod others;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use userpipeline_api::{Cassandra, Kafka, TlsMode, TopicManagement, UserPipeline, names, names::PipelineId};
+use userpipeline_api::{Cassandra, Kafka, ResolvedPipeline, TlsMode, TopicManagement};
 
 /// A resource that only one pipeline may write to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,8 +31,8 @@ impl Listener {
 }
 
 /// The resources that a pipeline writes to.
-pub(super) fn resources(pipeline: &UserPipeline, id: &PipelineId) -> Vec<(Arc<Resource>, Listener)> {
-    let spec = names::with_names(pipeline.spec.clone(), id);
+pub(super) fn resources(pipeline: &ResolvedPipeline) -> Vec<(Arc<Resource>, Listener)> {
+    let ResolvedPipeline { id, spec, .. } = pipeline;
     let mut resources = Vec::new();
     let mut add = |what: String, place: &str, listener: Listener| {
         let place = place.to_owned();

@@ -69,6 +69,20 @@ pub fn decide(desired: &str, task_hash: &str, recorded: &SchemaStatus, jobs: &[T
     }
 }
 
+/// What was recorded, while nothing may be applied.
+pub fn held(recorded: SchemaStatus) -> Decision {
+    let finding = match (&recorded.attempted_hash, recorded.failed_attempts) {
+        (None, _) => Finding::Applied,
+        (Some(_), 0) => Finding::Applying(None),
+        (Some(_), _) => Finding::Failed,
+    };
+    Decision {
+        status: recorded,
+        finding,
+        ..Decision::default()
+    }
+}
+
 impl TaskRecord for SchemaStatus {
     type Report = SchemaReport;
 

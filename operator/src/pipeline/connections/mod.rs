@@ -1,0 +1,9 @@
+//! The connections that pipelines refer to: looked up in the cache, and which pipelines use each.
+
+mod lookup;
+mod uses;
+
+pub use self::{
+    lookup::{ConnectionLookup, usable},
+    uses::ConnectionUses,
+};

@@ -1,0 +1,277 @@
+//! Pipelines that take their addresses from connections.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use userpipeline_api::{Connections, UserPipelineConnectionSpec};
+
+use super::cluster::*;
+use crate::pipeline::{
+    Context,
+    cache::CachedPipeline,
+    example,
+    model::{FINALIZER, labels},
+    reconcile::reconcile,
+};
+
+const STORES: &str = "/apis/userpipeline.dev/v1alpha1/namespaces/demo/userpipelineconnections/stores";
+const SOURCE: &str = "/apis/userpipeline.dev/v1alpha1/namespaces/demo/userpipelineconnections/source";
+const HOST: &str = "/spec/postgres/host";
+
+fn put_connection(cluster: &Cluster, path: &str, spec: &UserPipelineConnectionSpec) {
+    let name = path.rsplit_once('/').unwrap().1;
+    cluster.put(
+        path,
+        json!({"metadata": {"name": name, "namespace": "demo", "uid": format!("uid-{name}"), "generation": 1}, "spec": spec}),
+    );
+}
+
+/// Edits the pipeline so that it uses connections.
+fn use_connections(cluster: &Cluster) -> Connections {
+    let (moved, connections) = example::with_connections();
+    cluster.change(PIPELINE, |pipeline| {
+        let cron = pipeline["spec"]["schedule"]["cron"].clone();
+        pipeline["spec"] = serde_json::to_value(&moved.spec).unwrap();
+        pipeline["spec"]["schedule"]["cron"] = cron;
+        pipeline["metadata"]["generation"] = json!(pipeline["metadata"]["generation"].as_i64().unwrap() + 1);
+    });
+    connections
+}
+
+fn put_connections(cluster: &Cluster, connections: &Connections) {
+    for (path, name) in [(STORES, "stores"), (SOURCE, "source")] {
+        put_connection(cluster, path, connections[name].as_ref().unwrap());
+    }
+}
+
+fn change_host(cluster: &Cluster, host: &str) {
+    cluster.change(STORES, |connection| {
+        *connection.pointer_mut(HOST).unwrap() = json!(host);
+        connection["metadata"]["generation"] = json!(connection["metadata"]["generation"].as_i64().unwrap() + 1);
+    });
+}
+
+/// The pipeline is Ready with its connections.
+async fn ready(cluster: &Cluster, client: &kube::Client) {
+    let connections = use_connections(cluster);
+    put_connections(cluster, &connections);
+    cluster.ready(client).await;
+}
+
+async fn again(cluster: &Cluster, context: &Arc<Context>) -> Vec<String> {
+    let resource: CachedPipeline = serde_json::from_value(cluster.get(PIPELINE)).unwrap();
+    reconcile(Arc::new(resource), context.clone()).await.unwrap();
+    short(cluster.writes())
+}
+
+fn rollout(cluster: &Cluster) -> Value {
+    cluster.get(PIPELINE)["status"]["connectionRollout"].clone()
+}
+
+#[tokio::test]
+async fn given_a_ready_pipeline_that_is_moved_to_equal_connections_then_only_its_status_is_written() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.ready(&client).await;
+    let connections = use_connections(&cluster);
+    put_connections(&cluster, &connections);
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(short(cluster.writes()), ["PATCH users/status"]);
+    assert_eq!(cluster.condition("Ready").0, "True");
+    let versions = cluster.get(PIPELINE)["status"]["connections"].clone();
+    assert_eq!(versions[0], json!({"name": "stores", "uid": "uid-stores", "generation": 1}));
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.writes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn given_a_connection_is_missing_then_children_stay_until_it_exists() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.ready(&client).await;
+    let connections = use_connections(&cluster);
+    put_connection(&cluster, SOURCE, connections["source"].as_ref().unwrap());
+    let before = cluster.get(DEPLOYMENT);
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(short(cluster.writes()), ["PATCH users/status"]);
+    assert_eq!(cluster.condition("Ready"), ("False".into(), "ConnectionMissing".into()));
+    assert_eq!(
+        (cluster.condition("Stalled").0, cluster.condition("Reconciling").0),
+        ("False".into(), "True".into())
+    );
+    assert_eq!(cluster.get(DEPLOYMENT), before);
+
+    put_connections(&cluster, &connections);
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.condition("Ready").0, "True");
+    assert_eq!(cluster.get(DEPLOYMENT), before);
+}
+
+#[tokio::test]
+async fn given_a_connection_that_cannot_be_read_then_its_pipelines_say_so() {
+    let (cluster, client) = Cluster::start().await;
+    ready(&cluster, &client).await;
+    cluster.change(STORES, |connection| connection["spec"]["kafka"] = json!("nonsense"));
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(short(cluster.writes()), ["PATCH users/status"]);
+    assert_eq!(cluster.condition("Ready"), ("False".into(), "ConnectionInvalid".into()));
+}
+
+#[tokio::test]
+async fn given_a_changed_connection_then_a_slot_is_recorded_first_and_kept_until_the_workers_have_it() {
+    let (cluster, client) = Cluster::start().await;
+    ready(&cluster, &client).await;
+    let before = cluster.get(DEPLOYMENT)["spec"].clone();
+    change_host(&cluster, "moved");
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(short(cluster.writes()), ["PATCH users/status"]);
+    assert!(rollout(&cluster)["since"].is_string());
+    assert_eq!(cluster.condition("WorkersReady"), ("True".into(), "ConnectionPending".into()));
+
+    // The schema Job, and the workers when it has succeeded
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!((cluster.paths(JOBS).len(), &cluster.get(DEPLOYMENT)["spec"]), (1, &before));
+    assert_eq!(cluster.condition("SchemaReady"), ("False".into(), "Applying".into()));
+    cluster.finish_schema_job();
+    cluster.reconcile(&client).await.unwrap();
+    assert_ne!(cluster.get(DEPLOYMENT)["spec"], before);
+    assert!(rollout(&cluster).is_object(), "the workers do not have it yet");
+    cluster.roll_out();
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(rollout(&cluster), Value::Null);
+    assert_eq!(cluster.condition("Ready"), ("True".into(), "Ready".into()));
+}
+
+#[tokio::test]
+async fn given_a_changed_connection_while_five_others_roll_out_then_the_pipeline_keeps_what_it_has() {
+    let (cluster, client) = Cluster::start().await;
+    ready(&cluster, &client).await;
+    let others = |n: usize| PIPELINE.replace("/users", &format!("/other-{n}"));
+    for n in 0..5 {
+        // One without a Deployment: its schema Job fails.
+        let mut other = cluster.get(PIPELINE);
+        for (field, value) in [("name", format!("other-{n}")), ("uid", format!("uid-{n}"))] {
+            other["metadata"][field] = json!(value);
+        }
+        other["status"]["connectionRollout"] = json!({"since": "2025-01-01T00:00:00Z"});
+        cluster.put(&others(n), other);
+    }
+    change_host(&cluster, "moved");
+    let context = cluster.context(&client);
+    assert_eq!(again(&cluster, &context).await, ["PATCH users/status"]);
+    assert_eq!(rollout(&cluster), Value::Null);
+    assert_eq!(cluster.condition("WorkersReady"), ("True".into(), "ConnectionPending".into()));
+    assert_eq!(cluster.condition("SchemaReady").0, "True", "it has the schema that it had");
+    assert_eq!(cluster.get(PIPELINE)["status"]["connections"][0]["generation"], 1);
+    assert_eq!(again(&cluster, &context).await, [""; 0]);
+
+    // An edit does not wait
+    cluster.change(PIPELINE, |pipeline| {
+        pipeline["spec"]["workers"]["replicas"] = json!(3);
+        pipeline["metadata"]["generation"] = json!(9);
+    });
+    let writes = again(&cluster, &context).await;
+    assert!(writes.iter().any(|write| write.contains("jobs/users-schema-")), "{writes:?}");
+    assert_eq!(cluster.get(PIPELINE)["status"]["connections"][0]["generation"], 2);
+}
+
+#[tokio::test]
+async fn given_a_changed_api_then_runs_get_it_at_once_and_no_worker_restarts() {
+    let (cluster, client) = Cluster::start().await;
+    ready(&cluster, &client).await;
+    cluster.change(SOURCE, |connection| {
+        connection["spec"]["http"]["baseUrl"] = json!("http://other");
+        connection["metadata"]["generation"] = json!(2);
+    });
+    cluster.reconcile(&client).await.unwrap();
+    let writes = short(cluster.writes());
+    assert!(writes[0].starts_with("PATCH configmaps/users-ingest-"), "{writes:?}");
+    assert_eq!(writes[1..], ["PATCH cronjobs/users-ingest", "PATCH users/status"]);
+    assert_eq!(cluster.condition("Ready").0, "True");
+}
+
+#[tokio::test]
+async fn given_data_to_delete_then_the_deletion_job_reads_where_it_is_although_the_connections_are_gone() {
+    let (cluster, client) = Cluster::start().await;
+    cluster.change(PIPELINE, |pipeline| pipeline["spec"]["deletionPolicy"] = json!("Delete"));
+    let connections = use_connections(&cluster);
+    cluster.change(PIPELINE, |pipeline| pipeline["spec"]["deletionPolicy"] = json!("Delete"));
+    put_connections(&cluster, &connections);
+    cluster.reconcile(&client).await.unwrap();
+    let writes = short(cluster.writes());
+    let place = |what: &str| writes.iter().position(|write| write.contains(what)).unwrap();
+    assert!(place("configmaps/users-deletion-") < place("jobs/users-schema-"), "{writes:?}");
+    cluster.finish_schema_job();
+    cluster.reconcile(&client).await.unwrap();
+    cluster.roll_out();
+    cluster.reconcile(&client).await.unwrap();
+    let stored = cluster.paths(&format!("{CONFIG_MAPS}users-deletion-"));
+    assert_eq!(stored.len(), 1, "{stored:?}");
+    assert_eq!(cluster.get(&stored[0])["metadata"].get("ownerReferences"), None);
+
+    for path in [STORES, SOURCE] {
+        cluster.objects.lock().unwrap().remove(path);
+    }
+    cluster.change(PIPELINE, |pipeline| {
+        pipeline["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z");
+    });
+    cluster.reconcile(&client).await.unwrap();
+    cluster.reconcile(&client).await.unwrap();
+    let job = cluster.get(&format!("{JOBS}users-deletion-0"));
+    let volumes = job["spec"]["template"]["spec"]["volumes"].as_array().unwrap();
+    let name = stored[0].rsplit_once('/').unwrap().1;
+    assert!(volumes.iter().any(|volume| volume["configMap"]["name"] == name), "{volumes:?}");
+    assert!(
+        volumes
+            .iter()
+            .any(|volume| volume["secret"]["secretName"] == "cassandra-credentials")
+    );
+    cluster.finish_schema_job();
+    cluster.reconcile(&client).await.unwrap();
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([]));
+    assert!(cluster.paths(&stored[0]).is_empty());
+}
+
+#[tokio::test]
+async fn given_data_that_is_retained_after_all_then_nothing_without_an_owner_stays() {
+    let (cluster, client) = Cluster::start().await;
+    ready(&cluster, &client).await;
+    for (policy, generation, expected) in [("Delete", 3, 1), ("Retain", 4, 0)] {
+        cluster.change(PIPELINE, |pipeline| {
+            pipeline["spec"]["deletionPolicy"] = json!(policy);
+            pipeline["metadata"]["generation"] = json!(generation);
+        });
+        cluster.reconcile(&client).await.unwrap();
+        assert_eq!(cluster.paths(&format!("{CONFIG_MAPS}users-deletion-")).len(), expected, "{policy}");
+        let finalizers = if policy == "Delete" { json!([FINALIZER]) } else { json!([]) };
+        assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], finalizers);
+    }
+    let writes = short(cluster.writes());
+    let place = |what: &str| writes.iter().rposition(|write| write.contains(what)).unwrap();
+    assert!(
+        place("DELETE configmaps/users-deletion-") < place("PATCH userpipelines/users"),
+        "{writes:?}"
+    );
+}
+
+#[tokio::test]
+async fn given_a_changed_connection_then_the_deletion_config_is_the_old_one_until_the_schema_is_applied() {
+    let (cluster, client) = Cluster::start().await;
+    let connections = use_connections(&cluster);
+    cluster.change(PIPELINE, |pipeline| pipeline["spec"]["deletionPolicy"] = json!("Delete"));
+    put_connections(&cluster, &connections);
+    cluster.ready(&client).await;
+    let stored = |cluster: &Cluster| cluster.paths(&format!("{CONFIG_MAPS}users-deletion-"));
+    let old = stored(&cluster);
+    change_host(&cluster, "moved");
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(stored(&cluster), old, "only the slot is recorded");
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(stored(&cluster).len(), 2);
+    let hash = cluster.get(PIPELINE)["status"]["schema"]["appliedHash"].clone();
+    assert_eq!(cluster.get(&old[0])["metadata"]["labels"][labels::SCHEMA_HASH], hash);
+    cluster.finish_schema_job();
+    cluster.reconcile(&client).await.unwrap();
+    cluster.reconcile(&client).await.unwrap();
+    let new = stored(&cluster);
+    assert!(new.len() == 1 && new != old, "{new:?}");
+}
