@@ -29,6 +29,7 @@ render() {
 render default
 render one-namespace --set watchNamespace=team-a
 render own-images --set image.registry=registry.example/team/userpipeline,image.tag=1.2.3,replicas=2,image.allowedRegistries[0]=mirror.example/up,connections.required=true
+render admission --set admission.enabled=true,watchNamespace=team-a
 render without-crds --set crds.enabled=false,rbac.aggregate=false
 
 # What must hold in every shape.
@@ -37,9 +38,9 @@ grep -q -- '--require-connections' "$rendered/own-images.yaml" || die "connectio
 grep -q 'helm.sh/resource-policy: keep' "$rendered/default.yaml" || die "the CRD would go with the chart"
 (($(grep -c '^kind: ClusterRoleBinding' "$rendered/one-namespace.yaml") == 1)) || die "with watchNamespace the operator must have no right in the whole cluster but to know which one it is"
 for file in "$rendered"/*.yaml; do
-  ! grep -qE '\bsecrets\b' <(sed '/^kind: CustomResourceDefinition/,/^---/d' "$file") || die "$(basename "$file"): the operator must have no right on Secrets"
+  ! grep -qE '\bsecrets\b' <(sed -E '/^kind: (CustomResourceDefinition|ValidatingAdmissionPolicy)$/,/^---/d' "$file") || die "$(basename "$file"): the operator must have no right on Secrets"
 done
 if command helm template userpipeline "$CHART" --set image.pullPolicy=Sometimes >/dev/null 2>&1; then
   die "values.schema.json lets a wrong value pass"
 fi
-echo "chart: lint, 4 renderings, validation: ok"
+echo "chart: lint, 5 renderings, validation: ok"
