@@ -68,13 +68,15 @@ async fn print_plan(args: Plan) -> Result<bool, Box<dyn std::error::Error>> {
         changes |= change.is_some();
         print!("{}", change.map(|change| change.to_string()).unwrap_or_default());
     }
-    for pipeline in &documents.pipelines {
+    let users = plan::users(&client, &documents).await?;
+    let applied = documents.pipelines.iter().map(|pipeline| (pipeline, args.field_manager.as_str()));
+    for (pipeline, manager) in applied.chain(users.iter().map(|pipeline| (pipeline, plan::MANAGER))) {
         let plan = Box::pin(plan::plan(
             &client,
             installation.clone(),
             pipeline,
             &documents.connections,
-            &args.field_manager,
+            manager,
             args.schema,
         ))
         .await?;

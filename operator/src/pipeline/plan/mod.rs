@@ -6,10 +6,12 @@ mod dry_run_client;
 mod error;
 mod planner;
 mod schema_dry_run;
+mod users;
 
 pub use self::{
     diff::Change,
     documents::{Documents, documents},
     error::PlanError,
     planner::{Plan, connection, plan},
+    users::{MANAGER, users},
 };
