@@ -174,24 +174,35 @@ impl Cluster {
     /// The only Job succeeds.
     pub fn finish_schema_job(&self) {
         let path = self.paths(JOBS).pop().expect("a schema Job");
-        let uid = self.get(&path)["metadata"]["uid"].clone();
-        self.change(&path, |job| {
+        self.finish_job(&path, "users");
+    }
+
+    /// A Job of this pipeline succeeds.
+    pub fn finish_job(&self, path: &str, pipeline: &str) {
+        let uid = self.get(path)["metadata"]["uid"].clone();
+        self.change(path, |job| {
             job["status"] = json!({"completionTime": time(self.next()), "conditions": [{"type": "Complete", "status": "True"}]});
         });
-        let mut labels = serde_json::to_value(labels::labels("users", labels::Component::Schema)).unwrap();
+        let mut labels = serde_json::to_value(labels::labels(pipeline, labels::Component::Schema)).unwrap();
         labels["batch.kubernetes.io/controller-uid"] = uid;
         let message = r#"{"reason":"Applied","message":"","topicReady":true,"partitions":3,"schemaId":7}"#;
         let state = json!({"terminated": {"exitCode": 0, "finishedAt": time(self.next()), "message": message}});
         let status = json!({"phase": "Succeeded", "containerStatuses": [{"name": "schema", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]});
+        let name = format!("{pipeline}-schema");
         self.put(
-            &format!("{PODS}schema"),
-            json!({"metadata": {"name": "schema", "namespace": "demo", "labels": labels}, "status": status}),
+            &format!("{PODS}{name}"),
+            json!({"metadata": {"name": name, "namespace": "demo", "labels": labels}, "status": status}),
         );
     }
 
     /// The Deployment's controller finishes the rollout.
     pub fn roll_out(&self) {
-        self.change(DEPLOYMENT, |deployment| {
+        self.roll_out_workers(DEPLOYMENT);
+    }
+
+    /// The same for this Deployment.
+    pub fn roll_out_workers(&self, path: &str) {
+        self.change(path, |deployment| {
             let (generation, n) = (deployment["metadata"]["generation"].clone(), deployment["spec"]["replicas"].clone());
             deployment["status"] =
                 json!({"observedGeneration": generation, "replicas": n, "updatedReplicas": n, "availableReplicas": n, "readyReplicas": n});

@@ -6,6 +6,7 @@ mod evolution;
 mod fields;
 mod others;
 mod ownership;
+mod shared_connection;
 mod upgrade;
 
 use cluster::{CONFIG_MAPS, CRON_JOB, Cluster, DEPLOYMENT, JOBS, PIPELINE, PODS, short};
