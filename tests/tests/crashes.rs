@@ -14,7 +14,7 @@ use futures::{StreamExt, future::LocalBoxFuture, stream};
 use k8s_openapi::api::{apps::v1::Deployment, batch::v1::CronJob, core::v1::ConfigMap};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-use userpipeline_api::{RunOutcome, UserPipeline, UserPipelineBackfill, names};
+use userpipeline_api::{RunOutcome, UserPipeline, UserPipelineBackfill, UserPipelineConnection, names};
 use userpipeline_tests::{
     cluster,
     crash::{Fault, Lease, Outcome, Sandbox, trial},
@@ -31,7 +31,7 @@ const NAMESPACE_DELETED: &str = "namespace deleted";
 type Scenario = for<'a> fn(&'a Sandbox) -> LocalBoxFuture<'a, Result<()>>;
 
 /// The actions of a user, each until the operator is idle.
-const SCENARIOS: [(&str, Scenario); 15] = [
+const SCENARIOS: [(&str, Scenario); 18] = [
     ("create", |sandbox| Box::pin(async { sandbox.ready(&Sandbox::pipeline()).await })),
     ("edit the schedule", |sandbox| {
         Box::pin(edit(sandbox, json!({"schedule": {"cron": "0 0 2 1 *"}})))
@@ -57,6 +57,13 @@ const SCENARIOS: [(&str, Scenario); 15] = [
     ("child deleted", |sandbox| Box::pin(child_deleted(sandbox))),
     ("child edited", |sandbox| Box::pin(child_edited(sandbox))),
     ("edit and edit back", |sandbox| Box::pin(edit_and_back(sandbox))),
+    ("connection changed", |sandbox| Box::pin(connection_changed(sandbox))),
+    ("connection deleted and created again", |sandbox| {
+        Box::pin(connection_recreated(sandbox))
+    }),
+    ("delete with the data, after the connection", |sandbox| {
+        Box::pin(delete_after_connection(sandbox))
+    }),
     (NAMESPACE_DELETED, |sandbox| Box::pin(namespace_deleted(sandbox))),
 ];
 
@@ -119,6 +126,48 @@ async fn delete(sandbox: &Sandbox, policy: &str) -> Result<()> {
     let mut pipeline = Sandbox::pipeline();
     pipeline["spec"]["deletionPolicy"] = json!(policy);
     sandbox.ready(&pipeline).await?;
+    sandbox.delete::<UserPipeline>("users").await?;
+    sandbox.gone().await
+}
+
+/// Applies a pipeline that takes its addresses from a connection, and waits until it is ready.
+async fn connected(sandbox: &Sandbox, policy: &str) -> Result<()> {
+    sandbox.apply::<UserPipelineConnection>(&Sandbox::connection()).await?;
+    let mut pipeline = Sandbox::connected_pipeline();
+    pipeline["spec"]["deletionPolicy"] = json!(policy);
+    sandbox.ready(&pipeline).await
+}
+
+async fn connection_changed(sandbox: &Sandbox) -> Result<()> {
+    connected(sandbox, "Delete").await?;
+    let moved = json!({"spec": {"postgres": {"host": "moved.example"}}});
+    sandbox
+        .api::<UserPipelineConnection>()
+        .patch("stores", &PatchParams::default(), &Patch::Merge(moved))
+        .await?;
+    let follows = |_: &UserPipeline, status: &userpipeline_api::UserPipelineStatus| {
+        let version = status.connections.first().map(|connection| connection.generation);
+        let is_ready = status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
+        version == Some(2) && status.connection_rollout.is_none() && is_ready
+    };
+    sandbox.settled_where("the changed connection", follows).await
+}
+
+async fn connection_recreated(sandbox: &Sandbox) -> Result<()> {
+    connected(sandbox, "Retain").await?;
+    sandbox.delete::<UserPipelineConnection>("stores").await?;
+    let misses = |_: &UserPipeline, status: &userpipeline_api::UserPipelineStatus| {
+        let mut conditions = status.conditions.iter();
+        conditions.any(|c| c.type_ == "Ready" && c.reason == "ConnectionMissing")
+    };
+    sandbox.settled_where("the missing connection", misses).await?;
+    sandbox.apply::<UserPipelineConnection>(&Sandbox::connection()).await?;
+    sandbox.settled("Ready").await
+}
+
+async fn delete_after_connection(sandbox: &Sandbox) -> Result<()> {
+    connected(sandbox, "Delete").await?;
+    sandbox.delete::<UserPipelineConnection>("stores").await?;
     sandbox.delete::<UserPipeline>("users").await?;
     sandbox.gone().await
 }

@@ -13,7 +13,7 @@ use k8s_openapi::{
 use kube::{Api, Client, api::ListParams};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
-use userpipeline_api::{UserPipeline, UserPipelineBackfill};
+use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineConnection};
 
 /// Times, uids and counters.
 const VARYING_KEYS: [&str; 21] = [
@@ -60,6 +60,7 @@ pub async fn of(client: &Client, namespace: &str) -> Result<Value> {
         }
     }
     all["pipelines"] = list::<UserPipeline>(client, namespace, "").await?;
+    all["connections"] = list::<UserPipelineConnection>(client, namespace, "").await?;
     all["backfills"] = list::<UserPipelineBackfill>(client, namespace, "").await?;
     Ok(all)
 }
