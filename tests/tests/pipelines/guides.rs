@@ -23,10 +23,11 @@ const PAGES: [&str; 12] = [
     "how-to/topic",
 ];
 /// Pages that are not: they install the product or another one, run its programs outside of a cluster, or are for look-up.
-const NOT_OPERATIONS: [&str; 10] = [
+const NOT_OPERATIONS: [&str; 11] = [
     "start/quick-start",
     "start/install",
     "how-to/by-hand",
+    "how-to/connections",
     "how-to/encrypt",
     "how-to/gitops",
     "reference/fields",

@@ -3,6 +3,7 @@
 mod admission;
 mod autoscaling;
 mod backfills;
+mod connections;
 mod data;
 mod dead_letters;
 mod deletions;
@@ -24,6 +25,7 @@ mod schedules;
 mod sidecars;
 mod sizes;
 mod sources;
+mod stolen_secrets;
 mod topics;
 mod versions;
 mod wires;

@@ -1,0 +1,260 @@
+//! With the admission policy, an author who may use connections cannot make a pod send a Secret to a host of their choice.
+
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use anyhow::{Result, ensure};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    rbac::v1::{Role, RoleBinding},
+};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tokio::{io::AsyncReadExt, net::TcpListener};
+use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineConnection};
+use userpipeline_tests::{World, cluster, eventually, test_source::address_for_nodes, world::SOON};
+
+use super::connections::{connect, moved};
+
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/userpipeline-operator");
+
+/// Counts the bytes that it receives.
+struct Listener {
+    address: String,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Listener {
+    /// Reachable from pods.
+    async fn start(client: &Client) -> Result<Self> {
+        let listener = TcpListener::bind((address_for_nodes(client).await?, 0)).await?;
+        let (address, bytes) = (listener.local_addr()?.to_string(), Arc::new(AtomicUsize::new(0)));
+        let received = bytes.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let received = received.clone();
+                tokio::spawn(async move {
+                    let mut buffer = [0; 4096];
+                    while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+                        received.fetch_add(read, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        Ok(Self { address, bytes })
+    }
+
+    fn received(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs a command with this input; returns its output.
+fn run(command: &[&str], input: &str) -> Result<String> {
+    let mut child = Command::new(command[0])
+        .args(&command[1..])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "{command:?}");
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The policy of the chart, for the namespace of this world only.
+fn policy(world: &World) -> Result<String> {
+    let values = format!("admission.enabled=true,watchNamespace={}", world.namespace);
+    let template = [
+        "helm",
+        "template",
+        &world.namespace,
+        CHART,
+        "--set",
+        &values,
+        "-s",
+        "templates/admission.yaml",
+    ];
+    run(&template, "")
+}
+
+/// Lets the user `author` create pipelines, and use the connections.
+async fn grant(world: &World) -> Result<()> {
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "author"}, "rules": [
+        {"apiGroups": ["userpipeline.dev"], "resources": ["userpipelines"], "verbs": ["get", "create", "patch"]},
+        {"apiGroups": ["userpipeline.dev"], "resources": ["userpipelineconnections"], "resourceNames": ["stores", "source"], "verbs": ["use"]},
+    ]});
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "author"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "author"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "author"}]});
+    let by = PatchParams::apply("end-to-end").force();
+    world.api::<Role>().patch("author", &by, &Patch::Apply(role)).await?;
+    world.api::<RoleBinding>().patch("author", &by, &Patch::Apply(binding)).await?;
+    Ok(())
+}
+
+/// Changes of the spec, each as JSON pointers and values.
+fn attempts(listener: &str) -> Vec<(&'static str, Vec<(&'static str, Value)>)> {
+    let (host, port) = listener.rsplit_once(':').unwrap_or((listener, ""));
+    let port: u16 = port.parse().unwrap_or_default();
+    let login = json!({"credentialsSecretRef": {"name": "postgres-credentials"}});
+    let key = json!({"secretKeyRef": {"name": "postgres-credentials", "key": "password"}});
+    let url = format!("http://{listener}/");
+    let postgres = json!({"host": host, "port": port, "database": "d", "credentialsSecretRef": {"name": "postgres-credentials"}, "tls": {"mode": "Disable"}});
+    let cassandra = json!({"contactPoints": [listener], "localDatacenter": "d", "credentialsSecretRef": {"name": "postgres-credentials"}, "tls": {"mode": "Disable"}});
+    let kafka = json!({"bootstrapServers": listener, "tls": {"mode": "Disable"}, "auth": {"scramSha512": login}});
+    let registry = json!({"url": format!("https://{listener}"), "auth": {"basic": login}});
+    let proxy = json!({"http": url, "https": url});
+    let path = |text: String| vec![("/source/http/path", json!(text))];
+    let own = |more: Value| {
+        let mut http = json!({"url": url});
+        http.as_object_mut()
+            .into_iter()
+            .for_each(|http| http.extend(more.as_object().cloned().unwrap_or_default()));
+        vec![("/source/http", http)]
+    };
+    vec![
+        (
+            "own PostgreSQL",
+            vec![("/connections", json!([{"name": "source"}])), ("/postgres", postgres)],
+        ),
+        ("own Kafka", vec![("/kafka", kafka)]),
+        ("own registry", vec![("/schemaRegistry", registry)]),
+        ("own Cassandra", vec![("/cassandra", cassandra)]),
+        ("own API with a token", own(json!({"auth": {"bearer": key}}))),
+        (
+            "own API with a header",
+            own(json!({"headers": [{"name": "X-Token", "valueFrom": key}]})),
+        ),
+        ("a path to another host", path(format!("//{listener}/"))),
+        ("a path with a user name", path(format!("/@{listener}/"))),
+        ("a path with an argument", path("/{{arguments.host}}".to_owned())),
+        ("redirects", vec![("/source/http/allowedHosts", json!([listener]))]),
+        ("a proxy of runs", vec![("/pods", json!({"ingest": {"proxy": proxy}}))]),
+        ("a proxy of workers", vec![("/pods", json!({"workers": {"proxy": proxy}}))]),
+        ("another image", vec![("/image", json!({"registry": listener}))]),
+        ("a connection of others", vec![("/connections/0/name", json!("others"))]),
+    ]
+}
+
+fn with(pipeline: &Value, name: &str, changes: &[(&str, Value)]) -> Value {
+    let mut pipeline = pipeline.clone();
+    pipeline["metadata"]["name"] = json!(name);
+    for (pointer, value) in changes {
+        let mut at = &mut pipeline["spec"];
+        for part in pointer.trim_start_matches('/').split('/') {
+            at = match part.parse::<usize>() {
+                Ok(index) => &mut at[index],
+                Err(_) => &mut at[part],
+            };
+        }
+        *at = value.clone();
+    }
+    pipeline
+}
+
+async fn apply(pipelines: &Api<UserPipeline>, pipeline: &Value) -> kube::Result<UserPipeline> {
+    let name = pipeline["metadata"]["name"].as_str().unwrap_or_default();
+    pipelines.patch(name, &PatchParams::apply("author"), &Patch::Apply(pipeline)).await
+}
+
+/// At apply, or by the operator.
+async fn assert_refused(pipelines: &Api<UserPipeline>, attempt: &str, pipeline: &Value) -> Result<()> {
+    let Ok(applied) = apply(pipelines, pipeline).await else {
+        return Ok(());
+    };
+    let name = pipeline["metadata"]["name"].as_str().unwrap_or_default();
+    eventually(&format!("{attempt} to be refused"), SOON, async || {
+        let status = pipelines.get(name).await?.status.unwrap_or_default();
+        let ready = status.conditions.into_iter().find(|c| c.type_ == "Ready");
+        let is_current = |generation: Option<i64>| generation == applied.metadata.generation;
+        let refused = ready
+            .as_ref()
+            .is_some_and(|c| c.reason == "InvalidSpec" && is_current(c.observed_generation));
+        Ok(if refused { Ok(()) } else { Err(format!("{ready:?}")) })
+    })
+    .await
+}
+
+/// Neither back-fills, nor connections, nor what `plan --schema` creates.
+async fn assert_creates_nothing_else(world: &World, author: Client, listener: &str) -> Result<()> {
+    let params = PostParams::default();
+    let backfill = json!({"apiVersion": "userpipeline.dev/v1alpha1", "kind": "UserPipelineBackfill", "metadata": {"name": "b"},
+        "spec": {"pipelineRef": {"name": "users"}, "from": "2024-01-01T00:00:00Z", "to": "2024-02-01T00:00:00Z"}});
+    let backfills: Api<UserPipelineBackfill> = Api::namespaced(author.clone(), &world.namespace);
+    ensure!(backfills.create(&params, &serde_json::from_value(backfill)?).await.is_err());
+    let connection = json!({"apiVersion": "userpipeline.dev/v1alpha1", "kind": "UserPipelineConnection", "metadata": {"name": "own"},
+        "spec": {"http": {"baseUrl": format!("http://{listener}")}}});
+    let connections: Api<UserPipelineConnection> = Api::namespaced(author.clone(), &world.namespace);
+    ensure!(connections.create(&params, &serde_json::from_value(connection)?).await.is_err());
+    let jobs: Api<Job> = Api::namespaced(author, &world.namespace);
+    let pod = json!({"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]});
+    let job = json!({"metadata": {"name": "own"}, "spec": {"template": {"spec": pod}}});
+    ensure!(jobs.create(&params, &serde_json::from_value(job)?).await.is_err());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_author_who_may_use_connections_sends_no_secret_to_another_host() -> Result<()> {
+    // Given the policy, and an author who may create pipelines and use two connections
+    let world = World::new("stolen").await?;
+    let (mut pipeline, connections) = moved(&world);
+    let mut others = connections[0].clone();
+    others["metadata"]["name"] = json!("others");
+    connect(&world, &connections).await?;
+    connect(&world, &[others]).await?;
+    grant(&world).await?;
+    let policy = policy(&world)?;
+    run(&["kubectl", "apply", "-f", "-"], &policy)?;
+    let listener = Listener::start(&world.client).await?;
+    let author = cluster::connect_as("author").await?;
+    let pipelines: Api<UserPipeline> = Api::namespaced(author.clone(), &world.namespace);
+    pipeline["spec"]["runNow"] = json!({"nonce": "now"});
+    let all = attempts(&listener.address);
+    eventually("the policy to take effect", SOON, async || {
+        let params = PatchParams::apply("author").dry_run();
+        let own = with(&pipeline, "dry", &all[3].1);
+        let refused = pipelines.patch("dry", &params, &Patch::Apply(own)).await;
+        Ok(refused.map_or(Ok(()), |_| Err("it is accepted".to_owned())))
+    })
+    .await?;
+
+    // When they try, Then each attempt is refused, at apply or by the operator
+    apply(&pipelines, &with(&pipeline, "users", &[])).await?;
+    for (n, (attempt, changes)) in all.iter().enumerate() {
+        assert_refused(&pipelines, attempt, &with(&pipeline, &format!("try-{n}"), changes)).await?;
+    }
+    assert_creates_nothing_else(&world, author, &listener.address).await?;
+
+    // And the allowed pipeline works, while nothing has reached the listener
+    world.ready().await?;
+    ensure!(listener.received() == 0, "{} bytes", listener.received());
+
+    // And one of an administrator does reach it, so the listener can be reached
+    let mut reaching = world.pipeline();
+    reaching["metadata"]["name"] = json!("reaching");
+    reaching["spec"]["source"]["http"] = json!({"url": format!("http://{}/", listener.address)});
+    reaching["spec"]["runNow"] = json!({"nonce": "now"});
+    world.apply(&reaching).await?;
+    eventually("a request", SOON, async || {
+        Ok(if listener.received() > 0 {
+            Ok(())
+        } else {
+            Err("0 bytes".to_owned())
+        })
+    })
+    .await?;
+    run(&["kubectl", "delete", "-f", "-"], &policy)?;
+    world.clean_up().await
+}
