@@ -90,6 +90,12 @@ pub struct SchemaReport {
     /// Id of the schema in the registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_id: Option<i32>,
+    /// Id of the Kafka cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka_cluster: Option<String>,
+    /// System identifier of the PostgreSQL server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres_system: Option<String>,
 }
 
 /// Report of `stream-worker verify-drained`.

@@ -152,6 +152,12 @@ pub struct SchemaStatus {
     /// Number of partitions of the topic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<i32>,
+    /// Id of the Kafka cluster in which it was applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka_cluster: Option<String>,
+    /// System identifier of the PostgreSQL server in which it was applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres_system: Option<String>,
     /// Hash of the schema that the failed attempts tried to apply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempted_hash: Option<String>,

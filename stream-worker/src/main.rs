@@ -85,6 +85,15 @@ struct ApplySchema {
     /// of another cluster writes to them; without it, nothing is claimed.
     #[arg(long)]
     cluster: Option<String>,
+    /// The id of the Kafka cluster in which the schema was applied before; another one is refused.
+    #[arg(long)]
+    expected_kafka_cluster: Option<String>,
+    /// The system identifier of the PostgreSQL server in which the schema was applied before; another one is refused.
+    #[arg(long)]
+    expected_postgres_system: Option<String>,
+    /// The id of a store that is accepted although it is another one; may be repeated.
+    #[arg(long = "accept-store")]
+    accepted_stores: Vec<String>,
     /// Changes nothing, and prints the changes that would be made to tables, topics and the subject.
     #[arg(long)]
     plan: bool,
@@ -133,7 +142,12 @@ async fn main() -> ExitCode {
     let code = match command {
         Command::ApplySchema(args) => {
             let mode = if args.plan { Mode::dry_run() } else { Mode::Apply };
-            Box::pin(apply_schema::run(&args.task.files(), args.cluster, &mode)).await
+            let stores = apply_schema::ExpectedStores {
+                kafka_cluster: args.expected_kafka_cluster,
+                postgres_system: args.expected_postgres_system,
+                accepted: args.accepted_stores,
+            };
+            Box::pin(apply_schema::run(&args.task.files(), args.cluster, &stores, &mode)).await
         }
         Command::DeadLetters(args) => Box::pin(dead_letters::run(args)).await,
         Command::DeleteData(args) => Box::pin(delete_data::run(&args.task.files(), args.cluster)).await,

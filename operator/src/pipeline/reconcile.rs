@@ -22,7 +22,7 @@ use super::{
     status::{MEASURE_EVERY, pipeline_sample, pipeline_status, requeue_after},
     unreadable::report_unreadable,
     upgrade_turn::turn,
-    validate::{ValidateError, validate},
+    validate::{ValidateError, ValidatedPipeline, validate},
 };
 use crate::metrics::Outcome;
 
@@ -92,6 +92,10 @@ pub async fn converge(
     let named = context.connections.named_by(pipeline);
     let valid = contain(|| validate(pipeline, &named.connections, &context.installation))
         .unwrap_or_else(|panic| Err(ValidateError::panicked(&panic)))?;
+    let valid = ValidatedPipeline {
+        accepted_stores: named.accepted_stores,
+        ..valid
+    };
     let all = context.caches.pipelines.store().state();
     if let Some(conflict) = context.resources.conflict(pipeline, &all, &context.connections) {
         return Err(ValidateError::Conflict {

@@ -1,8 +1,11 @@
 //! Looks connections up in the cache.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
@@ -10,6 +13,7 @@ use userpipeline_api::{ConnectionVersion, Connections, UserPipeline, UserPipelin
 
 use crate::pipeline::{
     cache::{Cache, CachedConnection},
+    model::labels,
     validate::connection_problems,
 };
 
@@ -19,6 +23,8 @@ pub struct NamedConnections {
     pub connections: Connections,
     /// In the order of the pipeline's list.
     pub versions: Vec<ConnectionVersion>,
+    /// Ids of stores that are accepted although they are others than before.
+    pub accepted_stores: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -58,10 +64,17 @@ impl ConnectionLookup {
     /// The connections that `pipeline` names.
     pub fn named_by(&self, pipeline: &UserPipeline) -> NamedConnections {
         let namespace = pipeline.namespace().unwrap_or_default();
-        let mut named = NamedConnections::default();
+        let accepted = |annotations: &BTreeMap<String, String>| annotations.get(labels::ACCEPT_STORE).cloned();
+        let mut named = NamedConnections {
+            accepted_stores: accepted(pipeline.annotations()).into_iter().collect(),
+            ..NamedConnections::default()
+        };
         for connection in &pipeline.spec.connections {
             if let Some(cached) = self.get(&namespace, &connection.name) {
                 named.versions.push(version(&cached));
+                named
+                    .accepted_stores
+                    .extend(cached.read().ok().and_then(|connection| accepted(connection.annotations())));
                 named.connections.insert(connection.name.clone(), usable(&cached));
             }
         }
@@ -92,7 +105,12 @@ mod tests {
     use crate::pipeline::cache::CacheWriter;
 
     fn connection(name: &str, spec: &Value) -> Value {
-        json!({"metadata": {"name": name, "namespace": "demo", "uid": format!("uid-{name}"), "generation": 3}, "spec": spec})
+        let annotations = if name == "good" {
+            json!({labels::ACCEPT_STORE: "7"})
+        } else {
+            json!({})
+        };
+        json!({"metadata": {"name": name, "namespace": "demo", "uid": format!("uid-{name}"), "generation": 3, "annotations": annotations}, "spec": spec})
     }
 
     #[test]
@@ -126,6 +144,7 @@ mod tests {
                 generation: 3
             }
         );
+        assert_eq!(named.accepted_stores, ["7"; 1]);
         assert!(named.connections["good"].is_ok() && !named.connections.contains_key("gone"));
         for (name, says) in [
             ("typed", "cannot be read: "),

@@ -57,7 +57,7 @@ pub fn desired(pipeline: &ValidatedPipeline, installation: &Installation, decisi
             .create
             .map_or_else(DesiredChildren::default, |attempt| DesiredChildren {
                 config_maps: vec![config_map::build(&pipeline.owner, Component::Schema, &pipeline.schema)],
-                jobs: vec![schema_job::build(pipeline, installation, attempt)],
+                jobs: vec![schema_job::build(pipeline, installation, &decisions.schema.status, attempt)],
                 ..DesiredChildren::default()
             }),
         schedule: ingest.map_or_else(DesiredChildren::default, |(ingest, config)| {

@@ -32,6 +32,9 @@ pub const CONTAINER_END: &str = "userpipeline.dev/container-end";
 /// An annotation: the hash of the desired object that was applied last.
 pub const DESIRED_HASH: &str = "userpipeline.dev/desired-hash";
 
+/// An annotation on a connection or a pipeline: the id of a store that is accepted although it is another one than before.
+pub const ACCEPT_STORE: &str = "userpipeline.dev/accept-store";
+
 /// The kind of a run; only Jobs that the operator creates have it.
 pub const RUN_KIND: &str = "userpipeline.dev/run-kind";
 /// `spec.runNow.nonce` of a requested run.

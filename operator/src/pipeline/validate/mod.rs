@@ -43,6 +43,8 @@ pub struct ValidatedPipeline {
     pub deletion: Option<PodConfig>,
     /// The hash of the schema that a schema Job must have applied.
     pub schema_hash: String,
+    /// Ids of Kafka clusters and PostgreSQL servers that are accepted although they are others than before.
+    pub accepted_stores: Vec<String>,
 }
 
 /// Validates a pipeline. Its images must be among those that the operator allows. `connections` are those that it names and that
@@ -95,6 +97,7 @@ fn validated(pipeline: &UserPipeline, owner: Owner, resolved: &ResolvedPipeline)
             spec.image.iter().filter_map(|image| image.version.as_deref()).collect::<String>(),
         )),
         schema: PodConfig::of(resolved, Binary::Schema, "schema"),
+        accepted_stores: Vec::new(),
         deletion: keeps_deletion.then(|| PodConfig::of(resolved, Binary::Schema, "deletion")),
         spec,
     }

@@ -24,6 +24,8 @@ const DEAD_LETTER_HEADERS: u64 = 64 << 10;
 #[derive(Debug, Default)]
 pub struct Topics {
     pub partitions: Option<i32>,
+    /// The id of the Kafka cluster, where claims are taken.
+    pub cluster: Option<String>,
     /// Why it differs from the spec.
     pub error: Option<StoreError>,
 }
@@ -33,8 +35,13 @@ pub async fn apply(pipeline: &SchemaPipeline, secrets: &Secrets, claims: &Claims
     let connection = Connection::new(&pipeline.kafka.brokers(), secrets);
     let admin = Admin::connect(&connection, &format!("apply-schema {}", pipeline.id)).await?;
     let found = admin.topic(&pipeline.topic).await?;
+    let mut topics = Topics {
+        partitions: found.as_ref().map(|f| f.partitions),
+        ..Topics::default()
+    };
     if claims.are_taken() {
         let cluster = admin.cluster_id().await?;
+        topics.cluster = Some(cluster.clone());
         // Externally managed topics are foreign, even those that are still missing.
         let ours = pipeline.kafka.topic.management == TopicManagement::Direct;
         claims.take(Kind::Group, &cluster, &pipeline.group_id, true).await?;
@@ -47,10 +54,6 @@ pub async fn apply(pipeline: &SchemaPipeline, secrets: &Secrets, claims: &Claims
             .take(Kind::Topic, &cluster, &pipeline.dead_letter_topic, ours && dead_letters.is_none())
             .await?;
     }
-    let mut topics = Topics {
-        partitions: found.as_ref().map(|f| f.partitions),
-        error: None,
-    };
     let ensured = match pipeline.kafka.topic.management {
         TopicManagement::Direct => create_or_alter(&admin, pipeline, found, &mut topics.partitions, mode).await,
         TopicManagement::None => verify_external(&admin, pipeline, found.is_some()).await,
