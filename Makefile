@@ -3,7 +3,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/userpipeline
 export CARGO_TARGET_DIR := $(CACHE)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help up cluster down clean env check generate test test-long test-exact bench-operator packages checkout
+.PHONY: help up cluster down clean env check generate test test-long test-exact test-encryption bench-operator bench-encryption packages checkout
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +39,8 @@ SWEEP = cargo run --quiet --locked -p userpipeline-tests --bin sweep
 
 test: cluster ## Every test: unit, integration, and end-to-end in the local cluster, without what earlier ones have left there.
 	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" $(ALONE) sh -c \
-	  '$(SWEEP) && cargo test --locked --workspace -- --test-threads=4'
+	  '$(SWEEP) && cargo test --locked --workspace -- --test-threads=4 && \
+	  local/services/with-servers.sh cargo test --locked --workspace --test wires -- --ignored'
 
 test-long: cluster ## The operator, crashed at each write of each scenario (CRASH_SCENARIO=… plays one of them), and a backlog of a million: an hour.
 	KUBECONFIG="$(CACHE)/kubeconfig" CRASH_TRIALS=all $(ALONE) cargo test --locked -p userpipeline-tests --test crashes -- --nocapture
@@ -49,11 +50,18 @@ test-exact: cluster ## Everything breaks while records go the whole way, then al
 	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" EXACT_SEED="$(SEED)" EXACT_FAULTS="$(or $(FAULTS),10)" EXACT_ONLY="$(ONLY)" \
 	  $(ALONE) sh -c '$(SWEEP) && cargo test --locked -p userpipeline-tests --test exact -- --nocapture'
 
+test-encryption: cluster ## What the network carries is unreadable; and all passwords and certificates are rotated while records flow.
+	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) sh -c \
+	  '$(SWEEP) && cargo test --locked -p userpipeline-tests --test encryption -- --ignored --nocapture --test-threads=1'
+
 N ?= 1000
 bench-operator: cluster ## What the operator costs, with N suspended pipelines (N=1000).
 	cargo build --quiet --locked --release -p userpipeline-operator
 	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked -p userpipeline-benches --bin bench-operator -- \
 	  --pipelines $(N) --program "$(CARGO_TARGET_DIR)/release/userpipeline-operator"
+
+bench-encryption: cluster ## Throughput of a worker with TLS against plain text, in turns.
+	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked -p userpipeline-benches --bin bench-encryption
 
 # What the checks need of Debian, installed where it is missing.
 packages:

@@ -38,7 +38,7 @@ grep -q -- '--require-connections' "$rendered/own-images.yaml" || die "connectio
 grep -q 'helm.sh/resource-policy: keep' "$rendered/default.yaml" || die "the CRD would go with the chart"
 (($(grep -c '^kind: ClusterRoleBinding' "$rendered/one-namespace.yaml") == 1)) || die "with watchNamespace the operator must have no right in the whole cluster but to know which one it is"
 for file in "$rendered"/*.yaml; do
-  ! grep -qE '\bsecrets\b' <(sed -E '/^kind: (CustomResourceDefinition|ValidatingAdmissionPolicy)$/,/^---/d' "$file") || die "$(basename "$file"): the operator must have no right on Secrets"
+  ! grep -qE '\bsecrets\b' <(sed -E '/^kind: (CustomResourceDefinition|ValidatingAdmissionPolicy(Binding)?)$/,/^---/d' "$file") || die "$(basename "$file"): the operator must have no right on Secrets"
 done
 if command helm template userpipeline "$CHART" --set image.pullPolicy=Sometimes >/dev/null 2>&1; then
   die "values.schema.json lets a wrong value pass"

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Auth, Cassandra, CassandraTls, Header, HttpTls, KafkaAuth, KafkaTls, Postgres, Proxy, RegistryAuth, SecretRef, TopicManagement,
+    Auth, Cassandra, CassandraTls, Certificates, Header, KafkaAuth, KafkaTls, Postgres, Proxy, RegistryAuth, SecretRef, TopicManagement,
     kafka::{IS_BOOTSTRAP_SERVERS, IS_REGISTRY_URL},
     source::is_default,
 };
@@ -73,7 +73,8 @@ pub struct KafkaConnection {
     #[x_kube(validation = Rule::new(IS_BOOTSTRAP_SERVERS)
         .message("spec.kafka.bootstrapServers must be host:port, or several of them separated by commas"))]
     pub bootstrap_servers: String,
-    /// Encryption and verification. Without it, the rule of `spec.kafka.tls` of a pipeline applies.
+    /// Encryption and verification. Without `tls`, traffic is encrypted and the server is verified fully; in a
+    /// pipeline that is older than this default, it is plain text (`status.defaultTlsMode`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<KafkaTls>,
     /// Authentication. Default: none, or the client certificate of `tls`.
@@ -119,7 +120,7 @@ pub struct SchemaRegistryConnection {
     pub url: String,
     /// Authorities and client certificate of an `https` address.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<HttpTls>,
+    pub tls: Option<Certificates>,
     /// Authentication, with an `https` address only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<RegistryAuth>,
@@ -137,7 +138,8 @@ pub struct CassandraConnection {
     pub local_datacenter: String,
     /// Secret of type kubernetes.io/basic-auth, with the keys `username` and `password`.
     pub credentials_secret_ref: SecretRef,
-    /// Encryption and verification. Without it, the rule of `spec.cassandra.tls` of a pipeline applies.
+    /// Encryption and verification. Without `tls`, traffic is encrypted and the server is verified fully; in a
+    /// pipeline that is older than this default, it is plain text (`status.defaultTlsMode`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<CassandraTls>,
     /// Number of replicas in each datacenter, used when a keyspace is created. Datacenters that a pipeline
@@ -176,7 +178,7 @@ pub struct HttpConnection {
     pub auth: Option<Auth>,
     /// Client certificate, and authorities in addition to the public ones.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub tls: HttpTls,
+    pub tls: Certificates,
     /// Other servers to which redirects and `Link` headers may lead, each `host` or `host:port`. A redirect
     /// from https to http is never followed. These servers receive `headers`, but no credentials of `auth`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, HttpTls, KafkaAuth, KafkaTls, RegistryAuth, source::DurationText, units::seconds};
+use crate::{Certificates, Duration, KafkaAuth, KafkaTls, RegistryAuth, source::DurationText, units::seconds};
 
 /// Form of `bootstrapServers`, as a CEL rule.
 pub(crate) const IS_BOOTSTRAP_SERVERS: &str = "self.matches('^[^,:\\\\s]+:[0-9]{1,5}(,[^,:\\\\s]+:[0-9]{1,5})*$')";
@@ -30,8 +30,8 @@ pub struct KafkaSpec {
     #[x_kube(validation = Rule::new(IS_BOOTSTRAP_SERVERS)
         .message("spec.kafka.bootstrapServers must be host:port, or several of them separated by commas"))]
     pub bootstrap_servers: Option<String>,
-    /// Encryption and verification. Without `tls`, the operator's pods use plain text, and programs that are
-    /// run by hand verify fully.
+    /// Encryption and verification. Without `tls`, traffic is encrypted and the server is verified fully; in a
+    /// pipeline that is older than this default, it is plain text (`status.defaultTlsMode`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<KafkaTls>,
     /// Authentication. Default: none, or the client certificate of `tls`.
@@ -118,7 +118,7 @@ pub struct SchemaRegistrySpec {
     pub url: Option<String>,
     /// Authorities and client certificate of an `https` address.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<HttpTls>,
+    pub tls: Option<Certificates>,
     /// Authentication, with an `https` address only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<RegistryAuth>,

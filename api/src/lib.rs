@@ -59,7 +59,7 @@ pub use status::{
     SchemaStatus, Totals, UserPipelineStatus, VersionStatus, WorkersStatus,
 };
 pub use stores::{Cassandra, Landing, Postgres, TableManagement};
-pub use tls::{CaSource, CassandraTls, ConfigMapKeyRef, HttpTls, KafkaTls, PostgresTls, PostgresTlsMode, TlsMode};
+pub use tls::{CaSource, CassandraTls, Certificates, ConfigMapKeyRef, KafkaTls, PostgresTls, PostgresTlsMode, TlsMode};
 pub use units::{Duration, Quantity, bytes};
 pub use workers::{Batch, Workers};
 

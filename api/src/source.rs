@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Auth, Duration, Format, HeaderSource, HttpTls, Method, Pagination, Quantity, StoredCursor, units::seconds};
+use crate::{Auth, Certificates, Duration, Format, HeaderSource, Method, Pagination, Quantity, StoredCursor, units::seconds};
 
 /// Where records come from: exactly one of `http` and `topic`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -126,7 +126,7 @@ pub struct HttpSource {
     pub auth: Option<Auth>,
     /// Client certificate, and authorities in addition to the public ones.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub tls: HttpTls,
+    pub tls: Certificates,
     /// Other servers to which redirects and `Link` headers may lead, each `host` or `host:port`. A redirect
     /// from https to http is never followed. These servers receive `headers`, but no credentials of `auth`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Interval, RunKind, lists::without_default};
+use crate::{Interval, RunKind, TlsMode, lists::without_default};
 
 /// Status of a pipeline, as the operator observed it.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,11 @@ pub struct UserPipelineStatus {
     /// time; one whose rollout fails has it until it succeeds, or the pipeline is edited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_rollout: Option<ConnectionRollout>,
+    /// TLS mode of PostgreSQL, Kafka and Cassandra where `tls` is omitted: `VerifyFull`, or `Disable` in a
+    /// pipeline that is older than this field. Once a schema Job has succeeded with `tls` everywhere, it is
+    /// `VerifyFull` for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_tls_mode: Option<TlsMode>,
     /// Result of the last schema Job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaStatus>,

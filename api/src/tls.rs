@@ -34,11 +34,12 @@ pub struct ConfigMapKeyRef {
     pub key: String,
 }
 
-/// Certificates of a connection whose URL decides whether it is encrypted.
+/// Certificates of a connection.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct HttpTls {
-    /// Certificates of the authorities that sign the server's certificate, in PEM.
+pub struct Certificates {
+    /// Certificates of the authorities that sign the servers' certificates, in PEM. Default: the public
+    /// authorities of the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<CaSource>,
     /// Client certificate for mutual TLS: a Secret of type kubernetes.io/tls, with the keys `tls.crt` and
@@ -56,13 +57,9 @@ pub struct PostgresTls {
     /// Whether connections are encrypted, and what is verified.
     #[serde(default)]
     pub mode: PostgresTlsMode,
-    /// Certificates of the authorities that sign the server's certificate, in PEM. Default: the public
-    /// authorities of the image.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca: Option<CaSource>,
-    /// Client certificate: a Secret of type kubernetes.io/tls, with the keys `tls.crt` and `tls.key`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_secret_ref: Option<SecretRef>,
+    /// Authorities and client certificate.
+    #[serde(flatten)]
+    pub certificates: Certificates,
 }
 
 /// Encryption and verification of connections to PostgreSQL.
@@ -78,16 +75,6 @@ pub enum PostgresTlsMode {
     Disable,
 }
 
-impl PostgresTls {
-    /// Plain text.
-    pub fn disabled() -> Self {
-        Self {
-            mode: PostgresTlsMode::Disable,
-            ..Self::default()
-        }
-    }
-}
-
 /// TLS of connections to Kafka.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -97,23 +84,9 @@ pub struct KafkaTls {
     /// Whether connections are encrypted and verified.
     #[serde(default)]
     pub mode: TlsMode,
-    /// Certificates of the authorities that sign the brokers' certificates, in PEM. Default: the public
-    /// authorities of the image.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca: Option<CaSource>,
-    /// Client certificate: a Secret of type kubernetes.io/tls, with the keys `tls.crt` and `tls.key`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_secret_ref: Option<SecretRef>,
-}
-
-impl KafkaTls {
-    /// Plain text.
-    pub fn disabled() -> Self {
-        Self {
-            mode: TlsMode::Disable,
-            ..Self::default()
-        }
-    }
+    /// Authorities and client certificate.
+    #[serde(flatten)]
+    pub certificates: Certificates,
 }
 
 /// TLS of connections to Cassandra.
@@ -125,13 +98,9 @@ pub struct CassandraTls {
     /// Whether connections are encrypted and verified.
     #[serde(default)]
     pub mode: TlsMode,
-    /// Certificates of the authorities that sign the nodes' certificates, in PEM. Default: the public
-    /// authorities of the image.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca: Option<CaSource>,
-    /// Client certificate: a Secret of type kubernetes.io/tls, with the keys `tls.crt` and `tls.key`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_secret_ref: Option<SecretRef>,
+    /// Authorities and client certificate.
+    #[serde(flatten)]
+    pub certificates: Certificates,
     /// Name that the certificate of each node must have. Nodes are reached at IP addresses, which
     /// certificates seldom contain. Default: the host of the first contact point.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,16 +108,6 @@ pub struct CassandraTls {
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9.:_-]+$')")
         .message("spec.cassandra.tls.serverName must be a host name or an IP address"))]
     pub server_name: Option<String>,
-}
-
-impl CassandraTls {
-    /// Plain text.
-    pub fn disabled() -> Self {
-        Self {
-            mode: TlsMode::Disable,
-            ..Self::default()
-        }
-    }
 }
 
 /// Encryption and verification of connections.

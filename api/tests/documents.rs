@@ -86,11 +86,10 @@ fn a_change_that_a_binary_does_not_use_does_not_change_its_file() {
 #[test]
 fn secrets_are_those_the_binary_needs() {
     let pipeline = pipeline(EXAMPLE);
-    assert_eq!(Binary::Ingest.mounts(&pipeline).secrets, ["postgres-credentials"]);
-    assert_eq!(
-        Binary::Worker.mounts(&pipeline).secrets,
-        ["cassandra-credentials", "postgres-credentials"]
-    );
+    let shared = ["kafka-credentials", "postgres-credentials", "registry-credentials"];
+    assert_eq!(Binary::Ingest.mounts(&pipeline).secrets, shared);
+    let worker = Binary::Worker.mounts(&pipeline).secrets;
+    assert_eq!(worker, [&["cassandra-credentials"], &shared[..]].concat());
 }
 
 #[test]
@@ -105,8 +104,13 @@ fn a_file_that_is_no_pipeline_says_what_is_wrong() {
 }
 
 #[test]
-fn a_pod_mounts_what_its_connections_read() {
+fn a_pod_mounts_what_its_program_reads() {
     let mut value: Value = serde_yaml::from_str(EXAMPLE).unwrap();
+    for block in ["kafka", "schemaRegistry", "cassandra"] {
+        let block = value["spec"][block].as_object_mut().unwrap();
+        block.remove("auth");
+        block.remove("tls");
+    }
     value["spec"]["postgres"]["tls"] =
         json!({"ca": {"configMapKeyRef": {"name": "databases", "key": "ca.crt"}}, "clientSecretRef": {"name": "postgres-client"}});
     value["spec"]["source"]["http"]["tls"] = json!({"ca": {"configMapKeyRef": {"name": "web", "key": "ca.crt"}}});
@@ -121,9 +125,12 @@ fn a_pod_mounts_what_its_connections_read() {
 
 #[test]
 fn plain_text_is_filled_in_only_where_a_pipeline_does_not_mention_tls() {
-    let silent = pipeline(MINIMAL).spec.with_plain_text_wires();
+    let silent = pipeline(MINIMAL).spec;
+    assert_eq!(silent.stores_without_tls(), ["spec.postgres.tls", "spec.kafka.tls"]);
+    let silent = silent.with_plain_text_default();
+    assert!(silent.stores_without_tls().is_empty());
     assert_eq!(serde_json::to_value(&silent.postgres.tls).unwrap(), json!({"mode": "Disable"}));
     let explicit = MINIMAL.replace("database: app,", "database: app, tls: {mode: VerifyCa},");
-    let explicit = pipeline(&explicit).spec.with_plain_text_wires();
+    let explicit = pipeline(&explicit).spec.with_plain_text_default();
     assert_eq!(serde_json::to_value(&explicit.postgres.tls).unwrap(), json!({"mode": "VerifyCa"}));
 }

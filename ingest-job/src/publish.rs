@@ -5,9 +5,9 @@ use userpipeline_api::{document::IngestPipeline, names};
 use userpipeline_record::{
     Field, Record, RecordSchema, Value,
     avro::Encoder,
+    message,
     postgres::{DELETED, FETCHED_MILLIS, RUN_ID, VERSION},
     trace::{self, Trace},
-    wire,
 };
 use userpipeline_stores::{
     Secrets, StoreError,
@@ -44,7 +44,7 @@ pub struct Publisher {
     producer: Producer,
     schema: RecordSchema,
     encoder: Encoder,
-    frame: [u8; wire::FRAME],
+    frame: [u8; message::FRAME],
     table: String,
     select_pending: Statement,
     columns: PendingColumns,
@@ -91,9 +91,9 @@ struct PendingRow {
 impl PendingRow {
     fn headers<'a>(&'a self, run_id: &'a str) -> [(&'a str, &'a [u8]); 4] {
         [
-            (wire::VERSION_HEADER, self.version_header.as_bytes()),
+            (message::VERSION_HEADER, self.version_header.as_bytes()),
             (RUN_HEADER, run_id.as_bytes()),
-            (wire::FETCHED_HEADER, self.fetched_header.as_bytes()),
+            (message::FETCHED_HEADER, self.fetched_header.as_bytes()),
             (trace::HEADER, self.trace_header.as_bytes()),
         ]
     }
@@ -115,7 +115,7 @@ impl Publisher {
             select_pending,
             mark_published,
             schema: schema.clone(),
-            frame: wire::frame(schema_id),
+            frame: message::frame(schema_id),
             producer,
             connection,
             topic: pipeline.topic.clone(),

@@ -36,6 +36,7 @@ run() {
   secret postgres-userpipeline userpipeline
   secret postgres-registry registry
   secret postgres-userpipeline-cert userpipeline-cert
+  secret postgres-userpipeline-plain userpipeline-plain
   secret kafka-userpipeline userpipeline
   secret cassandra-superuser admin
   secret cassandra-userpipeline userpipeline
@@ -53,15 +54,15 @@ run() {
   done
   # Generously: after a kill Kafka looks through every partition, and all of them share the processors with the compiler.
   until_true 300 PostgreSQL kubectl -n services exec postgres-0 -- psql -c 'SELECT 1'
-  until_true 300 "the schema registry" curl -fsS -m 5 http://127.0.0.1:30081/apis/ccompat/v7/subjects
+  # With the password, so that the answer is the registry's and not the proxy's.
+  until_true 300 "the schema registry over TLS" kubectl -n services exec deployment/schema-registry -c tls-proxy -- \
+    bash -c "$(<"$LOCAL/services/request-subjects")"
   until_true 300 Kafka kubectl -n services exec kafka-0 -- kafka-topics --list
-  until_true 300 Cassandra kubectl -n services exec cassandra-0 -- cqlsh -e 'SELECT release_version FROM system.local'
+  until_true 300 "Cassandra over TLS" kubectl -n services exec cassandra-0 -- cqlsh -e 'SELECT release_version FROM system.local'
   until_true 60 "PostgreSQL over TLS" tls_answers postgres-0 postgres 5432 -starttls postgres
-  until_true 60 "the schema registry over TLS" tls_answers deployment/schema-registry tls-proxy 8443
   # This also waits for its SCRAM user.
   until_true 60 "Kafka over TLS" kubectl -n services exec kafka-0 -- \
-    kafka-topics --bootstrap-server localhost:9095 --command-config /tmp/client.properties --list
-  until_true 60 "Cassandra over TLS" tls_answers cassandra-0 cassandra 9142
+    kafka-topics --bootstrap-server localhost:9093 --command-config /tmp/client.properties --list
 }
 
 step_main "$@"

@@ -7,11 +7,11 @@ pub mod cassandra;
 mod convert;
 mod key;
 pub mod map;
+pub mod message;
 pub mod postgres;
 pub mod time;
 pub mod trace;
 pub mod value;
-pub mod wire;
 
 mod cel;
 mod declared;

@@ -13,12 +13,13 @@ pub const CONTEXT: &str = "kind-userpipeline";
 pub const SERVICES: &str = "services";
 pub const OPERATOR_NAMESPACE: &str = "userpipeline-system";
 
-/// The addresses of the services outside the cluster: ports of the kind node, published on loopback.
+/// The addresses of the services outside the cluster: ports of the kind node, published on loopback. All but the source's take TLS
+/// only.
 pub mod host {
     pub const KAFKA: &str = "127.0.0.1:30094";
     pub const CASSANDRA: &str = "127.0.0.1:30042";
     pub const POSTGRES: (&str, u16) = ("127.0.0.1", 30432);
-    pub const REGISTRY: &str = "http://127.0.0.1:30081/apis/ccompat/v7";
+    pub const REGISTRY: &str = "https://127.0.0.1:30081/apis/ccompat/v7";
     pub const SOURCE: &str = "http://127.0.0.1:30080";
 }
 

@@ -1,4 +1,4 @@
-//! Plain clients and queries for the stores.
+//! Clients of the stores, and queries.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,11 +18,19 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord},
 };
 use scylla::client::{session::Session, session_builder::SessionBuilder};
-use tokio_postgres::NoTls;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use userpipeline_api::Kafka;
+use userpipeline_stores::{
+    kafka::{self, admin::Admin},
+    postgres,
+    schema_registry::{self, SchemaRegistry},
+};
 
 use crate::{
-    cluster::{SERVICES, credentials, host},
+    cluster::{self, SERVICES, credentials, host},
     expected::{COLUMNS, Row, Rows},
+    services::{Mounted, WithFiles, blocks},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -37,33 +45,82 @@ pub async fn postgres_superuser(client: &Client) -> Result<tokio_postgres::Clien
 }
 
 async fn postgres_as(client: &Client, secret: &str) -> Result<tokio_postgres::Client> {
-    let (user, password) = credentials(client, SERVICES, secret).await?;
-    let mut config = tokio_postgres::Config::new();
-    config
-        .host(host::POSTGRES.0)
-        .port(host::POSTGRES.1)
-        .dbname("userpipeline")
-        .user(user)
-        .password(password)
-        .connect_timeout(TIMEOUT);
-    let (client, connection) = config.connect(NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
+    let mounted = Mounted::new(client, &[secret]).await?;
+    let mut server = blocks()["postgres"].take();
+    server["host"] = json!(host::POSTGRES.0);
+    server["port"] = json!(host::POSTGRES.1);
+    server["credentialsSecretRef"]["name"] = json!(secret);
+    let connection = postgres::Connection::new(&serde_json::from_value(server)?, &mounted.secrets());
+    Ok(connection.connect("end-to-end").await?)
 }
 
 /// Connects with the role of the pipelines.
 pub async fn cassandra(client: &Client) -> Result<Session> {
-    let (user, password) = credentials(client, SERVICES, "cassandra-userpipeline").await?;
+    cassandra_as(client, "cassandra-userpipeline").await
+}
+
+pub async fn cassandra_superuser(client: &Client) -> Result<Session> {
+    cassandra_as(client, "cassandra-superuser").await
+}
+
+async fn cassandra_as(client: &Client, secret: &str) -> Result<Session> {
+    let (user, password) = credentials(client, SERVICES, secret).await?;
     // The node advertises the address of its pod, which is not reachable from outside the cluster.
     let pod = Api::<Pod>::namespaced(client.clone(), SERVICES).get("cassandra-0").await?;
     let address: IpAddr = pod.status.and_then(|s| s.pod_ip).context("Cassandra's address")?.parse()?;
     let published: SocketAddr = host::CASSANDRA.parse()?;
     let translation = HashMap::from([(SocketAddr::new(address, published.port()), published)]);
+    let tls = Mounted::new(client, &[]).await?.client_config(Some("localhost"))?;
     let builder = SessionBuilder::new()
         .known_node(host::CASSANDRA)
         .user(user, password)
+        .tls_context(Some(Arc::new(tls)))
         .connection_timeout(TIMEOUT);
     Ok(builder.address_translator(Arc::new(translation)).build().await?)
+}
+
+async fn kafka_connection() -> Result<(kafka::Connection, Mounted)> {
+    let mounted = Mounted::new(&cluster::connect().await?, &[]).await?;
+    let mut cluster = blocks()["kafka"].take();
+    cluster["bootstrapServers"] = json!(host::KAFKA);
+    let cluster: Kafka = serde_json::from_value(cluster)?;
+    Ok((kafka::Connection::new(&cluster.brokers(), &mounted.secrets()), mounted))
+}
+
+/// The settings of a client of Kafka, with the user of the pipelines.
+pub async fn kafka_config() -> Result<ClientConfig> {
+    /// Read once, because some tests make a client many times a second.
+    static CONFIG: OnceCell<ClientConfig> = OnceCell::const_new();
+    let read = async || {
+        let (connection, _mounted) = kafka_connection().await?;
+        connection.client_config("end-to-end").map_err(anyhow::Error::from)
+    };
+    Ok(CONFIG.get_or_try_init(read).await?.clone())
+}
+
+/// Kafka's admin API, with the user of the pipelines.
+pub async fn kafka_admin() -> Result<WithFiles<Admin>> {
+    let (connection, mounted) = kafka_connection().await?;
+    Ok(WithFiles::new(Admin::connect(&connection, "end-to-end").await?, mounted))
+}
+
+/// The schema registry, with the user of the pipelines.
+pub async fn registry() -> Result<WithFiles<SchemaRegistry>> {
+    let mounted = Mounted::new(&cluster::connect().await?, &[]).await?;
+    let mut registry = blocks()["schemaRegistry"].take();
+    registry["url"] = json!(host::REGISTRY);
+    let connection = schema_registry::Connection::new(&serde_json::from_value(registry)?, &mounted.secrets());
+    Ok(WithFiles::new(connection.connect()?, mounted))
+}
+
+/// The answer of the schema registry to a GET.
+pub async fn registry_answer(path: &str) -> Result<Value> {
+    let client = cluster::connect().await?;
+    let (user, password) = credentials(&client, SERVICES, "schema-registry-userpipeline").await?;
+    let tls = Mounted::new(&client, &[]).await?.client_config(None)?;
+    let http = reqwest::Client::builder().tls_backend_preconfigured(tls).build()?;
+    let request = http.get(format!("{}{path}", host::REGISTRY)).basic_auth(user, Some(password));
+    Ok(request.send().await?.error_for_status()?.json().await?)
 }
 
 pub async fn postgres_rows(db: &tokio_postgres::Client, table: &str) -> Result<Rows> {
@@ -129,21 +186,24 @@ pub struct TopicMessage {
     pub headers: BTreeMap<String, String>,
 }
 
-pub fn topics() -> Result<Vec<String>> {
-    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", host::KAFKA).create()?;
-    let metadata = consumer.fetch_metadata(None, TIMEOUT)?;
-    Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+pub async fn topics() -> Result<Vec<String>> {
+    let config = kafka_config().await?;
+    tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = config.create()?;
+        let metadata = consumer.fetch_metadata(None, TIMEOUT)?;
+        Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+    })
+    .await?
 }
 
 /// All current messages of a topic.
 pub async fn messages(name: &str) -> Result<Vec<TopicMessage>> {
-    let name = name.to_owned();
-    tokio::task::spawn_blocking(move || read_messages(&name)).await?
+    let (config, name) = (kafka_config().await?, name.to_owned());
+    tokio::task::spawn_blocking(move || read_messages(config, &name)).await?
 }
 
-fn read_messages(name: &str) -> Result<Vec<TopicMessage>> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", host::KAFKA)
+fn read_messages(mut config: ClientConfig, name: &str) -> Result<Vec<TopicMessage>> {
+    let consumer: BaseConsumer = config
         .set("group.id", "end-to-end")
         .set("enable.auto.commit", "false")
         .set("isolation.level", "read_committed")
@@ -193,8 +253,8 @@ pub type Outgoing = (Option<i32>, String, Option<Vec<u8>>, Option<i64>);
 
 /// Like [`produce`], for messages with a partition or without a value.
 pub async fn produce_to(topic: &str, messages: Vec<Outgoing>) -> Result<()> {
-    let producer: FutureProducer = ClientConfig::new()
-        .set("bootstrap.servers", host::KAFKA)
+    let producer: FutureProducer = kafka_config()
+        .await?
         .set("acks", "all")
         .set("linger.ms", "5")
         .set("compression.type", "lz4")

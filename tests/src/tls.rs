@@ -8,10 +8,11 @@ use std::{
 use anyhow::Result;
 use axum::serve::Listener;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use jiff::civil::Date;
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::{
     RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
 };
 use tokio::net::{TcpListener, TcpStream};
@@ -43,6 +44,14 @@ impl Authority {
         })
     }
 
+    /// An authority that exists, from its certificate and its key in PEM.
+    pub fn existing(certificate: &str, key: &str) -> Result<Self> {
+        Ok(Self {
+            issuer: Issuer::from_ca_cert_pem(certificate, KeyPair::from_pem(key)?)?,
+            certificate: CertificateDer::from_pem_slice(certificate.as_bytes())?,
+        })
+    }
+
     /// The certificate of the authority.
     pub fn pem(&self) -> String {
         pem("CERTIFICATE", &self.certificate)
@@ -52,6 +61,18 @@ impl Authority {
     pub fn identity(&self, name: &str) -> Result<Identity> {
         let key = KeyPair::generate()?;
         let params = CertificateParams::new(vec![name.to_owned()])?;
+        let certificate = params.signed_by(&key, &self.issuer)?.der().clone();
+        Ok(Identity { certificate, key })
+    }
+
+    /// Issues a client certificate for a user, which expires at the start of a day.
+    pub fn client_identity(&self, user: &str, expires: Date) -> Result<Identity> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, user);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let unsigned = |part: i8| u8::try_from(part);
+        params.not_after = date_time_ymd(expires.year().into(), unsigned(expires.month())?, unsigned(expires.day())?);
         let certificate = params.signed_by(&key, &self.issuer)?.der().clone();
         Ok(Identity { certificate, key })
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::{CronJob, Job},
-    core::v1::{Namespace, Pod, Secret},
+    core::v1::{ConfigMap, Namespace, Pod, Secret},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
@@ -17,7 +17,10 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use userpipeline_api::{UserPipeline, names, names::PipelineId};
 
-use crate::{cluster, eventually};
+use crate::{
+    cluster, eventually,
+    services::{CA, CREDENTIALS, authority, blocks, host_name, tls},
+};
 
 /// The label of every namespace that tests and benches create. `sweep` selects by it.
 pub const LABEL: &str = "userpipeline.dev/end-to-end";
@@ -62,15 +65,26 @@ impl World {
         })
     }
 
-    /// Copies the credentials of the local stores.
+    /// Copies the credentials of the local services, and their authority.
     pub async fn create_credentials(&self) -> Result<()> {
-        for (name, original) in [
-            ("postgres-credentials", "postgres-userpipeline"),
-            ("cassandra-credentials", "cassandra-userpipeline"),
-        ] {
-            let (username, password) = cluster::credentials(&self.client, cluster::SERVICES, original).await?;
-            self.set_secret(name, &username, &password).await?;
+        for secret in CREDENTIALS {
+            self.copy_credentials(secret).await?;
         }
+        self.set_authority(CA.0, &authority(&self.client).await?).await
+    }
+
+    /// Copies a Secret of the local services under another name.
+    pub async fn copy_credentials(&self, (name, original): (&str, &str)) -> Result<()> {
+        let (username, password) = cluster::credentials(&self.client, cluster::SERVICES, original).await?;
+        self.set_secret(name, &username, &password).await
+    }
+
+    /// Creates or changes a ConfigMap with an authority's certificate.
+    pub async fn set_authority(&self, config_map: &str, pem: &str) -> Result<()> {
+        let content =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": config_map}, "data": BTreeMap::from([(CA.1, pem)])});
+        let by = PatchParams::apply("end-to-end").force();
+        self.api::<ConfigMap>().patch(config_map, &by, &Patch::Apply(content)).await?;
         Ok(())
     }
 
@@ -90,24 +104,24 @@ impl World {
 
     /// A pipeline named `users` with the smallest useful spec. Its schedule starts no run during a test.
     pub fn pipeline(&self) -> Value {
-        json!({
+        let mut pipeline = json!({
             "apiVersion": "userpipeline.dev/v1alpha1",
             "kind": "UserPipeline",
             "metadata": {"name": "users", "namespace": self.namespace},
             "spec": {
                 "schedule": {"cron": "0 0 1 1 *"},
                 "source": {"http": {
-                    "url": "http://source.services.svc.cluster.local/api/",
+                    "url": format!("https://{}/api/", host_name("source")), "tls": tls(CA.0),
                     "query": [{"name": "results", "value": "200"}, {"name": "seed", "value": self.seed}],
                     "runDuration": "5s", "maxRecordsPerRun": 400
                 }},
-                "postgres": {"host": "postgres.services.svc.cluster.local", "database": "userpipeline", "credentialsSecretRef": {"name": "postgres-credentials"}},
-                "kafka": {"bootstrapServers": "kafka.services.svc.cluster.local:9092", "topic": {"partitions": 3}},
-                "schemaRegistry": {"url": "http://schema-registry.services.svc.cluster.local:8080/apis/ccompat/v7"},
-                "cassandra": {"contactPoints": ["cassandra.services.svc.cluster.local"], "localDatacenter": "datacenter1", "credentialsSecretRef": {"name": "cassandra-credentials"}},
                 "sinks": {"cassandra": {"replication": {"datacenter1": 1}}, "postgres": {}}
             }
-        })
+        });
+        for (name, block) in blocks().as_object().into_iter().flatten() {
+            pipeline["spec"][name] = block.clone();
+        }
+        pipeline
     }
 
     /// The same for records of its own, from a source of its own.

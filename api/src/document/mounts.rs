@@ -1,6 +1,6 @@
 //! The Secrets and ConfigMaps that a pod mounts.
 
-use crate::{CaSource, Cassandra, HttpSource, Kafka, KafkaAuth, Postgres, SchemaRegistry, SecretRef};
+use crate::{Cassandra, Certificates, HttpSource, Kafka, KafkaAuth, Postgres, SchemaRegistry, SecretRef};
 
 /// Where a pod mounts ConfigMaps with certificates, each as a folder. The programs' default, so that the
 /// arguments of pods do not depend on it: a pinned version may not know the option.
@@ -28,7 +28,7 @@ impl Mounts {
     fn postgres(&mut self, postgres: &Postgres) {
         self.secret(&postgres.credentials_secret_ref);
         if let Some(tls) = &postgres.tls {
-            self.certificates(tls.ca.as_ref(), tls.client_secret_ref.as_ref());
+            self.certificates(&tls.certificates);
         }
     }
 
@@ -37,7 +37,7 @@ impl Mounts {
             self.secret(secret);
         }
         if let Some(tls) = &kafka.tls {
-            self.certificates(tls.ca.as_ref(), tls.client_secret_ref.as_ref());
+            self.certificates(&tls.certificates);
         }
     }
 
@@ -47,20 +47,20 @@ impl Mounts {
             self.secrets.extend(auth.bearer.iter().map(|key| key.secret_key_ref.name.clone()));
         }
         if let Some(tls) = &registry.tls {
-            self.certificates(tls.ca.as_ref(), tls.client_secret_ref.as_ref());
+            self.certificates(tls);
         }
     }
 
     pub(super) fn cassandra(&mut self, cassandra: &Cassandra) {
         self.secret(&cassandra.credentials_secret_ref);
         if let Some(tls) = &cassandra.tls {
-            self.certificates(tls.ca.as_ref(), tls.client_secret_ref.as_ref());
+            self.certificates(&tls.certificates);
         }
     }
 
     pub(super) fn source(&mut self, source: &HttpSource) {
         self.secrets.extend(source.secrets().map(str::to_owned));
-        self.certificates(source.tls.ca.as_ref(), source.tls.client_secret_ref.as_ref());
+        self.certificates(&source.tls);
     }
 
     pub(super) fn sorted(mut self) -> Self {
@@ -75,11 +75,11 @@ impl Mounts {
         self.secrets.push(secret.name.clone());
     }
 
-    fn certificates(&mut self, ca: Option<&CaSource>, client: Option<&SecretRef>) {
-        if let Some(secret) = client {
+    fn certificates(&mut self, certificates: &Certificates) {
+        if let Some(secret) = &certificates.client_secret_ref {
             self.secret(secret);
         }
-        let Some(ca) = ca else { return };
+        let Some(ca) = &certificates.ca else { return };
         self.secrets.extend(ca.secret_key_ref.iter().map(|key| key.name.clone()));
         self.config_maps.extend(ca.config_map_key_ref.iter().map(|key| key.name.clone()));
     }

@@ -56,7 +56,7 @@ fn own_settings(spec: &UserPipelineSpec, http: &HttpSource, connection: &HttpCon
     let mut problems = Vec::new();
     for (field, is_set) in [
         ("auth", http.auth.is_some()),
-        ("tls", http.tls != crate::HttpTls::default()),
+        ("tls", http.tls != crate::Certificates::default()),
         ("allowedHosts", !http.allowed_hosts.is_empty()),
     ] {
         if is_set {

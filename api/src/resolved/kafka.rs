@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Compatibility, HttpTls, KafkaAuth, KafkaTls, RegistryAuth, TopicManagement, kafka::partitions};
+use crate::{Certificates, Compatibility, KafkaAuth, KafkaTls, RegistryAuth, TopicManagement, kafka::partitions};
 
 /// A Kafka cluster, and the topic and consumer group of the pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,7 +122,7 @@ pub struct SchemaRegistry {
     pub url: String,
     /// Authorities and client certificate of an `https` address.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<HttpTls>,
+    pub tls: Option<Certificates>,
     /// Authentication, with an `https` address only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<RegistryAuth>,

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::kafka::{Kafka, SchemaRegistry};
 use crate::{
-    Cassandra, CassandraTls, DeadLetter, KafkaTls, Landing, Postgres, PostgresTls, Proxy, RecordSpec, Retention, Schedule, Sinks, Source,
-    Workers, names::PipelineId,
+    Cassandra, CassandraTls, DeadLetter, KafkaTls, Landing, Postgres, PostgresTls, PostgresTlsMode, Proxy, RecordSpec, Retention, Schedule,
+    Sinks, Source, TlsMode, Workers, names::PipelineId,
 };
 
 /// A pipeline whose blocks are complete, and whose names are filled in.
@@ -54,14 +54,36 @@ pub struct ResolvedSpec {
 }
 
 impl ResolvedSpec {
-    /// The spec with plain text where it does not mention TLS: for pipelines that were created before there
-    /// was TLS. Programs that find no `tls` verify fully.
+    /// The paths of the `tls` blocks that the spec omits. The scheme of a URL decides for the source and the
+    /// schema registry, so they are not among them.
+    pub fn stores_without_tls(&self) -> Vec<&'static str> {
+        let cassandra = self.cassandra.as_ref();
+        [
+            ("spec.postgres.tls", self.postgres.tls.is_none()),
+            ("spec.kafka.tls", self.kafka.tls.is_none()),
+            ("spec.cassandra.tls", cassandra.is_some_and(|cassandra| cassandra.tls.is_none())),
+        ]
+        .into_iter()
+        .filter_map(|(path, is_missing)| is_missing.then_some(path))
+        .collect()
+    }
+
+    /// The spec with plain text where it omits `tls`. Programs that find no `tls` verify fully.
     #[must_use]
-    pub fn with_plain_text_wires(mut self) -> Self {
-        self.postgres.tls.get_or_insert_with(PostgresTls::disabled);
-        self.kafka.tls.get_or_insert_with(KafkaTls::disabled);
+    pub fn with_plain_text_default(mut self) -> Self {
+        self.postgres.tls.get_or_insert_with(|| PostgresTls {
+            mode: PostgresTlsMode::Disable,
+            ..PostgresTls::default()
+        });
+        self.kafka.tls.get_or_insert_with(|| KafkaTls {
+            mode: TlsMode::Disable,
+            ..KafkaTls::default()
+        });
         if let Some(cassandra) = &mut self.cassandra {
-            cassandra.tls.get_or_insert_with(CassandraTls::disabled);
+            cassandra.tls.get_or_insert_with(|| CassandraTls {
+                mode: TlsMode::Disable,
+                ..CassandraTls::default()
+            });
         }
         self
     }

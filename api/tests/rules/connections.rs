@@ -172,7 +172,8 @@ fn a_removed_or_added_block_renames_nothing() {
     for field in ["postgres", "schemaRegistry", "cassandra"] {
         moved = without(moved, field);
     }
-    moved["spec"]["kafka"].as_object_mut().unwrap().remove("bootstrapServers");
+    let kafka = moved["spec"]["kafka"].as_object_mut().unwrap();
+    kafka.retain(|field, _| !["bootstrapServers", "tls", "auth"].contains(&field.as_str()));
     moved["spec"]["connections"] = json!([{"name": "stores"}]);
     update(moved, example()).unwrap();
 }

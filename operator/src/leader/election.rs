@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 
-/// The Lease as observed last.
+/// The Lease as observed last. Without a holder where none was ever found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
     pub spec: LeaseSpec,
@@ -25,32 +25,33 @@ pub enum Next {
     Renew,
     /// Another candidate holds it.
     Wait { holder: String },
+    /// None was ever found. One that was deleted may have a holder that has not noticed yet.
+    WaitForHolder,
 }
 
 /// What is known of the Lease after it was read. A Lease that was deleted is remembered: its holder may not have noticed yet.
-pub fn observe(before: Option<Observation>, found: Option<&LeaseSpec>, now: Instant) -> Option<Observation> {
+pub fn observe(before: Option<Observation>, found: Option<&LeaseSpec>, now: Instant) -> Observation {
     match (before, found) {
-        (before, None) => before,
-        (Some(before), Some(found)) if before.spec == *found => Some(before),
-        (_, Some(found)) => Some(Observation {
-            spec: found.clone(),
+        (Some(before), None) => before,
+        (Some(before), Some(found)) if before.spec == *found => before,
+        (_, found) => Observation {
+            spec: found.cloned().unwrap_or_default(),
             since: now,
-        }),
+        },
     }
 }
 
 /// The next step of the candidate `identity`. `duration` is that of a Lease without one.
-pub fn next(identity: &str, found: Option<&LeaseSpec>, observed: Option<&Observation>, duration: Duration, now: Instant) -> Next {
-    let Some(observed) = observed else {
-        return Next::Create;
-    };
+pub fn next(identity: &str, found: Option<&LeaseSpec>, observed: &Observation, duration: Duration, now: Instant) -> Next {
     let holder = observed.spec.holder_identity.as_deref().filter(|holder| !holder.is_empty());
-    let other = holder.filter(|holder| *holder != identity && !has_expired(observed, duration, now));
-    match (other, found) {
-        (Some(other), _) => Next::Wait { holder: other.to_owned() },
-        (None, None) => Next::Create,
-        (None, Some(_)) if holder == Some(identity) => Next::Renew,
-        (None, Some(_)) => Next::Take,
+    let expired = has_expired(observed, duration, now);
+    match (holder, found) {
+        (Some(holder), Some(_)) if holder == identity => Next::Renew,
+        (Some(holder), None) if holder == identity => Next::Create,
+        (Some(holder), _) if !expired => Next::Wait { holder: holder.to_owned() },
+        (None, None) if !expired => Next::WaitForHolder,
+        (_, None) => Next::Create,
+        (_, Some(_)) => Next::Take,
     }
 }
 
@@ -89,8 +90,10 @@ mod tests {
         let mut observed = None;
         let steps = finds.iter().map(|(second, found)| {
             let now = start + Duration::from_secs(*second);
-            observed = observe(observed.take(), found.as_ref(), now);
-            next("a", found.as_ref(), observed.as_ref(), DURATION, now)
+            let current = observe(observed.take(), found.as_ref(), now);
+            let next = next("a", found.as_ref(), &current, DURATION, now);
+            observed = Some(current);
+            next
         });
         steps.collect()
     }
@@ -99,7 +102,16 @@ mod tests {
     fn a_candidate_takes_only_a_lease_that_is_not_renewed() {
         let (a, b) = (|n| Some(held("a", n)), |n| Some(held("b", n)));
         let table = [
-            ("none exists", vec![(0, None)], vec![Next::Create]),
+            (
+                "none exists, and none is created by a holder from which it was deleted",
+                vec![(0, None), (14, None), (15, None)],
+                vec![Next::WaitForHolder, Next::WaitForHolder, Next::Create],
+            ),
+            (
+                "it was deleted before this candidate started, and its holder creates it again",
+                vec![(0, None), (2, b(0)), (14, None), (16, b(1)), (18, None)],
+                vec![Next::WaitForHolder, wait("b"), wait("b"), wait("b"), wait("b")],
+            ),
             ("it is free", vec![(0, Some(held("nobody", 0)))], vec![Next::Take]),
             ("its holder released it", vec![(0, Some(held("", 0)))], vec![Next::Take]),
             (

@@ -29,6 +29,8 @@ pub struct LeaseSettings {
 pub enum Attempt {
     Held,
     HeldBy(String),
+    /// No Lease exists, and it is not sure yet that none has a holder.
+    Absent,
     /// Another candidate wrote first.
     Conflict,
 }
@@ -62,22 +64,19 @@ impl Candidate {
         let began = Instant::now();
         let found = self.api.get_opt(&self.settings.name).await?;
         let spec = found.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
-        self.observed = observe(self.observed.take(), spec.as_ref(), Instant::now());
-        let next = next(
-            &self.settings.identity,
-            spec.as_ref(),
-            self.observed.as_ref(),
-            self.duration,
-            Instant::now(),
-        );
+        let now = Instant::now();
+        let observed = observe(self.observed.take(), spec.as_ref(), now);
+        let next = next(&self.settings.identity, spec.as_ref(), &observed, self.duration, now);
+        self.observed = Some(observed);
         let written = match (&next, &found) {
             (Next::Wait { holder }, _) => return Ok(Attempt::HeldBy(holder.clone())),
+            (Next::WaitForHolder, _) => return Ok(Attempt::Absent),
             (_, None) => self.create().await,
             (_, Some(lease)) => self.write(lease, &self.hold(&next, lease)).await,
         };
         match written {
             Ok(lease) => {
-                self.observed = observe(self.observed.take(), lease.spec.as_ref(), Instant::now());
+                self.observed = Some(observe(self.observed.take(), lease.spec.as_ref(), Instant::now()));
                 self.renewed_at = Some(began);
                 Ok(Attempt::Held)
             }

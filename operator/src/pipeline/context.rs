@@ -11,7 +11,7 @@ use super::{
     connections::{ConnectionLookup, ConnectionUses},
     decide::{ResourceIndex, upgrade::Rollouts},
     model::Installation,
-    observe::{RefusedPods, WorkerClient},
+    observe::{RefusedPods, Scalers, WorkerClient},
     reconcile_back_off::ReconcileBackOff,
     status::StatusWriter,
 };
@@ -26,6 +26,7 @@ pub struct Context {
     pub(super) ignore_rollout_order: bool,
     pub(super) workers: WorkerClient,
     pub(super) refused_pods: RefusedPods,
+    pub(super) scalers: Scalers,
     pub(super) status: StatusWriter,
     pub(super) waiting: Waiting<PipelineId>,
     pub(super) back_off: ReconcileBackOff,
@@ -48,6 +49,7 @@ impl Context {
         Ok(Self {
             workers: WorkerClient::new()?,
             refused_pods: RefusedPods::new(client.clone()),
+            scalers: Scalers::default(),
             status: StatusWriter::new(client.clone(), metrics.clone(), caches.pipelines.clone(), instance),
             waiting: Waiting::new(metrics.clone()),
             back_off: ReconcileBackOff::default(),
@@ -86,6 +88,7 @@ impl Context {
         self.rollouts.forget(id);
         self.connection_uses.forget(id);
         self.workers.forget(id);
+        self.scalers.forget(id);
         self.status.cache().forget(id);
     }
 }

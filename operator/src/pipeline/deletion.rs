@@ -21,7 +21,7 @@ use super::{
     observe::{Observed, deletion_jobs, is_deletion_job, pods, schema_jobs},
     reconcile_error::ReconcileError,
     status::{Reason, deletion_status},
-    validate::ValidateError,
+    validate::{ValidateError, default_tls},
 };
 
 const REQUEUE: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     let owner = Owner { reference: None, ..owner };
     let applier = context.applier(&owner.id, &owner.uid);
     let held = held_jobs::decide(&observed, now);
-    let ended = applier.end_jobs(&held.end).await;
+    let not_ended = applier.end_jobs(&held.end).await;
     let mut error = take(&decision.step, config.ok().as_ref(), &owner, &observed.children, &applier, context)
         .await
         .err();
@@ -67,7 +67,7 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
             .and(applier.set_finalizer(false).await)
             .err();
     }
-    let error = error.or(ended.err());
+    let error = error.or(not_ended.into_iter().next().map(|(_, error)| error));
     let status = deletion_status(pipeline, &decision, error.as_ref(), now);
     context.status.write(pipeline, &status).await?;
     if let Some(error) = error {
@@ -95,8 +95,9 @@ fn deletion_config(pipeline: &UserPipeline, observed: &Children, context: &Conte
         return Ok(DeletionConfig { config, is_stored: true });
     }
     let resolved = resolve(pipeline, &context.connections.named_by(pipeline).connections)?;
+    let default_tls = default_tls(pipeline, &resolved);
     Ok(DeletionConfig {
-        config: PodConfig::of(&resolved, Binary::Schema, "deletion"),
+        config: PodConfig::of(&resolved, default_tls.mode, Binary::Schema, "deletion"),
         is_stored: false,
     })
 }

@@ -51,12 +51,14 @@ async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Time
     }
     let mut observed = observe(&pipeline, &context.caches.children, &context.workers, now).await;
     observed.refusals = context.refused_pods.of(&id, &observed, now).await;
+    observed.scaler = context.scalers.of(&id, &observed, Instant::now());
     let runs = run_jobs(&names::cron_job(&id.name), &observed);
     // Also where the spec is invalid: the Jobs are those of an earlier one.
     let held = held_jobs::decide(&observed, now);
     let uid = pipeline.uid().unwrap_or_default();
-    let ended = context.applier(&id, &uid).end_jobs(&held.end).await;
+    let not_ended = context.applier(&id, &uid).end_jobs(&held.end).await;
     let outcome = Box::pin(converge(&pipeline, &observed, &runs, context, now)).await;
+    let outcome = outcome.map(|applied| applied.with_not_ended(not_ended));
 
     let version = &context.installation.images.tag;
     let status = pipeline_status(&pipeline, outcome.as_ref(), &observed, &runs, version, now);
@@ -65,8 +67,7 @@ async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Time
     context.metrics.pipeline(&id, &pipeline_sample(&pipeline, &status, &observed));
     written?;
 
-    let errors = outcome.iter().flat_map(Applied::errors).chain(ended.as_ref().err());
-    let errors: Vec<String> = errors.map(ApplyError::to_string).collect();
+    let errors: Vec<String> = outcome.iter().flat_map(Applied::errors).map(ApplyError::to_string).collect();
     if !errors.is_empty() {
         return Err(ReconcileError::Apply(errors));
     }

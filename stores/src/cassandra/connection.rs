@@ -43,10 +43,7 @@ impl Connection {
             consistency,
             wire: Wire::new("spec.cassandra", secrets)
                 .with_credentials(&cluster.credentials_secret_ref, "credentialsSecretRef")
-                .with_certificates(
-                    cluster.tls.as_ref().and_then(|tls| tls.ca.as_ref()),
-                    cluster.tls.as_ref().and_then(|tls| tls.client_secret_ref.as_ref()),
-                ),
+                .with_certificates(cluster.tls.as_ref().map(|tls| &tls.certificates)),
         }
     }
 

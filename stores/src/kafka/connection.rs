@@ -1,7 +1,7 @@
 //! How to reach a Kafka cluster.
 
 use rdkafka::ClientConfig;
-use userpipeline_api::{Brokers, KafkaTls, SaslMechanism, TlsMode};
+use userpipeline_api::{Brokers, SaslMechanism, TlsMode};
 
 use super::refusal::{Refusal, Refusals, Reporter};
 use crate::{
@@ -25,10 +25,7 @@ pub struct Connection {
 impl Connection {
     pub fn new(brokers: &Brokers, secrets: &Secrets) -> Self {
         let tls = brokers.tls.as_ref();
-        let mut wire = Wire::new(FIELD, secrets).with_certificates(
-            tls.and_then(|tls| tls.ca.as_ref()),
-            tls.and_then(|tls| tls.client_secret_ref.as_ref()),
-        );
+        let mut wire = Wire::new(FIELD, secrets).with_certificates(tls.map(|tls| &tls.certificates));
         if let Some((mechanism, secret)) = brokers.auth.as_ref().and_then(|auth| auth.mechanism()) {
             wire = wire.with_credentials(secret, &format!("auth.{}.credentialsSecretRef", mechanism.member()));
         }
@@ -40,10 +37,14 @@ impl Connection {
     }
 
     /// Brokers without encryption and authentication.
-    pub fn plain_text(bootstrap_servers: &str) -> Self {
+    #[cfg(test)]
+    pub(super) fn plain_text(bootstrap_servers: &str) -> Self {
         let brokers = Brokers {
             bootstrap_servers: bootstrap_servers.to_owned(),
-            tls: Some(KafkaTls::disabled()),
+            tls: Some(userpipeline_api::KafkaTls {
+                mode: TlsMode::Disable,
+                ..Default::default()
+            }),
             auth: None,
         };
         Self::new(&brokers, &Secrets::in_dir(""))

@@ -36,10 +36,7 @@ impl Connection {
         Self {
             wire: Wire::new("spec.postgres", secrets)
                 .with_credentials(&server.credentials_secret_ref, "credentialsSecretRef")
-                .with_certificates(
-                    tls.and_then(|tls| tls.ca.as_ref()),
-                    tls.and_then(|tls| tls.client_secret_ref.as_ref()),
-                ),
+                .with_certificates(tls.map(|tls| &tls.certificates)),
             server: server.clone(),
         }
     }

@@ -29,11 +29,7 @@ pub struct Connection {
 
 impl Connection {
     pub fn new(registry: &Registry, secrets: &Secrets) -> Self {
-        let tls = registry.tls.as_ref();
-        let mut wire = Wire::new(FIELD, secrets).with_certificates(
-            tls.and_then(|tls| tls.ca.as_ref()),
-            tls.and_then(|tls| tls.client_secret_ref.as_ref()),
-        );
+        let mut wire = Wire::new(FIELD, secrets).with_certificates(registry.tls.as_ref());
         if let Some(auth) = &registry.auth {
             if let Some(basic) = &auth.basic {
                 wire = wire.with_credentials(&basic.credentials_secret_ref, "auth.basic.credentialsSecretRef");

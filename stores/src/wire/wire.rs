@@ -1,6 +1,6 @@
 //! The files of a connection, and the fields that name them.
 
-use userpipeline_api::{CaSource, SecretKeyRef, SecretRef};
+use userpipeline_api::{CaSource, Certificates, SecretKeyRef, SecretRef};
 
 use super::{
     material::{ClientCertificate, Fingerprint, Material},
@@ -21,8 +21,7 @@ pub struct Wire {
     /// The path of its block in the resource, such as `spec.postgres`.
     pub field: &'static str,
     secrets: Secrets,
-    ca: Option<CaSource>,
-    client: Option<SecretRef>,
+    certificates: Certificates,
     /// A Secret with user name and password, and the field that names it.
     credentials: Option<(SecretRef, String)>,
     /// A key of a Secret with a token, and the field that names it.
@@ -34,17 +33,15 @@ impl Wire {
         Self {
             field,
             secrets: secrets.clone(),
-            ca: None,
-            client: None,
+            certificates: Certificates::default(),
             credentials: None,
             token: None,
         }
     }
 
     #[must_use]
-    pub fn with_certificates(mut self, ca: Option<&CaSource>, client: Option<&SecretRef>) -> Self {
-        self.ca = ca.cloned();
-        self.client = client.cloned();
+    pub fn with_certificates(mut self, certificates: Option<&Certificates>) -> Self {
+        self.certificates = certificates.cloned().unwrap_or_default();
         self
     }
 
@@ -80,10 +77,10 @@ impl Wire {
         if let Some((key, field)) = &self.token {
             material.token = keep(self.secrets.value(&key.name, &key.key, field), &mut problems)?;
         }
-        if let Some(ca) = &self.ca {
+        if let Some(ca) = &self.certificates.ca {
             material.ca = keep(self.secrets.authorities(ca, &self.ca_field()), &mut problems)?;
         }
-        if let Some(secret) = &self.client {
+        if let Some(secret) = &self.certificates.client_secret_ref {
             let field = self.client_field();
             let value = |key| self.secrets.value(&secret.name, key, &field);
             let certificate = keep(value(CERTIFICATE), &mut problems)?;
@@ -106,7 +103,7 @@ impl Wire {
 
     /// The authorities' certificates, for messages.
     pub(super) fn authorities(&self) -> String {
-        match &self.ca {
+        match &self.certificates.ca {
             Some(ca) => place(ca, &self.ca_field()),
             None => format!("the image's public authorities ({} is not set)", self.ca_field()),
         }
@@ -114,7 +111,7 @@ impl Wire {
 
     /// The client certificate, for messages.
     pub(super) fn client_certificate(&self) -> Option<String> {
-        let secret = self.client.as_ref()?;
+        let secret = self.certificates.client_secret_ref.as_ref()?;
         let field = self.client_field();
         Some(format!(
             "the client certificate in keys `{CERTIFICATE}` and `{PRIVATE_KEY}` of Secret `{}` ({field})",

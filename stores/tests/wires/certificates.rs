@@ -45,18 +45,23 @@ impl Authority {
 
     /// A certificate that is valid now.
     pub fn issue(&self, names: &[&str]) -> Issued {
-        self.issue_until(names, 4096)
+        self.issue_until("test", names, 4096)
+    }
+
+    /// A client certificate for a user name.
+    pub fn issue_to(&self, name: &str) -> Issued {
+        self.issue_until(name, &[], 4096)
     }
 
     /// A certificate that has expired.
     pub fn issue_expired(&self, names: &[&str]) -> Issued {
-        self.issue_until(names, 2001)
+        self.issue_until("test", names, 2001)
     }
 
-    fn issue_until(&self, names: &[&str], year: i32) -> Issued {
+    fn issue_until(&self, common_name: &str, names: &[&str], year: i32) -> Issued {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "test");
+        params.distinguished_name.push(DnType::CommonName, common_name);
         params.not_before = date_time_ymd(2000, 1, 1);
         params.not_after = date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();

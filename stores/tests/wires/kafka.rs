@@ -14,6 +14,7 @@ use crate::{
     mounted::Mounted,
     refused::assert_refused,
     registry_server,
+    spec::{login, verify, with_client},
 };
 
 async fn cluster_id(servers: &str, tls: &Value, auth: &Value, mounted: &Mounted) -> Result<String, StoreError> {
@@ -22,18 +23,8 @@ async fn cluster_id(servers: &str, tls: &Value, auth: &Value, mounted: &Mounted)
     Admin::connect(&connection, "test").await?.cluster_id().await
 }
 
-fn verify() -> Value {
-    json!({"ca": {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}}})
-}
-
-fn with_client() -> Value {
-    let mut tls = verify();
-    tls["clientSecretRef"] = json!({"name": "client"});
-    tls
-}
-
 fn auth(mechanism: &str) -> Value {
-    json!({mechanism: {"credentialsSecretRef": {"name": "login"}}})
+    json!({mechanism: login()})
 }
 
 #[tokio::test]
@@ -57,31 +48,31 @@ async fn a_broker_whose_certificate_is_refused_is_refused_before_a_client_is_mad
 }
 
 #[tokio::test]
-#[ignore = "needs real servers"]
+#[ignore = "needs the local cluster"]
 async fn a_real_broker_accepts_each_mechanism_and_refuses_a_wrong_password() {
     let (local, mounted) = (Local::from_env(), Mounted::new());
     mounted.ca(&local.authority.pem);
-    mounted.secret("login", &[("username", &local.username), ("password", &local.password)]);
+    mounted.login(&local.kafka);
     for mechanism in ["scramSha512", "scramSha256", "plain"] {
-        let id = cluster_id(&local.kafka_sasl, &verify(), &auth(mechanism), &mounted).await;
+        let id = cluster_id(&local.kafka.address, &verify(), &auth(mechanism), &mounted).await;
         assert!(id.is_ok(), "{mechanism}: {id:?}");
     }
     mounted.secret("login", &[("password", "wrong")]);
     for mechanism in ["scramSha512", "plain"] {
-        let refused = cluster_id(&local.kafka_sasl, &verify(), &auth(mechanism), &mounted).await;
+        let refused = cluster_id(&local.kafka.address, &verify(), &auth(mechanism), &mounted).await;
         let field = format!("Secret `login` (spec.kafka.auth.{mechanism}.credentialsSecretRef)");
         assert_refused(refused, CREDENTIALS_REFUSED, &[&field]);
     }
 }
 
 #[tokio::test]
-#[ignore = "needs real servers"]
+#[ignore = "needs the local cluster"]
 async fn a_real_broker_and_a_client_refuse_each_others_certificates() {
     let (local, mounted) = (Local::from_env(), Mounted::new());
-    mounted.secret("login", &[("username", &local.username), ("password", &local.password)]);
+    mounted.login(&local.kafka);
     let stranger = Authority::new("other");
     mounted.ca(&stranger.pem);
-    let refused = cluster_id(&local.kafka_sasl, &verify(), &auth("scramSha512"), &mounted).await;
+    let refused = cluster_id(&local.kafka.address, &verify(), &auth("scramSha512"), &mounted).await;
     assert_refused(refused, CERTIFICATE_REFUSED, &["key `ca.crt` of ConfigMap `ca`"]);
 
     mounted.ca(&local.authority.pem);
@@ -99,7 +90,7 @@ async fn a_real_broker_and_a_client_refuse_each_others_certificates() {
 }
 
 #[tokio::test]
-#[ignore = "needs real servers"]
+#[ignore = "needs the local cluster"]
 async fn plain_text_to_a_real_broker_that_encrypts_is_a_mismatch() {
     let (local, mounted) = (Local::from_env(), Mounted::new());
     let refused = cluster_id(&local.kafka_mtls, &json!({"mode": "Disable"}), &Value::Null, &mounted).await;

@@ -1,5 +1,5 @@
 //! Encrypted connections: what is accepted, and what is refused with which reason. Tests that are ignored by default need the
-//! servers of `local.rs`.
+//! local cluster: `make test` runs them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -13,3 +13,4 @@ mod postgres_server;
 mod refused;
 mod registry;
 mod registry_server;
+mod spec;

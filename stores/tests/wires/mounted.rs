@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use tempfile::TempDir;
 use userpipeline_stores::Secrets;
 
-use crate::certificates::Issued;
+use crate::{certificates::Issued, local::Server};
 
 pub struct Mounted {
     dir: TempDir,
@@ -27,6 +27,11 @@ impl Mounted {
 
     pub fn secret(&self, name: &str, keys: &[(&str, &str)]) {
         write(&self.dir.path().join("secrets").join(name), keys);
+    }
+
+    /// User name and password of a server, in the Secret `login`.
+    pub fn login(&self, server: &Server) {
+        self.secret("login", &[("username", &server.username), ("password", &server.password)]);
     }
 
     /// The key `ca.crt` of the ConfigMap `ca`.

@@ -13,6 +13,7 @@ use crate::{
     mounted::Mounted,
     postgres_server::serve,
     refused::assert_refused,
+    spec::{verify, with_client},
 };
 
 fn connection(port: u16, tls: &Value, mounted: &Mounted) -> Connection {
@@ -27,13 +28,8 @@ async fn connect(port: u16, tls: &Value, mounted: &Mounted) -> Result<(), StoreE
     connection(port, tls, mounted).connect("test").await.map(drop)
 }
 
-fn verify(mode: &str) -> Value {
-    json!({"mode": mode, "ca": {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}}})
-}
-
-fn with_client(mode: &str) -> Value {
-    let mut tls = verify(mode);
-    tls["clientSecretRef"] = json!({"name": "client"});
+fn in_mode(mode: &str, mut tls: Value) -> Value {
+    tls["mode"] = json!(mode);
     tls
 }
 
@@ -42,17 +38,17 @@ async fn a_server_of_a_known_authority_is_accepted_by_its_name_and_another_name_
     let (authority, mounted) = (Authority::new("ours"), Mounted::new());
     mounted.ca(&authority.pem);
     let named = serve(Some(server_config(&authority.issue(&["localhost"]), None))).await;
-    assert_eq!(connect(named, &verify("VerifyFull"), &mounted).await, Ok(()));
-    assert_eq!(connect(named, &verify("VerifyCa"), &mounted).await, Ok(()));
+    assert_eq!(connect(named, &verify(), &mounted).await, Ok(()));
+    assert_eq!(connect(named, &in_mode("VerifyCa", verify()), &mounted).await, Ok(()));
 
     let other = serve(Some(server_config(&authority.issue(&["other"]), None))).await;
-    let refused = connect(other, &verify("VerifyFull"), &mounted).await;
+    let refused = connect(other, &verify(), &mounted).await;
     assert_refused(
         refused,
         CERTIFICATE_REFUSED,
         &["PostgreSQL at localhost", "other", "spec.postgres.host"],
     );
-    assert_eq!(connect(other, &verify("VerifyCa"), &mounted).await, Ok(()));
+    assert_eq!(connect(other, &in_mode("VerifyCa", verify()), &mounted).await, Ok(()));
 }
 
 #[tokio::test]
@@ -64,7 +60,7 @@ async fn a_server_of_another_authority_or_with_an_expired_certificate_is_refused
     for mode in ["VerifyFull", "VerifyCa"] {
         for stranger in [&other, &impostor] {
             let port = serve(Some(server_config(&stranger.issue(&["localhost"]), None))).await;
-            let refused = connect(port, &verify(mode), &mounted).await;
+            let refused = connect(port, &in_mode(mode, verify()), &mounted).await;
             assert_refused(
                 refused,
                 CERTIFICATE_REFUSED,
@@ -72,7 +68,7 @@ async fn a_server_of_another_authority_or_with_an_expired_certificate_is_refused
             );
         }
         let port = serve(Some(server_config(&authority.issue_expired(&["localhost"]), None))).await;
-        let refused = connect(port, &verify(mode), &mounted).await;
+        let refused = connect(port, &in_mode(mode, verify()), &mounted).await;
         assert_refused(refused, CERTIFICATE_EXPIRED, &["the server's certificate has expired"]);
     }
 }
@@ -93,7 +89,7 @@ async fn a_server_without_tls_is_refused_unless_plain_text_is_requested() {
     mounted.ca(&Authority::new("ours").pem);
     let port = serve(None).await;
     for mode in ["VerifyFull", "VerifyCa"] {
-        let refused = connect(port, &verify(mode), &mounted).await;
+        let refused = connect(port, &in_mode(mode, verify()), &mounted).await;
         assert_refused(refused, TLS_MISMATCH, &["spec.postgres.tls: {mode: Disable}"]);
     }
     assert_refused(connect(port, &Value::Null, &mounted).await, TLS_MISMATCH, &[]);
@@ -105,11 +101,11 @@ async fn a_client_certificate_is_sent_and_its_refusal_names_its_secret() {
     mounted.ca(&authority.pem);
     let port = serve(Some(server_config(&authority.issue(&["localhost"]), Some(&authority)))).await;
 
-    let refused = connect(port, &verify("VerifyFull"), &mounted).await;
+    let refused = connect(port, &verify(), &mounted).await;
     assert_refused(refused, CERTIFICATE_REFUSED, &["set spec.postgres.tls.clientSecretRef"]);
 
     mounted.client(&other.issue(&["ann"]));
-    let refused = connect(port, &with_client("VerifyFull"), &mounted).await;
+    let refused = connect(port, &with_client(), &mounted).await;
     assert_refused(
         refused,
         CERTIFICATE_REFUSED,
@@ -117,17 +113,17 @@ async fn a_client_certificate_is_sent_and_its_refusal_names_its_secret() {
     );
 
     mounted.client(&authority.issue_expired(&["ann"]));
-    let refused = connect(port, &with_client("VerifyFull"), &mounted).await;
+    let refused = connect(port, &with_client(), &mounted).await;
     assert_refused(refused, CERTIFICATE_EXPIRED, &["Secret `client`", "2001-01-01"]);
 
     let (first, second) = (authority.issue(&["ann"]), authority.issue(&["ann"]));
     mounted.secret("client", &[("tls.crt", &first.certificate), ("tls.key", &second.key)]);
-    let refused = connect(port, &with_client("VerifyFull"), &mounted).await;
+    let refused = connect(port, &with_client(), &mounted).await;
     assert_refused(refused, PIPELINE_INVALID, &["Secret `client`"]);
 
     // Rotated to a good one: the next connection uses it.
     mounted.client(&first);
-    assert_eq!(connect(port, &with_client("VerifyFull"), &mounted).await, Ok(()));
+    assert_eq!(connect(port, &with_client(), &mounted).await, Ok(()));
 }
 
 #[tokio::test]
@@ -136,7 +132,7 @@ async fn a_connection_is_outdated_when_one_of_its_files_changes() {
     mounted.ca(&authority.pem);
     mounted.client(&authority.issue(&["ann"]));
     let port = serve(Some(server_config(&authority.issue(&["localhost"]), None))).await;
-    let connection = connection(port, &with_client("VerifyFull"), &mounted);
+    let connection = connection(port, &with_client(), &mounted);
     let (_client, mut opened_with) = connection.open("test").await.unwrap();
     assert!(!connection.wire().is_rotated(&opened_with));
     // 4096-01-01, the end of both certificates.
@@ -156,58 +152,51 @@ async fn a_connection_is_outdated_when_one_of_its_files_changes() {
 }
 
 #[tokio::test]
-#[ignore = "needs real servers"]
+#[ignore = "needs the local cluster"]
 async fn a_real_server_and_a_client_refuse_each_other_by_reason() {
     let (local, mounted) = (Local::from_env(), Mounted::new());
-    mounted.secret(
-        "login",
-        &[("username", &local.postgres_username), ("password", &local.postgres_password)],
-    );
+    mounted.login(&local.postgres);
     mounted.ca(&local.authority.pem);
-    let server = |database: &str, tls: Value| {
-        let (host, port) = local.postgres.rsplit_once(':').unwrap();
+    let server = |tls: Value| {
+        let (host, port) = local.postgres.address.rsplit_once(':').unwrap();
         let server = json!({
-            "host": host, "port": port.parse::<u16>().unwrap(), "database": database,
+            "host": host, "port": port.parse::<u16>().unwrap(), "database": "userpipeline",
             "credentialsSecretRef": {"name": "login"}, "tls": tls,
         });
         Connection::new(&serde_json::from_value(server).unwrap(), &mounted.secrets())
     };
-    let client = server("postgres", verify("VerifyFull")).connect("test").await.unwrap();
+    let client = server(verify()).connect("test").await.unwrap();
     let row = client
         .query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[])
         .await
         .unwrap();
     assert!(row.get::<_, bool>(0));
 
-    let open = async |database: &str, tls: Value| server(database, tls).connect("test").await.map(drop);
+    let open = async |tls: Value| server(tls).connect("test").await.map(drop);
+    let plain = open(json!({"mode": "Disable"})).await;
+    assert_refused(plain, TLS_MISMATCH, &["spec.postgres.tls"]);
+
+    // The role that needs a client certificate with its name.
+    mounted.login(&local.postgres_certificate);
     assert_refused(
-        open("postgres", json!({"mode": "Disable"})).await,
-        TLS_MISMATCH,
-        &["spec.postgres.tls"],
-    );
-    assert_refused(
-        open("certified", verify("VerifyFull")).await,
+        open(verify()).await,
         CERTIFICATE_REFUSED,
         &["set spec.postgres.tls.clientSecretRef"],
     );
     let stranger = Authority::new("other");
-    mounted.client(&stranger.issue(&["ann"]));
-    assert_refused(
-        open("certified", with_client("VerifyFull")).await,
-        CERTIFICATE_REFUSED,
-        &["Secret `client`"],
-    );
-    mounted.client(&local.authority.issue(&["ann"]));
-    assert_eq!(open("certified", with_client("VerifyFull")).await, Ok(()));
+    mounted.client(&stranger.issue_to(&local.postgres_certificate.username));
+    assert_refused(open(with_client()).await, CERTIFICATE_REFUSED, &["Secret `client`"]);
+    mounted.client(&local.authority.issue_to(&local.postgres_certificate.username));
+    assert_eq!(open(with_client()).await, Ok(()));
     mounted.secret("login", &[("password", "wrong")]);
     assert_refused(
-        open("certified", with_client("VerifyFull")).await,
+        open(with_client()).await,
         CREDENTIALS_REFUSED,
         &["Secret `login` (spec.postgres.credentialsSecretRef)"],
     );
     mounted.ca(&stranger.pem);
     assert_refused(
-        open("postgres", verify("VerifyCa")).await,
+        open(in_mode("VerifyCa", verify())).await,
         CERTIFICATE_REFUSED,
         &["key `ca.crt` of ConfigMap `ca`"],
     );

@@ -11,13 +11,19 @@ use userpipeline_stores::{
 
 use crate::{
     certificates::{Authority, server_config},
+    local::Local,
     mounted::Mounted,
     refused::assert_refused,
     registry_server::serve,
+    spec::{login, verify, with_client},
 };
 
 fn registry(scheme: &str, port: u16, tls: &Value, auth: &Value, mounted: &Mounted) -> Result<SchemaRegistry, StoreError> {
-    let mut registry = json!({"url": format!("{scheme}://localhost:{port}/apis")});
+    registry_at(&format!("{scheme}://localhost:{port}/apis"), tls, auth, mounted)
+}
+
+fn registry_at(url: &str, tls: &Value, auth: &Value, mounted: &Mounted) -> Result<SchemaRegistry, StoreError> {
+    let mut registry = json!({"url": url});
     for (field, value) in [("tls", tls), ("auth", auth)] {
         if !value.is_null() {
             registry[field] = value.clone();
@@ -28,16 +34,6 @@ fn registry(scheme: &str, port: u16, tls: &Value, auth: &Value, mounted: &Mounte
 
 async fn look_up(port: u16, tls: &Value, auth: &Value, mounted: &Mounted) -> Result<Option<String>, StoreError> {
     registry("https", port, tls, auth, mounted)?.schema(7).await
-}
-
-fn verify() -> Value {
-    json!({"ca": {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}}})
-}
-
-fn with_client() -> Value {
-    let mut tls = verify();
-    tls["clientSecretRef"] = json!({"name": "client"});
-    tls
 }
 
 #[tokio::test]
@@ -99,7 +95,7 @@ async fn credentials_are_read_for_each_request_and_sent_only_encrypted() {
     let tls = server_config(&authority.issue(&["localhost"]), None);
     // ann:two
     let by_password = serve(Some(tls.clone()), Some("Basic YW5uOnR3bw==")).await;
-    let basic = json!({"basic": {"credentialsSecretRef": {"name": "login"}}});
+    let basic = json!({"basic": login()});
     let client = registry("https", by_password, &verify(), &basic, &mounted).unwrap();
     assert_refused(
         client.schema(7).await,
@@ -135,4 +131,41 @@ async fn a_redirect_is_not_followed() {
     let port = serve(Some(server_config(&authority.issue(&["localhost"]), None)), None).await;
     let client = registry("https", port, &verify(), &Value::Null, &mounted).unwrap();
     assert_refused(client.schema(3).await, REGISTRY_FAILED, &["redirects are not followed"]);
+}
+
+#[tokio::test]
+#[ignore = "needs the local cluster"]
+async fn a_real_registry_and_a_client_refuse_each_other_by_reason() {
+    let (local, mounted) = (Local::from_env(), Mounted::new());
+    mounted.login(&local.registry);
+    mounted.ca(&local.authority.pem);
+    let basic = json!({"basic": login()});
+    let look_up = async |url: &str, tls: &Value, auth: &Value| registry_at(url, tls, auth, &mounted)?.latest("no-such-subject").await;
+    assert_eq!(look_up(&local.registry.address, &verify(), &basic).await, Ok(None));
+    assert_refused(
+        look_up(&local.registry.address, &verify(), &Value::Null).await,
+        CREDENTIALS_REFUSED,
+        &["spec.schemaRegistry.auth is not set"],
+    );
+    let none = look_up(&local.registry_mtls, &verify(), &Value::Null).await;
+    assert_refused(none, CERTIFICATE_REFUSED, &["set spec.schemaRegistry.tls.clientSecretRef"]);
+    let stranger = Authority::new("other");
+    mounted.client(&stranger.issue(&["ann"]));
+    let wrong = look_up(&local.registry_mtls, &with_client(), &Value::Null).await;
+    assert_refused(wrong, CERTIFICATE_REFUSED, &["of Secret `client`"]);
+    mounted.client(&local.authority.issue(&["ann"]));
+    assert_eq!(look_up(&local.registry_mtls, &with_client(), &Value::Null).await, Ok(None));
+
+    mounted.secret("login", &[("password", "wrong")]);
+    let refused = look_up(&local.registry.address, &verify(), &basic).await;
+    assert_refused(refused, CREDENTIALS_REFUSED, &["Secret `login`"]);
+    mounted.ca(&stranger.pem);
+    let refused = look_up(&local.registry.address, &verify(), &basic).await;
+    assert_refused(refused, CERTIFICATE_REFUSED, &["key `ca.crt` of ConfigMap `ca`"]);
+    let plain = local.registry.address.replace("https://", "http://");
+    assert_refused(
+        look_up(&plain, &Value::Null, &Value::Null).await,
+        TLS_MISMATCH,
+        &["use an https address"],
+    );
 }

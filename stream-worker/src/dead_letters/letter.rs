@@ -93,7 +93,7 @@ impl Letter {
         if let Some((_, version)) = &self.record {
             return Some(version.clone());
         }
-        let version = self.message.header(userpipeline_record::wire::VERSION_HEADER)?;
+        let version = self.message.header(userpipeline_record::message::VERSION_HEADER)?;
         Some(String::from_utf8_lossy(version).into_owned())
     }
 

@@ -1,7 +1,7 @@
 //! A message of the topic, copied out of librdkafka's memory.
 
 use rdkafka::message::{BorrowedMessage, Message as _};
-use userpipeline_record::wire;
+use userpipeline_record::message;
 use userpipeline_stores::kafka::headers;
 
 /// Name and value.
@@ -41,7 +41,7 @@ impl Message {
 
     /// When its record was fetched, in milliseconds since 1970; with an external producer, when the message was written.
     pub fn fetched(&self) -> Option<i64> {
-        let header = self.header(wire::FETCHED_HEADER).and_then(|text| std::str::from_utf8(text).ok());
+        let header = self.header(message::FETCHED_HEADER).and_then(|text| std::str::from_utf8(text).ok());
         header.and_then(|text| text.parse().ok()).or(self.timestamp)
     }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     context::WorkerContext,
-    progress::{PartitionLeases, ProgressTable},
+    progress::{OwnerTokens, ProgressTable},
     status::Trouble,
     wires,
 };
@@ -26,7 +26,7 @@ use crate::{
 /// takes up neither, so the group is left as at a stop, with everything written, and joined again.
 pub async fn session(context: &Arc<WorkerContext>, stop: &CancellationToken) -> Result<(), StoreError> {
     let stop = &stop.child_token();
-    let leases = Arc::new(PartitionLeases::default());
+    let tokens = Arc::new(OwnerTokens::default());
     let opened = async {
         wires::check(&context.wires)?;
         let topic = topics(context).await?;
@@ -35,7 +35,7 @@ pub async fn session(context: &Arc<WorkerContext>, stop: &CancellationToken) -> 
             topic: context.pipeline.topic.clone(),
             topic_id: topic.id.clone(),
         };
-        let writer = Writer::open(Arc::clone(context), table.clone(), Arc::clone(&leases), stop.clone()).await?;
+        let writer = Writer::open(Arc::clone(context), table.clone(), Arc::clone(&tokens), stop.clone()).await?;
         Ok((topic, table, writer))
     };
     let (topic, table, mut writer) = tokio::select! {
@@ -44,7 +44,7 @@ pub async fn session(context: &Arc<WorkerContext>, stop: &CancellationToken) -> 
     };
     let checks = writer.health_checks();
     context.status.topic_partitions(topic.partitions);
-    let mut consuming = consume::start(context, &table, &leases, stop)?;
+    let mut consuming = consume::start(context, &table, &tokens, stop)?;
     context.status.clear(Trouble::Session);
     context.status.consuming(true);
 

@@ -10,15 +10,12 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 use rdkafka::{
-    ClientConfig,
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
     types::RDKafkaErrorCode as Code,
 };
-use userpipeline_stores::schema_registry;
 use userpipeline_tests::{
-    cluster::{self, host},
-    eventually,
+    cluster, eventually,
     exact::{node::Node, volume},
     stores,
     world::LABEL,
@@ -43,6 +40,7 @@ async fn main() -> Result<()> {
         ("subjects", subjects().await?),
         ("tables", tables(&client).await?),
         ("keyspaces", keyspaces(&client).await?),
+        ("roles", roles(&client).await?),
     ]);
     volume::unmount_all(&client, &Node::enter()?).await?;
     if swept.values().any(|count| *count > 0) {
@@ -80,8 +78,9 @@ async fn namespaces(client: &Client) -> Result<usize> {
 }
 
 async fn topics() -> Result<usize> {
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", host::KAFKA).create()?;
-    let left: Vec<String> = stores::topics()?
+    let admin: AdminClient<DefaultClientContext> = stores::kafka_config().await?.create()?;
+    let left: Vec<String> = stores::topics()
+        .await?
         .into_iter()
         .filter(|topic| topic.starts_with(DASHED_PREFIX))
         .collect();
@@ -98,9 +97,8 @@ async fn topics() -> Result<usize> {
 }
 
 async fn subjects() -> Result<usize> {
-    let answer = reqwest::get(format!("{}/subjects", host::REGISTRY)).await?.error_for_status()?;
-    let left: Vec<String> = serde_json::from_slice(&answer.bytes().await?)?;
-    let registry = schema_registry::Connection::to(host::REGISTRY).connect()?;
+    let left: Vec<String> = serde_json::from_value(stores::registry_answer("/subjects").await?)?;
+    let registry = stores::registry().await?;
     let left: Vec<_> = left.iter().filter(|subject| subject.starts_with(DASHED_PREFIX)).collect();
     for subject in &left {
         registry.delete_subject(subject).await?;
@@ -155,4 +153,30 @@ async fn keyspaces(client: &Client) -> Result<usize> {
             .with_context(|| format!("dropping {keyspace}"))?;
     }
     Ok(left.len())
+}
+
+/// Of the tests that rotate passwords.
+async fn roles(client: &Client) -> Result<usize> {
+    let db = stores::postgres_superuser(client).await?;
+    let rows = db
+        .query(
+            "SELECT quote_ident(rolname) FROM pg_roles WHERE starts_with(rolname, $1)",
+            &[&UNDERSCORED_PREFIX],
+        )
+        .await?;
+    let in_postgres: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    for role in &in_postgres {
+        db.batch_execute(&format!("DROP ROLE {role}")).await?;
+    }
+    let session = stores::cassandra_superuser(client).await?;
+    let found = session
+        .query_unpaged("SELECT role FROM system_auth.roles", ())
+        .await?
+        .into_rows_result()?;
+    let found: Vec<String> = found.rows::<(String,)>()?.map(|row| Ok(row?.0)).collect::<Result<_>>()?;
+    let in_cassandra: Vec<_> = found.iter().filter(|name| name.starts_with(UNDERSCORED_PREFIX)).collect();
+    for role in &in_cassandra {
+        session.query_unpaged(format!("DROP ROLE IF EXISTS {role}"), ()).await?;
+    }
+    Ok(in_postgres.len() + in_cassandra.len())
 }

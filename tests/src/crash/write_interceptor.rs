@@ -57,6 +57,8 @@ struct State {
     hit: bool,
     writes: Vec<String>,
     write_counts: WriteCounts,
+    /// Writes that the API server has not answered yet.
+    in_flight: usize,
     last: Instant,
 }
 
@@ -73,6 +75,7 @@ impl WriteInterceptor {
             hit: false,
             writes: Vec::new(),
             write_counts: WriteCounts::default(),
+            in_flight: 0,
             last: Instant::now(),
         };
         Self {
@@ -103,9 +106,15 @@ impl WriteInterceptor {
         self.with(|state| state.write_counts.clone())
     }
 
-    /// The time since the last write.
+    /// The time since the last write, zero while one is delayed or under way.
     pub fn quiet_for(&self) -> Duration {
-        self.with(|state| state.last.elapsed())
+        self.with(|state| {
+            if state.in_flight == 0 {
+                state.last.elapsed()
+            } else {
+                Duration::ZERO
+            }
+        })
     }
 
     /// Records a write and returns its fault.
@@ -120,6 +129,21 @@ impl WriteInterceptor {
         })
     }
 
+    /// Sends a write, and counts it. A crash of the operator does not take back what it has sent.
+    async fn send(self: &Arc<Self>, client: Client, request: Request<Body>, delay: Duration) -> Result<Response<Body>, BoxError> {
+        let interceptor = self.clone();
+        interceptor.with(|state| state.in_flight += 1);
+        let sent = tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            let answer = client.send(request).await;
+            let status = answer.as_ref().map_or(StatusCode::SERVICE_UNAVAILABLE, Response::status);
+            interceptor.count(&method, &path, status);
+            answer
+        });
+        Ok(sent.await??)
+    }
+
     fn count(&self, method: &Method, path: &str, status: StatusCode) {
         // `…/namespaces/NS/KIND/NAME`, and without the name where one is created by POST.
         let kind = path
@@ -129,6 +153,7 @@ impl WriteInterceptor {
             .unwrap_or_default()
             .to_owned();
         self.with(|state| {
+            state.in_flight -= 1;
             state.last = Instant::now();
             if status == StatusCode::CREATED {
                 *state.write_counts.created.entry(kind).or_default() += 1;
@@ -149,13 +174,13 @@ pub fn client(client: Client, interceptor: Arc<WriteInterceptor>) -> Client {
     Client::new(service, namespace)
 }
 
-async fn pass(client: Client, request: Request<Body>, interceptor: &WriteInterceptor) -> Result<Response<Body>, BoxError> {
+async fn pass(client: Client, request: Request<Body>, interceptor: &Arc<WriteInterceptor>) -> Result<Response<Body>, BoxError> {
     // The operator does not react to failed Events.
     if request.method() == Method::GET || request.uri().path().ends_with("/events") || request.uri().path().contains("/events/") {
         return Ok(client.send(request).await?);
     }
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let fault = interceptor.record(&request);
+    let delay = if fault == Some(Fault::Stalled) { DELAY } else { Duration::ZERO };
     match fault {
         Some(Fault::CrashBefore) => {
             interceptor.crash.notify_one();
@@ -164,11 +189,9 @@ async fn pass(client: Client, request: Request<Body>, interceptor: &WriteInterce
         Some(Fault::Conflict) => return refusal(StatusCode::CONFLICT, "Conflict"),
         Some(Fault::TooManyRequests) => return refusal(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
         Some(Fault::ServerError) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
-        Some(Fault::Stalled) => tokio::time::sleep(DELAY).await,
-        Some(Fault::CrashAfter | Fault::Dropped) | None => {}
+        Some(Fault::CrashAfter | Fault::Dropped | Fault::Stalled) | None => {}
     }
-    let answer = client.send(request).await?;
-    interceptor.count(&method, &path, answer.status());
+    let answer = interceptor.send(client, request, delay).await?;
     match fault {
         Some(Fault::CrashAfter) => {
             interceptor.crash.notify_one();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use userpipeline_api::{RecordSpec, names};
-use userpipeline_record::{Record, RecordSchema, avro::Decoder, wire};
+use userpipeline_record::{Record, RecordSchema, avro::Decoder, message};
 
 use super::{
     Trial,
@@ -14,7 +14,6 @@ use super::{
     source_model::{Revision, record},
 };
 use crate::{
-    cluster::host,
     declared::{self, Row},
     stores::{self, TopicMessage},
 };
@@ -140,14 +139,8 @@ fn row_of(schema: &RecordSchema, record: &Record) -> Result<Row> {
 async fn topic(trial: &Trial, messages: &[TopicMessage], planted: &BTreeMap<Vec<u8>, Garbage>, last: &[Revision]) -> Result<()> {
     let spec: RecordSpec = serde_json::from_value(record())?;
     let schema = RecordSchema::read(Some(&spec)).map_err(anyhow::Error::msg)?;
-    let text = reqwest::get(format!(
-        "{}/subjects/{}/versions/latest",
-        host::REGISTRY,
-        names::subject(&trial.topic())
-    ))
-    .await?
-    .json::<Value>()
-    .await?;
+    let subject = names::subject(&trial.topic());
+    let text = stores::registry_answer(&format!("/subjects/{subject}/versions/latest")).await?;
     let decoder = Decoder::new(schema.clone(), text["schema"].as_str().context("a schema")?)?;
     let mut newest: BTreeMap<String, i64> = BTreeMap::new();
     for message in messages.iter().filter(|message| !planted.contains_key(&message.payload)) {
@@ -163,7 +156,7 @@ async fn topic(trial: &Trial, messages: &[TopicMessage], planted: &BTreeMap<Vec<
         let row = if message.payload.is_empty() {
             None
         } else {
-            let (_, datum) = wire::split(&message.payload)?;
+            let (_, datum) = message::split(&message.payload)?;
             Some(row_of(&schema, &decoder.decode(datum)?)?)
         };
         ensure!(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use userpipeline_record::wire::VERSION_HEADER;
+use userpipeline_record::message::VERSION_HEADER;
 
 /// The largest schema id, which is never registered.
 const NO_SCHEMA: [u8; 5] = [0, 0x7f, 0xff, 0xff, 0xff];
@@ -43,7 +43,7 @@ impl Garbage {
 
 #[cfg(test)]
 mod tests {
-    use userpipeline_record::wire;
+    use userpipeline_record::message;
 
     use super::*;
 
@@ -52,7 +52,7 @@ mod tests {
         for nonce in [0, 1, 2, u64::MAX] {
             let garbage = Garbage::of(nonce);
             assert_eq!(
-                wire::split(&garbage.payload).is_err(),
+                message::split(&garbage.payload).is_err(),
                 garbage.class == "FrameInvalid",
                 "{garbage:?}"
             );

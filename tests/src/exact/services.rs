@@ -34,10 +34,10 @@ impl Store {
 
     const fn port(self) -> u16 {
         match self {
-            Self::Kafka => 9092,
+            Self::Kafka => 9093,
             Self::Cassandra => 9042,
             Self::Postgres => 5432,
-            Self::Registry => 8080,
+            Self::Registry => 8443,
         }
     }
 

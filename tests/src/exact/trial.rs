@@ -12,10 +12,7 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
-use rdkafka::{
-    ClientConfig,
-    consumer::{BaseConsumer, Consumer},
-};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::json;
 use tokio::{sync::Mutex, task::JoinHandle, time::sleep};
 use tokio_postgres::{Row, types::ToSql};
@@ -30,7 +27,7 @@ use super::{
     source_server::SourceServer,
     volume::{self, Volume},
 };
-use crate::{World, cluster::host, eventually, random::SplitMix64, stores, world::SOON};
+use crate::{World, eventually, random::SplitMix64, stores, world::SOON};
 
 const PARTITIONS: i32 = 6;
 /// Except while a fault scales them.
@@ -159,9 +156,9 @@ impl Trial {
     /// The end offset of each partition.
     pub async fn ends(&self) -> Result<BTreeMap<i32, i64>> {
         eventually("the topic's ends", SOON, async || {
-            let topic = self.topic();
+            let (config, topic) = (stores::kafka_config().await?, self.topic());
             let ends: Result<BTreeMap<i32, i64>> = tokio::task::spawn_blocking(move || {
-                let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", host::KAFKA).create()?;
+                let consumer: BaseConsumer = config.create()?;
                 let end = |partition| Ok((partition, consumer.fetch_watermarks(&topic, partition, KAFKA_TIMEOUT)?.1));
                 (0..PARTITIONS).map(end).collect()
             })
@@ -206,9 +203,9 @@ impl Trial {
 
     /// The number of members of the consumer group.
     pub async fn members(&self) -> Result<usize> {
-        let group = names::group_id(&self.world.id());
+        let (config, group) = (stores::kafka_config().await?, names::group_id(&self.world.id()));
         tokio::task::spawn_blocking(move || {
-            let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", host::KAFKA).create()?;
+            let consumer: BaseConsumer = config.create()?;
             let groups = consumer.fetch_group_list(Some(&group), KAFKA_TIMEOUT)?;
             Ok(groups.groups().iter().map(|group| group.members().len()).sum())
         })

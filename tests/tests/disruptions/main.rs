@@ -13,11 +13,10 @@ use kube::{
 use serde_json::json;
 use tokio::sync::Mutex;
 use userpipeline_api::names::{self, PipelineId};
-use userpipeline_record::{Field, FieldType, Record, RecordSchema, Value, avro::Encoder, wire};
-use userpipeline_stores::schema_registry;
+use userpipeline_record::{Field, FieldType, Record, RecordSchema, Value, avro::Encoder, message};
 use userpipeline_tests::{
     World,
-    cluster::{SERVICES, host},
+    cluster::SERVICES,
     eventually,
     expected::{self, assert_same},
     source, stores,
@@ -205,8 +204,8 @@ const RECORDS: u128 = 30_000;
 /// Messages of [`RECORDS`] users.
 async fn encoded_users(id: &PipelineId) -> Result<Vec<(String, Vec<u8>, Option<i64>)>> {
     let schema = RecordSchema::user();
-    let schema_id = schema_registry::Connection::to(host::REGISTRY)
-        .connect()?
+    let schema_id = stores::registry()
+        .await?
         .id_of(&names::subject(&names::topic(id)), &schema.avro_schema())
         .await?
         .context("registered")?;
@@ -218,7 +217,7 @@ async fn encoded_users(id: &PipelineId) -> Result<Vec<(String, Vec<u8>, Option<i
     };
     let message = |n: u128| {
         let record = Record(schema.fields.iter().map(|field| value(field, n)).collect());
-        let mut payload = wire::frame(schema_id).to_vec();
+        let mut payload = message::frame(schema_id).to_vec();
         encoder.encode(&record, &mut payload)?;
         Ok((record.key(&schema), payload, Some(1)))
     };

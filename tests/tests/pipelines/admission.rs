@@ -73,21 +73,40 @@ async fn a_webhook_that_changes_a_child_is_reported_and_causes_no_writes() -> Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn foreign_fields_of_a_pod_template_are_reported() -> Result<()> {
+async fn what_others_change_in_the_workers_deployment_is_reported() -> Result<()> {
     // Given a ready pipeline
     let world = World::new("foreign").await?;
     let pipeline = world.pipeline();
     world.apply(&pipeline).await?;
     world.ready().await?;
 
-    // When someone sets a variable of the workers, as `kubectl set env` does
+    // When someone scales the Deployment, as an autoscaler that targets it does
     let name = names::workers("users");
+    let deployments = world.api::<Deployment>();
+    let replicas = world.workers().await?.spec.and_then(|spec| spec.replicas);
+    let scale = Patch::Merge(json!({"spec": {"replicas": 3}}));
+    let autoscaler = PatchParams {
+        field_manager: Some("autoscaler".to_owned()),
+        ..PatchParams::default()
+    };
+    deployments.patch_scale(&name, &autoscaler, &scale).await?;
+
+    // Then an Event says so, and the number of workers is that of the spec
+    let note = event(&world, "ScaledByOthers").await?;
+    assert!(note.contains("autoscaler scales"), "{note}");
+    eventually("the number of workers of the spec", SOON, async || {
+        let found = world.workers().await?.spec.and_then(|spec| spec.replicas);
+        Ok(if found == replicas { Ok(()) } else { Err(format!("{found:?}")) })
+    })
+    .await?;
+
+    // When someone sets a variable of the workers, as `kubectl set env` does
     let variable = json!({"spec": {"template": {"spec": {"containers": [{"name": "worker", "env": [{"name": "HTTP_PROXY", "value": "http://127.0.0.1:9"}]}]}}}});
     let by = PatchParams {
         field_manager: Some("kubectl-set".to_owned()),
         ..PatchParams::default()
     };
-    world.api::<Deployment>().patch(&name, &by, &Patch::Strategic(variable)).await?;
+    deployments.patch(&name, &by, &Patch::Strategic(variable)).await?;
 
     // Then an Event names the field and who set it, and so does a plan
     let note = event(&world, "ForeignFields").await?;

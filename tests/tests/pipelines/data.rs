@@ -8,10 +8,8 @@ use userpipeline_api::{
 };
 use userpipeline_record::RecordSchema;
 use userpipeline_record::avro::Decoder;
-use userpipeline_record::wire;
-use userpipeline_stores::schema_registry;
+use userpipeline_record::message;
 use userpipeline_tests::World;
-use userpipeline_tests::cluster::host;
 use userpipeline_tests::eventually;
 use userpipeline_tests::expected;
 use userpipeline_tests::expected::assert_same;
@@ -83,7 +81,7 @@ async fn an_applied_pipeline_moves_every_user_to_both_stores() -> Result<()> {
 /// Decodes every message with the registered schema and returns the keys.
 async fn keys_on_the_topic(id: &PipelineId) -> Result<BTreeSet<String>> {
     let schema = RecordSchema::user();
-    let registry = schema_registry::Connection::to(host::REGISTRY).connect()?;
+    let registry = stores::registry().await?;
     let registered = registry
         .id_of(&names::subject(&names::topic(id)), &schema.avro_schema())
         .await?
@@ -95,7 +93,7 @@ async fn keys_on_the_topic(id: &PipelineId) -> Result<BTreeSet<String>> {
     let messages = stores::messages(&names::topic(id)).await?;
     let mut keys = BTreeSet::new();
     for message in &messages {
-        let (schema_id, datum) = wire::split(&message.payload)?;
+        let (schema_id, datum) = message::split(&message.payload)?;
         assert_eq!(schema_id, registered);
         assert_eq!(Some(decoder.decode(datum)?.key(&schema)), message.key);
         assert!(message.headers["version"].parse::<i64>()? > 0);

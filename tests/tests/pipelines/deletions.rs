@@ -15,11 +15,8 @@ use kube::{
 use serde_json::{Value, json};
 use userpipeline_api::{UserPipeline, names};
 use userpipeline_record::RecordSchema;
-use userpipeline_stores::schema_registry;
 use userpipeline_tests::{
-    World,
-    cluster::host,
-    eventually,
+    World, eventually,
     expected::{self, assert_same},
     source, stores,
     world::SOON,
@@ -86,8 +83,8 @@ async fn deleting_a_pipeline_deletes_its_children_and_retains_its_data() -> Resu
     );
     assert!(stores::messages(&names::topic(&id)).await?.len() >= 200);
     assert!(
-        schema_registry::Connection::to(host::REGISTRY)
-            .connect()?
+        stores::registry()
+            .await?
             .id_of(&names::subject(&names::topic(&id)), &RecordSchema::user().avro_schema())
             .await?
             .is_some()
@@ -135,9 +132,9 @@ async fn with_the_policy_delete_only_external_data_is_left() -> Result<()> {
         .await?;
         assert_eq!(left, 0, "userpipeline.{table}");
     }
-    let topics = stores::topics()?;
+    let topics = stores::topics().await?;
     assert!(!topics.iter().any(|topic| topic.starts_with(&names::topic(&id))), "{topics:?}");
-    let registry = schema_registry::Connection::to(host::REGISTRY).connect()?;
+    let registry = stores::registry().await?;
     assert!(registry.latest(&names::subject(&names::topic(&id))).await?.is_none());
     let session = stores::cassandra(&world.client).await?;
     let keyspaces = session
@@ -242,7 +239,7 @@ async fn data_of_a_pipeline_of_another_cluster_is_not_changed() -> Result<()> {
         message.contains("far/away") && message.contains(&names::topic(&world.id())),
         "{message}"
     );
-    assert!(!stores::topics()?.contains(&names::topic(&world.id())));
+    assert!(!stores::topics().await?.contains(&names::topic(&world.id())));
 
     // When that cluster releases it, Then the pipeline becomes ready
     db.batch_execute(

@@ -12,9 +12,8 @@ use std::time::Duration;
 use userpipeline_api::Compatibility;
 use userpipeline_api::UserPipeline;
 use userpipeline_api::names;
-use userpipeline_stores::schema_registry;
 use userpipeline_tests::World;
-use userpipeline_tests::cluster::host;
+use userpipeline_tests::stores;
 use userpipeline_tests::world::SOON;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,7 +149,7 @@ async fn a_pipeline_with_the_table_of_another_one_changes_nothing_until_that_is_
 async fn a_refusal_of_the_registry_is_reported_with_its_message_and_its_compatibility_is_not_changed() -> Result<()> {
     // Given an existing subject with another schema and a compatibility level
     let world = World::new("incompatible").await?;
-    let registry = schema_registry::Connection::to(host::REGISTRY).connect()?;
+    let registry = stores::registry().await?;
     let subject = names::subject(&names::topic(&world.id()));
     let other = json!({"type": "record", "name": "User", "namespace": "dev.userpipeline", "fields": [{"name": "id", "type": "int"}]});
     registry.register(&subject, &other).await?;

@@ -54,7 +54,7 @@ async fn a_plan_prints_what_would_change_and_changes_nothing() -> Result<()> {
     let db = stores::postgres(&world.client).await?;
     let tables = format!("SELECT count(*) FROM pg_tables WHERE tablename = '{landing}'");
     assert_eq!(stores::number(&db, &tables).await?, 0);
-    assert!(!stores::topics()?.contains(&names::topic(&world.id())));
+    assert!(!stores::topics().await?.contains(&names::topic(&world.id())));
     assert!(
         world
             .api::<ConfigMap>()

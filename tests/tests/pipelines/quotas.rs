@@ -62,9 +62,14 @@ async fn pods_that_a_quota_refuses_are_reported_and_start_once_it_allows_them() 
     is_reported(&world, "ScheduleReady").await?;
     allow_pods(&world).await?;
     world.finished("refused", "Complete").await?;
+    // The status follows the Job.
+    eventually("the run in the status", SOON, async || {
+        let run = world.get().await?.status.and_then(|status| status.last_run);
+        let succeeded = run.as_ref().is_some_and(|run| run.outcome == RunOutcome::Succeeded);
+        Ok(if succeeded { Ok(()) } else { Err(format!("{run:?}")) })
+    })
+    .await?;
     world.ready().await?;
-    let run = world.get().await?.status.and_then(|status| status.last_run);
-    assert!(run.is_some_and(|run| run.outcome == RunOutcome::Succeeded));
 
     // When the deletion is refused, Then it is reported, and the pipeline is deleted once it may be
     refuse_pods(&world).await?;

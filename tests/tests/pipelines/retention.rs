@@ -7,8 +7,7 @@ use scylla::{client::session::Session, value::CqlValue};
 use serde_json::{Value, json};
 use userpipeline_api::names::{self, PipelineId};
 use userpipeline_record::RecordSchema;
-use userpipeline_stores::kafka::{self, admin::Admin};
-use userpipeline_tests::{World, cluster::host, eventually, stores, test_source::TestSource, world::SOON};
+use userpipeline_tests::{World, eventually, stores, test_source::TestSource, world::SOON};
 
 /// Retention runs once a minute.
 const SWEPT: Duration = Duration::from_secs(150);
@@ -29,7 +28,7 @@ async fn data_past_its_retention_is_deleted_and_totals_stay() -> Result<()> {
     // Then Cassandra has the declared time to live and compaction, and Kafka the retention of dead letters
     let (id, session) = (world.id(), stores::cassandra(&world.client).await?);
     assert_table_options(&session, &id).await?;
-    let config = Admin::connect(&kafka::Connection::plain_text(host::KAFKA), "tests")
+    let config = stores::kafka_admin()
         .await?
         .config(&names::dead_letter_topic(&names::topic(&id)))
         .await?;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use userpipeline_api::{MAX_MESSAGE_BYTES, names};
-use userpipeline_stores::kafka::{self, admin::Admin};
-use userpipeline_tests::{World, cluster::host, random::SplitMix64, stores, test_source::TestSource, world::SOON};
+use userpipeline_stores::kafka::admin::Admin;
+use userpipeline_tests::{World, random::SplitMix64, stores, test_source::TestSource, world::SOON};
 
 /// Items with two fields; the second one makes them large.
 fn pipeline(world: &World, source: &TestSource) -> Value {
@@ -77,7 +77,7 @@ async fn an_external_topic_limits_the_size_of_records_and_a_managed_one_is_confi
     let world = World::new("small").await?;
     let source = TestSource::start(&world.client).await?;
     let topic = names::topic(&world.id());
-    let admin = Admin::connect(&kafka::Connection::plain_text(host::KAFKA), "tests").await?;
+    let admin = stores::kafka_admin().await?;
     admin.create(&topic, 3, 1, &bounded_by("200000")).await?;
     admin.create(&names::dead_letter_topic(&topic), 1, 1, &bounded_by("300000")).await?;
 

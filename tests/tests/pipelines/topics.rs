@@ -8,14 +8,9 @@ use k8s_openapi::api::batch::v1::CronJob;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use userpipeline_api::{UserPipeline, names};
-use userpipeline_record::wire;
-use userpipeline_stores::{
-    kafka::{self, admin::Admin},
-    schema_registry,
-};
+use userpipeline_record::message;
 use userpipeline_tests::{
     World,
-    cluster::host,
     declared::{Row, assert_in_both_stores},
     eventually, stores,
     world::SOON,
@@ -181,11 +176,11 @@ async fn avro_messages_of_applications_are_decoded_with_their_registered_schemas
         {"name": "celsius", "type": ["null", "float"]},
     ]});
     let topic = names::topic(&world.id());
-    let registry = schema_registry::Connection::to(host::REGISTRY).connect()?;
+    let registry = stores::registry().await?;
     let schema_id = registry.register(&names::subject(&topic), &text).await?;
     let schema = Schema::parse_str(&text.to_string())?;
     let message = |device: &str, micros: i64, revision: i32, celsius: Option<f32>| -> Result<Vec<u8>> {
-        let mut payload = wire::frame(schema_id).to_vec();
+        let mut payload = message::frame(schema_id).to_vec();
         let device = Avro::Record(vec![("id".into(), Avro::String(device.into())), ("room".into(), Avro::Int(7))]);
         let celsius = celsius.map_or(Avro::Union(0, Box::new(Avro::Null)), |c| Avro::Union(1, Box::new(Avro::Float(c))));
         let value = Avro::Record(vec![
@@ -211,10 +206,7 @@ async fn avro_messages_of_applications_are_decoded_with_their_registered_schemas
     assert_in_both_stores(&world, &readings(), &[row("d1", 1000, 2, Some(0.1)), row("d2", 2000, 1, None)]).await?;
 
     // And its subject is not changed
-    let versions: Value = reqwest::get(format!("{}/subjects/{}/versions", host::REGISTRY, names::subject(&topic)))
-        .await?
-        .json()
-        .await?;
+    let versions: Value = stores::registry_answer(&format!("/subjects/{}/versions", names::subject(&topic))).await?;
     assert_eq!(versions.as_array().context("versions")?.len(), 1, "{versions}");
     eventually("the status to show an external producer", SOON, async || {
         let (reason, message) = world.condition("ScheduleReady", "True", SOON).await?;
@@ -248,7 +240,7 @@ async fn existing_topics_are_used_and_are_not_deleted() -> Result<()> {
     // When they are created
     let topic = names::topic(&world.id());
     let letters = names::dead_letter_topic(&topic);
-    let admin = Admin::connect(&kafka::Connection::plain_text(host::KAFKA), "topic owner").await?;
+    let admin = stores::kafka_admin().await?;
     admin.create(&topic, 2, 1, &BTreeMap::new()).await?;
     mismatch_names("spec.deadLetter.topic").await?;
     admin.create(&letters, 1, 1, &BTreeMap::new()).await?;
@@ -276,7 +268,7 @@ async fn existing_topics_are_used_and_are_not_deleted() -> Result<()> {
         Ok(left.map_or(Ok(()), |left| Err(format!("{:?}", left.status.map(|status| status.deletion)))))
     })
     .await?;
-    let left = stores::topics()?;
+    let left = stores::topics().await?;
     assert!(left.contains(&topic) && left.contains(&letters), "{left:?}");
     admin.delete_topic(&topic).await?;
     admin.delete_topic(&letters).await?;

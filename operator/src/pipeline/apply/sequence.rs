@@ -60,6 +60,23 @@ impl Applied {
         ];
         results.into_iter().flatten().chain(&self.leftovers)
     }
+
+    /// With the Jobs that could not be ended, as errors of their steps.
+    pub fn with_not_ended(mut self, not_ended: Vec<(Arc<Job>, ApplyError)>) -> Self {
+        for (job, error) in not_ended {
+            let step = if is_of_component(job.as_ref(), Component::Schema) {
+                &mut self.schema
+            } else if is_of_component(job.as_ref(), Component::Drain) {
+                &mut self.drained
+            } else {
+                &mut self.started
+            };
+            if step.is_ok() {
+                *step = Err(error);
+            }
+        }
+        self
+    }
 }
 
 /// Applies the desired children in order, then deletes those that are no longer desired.

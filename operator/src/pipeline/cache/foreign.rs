@@ -1,4 +1,5 @@
-//! What the caches keep of `managedFields`: the fields of a pod template that others than the operator own, and the operator does not.
+//! What the caches keep of `managedFields`: the fields of a pod template that others than the operator own, and the operator does
+//! not; and who else set the number of replicas.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
@@ -9,6 +10,9 @@ use crate::identity::MANAGER;
 const MAX_TEXT: usize = 256 * 1024;
 /// `kubectl rollout restart` sets it; a restart that a user requested is no fault.
 const RESTARTED_AT: &str = "f:kubectl.kubernetes.io/restartedAt";
+/// The subresource through which replicas are set.
+const SCALE: &str = "scale";
+const REPLICAS: &str = "f:replicas";
 /// The item or object itself, in `fieldsV1`.
 const SELF: &str = ".";
 
@@ -29,26 +33,44 @@ struct Entry<'a> {
 pub fn reduced(kind: &str, managed_fields: &RawValue) -> Option<Value> {
     let path = template_path(kind)?;
     let entries: Vec<Entry<'_>> = serde_json::from_str(managed_fields.get()).ok()?;
-    let entries: Vec<Entry<'_>> = entries.into_iter().filter(|entry| entry.subresource.is_empty()).collect();
-    let (ours, others): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.manager == MANAGER);
+    let mut kept = templates(&entries, path);
+    kept.extend(scaler(&entries));
+    (!kept.is_empty()).then_some(Value::Array(kept))
+}
+
+/// The manager that set the number of replicas to another one than the operator: `kubectl scale`, an autoscaler.
+fn scaler(entries: &[Entry<'_>]) -> Option<Value> {
+    let mut owners = entries
+        .iter()
+        .filter(|entry| entry.fields_v1.is_some_and(|fields| fields.get().contains(REPLICAS)));
+    let is_ours = |entry: &Entry<'_>| entry.manager == MANAGER;
+    if owners.clone().any(is_ours) {
+        return None;
+    }
+    let scaler = owners.find(|entry| entry.subresource == SCALE)?;
+    Some(json!({"manager": scaler.manager, "operation": scaler.operation, "subresource": SCALE, "fieldsV1": {"f:spec": {REPLICAS: {}}}}))
+}
+
+fn templates(entries: &[Entry<'_>], path: &[&str]) -> Vec<Value> {
+    let entries = entries.iter().filter(|entry| entry.subresource.is_empty());
+    let (ours, others): (Vec<&Entry<'_>>, Vec<_>) = entries.partition(|entry| entry.manager == MANAGER);
     let mut others: Vec<(&Entry<'_>, Value)> = others
         .into_iter()
         .filter_map(|entry| Some((entry, template(entry, path)?)))
         .collect();
     if others.is_empty() {
-        return None;
+        return Vec::new();
     }
     let ours: Vec<Value> = ours.into_iter().filter_map(|entry| template(entry, path)).collect();
     let ours: Vec<&Value> = ours.iter().collect();
-    let kept: Vec<Value> = others
+    others
         .iter_mut()
         .filter_map(|(entry, template)| {
             subtract(template.as_object_mut()?, &ours);
             let is_empty = template.as_object().is_none_or(Map::is_empty);
             (!is_empty).then(|| json!({"manager": entry.manager, "operation": entry.operation, "fieldsV1": below(path, template.take())}))
         })
-        .collect();
-    (!kept.is_empty()).then_some(Value::Array(kept))
+        .collect()
 }
 
 fn template_path(kind: &str) -> Option<&'static [&'static str]> {
@@ -145,6 +167,11 @@ mod tests {
         status["subresource"] = json!("status");
         let replicas = json!({"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {"f:replicas": {}}}});
         assert_eq!(of("Deployment", &json!([restarted, status, replicas])), None);
+        let replicas = json!({"f:spec": {"f:replicas": {}}});
+        let autoscaler = json!({"manager": "kube-controller-manager", "operation": "Update", "subresource": "scale", "fieldsV1": replicas});
+        let ours = json!({"manager": MANAGER, "operation": "Apply", "fieldsV1": replicas});
+        assert_eq!(of("Deployment", &json!([autoscaler])), Some(json!([autoscaler])));
+        assert_eq!(of("Deployment", &json!([ours, autoscaler])), None, "it is set back");
         let foreign = entry("kubectl-edit", &json!({"f:x": {}}));
         assert!(of("Deployment", &json!([foreign])).is_some());
         assert_eq!(of("Job", &json!([foreign])), None);

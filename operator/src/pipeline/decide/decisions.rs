@@ -12,7 +12,7 @@ use super::{
     upgrade::Turn,
 };
 use crate::pipeline::{
-    model::Gate,
+    model::{DefaultTls, Gate},
     observe::{Observed, RunJob, drain_jobs, schema_jobs, unfinished_runs, workers_left},
     validate::ValidatedPipeline,
 };
@@ -22,6 +22,7 @@ pub struct Decisions {
     pub schema: schema::Decision,
     pub runs: schedule::Decision,
     pub drain: drain::Decision,
+    pub default_tls: DefaultTls,
     /// Which pod configs runs and workers may use.
     pub gate: Gate,
     /// Whether the workers may roll out now.
@@ -65,6 +66,7 @@ pub fn decide(
         },
         runs: decide_runs(pipeline, valid, observed, runs, &recorded, now),
         drain: drain::decide(&drain_input, now),
+        default_tls: valid.default_tls.clone(),
         schema,
         turn: Turn::Now,
         connections,

@@ -1,5 +1,6 @@
 //! The ground layer: what every other module of the pipeline speaks about. It imports none of them.
 
+mod default_tls;
 mod finalizer;
 mod gate;
 mod ids;
@@ -12,6 +13,7 @@ pub mod reasons;
 mod time;
 
 pub use self::{
+    default_tls::DefaultTls,
     finalizer::{FINALIZER, has_finalizer},
     gate::Gate,
     ids::{ConnectionId, connection_id, has_name, pipeline_id},

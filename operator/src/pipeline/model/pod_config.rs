@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, PodTemplateSpec};
 use userpipeline_api::{
-    ResolvedPipeline, document,
+    ResolvedPipeline, TlsMode, document,
     document::{Binary, Mounts, schema_mounts},
     names,
 };
@@ -21,15 +21,18 @@ pub struct PodConfig {
 }
 
 impl PodConfig {
-    /// The config of `binary`, in a ConfigMap with `infix` in its name.
-    pub fn of(pipeline: &ResolvedPipeline, binary: Binary, infix: &str) -> Self {
-        // The only place where the operator chooses plain text: for each pipeline that does not mention TLS. The schema's hash does
-        // not contain it, so that no schema Job runs because of an upgrade.
-        let written = ResolvedPipeline {
-            spec: pipeline.spec.clone().with_plain_text_wires(),
-            ..pipeline.clone()
+    /// The config of `binary`, in a ConfigMap with `infix` in its name. `default_tls` holds where the spec omits `tls`.
+    pub fn of(pipeline: &ResolvedPipeline, default_tls: TlsMode, binary: Binary, infix: &str) -> Self {
+        let text = match default_tls {
+            TlsMode::VerifyFull => document::reduce(pipeline, binary),
+            TlsMode::Disable => {
+                let written = ResolvedPipeline {
+                    spec: pipeline.spec.clone().with_plain_text_default(),
+                    ..pipeline.clone()
+                };
+                document::reduce(&written, binary)
+            }
         };
-        let text = document::reduce(&written, binary);
         Self {
             config_map: names::child(&pipeline.id.name, &format!("{infix}-{}", names::hash(&text)), names::LABEL_LIMIT),
             text,

@@ -37,7 +37,7 @@ impl Observed {
 fn foreign_fields<K: ChildKind>(object: &K) -> Vec<ForeignField> {
     let meta: &ObjectMeta = object.meta();
     let mut found = Vec::new();
-    for entry in meta.managed_fields.iter().flatten() {
+    for entry in meta.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none()) {
         let mut paths = Vec::new();
         if let Some(fields) = &entry.fields_v1 {
             collect(&fields.0, "", &mut paths);

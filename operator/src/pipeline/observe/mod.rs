@@ -8,6 +8,7 @@ pub mod pods;
 mod refusals;
 mod refused_pods;
 mod run_jobs;
+mod scaled;
 mod task_jobs;
 mod worker_status;
 mod workers;
@@ -19,6 +20,7 @@ pub use self::{
     observed::{Observed, is_of_component, observe},
     refused_pods::RefusedPods,
     run_jobs::{RunJob, backfill_runs, refused_run, run_jobs, run_report, unfinished_runs},
+    scaled::Scalers,
     task_jobs::{Progress, TaskJob, deletion_jobs, drain_jobs, is_deletion_job, schema_jobs},
     worker_status::WorkerClient,
     workers::{

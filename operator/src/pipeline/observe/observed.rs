@@ -26,6 +26,8 @@ pub struct Observed {
     pub reports: BTreeMap<String, WorkerReport>,
     /// Since when a partition has had no worker that reports its progress.
     pub progress_unknown_since: Option<Timestamp>,
+    /// The manager that recently set the number of workers in the Deployment.
+    pub scaler: Option<String>,
 }
 
 /// Children that no longer exist. Nothing may delete them, or wait for them.
@@ -87,6 +89,7 @@ impl Observed {
             refusals: Refusals::default(),
             reports: BTreeMap::new(),
             progress_unknown_since: None,
+            scaler: None,
         }
     }
 

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -22,8 +22,10 @@ use crate::pipeline::model::elapsed;
 
 /// A Job has its pod sooner, unless it is refused.
 const AFTER: Duration = Duration::from_secs(5);
-/// The time between two requests for the Events of a Job.
+/// The time between two requests for the Events of a Job that has had no pod yet.
 const EVERY: Duration = Duration::from_secs(10);
+/// The same for a Job that had one: most likely it waits for its next attempt.
+const EVERY_BETWEEN_ATTEMPTS: Duration = Duration::from_secs(60);
 /// Once it is known to be refused, only another message may follow: a pod that is created is observed.
 const EVERY_WHEN_REFUSED: Duration = Duration::from_secs(60);
 /// What is known of Jobs that are gone is forgotten.
@@ -39,7 +41,7 @@ const RANDOM: usize = 5;
 
 struct Known {
     /// The time of the last request.
-    at: Timestamp,
+    at: Instant,
     message: Option<String>,
 }
 
@@ -63,17 +65,22 @@ impl RefusedPods {
     }
 
     pub async fn of(&self, id: &PipelineId, observed: &Observed, now: Timestamp) -> Refusals {
+        self.at(id, observed, now, Instant::now()).await
+    }
+
+    /// `instant` does not jump when the clock is set.
+    async fn at(&self, id: &PipelineId, observed: &Observed, now: Timestamp, instant: Instant) -> Refusals {
         let mut check_after = None;
         for job in observed.children.jobs.iter().filter(|job| lacks_pod(observed, job)).take(JOBS) {
             let age = elapsed(created_at(job), now);
-            if age >= AFTER && self.wait(job, now).is_zero() {
-                self.read(id, observed, job, now).await;
+            if age >= AFTER && self.wait(observed, job, instant).is_zero() {
+                self.read(id, observed, job, instant).await;
             }
-            let wait = AFTER.saturating_sub(age).max(self.wait(job, now));
+            let wait = AFTER.saturating_sub(age).max(self.wait(observed, job, instant));
             check_after = Some(check_after.map_or(wait, |known: Duration| known.min(wait)));
         }
         let mut known = self.known();
-        known.retain(|_, known| elapsed(known.at, now) < FORGET_AFTER);
+        known.retain(|_, known| instant.duration_since(known.at) < FORGET_AFTER);
         let mut by_job = BTreeMap::new();
         for job in &observed.children.jobs {
             let uid = job.uid().unwrap_or_default();
@@ -87,16 +94,22 @@ impl RefusedPods {
     }
 
     /// The time until the next request for the Events of a Job.
-    fn wait(&self, job: &Job, now: Timestamp) -> Duration {
+    fn wait(&self, observed: &Observed, job: &Job, now: Instant) -> Duration {
         let known = self.known();
         let Some(last) = known.get(&job.uid().unwrap_or_default()) else {
             return Duration::ZERO;
         };
-        let every = if last.message.is_some() { EVERY_WHEN_REFUSED } else { EVERY };
-        every.saturating_sub(elapsed(last.at, now))
+        let every = if last.message.is_some() {
+            EVERY_WHEN_REFUSED
+        } else if last_pod_created_at(observed, job).is_some() {
+            EVERY_BETWEEN_ATTEMPTS
+        } else {
+            EVERY
+        };
+        every.saturating_sub(now.duration_since(last.at))
     }
 
-    async fn read(&self, id: &PipelineId, observed: &Observed, job: &Job, now: Timestamp) {
+    async fn read(&self, id: &PipelineId, observed: &Observed, job: &Job, now: Instant) {
         let uid = job.uid().unwrap_or_default();
         let api: Api<Event> = Api::namespaced(self.client.clone(), &id.namespace);
         let params = ListParams::default()
@@ -275,7 +288,8 @@ mod tests {
         let app = axum::Router::new().fallback(move |uri: axum::http::Uri| async move {
             log.lock().unwrap().push(uri.to_string());
             let event = json!({"metadata": {"name": "e"}, "involvedObject": {}, "lastTimestamp": "2025-01-01T00:00:01Z", "message": "Error creating: no"});
-            axum::Json(json!({"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": [event]}))
+            let items = if uri.to_string().contains("uid%3Dj%2C") { vec![event] } else { vec![] };
+            axum::Json(json!({"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": items}))
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -287,10 +301,14 @@ mod tests {
         };
         let mut observed = Observed::default();
         observed.children.jobs = vec![Arc::new(job("j"))];
-        let at = |second: i64| "2025-01-01T00:00:00Z".parse::<Timestamp>().unwrap() + jiff::SignedDuration::from_secs(second);
+        let start = Instant::now();
+        let at = async |observed: &Observed, second: u64| {
+            let now = "2025-01-01T00:00:00Z".parse::<Timestamp>().unwrap() + Duration::from_secs(second);
+            refused.at(&id, observed, now, start + Duration::from_secs(second)).await
+        };
         // When, the time to the next look, and how many requests there were.
         for (second, wait, requests) in [(1, 4, 0), (5, 60, 1), (20, 45, 1), (65, 60, 2)] {
-            let refusals = refused.of(&id, &observed, at(second)).await;
+            let refusals = at(&observed, second).await;
             assert_eq!(refusals.check_after, Some(Duration::from_secs(wait)), "{second}");
             assert_eq!(
                 refusals.by_job.get("j").map(String::as_str),
@@ -307,8 +325,20 @@ mod tests {
         let labels = json!({"batch.kubernetes.io/controller-uid": "j"});
         let pod = json!({"metadata": {"name": "p", "labels": labels}, "status": {"phase": "Pending"}});
         observed.children.pods = vec![Arc::new(serde_json::from_value(pod).unwrap())];
-        let refusals = refused.of(&id, &observed, at(200)).await;
+        let refusals = at(&observed, 200).await;
         assert_eq!((refusals.by_job.len(), refusals.check_after), (0, None));
         assert_eq!(asked.lock().unwrap().len(), 2);
+
+        // A Job whose first attempt failed waits for the next one: its Events are of less interest.
+        observed.children.jobs = vec![Arc::new(job("never")), Arc::new(job("failed"))];
+        let labels = json!({"batch.kubernetes.io/controller-uid": "failed"});
+        let created = json!({"name": "p", "labels": labels, "creationTimestamp": "2025-01-01T00:00:02Z"});
+        observed.children.pods = vec![Arc::new(
+            serde_json::from_value(json!({"metadata": created, "status": {"phase": "Failed"}})).unwrap(),
+        )];
+        for (second, wait, requests) in [(300, 10, 4), (310, 10, 5), (350, 10, 6), (360, 10, 8)] {
+            assert_eq!(at(&observed, second).await.check_after, Some(Duration::from_secs(wait)), "{second}");
+            assert_eq!(asked.lock().unwrap().len(), requests, "{second}");
+        }
     }
 }

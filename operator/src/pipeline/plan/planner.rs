@@ -125,7 +125,7 @@ pub async fn plan(
         ignore_rollout_order: true,
         ..context
     };
-    let pipeline = with_applied_schema(pipeline, valid.schema_hash);
+    let pipeline = with_applied_schema(pipeline, valid);
     let runs = run_jobs(&names::cron_job(&id.name), &observed);
     let applied = Box::pin(converge(&pipeline, &observed, &runs, &context, now)).await?;
     let errors: Vec<String> = applied.errors().map(ToString::to_string).collect();
@@ -168,10 +168,12 @@ fn due_schema_job(pipeline: &UserPipeline, valid: &ValidatedPipeline, observed: 
 }
 
 /// The pipeline as it is after the schema Job succeeded.
-fn with_applied_schema(mut pipeline: UserPipeline, schema_hash: String) -> UserPipeline {
+fn with_applied_schema(mut pipeline: UserPipeline, valid: ValidatedPipeline) -> UserPipeline {
     let status = pipeline.status.get_or_insert_default();
+    // Or a new pipeline would pass for an older one.
+    status.default_tls_mode = Some(valid.default_tls.mode);
     status.schema = Some(SchemaStatus {
-        applied_hash: Some(schema_hash),
+        applied_hash: Some(valid.schema_hash),
         ..status.schema.clone().unwrap_or_default()
     });
     pipeline

@@ -1,7 +1,7 @@
 //! The conditions of a pipeline. Pure.
 
 use jiff::Timestamp;
-use userpipeline_api::{SchemaStatus, UserPipeline, UserPipelineStatus, condition, report::TOPIC_MISSING};
+use userpipeline_api::{SchemaStatus, TlsMode, UserPipeline, UserPipelineStatus, condition, report::TOPIC_MISSING};
 
 use super::{
     fresh,
@@ -12,7 +12,7 @@ use super::{
 use crate::pipeline::{
     apply::Applied,
     decide::schema::Finding,
-    model::reasons::PAUSED,
+    model::{DefaultTls, reasons::PAUSED},
     observe::{Observed, refused_run},
     validate::ValidateError,
 };
@@ -62,7 +62,10 @@ pub fn of_applied(
             condition::DATA_FRESH,
             with_foreign(fresh::fresh(pipeline, observed, before, after, now), "CronJob", &foreign),
         ),
-        (condition::MODIFIED, modified(&applied.overridden, &foreign)),
+        (
+            condition::MODIFIED,
+            modified(&applied.overridden, &foreign, observed.scaler.as_deref()),
+        ),
     ]
 }
 
@@ -97,7 +100,13 @@ fn schema_ready(applied: &Applied) -> Verdict {
     }
     let status = &applied.decisions.schema.status;
     match &applied.decisions.schema.finding {
-        Finding::Applied => Verdict::yes("Applied", "topic, subject and tables match the spec"),
+        Finding::Applied => Verdict::yes(
+            "Applied",
+            &format!(
+                "topic, subject and tables match the spec{}",
+                plain_text(&applied.decisions.default_tls)
+            ),
+        ),
         // During a retry, the last failure is the useful information.
         Finding::Applying(None) if status.failed_attempts > 0 => schema_failed(status),
         Finding::Applying(None) => Verdict::no("Applying", "a schema Job is applying topic, subject and tables"),
@@ -105,6 +114,17 @@ fn schema_ready(applied: &Applied) -> Verdict {
         Finding::Waiting => Verdict::no("Applying", "waiting until the schema Job of an older spec has ended"),
         Finding::Failed => schema_failed(status),
     }
+}
+
+/// What to set where an older pipeline reaches stores in plain text because `tls` is omitted.
+fn plain_text(default_tls: &DefaultTls) -> String {
+    if default_tls.missing.is_empty() || default_tls.mode == TlsMode::VerifyFull {
+        return String::new();
+    }
+    format!(
+        "; stores without tls are reached in plain text (status.defaultTlsMode): set {}",
+        default_tls.missing.join(", ")
+    )
 }
 
 fn schema_failed(status: &SchemaStatus) -> Verdict {

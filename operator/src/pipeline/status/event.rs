@@ -36,6 +36,8 @@ pub enum Reason {
     Overridden,
     /// Others set fields in the templates of pods.
     ForeignFields,
+    /// Others set the number of workers in the Deployment.
+    ScaledByOthers,
     /// The data outside Kubernetes was deleted with the pipeline.
     DataDeleted,
     /// The operator retries.
@@ -66,6 +68,7 @@ impl Reason {
             Self::Resumed => "Resumed",
             Self::Overridden => "Overridden",
             Self::ForeignFields => "ForeignFields",
+            Self::ScaledByOthers => "ScaledByOthers",
             Self::DataDeleted => "DataDeleted",
             Self::DeletionFailed => "DeletionFailed",
             Self::DataRetained => "DataRetained",
@@ -88,6 +91,7 @@ impl Reason {
                 | Self::DataStale
                 | Self::Overridden
                 | Self::ForeignFields
+                | Self::ScaledByOthers
                 | Self::DeletionFailed
                 | Self::DataRetained
         )
@@ -204,6 +208,7 @@ fn modified(_: Option<&State>, new: &State) -> Option<Reason> {
     match new.reason.as_str() {
         "Overridden" => Some(Reason::Overridden),
         "ForeignFields" => Some(Reason::ForeignFields),
+        "ScaledByOthers" => Some(Reason::ScaledByOthers),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use super::verdict::Verdict;
 use crate::pipeline::{apply::Override, observe::ForeignField};
 
 /// Separate from `Ready`: a webhook or a colleague may be right, and the operator cannot know.
-pub fn modified(overridden: &[Override], foreign: &[ForeignField]) -> Verdict {
+pub fn modified(overridden: &[Override], foreign: &[ForeignField], scaler: Option<&str>) -> Verdict {
     let mut sentences = Vec::new();
     if !foreign.is_empty() {
         sentences.push(format!(
@@ -18,10 +18,19 @@ pub fn modified(overridden: &[Override], foreign: &[ForeignField]) -> Verdict {
             listed(overridden)
         ));
     }
-    let reason = match (overridden.is_empty(), foreign.is_empty()) {
-        (true, true) => return Verdict::no("NotModified", "the children are as the operator applied them"),
-        (true, false) => "ForeignFields",
-        (false, _) => "Overridden",
+    if let Some(manager) = scaler {
+        sentences.push(format!(
+            "{manager} scales the workers' Deployment, and the operator sets it back to spec.workers.replicas: scale the UserPipeline instead, also with an autoscaler"
+        ));
+    }
+    let reason = if !overridden.is_empty() {
+        "Overridden"
+    } else if !foreign.is_empty() {
+        "ForeignFields"
+    } else if scaler.is_some() {
+        "ScaledByOthers"
+    } else {
+        return Verdict::no("NotModified", "the children are as the operator applied them");
     };
     Verdict::yes(reason, &sentences.join(". "))
 }
@@ -60,13 +69,16 @@ mod tests {
             name: "users-worker".to_owned(),
             paths: vec!["spec.limit".to_owned()],
         };
-        for (overridden, foreign, reason) in [
-            (vec![], vec![], "NotModified"),
-            (vec![], vec![proxy()], "ForeignFields"),
-            (vec![limit.clone()], vec![], "Overridden"),
-            (vec![limit], vec![proxy()], "Overridden"),
+        for (overridden, foreign, scaler, reason) in [
+            (vec![], vec![], None, "NotModified"),
+            (vec![], vec![proxy()], None, "ForeignFields"),
+            (vec![limit.clone()], vec![], None, "Overridden"),
+            (vec![limit], vec![proxy()], Some("kubectl"), "Overridden"),
+            (vec![], vec![proxy()], Some("kubectl"), "ForeignFields"),
+            (vec![], vec![], Some("kubectl"), "ScaledByOthers"),
         ] {
-            let verdict = modified(&overridden, &foreign);
+            let verdict = modified(&overridden, &foreign, scaler);
+            assert_eq!(verdict.message.contains("kubectl scales"), scaler.is_some());
             assert_eq!((verdict.reason.as_str(), verdict.is_true()), (reason, reason != "NotModified"));
             assert_eq!(verdict.message.contains("env[HTTP_PROXY] (kubectl-set)"), !foreign.is_empty());
             assert_eq!(verdict.message.contains("spec.limit"), !overridden.is_empty());

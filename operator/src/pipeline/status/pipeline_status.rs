@@ -49,6 +49,7 @@ pub fn pipeline_status(
         status.schedule = Some(decisions.runs.status.clone());
         status.run_now.clone_from(&decisions.runs.run_now);
         status.drain.clone_from(&decisions.drain.status);
+        status.default_tls_mode = Some(decisions.default_tls.mode);
         status.connections.clone_from(&decisions.connections.versions);
         status.connection_rollout.clone_from(&decisions.connections.rollout);
         status.schema = Some(decisions.schema.status.clone()).filter(|schema| *schema != SchemaStatus::default());

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod connections;
+mod default_tls;
 mod evolution;
 mod fields;
 mod others;

@@ -20,7 +20,7 @@ use self::{
     placeholders::placeholder_problems,
     pod_settings::pod_settings_problems,
 };
-use super::model::{Installation, Owner, PodConfig, quantity};
+use super::model::{DefaultTls, Installation, Owner, PodConfig, quantity};
 
 /// The runs of a pipeline.
 #[derive(Clone, Debug)]
@@ -43,6 +43,7 @@ pub struct ValidatedPipeline {
     pub deletion: Option<PodConfig>,
     /// The hash of the schema that a schema Job must have applied.
     pub schema_hash: String,
+    pub default_tls: DefaultTls,
     /// Ids of Kafka clusters and PostgreSQL servers that are accepted although they are others than before.
     pub accepted_stores: Vec<String>,
 }
@@ -82,34 +83,49 @@ fn validated(pipeline: &UserPipeline, owner: Owner, resolved: &ResolvedPipeline)
     let mut spec = pipeline.spec.clone();
     spec.pods.ingest.proxy.clone_from(&resolved.ingest_proxy);
     let keeps_deletion = spec.deletion_policy == DeletionPolicy::Delete && !spec.connections.is_empty();
+    let schema_hash = schema_hash(&spec, resolved);
+    let default_tls = DefaultTls::of(pipeline.status.as_ref(), &resolved.spec, &schema_hash);
+    let config = |binary, infix| PodConfig::of(resolved, default_tls.mode, binary, infix);
     ValidatedPipeline {
         owner,
-        ingest: ingest(&spec, resolved),
-        worker: PodConfig::of(resolved, Binary::Worker, "worker"),
-        // A pinned version may apply another schema for the same spec.
-        schema_hash: names::hash(&format!(
-            "{}\n{}\n{}\n{}\n{}",
-            document::reduce(resolved, Binary::Schema),
-            resolved.spec.kafka.topic.message_limit(),
-            // A declared record is part of the text; the built-in one is not.
-            RecordSchema::user().fingerprint(),
-            bookkeeping::fingerprint(),
-            spec.image.iter().filter_map(|image| image.version.as_deref()).collect::<String>(),
-        )),
-        schema: PodConfig::of(resolved, Binary::Schema, "schema"),
+        ingest: ingest(&spec, config(Binary::Ingest, "ingest")),
+        worker: config(Binary::Worker, "worker"),
+        schema_hash,
+        schema: config(Binary::Schema, "schema"),
         accepted_stores: Vec::new(),
-        deletion: keeps_deletion.then(|| PodConfig::of(resolved, Binary::Schema, "deletion")),
+        deletion: keeps_deletion.then(|| config(Binary::Schema, "deletion")),
+        default_tls,
         spec,
     }
 }
 
+/// The hash of the schema that a Job must have applied. It does not contain the default of TLS, so that no schema Job runs because of
+/// an upgrade.
+fn schema_hash(spec: &UserPipelineSpec, resolved: &ResolvedPipeline) -> String {
+    names::hash(&format!(
+        "{}\n{}\n{}\n{}\n{}",
+        document::reduce(resolved, Binary::Schema),
+        resolved.spec.kafka.topic.message_limit(),
+        // A declared record is part of the text; the built-in one is not.
+        RecordSchema::user().fingerprint(),
+        bookkeeping::fingerprint(),
+        // A pinned version may apply another schema for the same spec.
+        spec.image.iter().filter_map(|image| image.version.as_deref()).collect::<String>(),
+    ))
+}
+
+/// What holds where a resolved pipeline omits `tls`.
+pub fn default_tls(pipeline: &UserPipeline, resolved: &ResolvedPipeline) -> DefaultTls {
+    DefaultTls::of(pipeline.status.as_ref(), &resolved.spec, &schema_hash(&pipeline.spec, resolved))
+}
+
 /// The runs of a valid spec.
-fn ingest(spec: &UserPipelineSpec, resolved: &ResolvedPipeline) -> Option<Ingest> {
+fn ingest(spec: &UserPipelineSpec, config: PodConfig) -> Option<Ingest> {
     let schedule = spec.schedule.as_ref().filter(|_| spec.source.http.is_some())?;
     Some(Ingest {
         schedule: schedule.clone(),
         ticks: Ticks::read(&schedule.cron, &schedule.time_zone).ok()?,
-        config: PodConfig::of(resolved, Binary::Ingest, "ingest"),
+        config,
     })
 }
 

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     back_off::back_off,
     context::WorkerContext,
-    progress::{PartitionLeases, ProgressTable},
+    progress::{OwnerTokens, ProgressTable},
     status::Trouble,
 };
 
@@ -59,7 +59,7 @@ pub struct Assignments {
     context: Arc<WorkerContext>,
     group: Group,
     table: ProgressTable,
-    leases: Arc<PartitionLeases>,
+    tokens: Arc<OwnerTokens>,
     events: Sender<Event>,
     runtime: Handle,
     partitions: BTreeMap<i32, Assigned>,
@@ -75,14 +75,14 @@ impl Assignments {
         context: &Arc<WorkerContext>,
         group: &Group,
         table: &ProgressTable,
-        leases: &Arc<PartitionLeases>,
+        tokens: &Arc<OwnerTokens>,
         events: &Sender<Event>,
     ) -> Self {
         Self {
             context: Arc::clone(context),
             group: group.clone(),
             table: table.clone(),
-            leases: Arc::clone(leases),
+            tokens: Arc::clone(tokens),
             events: events.clone(),
             runtime: Handle::current(),
             partitions: BTreeMap::new(),
@@ -237,7 +237,7 @@ impl Assignments {
                 }
             };
             if state == State::Active {
-                self.leases.grant(*partition, pending.token);
+                self.tokens.grant(*partition, pending.token);
                 tracing::info!(partition, offset = position, "partition taken over");
             }
             (if state == State::Stuck { &mut paused } else { &mut resumed }).push(*partition);
@@ -352,7 +352,7 @@ impl Assignments {
 
     /// A partition is no longer this worker's.
     pub fn release(&self, partition: i32) {
-        self.leases.release(partition);
+        self.tokens.release(partition);
         self.context.status.revoked(partition);
     }
 
@@ -382,13 +382,13 @@ impl Assignments {
         self.pending = Some(pending).filter(|pending| !pending.partitions.is_empty());
     }
 
-    /// Consents to what is not taken over, and releases all leases.
+    /// Consents to what is not taken over, and releases all tokens.
     pub fn release_all(&mut self) {
         if let Some(pending) = self.pending.take() {
             self.group.consent(&Rebalanced::Assigned(pending.partitions));
         }
         for partition in std::mem::take(&mut self.partitions).into_keys() {
-            self.leases.release(partition);
+            self.tokens.release(partition);
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     context::WorkerContext,
-    progress::{PartitionLeases, ProgressTable},
+    progress::{OwnerTokens, ProgressTable},
     run::batch::Batch,
 };
 
@@ -37,7 +37,7 @@ pub struct Consuming {
 pub fn start(
     context: &Arc<WorkerContext>,
     table: &ProgressTable,
-    leases: &Arc<PartitionLeases>,
+    tokens: &Arc<OwnerTokens>,
     stop: &CancellationToken,
 ) -> Result<Consuming, StoreError> {
     let group = Group::join(context)?;
@@ -45,7 +45,7 @@ pub fn start(
     let (events, inbox) = channel();
     let (end, ended) = oneshot::channel();
     let poller = Poller {
-        assignments: Assignments::new(context, &group, table, leases, &events),
+        assignments: Assignments::new(context, &group, table, tokens, &events),
         fetcher: Fetcher::new(context, &group),
         committer: Committer::new(context, &group, &events),
         hand_over: HandOver::new(batch_sender),

@@ -9,7 +9,7 @@ use userpipeline_api::{TopicFormat, document::WorkerPipeline};
 use userpipeline_record::{
     RecordSchema,
     avro::{Decoder, ItemReader},
-    wire,
+    message,
 };
 use userpipeline_stores::{
     Secrets, StoreError,
@@ -74,7 +74,7 @@ impl Decoders {
             (Some(TopicFormat::Json), Some(payload)) => {
                 Ok(external::document(payload).and_then(|item| external::record(&self.schema, &item, Some(payload), message)))
             }
-            (Some(TopicFormat::Avro), Some(payload)) => match wire::split(payload) {
+            (Some(TopicFormat::Avro), Some(payload)) => match message::split(payload) {
                 Ok((id, datum)) => self.read(id, datum, None, message).await,
                 Err(e) => Ok(Err(RecordFault::new("FrameInvalid", e.to_string()))),
             },

@@ -1,6 +1,6 @@
 //! Key, version and frame of a message that follows this product's conventions. Pure.
 
-use userpipeline_record::wire;
+use userpipeline_record::message;
 
 use crate::model::{Message, RecordFault};
 
@@ -18,7 +18,7 @@ pub fn open(message: &Message, has_deletes: bool) -> Result<Envelope<'_>, Record
         None if has_deletes => None,
         payload => {
             let payload = payload.as_deref().unwrap_or_default();
-            Some(wire::split(payload).map_err(|e| RecordFault::new("FrameInvalid", e.to_string()))?)
+            Some(message::split(payload).map_err(|e| RecordFault::new("FrameInvalid", e.to_string()))?)
         }
     };
     let key = message
@@ -27,7 +27,7 @@ pub fn open(message: &Message, has_deletes: bool) -> Result<Envelope<'_>, Record
         .ok_or_else(|| RecordFault::new("KeyMissing", "the message has no key"))?;
     let key = std::str::from_utf8(key).map_err(|_| RecordFault::new("KeyInvalid", "the key is not UTF-8"))?;
     let version = message
-        .header(wire::VERSION_HEADER)
+        .header(message::VERSION_HEADER)
         .ok_or_else(|| RecordFault::new("VersionMissing", "the header `version` is missing"))?;
     let version = std::str::from_utf8(version)
         .ok()

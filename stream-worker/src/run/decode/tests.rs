@@ -1,7 +1,7 @@
 use userpipeline_record::{
     FieldType, Record, RecordSchema, Value,
     avro::{Decoder, Encoder},
-    wire,
+    message,
 };
 use userpipeline_stores::schema_registry::Connection;
 use uuid::Uuid;
@@ -24,7 +24,7 @@ fn user(id: Uuid) -> Record {
 }
 
 fn message(id: Uuid) -> Message {
-    let mut payload = wire::frame(7).to_vec();
+    let mut payload = message::frame(7).to_vec();
     Encoder::new(RecordSchema::user()).unwrap().encode(&user(id), &mut payload).unwrap();
     Message {
         partition: 3,

@@ -15,7 +15,7 @@ use crate::{
     back_off::back_off,
     context::WorkerContext,
     dead_letters::DeadLetters,
-    progress::{PartitionLeases, ProgressConnection, ProgressTable},
+    progress::{OwnerTokens, ProgressConnection, ProgressTable},
     run::{
         batch::{Batch, BatchOutcome},
         decode::Decoders,
@@ -32,7 +32,7 @@ pub struct Writer {
     pub(super) sinks: Vec<ActiveSink>,
     pub(super) dead_letters: Option<DeadLetters>,
     breaker: Breaker,
-    leases: Arc<PartitionLeases>,
+    tokens: Arc<OwnerTokens>,
     stop: CancellationToken,
 }
 
@@ -41,7 +41,7 @@ impl Writer {
     pub async fn open(
         context: Arc<WorkerContext>,
         table: ProgressTable,
-        leases: Arc<PartitionLeases>,
+        tokens: Arc<OwnerTokens>,
         stop: CancellationToken,
     ) -> Result<Self, StoreError> {
         let decoders = Decoders::of(&context.pipeline, context.schema.clone(), &context.secrets)?;
@@ -53,7 +53,7 @@ impl Writer {
             decoders,
             progress: None,
             dead_letters: None,
-            leases,
+            tokens,
             stop,
         };
         writer.open_bookkeeping().await?;
@@ -77,7 +77,7 @@ impl Writer {
         let in_flight = i64::try_from(work.batch.messages.len()).unwrap_or(i64::MAX);
         context.metrics.in_flight.set(in_flight);
         let abandoned = loop {
-            work.retain(|partition, token| self.leases.holds(partition, token));
+            work.retain(|partition, token| self.tokens.holds(partition, token));
             if work.batch.messages.is_empty() {
                 break false;
             }

@@ -352,3 +352,27 @@ fn active_pipelines_are_reconciled_often_and_idle_ones_seldom() {
         Duration::from_secs(3)
     );
 }
+
+#[test]
+fn a_job_that_cannot_be_ended_is_an_error_of_its_step() {
+    for (component, failed) in [
+        (labels::Component::Schema, "SchemaReady"),
+        (labels::Component::Ingest, "ScheduleReady"),
+        (labels::Component::Drain, "Suspended"),
+    ] {
+        let mut pipeline = example::pipeline();
+        pipeline.spec.suspend = component == labels::Component::Drain;
+        let job: Job = serde_json::from_value(json!({"metadata": {"labels": labels::labels("users", component)}})).unwrap();
+        let applied = applied(healthy()).with_not_ended(vec![(Arc::new(job), failure())]);
+        let status = of(&example::pipeline(), Ok(&applied), &Observed::default(), now());
+        for type_ in ["SchemaReady", "ScheduleReady", "WorkersReady"] {
+            let (value, reason, _) = condition(&status, type_);
+            assert_eq!(
+                (value == "False", reason == "NotOurs"),
+                (type_ == failed, type_ == failed),
+                "{type_}"
+            );
+        }
+        assert_eq!(applied.errors().count(), 1);
+    }
+}

@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 /// The owner tokens of this worker's partitions, shared by the polling thread and the writer.
 #[derive(Debug, Default)]
-pub struct PartitionLeases(Mutex<BTreeMap<i32, Uuid>>);
+pub struct OwnerTokens(Mutex<BTreeMap<i32, Uuid>>);
 
-impl PartitionLeases {
+impl OwnerTokens {
     fn tokens(&self) -> MutexGuard<'_, BTreeMap<i32, Uuid>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,0 +1,5 @@
+//! Proofs about encrypted connections that take minutes or need the network for themselves: `make test-encryption`.
+
+mod accounts;
+mod capture;
+mod rotation;
