@@ -314,7 +314,7 @@ mod tests {
 
     /// The API server's message for the example with this timeout; none if it accepts the example.
     fn refusal(field: &str, value: &str) -> Option<String> {
-        let mut resource: Value = serde_yaml::from_str(include_str!("../../examples/users.yaml")).unwrap();
+        let mut resource: Value = serde_yaml::from_str(include_str!("../tests/pipelines/own_addresses.yaml")).unwrap();
         resource["spec"]["source"]["http"][field] = json!(value);
         let resource: UserPipeline = serde_json::from_value(resource).unwrap();
         resource.validate_cel().err().map(|errors| errors.to_string())

@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use serde_json::{Map, Value, json};
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 use userpipeline_api::{
-    Connections, ResolvedPipeline, UserPipeline, UserPipelineConnectionSpec,
+    Connections, ResolvedPipeline, UserPipeline,
     document::{Binary, IngestPipeline, WorkerPipeline, reduce, schema_mounts},
     resolve,
 };
 
+/// The examples, all of which use connections.
 const EXAMPLES: [&str; 5] = [
     include_str!("../../examples/activity.yaml"),
     include_str!("../../examples/directory.yaml"),
@@ -16,77 +18,85 @@ const EXAMPLES: [&str; 5] = [
     include_str!("../../examples/telemetry.yaml"),
     include_str!("../../examples/users.yaml"),
 ];
+const CONNECTIONS: &str = include_str!("../../examples/connections.yaml");
+const OWN_ADDRESSES: &str = include_str!("pipelines/own_addresses.yaml");
 
-/// The pipelines of the examples with all blocks of their own.
-fn pipelines() -> Vec<Value> {
-    let documents = EXAMPLES.iter().flat_map(|text| serde_yaml::Deserializer::from_str(text));
-    let documents = documents.map(|document| <Value as serde::Deserialize>::deserialize(document).unwrap());
-    let own = documents.filter(|document| document["kind"] == "UserPipeline" && document["spec"].get("connections").is_none());
-    own.map(|pipeline| {
-        let typed: UserPipeline = serde_json::from_value(pipeline).unwrap();
-        serde_json::to_value(typed).unwrap()
+fn parse(text: &str) -> Value {
+    serde_yaml::from_str(text).unwrap()
+}
+
+/// The specs of the connections `stores` and `source`.
+fn specs() -> [Value; 2] {
+    let documents = serde_yaml::Deserializer::from_str(CONNECTIONS).map(|document| Value::deserialize(document).unwrap());
+    let documents: Vec<Value> = documents.collect();
+    ["stores", "source"].map(|name| {
+        let named = documents.iter().find(|document| document["metadata"]["name"] == name);
+        named.unwrap()["spec"].clone()
     })
-    .collect()
 }
 
-/// Moves these members of a block into another object.
-fn take(block: &mut Value, members: &[&str]) -> Value {
-    let Some(block) = block.as_object_mut() else { return Value::Null };
-    let taken: Map<String, Value> = members
-        .iter()
-        .filter_map(|name| Some(((*name).to_owned(), block.remove(*name)?)))
-        .collect();
-    Value::Object(taken)
+fn connections() -> Connections {
+    let [stores, source] = specs().map(|spec| Ok(serde_json::from_value(spec).unwrap()));
+    [("stores".to_owned(), stores), ("source".to_owned(), source)].into()
 }
 
-/// The pipeline without its blocks, and a connection that has them.
-fn moved(mut pipeline: Value) -> (Value, Value) {
+/// Adds these members to a block, which may not exist.
+fn add(block: &mut Value, members: &Value) {
+    if block.is_null() {
+        *block = json!({});
+    }
+    block.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+}
+
+/// The pipeline with the blocks of its connections as its own.
+fn with_own_addresses(mut pipeline: Value) -> Value {
+    let [mut stores, source] = specs();
     let spec = &mut pipeline["spec"];
-    let mut connection = take(spec, &["postgres", "cassandra"]);
-    connection["kafka"] = take(&mut spec["kafka"], &["bootstrapServers", "tls", "auth"]);
-    connection["kafka"]["topic"] = take(&mut spec["kafka"]["topic"], &["replicas", "config", "management"]);
-    if spec.get("schemaRegistry").is_some() {
-        connection["schemaRegistry"] = take(&mut spec["schemaRegistry"], &["url", "tls", "auth"]);
+    spec.as_object_mut().unwrap().remove("connections");
+    spec["postgres"] = stores["postgres"].clone();
+    add(&mut spec["kafka"], &stores["kafka"]);
+    if spec["source"]["topic"]["format"] != "JSON" {
+        add(&mut spec["schemaRegistry"], &stores["schemaRegistry"]);
     }
-    if spec["sinks"].get("cassandra").is_some() {
-        connection["cassandra"]["replication"] = take(&mut spec["sinks"]["cassandra"], &["replication"])["replication"].clone();
-    }
+    let replication = stores["cassandra"].as_object_mut().unwrap().remove("replication");
+    spec["sinks"]["cassandra"]["replication"] = replication.unwrap();
+    spec["cassandra"] = stores["cassandra"].clone();
     if let Some(http) = spec["source"].get_mut("http") {
-        connection["http"] = take(http, &["auth", "tls", "allowedHosts", "headers"]);
-        let url = http["url"].as_str().unwrap().to_owned();
-        let path = url.match_indices('/').nth(2).map_or(url.len(), |(at, _)| at);
-        connection["http"]["baseUrl"] = json!(url[..path]);
-        http.as_object_mut().unwrap().remove("url");
-        http["path"] = json!(url[path..]);
+        let path = http.as_object_mut().unwrap().remove("path").unwrap();
+        let url = format!("{}{}", source["http"]["baseUrl"].as_str().unwrap(), path.as_str().unwrap());
+        add(http, &json!({"url": url, "tls": source["http"]["tls"]}));
     }
-    spec["connections"] = json!([{"name": "all"}]);
-    (pipeline, connection)
+    pipeline
 }
 
 fn resolved(pipeline: Value, connections: &Connections) -> ResolvedPipeline {
-    resolve(&serde_json::from_value(pipeline).unwrap(), connections).unwrap()
+    resolve(&serde_json::from_value::<UserPipeline>(pipeline).unwrap(), connections).unwrap()
+}
+
+fn assert_equal_documents(one: &ResolvedPipeline, other: &ResolvedPipeline) {
+    for binary in [Binary::Ingest, Binary::Worker, Binary::Schema] {
+        assert_eq!(reduce(one, binary), reduce(other, binary), "{binary:?} of {}", one.id);
+        assert_eq!(binary.mounts(one), binary.mounts(other), "{binary:?} of {}", one.id);
+    }
 }
 
 #[test]
-fn a_pipeline_that_is_moved_to_an_equal_connection_has_the_same_documents_and_mounts() {
-    let pipelines = pipelines();
-    for pipeline in pipelines.clone() {
-        let own = resolved(pipeline.clone(), &Connections::new());
-        let (moved, connection) = moved(pipeline);
-        let connection: UserPipelineConnectionSpec = serde_json::from_value(connection).unwrap();
-        let moved = resolved(moved, &[("all".to_owned(), Ok(connection))].into());
-        for binary in [Binary::Ingest, Binary::Worker, Binary::Schema] {
-            assert_eq!(reduce(&moved, binary), reduce(&own, binary), "{binary:?} of {}", own.id);
-            assert_eq!(binary.mounts(&moved), binary.mounts(&own), "{binary:?} of {}", own.id);
-        }
+fn a_pipeline_that_is_moved_to_equal_connections_has_the_same_documents_and_mounts() {
+    for text in EXAMPLES {
+        let own = resolved(with_own_addresses(parse(text)), &Connections::new());
+        assert_equal_documents(&resolved(parse(text), &connections()), &own);
     }
-    assert!(!pipelines.is_empty());
+    let users = parse(EXAMPLES[4]);
+    assert_equal_documents(
+        &resolved(users, &connections()),
+        &resolved(parse(OWN_ADDRESSES), &Connections::new()),
+    );
 }
 
 #[test]
 fn the_mounts_of_a_schema_document_follow_from_it() {
-    for pipeline in pipelines() {
-        let pipeline = resolved(pipeline, &Connections::new());
+    for text in EXAMPLES {
+        let pipeline = resolved(parse(text), &connections());
         let text = reduce(&pipeline, Binary::Schema);
         assert_eq!(schema_mounts(&text).unwrap(), Binary::Schema.mounts(&pipeline));
     }
@@ -94,9 +104,8 @@ fn the_mounts_of_a_schema_document_follow_from_it() {
 
 #[test]
 fn a_program_says_that_it_does_not_read_connections() {
-    let (moved, _) = moved(pipelines().pop().unwrap());
-    let text = serde_yaml::to_string(&moved).unwrap();
-    for error in [IngestPipeline::read(&text).unwrap_err(), WorkerPipeline::read(&text).unwrap_err()] {
+    let text = EXAMPLES[4];
+    for error in [IngestPipeline::read(text).unwrap_err(), WorkerPipeline::read(text).unwrap_err()] {
         assert!(error.to_string().contains("programs do not read spec.connections"), "{error}");
     }
 }

@@ -9,7 +9,7 @@ use userpipeline_api::{
     resolve,
 };
 
-const EXAMPLE: &str = include_str!("../../examples/users.yaml");
+const EXAMPLE: &str = include_str!("pipelines/own_addresses.yaml");
 
 /// The smallest useful pipeline: every name is left to us.
 const MINIMAL: &str = "

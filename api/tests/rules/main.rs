@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use userpipeline_api::UserPipeline;
 
 fn example() -> Value {
-    serde_yaml::from_str(include_str!("../../../examples/users.yaml")).unwrap()
+    serde_yaml::from_str(include_str!("../pipelines/own_addresses.yaml")).unwrap()
 }
 
 fn parse(value: Value) -> UserPipeline {
