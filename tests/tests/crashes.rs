@@ -161,6 +161,15 @@ async fn connection_recreated(sandbox: &Sandbox) -> Result<()> {
         conditions.any(|c| c.type_ == "Ready" && c.reason == "ConnectionMissing")
     };
     sandbox.settled_where("the missing connection", misses).await?;
+    // An edit takes effect with the last version of the connection.
+    sandbox.edit(json!({"spec": {"schedule": {"cron": "0 0 2 1 *"}}})).await?;
+    let edited = |pipeline: &UserPipeline, status: &userpipeline_api::UserPipelineStatus| {
+        misses(pipeline, status) && status.observed_generation == pipeline.metadata.generation
+    };
+    sandbox.settled_where("the edit", edited).await?;
+    let cron_job = sandbox.api::<CronJob>().get(&names::cron_job("users")).await?;
+    let cron = cron_job.spec.map(|spec| spec.schedule);
+    ensure!(cron.as_deref() == Some("0 0 2 1 *"), "{cron:?}");
     sandbox.apply::<UserPipelineConnection>(&Sandbox::connection()).await?;
     sandbox.settled("Ready").await
 }

@@ -1,10 +1,13 @@
 //! Whether a pipeline may change to the current versions of its connections now, among all pipelines that roll out.
 
+use std::time::Instant;
+
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use userpipeline_api::{ConnectionVersion, UserPipeline};
+use userpipeline_api::UserPipeline;
 
 use super::{
+    connections::NamedConnections,
     context::Context,
     decide::{
         connection_rollout::{ConnectionInput, Decision, Progress, decide},
@@ -15,12 +18,12 @@ use super::{
     validate::ValidatedPipeline,
 };
 
-/// The decision about the connections of a pipeline, whose current versions are given. A plan shows the end of a rollout.
+/// The decision about the connections of a pipeline. A plan shows the end of a rollout.
 pub fn connection_turn(
     pipeline: &UserPipeline,
     valid: &ValidatedPipeline,
     observed: &Observed,
-    current: &[ConnectionVersion],
+    named: &NamedConnections,
     context: &Context,
     now: Timestamp,
 ) -> Decision {
@@ -34,7 +37,7 @@ pub fn connection_turn(
         suspended: valid.spec.suspend,
         was_applied: schema.applied_hash.is_some(),
         recorded: &status.connections,
-        current,
+        current: &named.versions,
         rollout: status.connection_rollout.as_ref(),
         progress: match schema_is_current && workers_are_current {
             false => Progress::Differs,
@@ -42,8 +45,11 @@ pub fn connection_turn(
             true => Progress::Applied,
         },
     };
-    let take_slot = || context.rollouts.take_slot(&valid.owner.id, || inherited(context), now);
-    decide(&input, take_slot, now)
+    let take_slot = || context.rollouts.take_slot(&valid.owner.id, || inherited(context), Instant::now());
+    Decision {
+        problem: named.problem(),
+        ..decide(&input, take_slot, now)
+    }
 }
 
 fn worker_config(deployment: &Deployment) -> Option<String> {

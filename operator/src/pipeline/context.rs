@@ -53,7 +53,7 @@ impl Context {
             status: StatusWriter::new(client.clone(), metrics.clone(), caches.pipelines.clone(), instance),
             waiting: Waiting::new(metrics.clone()),
             back_off: ReconcileBackOff::default(),
-            connections: ConnectionLookup::new(caches.connections.clone()),
+            connections: ConnectionLookup::new(caches.connections.clone(), caches.children.config_maps.clone()),
             connection_uses: Arc::default(),
             resources: ResourceIndex::default(),
             overrides: Overrides::default(),

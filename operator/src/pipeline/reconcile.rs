@@ -94,7 +94,8 @@ pub async fn converge(
     let valid = contain(|| validate(pipeline, &named.connections, &context.installation))
         .unwrap_or_else(|panic| Err(ValidateError::panicked(&panic)))?;
     let valid = ValidatedPipeline {
-        accepted_stores: named.accepted_stores,
+        accepted_stores: named.accepted_stores.clone(),
+        connections: named.used.clone(),
         ..valid
     };
     let all = context.caches.pipelines.store().state();
@@ -104,10 +105,10 @@ pub async fn converge(
             older: conflict.older,
         });
     }
-    let connections = connection_turn(pipeline, &valid, observed, &named.versions, context, now);
+    let connections = connection_turn(pipeline, &valid, observed, &named, context, now);
     let mut decisions = decide(pipeline, &valid, observed, runs, connections, context.ignore_rollout_order, now);
     let mut children = desired(&valid, &context.installation, &decisions);
-    decisions.turn = turn(pipeline, &valid, observed, &children, context, now);
+    decisions.turn = turn(pipeline, &valid, observed, &children, context, Instant::now());
     if decisions.turn == Turn::Waiting {
         children = desired(&valid, &context.installation, &decisions);
     }

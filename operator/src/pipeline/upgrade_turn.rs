@@ -1,6 +1,7 @@
 //! Whether the workers of a pipeline may roll out now, among those of all pipelines.
 
-use jiff::Timestamp;
+use std::time::Instant;
+
 use userpipeline_api::UserPipeline;
 
 use super::{
@@ -20,7 +21,7 @@ pub fn turn(
     observed: &Observed,
     desired: &Desired,
     context: &Context,
-    now: Timestamp,
+    now: Instant,
 ) -> Turn {
     let live = observed
         .worker_deployment(&valid.owner.id)

@@ -89,12 +89,17 @@ pub async fn apply(
     now: Timestamp,
 ) -> Applied {
     let used = used_config_maps(&desired, observed);
-    let stale = stale_config_maps::of(&desired, &used, &decisions.schema.status, observed, now);
+    let uses_connections = !pipeline.spec.connections.is_empty();
+    let stale = stale_config_maps::of(&desired, &used, &decisions.schema.status, uses_connections, observed, now);
     let leftover = observed.children.no_longer_desired(&desired.steps());
     let live = &observed.children;
 
     let account = desired.account.apply_all(live, applier).await.map(drop);
     let schema = prepare_deletion(applier, pipeline, desired.deletion, observed).await;
+    let schema = match schema {
+        Ok(()) => desired.connections.apply_all(live, applier).await.map(drop),
+        error => error,
+    };
     let schema = match schema {
         Ok(()) => apply_schema(applier, desired.schema, &decisions.schema.delete, observed).await,
         error => error,

@@ -40,6 +40,8 @@ pub(super) fn used_config_maps(desired: &Desired, observed: &Observed) -> BTreeS
         .chain(desired_cron_jobs)
         .chain(desired_deployments)
         .map(|config| config.config_map)
+        // No pod reads these.
+        .chain(desired.connections.config_maps.iter().map(ResourceExt::name_any))
         .collect()
 }
 
@@ -60,6 +62,7 @@ pub(super) fn of<'a>(
     desired: &Desired,
     used: &BTreeSet<String>,
     schema: &SchemaStatus,
+    uses_connections: bool,
     observed: &'a Observed,
     now: Timestamp,
 ) -> Vec<&'a ConfigMap> {
@@ -69,6 +72,7 @@ pub(super) fn of<'a>(
         Some("ingest") => is_settled(&desired.schedule.config_maps, observed, now),
         Some("worker") => is_settled(&desired.workers.config_maps, observed, now),
         Some("deletion") => is_of_no_schema(config_map, desired, schema),
+        Some("connections") => !uses_connections || is_settled(&desired.connections.config_maps, observed, now),
         _ => false,
     };
     let config_maps = observed.children.config_maps.iter().map(AsRef::as_ref);

@@ -8,36 +8,32 @@ use std::{
     },
 };
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
-use userpipeline_api::{ConnectionVersion, Connections, UserPipeline, UserPipelineConnection, UserPipelineConnectionSpec};
+use userpipeline_api::{ConnectionVersion, UserPipeline, UserPipelineConnection, UserPipelineConnectionSpec, names::PipelineId};
 
+use super::named::NamedConnections;
 use crate::pipeline::{
     cache::{Cache, CachedConnection},
-    model::labels,
+    model::{StoredConnection, labels, labels::Component, stored_connections},
+    observe::is_of_component,
     validate::connection_problems,
 };
-
-/// The connections that a pipeline names and that exist.
-#[derive(Clone, Debug, Default)]
-pub struct NamedConnections {
-    pub connections: Connections,
-    /// In the order of the pipeline's list.
-    pub versions: Vec<ConnectionVersion>,
-    /// Ids of stores that are accepted although they are others than before.
-    pub accepted_stores: Vec<String>,
-}
 
 #[derive(Clone)]
 pub struct ConnectionLookup {
     cache: Cache<UserPipelineConnection>,
+    config_maps: Cache<ConfigMap>,
     /// How many changes of connections were reported.
     changes: Arc<AtomicU64>,
 }
 
 impl ConnectionLookup {
-    pub fn new(cache: Cache<UserPipelineConnection>) -> Self {
+    /// `config_maps` are the children of pipelines.
+    pub fn new(cache: Cache<UserPipelineConnection>, config_maps: Cache<ConfigMap>) -> Self {
         Self {
             cache,
+            config_maps,
             changes: Arc::default(),
         }
     }
@@ -65,20 +61,43 @@ impl ConnectionLookup {
     pub fn named_by(&self, pipeline: &UserPipeline) -> NamedConnections {
         let namespace = pipeline.namespace().unwrap_or_default();
         let accepted = |annotations: &BTreeMap<String, String>| annotations.get(labels::ACCEPT_STORE).cloned();
-        let mut named = NamedConnections {
-            accepted_stores: accepted(pipeline.annotations()).into_iter().collect(),
-            ..NamedConnections::default()
-        };
+        let mut named = NamedConnections::default();
+        named.accepted_stores.extend(accepted(pipeline.annotations()));
+        let mut stored = None;
         for connection in &pipeline.spec.connections {
-            if let Some(cached) = self.get(&namespace, &connection.name) {
-                named.versions.push(version(&cached));
+            let name = &connection.name;
+            let cached = self.get(&namespace, name);
+            if let Some(cached) = &cached {
                 named
                     .accepted_stores
                     .extend(cached.read().ok().and_then(|connection| accepted(connection.annotations())));
-                named.connections.insert(connection.name.clone(), usable(&cached));
             }
+            let found = cached.as_ref().map(|cached| (version(cached), usable(cached)));
+            let (version, spec) = match found {
+                Some((version, Ok(spec))) => (version, spec),
+                unusable => {
+                    let stored: &Vec<_> = stored.get_or_insert_with(|| self.stored(pipeline));
+                    named.stand_in(name, unusable, pipeline, stored);
+                    continue;
+                }
+            };
+            named.use_connection(version, spec);
         }
         named
+    }
+
+    /// The stored connections of a pipeline, the newest first.
+    fn stored(&self, pipeline: &UserPipeline) -> Vec<StoredConnection> {
+        let mut config_maps = self.config_maps.of_pipeline(&PipelineId::of(pipeline));
+        let is_own = |config_map: &ConfigMap| {
+            config_map
+                .owner_references()
+                .iter()
+                .any(|owner| Some(&owner.uid) == pipeline.uid().as_ref())
+        };
+        config_maps.retain(|config_map| is_of_component(config_map.as_ref(), Component::Connections) && is_own(config_map));
+        config_maps.sort_by_key(|config_map| std::cmp::Reverse(config_map.creation_timestamp()));
+        config_maps.iter().flat_map(|config_map| stored_connections(config_map)).collect()
     }
 }
 
@@ -124,7 +143,7 @@ mod tests {
             ("copies", json!({"cassandra": cassandra})),
         ];
         let mut writer = CacheWriter::default();
-        let lookup = ConnectionLookup::new(writer.cache());
+        let lookup = ConnectionLookup::new(writer.cache(), CacheWriter::default().cache());
         writer.fill_with(specs.iter().map(|(name, spec)| connection(name, spec)));
         let mut pipeline = crate::pipeline::example();
         let listed: Value = specs

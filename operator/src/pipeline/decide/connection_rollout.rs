@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use userpipeline_api::{ConnectionRollout, ConnectionVersion};
 
 use super::upgrade::Turn;
-use crate::pipeline::model::whole_seconds;
+use crate::pipeline::model::{Problem, whole_seconds};
 
 /// How far the children of a pipeline are from the current versions of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct Decision {
     pub rollout: Option<ConnectionRollout>,
     /// `Waiting`: children keep what they have, and no schema Job starts.
     pub turn: Turn,
+    /// Why earlier versions of connections are used.
+    pub problem: Option<Problem>,
 }
 
 /// Decides; `take_slot` is called where the pipeline needs one that it does not have.
@@ -54,6 +56,7 @@ pub fn decide(input: &ConnectionInput<'_>, take_slot: impl FnOnce() -> Turn, now
         versions: input.current.to_vec(),
         rollout: rollout.cloned(),
         turn: Turn::Now,
+        problem: None,
     };
     // An edit never waits, and ends the rollout of a connection.
     if input.is_edited || input.suspended || !input.was_applied {
@@ -69,6 +72,7 @@ pub fn decide(input: &ConnectionInput<'_>, take_slot: impl FnOnce() -> Turn, now
         rollout: (taken == Turn::Now).then(|| ConnectionRollout { since: whole_seconds(now) }),
         // With a slot, only until the status has it.
         turn: Turn::Waiting,
+        problem: None,
     }
 }
 

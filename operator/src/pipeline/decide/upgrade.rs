@@ -4,13 +4,10 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use userpipeline_api::names::PipelineId;
-
-use crate::pipeline::model::elapsed;
 
 /// Pipelines whose workers may be rolling out when an upgrade starts another rollout.
 const AT_ONCE: usize = 5;
@@ -48,7 +45,7 @@ struct State {
     /// The generation of each pipeline that an earlier operator applied; `None` where it applied none, or an older one.
     inherited: HashMap<PipelineId, Option<i64>>,
     /// Since when each pipeline has been rolling out.
-    rolling: HashMap<PipelineId, Timestamp>,
+    rolling: HashMap<PipelineId, Instant>,
     /// Pipelines with a slot for a changed connection. It does not expire.
     slots: HashSet<PipelineId>,
     is_seeded: bool,
@@ -69,7 +66,7 @@ pub struct Rollouts(Mutex<State>);
 impl Rollouts {
     /// Decides, and counts the pipeline if it may roll out. `inherited` is called at most once, because afterwards each reconcile
     /// updates its own pipeline.
-    pub fn turn(&self, id: &PipelineId, input: UpgradeInput, inherited: impl FnOnce() -> Inherited, now: Timestamp) -> Turn {
+    pub fn turn(&self, id: &PipelineId, input: UpgradeInput, inherited: impl FnOnce() -> Inherited, now: Instant) -> Turn {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.observe(id, input, now);
         if !state.is_due_to_upgrade(id, input) || state.slots.contains(id) {
@@ -84,7 +81,7 @@ impl Rollouts {
     }
 
     /// A slot for a changed connection, if one is free. The pipeline has it until [`Self::set_slot`] takes it away.
-    pub fn take_slot(&self, id: &PipelineId, inherited: impl FnOnce() -> Inherited, now: Timestamp) -> Turn {
+    pub fn take_slot(&self, id: &PipelineId, inherited: impl FnOnce() -> Inherited, now: Instant) -> Turn {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.seed(inherited, now);
         let turn = decide(state.others(id, now));
@@ -123,7 +120,7 @@ fn decide(others: usize) -> Turn {
 }
 
 impl State {
-    fn seed(&mut self, inherited: impl FnOnce() -> Inherited, now: Timestamp) {
+    fn seed(&mut self, inherited: impl FnOnce() -> Inherited, now: Instant) {
         if self.is_seeded {
             return;
         }
@@ -135,14 +132,18 @@ impl State {
         self.slots.extend(slots);
     }
 
-    fn observe(&mut self, id: &PipelineId, input: UpgradeInput, now: Timestamp) {
+    fn observe(&mut self, id: &PipelineId, input: UpgradeInput, now: Instant) {
         let was_applied = input.observed_generation == input.generation;
         self.inherited
             .entry(id.clone())
             .or_insert_with(|| input.generation.filter(|_| was_applied));
         if input.is_rolling_out {
             self.rolling.entry(id.clone()).or_insert(now);
-        } else if self.rolling.get(id).is_some_and(|since| elapsed(*since, now) >= COUNTS_AT_LEAST) {
+        } else if self
+            .rolling
+            .get(id)
+            .is_some_and(|since| now.duration_since(*since) >= COUNTS_AT_LEAST)
+        {
             self.rolling.remove(id);
         }
     }
@@ -154,8 +155,8 @@ impl State {
         input.changes_workers && !is_edited && !input.suspended
     }
 
-    fn others(&self, id: &PipelineId, now: Timestamp) -> usize {
-        let rolling = self.rolling.iter().filter(|(_, since)| elapsed(**since, now) < COUNTS_FOR);
+    fn others(&self, id: &PipelineId, now: Instant) -> usize {
+        let rolling = self.rolling.iter().filter(|(_, since)| now.duration_since(**since) < COUNTS_FOR);
         let without_slot = rolling.filter(|(other, _)| *other != id && !self.slots.contains(*other));
         without_slot.count() + self.slots.iter().filter(|other| *other != id).count()
     }
@@ -163,10 +164,14 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    /// This many seconds after the first call.
+    fn at(second: u64) -> Instant {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        *START + Duration::from_secs(second)
     }
 
     fn id(n: usize) -> PipelineId {
@@ -185,7 +190,7 @@ mod tests {
         suspended: false,
     };
 
-    fn turn(rollouts: &Rollouts, n: usize, input: UpgradeInput, second: i64) -> Turn {
+    fn turn(rollouts: &Rollouts, n: usize, input: UpgradeInput, second: u64) -> Turn {
         rollouts.turn(&id(n), input, Inherited::default, at(second))
     }
 
@@ -301,7 +306,7 @@ mod tests {
     #[test]
     fn a_slot_for_a_changed_connection_counts_until_it_is_given_back() {
         let rollouts = Rollouts::default();
-        let take = |n: usize, second: i64| rollouts.take_slot(&id(n), Inherited::default, at(second));
+        let take = |n: usize, second: u64| rollouts.take_slot(&id(n), Inherited::default, at(second));
         for n in 0..AT_ONCE {
             assert_eq!(take(n, 0), Turn::Now);
         }

@@ -16,6 +16,8 @@ pub struct Desired {
     pub account: DesiredChildren,
     /// The config of a later deletion Job, where connections may have changed by then.
     pub deletion: DesiredChildren,
+    /// The connections as the pipeline uses them now.
+    pub connections: DesiredChildren,
     /// The schema Job and its ConfigMap, if one is due.
     pub schema: DesiredChildren,
     /// The CronJob, and the ConfigMap of runs unless they keep an older one. Empty until a schema was applied.
@@ -30,10 +32,11 @@ pub struct Desired {
 }
 
 impl Desired {
-    pub const fn steps(&self) -> [&DesiredChildren; 6] {
+    pub const fn steps(&self) -> [&DesiredChildren; 7] {
         [
             &self.account,
             &self.deletion,
+            &self.connections,
             &self.schema,
             &self.schedule,
             &self.workers,
@@ -52,6 +55,7 @@ pub fn desired(pipeline: &ValidatedPipeline, installation: &Installation, decisi
             ..DesiredChildren::default()
         },
         deletion: deletion_config(pipeline, decisions),
+        connections: connections(pipeline, decisions),
         schema: decisions
             .schema
             .create
@@ -96,6 +100,18 @@ fn deletion_config(pipeline: &ValidatedPipeline, decisions: &Decisions) -> Desir
     });
     DesiredChildren {
         config_maps: config_maps.into_iter().collect(),
+        ..DesiredChildren::default()
+    }
+}
+
+/// Not while the pipeline waits for its turn, because its children still have the versions that are stored.
+fn connections(pipeline: &ValidatedPipeline, decisions: &Decisions) -> DesiredChildren {
+    let is_used = !pipeline.connections.is_empty() && decisions.connections.turn == Turn::Now;
+    DesiredChildren {
+        config_maps: is_used
+            .then(|| config_map::of_connections(&pipeline.owner, &pipeline.connections))
+            .into_iter()
+            .collect(),
         ..DesiredChildren::default()
     }
 }

@@ -62,6 +62,8 @@ pub enum Component {
     Schema,
     Drain,
     Deletion,
+    /// The stored connections; no pod.
+    Connections,
 }
 
 impl Component {
@@ -73,6 +75,7 @@ impl Component {
             Self::Schema => "schema",
             Self::Drain => "drain",
             Self::Deletion => "deletion",
+            Self::Connections => "connections",
         }
     }
 }

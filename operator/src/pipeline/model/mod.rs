@@ -10,6 +10,7 @@ mod owner;
 mod pod_config;
 pub mod quantity;
 pub mod reasons;
+mod stored_connections;
 mod time;
 
 pub use self::{
@@ -21,5 +22,6 @@ pub use self::{
     owner::{Owner, owner_reference},
     pod_config::{CONFIG_VOLUME, PodConfig, PodConfigRef},
     reasons::Problem,
+    stored_connections::{StoredConnection, connections_data, connections_text, stored_connections},
     time::{elapsed, whole_seconds},
 };

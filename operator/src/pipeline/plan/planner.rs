@@ -110,7 +110,7 @@ pub async fn plan(
     fill(client, &id, writers).await?;
 
     let observed = Observed::cached(&pipeline, &caches.children, now);
-    let named = ConnectionLookup::new(caches.connections.clone()).named_by(&pipeline);
+    let named = ConnectionLookup::new(caches.connections.clone(), caches.children.config_maps.clone()).named_by(&pipeline);
     let valid = validate(&pipeline, &named.connections, &installation)?;
     let schema_job = due_schema_job(&pipeline, &valid, &observed, now);
     let schema = if schema {

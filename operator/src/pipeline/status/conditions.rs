@@ -227,6 +227,9 @@ fn ready(pipeline: &UserPipeline, applied: &Applied, suspended: &Verdict, parts:
     if let Err(error) = &applied.account {
         return Verdict::failed(error);
     }
+    if let Some((reason, message)) = &applied.decisions.connections.problem {
+        return Verdict::no(reason, message);
+    }
     if let Some(part) = parts
         .iter()
         .find(|part| part.is_false())

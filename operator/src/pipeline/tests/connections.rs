@@ -69,13 +69,15 @@ fn rollout(cluster: &Cluster) -> Value {
 }
 
 #[tokio::test]
-async fn given_a_ready_pipeline_that_is_moved_to_equal_connections_then_only_its_status_is_written() {
+async fn given_a_ready_pipeline_that_is_moved_to_equal_connections_then_they_are_stored_and_nothing_else_changes() {
     let (cluster, client) = Cluster::start().await;
     cluster.ready(&client).await;
     let connections = use_connections(&cluster);
     put_connections(&cluster, &connections);
     cluster.reconcile(&client).await.unwrap();
-    assert_eq!(short(cluster.writes()), ["PATCH users/status"]);
+    let writes = short(cluster.writes());
+    assert!(writes[0].starts_with("PATCH configmaps/users-connections-"), "{writes:?}");
+    assert_eq!(writes[1..], ["PATCH users/status"]);
     assert_eq!(cluster.condition("Ready").0, "True");
     let versions = cluster.get(PIPELINE)["status"]["connections"].clone();
     assert_eq!(versions[0], json!({"name": "stores", "uid": "uid-stores", "generation": 1}));
@@ -84,7 +86,7 @@ async fn given_a_ready_pipeline_that_is_moved_to_equal_connections_then_only_its
 }
 
 #[tokio::test]
-async fn given_a_connection_is_missing_then_children_stay_until_it_exists() {
+async fn given_a_connection_that_never_existed_then_children_stay_until_it_does() {
     let (cluster, client) = Cluster::start().await;
     cluster.ready(&client).await;
     let connections = use_connections(&cluster);
@@ -103,6 +105,116 @@ async fn given_a_connection_is_missing_then_children_stay_until_it_exists() {
     cluster.reconcile(&client).await.unwrap();
     assert_eq!(cluster.condition("Ready").0, "True");
     assert_eq!(cluster.get(DEPLOYMENT), before);
+}
+
+fn remove(cluster: &Cluster, path: &str) {
+    cluster.objects.lock().unwrap().remove(path).unwrap();
+}
+
+fn edit(cluster: &Cluster, field: &str, value: Value) {
+    cluster.change(PIPELINE, |pipeline| {
+        *pipeline.pointer_mut(field).unwrap() = value;
+        pipeline["metadata"]["generation"] = json!(pipeline["metadata"]["generation"].as_i64().unwrap() + 1);
+    });
+}
+
+#[tokio::test]
+async fn given_a_deleted_connection_then_edits_take_effect_with_its_last_version() {
+    let (cluster, client) = Cluster::start().await;
+    ready(&cluster, &client).await;
+    let before = cluster.get(DEPLOYMENT)["spec"]["template"].clone();
+    remove(&cluster, STORES);
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(short(cluster.writes()), ["PATCH users/status"]);
+    assert_eq!(cluster.condition("Ready"), ("False".into(), "ConnectionMissing".into()));
+    assert_eq!(cluster.condition("Stalled").0, "False");
+
+    // It can be scaled, and suspended, and nothing else changes
+    edit(&cluster, "/spec/workers/replicas", json!(3));
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.get(DEPLOYMENT)["spec"]["replicas"], 3);
+    cluster.change(PIPELINE, |pipeline| pipeline["spec"]["suspend"] = json!(true));
+    edit(&cluster, "/spec/workers/replicas", json!(2));
+    cluster.reconcile(&client).await.unwrap();
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.get(DEPLOYMENT)["spec"]["replicas"], 0);
+    assert_eq!(cluster.condition("Ready").1, "ConnectionMissing");
+    assert_eq!(cluster.get(DEPLOYMENT)["spec"]["template"], before);
+    assert_eq!(cluster.get(PIPELINE)["status"]["connections"][0]["uid"], "uid-stores");
+
+    // And where it names no connection that is missing, the stored ones are not used
+    cluster.change(PIPELINE, |pipeline| pipeline["spec"]["suspend"] = json!(false));
+    put_connections(&cluster, &example::with_connections().1);
+    edit(&cluster, "/spec/workers/replicas", json!(2));
+    cluster.reconcile(&client).await.unwrap();
+    cluster.roll_out();
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.condition("Ready"), ("True".into(), "Ready".into()));
+}
+
+#[tokio::test]
+async fn given_a_connection_that_changed_while_the_pipeline_waited_then_its_deletion_leaves_the_version_in_use() {
+    let (cluster, client) = Cluster::start().await;
+    ready(&cluster, &client).await;
+    let before = cluster.get(DEPLOYMENT)["spec"]["template"].clone();
+    change_host(&cluster, "moved");
+    // The slot is recorded, and nothing is applied yet
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.get(PIPELINE)["status"]["connections"][0]["generation"], 2);
+    remove(&cluster, STORES);
+    cluster.writes();
+    for _ in 0..2 {
+        cluster.reconcile(&client).await.unwrap();
+    }
+    assert_eq!(cluster.get(DEPLOYMENT)["spec"]["template"], before);
+    assert_eq!(cluster.get(PIPELINE)["status"]["connections"][0]["generation"], 1);
+    assert_eq!(cluster.paths(JOBS), [""; 0]);
+}
+
+#[tokio::test]
+async fn given_a_restart_while_a_connection_is_missing_then_newer_pipelines_still_conflict() {
+    let (cluster, client) = Cluster::start().await;
+    ready(&cluster, &client).await;
+    for path in [STORES, SOURCE] {
+        remove(&cluster, path);
+    }
+    let newer = PIPELINE.replace("/users", "/newer");
+    let mut other = serde_json::to_value(example::pipeline()).unwrap();
+    for (field, value) in [
+        ("name", "newer"),
+        ("uid", "uid-newer"),
+        ("creationTimestamp", "2025-06-01T00:00:00Z"),
+    ] {
+        other["metadata"][field] = json!(value);
+    }
+    // The name that the older one derives
+    other["spec"]["sinks"]["postgres"] = json!({"table": "demo_users"});
+    cluster.put(&newer, other);
+    let resource: CachedPipeline = serde_json::from_value(cluster.get(&newer)).unwrap();
+    reconcile(Arc::new(resource), cluster.context(&client)).await.unwrap();
+    let conditions = cluster.get(&newer)["status"]["conditions"].clone();
+    let ready = conditions.as_array().unwrap().iter().find(|c| c["type"] == "Ready").unwrap();
+    assert_eq!(ready["reason"], "Conflict", "{ready}");
+}
+
+#[tokio::test]
+async fn given_a_pipeline_that_no_longer_uses_connections_then_none_is_stored() {
+    let (cluster, client) = Cluster::start().await;
+    ready(&cluster, &client).await;
+    let stored = || cluster.paths(&format!("{CONFIG_MAPS}users-connections-")).len();
+    assert_eq!(stored(), 1);
+    change_host(&cluster, "moved");
+    edit(&cluster, "/spec/workers/replicas", json!(3));
+    for _ in 0..2 {
+        cluster.reconcile(&client).await.unwrap();
+    }
+    assert_eq!(stored(), 1, "the one in use");
+    let cron = cluster.get(PIPELINE)["spec"]["schedule"]["cron"].clone();
+    let mut own = serde_json::to_value(example::pipeline().spec).unwrap();
+    own["schedule"]["cron"] = cron;
+    edit(&cluster, "/spec", own);
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(stored(), 0);
 }
 
 #[tokio::test]
@@ -183,8 +295,9 @@ async fn given_a_changed_api_then_runs_get_it_at_once_and_no_worker_restarts() {
     });
     cluster.reconcile(&client).await.unwrap();
     let writes = short(cluster.writes());
-    assert!(writes[0].starts_with("PATCH configmaps/users-ingest-"), "{writes:?}");
-    assert_eq!(writes[1..], ["PATCH cronjobs/users-ingest", "PATCH users/status"]);
+    assert!(writes[0].starts_with("PATCH configmaps/users-connections-"), "{writes:?}");
+    assert!(writes[1].starts_with("PATCH configmaps/users-ingest-"), "{writes:?}");
+    assert_eq!(writes[2..], ["PATCH cronjobs/users-ingest", "PATCH users/status"]);
     assert_eq!(cluster.condition("Ready").0, "True");
 }
 

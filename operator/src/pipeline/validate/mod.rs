@@ -20,7 +20,7 @@ use self::{
     placeholders::placeholder_problems,
     pod_settings::pod_settings_problems,
 };
-use super::model::{DefaultTls, Installation, Owner, PodConfig, quantity};
+use super::model::{DefaultTls, Installation, Owner, PodConfig, StoredConnection, quantity};
 
 /// The runs of a pipeline.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub struct ValidatedPipeline {
     /// The hash of the schema that a schema Job must have applied.
     pub schema_hash: String,
     pub default_tls: DefaultTls,
+    /// The connections that it uses, to be stored.
+    pub connections: Vec<StoredConnection>,
     /// Ids of Kafka clusters and PostgreSQL servers that are accepted although they are others than before.
     pub accepted_stores: Vec<String>,
 }
@@ -93,6 +95,7 @@ fn validated(pipeline: &UserPipeline, owner: Owner, resolved: &ResolvedPipeline)
         schema_hash,
         schema: config(Binary::Schema, "schema"),
         accepted_stores: Vec::new(),
+        connections: Vec::new(),
         deletion: keeps_deletion.then(|| config(Binary::Schema, "deletion")),
         default_tls,
         spec,

@@ -27,7 +27,7 @@ fn cached(pipeline: &UserPipeline) -> Arc<CachedPipeline> {
 }
 
 fn no_connections() -> ConnectionLookup {
-    ConnectionLookup::new(CacheWriter::default().cache())
+    ConnectionLookup::new(CacheWriter::default().cache(), CacheWriter::default().cache())
 }
 
 fn of(newer: &UserPipeline, others: &[UserPipeline]) -> Option<Conflict> {
@@ -187,7 +187,7 @@ fn a_changed_connection_moves_the_resources_of_its_pipelines() {
     older.spec.connections = serde_json::from_value(json!([{"name": "stores"}])).unwrap();
     let both = [cached(&older), cached(&newer)];
     let mut writer = CacheWriter::default();
-    let lookup = ConnectionLookup::new(writer.cache());
+    let lookup = ConnectionLookup::new(writer.cache(), CacheWriter::default().cache());
     let index = ResourceIndex::default();
     let mut conflict = |connections: Vec<Value>| {
         writer.fill_with(connections.into_iter());
