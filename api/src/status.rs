@@ -384,6 +384,6 @@ pub struct Totals {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde hands a reference
-const fn is_zero(n: &i32) -> bool {
+pub(crate) const fn is_zero(n: &i32) -> bool {
     *n == 0
 }

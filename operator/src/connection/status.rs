@@ -25,6 +25,7 @@ pub fn connection_status(state: &ConnectionState, before: &UserPipelineConnectio
         observed_generation: state.generation,
         conditions: vec![accepted.condition(condition::ACCEPTED, state.generation, &before.conditions, now)],
         pipelines: i32::try_from(state.pipelines).unwrap_or(i32::MAX),
+        check: before.check.clone(),
     }
 }
 
