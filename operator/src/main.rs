@@ -137,11 +137,18 @@ impl Controllers {
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let writers = pipeline::Writers::default();
         let (client, caches, metrics) = (|| client.clone(), || writers.caches(), || metrics.clone());
-        let pipelines = pipeline::Context::new(client(), caches(), metrics(), installation, identity.to_owned())?;
+        let pipelines = pipeline::Context::new(client(), caches(), metrics(), installation.clone(), identity.to_owned())?;
         let uses = pipelines.connection_uses();
         let refused_pods = pipelines.refused_pods();
         Ok(Self {
-            connections: Arc::new(connection::Context::new(client(), caches(), metrics(), uses)),
+            connections: Arc::new(connection::Context::new(
+                client(),
+                caches(),
+                metrics(),
+                uses,
+                installation,
+                identity.to_owned(),
+            )),
             backfills: Arc::new(backfill::Context::new(
                 client(),
                 caches(),

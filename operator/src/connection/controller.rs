@@ -1,4 +1,4 @@
-//! Writes the status of connections that changed, or whose number of pipelines did.
+//! Checks connections, and writes the status of those that changed, whose number of pipelines did, or that were checked.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,13 +14,20 @@ use kube::{
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use userpipeline_api::{GROUP, UserPipelineConnectionStatus};
+use userpipeline_api::{GROUP, UserPipelineConnectionSpec, UserPipelineConnectionStatus};
 
-use super::status::{ConnectionState, connection_status};
+use super::{
+    check::{self, Decision},
+    checker::{Checker, owner},
+    event::events,
+    status::{ConnectionState, connection_status},
+};
 use crate::{
     identity::MANAGER,
     metrics::Metrics,
-    pipeline::{CachedConnection, Caches, ConnectionId, ConnectionUses, connection_id, usable},
+    pipeline::{
+        CachedConnection, Caches, CheckChildren, ConnectionId, ConnectionUses, EventPublisher, Installation, connection_id, usable,
+    },
 };
 
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
@@ -31,12 +38,24 @@ pub struct Context {
     client: Client,
     caches: Caches,
     metrics: Metrics,
+    events: EventPublisher,
+    installation: Installation,
     uses: Arc<ConnectionUses>,
 }
 
 impl Context {
-    pub const fn new(client: Client, caches: Caches, metrics: Metrics, uses: Arc<ConnectionUses>) -> Self {
+    /// `instance` is the name of the operator's pod, for Events.
+    pub fn new(
+        client: Client,
+        caches: Caches,
+        metrics: Metrics,
+        uses: Arc<ConnectionUses>,
+        installation: Installation,
+        instance: String,
+    ) -> Self {
         Self {
+            events: EventPublisher::new(client.clone(), metrics.clone(), instance),
+            installation,
             client,
             caches,
             metrics,
@@ -70,7 +89,7 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     applier(
         |connection, context| reconcile(connection, context).boxed(),
         |_, error: &kube::Error, _| {
-            tracing::warn!(%error, "cannot write the status of a connection; it is retried");
+            tracing::warn!(%error, "reconcile of a connection failed; it is retried");
             Action::requeue(AFTER_FAILURE)
         },
         context.clone(),
@@ -90,26 +109,76 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     .await;
 }
 
-async fn reconcile(connection: Arc<CachedConnection>, context: Arc<Context>) -> Result<Action, kube::Error> {
-    let id = connection_id(connection.as_ref());
-    let before = connection.status().unwrap_or_default();
-    let known: UserPipelineConnectionStatus = serde_json::from_value(before.clone()).unwrap_or_default();
-    let state = ConnectionState {
-        generation: connection.meta().generation,
-        problem: usable(&connection).err(),
-        pipelines: context.uses.count(&id),
-    };
-    let after = json!(connection_status(&state, &known, Timestamp::now()));
-    if before == after || connection.meta().deletion_timestamp.is_some() {
+pub(super) async fn reconcile(connection: Arc<CachedConnection>, context: Arc<Context>) -> Result<Action, kube::Error> {
+    if connection.meta().deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
+    let before: UserPipelineConnectionStatus = serde_json::from_value(connection.status().unwrap_or_default()).unwrap_or_default();
+    let usable = usable(&connection);
+    let decision = match &usable {
+        Ok(spec) => Some(check(&connection, spec, &before, &context).await?),
+        Err(_) => None,
+    };
+    let (recorded, check_problem, requeue) = match decision {
+        Some(Decision {
+            check, problem, requeue, ..
+        }) => (check, problem, Action::requeue(requeue)),
+        None => (before.check.clone().unwrap_or_default(), None, Action::await_change()),
+    };
+    let users = context.uses.pipelines(&connection_id(connection.as_ref()));
+    let state = ConnectionState {
+        generation: connection.meta().generation,
+        problem: usable.err(),
+        pipelines: users.len(),
+        check: recorded,
+        check_problem,
+    };
+    let after = connection_status(&state, &before, Timestamp::now());
+    if before != after {
+        write(&connection, &after, &context).await?;
+        for event in events(&before, &after, &users) {
+            context.events.publish(&event, &connection.object_ref(&())).await;
+        }
+    }
+    Ok(requeue)
+}
+
+/// Decides whether a check is due, and writes what follows.
+async fn check(
+    connection: &CachedConnection,
+    spec: &UserPipelineConnectionSpec,
+    before: &UserPipelineConnectionStatus,
+    context: &Context,
+) -> Result<Decision, kube::Error> {
+    let recorded = before.check.clone().unwrap_or_default();
+    let Some(owner) = owner(connection, &context.installation) else {
+        return Ok(Decision {
+            check: recorded,
+            ..Decision::default()
+        });
+    };
+    let live = CheckChildren::cached(&connection_id(connection), &owner.uid, &context.caches.children);
+    let generation = connection.meta().generation.unwrap_or_default().to_string();
+    let decision = check::decide(&generation, &owner.task_hash(), &recorded, &live.tasks, Timestamp::now());
+    let checker = Checker {
+        client: &context.client,
+        metrics: &context.metrics,
+        owner: &owner,
+        spec,
+    };
+    checker.apply(&generation, &decision, &live).await?;
+    Ok(decision)
+}
+
+async fn write(connection: &CachedConnection, status: &UserPipelineConnectionStatus, context: &Context) -> Result<(), kube::Error> {
+    let id = connection_id(connection);
     let api: Api<CachedConnection> = Api::namespaced(context.client.clone(), &id.namespace);
     let body = json!({
         "apiVersion": format!("{GROUP}/v1alpha1"),
         "kind": "UserPipelineConnection",
         // The uid keeps the status from another connection of the same name.
         "metadata": {"name": id.name, "uid": connection.meta().uid},
-        "status": after,
+        "status": status,
     });
     let params = PatchParams::apply(MANAGER).force();
     match api.patch_status(&id.name, &params, &Patch::Apply(&body)).await {
@@ -117,5 +186,5 @@ async fn reconcile(connection: Arc<CachedConnection>, context: Arc<Context>) -> 
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         Err(error) => return Err(error),
     }
-    Ok(Action::await_change())
+    Ok(())
 }

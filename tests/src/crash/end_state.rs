@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineConnection};
 
 /// Times, uids and counters.
-const VARYING_KEYS: [&str; 21] = [
+const VARYING_KEYS: [&str; 22] = [
     "uid",
     "resourceVersion",
     "creationTimestamp",
@@ -31,6 +31,7 @@ const VARYING_KEYS: [&str; 21] = [
     "completedAt",
     "since",
     "verifiedAt",
+    "checkedAt",
     "appliedAt",
     "effectiveSince",
     "startedAt",

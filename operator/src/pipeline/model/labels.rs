@@ -13,6 +13,12 @@ pub const PIPELINE: &str = "userpipeline.dev/pipeline";
 pub const PIPELINE_UID: &str = "userpipeline.dev/pipeline-uid";
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The name of the connection that a check belongs to. Such objects have no pipeline.
+pub const CONNECTION: &str = "userpipeline.dev/connection";
+/// The generation of the connection that a check Job checks.
+pub const CHECK_GENERATION: &str = "userpipeline.dev/check-generation";
+/// How many check Jobs in a row ended without a report before this one.
+pub const CHECK_ATTEMPT: &str = "userpipeline.dev/check-attempt";
 /// The hash of the schema that a schema Job applies.
 pub const SCHEMA_HASH: &str = "userpipeline.dev/schema-hash";
 /// How many schema Jobs of the same hash failed before this one.
@@ -64,6 +70,8 @@ pub enum Component {
     Deletion,
     /// The stored connections; no pod.
     Connections,
+    /// The check of a connection.
+    Check,
 }
 
 impl Component {
@@ -76,6 +84,7 @@ impl Component {
             Self::Drain => "drain",
             Self::Deletion => "deletion",
             Self::Connections => "connections",
+            Self::Check => "check",
         }
     }
 }

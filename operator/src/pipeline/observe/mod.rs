@@ -1,5 +1,6 @@
 //! What there is of a pipeline. Reading (`observed`, `worker_status`) is IO; interpreting what was read is pure.
 
+mod check_jobs;
 mod container_end;
 mod foreign;
 mod jobs;
@@ -14,6 +15,7 @@ mod worker_status;
 mod workers;
 
 pub use self::{
+    check_jobs::CheckChildren,
     container_end::ContainerEnd,
     foreign::ForeignField,
     jobs::{held_open, job_end},

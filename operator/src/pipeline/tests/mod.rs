@@ -1,6 +1,6 @@
 //! Reconciles against a fake apiserver, judged by the requests that it receives.
 
-mod cluster;
+pub(crate) mod cluster;
 mod connections;
 mod default_tls;
 mod evolution;
