@@ -10,7 +10,7 @@ use crate::{
     Secrets, StoreError,
     error::{PIPELINE_INVALID, SOURCE_UNREACHABLE},
     wire::{
-        Verification, Wire, client_config,
+        TlsProblem, Verification, Wire, client_config,
         handshake::{self, Opening, TlsSession},
     },
 };
@@ -56,10 +56,13 @@ impl Connection {
             return Ok(());
         }
         let config = client_config(&self.wire, &self.wire.read()?, Verification::Name)?;
-        match handshake::problem(&[address], config).await {
-            Some((_, problem)) => Err(self.wire.explain(&at, &problem, "spec.http.baseUrl")),
-            None => Ok(()),
-        }
+        let problem = match handshake::problem(&[address], config).await {
+            Some((_, problem)) => problem,
+            None if self.tls_session().await.is_some() => return Ok(()),
+            // It closes the connection.
+            None => TlsProblem::NoTls,
+        };
+        Err(self.wire.explain(&at, &problem, "spec.http.baseUrl"))
     }
 
     /// The TLS session with the server; none in plain text, or if the handshake fails.

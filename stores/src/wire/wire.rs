@@ -211,10 +211,10 @@ impl Wire {
 
     /// How the spec requests plain text.
     fn plain_text(&self) -> String {
-        if self.field == "spec.schemaRegistry" {
-            "an http:// address in spec.schemaRegistry.url".to_owned()
-        } else {
-            format!("{}.tls: {{mode: Disable}}", self.field)
+        match self.field {
+            "spec.schemaRegistry" => "an http:// address in spec.schemaRegistry.url".to_owned(),
+            "spec.http" => "an http:// address in spec.http.baseUrl".to_owned(),
+            field => format!("{field}.tls: {{mode: Disable}}"),
         }
     }
 }
