@@ -77,8 +77,10 @@ impl Checker<'_> {
     fn config(&self) -> PodConfig {
         let name = &self.owner.id.name;
         let text = CheckedConnection::document(name, self.spec);
+        // With the uid: Kubernetes may still be collecting what an earlier connection of this name owned.
+        let hash = names::hash(&format!("{text}\n{}", self.owner.uid));
         PodConfig {
-            config_map: names::child(name, &format!("check-{}", names::hash(&text)), names::LABEL_LIMIT),
+            config_map: names::child(name, &format!("check-{hash}"), names::LABEL_LIMIT),
             text,
             mounts: CheckedConnection::mounts(self.spec),
         }

@@ -44,7 +44,8 @@ const VARYING_KEYS: [&str; 22] = [
 /// Every child, and every custom resource with its status.
 pub async fn of(client: &Client, namespace: &str) -> Result<Value> {
     let mut all = Map::new();
-    let children = "app.kubernetes.io/managed-by=userpipeline-operator";
+    // Those of connections are garbage-collected at any time.
+    let children = "app.kubernetes.io/managed-by=userpipeline-operator,app.kubernetes.io/component!=check";
     all.insert("configMaps".into(), list::<ConfigMap>(client, namespace, children).await?);
     all.insert("serviceAccounts".into(), list::<ServiceAccount>(client, namespace, children).await?);
     all.insert("jobs".into(), list::<Job>(client, namespace, children).await?);

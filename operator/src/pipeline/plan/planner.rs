@@ -37,6 +37,8 @@ use crate::{
 pub struct Plan {
     /// In the order in which they would be written; the pipeline itself first.
     pub changes: Vec<Change>,
+    /// Why earlier versions of connections are used.
+    pub connections: Option<String>,
     /// The name of the schema Job that would run first, if one is due.
     pub schema_job: Option<String>,
     /// The printed plan of the schema Job, where one was requested.
@@ -56,6 +58,9 @@ impl Plan {
 
 impl std::fmt::Display for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(problem) = &self.connections {
+            writeln!(f, "! {problem}")?;
+        }
         if let Some(job) = &self.schema_job {
             writeln!(
                 f,
@@ -138,6 +143,7 @@ pub async fn plan(
         schema_job,
         schema,
         foreign: observed.foreign_fields(),
+        connections: applied.decisions.connections.problem.map(|(_, message)| message),
         overridden: applied.overridden,
     })
 }
@@ -323,6 +329,16 @@ mod tests {
         let refused = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "x", "message": "refused", "code": code});
         let body = if code == 200 { resources } else { refused };
         (StatusCode::from_u16(code).unwrap(), Json(body)).into_response()
+    }
+
+    #[test]
+    fn a_plan_with_an_earlier_version_of_a_connection_says_so() {
+        let plan = Plan {
+            connections: Some("spec.connections names connections that do not exist: stores".into()),
+            ..Plan::default()
+        };
+        assert_eq!(plan.to_string(), "! spec.connections names connections that do not exist: stores\n");
+        assert!(plan.is_empty(), "nothing would change");
     }
 
     #[tokio::test]
