@@ -21,7 +21,7 @@ pub use self::{
     jobs::{held_open, job_end},
     observed::{Observed, is_of_component, observe},
     refused_pods::RefusedPods,
-    run_jobs::{RunJob, backfill_runs, refused_run, run_jobs, run_report, unfinished_runs},
+    run_jobs::{RunJob, backfill_runs, run_jobs, run_problem, run_problem_after, run_report, unfinished_runs},
     scaled::Scalers,
     task_jobs::{Progress, TaskJob, deletion_jobs, drain_jobs, is_deletion_job, schema_jobs},
     worker_status::WorkerClient,

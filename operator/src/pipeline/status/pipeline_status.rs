@@ -10,7 +10,7 @@ use crate::pipeline::{
     apply::Applied,
     decide::{schedule::History, upgrade::Turn},
     model::labels,
-    observe::{Observed, RunJob},
+    observe::{Observed, RunJob, run_problem_after},
     validate::ValidateError,
 };
 
@@ -106,6 +106,7 @@ pub fn requeue_after(pipeline: &UserPipeline, outcome: Result<&Applied, &Validat
         observed.workers().next().is_some() || (!pipeline.spec.suspend && pipeline.spec.workers.replicas > 0 && outcome.is_ok());
     // A reconcile that came too early to measure is followed by one that does.
     let measures = is_active || measure::is_early(pipeline.status.as_ref(), now);
-    let soon = soon.into_iter().chain(observed.refusals.check_after).min();
+    let reports = [observed.refusals.check_after, run_problem_after(observed, now)];
+    let soon = soon.into_iter().chain(reports.into_iter().flatten()).min();
     soon.unwrap_or(RESYNC).min(if measures { MEASURE_EVERY } else { RESYNC })
 }
