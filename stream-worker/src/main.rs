@@ -90,12 +90,15 @@ struct ApplySchema {
     /// The id of the Kafka cluster in which the schema was applied before; another one is refused.
     #[arg(long)]
     expected_kafka_cluster: Option<String>,
-    /// The system identifier of the PostgreSQL server in which the schema was applied before; another one is refused.
+    /// The PostgreSQL database in which the schema was applied before, as SYSTEM_IDENTIFIER/DATABASE; another one is refused.
     #[arg(long)]
     expected_postgres_system: Option<String>,
-    /// The id of a store that is accepted although it is another one; may be repeated.
-    #[arg(long = "accept-store")]
+    /// Ids of stores that are accepted although they are others, separated by commas; may be repeated.
+    #[arg(long = "accept-store", value_delimiter = ',')]
     accepted_stores: Vec<String>,
+    /// An existing topic may have any number of replicas.
+    #[arg(long)]
+    any_replicas: bool,
     /// Changes nothing, and prints the changes that would be made to tables, topics and the subject.
     #[arg(long)]
     plan: bool,
@@ -174,6 +177,7 @@ async fn main() -> ExitCode {
                 kafka_cluster: args.expected_kafka_cluster,
                 postgres_system: args.expected_postgres_system,
                 accepted: args.accepted_stores,
+                any_replicas: args.any_replicas,
             };
             Box::pin(apply_schema::run(&args.task.files(), args.cluster, &stores, &mode)).await
         }

@@ -28,7 +28,17 @@ pub fn connection_status(state: &ConnectionState, before: &UserPipelineConnectio
             &format!("{problem}. Pipelines continue with the version that they used last"),
         ),
     };
-    let conditions = [(condition::ACCEPTED, accepted), (condition::CHECKED, checked(state))];
+    // Of a resource as others know it: `kubectl wait`, and kstatus in GitOps controllers.
+    let stalled = match &state.problem {
+        None => Verdict::no("NotStalled", "pipelines can use the connection"),
+        Some(_) => Verdict::yes(&accepted.reason, &accepted.message),
+    };
+    let conditions = [
+        (condition::ACCEPTED, accepted.clone()),
+        (condition::CHECKED, checked(state)),
+        (condition::READY, accepted),
+        (condition::STALLED, stalled),
+    ];
     let conditions = conditions
         .into_iter()
         .map(|(type_, verdict)| verdict.condition(type_, state.generation, &before.conditions, now));
@@ -126,6 +136,10 @@ mod tests {
         let condition = &second.conditions[0];
         assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "InvalidSpec"));
         assert!(condition.message.contains("dc1: 0") && condition.last_transition_time.0 == at(9));
+        for (status, ready, stalled) in [(&first, "True", "False"), (&second, "False", "True")] {
+            let of = |type_: &str| &status.conditions.iter().find(|c| c.type_ == type_).unwrap().status;
+            assert_eq!((of(condition::READY).as_str(), of(condition::STALLED).as_str()), (ready, stalled));
+        }
     }
 
     fn block(name: &str, problem: Option<(&str, &str)>) -> BlockCheck {

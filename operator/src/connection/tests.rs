@@ -117,6 +117,15 @@ async fn given_a_connection_then_a_job_checks_it_and_its_report_becomes_the_stat
 }
 
 #[tokio::test]
+async fn given_a_connection_that_is_being_deleted_then_it_is_not_checked() {
+    let (cluster, client) = start(&json!({"kafka": {"bootstrapServers": "k:9092"}})).await;
+    cluster.change(STORES, |connection| {
+        connection["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z");
+    });
+    assert_eq!(writes(&cluster, &client).await, [""; 0]);
+}
+
+#[tokio::test]
 async fn given_an_invalid_connection_then_it_is_not_checked() {
     let (cluster, client) = start(&json!({"kafka": "nonsense"})).await;
     assert_eq!(writes(&cluster, &client).await, ["PATCH stores/status"]);

@@ -45,6 +45,6 @@ pub use self::{
     caches::{Caches, Writers},
     context::Context,
     controller::run,
-    model::{Images, Installation},
+    model::{Images, Installation, PodMetadata},
     observe::RefusedPods,
 };

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use userpipeline_operator::{
     backfill, connection,
     metrics::Metrics,
-    pipeline::{self, Images, Installation, Writers},
+    pipeline::{self, Images, Installation, PodMetadata, Writers},
 };
 
 pub use self::{
@@ -81,6 +81,7 @@ async fn run_operator(client: kube::Client, namespace: String, interceptor: Arc<
             },
             cluster: "crash".to_owned(),
             requires_connections: false,
+            pod_metadata: PodMetadata::default(),
         };
         let writers = Writers::default();
         let caches = writers.caches();

@@ -15,7 +15,7 @@ use userpipeline_api::{ConnectionVersion, UserPipeline, UserPipelineConnection, 
 use super::named::NamedConnections;
 use crate::pipeline::{
     cache::{Cache, CachedConnection},
-    model::{StoredConnection, labels, labels::Component, stored_connections},
+    model::{StoredConnection, is_recorded, labels, labels::Component, stored_connections},
     observe::is_of_component,
     validate::connection_problems,
 };
@@ -60,17 +60,17 @@ impl ConnectionLookup {
     /// The connections that `pipeline` names.
     pub fn named_by(&self, pipeline: &UserPipeline) -> NamedConnections {
         let namespace = pipeline.namespace().unwrap_or_default();
-        let accepted = |annotations: &BTreeMap<String, String>| annotations.get(labels::ACCEPT_STORE).cloned();
         let mut named = NamedConnections::default();
-        named.accepted_stores.extend(accepted(pipeline.annotations()));
+        named.accepted_stores.extend(accepted_stores(pipeline.annotations()));
         let mut stored = None;
         for connection in &pipeline.spec.connections {
             let name = &connection.name;
             let cached = self.get(&namespace, name);
             if let Some(cached) = &cached {
+                let connection = cached.read().ok();
                 named
                     .accepted_stores
-                    .extend(cached.read().ok().and_then(|connection| accepted(connection.annotations())));
+                    .extend(connection.iter().flat_map(|connection| accepted_stores(connection.annotations())));
             }
             let found = cached.as_ref().map(|cached| (version(cached), usable(cached)));
             let (version, spec) = match found {
@@ -86,8 +86,9 @@ impl ConnectionLookup {
         named
     }
 
-    /// The stored connections of a pipeline, the newest first.
+    /// The connections of a pipeline that the operator stored, the newest first.
     fn stored(&self, pipeline: &UserPipeline) -> Vec<StoredConnection> {
+        let digests = pipeline.status.as_ref().map_or(&[][..], |status| &status.config_digests);
         let mut config_maps = self.config_maps.of_pipeline(&PipelineId::of(pipeline));
         let is_own = |config_map: &ConfigMap| {
             config_map
@@ -95,10 +96,19 @@ impl ConnectionLookup {
                 .iter()
                 .any(|owner| Some(&owner.uid) == pipeline.uid().as_ref())
         };
-        config_maps.retain(|config_map| is_of_component(config_map.as_ref(), Component::Connections) && is_own(config_map));
+        config_maps.retain(|config_map| {
+            is_of_component(config_map.as_ref(), Component::Connections) && is_own(config_map) && is_recorded(config_map, digests)
+        });
         config_maps.sort_by_key(|config_map| std::cmp::Reverse(config_map.creation_timestamp()));
         config_maps.iter().flat_map(|config_map| stored_connections(config_map)).collect()
     }
+}
+
+/// The ids in the annotation, separated by commas. Others than those of Kafka clusters and PostgreSQL databases are ignored.
+fn accepted_stores(annotations: &BTreeMap<String, String>) -> Vec<String> {
+    let ids = annotations.get(labels::ACCEPT_STORE).into_iter().flat_map(|ids| ids.split(','));
+    let is_id = |id: &&str| !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || "_-./$".contains(c));
+    ids.map(str::trim).filter(is_id).map(str::to_owned).collect()
 }
 
 fn version(connection: &CachedConnection) -> ConnectionVersion {
@@ -125,7 +135,7 @@ mod tests {
 
     fn connection(name: &str, spec: &Value) -> Value {
         let annotations = if name == "good" {
-            json!({labels::ACCEPT_STORE: "7"})
+            json!({labels::ACCEPT_STORE: "7/users, a_-B,, x y,--plan=1"})
         } else {
             json!({})
         };
@@ -163,7 +173,7 @@ mod tests {
                 generation: 3
             }
         );
-        assert_eq!(named.accepted_stores, ["7"; 1]);
+        assert_eq!(named.accepted_stores, ["7/users", "a_-B"]);
         assert!(named.connections["good"].is_ok() && !named.connections.contains_key("gone"));
         for (name, says) in [
             ("typed", "cannot be read: "),

@@ -38,7 +38,8 @@ pub const CONTAINER_END: &str = "userpipeline.dev/container-end";
 /// An annotation: the hash of the desired object that was applied last.
 pub const DESIRED_HASH: &str = "userpipeline.dev/desired-hash";
 
-/// An annotation on a connection or a pipeline: the id of a store that is accepted although it is another one than before.
+/// An annotation on a connection or a pipeline: ids of stores that are accepted although they are others than before, separated by
+/// commas.
 pub const ACCEPT_STORE: &str = "userpipeline.dev/accept-store";
 
 /// The kind of a run; only Jobs that the operator creates have it.

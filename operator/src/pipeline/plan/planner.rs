@@ -161,7 +161,10 @@ fn id_of(document: &Value, client: &Client) -> PipelineId {
 
 /// The name of the schema Job that would run first.
 fn due_schema_job(pipeline: &UserPipeline, valid: &ValidatedPipeline, observed: &Observed, now: Timestamp) -> Option<String> {
-    let recorded = pipeline.status.clone().unwrap_or_default().schema.unwrap_or_default();
+    let mut recorded = pipeline.status.clone().unwrap_or_default().schema.unwrap_or_default();
+    if valid.compares_stores() {
+        recorded = schema::until_stores_are_known(recorded, &valid.schema_hash);
+    }
     let decision = schema::decide(&valid.schema_hash, &valid.owner.task_hash(), &recorded, &schema_jobs(observed), now);
     (!decision.is_applied()).then(|| {
         let attempt = decision.create.unwrap_or_default();
@@ -178,9 +181,11 @@ fn with_applied_schema(mut pipeline: UserPipeline, valid: ValidatedPipeline) -> 
     let status = pipeline.status.get_or_insert_default();
     // Or a new pipeline would pass for an older one.
     status.default_tls_mode = Some(valid.default_tls.mode);
+    let recorded = status.schema.clone().unwrap_or_default();
     status.schema = Some(SchemaStatus {
         applied_hash: Some(valid.schema_hash),
-        ..status.schema.clone().unwrap_or_default()
+        kafka_cluster: Some(recorded.kafka_cluster.unwrap_or_default()),
+        ..recorded
     });
     pipeline
 }

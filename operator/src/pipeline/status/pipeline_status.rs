@@ -52,6 +52,7 @@ pub fn pipeline_status(
         status.default_tls_mode = Some(decisions.default_tls.mode);
         status.connections.clone_from(&decisions.connections.versions);
         status.connection_rollout.clone_from(&decisions.connections.rollout);
+        status.config_digests.clone_from(&decisions.config_digests);
         status.schema = Some(decisions.schema.status.clone()).filter(|schema| *schema != SchemaStatus::default());
     } else {
         // The previous spec is still in effect. Its failed runs count when the spec is fixed.

@@ -190,7 +190,7 @@ impl Cluster {
         });
         let mut labels = serde_json::to_value(labels::labels(pipeline, labels::Component::Schema)).unwrap();
         labels["batch.kubernetes.io/controller-uid"] = uid;
-        let message = r#"{"reason":"Applied","message":"","topicReady":true,"partitions":3,"schemaId":7}"#;
+        let message = r#"{"reason":"Applied","message":"","topicReady":true,"partitions":3,"schemaId":7,"kafkaCluster":"k"}"#;
         let state = json!({"terminated": {"exitCode": 0, "finishedAt": time(self.next()), "message": message}});
         let status = json!({"phase": "Succeeded", "containerStatuses": [{"name": "schema", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]});
         let name = format!("{pipeline}-schema");

@@ -5,9 +5,11 @@ mod connections;
 mod default_tls;
 mod evolution;
 mod fields;
+mod forged;
 mod others;
 mod ownership;
 mod shared_connection;
+mod slots;
 mod upgrade;
 
 use cluster::{CONFIG_MAPS, CRON_JOB, Cluster, DEPLOYMENT, JOBS, PIPELINE, PODS, short};
