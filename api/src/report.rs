@@ -93,7 +93,7 @@ pub struct SchemaReport {
     /// Id of the Kafka cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka_cluster: Option<String>,
-    /// System identifier of the PostgreSQL server.
+    /// PostgreSQL database, as `SYSTEM_IDENTIFIER/DATABASE`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postgres_system: Option<String>,
 }

@@ -169,7 +169,7 @@ pub struct SchemaStatus {
     /// Id of the Kafka cluster in which it was applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka_cluster: Option<String>,
-    /// System identifier of the PostgreSQL server in which it was applied.
+    /// PostgreSQL database in which it was applied, as `SYSTEM_IDENTIFIER/DATABASE`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postgres_system: Option<String>,
     /// Hash of the schema that the failed attempts tried to apply.

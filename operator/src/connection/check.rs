@@ -45,7 +45,7 @@ pub fn decide(
         .due_at()
         .map_or(POLL, |due| Duration::try_from(due.duration_since(now)).unwrap_or_default());
     let (create, problem, requeue) = match step.state {
-        State::Done if jobs.is_empty() => (None, None, due_in.max(POLL)),
+        State::Done if jobs.iter().all(|job| job.gone) => (None, None, due_in.max(POLL)),
         State::Running(problem) => (None, problem, POLL),
         State::Due(attempt) => (Some(attempt), None, POLL),
         State::BackingOff(wait) => (None, None, wait),

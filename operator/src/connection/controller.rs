@@ -26,7 +26,8 @@ use crate::{
     identity::MANAGER,
     metrics::Metrics,
     pipeline::{
-        CachedConnection, Caches, CheckChildren, ConnectionId, ConnectionUses, EventPublisher, Installation, connection_id, usable,
+        CachedConnection, Caches, CheckChildren, ConnectionId, ConnectionUses, EventPublisher, Installation, RefusedPods, connection_id,
+        usable,
     },
 };
 
@@ -39,6 +40,7 @@ pub struct Context {
     caches: Caches,
     metrics: Metrics,
     events: EventPublisher,
+    refused_pods: RefusedPods,
     installation: Installation,
     uses: Arc<ConnectionUses>,
 }
@@ -55,6 +57,7 @@ impl Context {
     ) -> Self {
         Self {
             events: EventPublisher::new(client.clone(), metrics.clone(), instance),
+            refused_pods: RefusedPods::new(client.clone()),
             installation,
             client,
             caches,
@@ -157,9 +160,11 @@ async fn check(
             ..Decision::default()
         });
     };
-    let live = CheckChildren::cached(&connection_id(connection), &owner.uid, &context.caches.children);
+    let now = Timestamp::now();
+    let id = connection_id(connection);
+    let live = CheckChildren::observe(&id, &owner.uid, &context.caches.children, &context.refused_pods, now).await;
     let generation = connection.meta().generation.unwrap_or_default().to_string();
-    let decision = check::decide(&generation, &owner.task_hash(), &recorded, &live.tasks, Timestamp::now());
+    let decision = check::decide(&generation, &owner.task_hash(), &recorded, &live.tasks, now);
     let checker = Checker {
         client: &context.client,
         metrics: &context.metrics,

@@ -8,7 +8,7 @@ use super::controller::{Context, reconcile};
 use crate::{
     metrics::Metrics,
     pipeline::{
-        CachedConnection, ConnectionUses, example_installation,
+        CachedConnection, Caches, ConnectionUses, example_installation,
         tests::cluster::{CONFIG_MAPS, Cluster, JOBS, PODS, short},
     },
 };
@@ -24,15 +24,12 @@ async fn start(spec: &Value) -> (Arc<Cluster>, kube::Client) {
 
 /// What an operator that has just started writes, without Events.
 async fn writes(cluster: &Cluster, client: &kube::Client) -> Vec<String> {
+    writes_with(cluster, client, cluster.caches()).await
+}
+
+async fn writes_with(cluster: &Cluster, client: &kube::Client, caches: Caches) -> Vec<String> {
     let uses = Arc::new(ConnectionUses::default());
-    let context = Context::new(
-        client.clone(),
-        cluster.caches(),
-        Metrics::new(),
-        uses,
-        example_installation(),
-        "test".into(),
-    );
+    let context = Context::new(client.clone(), caches, Metrics::new(), uses, example_installation(), "test".into());
     let connection: CachedConnection = serde_json::from_value(cluster.get(STORES)).unwrap();
     reconcile(Arc::new(connection), Arc::new(context)).await.unwrap();
     short(cluster.writes())
@@ -114,6 +111,35 @@ async fn given_a_connection_then_a_job_checks_it_and_its_report_becomes_the_stat
         (0, 1),
         "the old ConfigMap is gone"
     );
+}
+
+#[tokio::test]
+async fn given_a_policy_that_deletes_the_job_when_it_ends_then_its_report_counts_and_no_other_job_follows() {
+    let (cluster, client) = start(&json!({"kafka": {"bootstrapServers": "k:9092"}})).await;
+    writes(&cluster, &client).await;
+    finish(
+        &cluster,
+        &json!({"reason": "Checked", "message": "", "blocks": [{"block": "kafka"}]}),
+    );
+    let (job, pod) = (cluster.paths(JOBS).pop().unwrap(), format!("{PODS}check"));
+    let (ended, its_pod) = (cluster.get(&job), cluster.get(&pod));
+    cluster.objects.lock().unwrap().retain(|path, _| *path != job && *path != pod);
+    let caches = || {
+        let (caches, now) = (cluster.caches(), jiff::Timestamp::now());
+        let children = &caches.children;
+        children
+            .jobs
+            .deleted()
+            .remember(serde_json::from_value(ended.clone()).unwrap(), now);
+        children
+            .pods
+            .deleted()
+            .remember(serde_json::from_value(its_pod.clone()).unwrap(), now);
+        caches
+    };
+    assert_eq!(writes_with(&cluster, &client, caches()).await, ["PATCH stores/status"]);
+    assert_eq!(condition(&cluster, "Checked"), ("True".into(), "Reachable".into()));
+    assert_eq!(writes_with(&cluster, &client, caches()).await, [""; 0]);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Looks connections up in the cache.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +12,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use userpipeline_api::{ConnectionVersion, UserPipeline, UserPipelineConnection, UserPipelineConnectionSpec, names::PipelineId};
 
-use super::named::NamedConnections;
+use super::{
+    named::{NamedConnections, last_used},
+    used::{blocks, used},
+};
 use crate::pipeline::{
     cache::{Cache, CachedConnection},
     model::{StoredConnection, is_recorded, labels, labels::Component, stored_connections},
@@ -62,7 +65,7 @@ impl ConnectionLookup {
         let namespace = pipeline.namespace().unwrap_or_default();
         let mut named = NamedConnections::default();
         named.accepted_stores.extend(accepted_stores(pipeline.annotations()));
-        let mut stored = None;
+        let (mut all, mut offered) = (Vec::new(), BTreeSet::new());
         for connection in &pipeline.spec.connections {
             let name = &connection.name;
             let cached = self.get(&namespace, name);
@@ -73,15 +76,30 @@ impl ConnectionLookup {
                     .extend(connection.iter().flat_map(|connection| accepted_stores(connection.annotations())));
             }
             let found = cached.as_ref().map(|cached| (version(cached), usable(cached)));
-            let (version, spec) = match found {
-                Some((version, Ok(spec))) => (version, spec),
-                unusable => {
-                    let stored: &Vec<_> = stored.get_or_insert_with(|| self.stored(pipeline));
-                    named.stand_in(name, unusable, pipeline, stored);
-                    continue;
+            if let Some((_, Ok(spec))) = &found {
+                offered.extend(blocks(spec));
+            }
+            all.push((name, found));
+        }
+        let mut stored = None;
+        let mut stored = || stored.get_or_insert_with(|| self.stored(pipeline)).clone();
+        for (name, found) in all {
+            match found {
+                Some((version, Ok(spec))) => {
+                    let lost = if is_recorded_version(pipeline, &version) {
+                        Vec::new()
+                    } else {
+                        lost_blocks(pipeline, name, &stored(), &offered)
+                    };
+                    if lost.is_empty() {
+                        named.use_connection(version, spec, &pipeline.spec);
+                    } else {
+                        let why = format!("has no {} any more", lost.join(", "));
+                        named.stand_in(name, Some((version, Err(why))), pipeline, &stored());
+                    }
                 }
-            };
-            named.use_connection(version, spec);
+                unusable => named.stand_in(name, unusable, pipeline, &stored()),
+            }
         }
         named
     }
@@ -102,6 +120,19 @@ impl ConnectionLookup {
         config_maps.sort_by_key(|config_map| std::cmp::Reverse(config_map.creation_timestamp()));
         config_maps.iter().flat_map(|config_map| stored_connections(config_map)).collect()
     }
+}
+
+fn is_recorded_version(pipeline: &UserPipeline, version: &ConnectionVersion) -> bool {
+    pipeline.status.as_ref().is_some_and(|status| status.connections.contains(version))
+}
+
+/// Blocks that the pipeline used from a connection, and that no connection has any more.
+fn lost_blocks(pipeline: &UserPipeline, name: &str, stored: &[StoredConnection], offered: &BTreeSet<&'static str>) -> Vec<&'static str> {
+    let Some(last) = last_used(name, pipeline, stored) else {
+        return Vec::new();
+    };
+    let used = used(&pipeline.spec, last.spec.clone());
+    blocks(&used).filter(|block| !offered.contains(block)).collect()
 }
 
 /// The ids in the annotation, separated by commas. Others than those of Kafka clusters and PostgreSQL databases are ignored.

@@ -218,19 +218,14 @@ async fn applied_connections(client: &Client, id: &PipelineId, documents: &[Valu
     Ok(applied)
 }
 
-/// The connections of the pipeline's namespace: those of the cluster, and those of the file in their place.
+/// The connections of the cluster, and those of the file in their place.
 async fn load_connections(
     client: &Client,
     id: &PipelineId,
     applied: Vec<Value>,
     writer: &mut CacheWriter<UserPipelineConnection>,
 ) -> Result<(), PlanError> {
-    let api: Api<CachedConnection> = Api::namespaced(client.clone(), &id.namespace);
-    let listed = api
-        .list(&ListParams::default())
-        .await
-        .map_err(refused(format!("listing UserPipelineConnections of {}", id.namespace)))?;
-    let mut connections = listed.items;
+    let mut connections = list_connections(client, &id.namespace).await?;
     for document in applied {
         let connection: CachedConnection =
             serde_json::from_value(document).map_err(|e| PlanError::Unreadable(format!("a connection of the file: {e}")))?;
@@ -239,6 +234,19 @@ async fn load_connections(
     }
     writer.fill(connections);
     Ok(())
+}
+
+/// Of all namespaces, because pipelines of others may use the same resource; only of this one where the user may not list more.
+async fn list_connections(client: &Client, namespace: &str) -> Result<Vec<CachedConnection>, PlanError> {
+    let all: Api<CachedConnection> = Api::all(client.clone());
+    let listed = match all.list(&ListParams::default()).await {
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            let own: Api<CachedConnection> = Api::namespaced(client.clone(), namespace);
+            own.list(&ListParams::default()).await
+        }
+        listed => listed,
+    };
+    Ok(listed.map_err(refused("listing UserPipelineConnections"))?.items)
 }
 
 /// Fills the caches once, with lists instead of watches.
@@ -354,5 +362,26 @@ mod tests {
         let refused = |kind: &str| (Err(format!("listing {kind}s of demo: refused")), false);
         assert_eq!(list::<Endpoints>(403, 200).await, refused("Endpoints"));
         assert_eq!(list::<ConfigMap>(404, 200).await, refused("ConfigMap"));
+    }
+
+    #[tokio::test]
+    async fn connections_of_all_namespaces_are_listed_where_the_user_may() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        for (code, expected) in [(200, "all"), (403, "own")] {
+            let answer = move |uri: Uri| async move {
+                let is_own = uri.path().contains("/namespaces/demo/");
+                if !is_own && code != 200 {
+                    return respond(code);
+                }
+                let items = json!([{"metadata": {"name": if is_own { "own" } else { "all" }}}]);
+                Json(json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items})).into_response()
+            };
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = format!("http://{}", listener.local_addr().unwrap());
+            tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+            let client = Client::try_from(kube::Config::new(address.parse().unwrap())).unwrap();
+            let listed = list_connections(&client, "demo").await.unwrap();
+            assert_eq!(listed[0].meta().name.as_deref(), Some(expected));
+        }
     }
 }

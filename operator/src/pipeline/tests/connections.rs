@@ -219,6 +219,39 @@ async fn given_a_pipeline_that_no_longer_uses_connections_then_none_is_stored() 
 }
 
 #[tokio::test]
+async fn given_a_connection_that_lost_a_block_then_edits_take_effect_with_its_last_version() {
+    let (cluster, client) = Cluster::start().await;
+    ready(&cluster, &client).await;
+    let before = cluster.get(STORES);
+    cluster.change(STORES, |connection| {
+        connection["spec"].as_object_mut().unwrap().remove("postgres");
+        connection["metadata"]["generation"] = json!(2);
+    });
+    edit(&cluster, "/spec/workers/replicas", json!(3));
+    for _ in 0..2 {
+        cluster.reconcile(&client).await.unwrap();
+        assert_eq!(cluster.condition("Ready"), ("False".into(), "ConnectionInvalid".into()));
+    }
+    let conditions = cluster.get(PIPELINE)["status"]["conditions"].to_string();
+    assert!(conditions.contains("stores: has no postgres any more"), "{conditions}");
+    assert_eq!(cluster.get(DEPLOYMENT)["spec"]["replicas"], 3);
+
+    // Where another connection has it, that one is used
+    let mut other = before.clone();
+    other["metadata"]["name"] = json!("other");
+    other["spec"] = json!({"postgres": before["spec"]["postgres"]});
+    cluster.put(&STORES.replace("/stores", "/other"), other);
+    edit(
+        &cluster,
+        "/spec/connections",
+        json!([{"name": "stores"}, {"name": "source"}, {"name": "other"}]),
+    );
+    cluster.roll_out();
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.condition("Ready").0, "True", "{:#}", cluster.get(PIPELINE)["status"]);
+}
+
+#[tokio::test]
 async fn given_a_connection_that_cannot_be_read_then_its_pipelines_say_so() {
     let (cluster, client) = Cluster::start().await;
     ready(&cluster, &client).await;
