@@ -26,6 +26,9 @@ pub struct ConnectionCheck {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["block"]))]
     pub blocks: Vec<BlockCheck>,
+    /// Number of checks in a row that found a problem.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub consecutive_problems: i32,
     /// Number of Jobs in a row that ended without a report.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failed_attempts: i32,

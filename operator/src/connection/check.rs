@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use userpipeline_api::{ConnectionCheck, report::ConnectionReport};
+use userpipeline_api::{ConnectionCheck, names, report::ConnectionReport};
 
 use crate::pipeline::{Delete, Problem, Progress, State, TaskJob, TaskRecord, advance, whole_seconds};
 
 /// Between two checks that found nothing wrong.
 const EVERY: Duration = Duration::from_secs(24 * 3600);
-/// After a check that found a problem.
+/// After the first check that found a problem. Each further one doubles it.
 const AFTER_PROBLEM: Duration = Duration::from_secs(600);
+const LONGEST_AFTER_PROBLEM: Duration = Duration::from_secs(3600);
+/// Daily checks of connections that were created together are spread over this time, in seconds.
+const SPREAD: u64 = 3600;
 /// No event reports the Job of a connection.
 const POLL: Duration = Duration::from_secs(2);
 
@@ -27,16 +30,24 @@ pub struct Decision {
     pub requeue: Duration,
 }
 
+/// What a connection adds to the time between two daily checks.
+pub fn spread(uid: &str) -> Duration {
+    let hash = u64::from_str_radix(&names::hash(uid), 16).unwrap_or_default();
+    Duration::from_secs(hash % SPREAD)
+}
+
 /// Decides for this generation of the spec. `task_hash` is that of the next Job.
 pub fn decide(
     generation: &str,
     task_hash: &str,
     recorded: &ConnectionCheck,
     jobs: &[TaskJob<ConnectionReport>],
+    spread: Duration,
     now: Timestamp,
 ) -> Decision {
     let record = Record {
         check: recorded.clone(),
+        spread,
         now,
     };
     let step = advance(generation, task_hash, &record, jobs, now);
@@ -64,14 +75,19 @@ pub fn decide(
 #[derive(Clone, Debug)]
 struct Record {
     check: ConnectionCheck,
+    spread: Duration,
     now: Timestamp,
 }
 
 impl Record {
     /// When the next check of the same spec is due. None if there was none.
     fn due_at(&self) -> Option<Timestamp> {
-        let has_problem = self.check.blocks.iter().any(|block| block.reason.is_some());
-        let after = if has_problem { AFTER_PROBLEM } else { EVERY };
+        let after = match u32::try_from(self.check.consecutive_problems) {
+            Ok(problems @ 1..) => AFTER_PROBLEM
+                .saturating_mul(2_u32.saturating_pow(problems - 1))
+                .min(LONGEST_AFTER_PROBLEM),
+            _ => EVERY + self.spread,
+        };
         Some(self.check.checked_at.as_ref()?.0 + after)
     }
 }
@@ -104,7 +120,13 @@ impl TaskRecord for Record {
 
     fn succeed(&mut self, job: &TaskJob<ConnectionReport>, at: Timestamp, report: &ConnectionReport) {
         let not_after = report.blocks.iter().filter_map(|block| block.certificate_not_after.clone());
+        let has_problem = report.blocks.iter().any(|block| block.reason.is_some());
         self.check = ConnectionCheck {
+            consecutive_problems: if has_problem {
+                self.check.consecutive_problems.saturating_add(1)
+            } else {
+                0
+            },
             generation: job.subject.parse().ok(),
             checked_at: Some(whole_seconds(at)),
             certificate_not_after: not_after.min_by_key(|at| at.0),
@@ -167,7 +189,7 @@ mod tests {
     }
 
     fn decided(generation: &str, recorded: &ConnectionCheck, jobs: &[TaskJob<ConnectionReport>], second: i64) -> Decision {
-        decide(generation, "t", recorded, jobs, at(second))
+        decide(generation, "t", recorded, jobs, Duration::ZERO, at(second))
     }
 
     #[test]
@@ -191,6 +213,31 @@ mod tests {
             assert_eq!(decision.create.is_some(), due, "{case}");
         }
         assert_eq!(decided("1", &good, &[], 65).requeue, Duration::from_secs(24 * 3600 - 60));
+    }
+
+    #[test]
+    fn after_repeated_problems_the_next_check_is_later_up_to_an_hour() {
+        let mut check = ConnectionCheck::default();
+        for (n, minutes) in [10, 20, 40, 60, 60].into_iter().enumerate() {
+            let end = i64::try_from(n).unwrap() * 10_000;
+            check = decided("1", &check, &[succeeded("1", end, Some("KafkaUnreachable"))], end).check;
+            for (second, due) in [(minutes * 60 - 1, false), (minutes * 60, true)] {
+                assert_eq!(decided("1", &check, &[], end + second).create.is_some(), due, "problem {n}");
+            }
+        }
+        let good = decided("1", &check, &[succeeded("1", 90_000, None)], 90_000).check;
+        assert_eq!(good.consecutive_problems, 0);
+    }
+
+    #[test]
+    fn daily_checks_are_spread() {
+        let good = decided("1", &ConnectionCheck::default(), &[succeeded("1", 0, None)], 1).check;
+        for (second, due) in [(24 * 3600 + 99, false), (24 * 3600 + 100, true)] {
+            let decision = decide("1", "t", &good, &[], Duration::from_secs(100), at(second));
+            assert_eq!(decision.create.is_some(), due, "{second}");
+        }
+        let all: std::collections::BTreeSet<Duration> = (0..20).map(|n| spread(&format!("uid-{n}"))).collect();
+        assert!(all.len() > 15 && all.iter().all(|spread| spread.as_secs() < SPREAD), "{all:?}");
     }
 
     #[test]

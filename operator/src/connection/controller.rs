@@ -1,6 +1,9 @@
 //! Checks connections, and writes the status of those that changed, whose number of pipelines did, or that were checked.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
@@ -20,6 +23,7 @@ use super::{
     check::{self, Decision},
     checker::{Checker, owner},
     event::events,
+    slots::CheckSlots,
     status::{ConnectionState, connection_status},
 };
 use crate::{
@@ -31,6 +35,8 @@ use crate::{
     },
 };
 
+/// Until the next look for a free slot.
+const WAIT_FOR_SLOT: Duration = Duration::from_secs(10);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// Pipelines that are created together change the number once.
 const DEBOUNCE: Duration = Duration::from_secs(1);
@@ -41,6 +47,7 @@ pub struct Context {
     metrics: Metrics,
     events: EventPublisher,
     refused_pods: RefusedPods,
+    slots: CheckSlots,
     installation: Installation,
     uses: Arc<ConnectionUses>,
 }
@@ -58,6 +65,7 @@ impl Context {
         Self {
             events: EventPublisher::new(client.clone(), metrics.clone(), instance),
             refused_pods: RefusedPods::new(client.clone()),
+            slots: CheckSlots::default(),
             installation,
             client,
             caches,
@@ -101,6 +109,12 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         Config::default().debounce(DEBOUNCE),
     )
     .for_each(|result| {
+        if let Err(Error::ObjectNotFound(gone)) = &result {
+            context.slots.release(&ConnectionId {
+                namespace: gone.namespace.clone().unwrap_or_default(),
+                name: gone.name.clone(),
+            });
+        }
         // One that is gone has no status.
         if let Err(error) = result
             && !matches!(error, Error::ObjectNotFound(_) | Error::ReconcilerFailed(..))
@@ -114,13 +128,16 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
 
 pub(super) async fn reconcile(connection: Arc<CachedConnection>, context: Arc<Context>) -> Result<Action, kube::Error> {
     if connection.meta().deletion_timestamp.is_some() {
+        context.slots.release(&connection_id(connection.as_ref()));
         return Ok(Action::await_change());
     }
     let before: UserPipelineConnectionStatus = serde_json::from_value(connection.status().unwrap_or_default()).unwrap_or_default();
     let usable = usable(&connection);
-    let decision = match &usable {
-        Ok(spec) => Some(check(&connection, spec, &before, &context).await?),
-        Err(_) => None,
+    let decision = if let Ok(spec) = &usable {
+        Some(check(&connection, spec, &before, &context).await?)
+    } else {
+        context.slots.release(&connection_id(connection.as_ref()));
+        None
     };
     let (recorded, check_problem, requeue) = match decision {
         Some(Decision {
@@ -164,15 +181,27 @@ async fn check(
     let id = connection_id(connection);
     let live = CheckChildren::observe(&id, &owner.uid, &context.caches.children, &context.refused_pods, now).await;
     let generation = connection.meta().generation.unwrap_or_default().to_string();
-    let decision = check::decide(&generation, &owner.task_hash(), &recorded, &live.tasks, now);
+    let spread = check::spread(&owner.uid);
+    let mut decision = check::decide(&generation, &owner.task_hash(), &recorded, &live.tasks, spread, now);
+    if decision.create.is_some() && !context.slots.take(&id, Instant::now()) {
+        decision.create = None;
+        decision.requeue = WAIT_FOR_SLOT;
+    } else if !live.jobs.is_empty() {
+        context.slots.occupy(&id, Instant::now());
+    } else if decision.create.is_none() {
+        context.slots.release(&id);
+    }
     let checker = Checker {
         client: &context.client,
         metrics: &context.metrics,
         owner: &owner,
         spec,
     };
-    checker.apply(&generation, &decision, &live).await?;
-    Ok(decision)
+    let applied = checker.apply(&generation, &decision, &live).await;
+    if applied.is_err() {
+        context.slots.release(&id);
+    }
+    applied.map(|()| decision)
 }
 
 async fn write(connection: &CachedConnection, status: &UserPipelineConnectionStatus, context: &Context) -> Result<(), kube::Error> {

@@ -5,6 +5,7 @@ mod check;
 mod checker;
 mod controller;
 mod event;
+mod slots;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -56,6 +56,7 @@ fn status(pod: &Pod) -> Option<Value> {
         "schema" => json!(SchemaReport {
             reason: "Applied".to_owned(),
             topic_ready: Some(true),
+            kafka_cluster: Some("kafka".into()),
             partitions: Some(6),
             schema_id: Some(7),
             ..SchemaReport::default()
