@@ -41,6 +41,9 @@ pub struct Run {
     /// Pipelines must take addresses and Secrets from connections.
     #[arg(long)]
     pub require_connections: bool,
+    /// Connections are not checked.
+    #[arg(long)]
+    pub disable_checks: bool,
     /// Pipelines may add only allowed labels and annotations to pods.
     #[arg(long)]
     pub restrict_pod_metadata: bool,
@@ -63,6 +66,7 @@ impl Run {
             images: self.images.clone().into(),
             cluster,
             requires_connections: self.require_connections,
+            checks_connections: !self.disable_checks,
             pod_metadata: PodMetadata {
                 labels: list(&self.allowed_pod_labels),
                 annotations: list(&self.allowed_pod_annotations),

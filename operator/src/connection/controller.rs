@@ -133,7 +133,8 @@ pub(super) async fn reconcile(connection: Arc<CachedConnection>, context: Arc<Co
     }
     let before: UserPipelineConnectionStatus = serde_json::from_value(connection.status().unwrap_or_default()).unwrap_or_default();
     let usable = usable(&connection);
-    let decision = if let Ok(spec) = &usable {
+    let is_checked = context.installation.checks_connections;
+    let decision = if let Some(spec) = usable.as_ref().ok().filter(|_| is_checked) {
         Some(check(&connection, spec, &before, &context).await?)
     } else {
         context.slots.release(&connection_id(connection.as_ref()));
@@ -152,6 +153,7 @@ pub(super) async fn reconcile(connection: Arc<CachedConnection>, context: Arc<Co
         pipelines: users.len(),
         check: recorded,
         check_problem,
+        is_checked,
     };
     let after = connection_status(&state, &before, Timestamp::now());
     if before != after {

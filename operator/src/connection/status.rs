@@ -17,6 +17,8 @@ pub struct ConnectionState {
     pub check: ConnectionCheck,
     /// What keeps the pod of the check Job from running.
     pub check_problem: Option<Problem>,
+    /// Whether the installation checks connections.
+    pub is_checked: bool,
 }
 
 /// The new status, after the previous one.
@@ -54,6 +56,9 @@ fn checked(state: &ConnectionState) -> Verdict {
     let check = &state.check;
     if state.problem.is_some() {
         return Verdict::unknown("InvalidSpec", "an invalid connection is not checked");
+    }
+    if !state.is_checked {
+        return Verdict::unknown("ChecksDisabled", "this installation does not check connections (checks.enabled)");
     }
     // The last Job may have left no report.
     if let Some(reason) = &check.failure_reason {
@@ -107,6 +112,7 @@ mod tests {
             pipelines: 3,
             check: ConnectionCheck::default(),
             check_problem: None,
+            is_checked: true,
         }
     }
 
@@ -205,6 +211,7 @@ mod tests {
         };
         let stuck = change(|state| state.check_problem = Some(("Unschedulable".into(), "no node".into())));
         let invalid = change(|state| state.problem = Some("x".into()));
+        let disabled = change(|state| state.is_checked = false);
         let failed = ConnectionState {
             check: without_report,
             ..state()
@@ -217,6 +224,14 @@ mod tests {
             ),
             (failed, ["False", "ImagePullBackOff", "the check Job left no report: no such image"]),
             (invalid, ["Unknown", "InvalidSpec", "an invalid connection is not checked"]),
+            (
+                disabled,
+                [
+                    "Unknown",
+                    "ChecksDisabled",
+                    "this installation does not check connections (checks.enabled)",
+                ],
+            ),
         ] {
             assert_eq!(verdict(&state), expected);
         }

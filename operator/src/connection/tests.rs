@@ -8,7 +8,7 @@ use super::controller::{Context, reconcile};
 use crate::{
     metrics::Metrics,
     pipeline::{
-        CachedConnection, Caches, ConnectionUses, example_installation,
+        CachedConnection, Caches, ConnectionUses, Installation, example_installation,
         tests::cluster::{CONFIG_MAPS, Cluster, JOBS, PODS, short},
     },
 };
@@ -24,12 +24,12 @@ async fn start(spec: &Value) -> (Arc<Cluster>, kube::Client) {
 
 /// What an operator that has just started writes, without Events.
 async fn writes(cluster: &Cluster, client: &kube::Client) -> Vec<String> {
-    writes_with(cluster, client, cluster.caches()).await
+    writes_with(cluster, client, cluster.caches(), example_installation()).await
 }
 
-async fn writes_with(cluster: &Cluster, client: &kube::Client, caches: Caches) -> Vec<String> {
+async fn writes_with(cluster: &Cluster, client: &kube::Client, caches: Caches, installation: Installation) -> Vec<String> {
     let uses = Arc::new(ConnectionUses::default());
-    let context = Context::new(client.clone(), caches, Metrics::new(), uses, example_installation(), "test".into());
+    let context = Context::new(client.clone(), caches, Metrics::new(), uses, installation, "test".into());
     let connection: CachedConnection = serde_json::from_value(cluster.get(STORES)).unwrap();
     reconcile(Arc::new(connection), Arc::new(context)).await.unwrap();
     short(cluster.writes())
@@ -137,9 +137,25 @@ async fn given_a_policy_that_deletes_the_job_when_it_ends_then_its_report_counts
             .remember(serde_json::from_value(its_pod.clone()).unwrap(), now);
         caches
     };
-    assert_eq!(writes_with(&cluster, &client, caches()).await, ["PATCH stores/status"]);
+    assert_eq!(
+        writes_with(&cluster, &client, caches(), example_installation()).await,
+        ["PATCH stores/status"]
+    );
     assert_eq!(condition(&cluster, "Checked"), ("True".into(), "Reachable".into()));
-    assert_eq!(writes_with(&cluster, &client, caches()).await, [""; 0]);
+    assert_eq!(writes_with(&cluster, &client, caches(), example_installation()).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn given_an_installation_without_checks_then_no_job_runs_and_the_condition_says_so() {
+    let (cluster, client) = start(&json!({"kafka": {"bootstrapServers": "k:9092"}})).await;
+    let installation = Installation {
+        checks_connections: false,
+        ..example_installation()
+    };
+    let writes = writes_with(&cluster, &client, cluster.caches(), installation).await;
+    assert_eq!(writes, ["PATCH stores/status"]);
+    assert_eq!(condition(&cluster, "Accepted").0, "True");
+    assert_eq!(condition(&cluster, "Checked"), ("Unknown".into(), "ChecksDisabled".into()));
 }
 
 #[tokio::test]

@@ -52,6 +52,7 @@ pub fn installation() -> Installation {
         images: images(),
         cluster: "22222222-3333-4444-5555-666666666666".into(),
         requires_connections: false,
+        checks_connections: true,
         pod_metadata: PodMetadata::default(),
     }
 }

@@ -81,6 +81,7 @@ async fn run_operator(client: kube::Client, namespace: String, interceptor: Arc<
             },
             cluster: "crash".to_owned(),
             requires_connections: false,
+            checks_connections: true,
             pod_metadata: PodMetadata::default(),
         };
         let writers = Writers::default();

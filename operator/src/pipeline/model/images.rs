@@ -10,6 +10,8 @@ pub struct Installation {
     pub cluster: String,
     /// Pipelines must take addresses and Secrets from connections (`connections.required` of the chart).
     pub requires_connections: bool,
+    /// Jobs check connections (`checks.enabled` of the chart).
+    pub checks_connections: bool,
     pub pod_metadata: PodMetadata,
 }
 
