@@ -41,6 +41,7 @@ for name in own-images admission; do
   grep -q -- '--restrict-pod-metadata' "$rendered/$name.yaml" || die "$name: pipelines could steer webhooks by annotations of pods"
 done
 grep -q -- '--allowed-pod-label=team' "$rendered/admission.yaml" || die "pods.allowedLabels does not reach the operator"
+grep -qF 'key in [\"team\"]' "$rendered/admission.yaml" || die "pods.allowedLabels does not reach the admission policy"
 grep -q 'helm.sh/resource-policy: keep' "$rendered/default.yaml" || die "the CRD would go with the chart"
 (($(grep -c '^kind: ClusterRoleBinding' "$rendered/one-namespace.yaml") == 1)) || die "with watchNamespace the operator must have no right in the whole cluster but to know which one it is"
 for file in "$rendered"/*.yaml; do
