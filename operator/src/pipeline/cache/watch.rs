@@ -147,7 +147,7 @@ where
                 writer.deleted.remember(gone, Timestamp::now());
             }
         }
-        writer.writer.apply_watcher_event(&event);
+        writer.apply(&event);
         match event {
             Event::Apply(child) | Event::Delete(child) | Event::InitApply(child) => changed(&child),
             Event::InitDone if writer.mark_present() => {
