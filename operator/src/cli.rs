@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
-use userpipeline_operator::pipeline::{Images, Installation, PodMetadata};
+use userpipeline_api::PodSettings;
+use userpipeline_operator::pipeline::{Images, Installation, PodMetadata, read_pod_settings};
 
 /// Reconciles `UserPipeline` resources.
 #[derive(Parser)]
@@ -44,6 +45,9 @@ pub struct Run {
     /// Connections are not checked.
     #[arg(long)]
     pub disable_checks: bool,
+    /// Settings of the pods that check connections, as JSON: the fields of `spec.pods.tasks` of a pipeline.
+    #[arg(long, default_value = "{}", value_parser = read_pod_settings)]
+    pub check_pods: PodSettings,
     /// Pipelines may add only allowed labels and annotations to pods.
     #[arg(long)]
     pub restrict_pod_metadata: bool,
@@ -67,6 +71,7 @@ impl Run {
             cluster,
             requires_connections: self.require_connections,
             checks_connections: !self.disable_checks,
+            check_pods: self.check_pods.clone(),
             pod_metadata: PodMetadata {
                 labels: list(&self.allowed_pod_labels),
                 annotations: list(&self.allowed_pod_annotations),

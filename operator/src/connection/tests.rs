@@ -159,6 +159,46 @@ async fn given_an_installation_without_checks_then_no_job_runs_and_the_condition
 }
 
 #[tokio::test]
+async fn given_settings_of_check_pods_then_the_pods_of_checks_have_them() {
+    let (cluster, client) = start(&json!({"kafka": {"bootstrapServers": "k:9092"}})).await;
+    let settings = json!({"tolerations": [{"key": "dedicated"}], "labels": {"team": "data"}, "priorityClassName": "low"});
+    let installation = Installation {
+        check_pods: serde_json::from_value(settings).unwrap(),
+        ..example_installation()
+    };
+    writes_with(&cluster, &client, cluster.caches(), installation).await;
+    let template = cluster.get(&cluster.paths(JOBS).pop().unwrap())["spec"]["template"].clone();
+    assert_eq!(template["metadata"]["labels"]["team"], "data");
+    assert_eq!(
+        (&template["spec"]["tolerations"][0]["key"], &template["spec"]["priorityClassName"]),
+        (&json!("dedicated"), &json!("low"))
+    );
+}
+
+#[tokio::test]
+async fn given_a_nonce_then_the_connection_is_checked_again_once() {
+    let (cluster, client) = start(&json!({"kafka": {"bootstrapServers": "k:9092"}})).await;
+    let report = json!({"reason": "Checked", "message": "", "blocks": [{"block": "kafka"}]});
+    let check = async |nonce: Option<&str>| {
+        finish(&cluster, &report);
+        assert_eq!(writes(&cluster, &client).await, ["PATCH stores/status"]);
+        assert_eq!(cluster.get(STORES)["status"]["check"]["nonce"], json!(nonce));
+        assert_eq!(writes(&cluster, &client).await, ["DELETE jobs/stores-check-1-0"]);
+        assert_eq!(writes(&cluster, &client).await, [""; 0]);
+    };
+    writes(&cluster, &client).await;
+    check(None).await;
+    for nonce in ["a", "b"] {
+        cluster.change(STORES, |connection| {
+            connection["metadata"]["annotations"] = json!({"userpipeline.dev/check-now": nonce});
+        });
+        let begun = writes(&cluster, &client).await;
+        assert!(begun.contains(&"POST demo/jobs".to_owned()), "{begun:?}");
+        check(Some(nonce)).await;
+    }
+}
+
+#[tokio::test]
 async fn given_a_connection_that_is_being_deleted_then_it_is_not_checked() {
     let (cluster, client) = start(&json!({"kafka": {"bootstrapServers": "k:9092"}})).await;
     cluster.change(STORES, |connection| {
