@@ -28,17 +28,27 @@ render() {
 
 render default
 render one-namespace --set watchNamespace=team-a
-render own-images --set image.registry=registry.example/team/userpipeline,image.tag=1.2.3,replicas=2,image.allowedRegistries[0]=mirror.example/up
-render without-crds --set crds.enabled=false,rbac.aggregate=false
+render own-images --set image.registry=registry.example/team/userpipeline,image.tag=1.2.3,replicas=2,image.allowedRegistries[0]=mirror.example/up,connections.required=true
+render admission --set admission.enabled=true,watchNamespace=team-a,pods.allowedLabels[0]=team,checks.pods.priorityClassName=low
+render without-crds --set crds.enabled=false,rbac.aggregate=false,checks.enabled=false
 
 # What must hold in every shape.
 ! grep -q '^kind: CustomResourceDefinition' "$rendered/without-crds.yaml" || die "crds.enabled=false still renders the CRD"
+grep -q -- '--require-connections' "$rendered/own-images.yaml" || die "connections.required does not reach the operator"
+grep -q -- '--disable-checks' "$rendered/without-crds.yaml" || die "checks.enabled does not reach the operator"
+grep -qF -- '--check-pods={\"priorityClassName\":\"low\"}' "$rendered/admission.yaml" || die "checks.pods does not reach the operator"
+! grep -q -- '--disable-checks' "$rendered/default.yaml" || die "connections are not checked by default"
+for name in own-images admission; do
+  grep -q -- '--restrict-pod-metadata' "$rendered/$name.yaml" || die "$name: pipelines could steer webhooks by annotations of pods"
+done
+grep -q -- '--allowed-pod-label=team' "$rendered/admission.yaml" || die "pods.allowedLabels does not reach the operator"
+grep -qF 'key in [\"team\"]' "$rendered/admission.yaml" || die "pods.allowedLabels does not reach the admission policy"
 grep -q 'helm.sh/resource-policy: keep' "$rendered/default.yaml" || die "the CRD would go with the chart"
 (($(grep -c '^kind: ClusterRoleBinding' "$rendered/one-namespace.yaml") == 1)) || die "with watchNamespace the operator must have no right in the whole cluster but to know which one it is"
 for file in "$rendered"/*.yaml; do
-  ! grep -qE '\bsecrets\b' <(sed '/^kind: CustomResourceDefinition/,/^---/d' "$file") || die "$(basename "$file"): the operator must have no right on Secrets"
+  ! grep -qE '\bsecrets\b' <(sed -E '/^kind: (CustomResourceDefinition|ValidatingAdmissionPolicy(Binding)?)$/,/^---/d' "$file") || die "$(basename "$file"): the operator must have no right on Secrets"
 done
 if command helm template userpipeline "$CHART" --set image.pullPolicy=Sometimes >/dev/null 2>&1; then
   die "values.schema.json lets a wrong value pass"
 fi
-echo "chart: lint, 4 renderings, validation: ok"
+echo "chart: lint, 5 renderings, validation: ok"

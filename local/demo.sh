@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Applies the example pipeline in the namespace `demo` and waits until its rows are in both stores.
+# Creates the connections of the services in the namespace `demo`, applies the example pipeline there, and waits until its rows are in
+# both stores.
 source "$(dirname "$0")/lib.sh"
 
 ALWAYS=yes
 EXAMPLE=$ROOT/examples/users.yaml
+CONNECTIONS=$ROOT/examples/connections.yaml
 
 plan() {
   [[ -f $EXAMPLE && -d $ROOT/charts/userpipeline-operator ]] || return 0
@@ -27,7 +29,7 @@ metadata:
   labels: { pod-security.kubernetes.io/enforce: restricted }
 NAMESPACE
   "$LOCAL/credentials.sh" demo
-  kubectl apply -f "$EXAMPLE" >/dev/null
+  kubectl apply -f "$CONNECTIONS" -f "$EXAMPLE" >/dev/null
 
   local deadline=$((SECONDS + 300)) ready='' stored=''
   until read -r ready stored < <(state; echo) && [[ $ready == True && ${stored:-0} -gt 0 ]]; do
@@ -43,6 +45,7 @@ NAMESPACE
 
 Look further (first: eval "$(make -s env)"):
   kubectl -n demo describe userpipeline users            conditions, events, numbers
+  kubectl -n demo get userpipelineconnections            where the stores and the source are
   kubectl -n demo get cronjobs,jobs,deployments,pods     what the operator made of it
   kubectl -n demo logs -l userpipeline.dev/pipeline=users --all-containers --prefix
   kubectl -n services exec -it postgres-0  -- psql -c 'SELECT first_name, last_name, email FROM created_users LIMIT 5'

@@ -22,3 +22,7 @@ pub const STALLED: &str = "Stalled";
 pub const MODIFIED: &str = "Modified";
 /// All runs of a back-fill have ended.
 pub const COMPLETE: &str = "Complete";
+/// Pipelines can use a connection.
+pub const ACCEPTED: &str = "Accepted";
+/// A Job could use all servers of a connection.
+pub const CHECKED: &str = "Checked";

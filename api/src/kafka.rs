@@ -1,4 +1,4 @@
-//! The topic, its schema, and its dead letters.
+//! The blocks of a pipeline about the topic, its schema, and its dead letters.
 
 use std::collections::BTreeMap;
 
@@ -8,23 +8,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Certificates, Duration, KafkaAuth, KafkaTls, RegistryAuth, source::DurationText, units::seconds};
 
+/// Form of `bootstrapServers`, as a CEL rule.
+pub(crate) const IS_BOOTSTRAP_SERVERS: &str = "self.matches('^[^,:\\\\s]+:[0-9]{1,5}(,[^,:\\\\s]+:[0-9]{1,5})*$')";
+/// Form of a registry's `url`, as a CEL rule.
+pub(crate) const IS_REGISTRY_URL: &str = "self.matches('^https?://[^@/?#\\\\s]+(/[^?#\\\\s]*)?$')";
+
 /// A Kafka cluster, and the topic and consumer group of the pipeline.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("(has(self.groupId) ? self.groupId : '') == (has(oldSelf.groupId) ? oldSelf.groupId : '')")
-        .message("spec.kafka.groupId cannot be changed, because offsets and totals are stored under it: create a new pipeline instead"),
+    validation = Rule::new("has(self.bootstrapServers) || (!has(self.tls) && !has(self.auth))")
+        .message("spec.kafka.tls and spec.kafka.auth belong to spec.kafka.bootstrapServers: set all of them here, or all in a connection"),
     validation = Rule::new("!has(self.auth) || !has(self.auth.plain) || (has(self.tls) && self.tls.mode != 'Disable')")
         .message("spec.kafka.auth.plain needs spec.kafka.tls with mode VerifyFull, because it sends the password itself"),
 )]
-pub struct Kafka {
-    /// Bootstrap brokers: `host:port`, several separated by commas.
+pub struct KafkaSpec {
+    /// Bootstrap brokers: `host:port`, several separated by commas. Default: those of a connection, with its
+    /// `tls` and `auth`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 3, max = 2048))]
-    #[x_kube(validation = Rule::new("self.matches('^[^,:\\\\s]+:[0-9]{1,5}(,[^,:\\\\s]+:[0-9]{1,5})*$')")
+    #[x_kube(validation = Rule::new(IS_BOOTSTRAP_SERVERS)
         .message("spec.kafka.bootstrapServers must be host:port, or several of them separated by commas"))]
-    pub bootstrap_servers: String,
-    /// Encryption and verification. Without `tls`, connections are encrypted and verified fully; in a pipeline
-    /// that is older than this default, they are plain text (`status.defaultTlsMode`).
+    pub bootstrap_servers: Option<String>,
+    /// Encryption and verification. Without `tls`, traffic is encrypted and the server is verified fully; in a
+    /// pipeline that is older than this default, it is plain text (`status.defaultTlsMode`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<KafkaTls>,
     /// Authentication. Default: none, or the client certificate of `tls`.
@@ -36,43 +43,13 @@ pub struct Kafka {
     pub group_id: Option<String>,
     /// The topic between the landing table and the sinks.
     #[serde(default)]
-    pub topic: Topic,
-}
-
-/// How to reach the brokers of a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Brokers {
-    /// `host:port`, several separated by commas.
-    pub bootstrap_servers: String,
-    /// Encryption. Default: verifies fully.
-    pub tls: Option<KafkaTls>,
-    /// Authentication.
-    pub auth: Option<KafkaAuth>,
-}
-
-impl Kafka {
-    /// How to reach the brokers.
-    pub fn brokers(&self) -> Brokers {
-        Brokers {
-            bootstrap_servers: self.bootstrap_servers.clone(),
-            tls: self.tls.clone(),
-            auth: self.auth.clone(),
-        }
-    }
+    pub topic: TopicSpec,
 }
 
 /// The topic between the landing table and the sinks.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("(has(self.name) ? self.name : '') == (has(oldSelf.name) ? oldSelf.name : '')")
-        .message("spec.kafka.topic.name cannot be changed: create a new pipeline instead"),
-    validation = Rule::new("self.partitions >= oldSelf.partitions")
-        .message("spec.kafka.topic.partitions can only grow: Kafka does not remove partitions"),
-    validation = Rule::new("self.replicas == oldSelf.replicas")
-        .message("spec.kafka.topic.replicas cannot be changed: reassign the partitions with Kafka's own tools"),
-)]
-pub struct Topic {
+pub struct TopicSpec {
     /// Name of the topic. Default: `<namespace>.<name>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 245))]
@@ -83,63 +60,31 @@ pub struct Topic {
     #[serde(default = "partitions")]
     #[schemars(range(min = 1, max = 10_000))]
     pub partitions: i32,
-    /// Number of replicas of each partition.
-    #[serde(default = "replicas")]
+    /// Number of replicas of each partition. Default: that of the connection, or 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 32))]
-    pub replicas: i32,
+    pub replicas: Option<i32>,
     /// Configs of the topic, such as `retention.ms`. `max.message.bytes`, in bytes, limits the size of a
     /// record: 15/16 of it, and at most 8 MiB. Default of `max.message.bytes`: 1,179,648 in a topic that the
     /// pipeline creates. An externally managed topic is assumed to have Kafka's default, 1,048,588.
+    /// Configs of the connection that are not set here apply as well.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub config: BTreeMap<String, String>,
-    /// Who creates the topic.
-    #[serde(default)]
-    pub management: TopicManagement,
+    /// Who creates the topic. Default: what the connection says, or `Direct`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub management: Option<TopicManagement>,
 }
 
-impl Default for Topic {
+impl Default for TopicSpec {
     fn default() -> Self {
         Self {
             name: None,
             partitions: partitions(),
-            replicas: replicas(),
+            replicas: None,
             config: BTreeMap::new(),
-            management: TopicManagement::default(),
+            management: None,
         }
-    }
-}
-
-/// The topic config that limits the size of a message, in bytes.
-pub const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
-/// Default of `max.message.bytes`, in bytes, in topics that the pipeline creates: a record of 1 MiB fits.
-const OUR_LIMIT: u64 = 1_152 << 10;
-/// Kafka's default, in bytes.
-const KAFKA_LIMIT: u64 = 1_048_588;
-/// Room for key, headers and frame, in bytes. The key has up to 2,048 bytes, and is part of the record as
-/// well.
-const AROUND: u64 = 4 << 10;
-/// The largest record, in bytes, for any topic: runs and workers hold several records in memory, and
-/// Cassandra takes 16 MiB at once.
-const MAX_RECORD: u64 = 8 << 20;
-
-impl Topic {
-    /// The largest message, in bytes: as declared; the default of a created topic; or Kafka's default for an
-    /// externally managed one.
-    pub fn message_limit(&self) -> u64 {
-        let declared = self.config.get(MAX_MESSAGE_BYTES).and_then(|text| text.trim().parse().ok());
-        declared.unwrap_or(match self.management {
-            TopicManagement::Direct => OUR_LIMIT,
-            TopicManagement::None => KAFKA_LIMIT,
-        })
-    }
-
-    /// The largest record, in bytes, that a run accepts. 1/16 of the message, and at least 4 KiB, is reserved
-    /// for key, headers and frame. A larger record would land, and then stay in the outbox forever.
-    pub fn record_limit(&self) -> usize {
-        let message = self.message_limit();
-        let record = message.saturating_sub(AROUND.max(message / 16)).min(MAX_RECORD);
-        usize::try_from(record).unwrap_or(usize::MAX)
     }
 }
 
@@ -157,18 +102,20 @@ pub enum TopicManagement {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.tls) || self.url.startsWith('https://')")
+    validation = Rule::new("!has(self.tls) || (has(self.url) && self.url.startsWith('https://'))")
         .message("spec.schemaRegistry.tls needs an https address in spec.schemaRegistry.url"),
-    validation = Rule::new("!has(self.auth) || self.url.startsWith('https://')")
+    validation = Rule::new("!has(self.auth) || (has(self.url) && self.url.startsWith('https://'))")
         .message("spec.schemaRegistry.auth needs an https address in spec.schemaRegistry.url: credentials are not sent in plain text"),
 )]
-pub struct SchemaRegistry {
+pub struct SchemaRegistrySpec {
     /// URL of the registry: `https` encrypts and verifies fully, `http` is plain text. A path prefix is
-    /// allowed (Apicurio: `https://…/apis/ccompat/v7`). Redirects are not followed.
+    /// allowed (Apicurio: `https://…/apis/ccompat/v7`). Redirects are not followed. Default: that of a
+    /// connection, with its `tls` and `auth`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 2048))]
-    #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+(/[^?#\\\\s]*)?$')")
+    #[x_kube(validation = Rule::new(IS_REGISTRY_URL)
         .message("spec.schemaRegistry.url must be an http or https address without user name, query and fragment"))]
-    pub url: String,
+    pub url: Option<String>,
     /// Authorities and client certificate of an `https` address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Certificates>,
@@ -179,16 +126,6 @@ pub struct SchemaRegistry {
     /// compatibility is not changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compatibility: Option<Compatibility>,
-}
-
-impl SchemaRegistry {
-    /// What programs need that do not change subjects.
-    pub(crate) fn without_compatibility(self) -> Self {
-        Self {
-            compatibility: None,
-            ..self
-        }
-    }
 }
 
 /// Compatibility of a subject: which versions of its schema must be able to read each other's data.
@@ -268,37 +205,6 @@ fn dead_letter_retention() -> Duration {
     seconds(4 * 7 * 24 * 3600).into()
 }
 
-const fn partitions() -> i32 {
+pub(crate) const fn partitions() -> i32 {
     6
-}
-
-const fn replicas() -> i32 {
-    1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_has_room_in_a_message_of_its_topic() {
-        use TopicManagement::{Direct, None};
-        for (management, declared, record) in [
-            (Direct, "", 1_080 << 10),
-            (None, "", 983_052),
-            (Direct, " 16000", 11_904),
-            (None, "5000000", 4_687_500),
-            (None, "2000000000", 8 << 20),
-            (Direct, "1000", 0),
-        ] {
-            let mut topic = Topic {
-                management,
-                ..Topic::default()
-            };
-            if !declared.is_empty() {
-                topic.config.insert(MAX_MESSAGE_BYTES.to_owned(), declared.to_owned());
-            }
-            assert_eq!(topic.record_limit(), record, "{management:?} {declared}");
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! The `UserPipeline` resource, and what operator and pods exchange.
+//! The resources of pipelines, and what operator and pods exchange.
 //!
 //! Everything here is pure: types, defaults, CEL rules, printer columns, derived names, documents and reports. There is
 //! no client and no I/O.
@@ -14,6 +14,8 @@ pub mod text;
 
 mod auth;
 mod backfill;
+mod connection;
+mod connection_check;
 mod kafka;
 mod lists;
 mod pipeline;
@@ -21,6 +23,7 @@ mod pods;
 mod policies;
 mod record;
 mod request;
+mod resolved;
 mod retention;
 mod schedule;
 mod secret_keys;
@@ -34,20 +37,28 @@ mod workers;
 
 pub use auth::{Basic, KafkaAuth, RegistryAuth, SaslMechanism};
 pub use backfill::{Order, PipelineRef, Reprocess, Settled, UserPipelineBackfill, UserPipelineBackfillSpec, UserPipelineBackfillStatus};
-pub use kafka::{Brokers, Compatibility, DeadLetter, Kafka, MAX_MESSAGE_BYTES, SchemaRegistry, Topic, TopicManagement};
+pub use connection::{
+    CassandraConnection, ConnectionRef, HttpConnection, KafkaConnection, SchemaRegistryConnection, TopicDefaults, UserPipelineConnection,
+    UserPipelineConnectionSpec, UserPipelineConnectionStatus,
+};
+pub use connection_check::{BlockCheck, ConnectionCheck};
+pub use kafka::{Compatibility, DeadLetter, KafkaSpec, SchemaRegistrySpec, TopicManagement, TopicSpec};
 pub use pipeline::{UserPipeline, UserPipelineSpec};
 pub use pods::{Image, PodSettings, Pods, Proxy};
 pub use policies::{DeletionPolicy, SuspendPolicy};
 pub use record::{FieldSpec, FieldType, RecordSpec};
 pub use request::{Auth, Format, Method, OAuth2, Pagination, PaginationType, StoredCursor};
+pub use resolved::{
+    Brokers, Connections, Kafka, MAX_MESSAGE_BYTES, ResolveError, ResolvedPipeline, ResolvedSpec, SchemaRegistry, Topic, resolve,
+};
 pub use retention::Retention;
 pub use schedule::{CatchUp, ConcurrencyPolicy, Cron, DataInterval, Interval, RunKind, RunNow, Schedule, Ticks, first_after_start, zone};
 pub use secret_keys::{HeaderSource, SecretKeyRef, SecretRef};
 pub use sinks::{CassandraSink, Compaction, CompactionClass, Consistency, PostgresSink, Sinks};
 pub use source::{Header, HttpSource, QueryParameter, RateLimit, Source, TopicFormat, TopicSource};
 pub use status::{
-    DeletionStatus, DrainStatus, LastSuccess, Run, RunNowStatus, RunOutcome, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus,
-    VersionStatus, WorkersStatus,
+    ConnectionRollout, ConnectionVersion, DeletionStatus, DrainStatus, LastSuccess, Run, RunNowStatus, RunOutcome, ScheduleStatus,
+    SchemaStatus, Totals, UserPipelineStatus, VersionStatus, WorkersStatus,
 };
 pub use stores::{Cassandra, Landing, Postgres, TableManagement};
 pub use tls::{CaSource, CassandraTls, Certificates, ConfigMapKeyRef, KafkaTls, PostgresTls, PostgresTlsMode, TlsMode};

@@ -8,7 +8,7 @@ use std::ops::Range;
 use k8s_openapi::jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::{UserPipeline, UserPipelineSpec, status::Names};
+use crate::{UserPipeline, UserPipelineSpec, resolved::uses_registry, status::Names};
 
 /// Longest name of a keyspace or table in Cassandra, in characters.
 pub const CASSANDRA_LIMIT: usize = 48;
@@ -67,39 +67,23 @@ impl PipelineId {
     }
 }
 
-/// The spec with all omitted names filled in. Idempotent.
-#[must_use]
-pub fn with_names(mut spec: UserPipelineSpec, id: &PipelineId) -> UserPipelineSpec {
-    if spec.source.http.is_some() {
-        spec.landing.table.get_or_insert_with(|| landing_table(id));
-    }
-    spec.kafka.group_id.get_or_insert_with(|| group_id(id));
-    let topic = spec.kafka.topic.name.get_or_insert_with(|| topic(id)).clone();
-    spec.dead_letter.topic.get_or_insert_with(|| dead_letter_topic(&topic));
-    if let Some(sink) = &mut spec.sinks.cassandra {
-        sink.keyspace.get_or_insert_with(|| keyspace(id));
-        sink.table.get_or_insert_with(|| cassandra_table(id));
-    }
-    if let Some(sink) = &mut spec.sinks.postgres {
-        sink.table.get_or_insert_with(|| postgres_table(id));
-    }
-    spec
-}
-
-/// The names in a spec that has all of them, see [`with_names`].
-pub fn in_stores(named: &UserPipelineSpec) -> Names {
-    let topic = named.kafka.topic.name.clone();
-    let cassandra = named.sinks.cassandra.as_ref().and_then(|sink| {
-        let (keyspace, table) = (sink.keyspace.as_ref()?, sink.table.as_ref()?);
-        Some(format!("{keyspace}.{table}"))
+/// The names that a pipeline uses in the stores, set in its spec or derived. Connections have no names.
+pub fn in_stores(spec: &UserPipelineSpec, id: &PipelineId) -> Names {
+    let kafka = spec.kafka.as_ref();
+    let topic = kafka.and_then(|kafka| kafka.topic.name.clone()).unwrap_or_else(|| topic(id));
+    let group = kafka.and_then(|kafka| kafka.group_id.clone());
+    let cassandra = spec.sinks.cassandra.as_ref().map(|sink| {
+        let keyspace = sink.keyspace.clone().unwrap_or_else(|| keyspace(id));
+        format!("{keyspace}.{}", sink.table.clone().unwrap_or_else(|| cassandra_table(id)))
     });
+    let table = |set: &Option<String>, derived: fn(&PipelineId) -> String| set.clone().unwrap_or_else(|| derived(id));
     Names {
-        subject: topic.as_deref().filter(|_| named.schema_registry.is_some()).map(subject),
-        topic,
-        dead_letter_topic: named.dead_letter.topic.clone(),
-        consumer_group: named.kafka.group_id.clone(),
-        landing_table: named.landing.table.clone().filter(|_| named.source.http.is_some()),
-        postgres_table: named.sinks.postgres.as_ref().and_then(|sink| sink.table.clone()),
+        subject: uses_registry(spec).then(|| subject(&topic)),
+        dead_letter_topic: Some(spec.dead_letter.topic.clone().unwrap_or_else(|| dead_letter_topic(&topic))),
+        topic: Some(topic),
+        consumer_group: Some(group.unwrap_or_else(|| group_id(id))),
+        landing_table: spec.source.http.as_ref().map(|_| table(&spec.landing.table, landing_table)),
+        postgres_table: spec.sinks.postgres.as_ref().map(|sink| table(&sink.table, postgres_table)),
         cassandra_table: cassandra,
     }
 }
@@ -204,6 +188,11 @@ pub fn index(purpose: &str, table: &str) -> String {
 /// First eight hexadecimal digits of the SHA-256 of a text: for names, not for secrets.
 pub fn hash(text: &str) -> String {
     format!("{:.8x}", Sha256::digest(text.as_bytes()))
+}
+
+/// SHA-256 of a text in 64 hexadecimal digits: nobody finds another text with the same one.
+pub fn digest(text: &str) -> String {
+    format!("{:x}", Sha256::digest(text.as_bytes()))
 }
 
 fn cut(text: &str, hash: &str, separator: char, limit: usize) -> String {

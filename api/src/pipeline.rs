@@ -4,8 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cassandra, CassandraTls, DeadLetter, DeletionPolicy, Image, Kafka, KafkaTls, Landing, Pods, Postgres, PostgresTls, PostgresTlsMode,
-    RecordSpec, Retention, RunNow, Schedule, SchemaRegistry, Sinks, Source, SuspendPolicy, TlsMode, UserPipelineStatus, Workers,
+    Cassandra, ConnectionRef, DeadLetter, DeletionPolicy, Image, KafkaSpec, Landing, Pods, Postgres, RecordSpec, Retention, RunNow,
+    Schedule, SchemaRegistrySpec, Sinks, Source, SuspendPolicy, UserPipelineStatus, Workers,
 };
 
 /// Moves records from an HTTP API or a Kafka topic into Cassandra and PostgreSQL, through a landing table and
@@ -57,16 +57,37 @@ use crate::{
         .message("spec.runNow is not allowed with spec.source.topic, which has no runs"),
     validation = Rule::new("!has(self.source.topic) || (has(self.record) && has(self.record.orderBy))")
         .message("spec.source.topic needs spec.record with orderBy, which decides the newest version of a record"),
-    validation = Rule::new("has(self.schemaRegistry) || (has(self.source.topic) && self.source.topic.format == 'JSON')")
-        .message("spec.schemaRegistry is needed, because the topic has Avro"),
-    validation = Rule::new("!has(self.sinks.cassandra) || has(self.cassandra)")
-        .message("spec.cassandra is needed by spec.sinks.cassandra: set contactPoints, localDatacenter and credentialsSecretRef"),
+    validation = Rule::new("has(self.postgres) || (has(self.connections) && self.connections.size() > 0)")
+        .message("spec.postgres is needed: set it, or name a connection with postgres in spec.connections"),
+    validation = Rule::new("(has(self.kafka) && has(self.kafka.bootstrapServers)) || (has(self.connections) && self.connections.size() > 0)")
+        .message("spec.kafka.bootstrapServers is needed: set it, or name a connection with kafka in spec.connections"),
+    validation = Rule::new("(has(self.schemaRegistry) && has(self.schemaRegistry.url)) || (has(self.connections) && self.connections.size() > 0) || (has(self.source.topic) && self.source.topic.format == 'JSON')")
+        .message("spec.schemaRegistry is needed, because the topic has Avro: set its url, or name a connection with schemaRegistry in spec.connections"),
+    validation = Rule::new("!has(self.sinks.cassandra) || has(self.cassandra) || (has(self.connections) && self.connections.size() > 0)")
+        .message("spec.cassandra is needed by spec.sinks.cassandra: set contactPoints, localDatacenter and credentialsSecretRef, or name a connection with cassandra in spec.connections"),
+    validation = Rule::new("!has(self.sinks.cassandra) || has(self.sinks.cassandra.replication) || self.sinks.cassandra.management == 'None' || (has(self.connections) && self.connections.size() > 0)")
+        .message("spec.sinks.cassandra.replication is needed to create the keyspace"),
+    validation = Rule::new("!has(self.source.http) || !has(self.source.http.path) || (has(self.connections) && self.connections.size() > 0)")
+        .message("spec.source.http.path needs a connection with http in spec.connections"),
+    validation = Rule::new("!has(self.source.http) || !has(self.source.http.path) || !has(self.pods.ingest.proxy)")
+        .message("spec.pods.ingest.proxy is not allowed with spec.source.http.path: the connection has the proxy"),
     validation = Rule::new("has(self.sinks.cassandra) || !has(self.cassandra)")
         .message("spec.cassandra is set but nothing is written there: add spec.sinks.cassandra, or remove spec.cassandra"),
     validation = Rule::new("!has(self.sinks.postgres) || !has(self.sinks.postgres.table) || !has(self.landing.table) || self.sinks.postgres.table != self.landing.table")
         .message("spec.landing.table and spec.sinks.postgres.table must differ: one has the fetched records, the other the stored ones"),
-    validation = Rule::new("!has(self.deadLetter.topic) || !has(self.kafka.topic.name) || self.deadLetter.topic != self.kafka.topic.name")
+    validation = Rule::new("!has(self.deadLetter.topic) || !has(self.kafka) || !has(self.kafka.topic.name) || self.deadLetter.topic != self.kafka.topic.name")
         .message("spec.deadLetter.topic must differ from spec.kafka.topic.name, or workers would read dead letters as records"),
+    // On the spec, because a rule on an optional block does not see that the block is added or removed.
+    validation = Rule::new("(has(self.kafka) && has(self.kafka.groupId) ? self.kafka.groupId : '') == (has(oldSelf.kafka) && has(oldSelf.kafka.groupId) ? oldSelf.kafka.groupId : '')")
+        .message("spec.kafka.groupId cannot be changed, because offsets and totals are stored under it: create a new pipeline instead"),
+    validation = Rule::new("(has(self.kafka) && has(self.kafka.topic.name) ? self.kafka.topic.name : '') == (has(oldSelf.kafka) && has(oldSelf.kafka.topic.name) ? oldSelf.kafka.topic.name : '')")
+        .message("spec.kafka.topic.name cannot be changed: create a new pipeline instead"),
+    validation = Rule::new("(has(self.kafka) ? self.kafka.topic.partitions : 6) >= (has(oldSelf.kafka) ? oldSelf.kafka.topic.partitions : 6)")
+        .message("spec.kafka.topic.partitions can only grow: Kafka does not remove partitions"),
+    validation = Rule::new("(has(self.connections) && self.connections.size() > 0) || (has(oldSelf.connections) && oldSelf.connections.size() > 0) || (has(self.kafka) && has(self.kafka.topic.replicas) ? self.kafka.topic.replicas : 1) == (has(oldSelf.kafka) && has(oldSelf.kafka.topic.replicas) ? oldSelf.kafka.topic.replicas : 1)")
+        .message("spec.kafka.topic.replicas cannot be changed: reassign the partitions with Kafka's own tools"),
+    validation = Rule::new("!has(self.kafka) || !has(self.kafka.topic.replicas) || !has(oldSelf.kafka) || !has(oldSelf.kafka.topic.replicas) || self.kafka.topic.replicas == oldSelf.kafka.topic.replicas")
+        .message("spec.kafka.topic.replicas cannot be changed: reassign the partitions with Kafka's own tools"),
     validation = Rule::new("!has(oldSelf.record) || has(self.record)")
         .message("spec.record cannot be removed, because stored data has it: create a new pipeline instead"),
     validation = Rule::new("has(oldSelf.record) || !has(self.record) || (self.record.name == 'User' && self.record.__namespace__ == 'dev.userpipeline' && self.record.key == ['id'] && !has(self.record.orderBy) && (!has(self.record.clusterBy) || self.record.clusterBy.size() == 0))")
@@ -100,22 +121,32 @@ pub struct UserPipelineSpec {
     /// Requests a run, once for each nonce.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_now: Option<RunNow>,
+    /// Connections that have the addresses, authentication and defaults which this spec does not set. Each of
+    /// `postgres`, `kafka`, `schemaRegistry`, `cassandra` and `http` comes from exactly one connection, or from
+    /// this spec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub connections: Vec<ConnectionRef>,
     /// Where records come from.
     pub source: Source,
     /// The record. Default: a user of randomuser.me.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordSpec>,
-    /// PostgreSQL database for the landing table and the bookkeeping, and for `sinks.postgres`.
-    pub postgres: Postgres,
+    /// PostgreSQL database for the landing table and the bookkeeping, and for `sinks.postgres`. Default: that
+    /// of a connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<Postgres>,
     /// The landing table: fetched records and items, and the outbox of the topic.
     #[serde(default)]
     pub landing: Landing,
     /// Kafka cluster, topic and consumer group.
-    pub kafka: Kafka,
-    /// Schema registry for the records' Avro schema. Required, except with `source.topic` and format JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub schema_registry: Option<SchemaRegistry>,
-    /// Cassandra cluster of `sinks.cassandra`.
+    pub kafka: Option<KafkaSpec>,
+    /// Schema registry for the records' Avro schema. Needed, here or in a connection, except with
+    /// `source.topic` and format JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_registry: Option<SchemaRegistrySpec>,
+    /// Cassandra cluster of `sinks.cassandra`. Default: that of a connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cassandra: Option<Cassandra>,
     /// Stores that workers write to: at least one.
@@ -135,40 +166,4 @@ pub struct UserPipelineSpec {
     /// Images of the pods. Default: those of the operator's installation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
-}
-
-impl UserPipelineSpec {
-    /// The paths of the `tls` blocks that the spec omits. The scheme of a URL decides for the source and the
-    /// schema registry, so they are not among them.
-    pub fn connections_without_tls(&self) -> Vec<&'static str> {
-        let cassandra = self.cassandra.as_ref();
-        [
-            ("spec.postgres.tls", self.postgres.tls.is_none()),
-            ("spec.kafka.tls", self.kafka.tls.is_none()),
-            ("spec.cassandra.tls", cassandra.is_some_and(|cassandra| cassandra.tls.is_none())),
-        ]
-        .into_iter()
-        .filter_map(|(path, is_missing)| is_missing.then_some(path))
-        .collect()
-    }
-
-    /// The spec with plain text where it omits `tls`. Programs that find no `tls` verify fully.
-    #[must_use]
-    pub fn with_plain_text_connections(mut self) -> Self {
-        self.postgres.tls.get_or_insert_with(|| PostgresTls {
-            mode: PostgresTlsMode::Disable,
-            ..PostgresTls::default()
-        });
-        self.kafka.tls.get_or_insert_with(|| KafkaTls {
-            mode: TlsMode::Disable,
-            ..KafkaTls::default()
-        });
-        if let Some(cassandra) = &mut self.cassandra {
-            cassandra.tls.get_or_insert_with(|| CassandraTls {
-                mode: TlsMode::Disable,
-                ..CassandraTls::default()
-            });
-        }
-        self
-    }
 }

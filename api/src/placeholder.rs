@@ -83,6 +83,11 @@ impl Template {
         self.0.contains(&Part::Value(Placeholder::Cursor))
     }
 
+    /// Whether the text contains a value that an author or the source chooses: an argument, or the cursor.
+    pub fn has_chosen_value(&self) -> bool {
+        self.has_cursor() || self.arguments().next().is_some()
+    }
+
     /// The text, with each value passed through `encode`.
     pub fn render(&self, values: &Values, encode: impl Fn(&str) -> String) -> Result<String, String> {
         let mut text = String::new();

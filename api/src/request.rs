@@ -109,7 +109,7 @@ pub struct StoredCursor {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.basic), has(self.bearer), has(self.oauth2)].filter(given, given).size() == 1")
-    .message("spec.source.http.auth must have exactly one of basic, bearer and oauth2"))]
+    .message("auth must have exactly one of basic, bearer and oauth2"))]
 pub struct Auth {
     /// User name and password, from the keys `username` and `password` of a Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,7 +130,7 @@ pub struct OAuth2 {
     /// URL of the token endpoint.
     #[schemars(length(min = 8, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+([/?#][^\\\\s]*)?$')")
-        .message("spec.source.http.auth.oauth2.tokenUrl must be an http or https address without a user name"))]
+        .message("auth.oauth2.tokenUrl must be an http or https address without a user name"))]
     pub token_url: String,
     /// Secret with the client's id and secret, under the keys `username` and `password`.
     pub credentials_secret_ref: SecretRef,

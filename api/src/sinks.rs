@@ -39,8 +39,9 @@ pub struct CassandraSink {
     #[x_kube(validation = Rule::new("self.matches('^[a-z][a-z0-9_]*$')")
         .message("spec.sinks.cassandra.keyspace must contain only lower-case letters, digits and '_', and start with a letter"))]
     pub keyspace: Option<String>,
-    /// Number of replicas in each datacenter (NetworkTopologyStrategy), used when the keyspace is created. It
-    /// has no default: use 3 in production, and 1 for tests.
+    /// Number of replicas in each datacenter (NetworkTopologyStrategy), used when the keyspace is created:
+    /// use 3 in production, and 1 for tests. Datacenters of the connection that are not set here are added.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("minProperties" = 1, "maxProperties" = 32))]
     pub replication: BTreeMap<String, i32>,
     /// Name of the table. Default: derived from namespace and name.

@@ -63,15 +63,35 @@ pub enum TopicFormat {
         .message("spec.source.http.cursor.fromAnswer needs format JSON: an NDJSON response has no single document"),
     validation = Rule::new("!has(self.auth) || !has(self.headers) || self.headers.all(h, h.name.lowerAscii() != 'authorization')")
         .message("spec.source.http.auth and a header Authorization exclude each other: remove one of them"),
+    validation = Rule::new("has(self.url) != has(self.path)")
+        .message("spec.source.http must have exactly one of url, and path below the baseUrl of a connection"),
+    validation = Rule::new("!has(self.path) || (!has(self.auth) && !has(self.tls) && !has(self.allowedHosts))")
+        .message("spec.source.http.auth, tls and allowedHosts are not allowed with spec.source.http.path: the connection has them"),
+    validation = Rule::new("!has(self.path) || !has(self.headers) || self.headers.all(h, !has(h.valueFrom) && h.name.lowerAscii() != 'host')")
+        .message("with spec.source.http.path, only the connection may have headers from Secrets and a header Host"),
 )]
 pub struct HttpSource {
-    /// URL, http or https, without credentials.
+    /// URL, http or https, without credentials. Required, unless `path` is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^@/?#\\\\s]+([/?#][^\\\\s]*)?$')")
         .message("spec.source.http.url must be an http or https address without a user name: put credentials into spec.source.http.auth, or headers with valueFrom"))]
     #[x_kube(validation = Rule::new("self.size() < 2 || !self.contains('{{') || self.substring(self.lastIndexOf('{{')).contains('}}')")
         .message("spec.source.http.url has an unclosed placeholder: close it with '}}'"))]
-    pub url: String,
+    pub url: Option<String>,
+    /// Path below `http.baseUrl` of a connection, instead of `url`. It begins with `/`. Of the placeholders,
+    /// only those of the interval and the run are allowed. Use `query` for parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(validation = Rule::new("self.matches('^/[A-Za-z0-9._~!$&\\'()*+,;=:%/{} -]*$')")
+        .message("spec.source.http.path must begin with '/' and contain only the characters of a URL's path, others percent-encoded: put parameters into spec.source.http.query"))]
+    #[x_kube(validation = Rule::new("!self.contains('//') && !self.contains('..') && !self.lowerAscii().matches('%(2e|2f|5c)')")
+        .message("spec.source.http.path must not contain '//', '..', or an encoded '.', '/' or '\\', because it stays below the connection's baseUrl"))]
+    #[x_kube(validation = Rule::new("!self.matches('[{][{] *(arguments|cursor)')")
+        .message("spec.source.http.path must not contain arguments or the cursor, whose values could lead elsewhere: use them in spec.source.http.query, headers or body"))]
+    #[x_kube(validation = Rule::new("self.size() < 2 || !self.contains('{{') || self.substring(self.lastIndexOf('{{')).contains('}}')")
+        .message("spec.source.http.path has an unclosed placeholder: close it with '}}'"))]
+    pub path: Option<String>,
     /// Query parameters, added to the URL.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
@@ -210,7 +230,7 @@ pub struct Header {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     #[x_kube(validation = Rule::new("self.size() < 2 || !self.contains('{{') || self.substring(self.lastIndexOf('{{')).contains('}}')")
-        .message("a value of spec.source.http.headers has an unclosed placeholder: close it with '}}'"))]
+        .message("a header's value has an unclosed placeholder: close it with '}}'"))]
     pub value: Option<String>,
     /// Secret with the value of the header.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -254,7 +274,7 @@ pub(crate) struct DurationText(#[schemars(length(min = 2, max = 32), regex(patte
 #[allow(dead_code)]
 pub(crate) struct QuantityText(#[schemars(length(min = 1, max = 32), regex(pattern = "^[0-9]+(k|M|G|T|Ki|Mi|Gi|Ti)?$"))] String);
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -294,7 +314,7 @@ mod tests {
 
     /// The API server's message for the example with this timeout; none if it accepts the example.
     fn refusal(field: &str, value: &str) -> Option<String> {
-        let mut resource: Value = serde_yaml::from_str(include_str!("../../examples/users.yaml")).unwrap();
+        let mut resource: Value = serde_yaml::from_str(include_str!("../tests/pipelines/own_addresses.yaml")).unwrap();
         resource["spec"]["source"]["http"][field] = json!(value);
         let resource: UserPipeline = serde_json::from_value(resource).unwrap();
         resource.validate_cel().err().map(|errors| errors.to_string())

@@ -31,9 +31,22 @@ pub struct UserPipelineStatus {
     /// Names that the pipeline uses in the stores, set in the spec or derived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub names: Option<Names>,
-    /// TLS mode of connections to PostgreSQL, Kafka and Cassandra whose `tls` the spec omits: `VerifyFull`,
-    /// or `Disable` in a pipeline that is older than this field. Once a schema Job has succeeded for a spec
-    /// that has `tls` everywhere, it is `VerifyFull` for good.
+    /// The versions of its connections that the pipeline uses, or is changing to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub connections: Vec<ConnectionVersion>,
+    /// The slot of this pipeline, while a changed connection is rolled out to it. At most five pipelines of
+    /// a connection have one; a pipeline whose rollout fails has it until it succeeds or is edited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_rollout: Option<ConnectionRollout>,
+    /// SHA-256 of the ConfigMaps that the operator reads back: the connections that the pipeline last used,
+    /// and the config of a later deletion Job. Others are ignored, because only the operator writes the status.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 64)))]
+    pub config_digests: Vec<String>,
+    /// TLS mode of PostgreSQL, Kafka and Cassandra where `tls` is omitted: `VerifyFull`, or `Disable` in a
+    /// pipeline that is older than this field. Once a schema Job has succeeded with `tls` everywhere, it is
+    /// `VerifyFull` for good.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_tls_mode: Option<TlsMode>,
     /// Result of the last schema Job.
@@ -102,6 +115,30 @@ pub struct Names {
     pub cassandra_table: Option<String>,
 }
 
+/// A version of a connection.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionVersion {
+    /// Name of the connection.
+    pub name: String,
+    /// Uid of the connection: one that was deleted and created again has another.
+    pub uid: String,
+    /// Generation of the connection's spec.
+    pub generation: i64,
+}
+
+/// The rollout of a changed connection.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionRollout {
+    /// Time at which it began.
+    pub since: Time,
+    /// Names of the connections that changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub connections: Vec<String>,
+}
+
 /// Version of a pipeline's pods.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -129,6 +166,12 @@ pub struct SchemaStatus {
     /// Number of partitions of the topic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<i32>,
+    /// Id of the Kafka cluster in which it was applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka_cluster: Option<String>,
+    /// PostgreSQL database in which it was applied, as `SYSTEM_IDENTIFIER/DATABASE`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres_system: Option<String>,
     /// Hash of the schema that the failed attempts tried to apply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempted_hash: Option<String>,
@@ -350,6 +393,6 @@ pub struct Totals {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde hands a reference
-const fn is_zero(n: &i32) -> bool {
+pub(crate) const fn is_zero(n: &i32) -> bool {
     *n == 0
 }

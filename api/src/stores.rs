@@ -22,8 +22,8 @@ pub struct Postgres {
     pub database: String,
     /// Secret of type kubernetes.io/basic-auth, with the keys `username` and `password`.
     pub credentials_secret_ref: SecretRef,
-    /// Encryption and verification. Without `tls`, connections are encrypted and verified fully; in a pipeline
-    /// that is older than this default, they are plain text (`status.defaultTlsMode`).
+    /// Encryption and verification. Without `tls`, traffic is encrypted and the server is verified fully; in a
+    /// pipeline that is older than this default, it is plain text (`status.defaultTlsMode`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<PostgresTls>,
 }
@@ -67,8 +67,8 @@ pub struct Cassandra {
     pub local_datacenter: String,
     /// Secret of type kubernetes.io/basic-auth, with the keys `username` and `password`.
     pub credentials_secret_ref: SecretRef,
-    /// Encryption and verification. Without `tls`, connections are encrypted and verified fully; in a pipeline
-    /// that is older than this default, they are plain text (`status.defaultTlsMode`).
+    /// Encryption and verification. Without `tls`, traffic is encrypted and the server is verified fully; in a
+    /// pipeline that is older than this default, it is plain text (`status.defaultTlsMode`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<CassandraTls>,
 }

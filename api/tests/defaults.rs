@@ -5,8 +5,9 @@
 use kube::{CustomResourceExt, core::cel::validate_cel_schema};
 use serde_json::{Value, json};
 use userpipeline_api::{
-    RecordSpec, UserPipeline, UserPipelineBackfill,
+    Connections, RecordSpec, UserPipeline, UserPipelineBackfill, UserPipelineConnection,
     document::{Binary, reduce},
+    resolve,
 };
 
 /// The paths of defaults below an `items`.
@@ -29,7 +30,7 @@ fn in_lists(schema: &Value, path: &str, in_list: bool, found: &mut Vec<String>) 
 #[test]
 fn items_of_lists_have_no_defaults() {
     let mut found = Vec::new();
-    for crd in [UserPipeline::crd(), UserPipelineBackfill::crd()] {
+    for crd in [UserPipeline::crd(), UserPipelineConnection::crd(), UserPipelineBackfill::crd()] {
         for version in crd.spec.versions {
             let schema = serde_json::to_value(version.schema.unwrap().open_api_v3_schema).unwrap();
             assert!(schema["properties"]["spec"]["properties"].is_object());
@@ -41,14 +42,17 @@ fn items_of_lists_have_no_defaults() {
 
 #[test]
 fn a_stored_default_makes_the_same_documents_as_none() {
-    let mut written: Value = serde_yaml::from_str(include_str!("../../examples/users.yaml")).unwrap();
+    let mut written: Value = serde_yaml::from_str(include_str!("pipelines/own_addresses.yaml")).unwrap();
     written["spec"]["record"] = json!({"key": ["id"], "fields": [
         {"name": "id", "type": "string", "from": "/id"},
         {"name": "name", "type": "string", "from": "/name", "optional": true},
     ]});
     let mut stored = written.clone();
     stored["spec"]["record"]["fields"][0]["optional"] = json!(false);
-    let [written, stored]: [UserPipeline; 2] = [written, stored].map(|resource| serde_json::from_value(resource).unwrap());
+    let [written, stored] = [written, stored].map(|resource| {
+        let pipeline: UserPipeline = serde_json::from_value(resource).unwrap();
+        resolve(&pipeline, &Connections::new()).unwrap()
+    });
     for binary in [Binary::Ingest, Binary::Worker, Binary::Schema] {
         assert_eq!(reduce(&written, binary), reduce(&stored, binary));
     }

@@ -4,11 +4,12 @@
 
 use serde_json::{Value, json};
 use userpipeline_api::{
-    UserPipeline,
+    Connections, ResolvedPipeline, UserPipeline,
     document::{Binary, IngestPipeline, SchemaPipeline, WorkerPipeline, reduce},
+    resolve,
 };
 
-const EXAMPLE: &str = include_str!("../../examples/users.yaml");
+const EXAMPLE: &str = include_str!("pipelines/own_addresses.yaml");
 
 /// The smallest useful pipeline: every name is left to us.
 const MINIMAL: &str = "
@@ -30,8 +31,12 @@ fn not_ours() -> String {
         + "  landing: {table: raw, management: None}\n  retention: {landing: 1h}\n"
 }
 
-fn pipeline(text: &str) -> UserPipeline {
-    serde_yaml::from_str(text).unwrap()
+fn pipeline(text: &str) -> ResolvedPipeline {
+    resolved(&serde_yaml::from_str(text).unwrap())
+}
+
+fn resolved(pipeline: &UserPipeline) -> ResolvedPipeline {
+    resolve(pipeline, &Connections::new()).unwrap()
 }
 
 #[test]
@@ -72,7 +77,7 @@ fn a_change_that_a_binary_does_not_use_does_not_change_its_file() {
     value["spec"]["schedule"]["backoffLimit"] = json!(7);
     value["spec"]["suspend"] = json!(true);
     value["spec"]["workers"]["replicas"] = json!(5);
-    let after: UserPipeline = serde_json::from_value(value).unwrap();
+    let after = resolved(&serde_json::from_value(value).unwrap());
     for binary in [Binary::Ingest, Binary::Worker, Binary::Schema] {
         assert_eq!(reduce(&before, binary), reduce(&after, binary));
     }
@@ -99,7 +104,7 @@ fn a_file_that_is_no_pipeline_says_what_is_wrong() {
 }
 
 #[test]
-fn a_pod_mounts_what_its_connections_read() {
+fn a_pod_mounts_what_its_program_reads() {
     let mut value: Value = serde_yaml::from_str(EXAMPLE).unwrap();
     for block in ["kafka", "schemaRegistry", "cassandra"] {
         let block = value["spec"][block].as_object_mut().unwrap();
@@ -109,7 +114,7 @@ fn a_pod_mounts_what_its_connections_read() {
     value["spec"]["postgres"]["tls"] =
         json!({"ca": {"configMapKeyRef": {"name": "databases", "key": "ca.crt"}}, "clientSecretRef": {"name": "postgres-client"}});
     value["spec"]["source"]["http"]["tls"] = json!({"ca": {"configMapKeyRef": {"name": "web", "key": "ca.crt"}}});
-    let pipeline: UserPipeline = serde_json::from_value(value).unwrap();
+    let pipeline = resolved(&serde_json::from_value(value).unwrap());
     let ingest = Binary::Ingest.mounts(&pipeline);
     assert_eq!(ingest.secrets, ["postgres-client", "postgres-credentials"]);
     assert_eq!(ingest.config_maps, ["databases", "web"]);
@@ -121,11 +126,11 @@ fn a_pod_mounts_what_its_connections_read() {
 #[test]
 fn plain_text_is_filled_in_only_where_a_pipeline_does_not_mention_tls() {
     let silent = pipeline(MINIMAL).spec;
-    assert_eq!(silent.connections_without_tls(), ["spec.postgres.tls", "spec.kafka.tls"]);
-    let silent = silent.with_plain_text_connections();
-    assert!(silent.connections_without_tls().is_empty());
+    assert_eq!(silent.stores_without_tls(), ["spec.postgres.tls", "spec.kafka.tls"]);
+    let silent = silent.with_plain_text_default();
+    assert!(silent.stores_without_tls().is_empty());
     assert_eq!(serde_json::to_value(&silent.postgres.tls).unwrap(), json!({"mode": "Disable"}));
     let explicit = MINIMAL.replace("database: app,", "database: app, tls: {mode: VerifyCa},");
-    let explicit = pipeline(&explicit).spec.with_plain_text_connections();
+    let explicit = pipeline(&explicit).spec.with_plain_text_default();
     assert_eq!(serde_json::to_value(&explicit.postgres.tls).unwrap(), json!({"mode": "VerifyCa"}));
 }

@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
-use userpipeline_operator::pipeline::Images;
+use userpipeline_api::PodSettings;
+use userpipeline_operator::pipeline::{Images, Installation, PodMetadata, read_pod_settings};
 
 /// Reconciles `UserPipeline` resources.
 #[derive(Parser)]
@@ -16,7 +17,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Runs the operator until it receives SIGTERM or SIGINT.
-    Run(Run),
+    Run(Box<Run>),
     /// Prints what would change if a pipeline were applied, object by object, and changes nothing. The exit code is 0 without
     /// changes, 1 with changes or fields that others set in the templates of pods, and 2 after an error.
     Plan(Plan),
@@ -38,12 +39,48 @@ pub struct Run {
     /// The address of /healthz, /readyz and /metrics.
     #[arg(long, default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Pipelines must take addresses and Secrets from connections.
+    #[arg(long)]
+    pub require_connections: bool,
+    /// Connections are not checked.
+    #[arg(long)]
+    pub disable_checks: bool,
+    /// Settings of the pods that check connections, as JSON: the fields of `spec.pods.tasks` of a pipeline.
+    #[arg(long, default_value = "{}", value_parser = read_pod_settings)]
+    pub check_pods: PodSettings,
+    /// Pipelines may add only allowed labels and annotations to pods.
+    #[arg(long)]
+    pub restrict_pod_metadata: bool,
+    /// The name or domain of annotations that pipelines may still add; may be repeated.
+    #[arg(long = "allowed-pod-annotation")]
+    pub allowed_pod_annotations: Vec<String>,
+    /// The name or domain of labels that pipelines may still add; may be repeated.
+    #[arg(long = "allowed-pod-label")]
+    pub allowed_pod_labels: Vec<String>,
     /// The namespace whose pipelines are reconciled. Default: all namespaces.
     #[arg(long)]
     pub watch_namespace: Option<String>,
 }
 
-#[derive(clap::Args)]
+impl Run {
+    /// What all pipelines share, in the cluster with this id.
+    pub fn installation(&self, cluster: String) -> Installation {
+        let list = |allowed: &[String]| self.restrict_pod_metadata.then(|| allowed.to_vec());
+        Installation {
+            images: self.images.clone().into(),
+            cluster,
+            requires_connections: self.require_connections,
+            checks_connections: !self.disable_checks,
+            check_pods: self.check_pods.clone(),
+            pod_metadata: PodMetadata {
+                labels: list(&self.allowed_pod_labels),
+                annotations: list(&self.allowed_pod_annotations),
+            },
+        }
+    }
+}
+
+#[derive(Clone, clap::Args)]
 pub struct ImageArguments {
     /// The registry of the pipelines' images, with its path.
     #[arg(long, default_value = "userpipeline")]
@@ -72,7 +109,8 @@ impl From<ImageArguments> for Images {
 
 #[derive(clap::Args)]
 pub struct Plan {
-    /// The file that would be applied; `-` is the standard input. Resources other than pipelines are ignored.
+    /// The file that would be applied; `-` is the standard input. Its connections replace those of the cluster. Other resources are
+    /// ignored.
     #[arg(short = 'f', long = "filename")]
     pub file: PathBuf,
     /// The field manager that would apply it: fields of other managers stay.

@@ -7,7 +7,7 @@ use kube::{Api, Client, Resource, api::ListParams, core::NamespaceResourceScope}
 use serde::de::DeserializeOwned;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
-use userpipeline_api::{UserPipeline, UserPipelineBackfill};
+use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineConnection};
 
 use crate::metrics::Metrics;
 
@@ -17,15 +17,18 @@ pub type Readiness = Result<(), String>;
 const PROBE_UNREADY: Duration = Duration::from_secs(2);
 const PROBE_READY: Duration = Duration::from_secs(30);
 
-/// Probes repeatedly whether pipelines and back-fills can be listed.
+/// Probes repeatedly whether pipelines, connections and back-fills can be listed.
 pub fn probe_crds(client: Client, namespace: Option<String>) -> watch::Receiver<Readiness> {
     let (sender, receiver) = watch::channel(Err("the CustomResourceDefinitions have not been probed yet".to_owned()));
     tokio::spawn(async move {
         while !sender.is_closed() {
-            let readiness = match read_one::<UserPipeline>(&client, namespace.as_deref()).await {
-                Ok(()) => read_one::<UserPipelineBackfill>(&client, namespace.as_deref()).await,
-                missing => missing,
+            let namespace = namespace.as_deref();
+            let readiness = async {
+                read_one::<UserPipeline>(&client, namespace).await?;
+                read_one::<UserPipelineConnection>(&client, namespace).await?;
+                read_one::<UserPipelineBackfill>(&client, namespace).await
             };
+            let readiness = readiness.await;
             let wait = if readiness.is_ok() { PROBE_READY } else { PROBE_UNREADY };
             sender.send_if_modified(|known| {
                 let changed = *known != readiness;

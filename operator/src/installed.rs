@@ -21,7 +21,7 @@ pub async fn arguments(client: &Client) -> Option<Run> {
 fn read(arguments: &[String]) -> Option<Run> {
     let line = std::iter::once(MANAGER).chain(arguments.iter().map(String::as_str));
     match Cli::try_parse_from(line).ok()?.command {
-        Command::Run(run) => Some(run),
+        Command::Run(run) => Some(*run),
         Command::Plan(_) => None,
     }
 }
@@ -41,12 +41,14 @@ mod tests {
             "--lease-name=x",
             "--identity=$(POD_NAME)",
             "--listen=0.0.0.0:8080",
+            r#"--check-pods={"tolerations":[{"key":"a"}]}"#,
         ];
         let run = read(&arguments.map(str::to_owned)).unwrap();
         assert_eq!(
             (run.images.image_registry.as_str(), run.images.image_tag.as_str()),
             ("ghcr.example/up", "1.2.3")
         );
+        assert_eq!(run.check_pods.tolerations.len(), 1);
         assert!(read(&["sleep".to_owned()]).is_none());
     }
 }

@@ -3,6 +3,7 @@
 //! It holds no credentials and opens no connection to Kafka, PostgreSQL or Cassandra: it knows of them only what pods report.
 
 pub mod backfill;
+pub mod connection;
 pub mod health;
 pub mod identity;
 pub mod leader;

@@ -9,7 +9,7 @@ use clap::Parser as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use userpipeline_operator::{
-    backfill, health, identity,
+    backfill, connection, health, identity,
     leader::{self, LeaseSettings, Timing},
     metrics::Metrics,
     pipeline::{self, Installation, plan},
@@ -25,7 +25,7 @@ async fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(run) => {
             init_logs("info");
-            match operate(run).await {
+            match operate(*run).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     tracing::error!(%error, "the operator failed");
@@ -51,23 +51,26 @@ async fn print_plan(args: Plan) -> Result<bool, Box<dyn std::error::Error>> {
     } else {
         std::fs::read_to_string(&args.file).map_err(|e| format!("{}: {e}", args.file.display()))?
     };
-    let documents = plan::pipelines(&text)?;
+    let documents = plan::documents(&text)?;
     let client = kube::Client::try_default().await?;
-    let images = match installed::arguments(&client).await {
-        Some(run) => run.images.into(),
-        None => return Err("cannot find the operator's Deployment, which defines the images of the plan: install the operator, or ask for the right to list Deployments".into()),
+    let Some(run) = installed::arguments(&client).await else {
+        return Err("cannot find the operator's Deployment, which defines the images of the plan: install the operator, or ask for the right to list Deployments".into());
     };
-    let installation = Installation {
-        images,
-        cluster: identity::of_cluster(&client).await?,
-    };
-    let mut changes = false;
-    for document in documents {
+    let installation = run.installation(identity::of_cluster(&client).await?);
+    let connections = plan::connections(&client, &documents, &args.field_manager).await?;
+    for change in &connections.changes {
+        print!("{change}");
+    }
+    let mut changes = !connections.changes.is_empty();
+    let users = plan::users(&client, &documents).await?;
+    let applied = documents.pipelines.iter().map(|pipeline| (pipeline, args.field_manager.as_str()));
+    for (pipeline, manager) in applied.chain(users.iter().map(|pipeline| (pipeline, plan::MANAGER))) {
         let plan = Box::pin(plan::plan(
             &client,
             installation.clone(),
-            &document,
-            &args.field_manager,
+            pipeline,
+            &connections,
+            manager,
             args.schema,
         ))
         .await?;
@@ -89,50 +92,72 @@ async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
     let listener = tokio::net::TcpListener::bind(run.listen).await?;
     let server = tokio::spawn(health::serve(listener, metrics.clone(), readiness, shutdown.clone()));
 
+    let installation = run.installation(identity::of_cluster(&client).await?);
     let lease = LeaseSettings {
         namespace: run.lease_namespace,
         name: run.lease_name,
         identity: run.identity.clone(),
     };
-    let installation = Installation {
-        images: run.images.into(),
-        cluster: identity::of_cluster(&client).await?,
-    };
-    let writers = pipeline::Writers::default();
-    let context = Arc::new(pipeline::Context::new(
-        client.clone(),
-        writers.caches(),
-        metrics.clone(),
-        installation,
-        run.identity.clone(),
-    )?);
-    let identity = run.identity;
-    let backfills = Arc::new(backfill::Context::new(
-        client.clone(),
-        writers.caches(),
-        metrics.clone(),
-        context.refused_pods(),
-        identity,
-    ));
+    let controllers = Controllers::new(&client, &metrics, installation, &run.identity)?;
     let scope = run.watch_namespace;
-    let led = leader::lead(
-        client,
-        lease,
-        Timing::default(),
-        metrics,
-        leadership,
-        shutdown.clone(),
-        |stop| async {
-            futures::join!(
-                pipeline::run(context, writers, scope.clone(), stop.clone()),
-                backfill::run(backfills, scope, stop)
-            );
-        },
-    )
+    let led = leader::lead(client, lease, Timing::default(), metrics, leadership, shutdown.clone(), |stop| {
+        controllers.run(scope, stop)
+    })
     .await;
     shutdown.cancel();
     server.await??;
     Ok(led?)
+}
+
+/// The controllers of all resources, which share the caches.
+struct Controllers {
+    pipelines: Arc<pipeline::Context>,
+    connections: Arc<connection::Context>,
+    backfills: Arc<backfill::Context>,
+    writers: pipeline::Writers,
+}
+
+impl Controllers {
+    /// `identity` is the name of the operator's pod.
+    fn new(
+        client: &kube::Client,
+        metrics: &Metrics,
+        installation: Installation,
+        identity: &str,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let writers = pipeline::Writers::default();
+        let (client, caches, metrics) = (|| client.clone(), || writers.caches(), || metrics.clone());
+        let pipelines = pipeline::Context::new(client(), caches(), metrics(), installation.clone(), identity.to_owned())?;
+        let uses = pipelines.connection_uses();
+        let refused_pods = pipelines.refused_pods();
+        Ok(Self {
+            connections: Arc::new(connection::Context::new(
+                client(),
+                caches(),
+                metrics(),
+                uses,
+                installation,
+                identity.to_owned(),
+            )),
+            backfills: Arc::new(backfill::Context::new(
+                client(),
+                caches(),
+                metrics(),
+                refused_pods,
+                identity.to_owned(),
+            )),
+            pipelines: Arc::new(pipelines),
+            writers,
+        })
+    }
+
+    async fn run(self, scope: Option<String>, stop: CancellationToken) {
+        futures::join!(
+            pipeline::run(self.pipelines, self.writers, scope.clone(), stop.clone()),
+            connection::run(self.connections, stop.clone()),
+            backfill::run(self.backfills, scope, stop)
+        );
+    }
 }
 
 async fn stop_on_signal(mut signals: StopSignals, shutdown: CancellationToken) {

@@ -24,6 +24,17 @@ pub mod host {
 }
 
 pub async fn connect() -> Result<Client> {
+    Ok(Client::try_from(config().await?)?)
+}
+
+/// A client of another user.
+pub async fn connect_as(user: &str) -> Result<Client> {
+    let mut config = config().await?;
+    config.auth_info.impersonate = Some(user.to_owned());
+    Ok(Client::try_from(config)?)
+}
+
+async fn config() -> Result<Config> {
     // Several crates use rustls, and the first one that installs a provider decides for all.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let kubeconfig = Kubeconfig::read().context("no kubeconfig: run `make test`, or `eval \"$(make -s env)\"` first")?;
@@ -37,7 +48,7 @@ pub async fn connect() -> Result<Client> {
         "the context {CONTEXT} is not on this machine: {}",
         config.cluster_url
     );
-    Ok(Client::try_from(config)?)
+    Ok(config)
 }
 
 /// Reads user name and password from a Secret.

@@ -7,6 +7,7 @@ pub mod crash;
 pub mod declared;
 pub mod eventually;
 pub mod exact;
+pub mod examples;
 pub mod expected;
 pub mod metrics_adapter;
 pub mod random;

@@ -15,10 +15,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
-use userpipeline_api::{UserPipeline, names, names::PipelineId};
+use userpipeline_api::{UserPipeline, UserPipelineConnection, names, names::PipelineId};
 
 use crate::{
-    cluster, eventually,
+    cluster, eventually, examples,
     services::{CA, CREDENTIALS, authority, blocks, host_name, tls},
 };
 
@@ -71,6 +71,17 @@ impl World {
             self.copy_credentials(secret).await?;
         }
         self.set_authority(CA.0, &authority(&self.client).await?).await
+    }
+
+    /// Creates the connections of the examples, which reach the local services.
+    pub async fn create_connections(&self) -> Result<()> {
+        let by = PatchParams::apply("end-to-end").force();
+        for connection in examples::connections(&self.namespace)? {
+            let name = connection["metadata"]["name"].as_str().context("a name")?;
+            let connections = self.api::<UserPipelineConnection>();
+            connections.patch(name, &by, &Patch::Apply(&connection)).await?;
+        }
+        Ok(())
     }
 
     /// Copies a Secret of the local services under another name.

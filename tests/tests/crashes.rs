@@ -11,10 +11,14 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use futures::{StreamExt, future::LocalBoxFuture, stream};
-use k8s_openapi::api::{apps::v1::Deployment, batch::v1::CronJob, core::v1::ConfigMap};
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::{CronJob, Job},
+    core::v1::ConfigMap,
+};
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
-use userpipeline_api::{RunOutcome, UserPipeline, UserPipelineBackfill, names};
+use userpipeline_api::{RunOutcome, UserPipeline, UserPipelineBackfill, UserPipelineConnection, names};
 use userpipeline_tests::{
     cluster,
     crash::{Fault, Lease, Outcome, Sandbox, trial},
@@ -31,7 +35,7 @@ const NAMESPACE_DELETED: &str = "namespace deleted";
 type Scenario = for<'a> fn(&'a Sandbox) -> LocalBoxFuture<'a, Result<()>>;
 
 /// The actions of a user, each until the operator is idle.
-const SCENARIOS: [(&str, Scenario); 15] = [
+const SCENARIOS: [(&str, Scenario); 19] = [
     ("create", |sandbox| Box::pin(async { sandbox.ready(&Sandbox::pipeline()).await })),
     ("edit the schedule", |sandbox| {
         Box::pin(edit(sandbox, json!({"schedule": {"cron": "0 0 2 1 *"}})))
@@ -57,6 +61,14 @@ const SCENARIOS: [(&str, Scenario); 15] = [
     ("child deleted", |sandbox| Box::pin(child_deleted(sandbox))),
     ("child edited", |sandbox| Box::pin(child_edited(sandbox))),
     ("edit and edit back", |sandbox| Box::pin(edit_and_back(sandbox))),
+    ("connection changed", |sandbox| Box::pin(connection_changed(sandbox))),
+    ("connection deleted and created again", |sandbox| {
+        Box::pin(connection_recreated(sandbox))
+    }),
+    ("delete with the data, after the connection", |sandbox| {
+        Box::pin(delete_after_connection(sandbox))
+    }),
+    ("check requested", |sandbox| Box::pin(check_requested(sandbox))),
     (NAMESPACE_DELETED, |sandbox| Box::pin(namespace_deleted(sandbox))),
 ];
 
@@ -123,6 +135,86 @@ async fn delete(sandbox: &Sandbox, policy: &str) -> Result<()> {
     sandbox.gone().await
 }
 
+/// Applies a pipeline that takes its addresses from a connection, and waits until it is ready.
+async fn connected(sandbox: &Sandbox, policy: &str) -> Result<()> {
+    sandbox.apply::<UserPipelineConnection>(&Sandbox::connection()).await?;
+    let mut pipeline = Sandbox::connected_pipeline();
+    pipeline["spec"]["deletionPolicy"] = json!(policy);
+    sandbox.ready(&pipeline).await
+}
+
+async fn connection_changed(sandbox: &Sandbox) -> Result<()> {
+    connected(sandbox, "Delete").await?;
+    let moved = json!({"spec": {"postgres": {"host": "moved.example"}}});
+    sandbox
+        .api::<UserPipelineConnection>()
+        .patch("stores", &PatchParams::default(), &Patch::Merge(moved))
+        .await?;
+    let follows = |_: &UserPipeline, status: &userpipeline_api::UserPipelineStatus| {
+        let version = status.connections.first().map(|connection| connection.generation);
+        let is_ready = status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
+        version == Some(2) && status.connection_rollout.is_none() && is_ready
+    };
+    sandbox.settled_where("the changed connection", follows).await
+}
+
+async fn connection_recreated(sandbox: &Sandbox) -> Result<()> {
+    connected(sandbox, "Retain").await?;
+    sandbox.delete::<UserPipelineConnection>("stores").await?;
+    let misses = |_: &UserPipeline, status: &userpipeline_api::UserPipelineStatus| {
+        let mut conditions = status.conditions.iter();
+        conditions.any(|c| c.type_ == "Ready" && c.reason == "ConnectionMissing")
+    };
+    sandbox.settled_where("the missing connection", misses).await?;
+    // An edit takes effect with the last version of the connection.
+    sandbox.edit(json!({"spec": {"schedule": {"cron": "0 0 2 1 *"}}})).await?;
+    let edited = |pipeline: &UserPipeline, status: &userpipeline_api::UserPipelineStatus| {
+        misses(pipeline, status) && status.observed_generation == pipeline.metadata.generation
+    };
+    sandbox.settled_where("the edit", edited).await?;
+    let cron_job = sandbox.api::<CronJob>().get(&names::cron_job("users")).await?;
+    let cron = cron_job.spec.map(|spec| spec.schedule);
+    ensure!(cron.as_deref() == Some("0 0 2 1 *"), "{cron:?}");
+    sandbox.apply::<UserPipelineConnection>(&Sandbox::connection()).await?;
+    sandbox.settled("Ready").await
+}
+
+async fn delete_after_connection(sandbox: &Sandbox) -> Result<()> {
+    connected(sandbox, "Delete").await?;
+    sandbox.delete::<UserPipelineConnection>("stores").await?;
+    sandbox.delete::<UserPipeline>("users").await?;
+    sandbox.gone().await
+}
+
+async fn check_requested(sandbox: &Sandbox) -> Result<()> {
+    sandbox.apply::<UserPipelineConnection>(&Sandbox::connection()).await?;
+    checked(sandbox, None).await?;
+    let request = json!({"metadata": {"annotations": {"userpipeline.dev/check-now": "again"}}});
+    sandbox
+        .api::<UserPipelineConnection>()
+        .patch("stores", &PatchParams::default(), &Patch::Merge(request))
+        .await?;
+    checked(sandbox, Some("again")).await
+}
+
+/// Waits until the result of the check with this nonce is recorded, and its Job is gone.
+async fn checked(sandbox: &Sandbox, nonce: Option<&str>) -> Result<()> {
+    let of_connection = ListParams::default().labels("userpipeline.dev/connection=stores");
+    sandbox
+        .quiet("the check", async || {
+            let connection = sandbox.api::<UserPipelineConnection>().get("stores").await?;
+            let check = connection.status.unwrap_or_default().check.unwrap_or_default();
+            let jobs = sandbox.api::<Job>().list(&of_connection).await?.items.len();
+            let is_recorded = check.checked_at.is_some() && check.nonce.as_deref() == nonce;
+            Ok(if is_recorded && jobs == 0 {
+                Ok(())
+            } else {
+                Err(format!("{jobs} Jobs, {check:?}"))
+            })
+        })
+        .await
+}
+
 async fn namespace_deleted(sandbox: &Sandbox) -> Result<()> {
     let mut pipeline = Sandbox::pipeline();
     pipeline["spec"]["deletionPolicy"] = json!("Delete");
@@ -168,7 +260,7 @@ async fn child_edited(sandbox: &Sandbox) -> Result<()> {
         .await?;
     let there = sandbox
         .api::<ConfigMap>()
-        .list(&kube::api::ListParams::default().labels("app.kubernetes.io/component=worker"))
+        .list(&ListParams::default().labels("app.kubernetes.io/component=worker"))
         .await?;
     ensure!(there.items.len() == 1, "{:?}", there.items);
     sandbox.settled("Ready").await

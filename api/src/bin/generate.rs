@@ -6,14 +6,14 @@ use std::{fmt::Write, fs, path::Path, process::ExitCode};
 
 use kube::CustomResourceExt;
 use serde_json::Value;
-use userpipeline_api::{UserPipeline, UserPipelineBackfill};
+use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineConnection};
 
 const HEADER: &str = "# Generated from api/ by `make generate`; do not edit.\n";
 
 fn main() -> ExitCode {
     let check = std::env::args().any(|arg| arg == "--check");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let crds = [UserPipeline::crd(), UserPipelineBackfill::crd()];
+    let crds = [UserPipeline::crd(), UserPipelineConnection::crd(), UserPipelineBackfill::crd()];
     let mut files = Vec::new();
     let mut reference = String::from(
         "# Fields\n\n<!-- Generated from api/ by `make generate`; do not edit. -->\n\n**Bold** fields are required. Durations are written as `30s`, `5m`, `1h30m`, sizes as `8Mi`, times as `2024-03-01T00:00:00Z`.\n",

@@ -67,6 +67,15 @@ impl IngestPipeline {
             schema_registry: SchemaRegistry,
         }
         let (id, parts) = read::<Parts>(text)?;
+        let source = parts
+            .source
+            .http
+            .ok_or_else(|| DocumentError("spec.source.http is missing: with spec.source.topic there are no runs".to_owned()))?;
+        if source.url.is_none() {
+            return Err(DocumentError(
+                "spec.source.http.url is missing: programs do not read connections, so spec.source.http.path is not enough".to_owned(),
+            ));
+        }
         Ok(Self {
             landing_table: parts.landing.table.unwrap_or_else(|| names::landing_table(&id)),
             brokers: parts.kafka.brokers(),
@@ -74,10 +83,7 @@ impl IngestPipeline {
             topic: parts.kafka.topic.name.unwrap_or_else(|| names::topic(&id)),
             id,
             schedule: parts.schedule,
-            source: parts
-                .source
-                .http
-                .ok_or_else(|| DocumentError("spec.source.http is missing: with spec.source.topic there are no runs".to_owned()))?,
+            source,
             max_rejected_ratio: parts.source.max_rejected_ratio,
             record: parts.record,
             postgres: parts.postgres,

@@ -1,9 +1,10 @@
 //! What a pod receives: the resource, reduced to what its program uses.
 //!
 //! The operator writes it ([`reduce`]), the programs read it ([`IngestPipeline`], [`WorkerPipeline`]). A
-//! program reads the reduced file and the file that a user applies alike: it reads only its own parts, and
-//! fills in names.
+//! program reads the reduced file, and the file that a user applies if it has no connections, alike: it reads
+//! only its own parts, and fills in names.
 
+mod connection;
 mod file;
 mod ingest;
 mod mounts;
@@ -13,13 +14,14 @@ mod worker;
 use serde_json::{Map, Value};
 
 pub use self::{
+    connection::CheckedConnection,
     file::DocumentError,
     ingest::{IngestPipeline, RunSchedule},
     mounts::{CONFIG_MAPS, Mounts},
-    schema::{SchemaPipeline, Tables},
+    schema::{SchemaPipeline, Tables, schema_mounts},
     worker::{CassandraTarget, WorkerPipeline},
 };
-use crate::{UserPipeline, names, names::PipelineId};
+use crate::ResolvedPipeline;
 
 /// A program that receives a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,12 +98,10 @@ impl Binary {
     }
 
     /// The Secrets and ConfigMaps that the program reads.
-    pub fn mounts(self, pipeline: &UserPipeline) -> Mounts {
+    pub fn mounts(self, pipeline: &ResolvedPipeline) -> Mounts {
         let spec = &pipeline.spec;
         let mut mounts = Mounts::default();
-        mounts.postgres(&spec.postgres);
-        mounts.kafka(&spec.kafka);
-        spec.schema_registry.iter().for_each(|registry| mounts.registry(registry));
+        mounts.stores(&spec.postgres, &spec.kafka, spec.schema_registry.as_ref());
         match self {
             Self::Ingest => spec.source.http.iter().for_each(|http| mounts.source(http)),
             Self::Worker | Self::Schema => spec.cassandra.iter().for_each(|cassandra| mounts.cassandra(cassandra)),
@@ -110,15 +110,14 @@ impl Binary {
     }
 }
 
-/// The resource with names filled in, reduced to what `binary` uses. The same content always has the same
+/// The resolved resource, reduced to what `binary` uses. The same content always has the same
 /// text.
 ///
 /// # Panics
 /// Never: a spec is JSON, and JSON is YAML.
-pub fn reduce(pipeline: &UserPipeline, binary: Binary) -> String {
-    let id = PipelineId::of(pipeline);
-    let named = names::with_names(pipeline.spec.clone(), &id);
-    let full = serde_json::to_value(&named).expect("a spec is JSON");
+pub fn reduce(pipeline: &ResolvedPipeline, binary: Binary) -> String {
+    let id = &pipeline.id;
+    let full = serde_json::to_value(&pipeline.spec).expect("a spec is JSON");
     let mut spec = Value::Object(Map::new());
     for path in binary.paths() {
         copy(&full, &mut spec, path);

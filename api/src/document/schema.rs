@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     file::{DocumentError, read},
+    mounts::Mounts,
     worker::{CassandraSinkParts, CassandraTarget, TopicPart, cassandra_target},
 };
 use crate::{
@@ -119,4 +120,23 @@ impl SchemaPipeline {
             id,
         })
     }
+}
+
+/// What the program mounts for a document that it was given earlier, from the document itself.
+pub fn schema_mounts(text: &str) -> Result<Mounts, DocumentError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Parts {
+        postgres: Postgres,
+        kafka: Kafka,
+        schema_registry: Option<SchemaRegistry>,
+        cassandra: Option<Cassandra>,
+    }
+    let (_, parts) = read::<Parts>(text)?;
+    let mut mounts = Mounts::default();
+    mounts.stores(&parts.postgres, &parts.kafka, parts.schema_registry.as_ref());
+    if let Some(cassandra) = &parts.cassandra {
+        mounts.cassandra(cassandra);
+    }
+    Ok(mounts.sorted())
 }

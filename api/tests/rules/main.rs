@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod changes;
+mod connections;
 mod forms;
 mod spec;
 mod wires;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use userpipeline_api::UserPipeline;
 
 fn example() -> Value {
-    serde_yaml::from_str(include_str!("../../../examples/users.yaml")).unwrap()
+    serde_yaml::from_str(include_str!("../pipelines/own_addresses.yaml")).unwrap()
 }
 
 fn parse(value: Value) -> UserPipeline {

@@ -21,14 +21,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* What the operator may do where it looks after pipelines: no more than it does, and nothing with Secrets. */}}
 {{- define "userpipeline-operator.rules" -}}
 - apiGroups: [userpipeline.dev]
-  resources: [userpipelines, userpipelinebackfills]
+  resources: [userpipelines, userpipelineconnections, userpipelinebackfills]
   verbs: [get, list, watch]
 - apiGroups: [userpipeline.dev]
-  resources: [userpipelines/status, userpipelinebackfills/status]
+  resources: [userpipelines/status, userpipelineconnections/status, userpipelinebackfills/status]
   verbs: [patch]
 # Owner references with blockOwnerDeletion, where the OwnerReferencesPermissionEnforcement admission plugin is on.
 - apiGroups: [userpipeline.dev]
-  resources: [userpipelines/finalizers, userpipelinebackfills/finalizers]
+  resources: [userpipelines/finalizers, userpipelineconnections/finalizers, userpipelinebackfills/finalizers]
   verbs: [update]
 # The finalizer of spec.deletionPolicy: Delete.
 - apiGroups: [userpipeline.dev]

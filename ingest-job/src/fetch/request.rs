@@ -165,7 +165,7 @@ fn invalid(field: &str, e: &dyn std::fmt::Display) -> Failure {
 
 /// The URL with the query parameters of the spec.
 fn url(http: &HttpSource) -> Result<Url, Failure> {
-    let mut url = Url::parse(&http.url).map_err(|e| invalid("url", &e))?;
+    let mut url = Url::parse(http.url.as_deref().unwrap_or_default()).map_err(|e| invalid("url", &e))?;
     if !http.query.is_empty() {
         url.query_pairs_mut().extend_pairs(http.query.iter().map(|q| (&q.name, &q.value)));
     }

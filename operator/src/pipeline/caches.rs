@@ -1,6 +1,6 @@
-//! All caches: the pipelines and their children.
+//! All caches: the pipelines, the connections, and the children.
 
-use userpipeline_api::UserPipeline;
+use userpipeline_api::{UserPipeline, UserPipelineConnection};
 
 use super::{
     cache::{Cache, CacheWriter},
@@ -10,6 +10,7 @@ use super::{
 #[derive(Clone)]
 pub struct Caches {
     pub pipelines: Cache<UserPipeline>,
+    pub connections: Cache<UserPipelineConnection>,
     pub children: ChildCaches,
 }
 
@@ -17,6 +18,7 @@ pub struct Caches {
 #[derive(Default)]
 pub struct Writers {
     pub(super) pipelines: CacheWriter<UserPipeline>,
+    pub(super) connections: CacheWriter<UserPipelineConnection>,
     pub(super) children: ChildWriters,
 }
 
@@ -24,6 +26,7 @@ impl Writers {
     pub fn caches(&self) -> Caches {
         Caches {
             pipelines: self.pipelines.cache(),
+            connections: self.connections.cache(),
             children: self.children.caches(),
         }
     }
@@ -32,6 +35,6 @@ impl Writers {
 impl Caches {
     /// Waits until every cache was filled once; `false` when a watch ended instead.
     pub async fn are_usable(&self) -> bool {
-        self.pipelines.is_usable().await && self.children.are_usable().await
+        self.pipelines.is_usable().await && self.connections.is_usable().await && self.children.are_usable().await
     }
 }

@@ -1,11 +1,14 @@
 //! What every reconcile uses.
 
+use std::sync::Arc;
+
 use kube::Client;
 use userpipeline_api::names::PipelineId;
 
 use super::{
     apply::{Applier, Overrides},
     caches::Caches,
+    connections::{ConnectionLookup, ConnectionUses},
     decide::{ResourceIndex, upgrade::Rollouts},
     model::Installation,
     observe::{RefusedPods, Scalers, WorkerClient},
@@ -27,6 +30,8 @@ pub struct Context {
     pub(super) status: StatusWriter,
     pub(super) waiting: Waiting<PipelineId>,
     pub(super) back_off: ReconcileBackOff,
+    pub(super) connections: ConnectionLookup,
+    pub(super) connection_uses: Arc<ConnectionUses>,
     pub(super) resources: ResourceIndex,
     pub(super) overrides: Overrides,
     pub(super) rollouts: Rollouts,
@@ -48,6 +53,8 @@ impl Context {
             status: StatusWriter::new(client.clone(), metrics.clone(), caches.pipelines.clone(), instance),
             waiting: Waiting::new(metrics.clone()),
             back_off: ReconcileBackOff::default(),
+            connections: ConnectionLookup::new(caches.connections.clone(), caches.children.config_maps.clone()),
+            connection_uses: Arc::default(),
             resources: ResourceIndex::default(),
             overrides: Overrides::default(),
             rollouts: Rollouts::default(),
@@ -63,6 +70,10 @@ impl Context {
         self.refused_pods.clone()
     }
 
+    pub fn connection_uses(&self) -> Arc<ConnectionUses> {
+        self.connection_uses.clone()
+    }
+
     /// Writes the children of the pipeline `id`, whose owner has this uid.
     pub(super) const fn applier<'a>(&'a self, id: &'a PipelineId, uid: &'a str) -> Applier<'a> {
         Applier::new(&self.client, &self.metrics, &self.caches.children, &self.overrides, id, uid)
@@ -75,6 +86,7 @@ impl Context {
         self.back_off.forget(id);
         self.overrides.forget(id);
         self.rollouts.forget(id);
+        self.connection_uses.forget(id);
         self.workers.forget(id);
         self.scalers.forget(id);
         self.status.cache().forget(id);

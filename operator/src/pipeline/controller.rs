@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use userpipeline_api::names::PipelineId;
 
 use super::{
-    cache::{CacheWriter, CachedPipeline, ChildEvent, Scope, watch_children, watch_pipelines},
+    cache::{CacheWriter, CachedPipeline, ChildEvent, Scope, watch_children, watch_connections, watch_pipelines},
     caches::Writers,
     children::{ChildKind, VisitWriters},
     context::Context,
-    model::pipeline_id,
+    model::{ConnectionId, pipeline_id},
     reconcile::reconcile,
     reconcile_error::ReconcileError,
 };
@@ -46,6 +46,15 @@ impl Queue {
         for pipeline in self.context.caches.pipelines.store().state() {
             self.push(pipeline_id(pipeline.as_ref()));
         }
+    }
+
+    /// Queues the pipelines that use a changed connection.
+    fn push_users(&self, connection: ConnectionId) {
+        self.context.connections.changed();
+        for pipeline in self.context.connection_uses.pipelines(&connection) {
+            self.push(pipeline);
+        }
+        self.context.connection_uses.announce(connection);
     }
 
     fn watch_failed(&self, kind: &str, error: &watcher::Error) {
@@ -103,6 +112,15 @@ pub async fn run(context: Arc<Context>, writers: Writers, namespace: Option<Stri
         move |event| match event {
             Ok(pipeline) => queue.push(pipeline),
             Err(error) => queue.watch_failed("UserPipeline", &error),
+        },
+    ));
+    let queue = watches.queue.clone();
+    watches.tasks.spawn(watch_connections(
+        watches.scope.clone(),
+        writers.connections,
+        move |event| match event {
+            Ok(connection) => queue.push_users(connection),
+            Err(error) => queue.watch_failed("UserPipelineConnection", &error),
         },
     ));
     writers.children.each(&mut watches);

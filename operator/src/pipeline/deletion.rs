@@ -4,9 +4,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
 use kube::{ResourceExt, runtime::controller::Action};
-use userpipeline_api::{UserPipeline, document::Binary, names::PipelineId};
+use userpipeline_api::{UserPipeline, UserPipelineStatus, document::Binary, names::PipelineId, resolve};
 
 use super::{
     apply::{Applier, ApplyError, is_namespace_terminating},
@@ -17,10 +17,11 @@ use super::{
         held_jobs,
     },
     desired::deletion_objects,
-    model::{Owner, PodConfig, has_finalizer, labels},
+    model::{Owner, PodConfig, has_finalizer, is_recorded, labels},
     observe::{Observed, deletion_jobs, is_deletion_job, pods, schema_jobs},
     reconcile_error::ReconcileError,
     status::{Reason, deletion_status},
+    validate::{ValidateError, default_tls},
 };
 
 const REQUEUE: Duration = Duration::from_secs(10);
@@ -32,6 +33,7 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     let Some(owner) = Owner::of(pipeline, images).filter(|_| has_finalizer(pipeline)) else {
         return Ok(Action::await_change());
     };
+    context.rollouts.set_slot(&owner.id, None);
     let mut observed = Observed::cached(pipeline, &context.caches.children, now);
     observed.refusals = context.refused_pods.of(&owner.id, &observed, now).await;
     let recorded = pipeline.status.clone().unwrap_or_default();
@@ -43,13 +45,18 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
         jobs: &deletion_jobs(&observed),
         task_hash: &owner.task_hash(),
     };
-    let decision = decide(&input, now);
+    let mut decision = decide(&input, now);
+    let config = deletion_config(pipeline, &observed.children, context);
+    if let (DeletionStep::Create(_), Err(problem)) = (&decision.step, &config) {
+        let problem = (problem.reason().to_owned(), problem.to_string());
+        decision.step = DeletionStep::Wait(Some(problem), None);
+    }
     // From here on, children must outlive a deletion that starts with the children (`--cascade=foreground`).
     let owner = Owner { reference: None, ..owner };
     let applier = context.applier(&owner.id, &owner.uid);
     let held = held_jobs::decide(&observed, now);
     let not_ended = applier.end_jobs(&held.end).await;
-    let mut error = take(&decision.step, pipeline, &owner, &observed.children, &applier, context)
+    let mut error = take(&decision.step, config.ok().as_ref(), &owner, &observed.children, &applier, context)
         .await
         .err();
     if error.as_ref().is_some_and(is_namespace_terminating) {
@@ -74,9 +81,51 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     })
 }
 
+/// What the deletion Job reads, and whether a ConfigMap has it already.
+struct DeletionConfig {
+    config: PodConfig,
+    is_stored: bool,
+}
+
+/// The stored config, which says where the data is; connections may say something else by now. Otherwise the one that follows from
+/// the spec.
+fn deletion_config(pipeline: &UserPipeline, observed: &Children, context: &Context) -> Result<DeletionConfig, ValidateError> {
+    let recorded = pipeline.status.clone().unwrap_or_default();
+    if let Some(config) = stored_config(pipeline, &recorded, observed) {
+        return Ok(DeletionConfig { config, is_stored: true });
+    }
+    let resolved = resolve(pipeline, &context.connections.named_by(pipeline).connections)?;
+    let default_tls = default_tls(pipeline, &resolved);
+    Ok(DeletionConfig {
+        config: PodConfig::of(&resolved, default_tls.mode, Binary::Schema, "deletion"),
+        is_stored: false,
+    })
+}
+
+/// Of the schema that was applied last, or else of one that was about to be applied. It decides which Secrets are mounted, so it must
+/// be one that the operator wrote for this pipeline.
+fn stored_config(pipeline: &UserPipeline, status: &UserPipelineStatus, observed: &Children) -> Option<PodConfig> {
+    let recorded = status.schema.clone().unwrap_or_default();
+    let is_own = |config_map: &ConfigMap| config_map.labels().get(labels::PIPELINE_UID) == pipeline.uid().as_ref();
+    let stored = observed
+        .config_maps
+        .iter()
+        .filter(|config_map| is_deletion(config_map.labels()) && is_own(config_map) && is_recorded(config_map, &status.config_digests));
+    let age = |config_map: &ConfigMap| {
+        let hash = config_map.labels().get(labels::SCHEMA_HASH);
+        let hashes = [&recorded.applied_hash, &recorded.attempted_hash];
+        hashes
+            .iter()
+            .position(|recorded| hash.is_some() && recorded.as_ref() == hash)
+            .unwrap_or(hashes.len())
+    };
+    let config_map = stored.min_by_key(|config_map| age(config_map))?;
+    PodConfig::stored(config_map)
+}
+
 async fn take(
     step: &DeletionStep,
-    pipeline: &UserPipeline,
+    config: Option<&DeletionConfig>,
     owner: &Owner,
     observed: &Children,
     applier: &Applier<'_>,
@@ -85,8 +134,10 @@ async fn take(
     match step {
         DeletionStep::Stop(_) => applier.stop_writers(observed).await,
         DeletionStep::Create(attempt) => {
-            let config = PodConfig::of(pipeline, Binary::Schema, "deletion");
-            let desired = deletion_objects(owner, &context.installation, &config, *attempt);
+            let Some(DeletionConfig { config, is_stored }) = config else {
+                return Ok(());
+            };
+            let desired = deletion_objects(owner, &context.installation, config, *is_stored, *attempt);
             applier.apply_deletion(desired, observed).await
         }
         DeletionStep::Clear => applier.clear_deletion(observed).await,
@@ -98,10 +149,12 @@ async fn take(
     }
 }
 
+fn is_deletion(labels: &BTreeMap<String, String>) -> bool {
+    labels.get(labels::COMPONENT).map(String::as_str) == Some(labels::Component::Deletion.as_str())
+}
+
 /// The children that can still write, for people.
 fn writers(observed: &Children) -> Vec<String> {
-    let is_deletion =
-        |labels: &BTreeMap<String, String>| labels.get(labels::COMPONENT).map(String::as_str) == Some(labels::Component::Deletion.as_str());
     let cron_jobs = observed.cron_jobs.iter().map(|o| format!("CronJob {}", o.name_any()));
     let deployments = observed.deployments.iter().map(|o| format!("Deployment {}", o.name_any()));
     let jobs = observed.jobs.iter().filter(|job| !is_deletion_job(job));

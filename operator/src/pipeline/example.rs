@@ -1,8 +1,13 @@
 //! The pipeline of the tests.
 
-use userpipeline_api::UserPipeline;
+use serde_json::{Value, json};
+use userpipeline_api::{Connections, PodSettings, UserPipeline};
 
-use super::model::Images;
+use super::{
+    model::{Images, Installation, PodMetadata},
+    validate,
+    validate::{ValidateError, ValidatedPipeline},
+};
 
 /// `demo/users` as the apiserver returns it.
 pub fn pipeline() -> UserPipeline {
@@ -39,4 +44,53 @@ pub fn images() -> Images {
         tag: "0.1.0".into(),
         pull_policy: "IfNotPresent".into(),
     }
+}
+
+/// An operator of version 0.1.0.
+pub fn installation() -> Installation {
+    Installation {
+        images: images(),
+        cluster: "22222222-3333-4444-5555-666666666666".into(),
+        requires_connections: false,
+        checks_connections: true,
+        check_pods: PodSettings::default(),
+        pod_metadata: PodMetadata::default(),
+    }
+}
+
+/// Validates a pipeline without connections.
+pub fn validate(pipeline: &UserPipeline) -> Result<ValidatedPipeline, ValidateError> {
+    validate::validate(pipeline, &Connections::new(), &installation())
+}
+
+/// The same pipeline with all its addresses in the connections `stores` and `source`.
+pub fn with_connections() -> (UserPipeline, Connections) {
+    let mut spec = serde_json::to_value(pipeline().spec).expect("a spec is JSON");
+    let mut stores = json!({
+        "postgres": spec["postgres"], "cassandra": spec["cassandra"],
+        "kafka": {"bootstrapServers": spec["kafka"]["bootstrapServers"]}, "schemaRegistry": spec["schemaRegistry"],
+    });
+    stores["cassandra"]["replication"] = spec["sinks"]["cassandra"]["replication"].clone();
+    let source = json!({"http": {"baseUrl": "http://source", "headers": spec["source"]["http"]["headers"]}});
+    for (block, field) in [
+        ("/kafka", "bootstrapServers"),
+        ("/sinks/cassandra", "replication"),
+        ("/source/http", "url"),
+        ("/source/http", "headers"),
+        ("", "postgres"),
+        ("", "cassandra"),
+        ("", "schemaRegistry"),
+    ] {
+        let block = spec.pointer_mut(block).and_then(Value::as_object_mut);
+        block.expect("the example has it").remove(field);
+    }
+    spec["source"]["http"]["path"] = json!("/api/");
+    spec["connections"] = json!([{"name": "stores"}, {"name": "source"}]);
+    let moved = UserPipeline {
+        spec: serde_json::from_value(spec).expect("a spec"),
+        ..pipeline()
+    };
+    let connections = [("stores", stores), ("source", source)];
+    let connections = connections.map(|(name, spec)| (name.to_owned(), Ok(serde_json::from_value(spec).expect("a connection"))));
+    (moved, connections.into())
 }

@@ -4,24 +4,28 @@ use std::{sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 use kube::{ResourceExt, runtime::controller::Action};
-use userpipeline_api::{UserPipeline, names, names::PipelineId};
+use userpipeline_api::{UserPipeline, UserPipelineStatus, names, names::PipelineId};
 use userpipeline_runtime::contain;
 
 use super::{
     apply::{Applied, ApplyError, apply},
     cache::CachedPipeline,
+    connection_turn::connection_turn,
     context::Context,
-    decide::{decide, held_jobs, upgrade::Turn},
+    decide::{
+        Decisions, decide, held_jobs,
+        upgrade::{Slot, Turn},
+    },
     deletion::reconcile_deletion,
-    desired::desired,
-    model::pipeline_id,
+    desired::{Desired, desired},
+    model::{config_digests, pipeline_id},
     observe::{Observed, RunJob, observe, run_jobs},
     reconcile_back_off::jitter,
     reconcile_error::ReconcileError,
-    status::{MEASURE_EVERY, pipeline_sample, pipeline_status, requeue_after},
+    status::{MEASURE_EVERY, WriteError, pipeline_sample, pipeline_status, requeue_after},
     unreadable::report_unreadable,
     upgrade_turn::turn,
-    validate::{ValidateError, validate},
+    validate::{ValidateError, ValidatedPipeline, validate},
 };
 use crate::metrics::Outcome;
 
@@ -42,6 +46,9 @@ pub async fn reconcile(resource: Arc<CachedPipeline>, context: Arc<Context>) -> 
 async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Timestamp) -> Result<Action, ReconcileError> {
     let id = PipelineId::of(&pipeline);
     let pipeline = context.status.cache().newest(pipeline);
+    // Before connections are read: a later change of one of them queues the pipeline again.
+    let names = pipeline.spec.connections.iter().map(|connection| connection.name.as_str());
+    context.connection_uses.record(&id, names);
     if pipeline.metadata.deletion_timestamp.is_some() {
         return Box::pin(reconcile_deletion(&pipeline, context, now)).await;
     }
@@ -58,6 +65,8 @@ async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Time
 
     let version = &context.installation.images.tag;
     let status = pipeline_status(&pipeline, outcome.as_ref(), &observed, &runs, version, now);
+    let slot = status.connection_rollout.as_ref().map(|rollout| Slot::of(rollout, now));
+    context.rollouts.set_slot(&id, slot);
     let written = context.status.write(&pipeline, &status).await;
     context.metrics.pipeline(&id, &pipeline_sample(&pipeline, &status, &observed));
     written?;
@@ -85,24 +94,67 @@ pub async fn converge(
     now: Timestamp,
 ) -> Result<Applied, ValidateError> {
     // Parses expressions, with a library: whatever that does must not end the work on other pipelines.
-    let valid =
-        contain(|| validate(pipeline, &context.installation.images)).unwrap_or_else(|panic| Err(ValidateError::panicked(&panic)))?;
-    if let Some(conflict) = context.resources.conflict(pipeline, &context.caches.pipelines.store().state()) {
+    let named = context.connections.named_by(pipeline);
+    let valid = contain(|| validate(pipeline, &named.connections, &context.installation))
+        .unwrap_or_else(|panic| Err(ValidateError::panicked(&panic)))?;
+    let valid = ValidatedPipeline {
+        accepted_stores: named.accepted_stores.clone(),
+        connections: named.used.clone(),
+        ..valid
+    };
+    let all = context.caches.pipelines.store().state();
+    if let Some(conflict) = context.resources.conflict(pipeline, &all, &context.connections) {
         return Err(ValidateError::Conflict {
             what: conflict.what,
             older: conflict.older,
         });
     }
-    let mut decisions = decide(pipeline, &valid, observed, runs, context.ignore_rollout_order, now);
+    let connections = connection_turn(pipeline, &valid, observed, &named, context, now);
+    let mut decisions = decide(pipeline, &valid, observed, runs, connections, context.ignore_rollout_order, now);
     let mut children = desired(&valid, &context.installation, &decisions);
-    decisions.turn = turn(pipeline, &valid, observed, &children, context, now);
+    decisions.turn = turn(pipeline, &valid, observed, &children, context, Instant::now());
     if decisions.turn == Turn::Waiting {
         children = desired(&valid, &context.installation, &decisions);
     }
+    let recorded = record_digests(pipeline, &children, observed, &mut decisions, context).await;
     let applier = context.applier(&valid.owner.id, &valid.owner.uid);
-    let outcome = Box::pin(apply(&applier, pipeline, children, decisions, observed, now)).await;
+    let outcome = Box::pin(apply(&applier, pipeline, children, decisions, observed, recorded, now)).await;
     if outcome.workers.is_err() {
         context.rollouts.release(&valid.owner.id);
     }
     Ok(outcome)
+}
+
+/// Records which ConfigMaps the operator reads back, before it writes them. A plan records nothing.
+async fn record_digests(
+    pipeline: &UserPipeline,
+    desired: &Desired,
+    observed: &Observed,
+    decisions: &mut Decisions,
+    context: &Context,
+) -> Result<(), ApplyError> {
+    let live = observed.children.config_maps.iter().map(AsRef::as_ref);
+    let is_waiting = decisions.connections.turn == Turn::Waiting;
+    let digests = config_digests(&decisions.config_digests, desired.read_back(), live, is_waiting);
+    let before = pipeline.status.clone().unwrap_or_default();
+    decisions.config_digests.clone_from(&digests);
+    if context.ignore_rollout_order || digests.iter().all(|digest| before.config_digests.contains(digest)) {
+        return Ok(());
+    }
+    let status = UserPipelineStatus {
+        config_digests: digests,
+        ..before
+    };
+    context
+        .status
+        .write(pipeline, &status)
+        .await
+        .map_err(|error| ApplyError::ApplyFailed {
+            kind: "status of UserPipeline".to_owned(),
+            name: pipeline.name_any(),
+            source: match error {
+                WriteError::StatusFailed(source) => source,
+                WriteError::StatusUnwritable(error) => Box::new(kube::Error::SerdeError(error)),
+            },
+        })
 }

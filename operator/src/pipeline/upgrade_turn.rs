@@ -1,14 +1,17 @@
 //! Whether the workers of a pipeline may roll out now, among those of all pipelines.
 
+use std::time::Instant;
+
 use jiff::Timestamp;
 use userpipeline_api::UserPipeline;
 
 use super::{
     apply::was_applied,
+    connection_turn::inherited,
     context::Context,
     decide::upgrade::{Turn, UpgradeInput},
     desired::Desired,
-    observe::{Observed, has_other_workers, is_rolling_out, rolling_out},
+    observe::{Observed, has_other_workers, is_rolling_out},
     validate::ValidatedPipeline,
 };
 
@@ -19,7 +22,7 @@ pub fn turn(
     observed: &Observed,
     desired: &Desired,
     context: &Context,
-    now: Timestamp,
+    now: Instant,
 ) -> Turn {
     let live = observed
         .worker_deployment(&valid.owner.id)
@@ -35,6 +38,7 @@ pub fn turn(
         is_rolling_out: is_rolling_out(live),
         suspended: valid.spec.suspend,
     };
-    let all = || rolling_out(&context.caches.children.deployments);
-    context.rollouts.turn(&valid.owner.id, input, all, now)
+    context
+        .rollouts
+        .turn(&valid.owner.id, input, || inherited(context, Timestamp::now()), now)
 }

@@ -14,10 +14,11 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use userpipeline_api::PodSettings;
 use userpipeline_operator::{
-    backfill,
+    backfill, connection,
     metrics::Metrics,
-    pipeline::{self, Images, Installation, Writers},
+    pipeline::{self, Images, Installation, PodMetadata, Writers},
 };
 
 pub use self::{
@@ -80,18 +81,41 @@ async fn run_operator(client: kube::Client, namespace: String, interceptor: Arc<
                 pull_policy: "IfNotPresent".to_owned(),
             },
             cluster: "crash".to_owned(),
+            requires_connections: false,
+            checks_connections: true,
+            // They fit no node, as those of the pipelines: only the fake kubelet completes them.
+            check_pods: PodSettings {
+                node_selector: [("userpipeline.dev/no-such-node".to_owned(), "true".to_owned())].into(),
+                ..PodSettings::default()
+            },
+            pod_metadata: PodMetadata::default(),
         };
         let writers = Writers::default();
         let caches = writers.caches();
-        let Ok(context) = pipeline::Context::new(client.clone(), caches.clone(), Metrics::new(), installation, "crash".to_owned()) else {
+        let Ok(context) = pipeline::Context::new(
+            client.clone(),
+            caches.clone(),
+            Metrics::new(),
+            installation.clone(),
+            "crash".to_owned(),
+        ) else {
             return;
         };
         let refused_pods = context.refused_pods();
+        let connections = connection::Context::new(
+            client.clone(),
+            caches.clone(),
+            Metrics::new(),
+            context.connection_uses(),
+            installation,
+            "crash".to_owned(),
+        );
         let backfills = backfill::Context::new(client.clone(), caches, Metrics::new(), refused_pods, "crash".to_owned());
         let stop = CancellationToken::new();
         let controllers = async {
             futures::join!(
                 pipeline::run(Arc::new(context), writers, Some(namespace.clone()), stop.clone()),
+                connection::run(Arc::new(connections), stop.clone()),
                 backfill::run(Arc::new(backfills), Some(namespace.clone()), stop.clone())
             )
         };

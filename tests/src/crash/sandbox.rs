@@ -81,6 +81,27 @@ impl Sandbox {
         })
     }
 
+    /// The same pipeline, with its stores in a connection.
+    pub fn connected_pipeline() -> Value {
+        let mut pipeline = Self::pipeline();
+        if let Some(spec) = pipeline["spec"].as_object_mut() {
+            spec.retain(|block, _| !["postgres", "kafka", "schemaRegistry"].contains(&block.as_str()));
+        }
+        pipeline["spec"]["connections"] = json!([{"name": "stores"}]);
+        pipeline
+    }
+
+    /// The connection of that pipeline.
+    pub fn connection() -> Value {
+        let spec = &Self::pipeline()["spec"];
+        json!({
+            "apiVersion": "userpipeline.dev/v1alpha1",
+            "kind": "UserPipelineConnection",
+            "metadata": {"name": "stores"},
+            "spec": {"postgres": spec["postgres"], "kafka": spec["kafka"], "schemaRegistry": spec["schemaRegistry"]}
+        })
+    }
+
     pub async fn apply<K>(&self, object: &Value) -> Result<()>
     where
         K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
@@ -155,7 +176,7 @@ impl Sandbox {
     pub async fn children(&self) -> Result<Value> {
         let mut all = self.end_state().await?;
         if let Some(all) = all.as_object_mut() {
-            all.retain(|kind, _| !["configMaps", "pipelines", "backfills"].contains(&kind.as_str()));
+            all.retain(|kind, _| !["configMaps", "pipelines", "connections", "backfills"].contains(&kind.as_str()));
         }
         Ok(all)
     }

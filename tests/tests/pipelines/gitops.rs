@@ -6,8 +6,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
-use userpipeline_tests::{World, cluster::CONTEXT, eventually, world::SOON};
+use serde_json::Value;
+use userpipeline_tests::{World, cluster::CONTEXT, eventually, examples, world::SOON};
 
 /// The ways in which `kubectl apply` works: Argo CD uses the first by default, Flux the second.
 const WAYS: [&str; 2] = ["client-side", "server-side"];
@@ -17,7 +17,7 @@ async fn every_example_can_be_applied_again_without_a_change() -> Result<()> {
     for way in WAYS {
         // Given a namespace without credentials, so that nothing is created in the stores under the names of the examples
         let world = World::without_secrets(&format!("gitops-{way}")).await?;
-        for (file, manifest) in examples(&world.namespace)? {
+        for (file, manifest) in examples::manifests(&world.namespace)? {
             applied_twice(&world, way, &manifest)
                 .await
                 .with_context(|| format!("{file}, {way}"))?;
@@ -65,20 +65,6 @@ fn flag(way: &str) -> &'static str {
     } else {
         "--server-side=false"
     }
-}
-
-/// File names and manifests, in this namespace.
-fn examples(namespace: &str) -> Result<Vec<(String, Value)>> {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-    let mut examples = Vec::new();
-    for file in std::fs::read_dir(folder)? {
-        let path = file?.path();
-        let mut manifest: Value = serde_yaml::from_str(&std::fs::read_to_string(&path)?)?;
-        manifest["metadata"]["namespace"] = json!(namespace);
-        examples.push((path.display().to_string(), manifest));
-    }
-    ensure!(examples.len() > 1, "there are no examples");
-    Ok(examples)
 }
 
 async fn stored(world: &World, manifest: &Value) -> Result<Value> {

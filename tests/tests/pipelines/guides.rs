@@ -23,10 +23,11 @@ const PAGES: [&str; 12] = [
     "how-to/topic",
 ];
 /// Pages that are not: they install the product or another one, run its programs outside of a cluster, or are for look-up.
-const NOT_OPERATIONS: [&str; 10] = [
+const NOT_OPERATIONS: [&str; 11] = [
     "start/quick-start",
     "start/install",
     "how-to/by-hand",
+    "how-to/connections",
     "how-to/encrypt",
     "how-to/gitops",
     "reference/fields",
@@ -92,6 +93,7 @@ async fn follow(page: &str) -> Result<()> {
     let text = std::fs::read_to_string(root.join(format!("docs/{page}.md")))?;
     let (_, name) = page.split_once('/').context("a room and a page")?;
     let world = World::new(&format!("guide-{name}")).await?;
+    world.create_connections().await?;
     let (text, namespace) = (text.replace("demo", &world.namespace), world.namespace.clone());
     let steps = steps(&text)?;
     ensure!(steps.iter().any(|step| matches!(step, Step::Run(_))), "{page} has no command");

@@ -1,8 +1,10 @@
 //! Tests of pipelines in a healthy cluster. Each has its own namespace, so they run in parallel.
 
 mod admission;
+mod attempts;
 mod autoscaling;
 mod backfills;
+mod connections;
 mod data;
 mod dead_letters;
 mod deletions;
@@ -26,6 +28,7 @@ mod schedules;
 mod sidecars;
 mod sizes;
 mod sources;
+mod stolen_secrets;
 mod topics;
 mod versions;
 mod wires;

@@ -13,9 +13,10 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::collections::BTreeSet;
 use userpipeline_api::names;
-use userpipeline_api::{UserPipeline, UserPipelineBackfill};
+use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineConnection};
 use userpipeline_tests::World;
 use userpipeline_tests::eventually;
+use userpipeline_tests::examples;
 use userpipeline_tests::source;
 use userpipeline_tests::stores;
 use userpipeline_tests::world::SOON;
@@ -220,53 +221,41 @@ async fn an_active_run_finishes_or_is_stopped_and_resumes_with_its_pipeline() ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_can_be_applied_unchanged() -> Result<()> {
-    // Given the examples, and the first pipeline of the README
+    // Given the connections of the examples
     let world = World::new("examples").await?;
-    let examples = examples()?;
-    assert!(examples.len() > 1);
+    world.create_connections().await?;
 
-    for (file, text) in examples {
-        let mut resource: serde_json::Value = serde_yaml::from_str(&text).with_context(|| file.clone())?;
-        resource["metadata"]["namespace"] = json!(world.namespace);
-        if resource["kind"] == "UserPipeline" {
-            resource["metadata"]["name"] = json!("users");
-        }
+    // When an example, or the first pipeline of the README, is applied unchanged
+    let readme = (README.to_owned(), first_pipeline(&world.namespace)?);
+    for (file, mut resource) in examples::manifests(&world.namespace)?.into_iter().chain([readme]) {
+        let name = resource["metadata"]["name"].as_str().context("a name")?.to_owned();
 
-        // When it is applied unchanged, Then the API server accepts it
-        if resource["kind"] == "UserPipelineBackfill" {
-            let name = resource["metadata"]["name"].as_str().context("a name")?;
-            dry_run::<UserPipelineBackfill>(&world, name, &resource)
-                .await
-                .with_context(|| file.clone())?;
-            continue;
+        // Then the API server accepts it, and pipelines become ready
+        match resource["kind"].as_str() {
+            Some("UserPipelineBackfill") => dry_run::<UserPipelineBackfill>(&world, &name, &resource).await,
+            Some("UserPipelineConnection") => dry_run::<UserPipelineConnection>(&world, &name, &resource).await,
+            _ => {
+                resource["metadata"]["name"] = json!("users");
+                dry_run::<UserPipeline>(&world, "users", &resource)
+                    .await
+                    .with_context(|| file.clone())?;
+                becomes_ready(&world, resource, file != README).await
+            }
         }
-        dry_run::<UserPipeline>(&world, "users", &resource)
-            .await
-            .with_context(|| file.clone())?;
-
-        // And the ones for the local cluster become ready
-        if file != "README.md" {
-            becomes_ready(&world, resource).await.with_context(|| file.clone())?;
-        }
+        .with_context(|| file.clone())?;
     }
     world.clean_up().await
 }
 
-/// File names and contents.
-fn examples() -> Result<Vec<(String, String)>> {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let readme = std::fs::read_to_string(root.join("README.md"))?;
-    let first = readme
-        .split("```yaml\n")
-        .nth(1)
-        .and_then(|rest| rest.split("```").next())
-        .context("a pipeline in the README")?;
-    let mut examples = vec![("README.md".to_owned(), first.to_owned())];
-    for file in std::fs::read_dir(root.join("examples"))? {
-        let path = file?.path();
-        examples.push((path.display().to_string(), std::fs::read_to_string(&path)?));
-    }
-    Ok(examples)
+const README: &str = "README.md";
+
+/// The first pipeline of the README, in this namespace.
+fn first_pipeline(namespace: &str) -> Result<serde_json::Value> {
+    let readme = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(README))?;
+    let first = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let mut pipeline: serde_json::Value = serde_yaml::from_str(first.context("a pipeline in the README")?)?;
+    pipeline["metadata"]["namespace"] = json!(namespace);
+    Ok(pipeline)
 }
 
 async fn dry_run<K>(world: &World, name: &str, resource: &serde_json::Value) -> Result<()>
@@ -279,7 +268,7 @@ where
 }
 
 /// Applies an example without runs and with derived names, which are free, and deletes it again.
-async fn becomes_ready(world: &World, mut pipeline: serde_json::Value) -> Result<()> {
+async fn becomes_ready(world: &World, mut pipeline: serde_json::Value, has_names: bool) -> Result<()> {
     pipeline["spec"]["suspend"] = json!(true);
     // With its tables, because the next example has the same names and other records.
     pipeline["spec"]["deletionPolicy"] = json!("Delete");
@@ -290,7 +279,7 @@ async fn becomes_ready(world: &World, mut pipeline: serde_json::Value) -> Result
         ("/sinks/cassandra", "table"),
         ("/sinks/postgres", "table"),
     ] {
-        if part == "/landing" && pipeline["spec"]["source"]["topic"].is_object() {
+        if !has_names || (part == "/landing" && pipeline["spec"]["source"]["topic"].is_object()) {
             continue;
         }
         let named = pipeline["spec"].pointer_mut(part).and_then(serde_json::Value::as_object_mut);

@@ -8,7 +8,7 @@ use k8s_openapi::api::{
     batch::v1::{CronJob, Job},
 };
 use kube::{ResourceExt, api::PropagationPolicy};
-use userpipeline_api::UserPipeline;
+use userpipeline_api::{DeletionPolicy, UserPipeline};
 
 use super::{
     applier::Applier,
@@ -20,7 +20,7 @@ use crate::pipeline::{
     children::{Children, DesiredChildren, VisitChildren},
     decide::{Decisions, upgrade::Turn},
     desired::Desired,
-    model::labels::Component,
+    model::{is_recorded, labels::Component},
     observe::{Observed, is_of_component},
     task::Delete,
 };
@@ -79,23 +79,33 @@ impl Applied {
     }
 }
 
-/// Applies the desired children in order, then deletes those that are no longer desired.
+/// Applies the desired children in order, then deletes those that are no longer desired. `recorded`: whether the status has the
+/// digests of the ConfigMaps that are read back.
 pub async fn apply(
     applier: &Applier<'_>,
     pipeline: &UserPipeline,
     desired: Desired,
     decisions: Decisions,
     observed: &Observed,
+    recorded: Result<(), ApplyError>,
     now: Timestamp,
 ) -> Applied {
     let used = used_config_maps(&desired, observed);
-    let stale = stale_config_maps::of(&desired, &used, observed, now);
+    let uses_connections = !pipeline.spec.connections.is_empty();
+    let stale = stale_config_maps::of(&desired, &used, &decisions, uses_connections, observed, now);
     let leftover = observed.children.no_longer_desired(&desired.steps());
     let live = &observed.children;
 
     let account = desired.account.apply_all(live, applier).await.map(drop);
-    // The finalizer first: nothing outside Kubernetes may exist without it where it is to be deleted.
-    let schema = match applier.update_finalizer(pipeline).await {
+    let schema = match recorded {
+        Ok(()) => prepare_deletion(applier, pipeline, desired.deletion, &decisions.config_digests, live).await,
+        error => error,
+    };
+    let schema = match schema {
+        Ok(()) => desired.connections.apply_all(live, applier).await.map(drop),
+        error => error,
+    };
+    let schema = match schema {
         Ok(()) => apply_schema(applier, desired.schema, &decisions.schema.delete, observed).await,
         error => error,
     };
@@ -146,6 +156,23 @@ pub async fn apply(
 fn waiting_deployment(decisions: &Decisions, observed: &Observed, applier: &Applier<'_>) -> Option<Arc<Deployment>> {
     let waiting = decisions.turn == Turn::Waiting;
     observed.worker_deployment(applier.id).filter(|_| waiting).cloned().map(Arc::new)
+}
+
+/// The finalizer and the config of the deletion Job come first: nothing outside Kubernetes may exist without them where it is to be
+/// deleted. When they are no longer needed, the finalizer goes last, because a config without an owner would stay for ever.
+async fn prepare_deletion(
+    applier: &Applier<'_>,
+    pipeline: &UserPipeline,
+    config: DesiredChildren,
+    digests: &[String],
+    live: &Children,
+) -> Result<(), ApplyError> {
+    let is_retained = pipeline.spec.deletion_policy == DeletionPolicy::Retain;
+    let others = applier
+        .delete_deletion_configs(live, |config_map| !is_retained && is_recorded(config_map, digests))
+        .await?;
+    applier.update_finalizer(pipeline).await?;
+    config.apply_all(&others, applier).await.map(drop)
 }
 
 async fn apply_schema(applier: &Applier<'_>, desired: DesiredChildren, delete: &[Delete], observed: &Observed) -> Result<(), ApplyError> {

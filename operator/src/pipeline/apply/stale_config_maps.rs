@@ -9,8 +9,10 @@ use k8s_openapi::api::{
     core::v1::ConfigMap,
 };
 use kube::ResourceExt;
+use userpipeline_api::SchemaStatus;
 
 use crate::pipeline::{
+    decide::Decisions,
     desired::Desired,
     model::{PodConfigRef, elapsed, labels},
     observe::{Observed, job_end, pods},
@@ -39,6 +41,8 @@ pub(super) fn used_config_maps(desired: &Desired, observed: &Observed) -> BTreeS
         .chain(desired_cron_jobs)
         .chain(desired_deployments)
         .map(|config| config.config_map)
+        // No pod reads these.
+        .chain(desired.connections.config_maps.iter().map(ResourceExt::name_any))
         .collect()
 }
 
@@ -55,18 +59,44 @@ fn of_deployment(deployment: &Deployment) -> Option<PodConfigRef> {
 }
 
 /// ConfigMaps that are not used and have a successor where one is needed.
-pub(super) fn of<'a>(desired: &Desired, used: &BTreeSet<String>, observed: &'a Observed, now: Timestamp) -> Vec<&'a ConfigMap> {
+pub(super) fn of<'a>(
+    desired: &Desired,
+    used: &BTreeSet<String>,
+    decisions: &Decisions,
+    uses_connections: bool,
+    observed: &'a Observed,
+    now: Timestamp,
+) -> Vec<&'a ConfigMap> {
     let is_unused = |config_map: &ConfigMap| !used.contains(&config_map.name_any()) && config_map.metadata.deletion_timestamp.is_none();
     let is_replaced = |config_map: &ConfigMap| match config_map.labels().get(labels::COMPONENT).map(String::as_str) {
         Some("schema") => true,
         Some("ingest") => is_settled(&desired.schedule.config_maps, observed, now),
         Some("worker") => is_settled(&desired.workers.config_maps, observed, now),
+        Some("deletion") => is_of_no_schema(config_map, desired, &decisions.schema.status),
+        // Workers have the earlier connections until a rollout ends, and others must not write to the same tables and topics.
+        Some("connections") => {
+            let rolls_out = decisions.connections.rollout.is_some();
+            !uses_connections || (!rolls_out && is_settled(&desired.connections.config_maps, observed, now))
+        }
         _ => false,
     };
     let config_maps = observed.children.config_maps.iter().map(AsRef::as_ref);
     config_maps
         .filter(|config_map| is_unused(config_map) && is_replaced(config_map))
         .collect()
+}
+
+/// Whether the config of a deletion Job belongs to neither the schema that is applied, nor the one that is being applied. Where the
+/// pipeline is no longer to be deleted with its data, it is deleted elsewhere.
+fn is_of_no_schema(config_map: &ConfigMap, desired: &Desired, schema: &SchemaStatus) -> bool {
+    let hash = config_map.labels().get(labels::SCHEMA_HASH);
+    let is_desired = desired
+        .deletion
+        .config_maps
+        .iter()
+        .any(|desired| desired.name_any() == config_map.name_any());
+    let is_recorded = hash.is_some() && (hash == schema.applied_hash.as_ref() || hash == schema.attempted_hash.as_ref());
+    !is_desired && !is_recorded
 }
 
 /// Whether the desired ConfigMap has existed for the retention time.

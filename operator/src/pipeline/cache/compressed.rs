@@ -11,13 +11,14 @@ use std::{
 };
 
 use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource, core::ObjectMeta};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error as _},
 };
 use serde_json::{Value, value::RawValue};
-use userpipeline_api::UserPipeline;
+use userpipeline_api::{UserPipeline, UserPipelineConnection};
 use userpipeline_record::weight;
 
 use super::{foreign, nesting};
@@ -30,9 +31,12 @@ const MAX_WEIGHT: usize = 8 << 20;
 /// A pipeline whose spec may not be valid for this version of the operator.
 pub type CachedPipeline = Compressed<UserPipeline>;
 
+/// A connection whose spec may not be valid for this version of the operator.
+pub type CachedConnection = Compressed<UserPipelineConnection>;
+
 #[derive(Clone, Debug)]
 pub struct Compressed<K> {
-    /// Name, namespace, uid, resource version and generation only.
+    /// Name, namespace, uid, resource version, generation and time of deletion only.
     metadata: ObjectMeta,
     /// The pipeline that a child belongs to.
     pipeline: Option<Box<str>>,
@@ -79,6 +83,20 @@ impl<K> Compressed<K> {
         serde_json::from_str::<Status>(&self.text().ok()?).ok()?.status
     }
 
+    /// Readable even where the rest of the object is not.
+    pub fn annotation(&self, name: &str) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Annotated {
+            metadata: Metadata,
+        }
+        #[derive(Deserialize)]
+        struct Metadata {
+            annotations: Option<BTreeMap<String, String>>,
+        }
+        let object: Annotated = serde_json::from_str(&self.text().ok()?).ok()?;
+        object.metadata.annotations?.remove(name)
+    }
+
     /// In bytes.
     pub fn compressed_size(&self) -> usize {
         self.text.len()
@@ -104,6 +122,7 @@ struct Head {
     uid: Option<String>,
     resource_version: Option<String>,
     generation: Option<i64>,
+    deletion_timestamp: Option<Time>,
     labels: Option<BTreeMap<String, String>>,
 }
 
@@ -131,6 +150,7 @@ impl<'de, K: Resource<DynamicType = ()>> Deserialize<'de> for Compressed<K> {
                 uid: head.uid,
                 resource_version: head.resource_version,
                 generation: head.generation,
+                deletion_timestamp: head.deletion_timestamp,
                 ..ObjectMeta::default()
             },
             pipeline: head

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Objects in one page of a list: the allocator keeps the memory of the largest response.
-const PAGE: u32 = 20;
+pub(super) const PAGE: u32 = 20;
 
 /// The namespace that is watched, or all of them.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
+    pub(super) fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
         match &self.namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
@@ -147,7 +147,7 @@ where
                 writer.deleted.remember(gone, Timestamp::now());
             }
         }
-        writer.writer.apply_watcher_event(&event);
+        writer.apply(&event);
         match event {
             Event::Apply(child) | Event::Delete(child) | Event::InitApply(child) => changed(&child),
             Event::InitDone if writer.mark_present() => {
@@ -173,7 +173,7 @@ fn relevant_hash(resource: &CachedPipeline) -> u64 {
             let recorded = pipeline
                 .status
                 .as_ref()
-                .map(|status| (&status.schema, &status.drain, &status.deletion));
+                .map(|status| (&status.schema, &status.drain, &status.deletion, &status.connection_rollout));
             serde_json::to_string(&recorded).ok().hash(&mut hasher);
         }
         Err(error) => (resource.uid(), resource.meta().generation, error.to_string()).hash(&mut hasher),

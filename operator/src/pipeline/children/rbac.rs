@@ -49,6 +49,19 @@ fn the_chart_grants_what_each_kind_of_child_needs() {
 }
 
 #[test]
+fn the_chart_grants_what_connections_need() {
+    for (resource, verb) in [
+        ("userpipelineconnections", "get"),
+        ("userpipelineconnections", "list"),
+        ("userpipelineconnections", "watch"),
+        ("userpipelineconnections/status", "patch"),
+        ("userpipelineconnections/finalizers", "update"),
+    ] {
+        assert!(is_granted(&rules(), "userpipeline.dev", resource, verb), "{verb} {resource}");
+    }
+}
+
+#[test]
 fn a_missing_right_is_found() {
     let mut missing = Missing(vec![], Vec::new());
     missing.visit(CacheWriter::<Pod>::default());

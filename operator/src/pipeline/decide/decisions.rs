@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use userpipeline_api::{UserPipeline, UserPipelineStatus, names};
 
 use super::{
-    drain,
+    connection_rollout, drain,
     drain::DrainInput,
     roll_out, schedule,
     schedule::{History, ScheduleInput},
@@ -12,7 +12,7 @@ use super::{
     upgrade::Turn,
 };
 use crate::pipeline::{
-    model::Gate,
+    model::{DefaultTls, Gate},
     observe::{Observed, RunJob, drain_jobs, schema_jobs, unfinished_runs, workers_left},
     validate::ValidatedPipeline,
 };
@@ -22,10 +22,15 @@ pub struct Decisions {
     pub schema: schema::Decision,
     pub runs: schedule::Decision,
     pub drain: drain::Decision,
+    pub default_tls: DefaultTls,
     /// Which pod configs runs and workers may use.
     pub gate: Gate,
     /// Whether the workers may roll out now.
     pub turn: Turn,
+    /// Whether the pipeline may change to the current versions of its connections.
+    pub connections: connection_rollout::Decision,
+    /// Of the ConfigMaps that are read back; to be written to the status before these are applied.
+    pub config_digests: Vec<String>,
 }
 
 /// Decides everything. `ignore_rollout_order` opens the gate at once: a plan shows the end of a rollout, not its first step.
@@ -34,18 +39,24 @@ pub fn decide(
     valid: &ValidatedPipeline,
     observed: &Observed,
     runs: &[RunJob],
+    connections: connection_rollout::Decision,
     ignore_rollout_order: bool,
     now: Timestamp,
 ) -> Decisions {
     let recorded = pipeline.status.clone().unwrap_or_default();
     let task_hash = valid.owner.task_hash();
-    let schema = schema::decide(
-        &valid.schema_hash,
-        &task_hash,
-        &recorded.schema.clone().unwrap_or_default(),
-        &schema_jobs(observed),
-        now,
-    );
+    let recorded_schema = recorded.schema.clone().unwrap_or_default();
+    let is_held = connections.turn == Turn::Waiting;
+    let schema = if is_held {
+        schema::held(recorded_schema)
+    } else {
+        let recorded = if valid.compares_stores() {
+            schema::until_stores_are_known(recorded_schema, &valid.schema_hash)
+        } else {
+            recorded_schema
+        };
+        schema::decide(&valid.schema_hash, &task_hash, &recorded, &schema_jobs(observed), now)
+    };
     let drain_input = DrainInput {
         suspended: valid.spec.suspend,
         runs: unfinished_runs(observed),
@@ -58,12 +69,15 @@ pub fn decide(
         gate: if ignore_rollout_order {
             Gate::Open
         } else {
-            roll_out::gate(valid, observed, schema.is_applied())
+            roll_out::gate(valid, observed, schema.is_applied() && !is_held)
         },
         runs: decide_runs(pipeline, valid, observed, runs, &recorded, now),
         drain: drain::decide(&drain_input, now),
+        default_tls: valid.default_tls.clone(),
         schema,
         turn: Turn::Now,
+        connections,
+        config_digests: recorded.config_digests,
     }
 }
 

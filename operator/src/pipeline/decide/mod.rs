@@ -1,6 +1,7 @@
 //! Decisions from what was observed and recorded. Pure: `(input, now) -> Decision`; stored state is only in the arguments.
 
 pub mod conflict;
+pub mod connection_rollout;
 mod decisions;
 pub mod deletion;
 pub mod drain;

@@ -1,12 +1,12 @@
 //! The desired children of a pipeline by the step that applies them.
 
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::{batch::v1::Job, core::v1::ConfigMap};
 
 use super::{config_map, cron_job, deletion_job, deployment, drain_job, ingest_job, pod_disruption_budget, schema_job, service_account};
 use crate::pipeline::{
     children::DesiredChildren,
     decide::{Decisions, upgrade::Turn},
-    model::{Gate, Installation, Owner, PodConfig, PodConfigRef, labels::Component},
+    model::{Gate, Installation, Owner, PodConfig, PodConfigRef, labels, labels::Component},
     validate::{Ingest, ValidatedPipeline},
 };
 
@@ -14,6 +14,10 @@ use crate::pipeline::{
 pub struct Desired {
     /// The ServiceAccount of all pods.
     pub account: DesiredChildren,
+    /// The config of a later deletion Job, where connections may have changed by then.
+    pub deletion: DesiredChildren,
+    /// The connections as the pipeline uses them now.
+    pub connections: DesiredChildren,
     /// The schema Job and its ConfigMap, if one is due.
     pub schema: DesiredChildren,
     /// The CronJob, and the ConfigMap of runs unless they keep an older one. Empty until a schema was applied.
@@ -28,8 +32,21 @@ pub struct Desired {
 }
 
 impl Desired {
-    pub const fn steps(&self) -> [&DesiredChildren; 5] {
-        [&self.account, &self.schema, &self.schedule, &self.workers, &self.drain]
+    /// The ConfigMaps that the operator reads back later.
+    pub fn read_back(&self) -> impl Iterator<Item = &ConfigMap> {
+        self.deletion.config_maps.iter().chain(&self.connections.config_maps)
+    }
+
+    pub const fn steps(&self) -> [&DesiredChildren; 7] {
+        [
+            &self.account,
+            &self.deletion,
+            &self.connections,
+            &self.schema,
+            &self.schedule,
+            &self.workers,
+            &self.drain,
+        ]
     }
 }
 
@@ -42,12 +59,14 @@ pub fn desired(pipeline: &ValidatedPipeline, installation: &Installation, decisi
             accounts: vec![service_account::build(&pipeline.owner)],
             ..DesiredChildren::default()
         },
+        deletion: deletion_config(pipeline, decisions),
+        connections: connections(pipeline, decisions),
         schema: decisions
             .schema
             .create
             .map_or_else(DesiredChildren::default, |attempt| DesiredChildren {
                 config_maps: vec![config_map::build(&pipeline.owner, Component::Schema, &pipeline.schema)],
-                jobs: vec![schema_job::build(pipeline, installation, attempt)],
+                jobs: vec![schema_job::build(pipeline, installation, &decisions.schema.status, attempt)],
                 ..DesiredChildren::default()
             }),
         schedule: ingest.map_or_else(DesiredChildren::default, |(ingest, config)| {
@@ -67,6 +86,38 @@ pub fn desired(pipeline: &ValidatedPipeline, installation: &Installation, decisi
                 jobs: vec![drain_job::build(pipeline, config, job)],
                 ..DesiredChildren::default()
             }),
+    }
+}
+
+/// Like a deletion Job, it has no owner, because it must exist until the pipeline is gone. While the pipeline waits for its turn,
+/// its data is still where the stored config says.
+fn deletion_config(pipeline: &ValidatedPipeline, decisions: &Decisions) -> DesiredChildren {
+    let config = pipeline.deletion.as_ref().filter(|_| decisions.connections.turn == Turn::Now);
+    let owner = Owner {
+        reference: None,
+        ..pipeline.owner.clone()
+    };
+    let config_maps = config.map(|config| {
+        let mut config_map = config_map::build(&owner, Component::Deletion, config);
+        let labels = config_map.metadata.labels.get_or_insert_default();
+        labels.insert(labels::SCHEMA_HASH.to_owned(), pipeline.schema_hash.clone());
+        config_map
+    });
+    DesiredChildren {
+        config_maps: config_maps.into_iter().collect(),
+        ..DesiredChildren::default()
+    }
+}
+
+/// Not while the pipeline waits for its turn, because its children still have the versions that are stored.
+fn connections(pipeline: &ValidatedPipeline, decisions: &Decisions) -> DesiredChildren {
+    let is_used = !pipeline.connections.is_empty() && decisions.connections.turn == Turn::Now;
+    DesiredChildren {
+        config_maps: is_used
+            .then(|| config_map::of_connections(&pipeline.owner, &pipeline.connections))
+            .into_iter()
+            .collect(),
+        ..DesiredChildren::default()
     }
 }
 
@@ -114,11 +165,12 @@ fn workers(pipeline: &ValidatedPipeline, config: &PodConfigRef, decisions: &Deci
     }
 }
 
-/// What the deletion of a pipeline's data needs.
-pub fn deletion_objects(owner: &Owner, installation: &Installation, config: &PodConfig, attempt: i32) -> DesiredChildren {
+/// What the deletion of a pipeline's data needs, apart from a config that is stored already.
+pub fn deletion_objects(owner: &Owner, installation: &Installation, config: &PodConfig, is_stored: bool, attempt: i32) -> DesiredChildren {
+    let config_map = (!is_stored).then(|| config_map::build(owner, Component::Deletion, config));
     DesiredChildren {
         accounts: vec![service_account::build(owner)],
-        config_maps: vec![config_map::build(owner, Component::Deletion, config)],
+        config_maps: config_map.into_iter().collect(),
         jobs: vec![deletion_job::build(owner, installation, config, attempt)],
         ..DesiredChildren::default()
     }

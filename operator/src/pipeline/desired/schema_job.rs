@@ -1,6 +1,7 @@
 //! The schema Job: it applies topic, subject and tables.
 
 use k8s_openapi::api::batch::v1::Job;
+use userpipeline_api::SchemaStatus;
 
 use super::task_job::Task;
 use crate::pipeline::{
@@ -8,14 +9,73 @@ use crate::pipeline::{
     validate::ValidatedPipeline,
 };
 
-pub(super) fn build(pipeline: &ValidatedPipeline, installation: &Installation, attempt: i32) -> Job {
+pub(super) fn build(pipeline: &ValidatedPipeline, installation: &Installation, recorded: &SchemaStatus, attempt: i32) -> Job {
     let hash = &pipeline.schema_hash;
+    let expected = expected_stores(pipeline, recorded);
+    let mut arguments = vec!["--cluster", &installation.cluster];
+    arguments.extend(expected.iter().map(String::as_str));
     let task = Task {
         component: labels::Component::Schema,
         suffix: &format!("schema-{hash}-{attempt}"),
         command: "apply-schema",
-        arguments: &["--cluster", &installation.cluster],
+        arguments: &arguments,
         labels: &[(labels::SCHEMA_HASH, hash), (labels::SCHEMA_ATTEMPT, &attempt.to_string())],
     };
     task.build(&pipeline.owner, &pipeline.schema.reference())
+}
+
+/// Where connections say where the stores are, the stores are those of the last schema Job, or accepted ones; and a default for the
+/// replicas of new topics does not apply to existing ones.
+fn expected_stores(pipeline: &ValidatedPipeline, recorded: &SchemaStatus) -> Vec<String> {
+    if !pipeline.compares_stores() {
+        return Vec::new();
+    }
+    let kafka = recorded.kafka_cluster.iter().map(|id| format!("--expected-kafka-cluster={id}"));
+    let postgres = recorded.postgres_system.iter().map(|id| format!("--expected-postgres-system={id}"));
+    // As one argument: the id is of an annotation, and must not become another option.
+    let accepted = pipeline.accepted_stores.iter().map(|id| format!("--accept-store={id}"));
+    let replicas = pipeline.has_default_replicas().then(|| "--any-replicas".to_owned());
+    kafka.chain(postgres).chain(accepted).chain(replicas).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use userpipeline_api::Image;
+
+    use super::*;
+    use crate::pipeline::{example, validate::validate};
+
+    #[test]
+    fn a_schema_job_expects_the_stores_of_the_last_one_where_connections_may_change_them() {
+        let recorded = SchemaStatus {
+            kafka_cluster: Some("k".into()),
+            postgres_system: Some("1".into()),
+            ..SchemaStatus::default()
+        };
+        let (moved, connections) = example::with_connections();
+        let mut moved = validate(&moved, &connections, &example::installation()).unwrap();
+        moved.accepted_stores = vec!["2".into()];
+        let expected = [
+            "--expected-kafka-cluster=k",
+            "--expected-postgres-system=1",
+            "--accept-store=2",
+            "--any-replicas",
+        ];
+        assert_eq!(expected_stores(&moved, &recorded), expected);
+        assert_eq!(
+            expected_stores(&moved, &SchemaStatus::default()),
+            ["--accept-store=2", "--any-replicas"],
+            "of an older version"
+        );
+        let mut sets_replicas = moved.clone();
+        sets_replicas.spec.kafka = Some(serde_json::from_value(serde_json::json!({"topic": {"replicas": 3}})).unwrap());
+        assert_eq!(expected_stores(&sets_replicas, &SchemaStatus::default()), ["--accept-store=2"]);
+        let own = example::validate(&example::pipeline()).unwrap();
+        assert_eq!(expected_stores(&own, &recorded), [""; 0], "an edit of an address is explicit");
+        moved.spec.image = Some(Image {
+            version: Some("0.0.9".into()),
+            ..Image::default()
+        });
+        assert_eq!(expected_stores(&moved, &recorded), [""; 0], "pinned");
+    }
 }

@@ -2,7 +2,7 @@
 
 use kube::core::ObjectMeta;
 use proptest::prelude::*;
-use userpipeline_api::{DataInterval, RunKind};
+use userpipeline_api::{Connections, DataInterval, RunKind};
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, DeploymentSpec},
@@ -17,13 +17,6 @@ use crate::pipeline::{
     model::{Gate, Images, Installation, PodConfigRef, labels},
     validate::validate,
 };
-
-fn installation() -> Installation {
-    Installation {
-        images: example::images(),
-        cluster: "22222222-3333-4444-5555-666666666666".into(),
-    }
-}
 
 /// A schema Job is due, with these decisions about runs and drain.
 fn due(runs: schedule::Decision, drain: drain::Decision) -> Decisions {
@@ -85,11 +78,7 @@ fn desired(pipeline: &userpipeline_api::UserPipeline) -> Desired {
         create: pipeline.spec.suspend.then_some(job(0)),
         ..drain::Decision::default()
     };
-    build(
-        &validate(pipeline, &installation().images).unwrap(),
-        &installation(),
-        &due(runs, drain),
-    )
+    build(&example::validate(pipeline).unwrap(), &example::installation(), &due(runs, drain))
 }
 
 fn deployment(desired: &Desired) -> &DeploymentSpec {
@@ -116,12 +105,12 @@ fn the_children_of_the_example_are_as_reviewed() {
     let older = serde_json::json!({"schema": {"appliedHash": "0a1b2c3d"}});
     let mut pipeline = example::pipeline();
     pipeline.status = serde_json::from_value(older).unwrap();
-    let mut valid = validate(&pipeline, &installation().images).unwrap();
+    let mut valid = example::validate(&pipeline).unwrap();
     // It depends on the record's schema too, which has its own snapshots.
     valid.schema_hash = "0a1b2c3d".to_owned();
     let desired = build(
         &valid,
-        &installation(),
+        &example::installation(),
         &due(
             runs(),
             drain::Decision {
@@ -184,7 +173,7 @@ fn while_the_schema_is_not_applied_pods_keep_their_configs_and_other_changes_tak
         gate: Gate::Held { ingest, worker },
         ..due(schedule::Decision::default(), drain::Decision::default())
     };
-    let held = build(&validate(&pipeline, &installation().images).unwrap(), &installation(), &decisions);
+    let held = build(&example::validate(&pipeline).unwrap(), &example::installation(), &decisions);
 
     let (before, after) = (deployment(&first), deployment(&held));
     assert_eq!(after.template, before.template);
@@ -203,8 +192,8 @@ fn without_an_applied_schema_there_are_neither_workers_nor_runs() {
         ..due(runs(), drain::Decision::default())
     };
     let held = build(
-        &validate(&example::pipeline(), &installation().images).unwrap(),
-        &installation(),
+        &example::validate(&example::pipeline()).unwrap(),
+        &example::installation(),
         &decisions,
     );
     assert!(held.workers.deployments.is_empty() && held.schedule.cron_jobs.is_empty() && held.workers.budgets.is_empty());
@@ -218,7 +207,7 @@ proptest! {
         pipeline.metadata.name = Some(name);
         let mut decided = due(runs(), drain::Decision { create: Some(job(attempt)), ..drain::Decision::default() });
         decided.schema.create = Some(attempt);
-        let desired = build(&validate(&pipeline, &installation().images).unwrap(), &installation(), &decided);
+        let desired = build(&example::validate(&pipeline).unwrap(), &example::installation(), &decided);
         let (cron_job, deployment): (&CronJob, &Deployment) = (&desired.schedule.cron_jobs[0], &desired.workers.deployments[0]);
         prop_assert!(cron_job.metadata.name.as_ref().unwrap().len() <= 52);
         // A pod's name is its Deployment's with a ReplicaSet's hash and five characters; it becomes a label.
@@ -292,16 +281,16 @@ fn an_upgraded_operator_rolls_workers_that_are_not_pinned() {
             tag: "0.2.0".into(),
             ..example::images()
         },
-        ..installation()
+        ..example::installation()
     };
     let template = |pipeline: &userpipeline_api::UserPipeline, installation: &Installation| {
-        let valid = validate(pipeline, &installation.images).unwrap();
+        let valid = validate(pipeline, &Connections::new(), installation).unwrap();
         let none = due(schedule::Decision::default(), drain::Decision::default());
         deployment(&build(&valid, installation, &none)).template.clone()
     };
     let unpinned = example::pipeline();
-    assert_ne!(template(&unpinned, &installation()), template(&unpinned, &upgraded));
+    assert_ne!(template(&unpinned, &example::installation()), template(&unpinned, &upgraded));
     let mut pinned = example::pipeline();
     pinned.spec.image = serde_json::from_value(serde_json::json!({"version": "0.1.0"})).unwrap();
-    assert_eq!(template(&pinned, &installation()), template(&pinned, &upgraded));
+    assert_eq!(template(&pinned, &example::installation()), template(&pinned, &upgraded));
 }

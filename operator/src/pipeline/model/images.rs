@@ -1,6 +1,6 @@
 //! The images that pipelines run.
 
-use userpipeline_api::Image;
+use userpipeline_api::{Image, PodSettings};
 
 /// What all pipelines of this installation share.
 #[derive(Clone, Debug)]
@@ -8,6 +8,20 @@ pub struct Installation {
     pub images: Images,
     /// The uid of the cluster's namespace `kube-system`.
     pub cluster: String,
+    /// Pipelines must take addresses and Secrets from connections (`connections.required` of the chart).
+    pub requires_connections: bool,
+    /// Jobs check connections (`checks.enabled` of the chart).
+    pub checks_connections: bool,
+    /// Settings of the pods of these Jobs (`checks.pods` of the chart).
+    pub check_pods: PodSettings,
+    pub pod_metadata: PodMetadata,
+}
+
+/// The labels and annotations that pipelines may add to pods, by name or domain. None: all that are not reserved.
+#[derive(Clone, Debug, Default)]
+pub struct PodMetadata {
+    pub labels: Option<Vec<String>>,
+    pub annotations: Option<Vec<String>>,
 }
 
 /// The images of the operator's version, and the registries that a pipeline may choose from.

@@ -13,6 +13,12 @@ pub const PIPELINE: &str = "userpipeline.dev/pipeline";
 pub const PIPELINE_UID: &str = "userpipeline.dev/pipeline-uid";
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The name of the connection that a check belongs to. Such objects have no pipeline.
+pub const CONNECTION: &str = "userpipeline.dev/connection";
+/// What a check Job checks: the generation of the connection, and the nonce of a request, such as `3` or `3.NONCE`.
+pub const CHECK: &str = "userpipeline.dev/check";
+/// How many check Jobs in a row ended without a report before this one.
+pub const CHECK_ATTEMPT: &str = "userpipeline.dev/check-attempt";
 /// The hash of the schema that a schema Job applies.
 pub const SCHEMA_HASH: &str = "userpipeline.dev/schema-hash";
 /// How many schema Jobs of the same hash failed before this one.
@@ -31,6 +37,12 @@ pub const STOPPED: &str = "userpipeline.dev/stopped";
 pub const CONTAINER_END: &str = "userpipeline.dev/container-end";
 /// An annotation: the hash of the desired object that was applied last.
 pub const DESIRED_HASH: &str = "userpipeline.dev/desired-hash";
+
+/// An annotation on a connection or a pipeline: ids of stores that are accepted although they are others than before, separated by
+/// commas.
+pub const ACCEPT_STORE: &str = "userpipeline.dev/accept-store";
+/// An annotation on a connection: a nonce that requests a check.
+pub const CHECK_NOW: &str = "userpipeline.dev/check-now";
 
 /// The kind of a run; only Jobs that the operator creates have it.
 pub const RUN_KIND: &str = "userpipeline.dev/run-kind";
@@ -59,6 +71,10 @@ pub enum Component {
     Schema,
     Drain,
     Deletion,
+    /// The stored connections; no pod.
+    Connections,
+    /// The check of a connection.
+    Check,
 }
 
 impl Component {
@@ -70,6 +86,8 @@ impl Component {
             Self::Schema => "schema",
             Self::Drain => "drain",
             Self::Deletion => "deletion",
+            Self::Connections => "connections",
+            Self::Check => "check",
         }
     }
 }

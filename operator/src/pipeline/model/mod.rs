@@ -1,5 +1,6 @@
 //! The ground layer: what every other module of the pipeline speaks about. It imports none of them.
 
+mod config_digests;
 mod default_tls;
 mod finalizer;
 mod gate;
@@ -10,16 +11,19 @@ mod owner;
 mod pod_config;
 pub mod quantity;
 pub mod reasons;
+mod stored_connections;
 mod time;
 
 pub use self::{
-    default_tls::default_tls_mode,
+    config_digests::{config_digests, is_recorded},
+    default_tls::DefaultTls,
     finalizer::{FINALIZER, has_finalizer},
     gate::Gate,
-    ids::{has_name, pipeline_id},
-    images::{Images, Installation},
+    ids::{ConnectionId, connection_id, has_name, pipeline_id},
+    images::{Images, Installation, PodMetadata},
     owner::{Owner, owner_reference},
     pod_config::{CONFIG_VOLUME, PodConfig, PodConfigRef},
     reasons::Problem,
+    stored_connections::{StoredConnection, connections_data, connections_text, stored_connections},
     time::{elapsed, whole_seconds},
 };

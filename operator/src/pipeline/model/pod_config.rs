@@ -1,15 +1,12 @@
 //! What a pod reads: the resource, reduced to what its binary uses, in an immutable ConfigMap; the Secrets; and the ConfigMaps
 //! with certificates.
 
-use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, PodTemplateSpec};
 use userpipeline_api::{
-    TlsMode, UserPipeline, document,
-    document::{Binary, Mounts},
+    ResolvedPipeline, TlsMode, document,
+    document::{Binary, Mounts, schema_mounts},
     names,
 };
-
-use super::default_tls::default_tls_mode;
 
 /// The pod's volume with the ConfigMap.
 pub const CONFIG_VOLUME: &str = "pipeline";
@@ -24,25 +21,33 @@ pub struct PodConfig {
 }
 
 impl PodConfig {
-    /// The config of `binary`, in a ConfigMap with `infix` in its name.
-    pub fn of(pipeline: &UserPipeline, binary: Binary, infix: &str) -> Self {
-        // The schema's hash does not contain the mode, so that no schema Job runs because of an upgrade.
-        let text = match default_tls_mode(pipeline) {
+    /// The config of `binary`, in a ConfigMap with `infix` in its name. `default_tls` holds where the spec omits `tls`.
+    pub fn of(pipeline: &ResolvedPipeline, default_tls: TlsMode, binary: Binary, infix: &str) -> Self {
+        let text = match default_tls {
             TlsMode::VerifyFull => document::reduce(pipeline, binary),
             TlsMode::Disable => {
-                let written = UserPipeline {
-                    spec: pipeline.spec.clone().with_plain_text_connections(),
+                let written = ResolvedPipeline {
+                    spec: pipeline.spec.clone().with_plain_text_default(),
                     ..pipeline.clone()
                 };
                 document::reduce(&written, binary)
             }
         };
-        let name = pipeline.name_any();
         Self {
-            config_map: names::child(&name, &format!("{infix}-{}", names::hash(&text)), names::LABEL_LIMIT),
+            config_map: names::child(&pipeline.id.name, &format!("{infix}-{}", names::hash(&text)), names::LABEL_LIMIT),
             text,
             mounts: binary.mounts(pipeline),
         }
+    }
+
+    /// The config of a deletion Job that an earlier reconcile stored in this ConfigMap. `None` if it cannot be read.
+    pub fn stored(config_map: &ConfigMap) -> Option<Self> {
+        let text = config_map.data.as_ref()?.values().next()?.clone();
+        Some(Self {
+            config_map: config_map.metadata.name.clone()?,
+            mounts: schema_mounts(&text).ok()?,
+            text,
+        })
     }
 
     pub fn reference(&self) -> PodConfigRef {

@@ -7,6 +7,10 @@ pub type Problem = (String, String);
 pub const PAUSED: &str = "PausedAfterFailures";
 /// Of all conditions of a pipeline that is being deleted.
 pub const DELETING: &str = "Deleting";
+/// A pipeline names a connection that does not exist.
+pub const CONNECTION_MISSING: &str = "ConnectionMissing";
+/// A pipeline names a connection that cannot be used.
+pub const CONNECTION_INVALID: &str = "ConnectionInvalid";
 /// A Job was deleted before it ended.
 pub const JOB_DELETED: &str = "JobDeleted";
 /// Used where neither a pod nor Kubernetes reports a reason.

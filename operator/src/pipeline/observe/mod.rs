@@ -1,5 +1,6 @@
 //! What there is of a pipeline. Reading (`observed`, `worker_status`) is IO; interpreting what was read is pure.
 
+mod check_jobs;
 mod container_end;
 mod foreign;
 mod jobs;
@@ -14,6 +15,7 @@ mod worker_status;
 mod workers;
 
 pub use self::{
+    check_jobs::CheckChildren,
     container_end::ContainerEnd,
     foreign::ForeignField,
     jobs::{held_open, job_end},
@@ -23,5 +25,7 @@ pub use self::{
     scaled::Scalers,
     task_jobs::{Progress, TaskJob, deletion_jobs, drain_jobs, is_deletion_job, schema_jobs},
     worker_status::WorkerClient,
-    workers::{current_pod_configs, has_other_workers, is_behind_spec, is_rolled_out, is_rolling_out, rolling_out, workers_left},
+    workers::{
+        current_pod_configs, has_other_workers, is_available, is_behind_spec, is_rolled_out, is_rolling_out, rolling_out, workers_left,
+    },
 };

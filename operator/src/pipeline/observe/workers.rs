@@ -70,6 +70,12 @@ pub fn is_rolling_out(deployment: &Deployment) -> bool {
     !is_rolled_out(deployment) || available < desired
 }
 
+/// Whether all desired workers were made from the current pod template, and are ready.
+pub fn is_available(deployment: &Deployment) -> bool {
+    let available = deployment.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
+    is_rolled_out(deployment) && available >= replicas(deployment)
+}
+
 /// The pipelines whose workers are rolling out. Reads every cached Deployment.
 pub fn rolling_out(deployments: &Cache<Deployment>) -> Vec<PipelineId> {
     let cached = deployments.store().state();

@@ -2,15 +2,14 @@
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
-use kube::{
-    Api, Client,
-    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
-};
+use kube::{Client, api::ListParams};
 use serde_json::Value;
 use userpipeline_api::{SchemaStatus, UserPipeline, names, names::PipelineId};
 
 use super::{
+    connections::PlannedConnections,
     diff::Change,
+    dry_run_apply::{apply, id_of},
     dry_run_client,
     error::{PlanError, refused},
     schema_dry_run,
@@ -23,9 +22,10 @@ use crate::{
         cache::{Absence, CacheWriter, Presence},
         caches::Writers,
         children::{ChildKind, VisitWriters},
+        connections::ConnectionLookup,
         context::Context,
         decide::schema,
-        model::{Installation, default_tls_mode, labels},
+        model::{Installation, labels},
         observe::{ForeignField, Observed, run_jobs, schema_jobs},
         reconcile::converge,
         validate::{ValidatedPipeline, validate},
@@ -36,6 +36,8 @@ use crate::{
 pub struct Plan {
     /// In the order in which they would be written; the pipeline itself first.
     pub changes: Vec<Change>,
+    /// Why earlier versions of connections are used.
+    pub connections: Option<String>,
     /// The name of the schema Job that would run first, if one is due.
     pub schema_job: Option<String>,
     /// The printed plan of the schema Job, where one was requested.
@@ -55,6 +57,9 @@ impl Plan {
 
 impl std::fmt::Display for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(problem) = &self.connections {
+            writeln!(f, "! {problem}")?;
+        }
         if let Some(job) = &self.schema_job {
             writeln!(
                 f,
@@ -77,42 +82,35 @@ impl std::fmt::Display for Plan {
     }
 }
 
-/// The pipelines in a file.
-pub fn pipelines(text: &str) -> Result<Vec<Value>, PlanError> {
-    let mut found = Vec::new();
-    for document in serde_yaml::Deserializer::from_str(text) {
-        let document = <Value as serde::Deserialize>::deserialize(document)
-            .map_err(|e| PlanError::Unreadable(format!("the file is not valid YAML: {e}")))?;
-        if document["kind"] == "UserPipeline" {
-            found.push(document);
-        }
-    }
-    if found.is_empty() {
-        return Err(PlanError::Unreadable("the file contains no UserPipeline".to_owned()));
-    }
-    Ok(found)
-}
-
-/// What would change if `document`, a `UserPipeline`, were applied by `manager`. Nothing is written; but with `schema`, a Job runs
-/// that prints what a schema Job would do.
-pub async fn plan(client: &Client, installation: Installation, document: &Value, manager: &str, schema: bool) -> Result<Plan, PlanError> {
+/// What would change if `document`, a `UserPipeline`, were applied by `manager`, with these connections. Nothing is written; but with
+/// `schema`, a Job runs that prints what a schema Job would do.
+pub async fn plan(
+    client: &Client,
+    installation: Installation,
+    document: &Value,
+    connections: &PlannedConnections,
+    manager: &str,
+    schema: bool,
+) -> Result<Plan, PlanError> {
     let now = Timestamp::now();
     let id = id_of(document, client);
-    let (before, after) = apply(client, &id, document, manager).await?;
+    let (before, after) = apply::<UserPipeline>(client, &id, document, manager).await?;
     let pipeline: UserPipeline = serde_json::from_value(after.clone())
         .map_err(|e| PlanError::Unreadable(format!("UserPipeline {id} does not match this version of the resource: {e}")))?;
     if pipeline.metadata.deletion_timestamp.is_some() {
         return Err(PlanError::BeingDeleted(id));
     }
-    let writers = Writers::default();
+    let mut writers = Writers::default();
     let caches = writers.caches();
+    writers.connections.fill(connections.all.clone());
     fill(client, &id, writers).await?;
 
     let observed = Observed::cached(&pipeline, &caches.children, now);
-    let valid = validate(&pipeline, &installation.images)?;
+    let named = ConnectionLookup::new(caches.connections.clone(), caches.children.config_maps.clone()).named_by(&pipeline);
+    let valid = validate(&pipeline, &named.connections, &installation)?;
     let schema_job = due_schema_job(&pipeline, &valid, &observed, now);
     let schema = if schema {
-        Some(schema_dry_run::run(client, &installation, &pipeline, &valid).await?)
+        Some(schema_dry_run::run(client, &installation, &valid).await?)
     } else {
         None
     };
@@ -123,7 +121,7 @@ pub async fn plan(client: &Client, installation: Installation, document: &Value,
         ignore_rollout_order: true,
         ..context
     };
-    let pipeline = with_applied_schema(pipeline, valid.schema_hash);
+    let pipeline = with_applied_schema(pipeline, valid);
     let runs = run_jobs(&names::cron_job(&id.name), &observed);
     let applied = Box::pin(converge(&pipeline, &observed, &runs, &context, now)).await?;
     let errors: Vec<String> = applied.errors().map(ToString::to_string).collect();
@@ -136,24 +134,17 @@ pub async fn plan(client: &Client, installation: Installation, document: &Value,
         schema_job,
         schema,
         foreign: observed.foreign_fields(),
+        connections: applied.decisions.connections.problem.map(|(_, message)| message),
         overridden: applied.overridden,
     })
 }
 
-fn id_of(document: &Value, client: &Client) -> PipelineId {
-    let metadata = &document["metadata"];
-    PipelineId {
-        name: metadata["name"].as_str().unwrap_or_default().to_owned(),
-        namespace: metadata["namespace"]
-            .as_str()
-            .unwrap_or_else(|| client.default_namespace())
-            .to_owned(),
-    }
-}
-
 /// The name of the schema Job that would run first.
 fn due_schema_job(pipeline: &UserPipeline, valid: &ValidatedPipeline, observed: &Observed, now: Timestamp) -> Option<String> {
-    let recorded = pipeline.status.clone().unwrap_or_default().schema.unwrap_or_default();
+    let mut recorded = pipeline.status.clone().unwrap_or_default().schema.unwrap_or_default();
+    if valid.compares_stores() {
+        recorded = schema::until_stores_are_known(recorded, &valid.schema_hash);
+    }
     let decision = schema::decide(&valid.schema_hash, &valid.owner.task_hash(), &recorded, &schema_jobs(observed), now);
     (!decision.is_applied()).then(|| {
         let attempt = decision.create.unwrap_or_default();
@@ -166,32 +157,24 @@ fn due_schema_job(pipeline: &UserPipeline, valid: &ValidatedPipeline, observed: 
 }
 
 /// The pipeline as it is after the schema Job succeeded.
-fn with_applied_schema(mut pipeline: UserPipeline, schema_hash: String) -> UserPipeline {
-    // Before the schema is, or a new pipeline would pass for an older one.
-    let default_tls_mode = default_tls_mode(&pipeline);
+fn with_applied_schema(mut pipeline: UserPipeline, valid: ValidatedPipeline) -> UserPipeline {
     let status = pipeline.status.get_or_insert_default();
-    status.default_tls_mode = Some(default_tls_mode);
+    // Or a new pipeline would pass for an older one.
+    status.default_tls_mode = Some(valid.default_tls.mode);
+    let recorded = status.schema.clone().unwrap_or_default();
     status.schema = Some(SchemaStatus {
-        applied_hash: Some(schema_hash),
-        ..status.schema.clone().unwrap_or_default()
+        applied_hash: Some(valid.schema_hash),
+        kafka_cluster: Some(recorded.kafka_cluster.unwrap_or_default()),
+        ..recorded
     });
     pipeline
 }
 
-/// The pipeline as it is, and as the apiserver would store it.
-async fn apply(client: &Client, id: &PipelineId, document: &Value, manager: &str) -> Result<(Option<Value>, Value), PlanError> {
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &id.namespace, &ApiResource::erase::<UserPipeline>(&()));
-    let what = format!("UserPipeline {id}");
-    let before = api.get_opt(&id.name).await.map_err(refused(what.clone()))?;
-    let params = PatchParams::apply(manager).force().dry_run();
-    let after = api.patch(&id.name, &params, &Patch::Apply(document)).await.map_err(refused(what))?;
-    let value = |object: DynamicObject| serde_json::to_value(object).unwrap_or_default();
-    Ok((before.map(value), value(after)))
-}
-
 /// Fills the caches once, with lists instead of watches.
 async fn fill(client: &Client, id: &PipelineId, writers: Writers) -> Result<(), PlanError> {
-    let Writers { mut pipelines, children } = writers;
+    let Writers {
+        mut pipelines, children, ..
+    } = writers;
     // All namespaces, because a pipeline in another one may use the same resource; only this one where the user may not list more.
     match pipelines.load(client, None, &ListParams::default()).await {
         Ok(()) => {}
@@ -280,6 +263,16 @@ mod tests {
         let refused = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "x", "message": "refused", "code": code});
         let body = if code == 200 { resources } else { refused };
         (StatusCode::from_u16(code).unwrap(), Json(body)).into_response()
+    }
+
+    #[test]
+    fn a_plan_with_an_earlier_version_of_a_connection_says_so() {
+        let plan = Plan {
+            connections: Some("spec.connections names connections that do not exist: stores".into()),
+            ..Plan::default()
+        };
+        assert_eq!(plan.to_string(), "! spec.connections names connections that do not exist: stores\n");
+        assert!(plan.is_empty(), "nothing would change");
     }
 
     #[tokio::test]

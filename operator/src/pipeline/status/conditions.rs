@@ -12,7 +12,7 @@ use super::{
 use crate::pipeline::{
     apply::Applied,
     decide::schema::Finding,
-    model::{default_tls_mode, reasons::PAUSED},
+    model::{DefaultTls, reasons::PAUSED},
     observe::{Observed, run_problem},
     validate::ValidateError,
 };
@@ -26,7 +26,7 @@ pub fn of_applied(
     after: &UserPipelineStatus,
     now: Timestamp,
 ) -> Vec<(&'static str, Verdict)> {
-    let schema = schema_ready(pipeline, applied);
+    let schema = schema_ready(applied);
     // No event reports that a topic was deleted, but the workers do.
     let topic = match observed.reports.values().find(|report| report.reason == TOPIC_MISSING) {
         Some(report) => Verdict::no(&report.reason, &report.message),
@@ -72,6 +72,13 @@ pub fn of_applied(
 /// The conditions of a spec that was not applied. The previously applied spec stays in effect.
 pub fn of_invalid(error: &ValidateError) -> Vec<(&'static str, Verdict)> {
     let (reason, message) = (error.reason(), error.to_string());
+    let (reconciling, stalled) = if error.waits_for_connections() {
+        let waiting = "no edit of the pipeline is needed once the connections can be used";
+        (Verdict::yes(reason, &message), Verdict::no(reason, waiting))
+    } else {
+        let fixed = "no changes are made until the spec is fixed";
+        (Verdict::no(reason, fixed), Verdict::yes(reason, &message))
+    };
     let unknown = || Verdict::unknown(reason, "this spec is not applied; the previously applied spec stays in effect");
     vec![
         (condition::READY, Verdict::no(reason, &message)),
@@ -82,15 +89,12 @@ pub fn of_invalid(error: &ValidateError) -> Vec<(&'static str, Verdict)> {
         (condition::SUSPENDED, unknown()),
         (condition::DATA_FRESH, unknown()),
         (condition::MODIFIED, unknown()),
-        (
-            condition::RECONCILING,
-            Verdict::no(reason, "no changes are made until the spec is fixed"),
-        ),
-        (condition::STALLED, Verdict::yes(reason, &message)),
+        (condition::RECONCILING, reconciling),
+        (condition::STALLED, stalled),
     ]
 }
 
-fn schema_ready(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
+fn schema_ready(applied: &Applied) -> Verdict {
     if let Err(error) = &applied.schema {
         return Verdict::failed(error);
     }
@@ -98,7 +102,10 @@ fn schema_ready(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
     match &applied.decisions.schema.finding {
         Finding::Applied => Verdict::yes(
             "Applied",
-            &format!("topic, subject and tables match the spec{}", plain_text(pipeline)),
+            &format!(
+                "topic, subject and tables match the spec{}",
+                plain_text(&applied.decisions.default_tls)
+            ),
         ),
         // During a retry, the last failure is the useful information.
         Finding::Applying(None) if status.failed_attempts > 0 => schema_failed(status),
@@ -109,15 +116,14 @@ fn schema_ready(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
     }
 }
 
-/// What to set where connections of an older pipeline are plain text because the spec omits `tls`.
-fn plain_text(pipeline: &UserPipeline) -> String {
-    let missing = pipeline.spec.connections_without_tls();
-    if missing.is_empty() || default_tls_mode(pipeline) == TlsMode::VerifyFull {
+/// What to set where an older pipeline reaches stores in plain text because `tls` is omitted.
+fn plain_text(default_tls: &DefaultTls) -> String {
+    if default_tls.missing.is_empty() || default_tls.mode == TlsMode::VerifyFull {
         return String::new();
     }
     format!(
-        "; connections without tls are plain text (status.defaultTlsMode): set {}",
-        missing.join(", ")
+        "; stores without tls are reached in plain text (status.defaultTlsMode): set {}",
+        default_tls.missing.join(", ")
     )
 }
 
@@ -220,6 +226,9 @@ fn suspended_schedule(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
 fn ready(pipeline: &UserPipeline, applied: &Applied, suspended: &Verdict, parts: [&Verdict; 4]) -> Verdict {
     if let Err(error) = &applied.account {
         return Verdict::failed(error);
+    }
+    if let Some((reason, message)) = &applied.decisions.connections.problem {
+        return Verdict::no(reason, message);
     }
     if let Some(part) = parts
         .iter()

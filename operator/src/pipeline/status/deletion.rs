@@ -49,6 +49,7 @@ pub fn deletion_status(pipeline: &UserPipeline, decision: &Decision, problem: Op
     UserPipelineStatus {
         observed_generation: generation,
         deletion: Some(decision.status.clone()),
+        connection_rollout: None,
         conditions: verdicts
             .into_iter()
             .map(|(type_, verdict)| verdict.condition(type_, generation, &before.conditions, now))

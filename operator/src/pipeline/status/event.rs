@@ -3,7 +3,7 @@
 use kube::runtime::events::{Event, EventType};
 use userpipeline_api::{Run, RunOutcome, UserPipelineStatus, condition, text::truncate};
 
-use crate::pipeline::model::reasons::{IN_PROGRESS, NOT_APPLIED, PAUSED};
+use crate::pipeline::model::reasons::{CONNECTION_INVALID, CONNECTION_MISSING, IN_PROGRESS, NOT_APPLIED, PAUSED};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -12,6 +12,10 @@ pub enum Reason {
     InvalidSpec,
     /// An older pipeline writes to the same resource.
     Conflict,
+    /// The spec names connections that do not exist.
+    ConnectionMissing,
+    /// The spec names connections that cannot be used.
+    ConnectionInvalid,
     /// The resource does not match this operator's version of it.
     Unreadable,
     /// A child cannot be applied.
@@ -48,6 +52,8 @@ impl Reason {
             Self::Ready => "Ready",
             Self::InvalidSpec => "InvalidSpec",
             Self::Conflict => "Conflict",
+            Self::ConnectionMissing => CONNECTION_MISSING,
+            Self::ConnectionInvalid => CONNECTION_INVALID,
             Self::Unreadable => "Unreadable",
             Self::ApplyFailed => "ApplyFailed",
             Self::SchemaApplied => "SchemaApplied",
@@ -74,6 +80,8 @@ impl Reason {
             self,
             Self::InvalidSpec
                 | Self::Conflict
+                | Self::ConnectionMissing
+                | Self::ConnectionInvalid
                 | Self::Unreadable
                 | Self::ApplyFailed
                 | Self::SchemaFailed
@@ -152,6 +160,8 @@ fn ready(old: Option<&State>, new: &State) -> Option<Reason> {
     match new.reason.as_str() {
         "InvalidSpec" => Some(Reason::InvalidSpec),
         "Conflict" => Some(Reason::Conflict),
+        CONNECTION_MISSING => Some(Reason::ConnectionMissing),
+        CONNECTION_INVALID => Some(Reason::ConnectionInvalid),
         "Unreadable" => Some(Reason::Unreadable),
         reason if NOT_APPLIED.contains(&reason) => Some(Reason::ApplyFailed),
         _ if new.status == "True" && old.is_none_or(|old| old.status != "True") => Some(Reason::Ready),

@@ -8,8 +8,8 @@ use userpipeline_api::{ScheduleStatus, SchemaStatus, UserPipeline, UserPipelineS
 use super::{conditions, measure, measure::MEASURE_EVERY, workers};
 use crate::pipeline::{
     apply::Applied,
-    decide::schedule::History,
-    model::{default_tls_mode, labels},
+    decide::{schedule::History, upgrade::Turn},
+    model::labels,
     observe::{Observed, RunJob, run_problem_after},
     validate::ValidateError,
 };
@@ -29,37 +29,40 @@ pub fn pipeline_status(
     let before = pipeline.status.clone().unwrap_or_default();
     let generation = pipeline.metadata.generation;
     let id = PipelineId::of(pipeline);
-    let named = names::with_names(pipeline.spec.clone(), &id);
+    let named = names::in_stores(&pipeline.spec, &id);
     let history = History::of(&before, runs, None);
     let consecutive_failures = history.consecutive_failures;
     let mut status = UserPipelineStatus {
         observed_generation: generation,
         version: Some(version(pipeline, operator_version)),
         selector: Some(labels::worker_selector_text(&id.name)),
-        names: Some(names::in_stores(&named)),
-        topic: named.kafka.topic.name,
-        default_tls_mode: Some(default_tls_mode(pipeline)),
+        topic: named.topic.clone(),
+        names: Some(named),
         workers: workers::counts(outcome, observed, &id),
         last_run: history.last_run,
         runs: history.runs,
         last_success: history.last_success,
         ..before.clone()
     };
-    match outcome {
-        Ok(applied) => {
-            let decisions = &applied.decisions;
-            status.schedule = Some(decisions.runs.status.clone());
-            status.run_now.clone_from(&decisions.runs.run_now);
-            status.drain.clone_from(&decisions.drain.status);
-            status.schema = Some(decisions.schema.status.clone()).filter(|schema| *schema != SchemaStatus::default());
-        }
+    if let Ok(applied) = outcome {
+        let decisions = &applied.decisions;
+        status.schedule = Some(decisions.runs.status.clone());
+        status.run_now.clone_from(&decisions.runs.run_now);
+        status.drain.clone_from(&decisions.drain.status);
+        status.default_tls_mode = Some(decisions.default_tls.mode);
+        status.connections.clone_from(&decisions.connections.versions);
+        status.connection_rollout.clone_from(&decisions.connections.rollout);
+        status.config_digests.clone_from(&decisions.config_digests);
+        status.schema = Some(decisions.schema.status.clone()).filter(|schema| *schema != SchemaStatus::default());
+    } else {
         // The previous spec is still in effect. Its failed runs count when the spec is fixed.
-        Err(_) => {
-            status.schedule = before.schedule.clone().map(|schedule| ScheduleStatus {
-                consecutive_failures,
-                ..schedule
-            });
-        }
+        status.schedule = before.schedule.clone().map(|schedule| ScheduleStatus {
+            consecutive_failures,
+            ..schedule
+        });
+        // An edit ends the rollout of a connection, also one that cannot be applied.
+        let is_edited = before.observed_generation != generation;
+        status.connection_rollout = before.connection_rollout.clone().filter(|_| !is_edited);
     }
     measure::measure(&mut status, observed, now);
     let verdicts = match outcome {
@@ -88,13 +91,17 @@ fn version(pipeline: &UserPipeline, operator_version: &str) -> VersionStatus {
 /// When to reconcile again, if no event comes first.
 pub fn requeue_after(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, observed: &Observed, now: Timestamp) -> Duration {
     let soon = match outcome {
-        Ok(Applied { decisions, .. }) => [decisions.schema.requeue, decisions.runs.requeue, decisions.drain.requeue]
-            .into_iter()
-            .flatten()
-            .min(),
+        Ok(Applied { decisions, .. }) => {
+            let waiting = (decisions.connections.turn == Turn::Waiting).then_some(MEASURE_EVERY);
+            [decisions.schema.requeue, decisions.runs.requeue, decisions.drain.requeue, waiting]
+                .into_iter()
+                .flatten()
+                .min()
+        }
         // The older pipeline may be deleted at any moment, and no event of this pipeline reports it.
         Err(ValidateError::Conflict { .. }) => Some(MEASURE_EVERY),
-        Err(ValidateError::InvalidSpec(_)) => None,
+        // An event of the connection queues the pipeline.
+        Err(ValidateError::InvalidSpec(_) | ValidateError::ConnectionMissing(_) | ValidateError::ConnectionInvalid(_)) => None,
     };
     let is_active =
         observed.workers().next().is_some() || (!pipeline.spec.suspend && pipeline.spec.workers.replicas > 0 && outcome.is_ok());

@@ -20,7 +20,7 @@ use crate::{
     identity::MANAGER,
     metrics::Metrics,
     pipeline::{
-        Context, Images, Installation, Writers,
+        Caches, Context, Images, Installation, Writers,
         cache::{CacheWriter, CachedPipeline},
         children::{ChildKind, VisitWriters},
         example,
@@ -138,22 +138,37 @@ impl Cluster {
         self.context_of(client, "0.1.0")
     }
 
-    /// The context of an operator of this version.
-    pub fn context_of(&self, client: &Client, version: &str) -> Arc<Context> {
+    /// Caches that have just been filled.
+    pub fn caches(&self) -> Caches {
         let writers = Writers::default();
         let caches = writers.caches();
-        let Writers { mut pipelines, children } = writers;
-        pipelines.fill_with(self.paths("/apis/userpipeline.dev/").iter().map(|path| self.get(path)));
+        let Writers {
+            mut pipelines,
+            mut connections,
+            children,
+        } = writers;
+        let all = |plural: &str| {
+            let paths = self.paths("/apis/userpipeline.dev/");
+            let of_kind = paths.iter().filter(|path| path.contains(&format!("/{plural}/")));
+            of_kind.map(|path| self.get(path)).collect::<Vec<_>>()
+        };
+        pipelines.fill_with(all("userpipelines").into_iter());
+        connections.fill_with(all("userpipelineconnections").into_iter());
         let objects = self.objects.lock().unwrap().clone();
         children.each(&mut Fill(&objects));
+        caches
+    }
+
+    /// The context of an operator of this version.
+    pub fn context_of(&self, client: &Client, version: &str) -> Arc<Context> {
         let installation = Installation {
             images: Images {
                 tag: version.to_owned(),
                 ..example::images()
             },
-            cluster: "22222222-3333-4444-5555-666666666666".into(),
+            ..example::installation()
         };
-        Arc::new(Context::new(client.clone(), caches, Metrics::new(), installation, "test".into()).unwrap())
+        Arc::new(Context::new(client.clone(), self.caches(), Metrics::new(), installation, "test".into()).unwrap())
     }
 
     pub async fn reconcile(&self, client: &Client) -> Result<Action, ReconcileError> {
@@ -164,24 +179,35 @@ impl Cluster {
     /// The only Job succeeds.
     pub fn finish_schema_job(&self) {
         let path = self.paths(JOBS).pop().expect("a schema Job");
-        let uid = self.get(&path)["metadata"]["uid"].clone();
-        self.change(&path, |job| {
+        self.finish_job(&path, "users");
+    }
+
+    /// A Job of this pipeline succeeds.
+    pub fn finish_job(&self, path: &str, pipeline: &str) {
+        let uid = self.get(path)["metadata"]["uid"].clone();
+        self.change(path, |job| {
             job["status"] = json!({"completionTime": time(self.next()), "conditions": [{"type": "Complete", "status": "True"}]});
         });
-        let mut labels = serde_json::to_value(labels::labels("users", labels::Component::Schema)).unwrap();
+        let mut labels = serde_json::to_value(labels::labels(pipeline, labels::Component::Schema)).unwrap();
         labels["batch.kubernetes.io/controller-uid"] = uid;
-        let message = r#"{"reason":"Applied","message":"","topicReady":true,"partitions":3,"schemaId":7}"#;
+        let message = r#"{"reason":"Applied","message":"","topicReady":true,"partitions":3,"schemaId":7,"kafkaCluster":"k"}"#;
         let state = json!({"terminated": {"exitCode": 0, "finishedAt": time(self.next()), "message": message}});
         let status = json!({"phase": "Succeeded", "containerStatuses": [{"name": "schema", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]});
+        let name = format!("{pipeline}-schema");
         self.put(
-            &format!("{PODS}schema"),
-            json!({"metadata": {"name": "schema", "namespace": "demo", "labels": labels}, "status": status}),
+            &format!("{PODS}{name}"),
+            json!({"metadata": {"name": name, "namespace": "demo", "labels": labels}, "status": status}),
         );
     }
 
     /// The Deployment's controller finishes the rollout.
     pub fn roll_out(&self) {
-        self.change(DEPLOYMENT, |deployment| {
+        self.roll_out_workers(DEPLOYMENT);
+    }
+
+    /// The same for this Deployment.
+    pub fn roll_out_workers(&self, path: &str) {
+        self.change(path, |deployment| {
             let (generation, n) = (deployment["metadata"]["generation"].clone(), deployment["spec"]["replicas"].clone());
             deployment["status"] =
                 json!({"observedGeneration": generation, "replicas": n, "updatedReplicas": n, "availableReplicas": n, "readyReplicas": n});

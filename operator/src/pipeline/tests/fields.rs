@@ -6,10 +6,9 @@ use kube::CustomResourceExt;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use userpipeline_api::{
-    UserPipeline,
+    Connections, ResolvedPipeline, UserPipeline,
     document::{Binary, IngestPipeline, SchemaPipeline, WorkerPipeline, reduce},
-    names,
-    names::PipelineId,
+    resolve,
 };
 
 use crate::pipeline::{
@@ -133,8 +132,36 @@ fn full() -> Value {
     spec
 }
 
+/// Connections with the names that a spec of these tests may have.
+fn connections() -> Connections {
+    let registry = |name: &str| json!({"schemaRegistry": {"url": format!("http://{name}")}});
+    let api = json!({"http": {"baseUrl": "http://api"}});
+    let all = [("alpha", registry("alpha")), ("beta", registry("beta")), ("api", api)];
+    all.map(|(name, spec)| (name.to_owned(), Ok(serde_json::from_value(spec).unwrap())))
+        .into()
+}
+
+/// Removes what the pipeline may not have of its own beside a connection.
+fn make_room(spec: &mut Value, path: &str) {
+    match path {
+        "/connections/0/name" => {
+            spec["schemaRegistry"] = Value::Null;
+            spec["pods"] = json!({});
+        }
+        "/source/http/path" => {
+            for field in ["url", "auth", "tls", "headers"] {
+                spec["source"]["http"].as_object_mut().unwrap().remove(field);
+            }
+            spec["pods"]["ingest"] = json!({});
+            spec["connections"] = json!([{"name": "api"}]);
+        }
+        _ => {}
+    }
+}
+
 /// Sets a value, and makes the parts on the way to it.
 fn set(spec: &mut Value, path: &str, value: Value) {
+    make_room(spec, path);
     let mut at = spec;
     for part in path.trim_start_matches('/').split('/') {
         at = match part.parse::<usize>() {
@@ -179,6 +206,9 @@ fn values(path: &str, schema: &Value) -> Vec<Value> {
             return texts.into_iter().map(Value::from).collect();
         }
     }
+    if path == "/source/http/path" {
+        return vec![json!("/one"), json!("/two")];
+    }
     if path.ends_with("/interval") {
         return vec![json!({"start": TEXTS[10], "end": TEXTS[11]})];
     }
@@ -214,9 +244,9 @@ fn children(spec: &Value) -> Result<String, ValidateError> {
             allowed: TEXTS.map(str::to_owned).to_vec(),
             ..example::images()
         },
-        cluster: "c".into(),
+        ..example::installation()
     };
-    let valid = validate(&pipeline, &installation.images)?;
+    let valid = validate(&pipeline, &connections(), &installation)?;
     let decided = Decisions {
         schema: schema::Decision {
             create: Some(0),
@@ -270,12 +300,12 @@ fn read(binary: Binary, file: &str) -> String {
 }
 
 /// `binary` reads the same in the whole resource as in the part that it receives. A path that is forgotten hides a field from it.
-fn assert_receives_what_it_reads(binary: Binary, pipeline: &UserPipeline, path: &str) {
-    let id = PipelineId::of(pipeline);
+fn assert_receives_what_it_reads(binary: Binary, pipeline: &ResolvedPipeline, path: &str) {
+    let id = &pipeline.id;
     let whole = serde_yaml::to_string(&json!({
         "kind": "UserPipeline",
         "metadata": {"name": id.name, "namespace": id.namespace},
-        "spec": names::with_names(pipeline.spec.clone(), &id),
+        "spec": pipeline.spec,
     }));
     assert_eq!(
         read(binary, &reduce(pipeline, binary)),
@@ -296,6 +326,7 @@ fn every_program_receives_what_it_reads() {
         for spec in specs.take(2) {
             let mut pipeline = example::pipeline();
             pipeline.spec = spec;
+            let pipeline = resolve(&pipeline, &connections()).unwrap_or_else(|error| panic!("{path}: {error:?}"));
             for binary in [Binary::Ingest, Binary::Worker, Binary::Schema] {
                 assert_receives_what_it_reads(binary, &pipeline, path);
             }

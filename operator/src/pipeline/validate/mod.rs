@@ -1,47 +1,26 @@
 //! Validates what the CRD's schema cannot. No client.
 
 mod bounds;
+mod connections;
+mod error;
 mod placeholders;
 mod pod_settings;
 
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity};
 use userpipeline_api::{
-    Cron, Schedule, Ticks, UserPipeline, UserPipelineSpec, bytes,
+    Connections, Cron, DeletionPolicy, KafkaSpec, ResolvedPipeline, Schedule, Ticks, UserPipeline, UserPipelineSpec, bytes,
     document::{self, Binary},
-    names,
-    names::PipelineId,
-    zone,
+    names, resolve, zone,
 };
 use userpipeline_record::{RecordSchema, bookkeeping};
 
-use self::{placeholders::placeholder_problems, pod_settings::pod_settings_problems};
-use super::model::{Images, Owner, PodConfig, quantity};
-
-/// Why a pipeline cannot be applied.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ValidateError {
-    /// Each problem names its field and what to do.
-    #[error("{}", .0.join("; "))]
-    InvalidSpec(Vec<String>),
-    /// An older pipeline writes to the same table, topic or consumer group.
-    #[error("{what} is already used by the older UserPipeline {older}: choose another name, or delete one of the two. Nothing was changed")]
-    Conflict { what: String, older: PipelineId },
-}
-
-impl ValidateError {
-    pub fn panicked(panic: &str) -> Self {
-        Self::InvalidSpec(vec![format!(
-            "spec: the operator failed while it validated the spec ({panic}); report this with the spec"
-        )])
-    }
-
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::InvalidSpec(_) => "InvalidSpec",
-            Self::Conflict { .. } => "Conflict",
-        }
-    }
-}
+pub use self::{connections::connection_problems, error::ValidateError, pod_settings::read_pod_settings};
+use self::{
+    connections::{own_addresses, replication_problem},
+    placeholders::placeholder_problems,
+    pod_settings::pod_settings_problems,
+};
+use super::model::{DefaultTls, Installation, Owner, PodConfig, PodMetadata, StoredConnection, quantity};
 
 /// The runs of a pipeline.
 #[derive(Clone, Debug)]
@@ -54,74 +33,130 @@ pub struct Ingest {
 #[derive(Clone, Debug)]
 pub struct ValidatedPipeline {
     pub owner: Owner,
-    /// With every name that is derived where the spec has none.
+    /// As written, with the proxy of the connection that has the source.
     pub spec: UserPipelineSpec,
     /// `None` where external producers write to the topic (`spec.source.topic`).
     pub ingest: Option<Ingest>,
     pub worker: PodConfig,
     pub schema: PodConfig,
+    /// The config of a later deletion Job, where connections may have changed by then.
+    pub deletion: Option<PodConfig>,
     /// The hash of the schema that a schema Job must have applied.
     pub schema_hash: String,
+    pub default_tls: DefaultTls,
+    /// The connections that it uses, to be stored.
+    pub connections: Vec<StoredConnection>,
+    /// Ids of Kafka clusters and PostgreSQL servers that are accepted although they are others than before.
+    pub accepted_stores: Vec<String>,
 }
 
-/// Validates a pipeline. Its images must be among those that the operator allows.
-pub fn validate(pipeline: &UserPipeline, images: &Images) -> Result<ValidatedPipeline, ValidateError> {
+impl ValidatedPipeline {
+    /// Whether schema Jobs compare the stores with those of the last one: connections may change them without an edit. A pinned version
+    /// may not know the arguments for it.
+    pub fn compares_stores(&self) -> bool {
+        let is_pinned = self.spec.image.as_ref().is_some_and(|image| image.version.is_some());
+        !is_pinned && !self.spec.connections.is_empty()
+    }
+
+    /// Whether the replicas of the topic are the default of a connection, which is for new topics only.
+    pub fn has_default_replicas(&self) -> bool {
+        let is_own = |kafka: &KafkaSpec| kafka.bootstrap_servers.is_some() || kafka.topic.replicas.is_some();
+        !self.spec.connections.is_empty() && !self.spec.kafka.as_ref().is_some_and(is_own)
+    }
+}
+
+/// Validates a pipeline. Its images must be among those that the operator allows. `connections` are those that it names and that
+/// exist.
+pub fn validate(
+    pipeline: &UserPipeline,
+    connections: &Connections,
+    installation: &Installation,
+) -> Result<ValidatedPipeline, ValidateError> {
     let beyond = bounds::problems(&pipeline.spec);
     if !beyond.is_empty() {
         return Err(ValidateError::InvalidSpec(beyond));
     }
-    let id = PipelineId::of(pipeline);
-    let spec = names::with_names(pipeline.spec.clone(), &id);
-    let mut problems = spec_problems(&spec);
+    let resolved = resolve(pipeline, connections)?;
+    let mut problems = spec_problems(&pipeline.spec, &resolved, &installation.pod_metadata);
     let mut check = |field: &str, result: Result<(), String>| problems.extend(result.err().map(|problem| format!("{field}: {problem}")));
 
-    let chosen = images.chosen(spec.image.as_ref());
+    let images = &installation.images;
+    let chosen = images.chosen(pipeline.spec.image.as_ref());
     check("spec.image.registry", chosen.as_ref().map(drop).map_err(Clone::clone));
     let owner = Owner::of(pipeline, chosen.unwrap_or_else(|_| images.clone()));
     if owner.is_none() {
         check("metadata", Err("name and uid are missing".to_owned()));
     }
+    if installation.requires_connections {
+        problems.extend(own_addresses(&pipeline.spec));
+    }
     let (Some(owner), true) = (owner, problems.is_empty()) else {
         return Err(ValidateError::InvalidSpec(problems));
     };
+    Ok(validated(pipeline, owner, &resolved))
+}
 
-    Ok(ValidatedPipeline {
+fn validated(pipeline: &UserPipeline, owner: Owner, resolved: &ResolvedPipeline) -> ValidatedPipeline {
+    let mut spec = pipeline.spec.clone();
+    spec.pods.ingest.proxy.clone_from(&resolved.ingest_proxy);
+    let keeps_deletion = spec.deletion_policy == DeletionPolicy::Delete && !spec.connections.is_empty();
+    let schema_hash = schema_hash(&spec, resolved);
+    let default_tls = DefaultTls::of(pipeline.status.as_ref(), &resolved.spec, &schema_hash);
+    let config = |binary, infix| PodConfig::of(resolved, default_tls.mode, binary, infix);
+    ValidatedPipeline {
         owner,
-        ingest: ingest(pipeline, &spec),
-        worker: PodConfig::of(pipeline, Binary::Worker, "worker"),
-        // A pinned version may apply another schema for the same spec.
-        schema_hash: names::hash(&format!(
-            "{}\n{}\n{}\n{}\n{}",
-            document::reduce(pipeline, Binary::Schema),
-            spec.kafka.topic.message_limit(),
-            // A declared record is part of the text; the built-in one is not.
-            RecordSchema::user().fingerprint(),
-            bookkeeping::fingerprint(),
-            spec.image.iter().filter_map(|image| image.version.as_deref()).collect::<String>(),
-        )),
-        schema: PodConfig::of(pipeline, Binary::Schema, "schema"),
+        ingest: ingest(&spec, config(Binary::Ingest, "ingest")),
+        worker: config(Binary::Worker, "worker"),
+        schema_hash,
+        schema: config(Binary::Schema, "schema"),
+        accepted_stores: Vec::new(),
+        connections: Vec::new(),
+        deletion: keeps_deletion.then(|| config(Binary::Schema, "deletion")),
+        default_tls,
         spec,
-    })
+    }
+}
+
+/// The hash of the schema that a Job must have applied. It does not contain the default of TLS, so that no schema Job runs because of
+/// an upgrade.
+fn schema_hash(spec: &UserPipelineSpec, resolved: &ResolvedPipeline) -> String {
+    names::hash(&format!(
+        "{}\n{}\n{}\n{}\n{}",
+        document::reduce(resolved, Binary::Schema),
+        resolved.spec.kafka.topic.message_limit(),
+        // A declared record is part of the text; the built-in one is not.
+        RecordSchema::user().fingerprint(),
+        bookkeeping::fingerprint(),
+        // A pinned version may apply another schema for the same spec.
+        spec.image.iter().filter_map(|image| image.version.as_deref()).collect::<String>(),
+    ))
+}
+
+/// What holds where a resolved pipeline omits `tls`.
+pub fn default_tls(pipeline: &UserPipeline, resolved: &ResolvedPipeline) -> DefaultTls {
+    DefaultTls::of(pipeline.status.as_ref(), &resolved.spec, &schema_hash(&pipeline.spec, resolved))
 }
 
 /// The runs of a valid spec.
-fn ingest(pipeline: &UserPipeline, spec: &UserPipelineSpec) -> Option<Ingest> {
+fn ingest(spec: &UserPipelineSpec, config: PodConfig) -> Option<Ingest> {
     let schedule = spec.schedule.as_ref().filter(|_| spec.source.http.is_some())?;
     Some(Ingest {
         schedule: schedule.clone(),
         ticks: Ticks::read(&schedule.cron, &schedule.time_zone).ok()?,
-        config: PodConfig::of(pipeline, Binary::Ingest, "ingest"),
+        config,
     })
 }
 
-fn spec_problems(spec: &UserPipelineSpec) -> Vec<String> {
+fn spec_problems(written: &UserPipelineSpec, resolved: &ResolvedPipeline, pod_metadata: &PodMetadata) -> Vec<String> {
+    let spec = &resolved.spec;
     let mut problems = Vec::new();
     let mut check = |field: &str, result: Result<(), String>| problems.extend(result.err().map(|problem| format!("{field}: {problem}")));
 
     if let (Some(schedule), Some(http)) = (&spec.schedule, &spec.source.http) {
         check("spec.schedule.cron", Cron::read(&schedule.cron).map(drop));
         check("spec.schedule.timeZone", zone(&schedule.time_zone).map(drop));
-        for (field, problem) in placeholder_problems(http, schedule, spec.run_now.as_ref()) {
+        let is_below = written.source.http.as_ref().is_some_and(|http| http.path.is_some());
+        for (field, problem) in placeholder_problems(http, is_below, schedule, written.run_now.as_ref()) {
             check(&field, Err(problem));
         }
         check("spec.source.http.maxBodySize", bytes(&http.max_body_size).map(drop));
@@ -130,7 +165,7 @@ fn spec_problems(spec: &UserPipelineSpec) -> Vec<String> {
         check(&problem.field, Err(problem.problem));
     }
     if let Some(sink) = &spec.sinks.cassandra {
-        check("spec.sinks.cassandra.replication", replication(sink.replication.iter()));
+        check("spec.sinks.cassandra.replication", replication_problem(&sink.replication));
     }
     if let Some(sink) = &spec.sinks.postgres {
         check(
@@ -147,23 +182,16 @@ fn spec_problems(spec: &UserPipelineSpec) -> Vec<String> {
         ),
     );
     for (program, settings) in [
-        ("ingest", &spec.pods.ingest),
-        ("workers", &spec.pods.workers),
-        ("tasks", &spec.pods.tasks),
+        ("ingest", &written.pods.ingest),
+        ("workers", &written.pods.workers),
+        ("tasks", &written.pods.tasks),
     ] {
         let resources = settings.resources.iter().flat_map(resource_problems);
-        for (field, problem) in resources.chain(pod_settings_problems(settings)) {
+        for (field, problem) in resources.chain(pod_settings_problems(settings, pod_metadata)) {
             check(&format!("spec.pods.{program}.{field}"), Err(problem));
         }
     }
     problems
-}
-
-fn replication<'a>(mut datacenters: impl Iterator<Item = (&'a String, &'a i32)>) -> Result<(), String> {
-    match datacenters.find(|(name, copies)| **copies < 1 || name.is_empty()) {
-        Some((name, copies)) => Err(format!("`{name}: {copies}` must name a datacenter and keep at least 1 copy")),
-        None => Ok(()),
-    }
 }
 
 fn differs(name: Option<&String>, other: Option<&String>, field: &str) -> Result<(), String> {
@@ -213,7 +241,7 @@ mod tests {
     fn problem(change: impl FnOnce(&mut UserPipelineSpec)) -> String {
         let mut pipeline = example::pipeline();
         change(&mut pipeline.spec);
-        let error = validate(&pipeline, &example::images()).expect_err("invalid");
+        let error = example::validate(&pipeline).expect_err("invalid");
         assert_eq!(error.reason(), "InvalidSpec");
         error.to_string()
     }
@@ -273,17 +301,17 @@ mod tests {
         type Change = fn(&mut UserPipelineSpec);
         let table: [(Change, &str); 5] = [
             (
-                |spec| http(spec).url = "http://source/{{when}}".into(),
+                |spec| http(spec).url = Some("http://source/{{when}}".into()),
                 "spec.source.http.url: `{{when}}` is not known",
             ),
             (
-                |spec| http(spec).url = "http://source/{{arguments.x}}".into(),
+                |spec| http(spec).url = Some("http://source/{{arguments.x}}".into()),
                 "needs a value in spec.schedule.arguments",
             ),
             (
                 |spec| {
                     schedule(spec).arguments.insert("h".into(), "evil".into());
-                    http(spec).url = "http://{{arguments.h}}/".into();
+                    http(spec).url = Some("http://{{arguments.h}}/".into());
                 },
                 "part of the host",
             ),
@@ -308,15 +336,15 @@ mod tests {
 
     #[test]
     fn only_changes_that_affect_the_schema_need_a_schema_job() {
-        let before = validate(&example::pipeline(), &example::images()).unwrap();
+        let before = example::validate(&example::pipeline()).unwrap();
         let after = |change: fn(&mut UserPipelineSpec)| {
             let mut pipeline = example::pipeline();
             change(&mut pipeline.spec);
-            validate(&pipeline, &example::images()).unwrap().schema_hash
+            example::validate(&pipeline).unwrap().schema_hash
         };
         assert_eq!(after(|spec| schedule(spec).cron = "@daily".into()), before.schema_hash);
         assert_eq!(after(|spec| spec.workers.replicas = 5), before.schema_hash);
         assert_eq!(after(|spec| spec.workers.batch.max_records = 7), before.schema_hash);
-        assert_ne!(after(|spec| spec.kafka.topic.partitions = 12), before.schema_hash);
+        assert_ne!(after(|spec| spec.kafka.as_mut().unwrap().topic.partitions = 12), before.schema_hash);
     }
 }

@@ -2,23 +2,22 @@
 
 use userpipeline_api::{HttpSource, RunNow, Schedule, placeholder::Template};
 
-/// Unknown placeholders, and arguments without a value.
-pub(super) fn placeholder_problems(http: &HttpSource, schedule: &Schedule, run_now: Option<&RunNow>) -> Vec<(String, String)> {
+/// Unknown placeholders, and arguments without a value. `is_below`: the url is a path below that of a connection.
+pub(super) fn placeholder_problems(
+    http: &HttpSource,
+    is_below: bool,
+    schedule: &Schedule,
+    run_now: Option<&RunNow>,
+) -> Vec<(String, String)> {
     let arguments = &schedule.arguments;
-    let mut texts = vec![("spec.source.http.url".to_owned(), http.url.as_str())];
-    texts.extend(
-        http.query
-            .iter()
-            .enumerate()
-            .map(|(i, query)| (format!("spec.source.http.query[{i}].value"), query.value.as_str())),
-    );
-    texts.extend(
-        http.headers
-            .iter()
-            .enumerate()
-            .filter_map(|(i, header)| Some((format!("spec.source.http.headers[{i}].value"), header.value.as_deref()?))),
-    );
-    texts.extend(http.body.as_deref().map(|body| ("spec.source.http.body".to_owned(), body)));
+    let url = http.url.as_deref().unwrap_or_default();
+    let of_url = if is_below {
+        "spec.source.http.path"
+    } else {
+        "spec.source.http.url"
+    };
+    let mut texts = vec![(of_url.to_owned(), url)];
+    texts.extend(other_texts(http));
     let mut problems = Vec::new();
     let mut has_cursor = false;
     for (field, text) in texts {
@@ -46,12 +45,9 @@ pub(super) fn placeholder_problems(http: &HttpSource, schedule: &Schedule, run_n
         ));
     }
     // Credentials are sent to the host, so it must be fixed.
-    let host = http.url.split_once("://").map_or("", |(_, rest)| rest);
+    let host = url.split_once("://").map_or("", |(_, rest)| rest);
     if host.split(['/', '?', '#']).next().unwrap_or_default().contains("{{") {
-        problems.push((
-            "spec.source.http.url".to_owned(),
-            "a placeholder cannot be part of the host".to_owned(),
-        ));
+        problems.push((of_url.to_owned(), "a placeholder cannot be part of the host".to_owned()));
     }
     let unknown = run_now
         .iter()
@@ -64,4 +60,14 @@ pub(super) fn placeholder_problems(http: &HttpSource, schedule: &Schedule, run_n
         )
     }));
     problems
+}
+
+/// What may have placeholders besides the url, by field.
+fn other_texts(http: &HttpSource) -> impl Iterator<Item = (String, &str)> {
+    let query = http.query.iter().enumerate();
+    let query = query.map(|(i, query)| (format!("spec.source.http.query[{i}].value"), query.value.as_str()));
+    let headers = http.headers.iter().enumerate();
+    let headers = headers.filter_map(|(i, header)| Some((format!("spec.source.http.headers[{i}].value"), header.value.as_deref()?)));
+    let body = http.body.as_deref().map(|body| ("spec.source.http.body".to_owned(), body));
+    query.chain(headers).chain(body)
 }

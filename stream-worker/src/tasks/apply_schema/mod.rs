@@ -5,6 +5,7 @@
 //! from then on records may be published, and the tables must be able to hold them.
 
 mod evolution;
+mod identity;
 mod landing;
 mod postgres;
 mod subject;
@@ -18,8 +19,9 @@ use userpipeline_api::{
 };
 use userpipeline_record::RecordSchema;
 use userpipeline_runtime::leave_report;
-use userpipeline_stores::{Class, Secrets, StoreError, postgres::Connection};
+use userpipeline_stores::{Class, StoreError, postgres::Connection};
 
+pub use self::identity::ExpectedStores;
 use super::runner::{Finished, TaskFiles, execute};
 use crate::{
     claims::{Claims, Holder},
@@ -32,15 +34,21 @@ use crate::{
 const STEP_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Applies the schema and leaves a [`SchemaReport`]; returns the exit code. `cluster`: the Kubernetes cluster for which
-/// everything is claimed; nothing is claimed without.
-pub async fn run(files: &TaskFiles, cluster: Option<String>, mode: &Mode) -> u8 {
+/// everything is claimed; nothing is claimed without. `stores`: the only ones that are changed.
+pub async fn run(files: &TaskFiles, cluster: Option<String>, stores: &ExpectedStores, mode: &Mode) -> u8 {
     let finished = execute(files, read, async |(pipeline, schema): (SchemaPipeline, RecordSchema)| {
         let span = tracing::info_span!("apply-schema", pipeline = %pipeline.id);
         let holder = cluster.map(|cluster| Holder {
             cluster,
             pipeline: pipeline.id.to_string(),
         });
-        let applying = apply(&pipeline, &schema, &files.secrets, holder.as_ref(), mode);
+        let task = SchemaTask {
+            pipeline: &pipeline,
+            schema: &schema,
+            secrets: &files.secrets,
+            mode,
+        };
+        let applying = apply(task, holder.as_ref(), stores);
         Box::pin(tracing::Instrument::instrument(applying, span)).await
     })
     .await;
@@ -71,22 +79,16 @@ fn read(text: &str) -> Result<(SchemaPipeline, RecordSchema), String> {
 }
 
 /// Applies every step that can be applied.
-async fn apply(
-    pipeline: &SchemaPipeline,
-    schema: &RecordSchema,
-    secrets: &Secrets,
-    holder: Option<&Holder>,
-    mode: &Mode,
-) -> Finished<SchemaReport> {
-    let mut errors = Vec::new();
-    let mut report = SchemaReport::default();
-    let connection = Connection::new(&pipeline.postgres, secrets);
-    let task = SchemaTask {
+async fn apply(task: SchemaTask<'_>, holder: Option<&Holder>, stores: &ExpectedStores) -> Finished<SchemaReport> {
+    let SchemaTask {
         pipeline,
         schema,
         secrets,
         mode,
-    };
+    } = task;
+    let mut errors = Vec::new();
+    let mut report = SchemaReport::default();
+    let connection = Connection::new(&pipeline.postgres, secrets);
     let claims = async {
         wires::check(&wires::wires(
             &pipeline.postgres,
@@ -95,10 +97,12 @@ async fn apply(
             pipeline.cassandra.as_ref(),
             secrets,
         ))?;
+        let ids = stores.verify(pipeline, secrets, &connection).await?;
         postgres::apply(&task, &connection, holder).await?;
-        Claims::open(holder, &connection, mode.is_dry_run()).await
+        Ok((ids, Claims::open(holder, &connection, mode.is_dry_run()).await?))
     };
-    if let Some(claims) = record(&mut errors, "PostgreSQL", bounded(claims).await) {
+    if let Some((ids, claims)) = record(&mut errors, "PostgreSQL", bounded(claims).await) {
+        report.postgres_system = ids.postgres_system;
         for sink in sinks::ALL {
             if let Some((step, applying)) = sink.apply_schema(&task, &claims) {
                 record(&mut errors, step, bounded(applying).await);
@@ -107,9 +111,10 @@ async fn apply(
         if let Some(topics) = record(
             &mut errors,
             "the topic",
-            bounded(topics::apply(pipeline, secrets, &claims, mode)).await,
+            bounded(topics::apply(pipeline, secrets, &claims, stores.any_replicas, mode)).await,
         ) {
             report.partitions = topics.partitions;
+            report.kafka_cluster = topics.cluster;
             report.topic_ready = Some(topics.error.is_none());
             errors.extend(topics.error);
         }

@@ -70,6 +70,29 @@ pub fn decide(desired: &str, task_hash: &str, recorded: &SchemaStatus, jobs: &[T
     }
 }
 
+/// A schema Job is due once more where the ids of the stores were never recorded, because a connection could change them unnoticed.
+/// Every schema Job reports that of Kafka.
+pub fn until_stores_are_known(mut recorded: SchemaStatus, desired: &str) -> SchemaStatus {
+    if recorded.is_done(desired) && recorded.kafka_cluster.is_none() {
+        recorded.start(desired);
+    }
+    recorded
+}
+
+/// What was recorded, while nothing may be applied.
+pub fn held(recorded: SchemaStatus) -> Decision {
+    let finding = match (&recorded.attempted_hash, recorded.failed_attempts) {
+        (None, _) => Finding::Applied,
+        (Some(_), 0) => Finding::Applying(None),
+        (Some(_), _) => Finding::Failed,
+    };
+    Decision {
+        status: recorded,
+        finding,
+        ..Decision::default()
+    }
+}
+
 impl TaskRecord for SchemaStatus {
     type Report = SchemaReport;
 
@@ -124,6 +147,8 @@ impl TaskRecord for SchemaStatus {
             applied_at: Some(Time(at)),
             schema_id: report.schema_id.or(self.schema_id),
             partitions: report.partitions.or(self.partitions),
+            kafka_cluster: report.kafka_cluster.clone().or_else(|| self.kafka_cluster.take()),
+            postgres_system: report.postgres_system.clone().or_else(|| self.postgres_system.take()),
             ..Self::default()
         };
     }

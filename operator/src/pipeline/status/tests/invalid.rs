@@ -8,7 +8,7 @@ fn an_invalid_spec_is_stalled_names_the_field_and_retains_the_record() {
     pipeline.status = Some(of(&pipeline, Ok(&applied(healthy())), &Observed::default(), now()));
     pipeline.metadata.generation = Some(2);
     pipeline.spec.schedule.as_mut().unwrap().cron = "61 * * * *".into();
-    let error = validate(&pipeline, &example::images()).unwrap_err();
+    let error = example::validate(&pipeline).unwrap_err();
     let status = of(&pipeline, Err(&error), &Observed::default(), now());
     let (ready, reason, message) = condition(&status, "Ready");
     assert_eq!((ready, reason), ("False", "InvalidSpec"));
@@ -38,7 +38,7 @@ fn a_run_that_fails_while_the_spec_is_invalid_counts() {
     };
     pipeline.status = Some(of(&pipeline, Ok(&settled), &Observed::default(), now()));
     pipeline.spec.schedule.as_mut().unwrap().cron = "61 * * * *".into();
-    let error = validate(&pipeline, &example::images()).unwrap_err();
+    let error = example::validate(&pipeline).unwrap_err();
     let failed = json!({"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "lastTransitionTime": "2025-01-01T00:05:00Z"}]});
     let observed = Observed {
         children: Children {

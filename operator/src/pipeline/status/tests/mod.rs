@@ -21,7 +21,7 @@ use crate::pipeline::{
     example,
     model::labels,
     observe::{Observed, run_jobs},
-    validate::{ValidateError, validate},
+    validate::ValidateError,
 };
 
 fn of(pipeline: &UserPipeline, outcome: Result<&Applied, &ValidateError>, observed: &Observed, now: Timestamp) -> UserPipelineStatus {

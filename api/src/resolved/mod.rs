@@ -1,0 +1,63 @@
+//! A pipeline with the blocks of its connections: what documents and pods are made from.
+
+mod blocks;
+mod error;
+mod http;
+mod kafka;
+mod names;
+mod spec;
+
+pub(crate) use self::blocks::uses_registry;
+use self::{
+    blocks::{Offers, cassandra_sink, kafka_block, postgres_block, registry_block},
+    http::source,
+    names::with_names,
+};
+pub use self::{
+    error::{Connections, ResolveError},
+    kafka::{Brokers, Kafka, MAX_MESSAGE_BYTES, SchemaRegistry, Topic},
+    spec::{ResolvedPipeline, ResolvedSpec},
+};
+use crate::{Sinks, UserPipeline, names::PipelineId};
+
+/// Completes a pipeline with the blocks of its connections. Each block comes from exactly one place. Only
+/// topic settings and replication are merged; those of the pipeline win.
+pub fn resolve(pipeline: &UserPipeline, connections: &Connections) -> Result<ResolvedPipeline, ResolveError> {
+    let id = PipelineId::of(pipeline);
+    let spec = &pipeline.spec;
+    let offers = Offers::of(spec, connections)?;
+    let mut problems = Vec::new();
+    let postgres = postgres_block(spec, &offers, &mut problems);
+    let kafka = kafka_block(spec, &offers, &mut problems);
+    let schema_registry = registry_block(spec, &offers, &mut problems);
+    let (cassandra, cassandra_sink) = cassandra_sink(spec, &offers, &mut problems);
+    let source = source(spec, &offers, &mut problems);
+    let (Some(postgres), Some(kafka), Some((source, ingest_proxy)), true) = (postgres, kafka, source, problems.is_empty()) else {
+        return Err(ResolveError::InvalidSpec(problems));
+    };
+    let resolved = ResolvedSpec {
+        schedule: spec.schedule.clone(),
+        source,
+        record: spec.record.clone(),
+        postgres,
+        landing: spec.landing.clone(),
+        kafka,
+        schema_registry,
+        cassandra,
+        sinks: Sinks {
+            cassandra: cassandra_sink,
+            postgres: spec.sinks.postgres.clone(),
+        },
+        dead_letter: spec.dead_letter.clone(),
+        retention: spec.retention.clone(),
+        workers: spec.workers.clone(),
+    };
+    Ok(ResolvedPipeline {
+        spec: with_names(resolved, &id),
+        id,
+        ingest_proxy,
+    })
+}
+
+#[cfg(test)]
+mod tests;

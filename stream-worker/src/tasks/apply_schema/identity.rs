@@ -1,0 +1,129 @@
+//! Which Kafka cluster and which PostgreSQL server these are, at whatever address they are reached. Offsets, totals and landed
+//! records are there: another one behind a changed connection would silently begin anew.
+
+use userpipeline_api::document::SchemaPipeline;
+use userpipeline_stores::{
+    Secrets, StoreError,
+    kafka::{Connection as KafkaConnection, admin::Admin},
+    postgres::{Connection, explain},
+};
+
+pub const STORE_CHANGED: &str = "StoreChanged";
+
+/// The stores in which the schema was applied before, and others that were accepted since then.
+#[derive(Clone, Debug, Default)]
+pub struct ExpectedStores {
+    pub kafka_cluster: Option<String>,
+    /// `SYSTEM_IDENTIFIER/DATABASE`.
+    pub postgres_system: Option<String>,
+    pub accepted: Vec<String>,
+    /// An existing topic may have any number of replicas.
+    pub any_replicas: bool,
+}
+
+/// The ids of the stores. A store that was not asked, or does not report its id, has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreIds {
+    pub kafka_cluster: Option<String>,
+    pub postgres_system: Option<String>,
+}
+
+impl ExpectedStores {
+    /// Reads the ids. Fails before anything is changed: where a store is another one than expected, or does not say which it is
+    /// although one is expected. Kafka is asked only if a cluster is expected, because the tables do not need it.
+    pub async fn verify(&self, pipeline: &SchemaPipeline, secrets: &Secrets, postgres: &Connection) -> Result<StoreIds, StoreError> {
+        let client = postgres.connect(&format!("apply-schema {}", pipeline.id)).await?;
+        let row = client
+            .query_one(
+                "SELECT system_identifier::text || '/' || current_database() FROM pg_control_system()",
+                &[],
+            )
+            .await;
+        let postgres_system = match row {
+            Ok(row) => Some(row.get(0)),
+            Err(e) if self.postgres_system.is_some() => return Err(explain("reading the id of the PostgreSQL server", &e)),
+            Err(_) => None,
+        };
+        let kafka_cluster = if self.kafka_cluster.is_some() {
+            Some(kafka_cluster(pipeline, secrets).await?)
+        } else {
+            None
+        };
+        let ids = StoreIds {
+            kafka_cluster,
+            postgres_system,
+        };
+        self.compare(&ids).map_or(Ok(ids), Err)
+    }
+
+    /// Why the stores are not those that are expected.
+    fn compare(&self, ids: &StoreIds) -> Option<StoreError> {
+        let stores = [
+            ("the Kafka cluster (spec.kafka)", &self.kafka_cluster, &ids.kafka_cluster),
+            ("the PostgreSQL server (spec.postgres)", &self.postgres_system, &ids.postgres_system),
+        ];
+        let changed = stores.into_iter().filter_map(|(store, expected, found)| {
+            let (expected, found) = (expected.as_ref()?, found.as_ref()?);
+            let text = format!("{store} has the id {found}, and the pipeline's data is in {expected}");
+            (expected != found && !self.accepted.contains(found)).then_some((text, found.as_str()))
+        });
+        let (changed, found): (Vec<String>, Vec<&str>) = changed.unzip();
+        if changed.is_empty() {
+            return None;
+        }
+        Some(StoreError::configuration(
+            STORE_CHANGED,
+            format!(
+                "{}. If its data was moved there, or the pipeline may start from scratch, annotate the connection or the pipeline with userpipeline.dev/accept-store={}; otherwise correct the address",
+                changed.join("; "),
+                found.join(",")
+            ),
+        ))
+    }
+}
+
+async fn kafka_cluster(pipeline: &SchemaPipeline, secrets: &Secrets) -> Result<String, StoreError> {
+    let connection = KafkaConnection::new(&pipeline.kafka.brokers(), secrets);
+    let admin = Admin::connect(&connection, &format!("apply-schema {}", pipeline.id)).await?;
+    admin.cluster_id().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_store_is_refused_until_it_is_accepted() {
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        for (expected, found, accepted, refused) in [
+            (("k1", "p1"), ("k1", "p1"), "", None),
+            (("", ""), ("k1", "p1"), "", None),
+            (("k1", "p1"), ("k2", "p1"), "", Some("the Kafka cluster (spec.kafka) has the id k2")),
+            (
+                ("k1", "p1"),
+                ("k1", "p2"),
+                "",
+                Some("the PostgreSQL server (spec.postgres) has the id p2"),
+            ),
+            (("k1", "p1"), ("k1", "p2"), "p2", None),
+            (("k1", "p1"), ("k2", "p2"), "p2", Some("accept-store=k2;")),
+            (("k1", "p1"), ("k2", "p2"), "", Some("accept-store=k2,p2;")),
+            (("k1", "p1"), ("k2", "p2"), "k2,p2", None),
+            (("k1", "p1"), ("", "p1"), "", None),
+        ] {
+            let stores = ExpectedStores {
+                kafka_cluster: text(expected.0),
+                postgres_system: text(expected.1),
+                accepted: accepted.split(',').map(str::to_owned).collect(),
+                ..ExpectedStores::default()
+            };
+            let ids = StoreIds {
+                kafka_cluster: text(found.0),
+                postgres_system: text(found.1),
+            };
+            let error = stores.compare(&ids);
+            assert_eq!(error.is_some(), refused.is_some(), "{found:?}: {error:?}");
+            assert!(refused.is_none_or(|says| error.unwrap().message.contains(says)), "{found:?}");
+        }
+    }
+}
