@@ -43,6 +43,9 @@ for name in own-images admission; do
 done
 grep -q -- '--allowed-pod-label=team' "$rendered/admission.yaml" || die "pods.allowedLabels does not reach the operator"
 grep -qF 'key in [\"team\"]' "$rendered/admission.yaml" || die "pods.allowedLabels does not reach the admission policy"
+# An edit that leaves a block as it is needs no right to its Secrets.
+! grep -E '^ *- expression: .*variables\.(secrets|headers)' "$rendered/admission.yaml" | grep -v 'Changed ||' ||
+  die "the admission policy checks Secrets that an edit does not change"
 grep -q 'helm.sh/resource-policy: keep' "$rendered/default.yaml" || die "the CRD would go with the chart"
 (($(grep -c '^kind: ClusterRoleBinding' "$rendered/one-namespace.yaml") == 1)) || die "with watchNamespace the operator must have no right in the whole cluster but to know which one it is"
 for file in "$rendered"/*.yaml; do

@@ -120,3 +120,49 @@ pub struct Plan {
     #[arg(long)]
     pub schema: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn installation(arguments: &[&str]) -> Installation {
+        let required = ["operator", "run", "--lease-namespace=system", "--identity=a"];
+        let Command::Run(run) = Cli::try_parse_from(required.iter().chain(arguments)).unwrap().command else {
+            panic!()
+        };
+        run.installation("cluster".to_owned())
+    }
+
+    #[test]
+    fn an_installation_follows_the_arguments() {
+        let default = installation(&[]);
+        assert!(default.checks_connections && !default.requires_connections);
+        assert_eq!((&default.pod_metadata.labels, &default.pod_metadata.annotations), (&None, &None));
+        assert_eq!(default.check_pods, PodSettings::default());
+
+        let strict = installation(&[
+            "--require-connections",
+            "--disable-checks",
+            "--restrict-pod-metadata",
+            "--allowed-pod-label=team",
+            r#"--check-pods={"priorityClassName":"low"}"#,
+        ]);
+        assert!(!strict.checks_connections && strict.requires_connections);
+        assert_eq!(strict.pod_metadata.labels, Some(vec!["team".to_owned()]));
+        assert_eq!(strict.pod_metadata.annotations, Some(vec![]), "none");
+        assert_eq!(strict.check_pods.priority_class_name.as_deref(), Some("low"));
+    }
+
+    #[test]
+    fn settings_of_check_pods_must_be_valid() {
+        let arguments = [
+            "operator",
+            "run",
+            "--lease-namespace=system",
+            "--identity=a",
+            r#"--check-pods={"labels":{"k8s.io/a":"b"}}"#,
+        ];
+        let problem = Cli::try_parse_from(arguments).err().unwrap().to_string();
+        assert!(problem.contains("labels.k8s.io/a: is reserved"), "{problem}");
+    }
+}

@@ -4,7 +4,7 @@ use std::{cell::RefCell, sync::Arc};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
-use userpipeline_api::UserPipelineConnection;
+use userpipeline_api::{UserPipeline, UserPipelineConnection};
 
 use super::{
     cluster::*,
@@ -143,19 +143,51 @@ impl Default for Index {
 }
 
 impl Index {
-    /// Whether a newer pipeline with the same table at this host would have a conflict with the pipeline of the cluster.
-    fn has_conflict(&self, cluster: &Cluster, host: &str) -> bool {
+    fn follow(&self, cluster: &Cluster) {
         self.connections
             .borrow_mut()
             .fill_with([cluster.get(STORES), cluster.get(SOURCE)].into_iter());
         let config_maps = cluster.paths(CONFIG_MAPS).into_iter().map(|path| cluster.get(&path));
         self.config_maps.borrow_mut().fill_with(config_maps);
-        let mut newer = example::pipeline();
-        newer.metadata.name = Some(format!("at-{host}"));
-        newer.metadata.creation_timestamp = serde_json::from_value(json!("2025-06-01T00:00:00Z")).unwrap();
-        newer.spec.sinks.postgres = Some(serde_json::from_value(json!({"table": "demo_users"})).unwrap());
-        host.clone_into(&mut newer.spec.postgres.as_mut().unwrap().host);
+    }
+
+    /// Whether a newer pipeline with the same table at this host would have a conflict with the pipeline of the cluster.
+    fn has_conflict(&self, cluster: &Cluster, host: &str) -> bool {
+        self.follow(cluster);
+        let newer = other(&format!("at-{host}"), "2025-06-01T00:00:00Z", host);
         let older: CachedPipeline = serde_json::from_value(cluster.get(PIPELINE)).unwrap();
         self.resources.conflict(&newer, &[Arc::new(older)], &self.lookup).is_some()
     }
+}
+
+/// A pipeline with the table `demo_users` at this host.
+fn other(name: &str, created: &str, host: &str) -> UserPipeline {
+    let mut other = example::pipeline();
+    other.metadata.name = Some(name.to_owned());
+    other.metadata.uid = Some(name.to_owned());
+    other.metadata.creation_timestamp = serde_json::from_value(json!(created)).unwrap();
+    other.spec.sinks.postgres = Some(serde_json::from_value(json!({"table": "demo_users"})).unwrap());
+    host.clone_into(&mut other.spec.postgres.as_mut().unwrap().host);
+    other
+}
+
+#[tokio::test]
+async fn given_a_conflict_then_a_changed_connection_ends_it_although_the_old_version_is_recorded() {
+    let (cluster, client) = Cluster::start().await;
+    ready(&cluster, &client).await;
+    let index = Index::default();
+    let older: CachedPipeline = serde_json::from_value(json!(other("older", "2024-01-01T00:00:00Z", "postgres"))).unwrap();
+    let older = Arc::new(older);
+    let conflict = || {
+        index.follow(&cluster);
+        let cached: CachedPipeline = serde_json::from_value(cluster.get(PIPELINE)).unwrap();
+        let pipeline = cached.read().unwrap();
+        index
+            .resources
+            .conflict(&pipeline, &[older.clone(), Arc::new(cached)], &index.lookup)
+    };
+    assert_eq!(conflict().unwrap().what, "table demo_users in PostgreSQL");
+    change_host(&cluster, "moved");
+    index.lookup.changed();
+    assert_eq!(conflict(), None);
 }
