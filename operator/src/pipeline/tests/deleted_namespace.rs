@@ -2,11 +2,7 @@
 
 use serde_json::json;
 
-use super::{
-    cluster::*,
-    connections::{SOURCE, STORES, remove},
-    forged::ready_with_data,
-};
+use super::{cluster::*, connections::remove, forged::ready_with_data};
 use crate::pipeline::model::FINALIZER;
 
 #[tokio::test]
