@@ -137,7 +137,7 @@ async fn take(
             let desired = match config {
                 Some(DeletionConfig { config, is_stored }) => deletion_objects(owner, &context.installation, config, *is_stored, *attempt),
                 // Even this fails in a namespace that is being deleted, where the stored config and the connections go before the
-                // pipeline: nothing else tells that from a connection that may come back.
+                // pipeline: nothing else distinguishes that from a connection that may come back.
                 None => deletion_account(owner),
             };
             applier.apply_deletion(desired, observed).await
