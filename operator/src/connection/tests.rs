@@ -45,6 +45,12 @@ fn condition(cluster: &Cluster, type_: &str) -> (String, String) {
     (text("status"), text("reason"))
 }
 
+/// The path of the ConfigMap with the current host.
+fn checked_config(cluster: &Cluster) -> String {
+    let is_current = |path: &String| cluster.get(path)["data"].to_string().contains("nowhere");
+    cluster.paths(CONFIG_MAPS).into_iter().find(is_current).unwrap()
+}
+
 /// The pod of the only Job leaves this report.
 fn finish(cluster: &Cluster, report: &Value) {
     let path = cluster.paths(JOBS).pop().unwrap();
@@ -106,9 +112,27 @@ async fn given_a_connection_then_a_job_checks_it_and_its_report_becomes_the_stat
     );
     writes(&cluster, &client).await;
     assert_eq!(condition(&cluster, "Checked"), ("False".into(), "PostgresUnreachable".into()));
-    for _ in 0..2 {
-        writes(&cluster, &client).await;
-    }
+    writes(&cluster, &client).await;
+
+    // And a delete that is refused with 409 is attempted again
+    let old = cluster
+        .paths(CONFIG_MAPS)
+        .into_iter()
+        .find(|path| *path != checked_config(&cluster))
+        .unwrap();
+    *cluster.conflict_once.lock().unwrap() = Some(old.leak());
+    let connection: CachedConnection = serde_json::from_value(cluster.get(STORES)).unwrap();
+    let uses = Arc::new(ConnectionUses::default());
+    let context = Context::new(
+        client.clone(),
+        cluster.caches(),
+        Metrics::new(),
+        uses,
+        example_installation(),
+        "test".into(),
+    );
+    assert!(reconcile(Arc::new(connection), Arc::new(context)).await.is_err());
+    writes(&cluster, &client).await;
     assert_eq!(
         (cluster.paths(JOBS).len(), cluster.paths(CONFIG_MAPS).len()),
         (0, 1),
