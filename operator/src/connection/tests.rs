@@ -30,11 +30,15 @@ async fn writes(cluster: &Cluster, client: &kube::Client) -> Vec<String> {
     writes_with(cluster, client, cluster.caches(), example_installation()).await
 }
 
-async fn writes_with(cluster: &Cluster, client: &kube::Client, caches: Caches, installation: Installation) -> Vec<String> {
+fn context(client: kube::Client, caches: Caches, installation: Installation) -> Arc<Context> {
     let uses = Arc::new(ConnectionUses::default());
-    let context = Context::new(client.clone(), caches, Metrics::new(), uses, installation, "test".into());
+    Arc::new(Context::new(client, caches, Metrics::new(), uses, installation, "test".into()))
+}
+
+async fn writes_with(cluster: &Cluster, client: &kube::Client, caches: Caches, installation: Installation) -> Vec<String> {
     let connection: CachedConnection = serde_json::from_value(cluster.get(STORES)).unwrap();
-    reconcile(Arc::new(connection), Arc::new(context)).await.unwrap();
+    let context = context(client.clone(), caches, installation);
+    reconcile(Arc::new(connection), context).await.unwrap();
     short(cluster.writes())
 }
 
@@ -122,16 +126,8 @@ async fn given_a_connection_then_a_job_checks_it_and_its_report_becomes_the_stat
         .unwrap();
     *cluster.conflict_once.lock().unwrap() = Some(old.leak());
     let connection: CachedConnection = serde_json::from_value(cluster.get(STORES)).unwrap();
-    let uses = Arc::new(ConnectionUses::default());
-    let context = Context::new(
-        client.clone(),
-        cluster.caches(),
-        Metrics::new(),
-        uses,
-        example_installation(),
-        "test".into(),
-    );
-    assert!(reconcile(Arc::new(connection), Arc::new(context)).await.is_err());
+    let context = context(client.clone(), cluster.caches(), example_installation());
+    assert!(reconcile(Arc::new(connection), context).await.is_err());
     writes(&cluster, &client).await;
     assert_eq!(
         (cluster.paths(JOBS).len(), cluster.paths(CONFIG_MAPS).len()),
@@ -267,16 +263,7 @@ fn checked(name: &str, check: &Value) -> Arc<CachedConnection> {
 #[tokio::test]
 async fn given_many_connections_then_five_are_checked_at_a_time() {
     let (cluster, client) = Cluster::start().await;
-    let uses = Arc::new(ConnectionUses::default());
-    let context = Context::new(
-        client,
-        cluster.caches(),
-        Metrics::new(),
-        uses,
-        example_installation(),
-        "test".into(),
-    );
-    let context = Arc::new(context);
+    let context = context(client, cluster.caches(), example_installation());
     for name in ["a", "b", "c", "d", "e", "f"] {
         let connection = checked(name, &Value::Null);
         cluster.put(
@@ -307,15 +294,7 @@ async fn given_many_connections_then_five_are_checked_at_a_time() {
 #[tokio::test]
 async fn given_connections_that_were_checked_at_the_same_time_then_their_daily_checks_are_not() {
     let (cluster, client) = Cluster::start().await;
-    let uses = Arc::new(ConnectionUses::default());
-    let context = Context::new(
-        client,
-        cluster.caches(),
-        Metrics::new(),
-        uses,
-        example_installation(),
-        "test".into(),
-    );
+    let context = context(client, cluster.caches(), example_installation());
     let a_day_ago = jiff::Timestamp::now() - std::time::Duration::from_secs(24 * 3600 + 1);
     let later = |name: &&&str| spread(&format!("uid-{name}")).as_secs() > 60;
     let name = ["a", "b", "c"].iter().find(later).unwrap();
@@ -324,6 +303,6 @@ async fn given_connections_that_were_checked_at_the_same_time_then_their_daily_c
         &STORES.replace("/stores", &format!("/{name}")),
         json!({"metadata": {"uid": format!("uid-{name}")}}),
     );
-    reconcile(checked(name, &check), Arc::new(context)).await.unwrap();
+    reconcile(checked(name, &check), context).await.unwrap();
     assert_eq!(cluster.paths(JOBS), [""; 0]);
 }
