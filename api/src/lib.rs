@@ -17,6 +17,7 @@ mod backfill;
 mod connection;
 mod kafka;
 mod lists;
+mod pagination;
 mod pipeline;
 mod pods;
 mod policies;
@@ -41,11 +42,12 @@ pub use connection::{
     UserPipelineConnectionSpec, UserPipelineConnectionStatus,
 };
 pub use kafka::{Compatibility, DeadLetter, KafkaSpec, SchemaRegistrySpec, TopicManagement, TopicSpec};
+pub use pagination::{EmptyPage, Pagination, PaginationType};
 pub use pipeline::{UserPipeline, UserPipelineSpec};
 pub use pods::{Image, PodSettings, Pods, Proxy};
 pub use policies::{DeletionPolicy, SuspendPolicy};
-pub use record::{FieldSpec, FieldType, RecordSpec};
-pub use request::{Auth, Format, Method, OAuth2, Pagination, PaginationType, StoredCursor};
+pub use record::{Epoch, FieldSpec, FieldType, RecordSpec};
+pub use request::{Auth, Format, Method, OAuth2, StoredCursor};
 pub use resolved::{
     Brokers, Connections, Kafka, MAX_MESSAGE_BYTES, ResolveError, ResolvedPipeline, ResolvedSpec, SchemaRegistry, Topic, resolve,
 };

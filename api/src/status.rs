@@ -354,6 +354,9 @@ pub struct Run {
     pub reason: String,
     /// Message for the outcome.
     pub message: String,
+    /// Why data may be missing although the run succeeded, and the spec that would fetch it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// Number of record versions that this run landed.
     #[serde(default)]
     #[schemars(transform = without_default)]

@@ -16,7 +16,7 @@ use userpipeline_stores::{
 };
 
 use crate::{
-    outcome::{COMPLETED, Counts, Failure},
+    outcome::{COMPLETED, Counts, Failure, Success},
     run_id::Run,
 };
 
@@ -206,7 +206,7 @@ pub async fn advance(transaction: &Transaction<'_>, key: &Key, by: Counts) -> Re
 impl Ledger {
     /// Records how the attempt ended. Returns the record versions that the pipeline landed in total. If the connection is lost, it
     /// opens a new one: the attempt's number protects newer attempts.
-    pub async fn close(&self, result: &Result<String, Failure>, postgres: &Connection) -> Result<i64, StoreError> {
+    pub async fn close(&self, result: &Result<Success, Failure>, postgres: &Connection) -> Result<i64, StoreError> {
         if !self.client.is_closed()
             && let Ok(Ok(total)) = timeout(CLOSE_TIMEOUT, self.record_end(&self.client, result)).await
         {
@@ -221,11 +221,11 @@ impl Ledger {
         })
     }
 
-    async fn record_end(&self, client: &Client, result: &Result<String, Failure>) -> Result<i64, StoreError> {
+    async fn record_end(&self, client: &Client, result: &Result<Success, Failure>) -> Result<i64, StoreError> {
         let Key { pipeline, run_id, attempt } = &self.key;
         let (state, reason, message) = match result {
-            Ok(message) => (RunOutcome::Succeeded, COMPLETED, message),
-            Err(failure) => (RunOutcome::Failed, failure.reason, &failure.message),
+            Ok(success) => (RunOutcome::Succeeded, COMPLETED, success.text()),
+            Err(failure) => (RunOutcome::Failed, failure.reason, failure.message.clone()),
         };
         // PostgreSQL's text cannot contain NUL; the message of an error may.
         let message = message.replace('\0', "\u{fffd}");

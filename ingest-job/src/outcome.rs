@@ -16,6 +16,10 @@ pub const SOURCE_REFUSED: &str = "SourceRefused";
 pub const TOO_MANY_REJECTS: &str = "TooManyRejects";
 /// The run ended before the last page.
 pub const INCOMPLETE: &str = "Incomplete";
+/// A page leads to itself or to an earlier one.
+pub const PAGE_REPEATED: &str = "PageRepeated";
+/// The source's response does not match the spec.
+pub const RESPONSE_INVALID: &str = "ResponseInvalid";
 pub const INTERRUPTED: &str = "Interrupted";
 pub use userpipeline_stores::error::PIPELINE_INVALID;
 /// The registry does not have the pipeline's schema.
@@ -114,6 +118,24 @@ pub enum FetchEnd {
     Refused(Failure),
     /// A limit was reached before the last page.
     Incomplete(Box<FetchEnd>),
+}
+
+/// What an attempt that succeeded reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Success {
+    pub message: String,
+    /// Why data may be missing nevertheless.
+    pub warning: Option<String>,
+}
+
+impl Success {
+    /// Message and warning in one text.
+    pub fn text(&self) -> String {
+        match &self.warning {
+            Some(warning) => format!("{}; warning: {warning}", self.message),
+            None => self.message.clone(),
+        }
+    }
 }
 
 /// Why an attempt failed.

@@ -5,7 +5,7 @@ use userpipeline_api::FieldType;
 
 use crate::{
     Field, Origin, Record, RecordSchema, Value,
-    convert::{convert, kind, plain_text},
+    convert::{convert_time, kind, plain_text},
     pointer::raw_at,
 };
 
@@ -158,7 +158,9 @@ fn map_field(field: &Field, item: &Item<'_>) -> Result<Value, Reject> {
         (Some(Json::Number(number)), _) if field.field_type == FieldType::String && matches!(field.from, Origin::Pointer(_)) => {
             Ok(Value::String(item.as_written(number, from)))
         }
-        (Some(json), _) => convert(field.field_type, json).map_err(|why| reject(from, VALUE_INVALID, why)),
+        (Some(json), _) => {
+            convert_time(field.field_type, json, &field.time_form, item.written.is_none()).map_err(|why| reject(from, VALUE_INVALID, why))
+        }
     }
 }
 

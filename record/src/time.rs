@@ -2,6 +2,9 @@
 
 use jiff::civil::Date;
 
+/// The years that every store and Avro reader supports: 0001 to 9999.
+pub(crate) const FIRST_MILLIS: i64 = -62_135_596_800_000;
+pub(crate) const LAST_MILLIS: i64 = 253_402_300_799_999;
 pub(crate) const EPOCH: Date = jiff::civil::date(1970, 1, 1);
 
 /// Days since 1970-01-01.
@@ -42,4 +45,12 @@ fn beyond(text: &str) -> Option<i64> {
     let time = pieces.time()?;
     let seconds = (i64::from(time.hour()) * 60 + i64::from(time.minute())) * 60 + i64::from(time.second());
     Some((i64::from(days(pieces.date())) * 86_400 + seconds - offset) * 1000 + i64::from(time.millisecond()))
+}
+
+pub(crate) fn check_millis(millis: i64) -> Result<i64, String> {
+    if (FIRST_MILLIS..=LAST_MILLIS).contains(&millis) {
+        Ok(millis)
+    } else {
+        Err("a time outside the years 0001 to 9999, which the stores support".to_owned())
+    }
 }

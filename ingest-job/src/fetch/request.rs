@@ -1,29 +1,31 @@
 //! One request to the source.
 
-use reqwest::{
-    Client, Response, StatusCode, Url,
-    header::{AUTHORIZATION, HeaderMap},
-};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::{Client, Response, StatusCode, Url, header::AUTHORIZATION};
 use userpipeline_api::{HttpSource, Method, bytes};
 use userpipeline_stores::{Secrets, tls};
 
 use super::{
     auth::Authorization,
-    body,
-    error::{RequestError, describe, retry_after},
+    body::{self, ReadError},
+    error::{RequestError, describe},
     headers::headers,
-    paging::{Next, Paging, Position},
+    pagination::{Answer, Placement, Position},
+    pause::requested_pause,
+    quote::{Credentials, quote},
     redirects::{self, may_lead},
     timeouts::Timeouts,
 };
-use crate::{
-    outcome::{Failure, PIPELINE_INVALID, SOURCE_REFUSED},
-    page::Item,
-};
+use crate::outcome::{Failure, PIPELINE_INVALID, RESPONSE_INVALID, SOURCE_REFUSED};
 
 const USER_AGENT: &str = concat!("userpipeline-ingest/", env!("CARGO_PKG_VERSION"));
-/// Where the items are in a response, by default.
-const DEFAULT_ITEMS: &str = "/results";
+
+/// The bytes of a response in error that are read.
+const MAX_ERROR: usize = 16 << 10;
+/// Statuses below 500 that may pass: timeout, too early, too many requests.
+const TRANSIENT: [u16; 3] = [408, 425, 429];
 
 /// The request of a pipeline, to be sent for each page.
 pub struct Request {
@@ -33,16 +35,8 @@ pub struct Request {
     http: HttpSource,
     secrets: Secrets,
     authorization: Authorization,
-    paging: Paging,
+    placement: Placement,
     max_body_size: u64,
-}
-
-#[derive(Debug)]
-pub struct FetchedPage {
-    pub items: Vec<Item>,
-    /// The response that contained the items.
-    pub body: Vec<u8>,
-    pub next: Next,
 }
 
 impl Request {
@@ -56,7 +50,7 @@ impl Request {
             http: http.clone(),
             secrets: secrets.clone(),
             authorization: Authorization::of(http.auth.as_ref(), secrets),
-            paging: Paging::of(&http.pagination),
+            placement: Placement::of(&http.paging()),
             max_body_size: bytes(&http.max_body_size).map_err(|e| invalid("maxBodySize", &e))?,
         })
     }
@@ -68,30 +62,38 @@ impl Request {
         Ok(())
     }
 
-    /// The position of the first page.
-    pub fn first(&self) -> Position {
-        self.paging.first()
-    }
-
-    /// Requests the page at a position, once.
-    pub async fn send(&self, position: &Position) -> Result<FetchedPage, RequestError> {
-        let response = self.respond(position).await?;
+    /// Requests the page at a position, once. `is_end`: which statuses are a page although they are errors.
+    pub async fn send(&self, position: &Position, is_end: impl Fn(StatusCode) -> bool) -> Result<Answer, RequestError> {
+        let response = self.respond(position, is_end).await?;
         let (status, headers, url) = (response.status(), response.headers().clone(), response.url().clone());
         let body = body::read(response, self.max_body_size, &self.timeouts)
             .await
-            .map_err(RequestError::retryable)?;
+            .map_err(|error| match error {
+                ReadError::TooLarge(error) => RequestError::Permanent(Failure::configuration(RESPONSE_INVALID, error)),
+                ReadError::CutOff(error) => RequestError::retryable(error),
+            })?;
         tracing::debug!(bytes = body.len(), "the source responded");
-        self.page(position, status, &headers, &url, body).map_err(RequestError::retryable)
+        Ok(Answer {
+            status,
+            headers,
+            url,
+            body,
+        })
     }
 
-    async fn respond(&self, position: &Position) -> Result<Response, RequestError> {
-        let url = self.paging.url(&self.url, position);
+    async fn respond(&self, position: &Position, is_end: impl Fn(StatusCode) -> bool) -> Result<Response, RequestError> {
+        let refused = |message: String| RequestError::Permanent(Failure::configuration(SOURCE_REFUSED, message));
+        let url = self.placement.url(&self.url, position);
         if !may_lead(&self.url, &url, &self.http.allowed_hosts) {
-            let message = "the header Link leads to another server: add it to spec.source.http.allowedHosts to follow it";
-            return Err(RequestError::Permanent(Failure::configuration(SOURCE_REFUSED, message)));
+            let host = url.host_str().unwrap_or_default();
+            return Err(refused(format!(
+                "the URL of the next page leads to another server, {}://{host}: add it to spec.source.http.allowedHosts to follow it",
+                url.scheme()
+            )));
         }
         let mut headers = headers(&self.http, &self.secrets).map_err(RequestError::Permanent)?;
-        // Credentials are for the server in the spec, wherever a Link leads.
+        headers.extend(self.placement.header(position).map_err(refused)?);
+        // Credentials are for the server in the spec, wherever a page leads.
         if may_lead(&self.url, &url, &[])
             && let Some(value) = self.authorization.header(&self.client, &self.timeouts).await?
         {
@@ -99,57 +101,57 @@ impl Request {
         }
         let request = match self.http.method {
             Method::Get => self.client.get(url),
-            Method::Post => self.client.post(url).body(self.http.body.clone().unwrap_or_default()),
+            Method::Post => {
+                let body = self.http.body.as_deref().unwrap_or_default();
+                self.client.post(url).body(self.placement.body(body, position).map_err(refused)?)
+            }
         };
+        let credentials = Credentials::of(&headers);
         let response = self.timeouts.send(request.headers(headers)).await;
         let response = response.map_err(|e| RequestError::retryable(format!("{} {e}", self.host())))?;
         if response.status() == StatusCode::UNAUTHORIZED && self.authorization.discard_token().await {
             let error = format!("{} no longer accepts the OAuth 2.0 token", self.host());
             return Err(RequestError::retryable(error));
         }
-        self.check_status(response)
-    }
-
-    fn page(&self, position: &Position, status: StatusCode, headers: &HeaderMap, url: &Url, body: Vec<u8>) -> Result<FetchedPage, String> {
-        let pointer = self.http.items.as_deref().unwrap_or(DEFAULT_ITEMS);
-        let items = if status == StatusCode::NO_CONTENT {
-            Vec::new()
-        } else {
-            body::items(&body, self.http.format, pointer)?
-        };
-        let next = self.paging.next(position, url, items.len(), headers, &body)?;
-        Ok(FetchedPage { items, body, next })
-    }
-
-    fn check_status(&self, response: Response) -> Result<Response, RequestError> {
         let status = response.status();
-        if status.is_success() {
+        // A rate limit is no end, whatever its status.
+        let pause = (!status.is_success())
+            .then(|| requested_pause(response.headers(), Timestamp::now()))
+            .flatten();
+        if status.is_success() || (is_end(status) && pause.is_none()) {
             return Ok(response);
         }
-        let message = |hint: &str| format!("{} responded with {status}{hint}", self.host());
+        Err(self.error(response, pause, &credentials).await)
+    }
+
+    /// The error of a response that is not a success.
+    async fn error(&self, response: Response, pause: Option<Duration>, credentials: &Credentials) -> RequestError {
+        let status = response.status();
         if status.is_redirection() {
-            let hint = format!(
-                ", a redirect to {}, which is not followed: redirects may lead to the same host and to spec.source.http.allowedHosts",
-                redirect_host(&response)
-            );
-            return Err(RequestError::Permanent(Failure::configuration(SOURCE_REFUSED, message(&hint))));
+            return RequestError::Permanent(Failure::configuration(
+                SOURCE_REFUSED,
+                format!(
+                    "{} responded with {status}, a redirect to {}, which is not followed: redirects may lead to the same host and to spec.source.http.allowedHosts",
+                    self.host(),
+                    redirect_host(&response)
+                ),
+            ));
         }
-        Err(match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RequestError::Permanent(Failure::configuration(
-                SOURCE_REFUSED,
-                message(": check the credentials in spec.source.http.auth or spec.source.http.headers"),
-            )),
-            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT => {
-                RequestError::Retryable {
-                    error: message(""),
-                    retry_after: retry_after(&response),
-                }
+        let headers = response.headers().clone();
+        let body = body::beginning(response, MAX_ERROR, &self.timeouts).await;
+        let error = format!("{} responded with {status}{}", self.host(), quote(&headers, &body, credentials));
+        let is_transient = status.is_server_error() || TRANSIENT.contains(&status.as_u16());
+        let is_limited = status == StatusCode::FORBIDDEN && pause.is_some();
+        if is_transient || is_limited {
+            return RequestError::Retryable { error, retry_after: pause };
+        }
+        let hint = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                "check the credentials in spec.source.http.auth or spec.source.http.headers"
             }
-            _ => RequestError::Permanent(Failure::retry(
-                SOURCE_REFUSED,
-                message(": check the url, query and body in spec.source.http"),
-            )),
-        })
+            _ => "check the url, query and body in spec.source.http",
+        };
+        RequestError::Permanent(Failure::configuration(SOURCE_REFUSED, format!("{error}: {hint}")))
     }
 
     /// Host and port only: path and query may be secret.

@@ -4,17 +4,21 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use userpipeline_api::{HttpSource, PaginationType};
+use userpipeline_api::HttpSource;
 use userpipeline_runtime::BackOff;
 use userpipeline_stores::Secrets;
 
 use super::{
-    error::{MAX_RETRY_AFTER, RequestError},
-    paging::Next,
+    error::RequestError,
+    pagination::{Next, Note, PageError, Pager, Position},
+    pause::MAX_PAUSE,
     rate_limit::RateLimiter,
-    request::{FetchedPage, Request},
+    request::Request,
 };
-use crate::outcome::{Failure, FetchEnd};
+use crate::{
+    outcome::{Failure, FetchEnd},
+    page::Item,
+};
 
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 /// `Retry-After` may ask for longer.
@@ -22,10 +26,18 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// A run that is out of time still waits this long for `Retry-After`, because the Job's next attempt would start earlier.
 const MAX_FINAL_WAIT: Duration = Duration::from_secs(120);
 
+#[derive(Debug)]
+pub struct FetchedPage {
+    pub items: Vec<Item>,
+    /// The response that contained the items.
+    pub body: Vec<u8>,
+    pub note: Option<Note>,
+}
+
 pub struct Source {
     request: Request,
+    pager: Pager,
     next: Next,
-    repeats: bool,
     rate_limiter: RateLimiter,
     run_duration: Duration,
     /// Set by the first request.
@@ -34,11 +46,11 @@ pub struct Source {
 
 impl Source {
     pub fn new(http: &HttpSource, secrets: &Secrets) -> Result<Self, Failure> {
-        let request = Request::new(http, secrets)?;
+        let pager = Pager::new(http)?;
         Ok(Self {
-            next: Next::At(request.first()),
-            request,
-            repeats: http.pagination.kind == PaginationType::Repeat,
+            request: Request::new(http, secrets)?,
+            next: Next::At(pager.first()),
+            pager,
             rate_limiter: RateLimiter::of(&http.rate_limit),
             run_duration: http.run_duration.into(),
             deadline: None,
@@ -47,7 +59,7 @@ impl Source {
 
     /// Whether pages are left.
     pub fn may_have_more(&self) -> bool {
-        !self.repeats && self.next != Next::End
+        !self.repeats() && self.next != Next::End
     }
 
     /// Changes the request, because the cursor advanced.
@@ -56,8 +68,8 @@ impl Source {
     }
 
     /// Whether every request is the same. Then a page without items is the end.
-    pub const fn repeats(&self) -> bool {
-        self.repeats
+    pub fn repeats(&self) -> bool {
+        self.pager.repeats()
     }
 
     /// The next page, or why there is none. A request that is active at the deadline is finished; none starts afterwards. A stop
@@ -75,6 +87,7 @@ impl Source {
             return Err(FetchEnd::Exhausted);
         };
         let mut back_off = BackOff::new(FIRST_DELAY, LONGEST_DELAY);
+        let mut is_confirmed = false;
         loop {
             let is_first = self.deadline.is_none();
             let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.run_duration);
@@ -84,12 +97,14 @@ impl Source {
             }
             sleep(delay).await;
             self.rate_limiter.record_request(Instant::now());
-            let (error, retry_after) = match self.request.send(&position).await {
-                Ok(page) => {
-                    self.next = page.next.clone();
-                    return Ok(page);
-                }
+            let (error, retry_after) = match self.request_page(&position).await {
+                Ok(page) => return Ok(page),
                 Err(RequestError::Permanent(failure)) => return Err(FetchEnd::Refused(failure)),
+                Err(RequestError::Doubtful(failure)) if is_confirmed => return Err(FetchEnd::Refused(failure)),
+                Err(RequestError::Doubtful(failure)) => {
+                    is_confirmed = true;
+                    (failure.message, None)
+                }
                 Err(RequestError::Retryable { error, retry_after }) => (error, retry_after),
             };
             let delay = retry_delay(&mut back_off, retry_after).max(self.rate_limiter.delay(Instant::now()));
@@ -104,9 +119,27 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Requests a page, once.
+    async fn request_page(&mut self, position: &Position) -> Result<FetchedPage, RequestError> {
+        let answer = self.request.send(position, |status| self.pager.ends_on(status)).await?;
+        let page = self.pager.read(position, &answer).map_err(|error| match error {
+            PageError::CutOff(error) => RequestError::retryable(error),
+            PageError::Wrong(failure) => RequestError::Doubtful(failure),
+            PageError::Final(failure) => RequestError::Permanent(failure),
+        })?;
+        self.next = page.next;
+        Ok(FetchedPage {
+            items: page.items,
+            body: answer.body,
+            note: page.note,
+        })
+    }
+}
+
 /// Never earlier than the source asks for.
 fn retry_delay(back_off: &mut BackOff, retry_after: Option<Duration>) -> Duration {
-    back_off.next_delay().max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
+    back_off.next_delay().max(retry_after.unwrap_or_default().min(MAX_PAUSE))
 }
 
 /// The end of a run without time for a retry. It waits for `Retry-After` first, because the Job's next attempt must not start
@@ -132,7 +165,7 @@ mod tests {
     fn the_source_may_ask_for_longer_delays_but_not_for_shorter_ones() {
         let delay = |retry_after| retry_delay(&mut BackOff::new(FIRST_DELAY, LONGEST_DELAY), Some(retry_after));
         assert_eq!(delay(Duration::from_secs(70)), Duration::from_secs(70));
-        assert_eq!(delay(Duration::MAX), MAX_RETRY_AFTER);
+        assert_eq!(delay(Duration::MAX), MAX_PAUSE);
         assert!((FIRST_DELAY / 2..=FIRST_DELAY).contains(&delay(Duration::ZERO)));
     }
 }
