@@ -24,3 +24,5 @@ pub const MODIFIED: &str = "Modified";
 pub const COMPLETE: &str = "Complete";
 /// Pipelines can use a connection.
 pub const ACCEPTED: &str = "Accepted";
+/// A Job could use all servers of a connection.
+pub const CHECKED: &str = "Checked";

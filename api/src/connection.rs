@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Auth, Cassandra, CassandraTls, Certificates, Header, KafkaAuth, KafkaTls, Postgres, Proxy, RegistryAuth, SecretRef, TopicManagement,
+    Auth, Cassandra, CassandraTls, Certificates, ConnectionCheck, Header, KafkaAuth, KafkaTls, Postgres, Proxy, RegistryAuth, SecretRef,
+    TopicManagement,
     kafka::{IS_BOOTSTRAP_SERVERS, IS_REGISTRY_URL},
     source::is_default,
 };
@@ -29,15 +30,18 @@ use crate::{
     cel,
     doc = "Addresses of stores and APIs, how to reach them, and which Secrets to use there, for the pipelines of its namespace.",
     printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type=='Accepted')].status", description = "Whether pipelines can use the connection"),
+    printcolumn(name = "Checked", type_ = "string", json_path = ".status.conditions[?(@.type=='Checked')].status", description = "Whether a Job could use all its servers"),
     printcolumn(name = "Pipelines", type_ = "integer", json_path = ".status.pipelines", description = "Number of pipelines that refer to the connection"),
-    printcolumn(name = "Postgres", type_ = "string", json_path = ".spec.postgres.host"),
-    printcolumn(name = "Kafka", type_ = "string", json_path = ".spec.kafka.bootstrapServers"),
-    printcolumn(name = "Cassandra", type_ = "string", json_path = ".spec.cassandra.contactPoints[0]", description = "The first contact point"),
-    printcolumn(name = "HTTP", type_ = "string", json_path = ".spec.http.baseUrl"),
+    printcolumn(name = "Postgres", type_ = "string", json_path = ".spec.postgres.host", priority = 1),
+    printcolumn(name = "Kafka", type_ = "string", json_path = ".spec.kafka.bootstrapServers", priority = 1),
+    printcolumn(name = "Cassandra", type_ = "string", json_path = ".spec.cassandra.contactPoints[0]", description = "The first contact point", priority = 1),
+    printcolumn(name = "HTTP", type_ = "string", json_path = ".spec.http.baseUrl", priority = 1),
+    printcolumn(name = "Certificate expiry", type_ = "string", json_path = ".status.check.certificateNotAfter", description = "Expiry of the first of the servers' certificates"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Registry", type_ = "string", json_path = ".spec.schemaRegistry.url", priority = 1),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Accepted')].reason", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Accepted')].message", priority = 1),
+    printcolumn(name = "Check", type_ = "string", json_path = ".status.conditions[?(@.type=='Checked')].message", priority = 1),
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$')")
         .message("metadata.name must have at most 63 lower-case letters, digits and '-', without dots")
 )]
@@ -208,6 +212,9 @@ pub struct UserPipelineConnectionStatus {
     /// Number of pipelines that refer to the connection.
     #[serde(default)]
     pub pipelines: i32,
+    /// Result of the last check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<ConnectionCheck>,
 }
 
 /// A reference to a connection.

@@ -15,6 +15,7 @@ pub mod text;
 mod auth;
 mod backfill;
 mod connection;
+mod connection_check;
 mod kafka;
 mod lists;
 mod pagination;
@@ -41,6 +42,7 @@ pub use connection::{
     CassandraConnection, ConnectionRef, HttpConnection, KafkaConnection, SchemaRegistryConnection, TopicDefaults, UserPipelineConnection,
     UserPipelineConnectionSpec, UserPipelineConnectionStatus,
 };
+pub use connection_check::{BlockCheck, ConnectionCheck};
 pub use kafka::{Compatibility, DeadLetter, KafkaSpec, SchemaRegistrySpec, TopicManagement, TopicSpec};
 pub use pagination::{EmptyPage, Pagination, PaginationType};
 pub use pipeline::{UserPipeline, UserPipelineSpec};

@@ -190,6 +190,11 @@ pub fn hash(text: &str) -> String {
     format!("{:.8x}", Sha256::digest(text.as_bytes()))
 }
 
+/// SHA-256 of a text in 64 hexadecimal digits: nobody finds another text with the same one.
+pub fn digest(text: &str) -> String {
+    format!("{:x}", Sha256::digest(text.as_bytes()))
+}
+
 fn cut(text: &str, hash: &str, separator: char, limit: usize) -> String {
     let room = limit - hash.len() - 1;
     let kept: String = text.chars().take(room).collect();

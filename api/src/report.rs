@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Interval, RunKind, text::truncate};
+use crate::{BlockCheck, Interval, RunKind, text::truncate};
 
 /// Longest message of a report, in bytes. Kubernetes truncates a termination message at 4096 bytes, JSON
 /// included.
@@ -98,7 +98,7 @@ pub struct SchemaReport {
     /// Id of the Kafka cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka_cluster: Option<String>,
-    /// System identifier of the PostgreSQL server.
+    /// PostgreSQL database, as `SYSTEM_IDENTIFIER/DATABASE`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postgres_system: Option<String>,
 }
@@ -127,6 +127,18 @@ pub struct DeletionReport {
     pub reason: String,
     /// Message for the outcome.
     pub message: String,
+}
+
+/// Report of `stream-worker check-connection`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConnectionReport {
+    /// Reason for the outcome, in CamelCase: `Checked`, or the cause of the failure.
+    pub reason: String,
+    /// Message for the outcome.
+    pub message: String,
+    /// Results by block.
+    pub blocks: Vec<BlockCheck>,
 }
 
 /// A worker's `/status`.
@@ -231,6 +243,26 @@ mod tests {
                 warning: Some(cut_warning(&worst.repeat(10_000))),
                 run_id: "x".repeat(200),
                 ..RunReport::default()
+            };
+            assert!(serde_json::to_string(&report).unwrap().len() < 4096);
+        }
+    }
+
+    #[test]
+    fn a_report_of_all_blocks_with_the_longest_messages_fits_a_termination_message() {
+        let block = BlockCheck {
+            block: "schemaRegistry".to_owned(),
+            reason: Some("RegistryUnreachable".to_owned()),
+            latency_milliseconds: Some(60_000),
+            tls_version: Some("TLS 1.3".to_owned()),
+            certificate_not_after: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH)),
+            server_version: Some("16.4 (Debian 16.4-1.pgdg120+2)".to_owned()),
+            ..BlockCheck::default()
+        };
+        for worst in ["\"", "\u{1}", "\u{7f}"] {
+            let report = ConnectionReport {
+                blocks: vec![block.clone().with_message(&worst.repeat(10_000)); 5],
+                ..ConnectionReport::default()
             };
             assert!(serde_json::to_string(&report).unwrap().len() < 4096);
         }

@@ -35,10 +35,15 @@ pub struct UserPipelineStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub connections: Vec<ConnectionVersion>,
-    /// Present while a changed connection is rolled out to this pipeline. At most five pipelines have it at a
-    /// time; one whose rollout fails has it until it succeeds, or the pipeline is edited.
+    /// The slot of this pipeline, while a changed connection is rolled out to it. At most five pipelines of
+    /// a connection have one; a pipeline whose rollout fails has it until it succeeds or is edited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_rollout: Option<ConnectionRollout>,
+    /// SHA-256 of the ConfigMaps that the operator reads back: the connections that the pipeline last used,
+    /// and the config of a later deletion Job. Others are ignored, because only the operator writes the status.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 64)))]
+    pub config_digests: Vec<String>,
     /// TLS mode of PostgreSQL, Kafka and Cassandra where `tls` is omitted: `VerifyFull`, or `Disable` in a
     /// pipeline that is older than this field. Once a schema Job has succeeded with `tls` everywhere, it is
     /// `VerifyFull` for good.
@@ -128,6 +133,10 @@ pub struct ConnectionVersion {
 pub struct ConnectionRollout {
     /// Time at which it began.
     pub since: Time,
+    /// Names of the connections that changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub connections: Vec<String>,
 }
 
 /// Version of a pipeline's pods.
@@ -160,7 +169,7 @@ pub struct SchemaStatus {
     /// Id of the Kafka cluster in which it was applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka_cluster: Option<String>,
-    /// System identifier of the PostgreSQL server in which it was applied.
+    /// PostgreSQL database in which it was applied, as `SYSTEM_IDENTIFIER/DATABASE`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postgres_system: Option<String>,
     /// Hash of the schema that the failed attempts tried to apply.
@@ -387,6 +396,6 @@ pub struct Totals {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde hands a reference
-const fn is_zero(n: &i32) -> bool {
+pub(crate) const fn is_zero(n: &i32) -> bool {
     *n == 0
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
-use userpipeline_operator::pipeline::Images;
+use userpipeline_operator::pipeline::{Images, Installation, PodMetadata};
 
 /// Reconciles `UserPipeline` resources.
 #[derive(Parser)]
@@ -16,7 +16,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Runs the operator until it receives SIGTERM or SIGINT.
-    Run(Run),
+    Run(Box<Run>),
     /// Prints what would change if a pipeline were applied, object by object, and changes nothing. The exit code is 0 without
     /// changes, 1 with changes or fields that others set in the templates of pods, and 2 after an error.
     Plan(Plan),
@@ -41,12 +41,41 @@ pub struct Run {
     /// Pipelines must take addresses and Secrets from connections.
     #[arg(long)]
     pub require_connections: bool,
+    /// Connections are not checked.
+    #[arg(long)]
+    pub disable_checks: bool,
+    /// Pipelines may add only allowed labels and annotations to pods.
+    #[arg(long)]
+    pub restrict_pod_metadata: bool,
+    /// The name or domain of annotations that pipelines may still add; may be repeated.
+    #[arg(long = "allowed-pod-annotation")]
+    pub allowed_pod_annotations: Vec<String>,
+    /// The name or domain of labels that pipelines may still add; may be repeated.
+    #[arg(long = "allowed-pod-label")]
+    pub allowed_pod_labels: Vec<String>,
     /// The namespace whose pipelines are reconciled. Default: all namespaces.
     #[arg(long)]
     pub watch_namespace: Option<String>,
 }
 
-#[derive(clap::Args)]
+impl Run {
+    /// What all pipelines share, in the cluster with this id.
+    pub fn installation(&self, cluster: String) -> Installation {
+        let list = |allowed: &[String]| self.restrict_pod_metadata.then(|| allowed.to_vec());
+        Installation {
+            images: self.images.clone().into(),
+            cluster,
+            requires_connections: self.require_connections,
+            checks_connections: !self.disable_checks,
+            pod_metadata: PodMetadata {
+                labels: list(&self.allowed_pod_labels),
+                annotations: list(&self.allowed_pod_annotations),
+            },
+        }
+    }
+}
+
+#[derive(Clone, clap::Args)]
 pub struct ImageArguments {
     /// The registry of the pipelines' images, with its path.
     #[arg(long, default_value = "userpipeline")]

@@ -21,7 +21,7 @@ pub async fn arguments(client: &Client) -> Option<Run> {
 fn read(arguments: &[String]) -> Option<Run> {
     let line = std::iter::once(MANAGER).chain(arguments.iter().map(String::as_str));
     match Cli::try_parse_from(line).ok()?.command {
-        Command::Run(run) => Some(run),
+        Command::Run(run) => Some(*run),
         Command::Plan(_) => None,
     }
 }

@@ -25,7 +25,7 @@ async fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(run) => {
             init_logs("info");
-            match operate(run).await {
+            match operate(*run).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     tracing::error!(%error, "the operator failed");
@@ -53,15 +53,10 @@ async fn print_plan(args: Plan) -> Result<bool, Box<dyn std::error::Error>> {
     };
     let documents = plan::documents(&text)?;
     let client = kube::Client::try_default().await?;
-    let (images, requires_connections) = match installed::arguments(&client).await {
-        Some(run) => (run.images.into(), run.require_connections),
-        None => return Err("cannot find the operator's Deployment, which defines the images of the plan: install the operator, or ask for the right to list Deployments".into()),
+    let Some(run) = installed::arguments(&client).await else {
+        return Err("cannot find the operator's Deployment, which defines the images of the plan: install the operator, or ask for the right to list Deployments".into());
     };
-    let installation = Installation {
-        images,
-        cluster: identity::of_cluster(&client).await?,
-        requires_connections,
-    };
+    let installation = run.installation(identity::of_cluster(&client).await?);
     let mut changes = false;
     for connection in &documents.connections {
         let change = plan::connection(&client, connection, &args.field_manager).await?;
@@ -98,15 +93,11 @@ async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
     let listener = tokio::net::TcpListener::bind(run.listen).await?;
     let server = tokio::spawn(health::serve(listener, metrics.clone(), readiness, shutdown.clone()));
 
+    let installation = run.installation(identity::of_cluster(&client).await?);
     let lease = LeaseSettings {
         namespace: run.lease_namespace,
         name: run.lease_name,
         identity: run.identity.clone(),
-    };
-    let installation = Installation {
-        images: run.images.into(),
-        cluster: identity::of_cluster(&client).await?,
-        requires_connections: run.require_connections,
     };
     let controllers = Controllers::new(&client, &metrics, installation, &run.identity)?;
     let scope = run.watch_namespace;
@@ -137,11 +128,18 @@ impl Controllers {
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let writers = pipeline::Writers::default();
         let (client, caches, metrics) = (|| client.clone(), || writers.caches(), || metrics.clone());
-        let pipelines = pipeline::Context::new(client(), caches(), metrics(), installation, identity.to_owned())?;
+        let pipelines = pipeline::Context::new(client(), caches(), metrics(), installation.clone(), identity.to_owned())?;
         let uses = pipelines.connection_uses();
         let refused_pods = pipelines.refused_pods();
         Ok(Self {
-            connections: Arc::new(connection::Context::new(client(), caches(), metrics(), uses)),
+            connections: Arc::new(connection::Context::new(
+                client(),
+                caches(),
+                metrics(),
+                uses,
+                installation,
+                identity.to_owned(),
+            )),
             backfills: Arc::new(backfill::Context::new(
                 client(),
                 caches(),

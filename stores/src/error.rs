@@ -69,6 +69,8 @@ pub const TOO_MANY_DEAD_LETTERS: &str = "TooManyDeadLetters";
 pub const REGISTRY_UNREACHABLE: &str = "RegistryUnreachable";
 /// The schema registry refuses what was asked.
 pub const REGISTRY_FAILED: &str = "RegistryFailed";
+/// The source does not answer.
+pub const SOURCE_UNREACHABLE: &str = "SourceUnreachable";
 /// The schema registry finds the schema incompatible with the subject's versions.
 pub const SCHEMA_INCOMPATIBLE: &str = "SchemaIncompatible";
 /// A pipeline of another Kubernetes cluster writes there.

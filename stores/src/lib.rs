@@ -3,6 +3,7 @@
 
 pub mod cassandra;
 pub mod error;
+pub mod http;
 pub mod kafka;
 pub mod postgres;
 pub mod schema_registry;

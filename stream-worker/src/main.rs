@@ -8,7 +8,7 @@ use stream_worker::{
     mode::Mode,
     run,
     tasks::{
-        TaskFiles, apply_schema,
+        TaskFiles, apply_schema, check_connection,
         dead_letters::{self, DeadLettersArgs},
         delete_data, verify_drained,
     },
@@ -42,6 +42,8 @@ enum Command {
     VerifyDrained(Task),
     /// Lists, shows and redrives dead letters.
     DeadLetters(DeadLettersArgs),
+    /// Connects to each server of a connection, reports, and exits. Sends no request to an API, and changes nothing.
+    CheckConnection(CheckConnection),
     /// Deletes what the pipeline created: topic, subject, consumer group, tables, bookkeeping; and exits.
     DeleteData(DeleteData),
 }
@@ -88,15 +90,44 @@ struct ApplySchema {
     /// The id of the Kafka cluster in which the schema was applied before; another one is refused.
     #[arg(long)]
     expected_kafka_cluster: Option<String>,
-    /// The system identifier of the PostgreSQL server in which the schema was applied before; another one is refused.
+    /// The PostgreSQL database in which the schema was applied before, as SYSTEM_IDENTIFIER/DATABASE; another one is refused.
     #[arg(long)]
     expected_postgres_system: Option<String>,
-    /// The id of a store that is accepted although it is another one; may be repeated.
-    #[arg(long = "accept-store")]
+    /// Ids of stores that are accepted although they are others, separated by commas; may be repeated.
+    #[arg(long = "accept-store", value_delimiter = ',')]
     accepted_stores: Vec<String>,
+    /// An existing topic may have any number of replicas.
+    #[arg(long)]
+    any_replicas: bool,
     /// Changes nothing, and prints the changes that would be made to tables, topics and the subject.
     #[arg(long)]
     plan: bool,
+}
+
+#[derive(Args)]
+struct CheckConnection {
+    /// The connection: a UserPipelineConnection, as a user applies it. (Pods name all files alike.)
+    #[arg(long, alias = "pipeline")]
+    connection: PathBuf,
+    /// The folder of the Secrets: DIR/<secret>/<key>.
+    #[arg(long)]
+    secrets: PathBuf,
+    /// The folder of the ConfigMaps with certificates: DIR/<config map>/<key>.
+    #[arg(long, default_value = CONFIG_MAPS)]
+    config_maps: PathBuf,
+    /// The file for the report, as JSON.
+    #[arg(long, default_value = TERMINATION_LOG)]
+    termination_log: PathBuf,
+}
+
+impl CheckConnection {
+    fn files(self) -> TaskFiles {
+        TaskFiles {
+            secrets: Secrets::in_dir(&self.secrets).with_config_maps(&self.config_maps),
+            resource: self.connection,
+            termination_log: self.termination_log,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -121,7 +152,7 @@ impl Task {
     fn files(self) -> TaskFiles {
         TaskFiles {
             secrets: self.handed.secrets(),
-            pipeline: self.handed.pipeline,
+            resource: self.handed.pipeline,
             termination_log: self.termination_log,
         }
     }
@@ -146,9 +177,11 @@ async fn main() -> ExitCode {
                 kafka_cluster: args.expected_kafka_cluster,
                 postgres_system: args.expected_postgres_system,
                 accepted: args.accepted_stores,
+                any_replicas: args.any_replicas,
             };
             Box::pin(apply_schema::run(&args.task.files(), args.cluster, &stores, &mode)).await
         }
+        Command::CheckConnection(args) => Box::pin(check_connection::run(&args.files())).await,
         Command::DeadLetters(args) => Box::pin(dead_letters::run(args)).await,
         Command::DeleteData(args) => Box::pin(delete_data::run(&args.task.files(), args.cluster)).await,
         Command::VerifyDrained(args) => Box::pin(verify_drained::run(&args.files())).await,

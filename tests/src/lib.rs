@@ -16,6 +16,7 @@ pub mod source;
 pub mod stores;
 pub mod test_source;
 pub mod tls;
+pub mod topic_source;
 pub mod webhook;
 pub mod world;
 

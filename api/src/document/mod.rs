@@ -4,6 +4,7 @@
 //! program reads the reduced file, and the file that a user applies if it has no connections, alike: it reads
 //! only its own parts, and fills in names.
 
+mod connection;
 mod file;
 mod ingest;
 mod mounts;
@@ -13,6 +14,7 @@ mod worker;
 use serde_json::{Map, Value};
 
 pub use self::{
+    connection::CheckedConnection,
     file::DocumentError,
     ingest::{IngestPipeline, RunSchedule},
     mounts::{CONFIG_MAPS, Mounts},

@@ -1,6 +1,9 @@
 //! The Secrets and ConfigMaps that a pod mounts.
 
-use crate::{Cassandra, Certificates, HttpSource, Kafka, KafkaAuth, Postgres, SchemaRegistry, SecretRef};
+use crate::{
+    Cassandra, Certificates, HttpSource, Kafka, KafkaAuth, KafkaTls, Postgres, RegistryAuth, SchemaRegistry, SecretRef,
+    UserPipelineConnectionSpec,
+};
 
 /// Where a pod mounts ConfigMaps with certificates, each as a folder. The programs' default, so that the
 /// arguments of pods do not depend on it: a pinned version may not know the option.
@@ -16,12 +19,27 @@ pub struct Mounts {
 }
 
 impl Mounts {
+    /// What each block of a connection names.
+    pub(super) fn of_connection(spec: &UserPipelineConnectionSpec) -> Self {
+        let mut mounts = Self::default();
+        spec.postgres.iter().for_each(|postgres| mounts.postgres(postgres));
+        if let Some(kafka) = &spec.kafka {
+            mounts.brokers(kafka.auth.as_ref(), kafka.tls.as_ref());
+        }
+        if let Some(registry) = &spec.schema_registry {
+            mounts.registry(registry.auth.as_ref(), registry.tls.as_ref());
+        }
+        spec.cassandra.iter().for_each(|cassandra| mounts.cassandra(&cassandra.cluster()));
+        spec.http.iter().for_each(|http| mounts.certificates(&http.tls));
+        mounts.sorted()
+    }
+
     /// What every program reads.
     pub(super) fn stores(&mut self, postgres: &Postgres, kafka: &Kafka, registry: Option<&SchemaRegistry>) {
         self.postgres(postgres);
-        self.kafka(kafka);
+        self.brokers(kafka.auth.as_ref(), kafka.tls.as_ref());
         if let Some(registry) = registry {
-            self.registry(registry);
+            self.registry(registry.auth.as_ref(), registry.tls.as_ref());
         }
     }
 
@@ -32,21 +50,21 @@ impl Mounts {
         }
     }
 
-    fn kafka(&mut self, kafka: &Kafka) {
-        if let Some((_, secret)) = kafka.auth.as_ref().and_then(KafkaAuth::mechanism) {
+    fn brokers(&mut self, auth: Option<&KafkaAuth>, tls: Option<&KafkaTls>) {
+        if let Some((_, secret)) = auth.and_then(KafkaAuth::mechanism) {
             self.secret(secret);
         }
-        if let Some(tls) = &kafka.tls {
+        if let Some(tls) = tls {
             self.certificates(&tls.certificates);
         }
     }
 
-    fn registry(&mut self, registry: &SchemaRegistry) {
-        if let Some(auth) = &registry.auth {
+    fn registry(&mut self, auth: Option<&RegistryAuth>, tls: Option<&Certificates>) {
+        if let Some(auth) = auth {
             auth.basic.iter().for_each(|basic| self.secret(&basic.credentials_secret_ref));
             self.secrets.extend(auth.bearer.iter().map(|key| key.secret_key_ref.name.clone()));
         }
-        if let Some(tls) = &registry.tls {
+        if let Some(tls) = tls {
             self.certificates(tls);
         }
     }

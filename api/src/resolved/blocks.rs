@@ -60,15 +60,11 @@ impl<'a> Offers<'a> {
         match (&offers[..], is_own) {
             ([], true) => return Some(Choice::Own),
             ([(connection, offer)], false) => return Some(Choice::Connection(connection, offer)),
-            ([(connection, _), ..], true) => {
-                problems.push(format!(
-                    "{field}: is set here, and connection {connection} has {name}, too: remove one of the two"
-                ));
-            }
-            ([(first, _), (second, _), ..], false) => {
-                problems.push(format!(
-                    "spec.connections: connections {first} and {second} both have {name}: name only one of the two"
-                ));
+            ([_, ..], _) => {
+                let own = is_own.then(|| (*field).to_owned());
+                let others = offers.iter().map(|(connection, _)| format!("connection {connection}"));
+                let places: Vec<String> = own.into_iter().chain(others).collect();
+                problems.push(format!("{name} is defined by {}: keep one", places.join(" and by ")));
             }
             ([], false) if self.0.is_empty() => {
                 problems.push(format!(

@@ -71,6 +71,10 @@ fn own_settings(spec: &UserPipelineSpec, http: &HttpSource, connection: &HttpCon
             problems.push(format!(
                 "spec.source.http.headers: {name} is not allowed with path: only the connection may have headers from Secrets and a header Host"
             ));
+        } else if connection.auth.is_some() && is_named(header, "authorization") {
+            problems.push(format!(
+                "spec.source.http.headers: {name} is not allowed, because the connection has auth: remove it"
+            ));
         } else if connection.headers.iter().any(|other| is_named(other, name)) {
             problems.push(format!("spec.source.http.headers: the connection has {name}, too: remove it"));
         }

@@ -139,23 +139,23 @@ fn a_block_without_exactly_one_place_is_a_problem_that_names_the_places() {
     for (changes, says) in [
         (
             vec![("/postgres", postgres)],
-            "spec.postgres: is set here, and connection stores has postgres, too: remove one of the two",
+            "postgres is defined by spec.postgres and by connection stores: keep one",
         ),
         (
             vec![("/kafka", json!({"bootstrapServers": "own:9092"}))],
-            "spec.kafka.bootstrapServers: is set here, and connection stores has kafka, too: remove one of the two",
+            "kafka is defined by spec.kafka.bootstrapServers and by connection stores: keep one",
         ),
         (
             vec![("/schemaRegistry", json!({"url": "http://own"}))],
-            "spec.schemaRegistry.url: is set here, and connection stores has schemaRegistry, too: remove one of the two",
+            "schemaRegistry is defined by spec.schemaRegistry.url and by connection stores: keep one",
         ),
         (
             vec![("/cassandra", cassandra)],
-            "spec.cassandra: is set here, and connection stores has cassandra, too: remove one of the two",
+            "cassandra is defined by spec.cassandra and by connection stores: keep one",
         ),
         (
             vec![("/source/http", json!({"url": "http://own/"}))],
-            "spec.source.http.url: is set here, and connection crm has http, too: remove one of the two",
+            "http is defined by spec.source.http.url and by connection crm: keep one",
         ),
         (
             vec![("/connections", names(&["crm"]))],
@@ -175,7 +175,7 @@ fn a_block_without_exactly_one_place_is_a_problem_that_names_the_places() {
         ),
         (
             vec![("/connections", names(&["stores", "crm", "other"]))],
-            "spec.connections: connections stores and other both have kafka: name only one of the two",
+            "kafka is defined by connection stores and by connection other: keep one",
         ),
         (
             vec![("/connections", names(&["other"])), ("/kafka/topic/replicas", json!(2))],
@@ -235,6 +235,11 @@ fn with_a_connections_api_the_pipeline_has_nothing_that_could_send_its_credentia
             "/source/http/headers",
             json!([{"name": "x-api-version", "value": "1"}]),
             "spec.source.http.headers: the connection has x-api-version",
+        ),
+        (
+            "/source/http/headers",
+            json!([{"name": "AUTHORIZATION", "value": "Bearer x"}]),
+            "spec.source.http.headers: AUTHORIZATION is not allowed",
         ),
         (
             "/pods/ingest/proxy",

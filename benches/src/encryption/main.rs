@@ -14,9 +14,11 @@ use userpipeline_tests::{
     exact::node::Node,
     services::{PLAIN_CREDENTIALS, in_plain_text},
     stores,
+    topic_source::from_topic,
     world::SOON,
 };
 
+const PARTITIONS: i32 = 6;
 /// Messages that are produced at once.
 const CHUNK: usize = 20_000;
 const BACKLOG: Duration = Duration::from_secs(600);
@@ -77,19 +79,8 @@ fn pipeline(world: &World, encrypted: bool) -> Value {
     if !encrypted {
         pipeline = in_plain_text(pipeline, Some(&json!({"mode": "Disable"})));
     }
-    let spec = &mut pipeline["spec"];
-    spec["source"] = json!({"topic": {"format": "JSON"}});
-    spec["record"] = json!({"key": ["id"], "orderBy": "revision", "fields": [
-        {"name": "id", "type": "string", "from": "/id"},
-        {"name": "revision", "type": "long", "from": "/revision"},
-        {"name": "name", "type": "string", "from": "/name"},
-    ]});
-    spec["kafka"]["topic"]["partitions"] = json!(6);
-    spec["workers"] = json!({"replicas": 0});
-    if let Some(spec) = spec.as_object_mut() {
-        spec.remove("schedule");
-        spec.remove("schemaRegistry");
-    }
+    let mut pipeline = from_topic(pipeline, PARTITIONS);
+    pipeline["spec"]["workers"] = json!({"replicas": 0});
     pipeline
 }
 

@@ -28,7 +28,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   verbs: [patch]
 # Owner references with blockOwnerDeletion, where the OwnerReferencesPermissionEnforcement admission plugin is on.
 - apiGroups: [userpipeline.dev]
-  resources: [userpipelines/finalizers, userpipelinebackfills/finalizers]
+  resources: [userpipelines/finalizers, userpipelineconnections/finalizers, userpipelinebackfills/finalizers]
   verbs: [update]
 # The finalizer of spec.deletionPolicy: Delete.
 - apiGroups: [userpipeline.dev]

@@ -25,7 +25,7 @@ use crate::{
     metrics::Metrics,
     pipeline::{
         Applier, ApplyError, CachedPipeline, Caches, EventPublisher, History, NewRun, Observed, Overrides, RefusedPods, RunJob,
-        backfill_job, backfill_runs, has_name, labels, refused_run,
+        backfill_job, backfill_runs, has_name, labels, run_problem,
     },
 };
 
@@ -146,7 +146,7 @@ async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
         &decision,
         obstacle.as_ref(),
         started.as_ref().err(),
-        refused_run(&observed, true).as_ref(),
+        run_problem(&observed, true, now).as_ref(),
         now,
     );
     write(backfill, &status, &context).await?;

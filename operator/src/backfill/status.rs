@@ -114,12 +114,13 @@ pub fn event(before: &UserPipelineBackfillStatus, after: &UserPipelineBackfillSt
     if find(before).is_some_and(|before| (before.status, before.reason) == (now.status.clone(), now.reason.clone())) {
         return None;
     }
-    let warning = matches!(
+    // The other reasons are problems, and those of pods are Kubernetes' own.
+    let normal = matches!(
         now.reason.as_str(),
-        "CompletedWithFailures" | "TooManyIntervals" | "InvalidArguments" | "PipelineMissing" | "ApplyFailed" | "FailedCreate"
+        "Completed" | "DryRun" | "Running" | "Suspended" | "PipelineSuspended" | "PipelineNotReady"
     );
     Some(Event {
-        type_: if warning { EventType::Warning } else { EventType::Normal },
+        type_: if normal { EventType::Normal } else { EventType::Warning },
         reason: now.reason,
         note: Some(now.message),
         action: "Reconcile".to_owned(),

@@ -1,6 +1,9 @@
-//! Writes the status of connections that changed, or whose number of pipelines did.
+//! Checks connections, and writes the status of those that changed, whose number of pipelines did, or that were checked.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
@@ -14,15 +17,26 @@ use kube::{
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use userpipeline_api::{GROUP, UserPipelineConnectionStatus};
+use userpipeline_api::{GROUP, UserPipelineConnectionSpec, UserPipelineConnectionStatus};
 
-use super::status::{ConnectionState, connection_status};
+use super::{
+    check::{self, Decision},
+    checker::{Checker, owner},
+    event::events,
+    slots::CheckSlots,
+    status::{ConnectionState, connection_status},
+};
 use crate::{
     identity::MANAGER,
     metrics::Metrics,
-    pipeline::{CachedConnection, Caches, ConnectionId, ConnectionUses, connection_id, usable},
+    pipeline::{
+        CachedConnection, Caches, CheckChildren, ConnectionId, ConnectionUses, EventPublisher, Installation, RefusedPods, connection_id,
+        usable,
+    },
 };
 
+/// Until the next look for a free slot.
+const WAIT_FOR_SLOT: Duration = Duration::from_secs(10);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// Pipelines that are created together change the number once.
 const DEBOUNCE: Duration = Duration::from_secs(1);
@@ -31,12 +45,28 @@ pub struct Context {
     client: Client,
     caches: Caches,
     metrics: Metrics,
+    events: EventPublisher,
+    refused_pods: RefusedPods,
+    slots: CheckSlots,
+    installation: Installation,
     uses: Arc<ConnectionUses>,
 }
 
 impl Context {
-    pub const fn new(client: Client, caches: Caches, metrics: Metrics, uses: Arc<ConnectionUses>) -> Self {
+    /// `instance` is the name of the operator's pod, for Events.
+    pub fn new(
+        client: Client,
+        caches: Caches,
+        metrics: Metrics,
+        uses: Arc<ConnectionUses>,
+        installation: Installation,
+        instance: String,
+    ) -> Self {
         Self {
+            events: EventPublisher::new(client.clone(), metrics.clone(), instance),
+            refused_pods: RefusedPods::new(client.clone()),
+            slots: CheckSlots::default(),
+            installation,
             client,
             caches,
             metrics,
@@ -70,7 +100,7 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     applier(
         |connection, context| reconcile(connection, context).boxed(),
         |_, error: &kube::Error, _| {
-            tracing::warn!(%error, "cannot write the status of a connection; it is retried");
+            tracing::warn!(%error, "reconcile of a connection failed; it is retried");
             Action::requeue(AFTER_FAILURE)
         },
         context.clone(),
@@ -79,6 +109,12 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         Config::default().debounce(DEBOUNCE),
     )
     .for_each(|result| {
+        if let Err(Error::ObjectNotFound(gone)) = &result {
+            context.slots.release(&ConnectionId {
+                namespace: gone.namespace.clone().unwrap_or_default(),
+                name: gone.name.clone(),
+            });
+        }
         // One that is gone has no status.
         if let Err(error) = result
             && !matches!(error, Error::ObjectNotFound(_) | Error::ReconcilerFailed(..))
@@ -90,26 +126,95 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     .await;
 }
 
-async fn reconcile(connection: Arc<CachedConnection>, context: Arc<Context>) -> Result<Action, kube::Error> {
-    let id = connection_id(connection.as_ref());
-    let before = connection.status().unwrap_or_default();
-    let known: UserPipelineConnectionStatus = serde_json::from_value(before.clone()).unwrap_or_default();
-    let state = ConnectionState {
-        generation: connection.meta().generation,
-        problem: usable(&connection).err(),
-        pipelines: context.uses.count(&id),
-    };
-    let after = json!(connection_status(&state, &known, Timestamp::now()));
-    if before == after || connection.meta().deletion_timestamp.is_some() {
+pub(super) async fn reconcile(connection: Arc<CachedConnection>, context: Arc<Context>) -> Result<Action, kube::Error> {
+    if connection.meta().deletion_timestamp.is_some() {
+        context.slots.release(&connection_id(connection.as_ref()));
         return Ok(Action::await_change());
     }
+    let before: UserPipelineConnectionStatus = serde_json::from_value(connection.status().unwrap_or_default()).unwrap_or_default();
+    let usable = usable(&connection);
+    let is_checked = context.installation.checks_connections;
+    let decision = if let Some(spec) = usable.as_ref().ok().filter(|_| is_checked) {
+        Some(check(&connection, spec, &before, &context).await?)
+    } else {
+        context.slots.release(&connection_id(connection.as_ref()));
+        None
+    };
+    let (recorded, check_problem, requeue) = match decision {
+        Some(Decision {
+            check, problem, requeue, ..
+        }) => (check, problem, Action::requeue(requeue)),
+        None => (before.check.clone().unwrap_or_default(), None, Action::await_change()),
+    };
+    let users = context.uses.pipelines(&connection_id(connection.as_ref()));
+    let state = ConnectionState {
+        generation: connection.meta().generation,
+        problem: usable.err(),
+        pipelines: users.len(),
+        check: recorded,
+        check_problem,
+        is_checked,
+    };
+    let after = connection_status(&state, &before, Timestamp::now());
+    if before != after {
+        write(&connection, &after, &context).await?;
+        for event in events(&before, &after, &users) {
+            context.events.publish(&event, &connection.object_ref(&())).await;
+        }
+    }
+    Ok(requeue)
+}
+
+/// Decides whether a check is due, and writes what follows.
+async fn check(
+    connection: &CachedConnection,
+    spec: &UserPipelineConnectionSpec,
+    before: &UserPipelineConnectionStatus,
+    context: &Context,
+) -> Result<Decision, kube::Error> {
+    let recorded = before.check.clone().unwrap_or_default();
+    let Some(owner) = owner(connection, &context.installation) else {
+        return Ok(Decision {
+            check: recorded,
+            ..Decision::default()
+        });
+    };
+    let now = Timestamp::now();
+    let id = connection_id(connection);
+    let live = CheckChildren::observe(&id, &owner.uid, &context.caches.children, &context.refused_pods, now).await;
+    let generation = connection.meta().generation.unwrap_or_default().to_string();
+    let spread = check::spread(&owner.uid);
+    let mut decision = check::decide(&generation, &owner.task_hash(), &recorded, &live.tasks, spread, now);
+    if decision.create.is_some() && !context.slots.take(&id, Instant::now()) {
+        decision.create = None;
+        decision.requeue = WAIT_FOR_SLOT;
+    } else if !live.jobs.is_empty() {
+        context.slots.occupy(&id, Instant::now());
+    } else if decision.create.is_none() {
+        context.slots.release(&id);
+    }
+    let checker = Checker {
+        client: &context.client,
+        metrics: &context.metrics,
+        owner: &owner,
+        spec,
+    };
+    let applied = checker.apply(&generation, &decision, &live).await;
+    if applied.is_err() {
+        context.slots.release(&id);
+    }
+    applied.map(|()| decision)
+}
+
+async fn write(connection: &CachedConnection, status: &UserPipelineConnectionStatus, context: &Context) -> Result<(), kube::Error> {
+    let id = connection_id(connection);
     let api: Api<CachedConnection> = Api::namespaced(context.client.clone(), &id.namespace);
     let body = json!({
         "apiVersion": format!("{GROUP}/v1alpha1"),
         "kind": "UserPipelineConnection",
         // The uid keeps the status from another connection of the same name.
         "metadata": {"name": id.name, "uid": connection.meta().uid},
-        "status": after,
+        "status": status,
     });
     let params = PatchParams::apply(MANAGER).force();
     match api.patch_status(&id.name, &params, &Patch::Apply(&body)).await {
@@ -117,5 +222,5 @@ async fn reconcile(connection: Arc<CachedConnection>, context: Arc<Context>) -> 
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         Err(error) => return Err(error),
     }
-    Ok(Action::await_change())
+    Ok(())
 }

@@ -87,18 +87,21 @@ impl Candidate {
 
     /// Lets another candidate take the Lease at once.
     pub async fn release(&self) -> Result<(), kube::Error> {
-        let Some(lease) = self.api.get_opt(&self.settings.name).await? else {
-            return Ok(());
-        };
-        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
-        if holder != Some(&self.settings.identity) {
-            return Ok(());
-        }
         let free = json!({"holderIdentity": null, "acquireTime": null, "renewTime": null, "leaseDurationSeconds": null});
-        match self.write(&lease, &free).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-            Err(error) => Err(error),
+        loop {
+            let Some(lease) = self.api.get_opt(&self.settings.name).await? else {
+                return Ok(());
+            };
+            let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
+            if holder != Some(&self.settings.identity) {
+                return Ok(());
+            }
+            match self.write(&lease, &free).await {
+                Ok(_) => return Ok(()),
+                // A renewal that was given up was applied in between.
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 

@@ -74,9 +74,8 @@ where
         health,
         last_answer: Instant::now(),
     };
-    tokio::select! {
-        () = shutdown.cancelled() => return Ok(()),
-        () = elector.acquire() => {}
+    if !elector.acquire(&shutdown).await {
+        return Ok(());
     }
     tracing::info!(identity, "leading");
     metrics.leads(true);
@@ -122,13 +121,18 @@ struct Elector {
 }
 
 impl Elector {
-    async fn acquire(&mut self) {
-        loop {
+    /// Returns false at a shutdown. It waits for the answer to an attempt, because a Lease that is acquired must be released.
+    async fn acquire(&mut self, shutdown: &CancellationToken) -> bool {
+        while !shutdown.is_cancelled() {
             if self.attempt(self.timing.renew_deadline).await == Some(Attempt::Held) {
-                return;
+                return true;
             }
-            tokio::time::sleep(self.timing.retry).await;
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = tokio::time::sleep(self.timing.retry) => {}
+            }
         }
+        false
     }
 
     async fn renew_until_lost(&mut self) -> LeaderError {

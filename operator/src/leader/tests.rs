@@ -26,6 +26,8 @@ const TIMING: Timing = Timing {
 struct Server {
     lease: Mutex<Option<Value>>,
     down: AtomicBool,
+    /// Answers arrive later than their effect.
+    slow: AtomicBool,
     version: AtomicI64,
 }
 
@@ -96,7 +98,13 @@ async fn serve() -> (Arc<Server>, Client) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     let serving = server.clone();
-    let app = Router::new().fallback(move |method: Method, body: Bytes| async move { serving.answer(&method, &body) });
+    let app = Router::new().fallback(move |method: Method, body: Bytes| async move {
+        let answer = serving.answer(&method, &body);
+        if serving.slow.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        answer
+    });
     tokio::spawn(async move { axum::serve(listener, app).await });
     (server, Client::try_from(kube::Config::new(uri)).unwrap())
 }
@@ -146,6 +154,18 @@ async fn the_lease_is_released_at_a_shutdown_and_taken_at_once() {
     assert!(a.task.await.unwrap().is_ok() && !a.works.load(Ordering::SeqCst));
     b.shutdown.cancel();
     assert!(b.task.await.unwrap().is_ok());
+    assert_eq!(server.holder(), None);
+}
+
+#[tokio::test]
+async fn a_candidate_that_shuts_down_while_it_acquires_the_lease_releases_it() {
+    let (server, client) = serve().await;
+    server.put(json!({"metadata": {"name": "operator", "uid": "u"}, "spec": {}}));
+    server.slow.store(true, Ordering::SeqCst);
+    let a = start(&client, "a");
+    server.until(|server| server.holder().as_deref() == Some("a")).await;
+    a.shutdown.cancel();
+    assert!(a.task.await.unwrap().is_ok());
     assert_eq!(server.holder(), None);
 }
 

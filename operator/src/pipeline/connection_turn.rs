@@ -7,11 +7,12 @@ use k8s_openapi::api::apps::v1::Deployment;
 use userpipeline_api::UserPipeline;
 
 use super::{
+    cache::CachedPipeline,
     connections::NamedConnections,
     context::Context,
     decide::{
-        connection_rollout::{ConnectionInput, Decision, Progress, decide},
-        upgrade::Inherited,
+        connection_rollout::{ConnectionInput, Decision, Progress, Schema, decide},
+        upgrade::{Inherited, Slot},
     },
     model::{PodConfigRef, pipeline_id},
     observe::{Observed, is_available, rolling_out},
@@ -35,7 +36,11 @@ pub fn connection_turn(
     let input = ConnectionInput {
         is_edited: context.ignore_rollout_order || status.observed_generation != pipeline.metadata.generation,
         suspended: valid.spec.suspend,
-        was_applied: schema.applied_hash.is_some(),
+        schema: match (&schema.applied_hash, schema.failed_attempts) {
+            (None, _) => Schema::Missing,
+            (Some(_), 0) => Schema::Applied,
+            (Some(_), _) => Schema::Failing,
+        },
         recorded: &status.connections,
         current: &named.versions,
         rollout: status.connection_rollout.as_ref(),
@@ -45,7 +50,10 @@ pub fn connection_turn(
             true => Progress::Applied,
         },
     };
-    let take_slot = || context.rollouts.take_slot(&valid.owner.id, || inherited(context), Instant::now());
+    let take_slot = |changed: &[String]| {
+        let inherited = || inherited(context, now);
+        context.rollouts.take_slot(&valid.owner.id, changed, inherited, Instant::now())
+    };
     Decision {
         problem: named.problem(),
         ..decide(&input, take_slot, now)
@@ -57,15 +65,14 @@ fn worker_config(deployment: &Deployment) -> Option<String> {
 }
 
 /// What an earlier operator began. Reads every cached Deployment and status.
-pub fn inherited(context: &Context) -> Inherited {
+pub fn inherited(context: &Context, now: Timestamp) -> Inherited {
     let pipelines = context.caches.pipelines.store().state();
-    let has_slot = |status: serde_json::Value| status.get("connectionRollout").is_some_and(serde_json::Value::is_object);
+    let slot = |cached: &CachedPipeline| {
+        let rollout = cached.status()?.get_mut("connectionRollout")?.take();
+        Some((pipeline_id(cached), Slot::of(&serde_json::from_value(rollout).ok()?, now)))
+    };
     Inherited {
         rolling: rolling_out(&context.caches.children.deployments),
-        slots: pipelines
-            .iter()
-            .filter(|cached| cached.status().is_some_and(has_slot))
-            .map(|cached| pipeline_id(cached.as_ref()))
-            .collect(),
+        slots: pipelines.iter().filter_map(|cached| slot(cached)).collect(),
     }
 }

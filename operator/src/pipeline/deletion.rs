@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
 use kube::{ResourceExt, runtime::controller::Action};
-use userpipeline_api::{SchemaStatus, UserPipeline, document::Binary, names::PipelineId, resolve};
+use userpipeline_api::{UserPipeline, UserPipelineStatus, document::Binary, names::PipelineId, resolve};
 
 use super::{
     apply::{Applier, ApplyError, is_namespace_terminating},
@@ -17,7 +17,7 @@ use super::{
         held_jobs,
     },
     desired::deletion_objects,
-    model::{Owner, PodConfig, has_finalizer, labels},
+    model::{Owner, PodConfig, has_finalizer, is_recorded, labels},
     observe::{Observed, deletion_jobs, is_deletion_job, pods, schema_jobs},
     reconcile_error::ReconcileError,
     status::{Reason, deletion_status},
@@ -33,7 +33,7 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     let Some(owner) = Owner::of(pipeline, images).filter(|_| has_finalizer(pipeline)) else {
         return Ok(Action::await_change());
     };
-    context.rollouts.set_slot(&owner.id, false);
+    context.rollouts.set_slot(&owner.id, None);
     let mut observed = Observed::cached(pipeline, &context.caches.children, now);
     observed.refusals = context.refused_pods.of(&owner.id, &observed, now).await;
     let recorded = pipeline.status.clone().unwrap_or_default();
@@ -90,8 +90,8 @@ struct DeletionConfig {
 /// The stored config, which says where the data is; connections may say something else by now. Otherwise the one that follows from
 /// the spec.
 fn deletion_config(pipeline: &UserPipeline, observed: &Children, context: &Context) -> Result<DeletionConfig, ValidateError> {
-    let recorded = pipeline.status.clone().unwrap_or_default().schema.unwrap_or_default();
-    if let Some(config) = stored_config(&recorded, observed) {
+    let recorded = pipeline.status.clone().unwrap_or_default();
+    if let Some(config) = stored_config(pipeline, &recorded, observed) {
         return Ok(DeletionConfig { config, is_stored: true });
     }
     let resolved = resolve(pipeline, &context.connections.named_by(pipeline).connections)?;
@@ -102,9 +102,15 @@ fn deletion_config(pipeline: &UserPipeline, observed: &Children, context: &Conte
     })
 }
 
-/// Of the schema that was applied last, or else of one that was about to be applied.
-fn stored_config(recorded: &SchemaStatus, observed: &Children) -> Option<PodConfig> {
-    let stored = observed.config_maps.iter().filter(|config_map| is_deletion(config_map.labels()));
+/// Of the schema that was applied last, or else of one that was about to be applied. It decides which Secrets are mounted, so it must
+/// be one that the operator wrote for this pipeline.
+fn stored_config(pipeline: &UserPipeline, status: &UserPipelineStatus, observed: &Children) -> Option<PodConfig> {
+    let recorded = status.schema.clone().unwrap_or_default();
+    let is_own = |config_map: &ConfigMap| config_map.labels().get(labels::PIPELINE_UID) == pipeline.uid().as_ref();
+    let stored = observed
+        .config_maps
+        .iter()
+        .filter(|config_map| is_deletion(config_map.labels()) && is_own(config_map) && is_recorded(config_map, &status.config_digests));
     let age = |config_map: &ConfigMap| {
         let hash = config_map.labels().get(labels::SCHEMA_HASH);
         let hashes = [&recorded.applied_hash, &recorded.attempted_hash];

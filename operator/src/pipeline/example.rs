@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use userpipeline_api::{Connections, UserPipeline};
 
 use super::{
-    model::{Images, Installation},
+    model::{Images, Installation, PodMetadata},
     validate,
     validate::{ValidateError, ValidatedPipeline},
 };
@@ -52,6 +52,8 @@ pub fn installation() -> Installation {
         images: images(),
         cluster: "22222222-3333-4444-5555-666666666666".into(),
         requires_connections: false,
+        checks_connections: true,
+        pod_metadata: PodMetadata::default(),
     }
 }
 

@@ -22,28 +22,29 @@ mod reconcile_error;
 mod status;
 mod task;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod unreadable;
 mod upgrade_turn;
 mod validate;
 
 #[cfg(test)]
-pub(crate) use self::example::pipeline as example;
-/// For back-fills, which start runs of pipelines.
+pub(crate) use self::example::{installation as example_installation, pipeline as example};
+/// For back-fills, which start runs of pipelines, and for connections, which pipelines use.
 pub(crate) use self::{
     apply::{Applier, ApplyError, Overrides},
     cache::{CachedConnection, CachedPipeline},
     connections::{ConnectionUses, usable},
     decide::schedule::{History, NewRun},
-    desired::backfill_job,
-    model::{ConnectionId, Problem, connection_id, has_name, labels, whole_seconds},
-    observe::{Observed, RunJob, backfill_runs, refused_run},
+    desired::{backfill_job, check_objects},
+    model::{ConnectionId, Owner, PodConfig, Problem, connection_id, has_name, labels, owner_reference, whole_seconds},
+    observe::{CheckChildren, Observed, Progress, RunJob, TaskJob, backfill_runs, run_problem},
     status::{EventPublisher, Verdict},
+    task::{Delete, State, TaskRecord, advance},
 };
 pub use self::{
     caches::{Caches, Writers},
     context::Context,
     controller::run,
-    model::{Images, Installation},
+    model::{Images, Installation, PodMetadata},
     observe::RefusedPods,
 };

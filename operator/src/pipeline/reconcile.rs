@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 use kube::{ResourceExt, runtime::controller::Action};
-use userpipeline_api::{UserPipeline, names, names::PipelineId};
+use userpipeline_api::{UserPipeline, UserPipelineStatus, names, names::PipelineId};
 use userpipeline_runtime::contain;
 
 use super::{
@@ -12,14 +12,17 @@ use super::{
     cache::CachedPipeline,
     connection_turn::connection_turn,
     context::Context,
-    decide::{decide, held_jobs, upgrade::Turn},
+    decide::{
+        Decisions, decide, held_jobs,
+        upgrade::{Slot, Turn},
+    },
     deletion::reconcile_deletion,
-    desired::desired,
-    model::pipeline_id,
+    desired::{Desired, desired},
+    model::{config_digests, pipeline_id},
     observe::{Observed, RunJob, observe, run_jobs},
     reconcile_back_off::jitter,
     reconcile_error::ReconcileError,
-    status::{MEASURE_EVERY, pipeline_sample, pipeline_status, requeue_after},
+    status::{MEASURE_EVERY, WriteError, pipeline_sample, pipeline_status, requeue_after},
     unreadable::report_unreadable,
     upgrade_turn::turn,
     validate::{ValidateError, ValidatedPipeline, validate},
@@ -62,7 +65,8 @@ async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Time
 
     let version = &context.installation.images.tag;
     let status = pipeline_status(&pipeline, outcome.as_ref(), &observed, &runs, version, now);
-    context.rollouts.set_slot(&id, status.connection_rollout.is_some());
+    let slot = status.connection_rollout.as_ref().map(|rollout| Slot::of(rollout, now));
+    context.rollouts.set_slot(&id, slot);
     let written = context.status.write(&pipeline, &status).await;
     context.metrics.pipeline(&id, &pipeline_sample(&pipeline, &status, &observed));
     written?;
@@ -112,10 +116,45 @@ pub async fn converge(
     if decisions.turn == Turn::Waiting {
         children = desired(&valid, &context.installation, &decisions);
     }
+    let recorded = record_digests(pipeline, &children, observed, &mut decisions, context).await;
     let applier = context.applier(&valid.owner.id, &valid.owner.uid);
-    let outcome = Box::pin(apply(&applier, pipeline, children, decisions, observed, now)).await;
+    let outcome = Box::pin(apply(&applier, pipeline, children, decisions, observed, recorded, now)).await;
     if outcome.workers.is_err() {
         context.rollouts.release(&valid.owner.id);
     }
     Ok(outcome)
+}
+
+/// Records which ConfigMaps the operator reads back, before it writes them. A plan records nothing.
+async fn record_digests(
+    pipeline: &UserPipeline,
+    desired: &Desired,
+    observed: &Observed,
+    decisions: &mut Decisions,
+    context: &Context,
+) -> Result<(), ApplyError> {
+    let live = observed.children.config_maps.iter().map(AsRef::as_ref);
+    let is_waiting = decisions.connections.turn == Turn::Waiting;
+    let digests = config_digests(&decisions.config_digests, desired.read_back(), live, is_waiting);
+    let before = pipeline.status.clone().unwrap_or_default();
+    decisions.config_digests.clone_from(&digests);
+    if context.ignore_rollout_order || digests.iter().all(|digest| before.config_digests.contains(digest)) {
+        return Ok(());
+    }
+    let status = UserPipelineStatus {
+        config_digests: digests,
+        ..before
+    };
+    context
+        .status
+        .write(pipeline, &status)
+        .await
+        .map_err(|error| ApplyError::ApplyFailed {
+            kind: "status of UserPipeline".to_owned(),
+            name: pipeline.name_any(),
+            source: match error {
+                WriteError::StatusFailed(source) => source,
+                WriteError::StatusUnwritable(error) => Box::new(kube::Error::SerdeError(error)),
+            },
+        })
 }

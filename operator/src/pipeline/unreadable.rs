@@ -17,7 +17,7 @@ use super::{
 /// Reports in status, Event, log and metric that and why the resource cannot be read.
 pub async fn report_unreadable(id: &PipelineId, error: &str, context: &Context, now: Timestamp) -> Result<Action, ReconcileError> {
     context.metrics.unreadable(id);
-    context.rollouts.set_slot(id, false);
+    context.rollouts.set_slot(id, None);
     let api: Api<CachedPipeline> = Api::namespaced(context.client.clone(), &id.namespace);
     let failed = |error| ReconcileError::Status(WriteError::StatusFailed(Box::new(error)));
     let Some(object) = api.get_opt(&id.name).await.map_err(failed)? else {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
 use userpipeline_api::UserPipeline;
 
 use super::{
@@ -37,5 +38,7 @@ pub fn turn(
         is_rolling_out: is_rolling_out(live),
         suspended: valid.spec.suspend,
     };
-    context.rollouts.turn(&valid.owner.id, input, || inherited(context), now)
+    context
+        .rollouts
+        .turn(&valid.owner.id, input, || inherited(context, Timestamp::now()), now)
 }

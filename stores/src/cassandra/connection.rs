@@ -15,7 +15,10 @@ use super::errors::{CASSANDRA_FAILED, CASSANDRA_UNREACHABLE, is_authentication};
 use crate::{
     Secrets, StoreError,
     error::{CREDENTIALS_REFUSED, PIPELINE_INVALID, TLS_MISMATCH},
-    wire::{Fingerprint, Material, Verification, Wire, client_config, handshake},
+    wire::{
+        Fingerprint, Material, Verification, Wire, client_config,
+        handshake::{self, Opening, TlsSession},
+    },
 };
 
 /// Cassandra's default.
@@ -114,6 +117,16 @@ impl Connection {
         client_config(&self.wire, material, Verification::FixedName(name)).map(Some)
     }
 
+    /// The TLS session with the first contact point that answers; none in plain text, or if no handshake succeeds.
+    pub async fn tls_session(&self) -> Option<TlsSession> {
+        let config = self.tls(&self.wire.read().ok()?).ok()??;
+        handshake::inspect(&self.addresses(), config, Opening::Direct).await
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        self.cluster.contact_points.iter().map(|point| with_port(point)).collect()
+    }
+
     /// What a failed session means. The driver's error has only the last node's, and not every cause of it.
     async fn explain(&self, at: &str, material: &Material, error: &NewSessionError) -> StoreError {
         if is_authentication(error) {
@@ -127,8 +140,7 @@ impl Connection {
 
     /// Whether one of the contact points and this client refuse each other's certificates, or only one of them encrypts.
     async fn tls_problem(&self, at: &str, material: &Material) -> Option<StoreError> {
-        let addresses = self.cluster.contact_points.iter().map(|point| with_port(point));
-        let addresses: Vec<String> = addresses.collect();
+        let addresses = self.addresses();
         let Ok(Some(config)) = self.tls(material) else {
             let config = client_config(&self.wire, &Material::default(), Verification::Name).ok()?;
             let message = format!("{at} accepts only encrypted connections: set the mode in spec.cassandra.tls to VerifyFull");

@@ -7,7 +7,10 @@ use super::refusal::{Refusal, Refusals, Reporter};
 use crate::{
     Secrets, StoreError,
     error::{CREDENTIALS_REFUSED, KAFKA_FAILED, KAFKA_UNREACHABLE, PIPELINE_INVALID, TLS_MISMATCH},
-    wire::{Fingerprint, Material, TlsProblem, Verification, Wire, client_config, handshake},
+    wire::{
+        Fingerprint, Material, TlsProblem, Verification, Wire, client_config,
+        handshake::{self, Opening, TlsSession},
+    },
 };
 
 const FIELD: &str = "spec.kafka";
@@ -164,6 +167,13 @@ impl Connection {
         }
         error.message = format!("{at} does not answer (spec.kafka.bootstrapServers): {}", error.message);
         error
+    }
+
+    /// The TLS session with the first broker that answers; none in plain text, or if no handshake succeeds.
+    pub async fn tls_session(&self) -> Option<TlsSession> {
+        let material = self.wire.read().ok().filter(|_| self.is_encrypted())?;
+        let config = client_config(&self.wire, &material, Verification::Name).ok()?;
+        handshake::inspect(&self.addresses(), config, Opening::Direct).await
     }
 
     fn addresses(&self) -> Vec<String> {

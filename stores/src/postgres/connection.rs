@@ -14,7 +14,10 @@ use super::refusal::explain_connect;
 use crate::{
     Secrets, StoreError,
     error::{POSTGRES_FAILED, POSTGRES_UNREACHABLE},
-    wire::{Fingerprint, Material, Verification, Wire, client_config},
+    wire::{
+        Fingerprint, Material, Verification, Wire, client_config,
+        handshake::{self, Opening, TlsSession},
+    },
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,18 +58,31 @@ impl Connection {
     pub async fn open(&self, application: &str) -> Result<(Client, Fingerprint), StoreError> {
         let material = self.wire.read()?;
         let mut config = self.config(&material, application)?;
-        let verification = match self.server.tls.as_ref().map(|tls| tls.mode).unwrap_or_default() {
-            PostgresTlsMode::VerifyFull => Verification::Name,
-            PostgresTlsMode::VerifyCa => Verification::AnyName,
-            PostgresTlsMode::Disable => {
-                config.ssl_mode(SslMode::Disable);
-                return Ok((self.connect_with(&config, NoTls).await?, material.fingerprint()));
-            }
+        let Some(verification) = self.verification() else {
+            config.ssl_mode(SslMode::Disable);
+            return Ok((self.connect_with(&config, NoTls).await?, material.fingerprint()));
         };
         // A server without TLS is an error, never a reason for plain text.
         config.ssl_mode(SslMode::Require).channel_binding(ChannelBinding::Prefer);
         let tls = MakeRustlsConnect::new(client_config(&self.wire, &material, verification)?);
         Ok((self.connect_with(&config, tls).await?, material.fingerprint()))
+    }
+
+    /// The TLS session with the server; none in plain text, or if the handshake fails.
+    pub async fn tls_session(&self) -> Option<TlsSession> {
+        let material = self.wire.read().ok()?;
+        let config = client_config(&self.wire, &material, self.verification()?).ok()?;
+        let address = format!("{}:{}", self.server.host, self.server.port);
+        handshake::inspect(&[address], config, Opening::Postgres).await
+    }
+
+    /// None for plain text.
+    fn verification(&self) -> Option<Verification> {
+        match self.server.tls.as_ref().map(|tls| tls.mode).unwrap_or_default() {
+            PostgresTlsMode::VerifyFull => Some(Verification::Name),
+            PostgresTlsMode::VerifyCa => Some(Verification::AnyName),
+            PostgresTlsMode::Disable => None,
+        }
     }
 
     fn config(&self, material: &Material, application: &str) -> Result<Config, StoreError> {

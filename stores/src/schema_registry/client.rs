@@ -34,6 +34,11 @@ impl SchemaRegistry {
         &self.connection.url
     }
 
+    /// Requests the list of subjects, which every user may read.
+    pub async fn verify(&self) -> Result<(), StoreError> {
+        self.call(Method::GET, "/subjects", None).await.map(drop)
+    }
+
     pub async fn set_compatibility(&self, subject: &str, level: Compatibility) -> Result<(), StoreError> {
         self.call(
             Method::PUT,

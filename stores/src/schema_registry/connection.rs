@@ -11,7 +11,11 @@ use userpipeline_api::SchemaRegistry as Registry;
 use crate::{
     Secrets, StoreError,
     error::{PIPELINE_INVALID, REGISTRY_FAILED},
-    wire::{Fingerprint, Material, Verification, Wire, client_config},
+    http::address,
+    wire::{
+        Fingerprint, Material, Verification, Wire, client_config,
+        handshake::{self, Opening, TlsSession},
+    },
 };
 
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -57,6 +61,13 @@ impl Connection {
     /// The mounted files that it reads.
     pub const fn wire(&self) -> &Wire {
         &self.wire
+    }
+
+    /// The TLS session with the server; none in plain text, or if the handshake fails.
+    pub async fn tls_session(&self) -> Option<TlsSession> {
+        let material = self.wire.read().ok().filter(|_| self.is_encrypted())?;
+        let config = client_config(&self.wire, &material, Verification::Name).ok()?;
+        handshake::inspect(&[address(&self.url)?], config, Opening::Direct).await
     }
 
     /// A request that authenticates with the files as they are now.

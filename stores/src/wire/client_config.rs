@@ -67,12 +67,14 @@ fn verifying(
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
 }
 
-/// The authorities of the spec, and only these; otherwise the public ones of the image.
+/// The authorities of the spec; and the public ones of the image if it has none, or where both are accepted.
 fn roots(wire: &Wire, material: &Material) -> Result<RootCertStore, StoreError> {
     let invalid = |problem: String| StoreError::configuration(PIPELINE_INVALID, format!("{} {problem}", wire.authorities()));
     let mut roots = RootCertStore::empty();
-    let Some(pem) = &material.ca else {
+    if material.ca.is_none() || wire.accepts_public {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    let Some(pem) = &material.ca else {
         if roots.is_empty() {
             return Err(invalid("have no certificate".to_owned()));
         }

@@ -1,16 +1,68 @@
-//! A TLS handshake that finds out what the drivers of Kafka and Cassandra do not report.
+//! A TLS handshake that finds out what drivers do not report: why certificates are refused, and which are used.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::{io::AsyncReadExt, net::TcpStream, task::JoinSet, time::timeout};
-use tokio_rustls::TlsConnector;
+use rustls::{ClientConfig, ProtocolVersion, pki_types::ServerName};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::problem::TlsProblem;
+use super::{material::not_after, problem::TlsProblem};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// A server refuses a client certificate only after the handshake (TLS 1.3), within this time.
 const REFUSAL: Duration = Duration::from_millis(500);
+
+/// PostgreSQL's request for TLS, and the response that accepts it.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+const SSL_ACCEPTED: u8 = b'S';
+
+/// How a server is asked for TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// It speaks TLS from the first byte on.
+    Direct,
+    /// By a message of PostgreSQL's protocol.
+    Postgres,
+}
+
+/// What a handshake shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSession {
+    /// Such as `TLS 1.3`.
+    pub version: String,
+    /// The end of validity of the server's certificate, in seconds since 1970.
+    pub not_after: Option<i64>,
+}
+
+/// A session with the first of the servers with which the handshake succeeds.
+pub async fn inspect(addresses: &[String], config: ClientConfig, opening: Opening) -> Option<TlsSession> {
+    let connector = TlsConnector::from(Arc::new(config));
+    for address in addresses {
+        let name = server_name(address).ok()?;
+        if let Ok(Ok(stream)) = timeout(TIMEOUT, connect(address, name, &connector, opening)).await {
+            let (_, session) = stream.get_ref();
+            let certificate = session.peer_certificates().and_then(<[_]>::first);
+            return Some(TlsSession {
+                version: version(session.protocol_version()),
+                not_after: certificate.and_then(not_after),
+            });
+        }
+    }
+    None
+}
+
+fn version(version: Option<ProtocolVersion>) -> String {
+    match version {
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3".to_owned(),
+        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
 
 /// How a handshake ended.
 enum Handshake {
@@ -57,17 +109,30 @@ fn handshakes(addresses: &[String], config: ClientConfig) -> JoinSet<(String, Ha
     each.collect()
 }
 
-async fn handshake(address: &str, connector: &TlsConnector) -> Handshake {
+/// The name in an address, or the host that is none.
+fn server_name(address: &str) -> Result<ServerName<'static>, String> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let Ok(name) = ServerName::try_from(host.to_owned()) else {
-        return Handshake::Failed(TlsProblem::Other(format!("`{host}` is no host name")));
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    ServerName::try_from(host.clone()).map_err(|_| host)
+}
+
+async fn connect(address: &str, name: ServerName<'static>, connector: &TlsConnector, opening: Opening) -> io::Result<TlsStream<TcpStream>> {
+    let mut stream = TcpStream::connect(address).await?;
+    if opening == Opening::Postgres {
+        stream.write_all(&SSL_REQUEST).await?;
+        if stream.read_u8().await? != SSL_ACCEPTED {
+            return Err(io::Error::other("the server does not accept TLS"));
+        }
+    }
+    connector.connect(name, stream).await
+}
+
+async fn handshake(address: &str, connector: &TlsConnector) -> Handshake {
+    let name = match server_name(address) {
+        Ok(name) => name,
+        Err(host) => return Handshake::Failed(TlsProblem::Other(format!("`{host}` is no host name"))),
     };
-    let connecting = async {
-        let stream = TcpStream::connect(address).await?;
-        connector.connect(name, stream).await
-    };
-    let mut stream = match timeout(TIMEOUT, connecting).await {
+    let mut stream = match timeout(TIMEOUT, connect(address, name, connector, Opening::Direct)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return TlsProblem::find(&error).map_or(Handshake::NoAnswer, Handshake::Failed),
         Err(_) => return Handshake::NoAnswer,

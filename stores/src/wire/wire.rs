@@ -22,6 +22,8 @@ pub struct Wire {
     pub field: &'static str,
     secrets: Secrets,
     certificates: Certificates,
+    /// The public authorities are accepted besides those of `ca`.
+    pub(super) accepts_public: bool,
     /// A Secret with user name and password, and the field that names it.
     credentials: Option<(SecretRef, String)>,
     /// A key of a Secret with a token, and the field that names it.
@@ -34,6 +36,7 @@ impl Wire {
             field,
             secrets: secrets.clone(),
             certificates: Certificates::default(),
+            accepts_public: false,
             credentials: None,
             token: None,
         }
@@ -42,6 +45,13 @@ impl Wire {
     #[must_use]
     pub fn with_certificates(mut self, certificates: Option<&Certificates>) -> Self {
         self.certificates = certificates.cloned().unwrap_or_default();
+        self
+    }
+
+    /// Accepts the public authorities besides those of `ca`.
+    #[must_use]
+    pub const fn with_public_authorities(mut self) -> Self {
+        self.accepts_public = true;
         self
     }
 
@@ -201,10 +211,10 @@ impl Wire {
 
     /// How the spec requests plain text.
     fn plain_text(&self) -> String {
-        if self.field == "spec.schemaRegistry" {
-            "an http:// address in spec.schemaRegistry.url".to_owned()
-        } else {
-            format!("{}.tls: {{mode: Disable}}", self.field)
+        match self.field {
+            "spec.schemaRegistry" => "an http:// address in spec.schemaRegistry.url".to_owned(),
+            "spec.http" => "an http:// address in spec.http.baseUrl".to_owned(),
+            field => format!("{field}.tls: {{mode: Disable}}"),
         }
     }
 }

@@ -10,7 +10,7 @@ use userpipeline_stores::{
 
 use crate::{
     certificates::{Authority, server_config},
-    local::Local,
+    local::{Local, by_another_name},
     mounted::Mounted,
     refused::assert_refused,
     registry_server,
@@ -76,6 +76,8 @@ async fn a_real_broker_and_a_client_refuse_each_others_certificates() {
     assert_refused(refused, CERTIFICATE_REFUSED, &["key `ca.crt` of ConfigMap `ca`"]);
 
     mounted.ca(&local.authority.pem);
+    let elsewhere = cluster_id(&by_another_name(&local.kafka.address), &verify(), &auth("scramSha512"), &mounted).await;
+    assert_refused(elsewhere, CERTIFICATE_REFUSED, &["`0.0.0.0`"]);
     let none = cluster_id(&local.kafka_mtls, &verify(), &Value::Null, &mounted).await;
     assert_refused(none, CERTIFICATE_REFUSED, &["set spec.kafka.tls.clientSecretRef"]);
     mounted.client(&stranger.issue(&["ann"]));

@@ -45,6 +45,11 @@ impl Server {
     }
 }
 
+/// The same server by an address that is not in its certificate.
+pub fn by_another_name(address: &str) -> String {
+    address.replace("127.0.0.1", "0.0.0.0")
+}
+
 impl Local {
     pub fn from_env() -> Self {
         let ca = variable("WIRES_CA");

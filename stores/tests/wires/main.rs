@@ -13,4 +13,5 @@ mod postgres_server;
 mod refused;
 mod registry;
 mod registry_server;
+mod sessions;
 mod spec;

@@ -9,7 +9,7 @@ use userpipeline_stores::{
 
 use crate::{
     certificates::{Authority, server_config},
-    local::Local,
+    local::{Local, by_another_name},
     mounted::Mounted,
     postgres_server::serve,
     refused::assert_refused,
@@ -157,14 +157,15 @@ async fn a_real_server_and_a_client_refuse_each_other_by_reason() {
     let (local, mounted) = (Local::from_env(), Mounted::new());
     mounted.login(&local.postgres);
     mounted.ca(&local.authority.pem);
-    let server = |tls: Value| {
-        let (host, port) = local.postgres.address.rsplit_once(':').unwrap();
+    let server_at = |address: &str, tls: Value| {
+        let (host, port) = address.rsplit_once(':').unwrap();
         let server = json!({
             "host": host, "port": port.parse::<u16>().unwrap(), "database": "userpipeline",
             "credentialsSecretRef": {"name": "login"}, "tls": tls,
         });
         Connection::new(&serde_json::from_value(server).unwrap(), &mounted.secrets())
     };
+    let server = |tls: Value| server_at(&local.postgres.address, tls);
     let client = server(verify()).connect("test").await.unwrap();
     let row = client
         .query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[])
@@ -176,6 +177,9 @@ async fn a_real_server_and_a_client_refuse_each_other_by_reason() {
     let plain = open(json!({"mode": "Disable"})).await;
     assert_refused(plain, TLS_MISMATCH, &["spec.postgres.tls"]);
 
+    let elsewhere = server_at(&by_another_name(&local.postgres.address), verify());
+    assert_refused(elsewhere.connect("test").await.map(drop), CERTIFICATE_REFUSED, &["`0.0.0.0`"]);
+
     // The role that needs a client certificate with its name.
     mounted.login(&local.postgres_certificate);
     assert_refused(
@@ -186,6 +190,8 @@ async fn a_real_server_and_a_client_refuse_each_other_by_reason() {
     let stranger = Authority::new("other");
     mounted.client(&stranger.issue_to(&local.postgres_certificate.username));
     assert_refused(open(with_client()).await, CERTIFICATE_REFUSED, &["Secret `client`"]);
+    mounted.client(&local.authority.issue_expired(&[&local.postgres_certificate.username]));
+    assert_refused(open(with_client()).await, CERTIFICATE_EXPIRED, &["Secret `client`"]);
     mounted.client(&local.authority.issue_to(&local.postgres_certificate.username));
     assert_eq!(open(with_client()).await, Ok(()));
     mounted.secret("login", &[("password", "wrong")]);

@@ -11,7 +11,7 @@ use userpipeline_stores::{
 
 use crate::{
     certificates::{Authority, server_config},
-    local::Local,
+    local::{Local, by_another_name},
     mounted::Mounted,
     refused::assert_refused,
     registry_server::serve,
@@ -153,9 +153,14 @@ async fn a_real_registry_and_a_client_refuse_each_other_by_reason() {
     mounted.client(&stranger.issue(&["ann"]));
     let wrong = look_up(&local.registry_mtls, &with_client(), &Value::Null).await;
     assert_refused(wrong, CERTIFICATE_REFUSED, &["of Secret `client`"]);
+    mounted.client(&local.authority.issue_expired(&["ann"]));
+    let expired = look_up(&local.registry_mtls, &with_client(), &Value::Null).await;
+    assert_refused(expired, CERTIFICATE_EXPIRED, &["of Secret `client`"]);
     mounted.client(&local.authority.issue(&["ann"]));
     assert_eq!(look_up(&local.registry_mtls, &with_client(), &Value::Null).await, Ok(None));
 
+    let elsewhere = look_up(&by_another_name(&local.registry.address), &verify(), &basic).await;
+    assert_refused(elsewhere, CERTIFICATE_REFUSED, &["`0.0.0.0`"]);
     mounted.secret("login", &[("password", "wrong")]);
     let refused = look_up(&local.registry.address, &verify(), &basic).await;
     assert_refused(refused, CREDENTIALS_REFUSED, &["Secret `login`"]);

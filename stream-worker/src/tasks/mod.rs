@@ -2,6 +2,7 @@
 
 pub mod apply_schema;
 mod bookkeeping;
+pub mod check_connection;
 pub mod dead_letters;
 pub mod delete_data;
 mod runner;

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use userpipeline_api::report::{DeletionReport, DrainReport, SchemaReport, cut_message, exit};
+use userpipeline_api::report::{ConnectionReport, DeletionReport, DrainReport, SchemaReport, cut_message, exit};
 use userpipeline_runtime::leave_report;
 use userpipeline_stores::{Secrets, StoreError, error::PIPELINE_INVALID};
 
 /// What a task is started with.
 pub struct TaskFiles {
-    pub pipeline: PathBuf,
+    /// The pipeline, or the connection.
+    pub resource: PathBuf,
     pub secrets: Secrets,
     pub termination_log: PathBuf,
 }
@@ -38,18 +39,18 @@ impl<R: TaskReport> Finished<R> {
     }
 }
 
-/// Reads the pipeline's file with `read`, and does the work.
+/// Reads the resource's file with `read`, and does the work.
 pub async fn execute<P, R: TaskReport>(
     files: &TaskFiles,
     read: impl FnOnce(&str) -> Result<P, String>,
     work: impl AsyncFnOnce(P) -> Finished<R>,
 ) -> Finished<R> {
-    let path = &files.pipeline;
-    let text = std::fs::read_to_string(path).map_err(|e| format!("the pipeline's file {} does not read: {e}", path.display()));
+    let path = &files.resource;
+    let text = std::fs::read_to_string(path).map_err(|e| format!("the file {} does not read: {e}", path.display()));
     match text.and_then(|text| read(&text)) {
-        Ok(pipeline) => work(pipeline).await,
+        Ok(resource) => work(resource).await,
         Err(message) => {
-            tracing::error!(reason = PIPELINE_INVALID, message, "the pipeline's file cannot be used");
+            tracing::error!(reason = PIPELINE_INVALID, message, "the resource's file cannot be used");
             Finished::failed(&StoreError::configuration(PIPELINE_INVALID, message))
         }
     }
@@ -77,6 +78,16 @@ impl TaskReport for SchemaReport {
 }
 
 impl TaskReport for DrainReport {
+    fn failed(reason: &str, message: String) -> Self {
+        Self {
+            reason: reason.to_owned(),
+            message,
+            ..Self::default()
+        }
+    }
+}
+
+impl TaskReport for ConnectionReport {
     fn failed(reason: &str, message: String) -> Self {
         Self {
             reason: reason.to_owned(),

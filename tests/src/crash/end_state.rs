@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineConnection};
 
 /// Times, uids and counters.
-const VARYING_KEYS: [&str; 21] = [
+const VARYING_KEYS: [&str; 22] = [
     "uid",
     "resourceVersion",
     "creationTimestamp",
@@ -31,6 +31,7 @@ const VARYING_KEYS: [&str; 21] = [
     "completedAt",
     "since",
     "verifiedAt",
+    "checkedAt",
     "appliedAt",
     "effectiveSince",
     "startedAt",
@@ -43,7 +44,8 @@ const VARYING_KEYS: [&str; 21] = [
 /// Every child, and every custom resource with its status.
 pub async fn of(client: &Client, namespace: &str) -> Result<Value> {
     let mut all = Map::new();
-    let children = "app.kubernetes.io/managed-by=userpipeline-operator";
+    // Those of connections are garbage-collected at any time.
+    let children = "app.kubernetes.io/managed-by=userpipeline-operator,app.kubernetes.io/component!=check";
     all.insert("configMaps".into(), list::<ConfigMap>(client, namespace, children).await?);
     all.insert("serviceAccounts".into(), list::<ServiceAccount>(client, namespace, children).await?);
     all.insert("jobs".into(), list::<Job>(client, namespace, children).await?);

@@ -8,7 +8,7 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use serde_json::{Value, json};
-use userpipeline_api::report::{DeletionReport, DrainReport, RunReport, SchemaReport};
+use userpipeline_api::report::{ConnectionReport, DeletionReport, DrainReport, RunReport, SchemaReport};
 
 /// Serves the pods of a namespace until it is aborted.
 pub async fn run(client: Client, namespace: String) {
@@ -56,6 +56,7 @@ fn status(pod: &Pod) -> Option<Value> {
         "schema" => json!(SchemaReport {
             reason: "Applied".to_owned(),
             topic_ready: Some(true),
+            kafka_cluster: Some("kafka".into()),
             partitions: Some(6),
             schema_id: Some(7),
             ..SchemaReport::default()
@@ -64,6 +65,11 @@ fn status(pod: &Pod) -> Option<Value> {
             reason: "Drained".to_owned(),
             message: "drained".to_owned(),
             ..DrainReport::default()
+        }),
+        "check" => json!(ConnectionReport {
+            reason: "Checked".to_owned(),
+            message: "checked".to_owned(),
+            ..ConnectionReport::default()
         }),
         "deletion" => json!(DeletionReport {
             reason: "Deleted".to_owned(),

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use userpipeline_operator::{
     backfill, connection,
     metrics::Metrics,
-    pipeline::{self, Images, Installation, Writers},
+    pipeline::{self, Images, Installation, PodMetadata, Writers},
 };
 
 pub use self::{
@@ -81,14 +81,29 @@ async fn run_operator(client: kube::Client, namespace: String, interceptor: Arc<
             },
             cluster: "crash".to_owned(),
             requires_connections: false,
+            checks_connections: true,
+            pod_metadata: PodMetadata::default(),
         };
         let writers = Writers::default();
         let caches = writers.caches();
-        let Ok(context) = pipeline::Context::new(client.clone(), caches.clone(), Metrics::new(), installation, "crash".to_owned()) else {
+        let Ok(context) = pipeline::Context::new(
+            client.clone(),
+            caches.clone(),
+            Metrics::new(),
+            installation.clone(),
+            "crash".to_owned(),
+        ) else {
             return;
         };
         let refused_pods = context.refused_pods();
-        let connections = connection::Context::new(client.clone(), caches.clone(), Metrics::new(), context.connection_uses());
+        let connections = connection::Context::new(
+            client.clone(),
+            caches.clone(),
+            Metrics::new(),
+            context.connection_uses(),
+            installation,
+            "crash".to_owned(),
+        );
         let backfills = backfill::Context::new(client.clone(), caches, Metrics::new(), refused_pods, "crash".to_owned());
         let stop = CancellationToken::new();
         let controllers = async {

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use userpipeline_api::names;
-use userpipeline_tests::{World, eventually, stores, world::SOON};
+use userpipeline_tests::{World, eventually, stores, topic_source::from_topic, world::SOON};
 
 /// Each test needs the whole machine.
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -22,19 +22,7 @@ const STILL: Duration = Duration::from_secs(3);
 
 /// A pipeline for JSON readings on a topic, with a worker of 64 MiB.
 fn pipeline(world: &World) -> Value {
-    let mut pipeline = world.pipeline();
-    let spec = &mut pipeline["spec"];
-    spec["source"] = json!({"topic": {"format": "JSON"}});
-    spec["record"] = json!({"key": ["id"], "orderBy": "revision", "fields": [
-        {"name": "id", "type": "string", "from": "/id"},
-        {"name": "revision", "type": "long", "from": "/revision"},
-        {"name": "name", "type": "string", "from": "/name"},
-    ]});
-    spec["kafka"]["topic"]["partitions"] = json!(PARTITIONS);
-    if let Some(spec) = spec.as_object_mut() {
-        spec.remove("schedule");
-        spec.remove("schemaRegistry");
-    }
+    let mut pipeline = from_topic(world.pipeline(), PARTITIONS);
     small(&mut pipeline);
     pipeline
 }

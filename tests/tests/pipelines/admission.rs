@@ -158,7 +158,7 @@ async fn a_foreground_deletion_ends_after_the_workers_have() -> Result<()> {
     eventually("the pipeline to be deleted", SOON, async || {
         let left: Vec<String> = world.pods("worker").await?.iter().filter_map(ResourceExt::uid).collect();
         let exists = pipelines.get_opt("users").await?.is_some();
-        anyhow::ensure!(left.iter().all(|uid| workers.contains(uid)), "a worker was created again");
+        assert!(left.iter().all(|uid| workers.contains(uid)), "a worker was created again");
         Ok(if exists { Err(format!("{} workers", left.len())) } else { Ok(left) })
     })
     .await

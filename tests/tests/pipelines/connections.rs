@@ -1,13 +1,13 @@
 //! Pipelines that take their addresses from connections.
 
 use anyhow::{Result, ensure};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job};
 use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Map, Value, json};
-use userpipeline_api::{UserPipeline, UserPipelineConnection, names};
+use userpipeline_api::{BlockCheck, UserPipeline, UserPipelineConnection, names};
 use userpipeline_tests::{World, eventually, world::SOON};
 
 /// Pipelines that share a connection.
@@ -164,7 +164,7 @@ async fn a_changed_connection_reaches_few_pipelines_at_a_time() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pipeline_is_deleted_with_its_data_although_its_connections_are_gone() -> Result<()> {
+async fn a_pipeline_is_suspended_and_deleted_with_its_data_although_its_connections_are_gone() -> Result<()> {
     let world = World::new("orphans").await?;
     let (mut pipeline, connections) = moved(&world);
     pipeline["spec"]["deletionPolicy"] = json!("Delete");
@@ -178,10 +178,67 @@ async fn a_pipeline_is_deleted_with_its_data_although_its_connections_are_gone()
     world
         .condition_where("Ready", "False", SOON, |reason, _| reason == "ConnectionMissing")
         .await?;
-    world.api::<UserPipeline>().delete("users", &DeleteParams::default()).await?;
+    // It can still be suspended
+    let suspend = json!({"spec": {"suspend": true}});
+    let pipelines = world.api::<UserPipeline>();
+    pipelines.patch("users", &PatchParams::default(), &Patch::Merge(suspend)).await?;
+    world.condition("Suspended", "True", SOON).await?;
+    pipelines.delete("users", &DeleteParams::default()).await?;
     eventually("the pipeline to be gone", SOON, async || {
         let left = world.api::<UserPipeline>().get_opt("users").await?;
         Ok(left.map_or(Ok(()), |left| Err(format!("{:?}", left.status))))
+    })
+    .await?;
+    world.clean_up().await
+}
+
+/// Waits until the last check has this reason. Returns its results.
+async fn checked(world: &World, reason: &str) -> Result<Vec<BlockCheck>> {
+    eventually(&format!("a check with the reason {reason}"), SOON, async || {
+        let stores = world.api::<UserPipelineConnection>().get("stores").await?;
+        let status = stores.status.unwrap_or_default();
+        let checked = status.conditions.into_iter().find(|c| c.type_ == "Checked");
+        Ok(match checked {
+            Some(checked) if checked.reason == reason && checked.observed_generation == stores.metadata.generation => {
+                Ok(status.check.unwrap_or_default().blocks)
+            }
+            other => Err(format!("{other:?}")),
+        })
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_checked_when_it_changes() -> Result<()> {
+    // Given a connection to the local services, Then a Job connects to each and reports it
+    let world = World::new("checks").await?;
+    world.create_connections().await?;
+    let blocks = checked(&world, "Reachable").await?;
+    let names: Vec<&str> = blocks.iter().map(|block| block.block.as_str()).collect();
+    ensure!(names == ["postgres", "kafka", "schemaRegistry", "cassandra"], "{names:?}");
+    for block in &blocks {
+        let is_complete = block.latency_milliseconds.is_some() && block.tls_version.is_some() && block.certificate_not_after.is_some();
+        ensure!(is_complete, "{block:?}");
+    }
+    ensure!(
+        blocks[0].server_version.is_some() && blocks[3].server_version.is_some(),
+        "{blocks:?}"
+    );
+
+    // When its host changes to one that does not exist, or its Secret is missing, Then the check says so by block
+    change_host(&world, "nowhere.services.svc").await?;
+    let blocks = checked(&world, "PostgresUnreachable").await?;
+    ensure!(blocks[1].reason.is_none(), "the others are checked as well: {blocks:?}");
+    let other = json!({"spec": {"postgres": {"host": "postgres.services.svc", "credentialsSecretRef": {"name": "missing"}}}});
+    let connections = world.api::<UserPipelineConnection>();
+    connections.patch("stores", &PatchParams::default(), &Patch::Merge(other)).await?;
+    checked(&world, "CredentialsMissing").await?;
+
+    // And nothing is left of the Jobs
+    eventually("the Jobs to be gone", SOON, async || {
+        let jobs = ListParams::default().labels("userpipeline.dev/connection=stores");
+        let left = world.api::<Job>().list(&jobs).await?.items.len();
+        Ok(if left == 0 { Ok(()) } else { Err(format!("{left} Jobs")) })
     })
     .await?;
     world.clean_up().await

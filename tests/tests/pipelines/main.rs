@@ -1,6 +1,7 @@
 //! Tests of pipelines in a healthy cluster. Each has its own namespace, so they run in parallel.
 
 mod admission;
+mod attempts;
 mod autoscaling;
 mod backfills;
 mod connections;
@@ -9,11 +10,13 @@ mod dead_letters;
 mod deletions;
 mod every_type;
 mod existing_tables;
+mod freshness;
 mod gitops;
 mod guides;
 mod hostile;
 mod keys;
 mod mistakes;
+mod nodes;
 mod observability;
 mod operations;
 mod plans;

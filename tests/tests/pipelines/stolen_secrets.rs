@@ -9,21 +9,25 @@ use std::{
     },
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use k8s_openapi::api::{
     batch::v1::Job,
+    core::v1::ConfigMap,
     rbac::v1::{Role, RoleBinding},
 };
 use kube::{
-    Api, Client,
-    api::{Patch, PatchParams, PostParams},
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use tokio::{io::AsyncReadExt, net::TcpListener};
 use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineConnection};
 use userpipeline_tests::{World, cluster, eventually, test_source::address_for_nodes, world::SOON};
 
-use super::connections::{connect, moved};
+use super::{
+    attempts::{Attempt, detours, own_blocks},
+    connections::{connect, moved},
+};
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/userpipeline-operator");
 
@@ -81,19 +85,28 @@ fn policy(world: &World) -> Result<String> {
         "template",
         &world.namespace,
         CHART,
+        "--namespace",
+        cluster::OPERATOR_NAMESPACE,
         "--set",
         &values,
         "-s",
         "templates/admission.yaml",
     ];
-    run(&template, "")
+    // The operator of the cluster is of another release.
+    let account = |name: &str| format!("system:serviceaccount:{}:{name}", cluster::OPERATOR_NAMESPACE);
+    let rendered = run(&template, "")?;
+    Ok(rendered.replace(
+        &account(&format!("{}-operator", world.namespace)),
+        &account("userpipeline-operator"),
+    ))
 }
 
-/// Lets the user `author` create pipelines, and use the connections.
+/// Lets the user `author` create pipelines, use the connections, and write ConfigMaps.
 async fn grant(world: &World) -> Result<()> {
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "author"}, "rules": [
         {"apiGroups": ["userpipeline.dev"], "resources": ["userpipelines"], "verbs": ["get", "create", "patch"]},
         {"apiGroups": ["userpipeline.dev"], "resources": ["userpipelineconnections"], "resourceNames": ["stores", "source"], "verbs": ["use"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "create", "update", "patch", "delete"]},
     ]});
     let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "author"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "author"},
@@ -102,50 +115,6 @@ async fn grant(world: &World) -> Result<()> {
     world.api::<Role>().patch("author", &by, &Patch::Apply(role)).await?;
     world.api::<RoleBinding>().patch("author", &by, &Patch::Apply(binding)).await?;
     Ok(())
-}
-
-/// Changes of the spec, each as JSON pointers and values.
-fn attempts(listener: &str) -> Vec<(&'static str, Vec<(&'static str, Value)>)> {
-    let (host, port) = listener.rsplit_once(':').unwrap_or((listener, ""));
-    let port: u16 = port.parse().unwrap_or_default();
-    let login = json!({"credentialsSecretRef": {"name": "postgres-credentials"}});
-    let key = json!({"secretKeyRef": {"name": "postgres-credentials", "key": "password"}});
-    let url = format!("http://{listener}/");
-    let postgres = json!({"host": host, "port": port, "database": "d", "credentialsSecretRef": {"name": "postgres-credentials"}, "tls": {"mode": "Disable"}});
-    let cassandra = json!({"contactPoints": [listener], "localDatacenter": "d", "credentialsSecretRef": {"name": "postgres-credentials"}, "tls": {"mode": "Disable"}});
-    let kafka = json!({"bootstrapServers": listener, "tls": {"mode": "Disable"}, "auth": {"scramSha512": login}});
-    let registry = json!({"url": format!("https://{listener}"), "auth": {"basic": login}});
-    let proxy = json!({"http": url, "https": url});
-    let path = |text: String| vec![("/source/http/path", json!(text))];
-    let own = |more: Value| {
-        let mut http = json!({"url": url});
-        http.as_object_mut()
-            .into_iter()
-            .for_each(|http| http.extend(more.as_object().cloned().unwrap_or_default()));
-        vec![("/source/http", http)]
-    };
-    vec![
-        (
-            "own PostgreSQL",
-            vec![("/connections", json!([{"name": "source"}])), ("/postgres", postgres)],
-        ),
-        ("own Kafka", vec![("/kafka", kafka)]),
-        ("own registry", vec![("/schemaRegistry", registry)]),
-        ("own Cassandra", vec![("/cassandra", cassandra)]),
-        ("own API with a token", own(json!({"auth": {"bearer": key}}))),
-        (
-            "own API with a header",
-            own(json!({"headers": [{"name": "X-Token", "valueFrom": key}]})),
-        ),
-        ("a path to another host", path(format!("//{listener}/"))),
-        ("a path with a user name", path(format!("/@{listener}/"))),
-        ("a path with an argument", path("/{{arguments.host}}".to_owned())),
-        ("redirects", vec![("/source/http/allowedHosts", json!([listener]))]),
-        ("a proxy of runs", vec![("/pods", json!({"ingest": {"proxy": proxy}}))]),
-        ("a proxy of workers", vec![("/pods", json!({"workers": {"proxy": proxy}}))]),
-        ("another image", vec![("/image", json!({"registry": listener}))]),
-        ("a connection of others", vec![("/connections/0/name", json!("others"))]),
-    ]
 }
 
 fn with(pipeline: &Value, name: &str, changes: &[(&str, Value)]) -> Value {
@@ -169,22 +138,68 @@ async fn apply(pipelines: &Api<UserPipeline>, pipeline: &Value) -> kube::Result<
     pipelines.patch(name, &PatchParams::apply("author"), &Patch::Apply(pipeline)).await
 }
 
-/// At apply, or by the operator.
-async fn assert_refused(pipelines: &Api<UserPipeline>, attempt: &str, pipeline: &Value) -> Result<()> {
-    let Ok(applied) = apply(pipelines, pipeline).await else {
-        return Ok(());
+/// At apply, or by the operator, with this text.
+async fn assert_refused(pipelines: &Api<UserPipeline>, attempt: &Attempt, pipeline: &Value) -> Result<()> {
+    let Attempt { what, code, says, .. } = attempt;
+    let applied = match (apply(pipelines, pipeline).await, code) {
+        (Err(kube::Error::Api(status)), Some(code)) => {
+            ensure!(status.code == *code && status.message.contains(says), "{what}: {status:?}");
+            return Ok(());
+        }
+        (Ok(applied), None) => applied,
+        (other, _) => bail!("{what}: {other:?}"),
     };
     let name = pipeline["metadata"]["name"].as_str().unwrap_or_default();
-    eventually(&format!("{attempt} to be refused"), SOON, async || {
+    eventually(&format!("{what} to be refused"), SOON, async || {
         let status = pipelines.get(name).await?.status.unwrap_or_default();
         let ready = status.conditions.into_iter().find(|c| c.type_ == "Ready");
         let is_current = |generation: Option<i64>| generation == applied.metadata.generation;
         let refused = ready
             .as_ref()
-            .is_some_and(|c| c.reason == "InvalidSpec" && is_current(c.observed_generation));
+            .is_some_and(|c| c.reason == "InvalidSpec" && c.message.contains(says) && is_current(c.observed_generation));
         Ok(if refused { Ok(()) } else { Err(format!("{ready:?}")) })
     })
     .await
+}
+
+/// The author may write ConfigMaps, but none that pods read.
+async fn assert_writes_no_config(author: &Client, namespace: &str) -> Result<()> {
+    let config_maps: Api<ConfigMap> = Api::namespaced(author.clone(), namespace);
+    let own = ListParams::default().labels("app.kubernetes.io/managed-by=userpipeline-operator");
+    let found = config_maps.list(&own).await?.items;
+    let Some(live) = found.first() else {
+        bail!("the pipeline has no ConfigMap")
+    };
+    let forged = ConfigMap {
+        metadata: ObjectMeta {
+            name: Some("forged".to_owned()),
+            labels: live.metadata.labels.clone(),
+            ..ObjectMeta::default()
+        },
+        data: live.data.clone(),
+        ..ConfigMap::default()
+    };
+    let plain = json!({"metadata": {"name": "plain"}, "data": {"a": "b"}});
+    config_maps.create(&PostParams::default(), &serde_json::from_value(plain)?).await?;
+    let labelled = json!({"metadata": {"labels": live.metadata.labels}});
+    for (what, refused) in [
+        ("create", config_maps.create(&PostParams::default(), &forged).await.map(drop)),
+        (
+            "delete",
+            config_maps.delete(&live.name_any(), &DeleteParams::default()).await.map(drop),
+        ),
+        (
+            "label",
+            config_maps
+                .patch("plain", &PatchParams::default(), &Patch::Merge(labelled))
+                .await
+                .map(drop),
+        ),
+    ] {
+        let is_refused = matches!(&refused, Err(kube::Error::Api(status)) if status.code == 403 && status.message.contains("only the operator may write"));
+        ensure!(is_refused, "{what}: {refused:?}");
+    }
+    Ok(())
 }
 
 /// Neither back-fills, nor connections, nor what `plan --schema` creates.
@@ -221,10 +236,11 @@ async fn an_author_who_may_use_connections_sends_no_secret_to_another_host() -> 
     let author = cluster::connect_as("author").await?;
     let pipelines: Api<UserPipeline> = Api::namespaced(author.clone(), &world.namespace);
     pipeline["spec"]["runNow"] = json!({"nonce": "now"});
-    let all = attempts(&listener.address);
+    let all = [own_blocks(&listener.address), detours(&listener.address)].into_iter().flatten();
+    let all: Vec<Attempt> = all.collect();
     eventually("the policy to take effect", SOON, async || {
         let params = PatchParams::apply("author").dry_run();
-        let own = with(&pipeline, "dry", &all[3].1);
+        let own = with(&pipeline, "dry", &all[3].changes);
         let refused = pipelines.patch("dry", &params, &Patch::Apply(own)).await;
         Ok(refused.map_or(Ok(()), |_| Err("it is accepted".to_owned())))
     })
@@ -232,13 +248,17 @@ async fn an_author_who_may_use_connections_sends_no_secret_to_another_host() -> 
 
     // When they try, Then each attempt is refused, at apply or by the operator
     apply(&pipelines, &with(&pipeline, "users", &[])).await?;
-    for (n, (attempt, changes)) in all.iter().enumerate() {
-        assert_refused(&pipelines, attempt, &with(&pipeline, &format!("try-{n}"), changes)).await?;
+    for (n, attempt) in all.iter().enumerate() {
+        assert_refused(&pipelines, attempt, &with(&pipeline, &format!("try-{n}"), &attempt.changes)).await?;
     }
-    assert_creates_nothing_else(&world, author, &listener.address).await?;
+
+    // And so is an edit of the pipeline that exists, and a write of what its pods read
+    assert_refused(&pipelines, &all[0], &with(&pipeline, "users", &all[0].changes)).await?;
+    assert_creates_nothing_else(&world, author.clone(), &listener.address).await?;
 
     // And the allowed pipeline works, while nothing has reached the listener
     world.ready().await?;
+    assert_writes_no_config(&author, &world.namespace).await?;
     ensure!(listener.received() == 0, "{} bytes", listener.received());
 
     // And one of an administrator does reach it, so the listener can be reached

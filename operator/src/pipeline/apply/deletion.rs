@@ -1,12 +1,15 @@
 //! Writes for a pipeline that is being deleted.
 
-use kube::api::PropagationPolicy;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{ResourceExt, api::PropagationPolicy};
 
 use super::{applier::Applier, error::ApplyError};
 use crate::pipeline::{
     children::{ChildKind, Children, DesiredChildren, VisitChildren},
     model::labels,
-    observe::is_deletion_job,
+    observe::{is_deletion_job, is_of_component},
 };
 
 impl Applier<'_> {
@@ -33,7 +36,29 @@ impl Applier<'_> {
 
     /// Applies the deletion Job and what it needs.
     pub async fn apply_deletion(&self, desired: DesiredChildren, observed: &Children) -> Result<(), ApplyError> {
-        desired.apply_all(observed, self).await.map(drop)
+        let observed = self.delete_deletion_configs(observed, |_| true).await?;
+        desired.apply_all(&observed, self).await.map(drop)
+    }
+
+    /// Deletes the configs of deletion Jobs that `keep` refuses or that belong to an earlier pipeline of the same name, which would
+    /// block those of this one. Returns the children without them.
+    pub(super) async fn delete_deletion_configs(
+        &self,
+        observed: &Children,
+        keep: impl Fn(&ConfigMap) -> bool,
+    ) -> Result<Children, ApplyError> {
+        let is_kept = |config_map: &ConfigMap| config_map.labels().get(labels::PIPELINE_UID).is_some_and(|uid| uid == self.uid);
+        let (others, kept) = observed.config_maps.iter().cloned().partition(|config_map| {
+            is_of_component(config_map.as_ref(), labels::Component::Deletion) && !(is_kept(config_map) && keep(config_map))
+        });
+        let others: Vec<Arc<ConfigMap>> = others;
+        for other in &others {
+            self.delete(other.as_ref()).await?;
+        }
+        Ok(Children {
+            config_maps: kept,
+            ..observed.clone()
+        })
     }
 
     /// Deletes the deletion Job and what it needed: without an owner, they are not garbage-collected.

@@ -20,7 +20,7 @@ use crate::pipeline::{
     children::{Children, DesiredChildren, VisitChildren},
     decide::{Decisions, upgrade::Turn},
     desired::Desired,
-    model::labels::Component,
+    model::{is_recorded, labels::Component},
     observe::{Observed, is_of_component},
     task::Delete,
 };
@@ -79,13 +79,15 @@ impl Applied {
     }
 }
 
-/// Applies the desired children in order, then deletes those that are no longer desired.
+/// Applies the desired children in order, then deletes those that are no longer desired. `recorded`: whether the status has the
+/// digests of the ConfigMaps that are read back.
 pub async fn apply(
     applier: &Applier<'_>,
     pipeline: &UserPipeline,
     desired: Desired,
     decisions: Decisions,
     observed: &Observed,
+    recorded: Result<(), ApplyError>,
     now: Timestamp,
 ) -> Applied {
     let used = used_config_maps(&desired, observed);
@@ -95,7 +97,10 @@ pub async fn apply(
     let live = &observed.children;
 
     let account = desired.account.apply_all(live, applier).await.map(drop);
-    let schema = prepare_deletion(applier, pipeline, desired.deletion, observed).await;
+    let schema = match recorded {
+        Ok(()) => prepare_deletion(applier, pipeline, desired.deletion, &decisions.config_digests, live).await,
+        error => error,
+    };
     let schema = match schema {
         Ok(()) => desired.connections.apply_all(live, applier).await.map(drop),
         error => error,
@@ -159,16 +164,15 @@ async fn prepare_deletion(
     applier: &Applier<'_>,
     pipeline: &UserPipeline,
     config: DesiredChildren,
-    observed: &Observed,
+    digests: &[String],
+    live: &Children,
 ) -> Result<(), ApplyError> {
-    if pipeline.spec.deletion_policy == DeletionPolicy::Retain {
-        let config_maps = observed.children.config_maps.iter();
-        for stored in config_maps.filter(|config_map| is_of_component(config_map.as_ref(), Component::Deletion)) {
-            applier.delete(stored.as_ref()).await?;
-        }
-    }
+    let is_retained = pipeline.spec.deletion_policy == DeletionPolicy::Retain;
+    let others = applier
+        .delete_deletion_configs(live, |config_map| !is_retained && is_recorded(config_map, digests))
+        .await?;
     applier.update_finalizer(pipeline).await?;
-    config.apply_all(&observed.children, applier).await.map(drop)
+    config.apply_all(&others, applier).await.map(drop)
 }
 
 async fn apply_schema(applier: &Applier<'_>, desired: DesiredChildren, delete: &[Delete], observed: &Observed) -> Result<(), ApplyError> {

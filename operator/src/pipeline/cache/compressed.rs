@@ -11,6 +11,7 @@ use std::{
 };
 
 use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource, core::ObjectMeta};
 use serde::{
     Deserialize, Deserializer,
@@ -35,7 +36,7 @@ pub type CachedConnection = Compressed<UserPipelineConnection>;
 
 #[derive(Clone, Debug)]
 pub struct Compressed<K> {
-    /// Name, namespace, uid, resource version and generation only.
+    /// Name, namespace, uid, resource version, generation and time of deletion only.
     metadata: ObjectMeta,
     /// The pipeline that a child belongs to.
     pipeline: Option<Box<str>>,
@@ -107,6 +108,7 @@ struct Head {
     uid: Option<String>,
     resource_version: Option<String>,
     generation: Option<i64>,
+    deletion_timestamp: Option<Time>,
     labels: Option<BTreeMap<String, String>>,
 }
 
@@ -134,6 +136,7 @@ impl<'de, K: Resource<DynamicType = ()>> Deserialize<'de> for Compressed<K> {
                 uid: head.uid,
                 resource_version: head.resource_version,
                 generation: head.generation,
+                deletion_timestamp: head.deletion_timestamp,
                 ..ObjectMeta::default()
             },
             pipeline: head

@@ -120,13 +120,28 @@ impl<K: Resource<DynamicType = ()>> Deleted<K> {
     where
         K: DeserializeOwned,
     {
+        self.of(&id.namespace, Some(&id.name), now)
+    }
+
+    /// The same of the objects of a namespace that belong to no pipeline.
+    pub fn of_no_pipeline(&self, namespace: &str, now: Timestamp) -> Vec<(Timestamp, Arc<K>)>
+    where
+        K: DeserializeOwned,
+    {
+        self.of(namespace, None, now)
+    }
+
+    fn of(&self, namespace: &str, pipeline: Option<&str>, now: Timestamp) -> Vec<(Timestamp, Arc<K>)>
+    where
+        K: DeserializeOwned,
+    {
         let memory = self.memory();
-        let is_of_pipeline = |entry: &&Entry<K>| {
-            entry.object.meta().namespace.as_deref() == Some(id.namespace.as_str())
-                && entry.object.pipeline() == Some(id.name.as_str())
+        let is_found = |entry: &&Entry<K>| {
+            entry.object.meta().namespace.as_deref() == Some(namespace)
+                && entry.object.pipeline() == pipeline
                 && elapsed(entry.at, now) < REMEMBERED
         };
-        let found = memory.entries.iter().filter(is_of_pipeline);
+        let found = memory.entries.iter().filter(is_found);
         found
             .filter_map(|entry| Some((entry.at, Arc::new(entry.object.read().ok()?))))
             .collect()

@@ -127,6 +127,15 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
         &self.store
     }
 
+    /// The objects of a namespace that belong to no pipeline, by name.
+    pub fn of_no_pipeline(&self, namespace: &str) -> Vec<Arc<K>>
+    where
+        K: DeserializeOwned,
+    {
+        let is_found = |object: &Compressed<K>| object.meta().namespace.as_deref() == Some(namespace) && object.pipeline().is_none();
+        read(&self.store.state_filter(is_found))
+    }
+
     /// The objects of a pipeline, by name.
     pub fn of_pipeline(&self, id: &PipelineId) -> Vec<Arc<K>>
     where
@@ -135,8 +144,12 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
         let found = self.store.state_filter(|object| {
             object.meta().namespace.as_deref() == Some(id.namespace.as_str()) && object.pipeline() == Some(id.name.as_str())
         });
-        let mut found: Vec<Arc<K>> = found.iter().filter_map(|cached| cached.read().ok().map(Arc::new)).collect();
-        found.sort_by_key(|object| object.name_any());
-        found
+        read(&found)
     }
+}
+
+fn read<K: Resource<DynamicType = ()> + DeserializeOwned>(found: &[Arc<Compressed<K>>]) -> Vec<Arc<K>> {
+    let mut found: Vec<Arc<K>> = found.iter().filter_map(|cached| cached.read().ok().map(Arc::new)).collect();
+    found.sort_by_key(|object| object.name_any());
+    found
 }

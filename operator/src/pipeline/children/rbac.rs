@@ -55,6 +55,7 @@ fn the_chart_grants_what_connections_need() {
         ("userpipelineconnections", "list"),
         ("userpipelineconnections", "watch"),
         ("userpipelineconnections/status", "patch"),
+        ("userpipelineconnections/finalizers", "update"),
     ] {
         assert!(is_granted(&rules(), "userpipeline.dev", resource, verb), "{verb} {resource}");
     }

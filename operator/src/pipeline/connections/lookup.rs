@@ -1,7 +1,7 @@
 //! Looks connections up in the cache.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,10 +12,13 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use userpipeline_api::{ConnectionVersion, UserPipeline, UserPipelineConnection, UserPipelineConnectionSpec, names::PipelineId};
 
-use super::named::NamedConnections;
+use super::{
+    named::{NamedConnections, last_used},
+    used::{blocks, used},
+};
 use crate::pipeline::{
     cache::{Cache, CachedConnection},
-    model::{StoredConnection, labels, labels::Component, stored_connections},
+    model::{StoredConnection, is_recorded, labels, labels::Component, stored_connections},
     observe::is_of_component,
     validate::connection_problems,
 };
@@ -60,34 +63,50 @@ impl ConnectionLookup {
     /// The connections that `pipeline` names.
     pub fn named_by(&self, pipeline: &UserPipeline) -> NamedConnections {
         let namespace = pipeline.namespace().unwrap_or_default();
-        let accepted = |annotations: &BTreeMap<String, String>| annotations.get(labels::ACCEPT_STORE).cloned();
         let mut named = NamedConnections::default();
-        named.accepted_stores.extend(accepted(pipeline.annotations()));
-        let mut stored = None;
+        named.accepted_stores.extend(accepted_stores(pipeline.annotations()));
+        let (mut all, mut offered) = (Vec::new(), BTreeSet::new());
         for connection in &pipeline.spec.connections {
             let name = &connection.name;
             let cached = self.get(&namespace, name);
             if let Some(cached) = &cached {
+                let connection = cached.read().ok();
                 named
                     .accepted_stores
-                    .extend(cached.read().ok().and_then(|connection| accepted(connection.annotations())));
+                    .extend(connection.iter().flat_map(|connection| accepted_stores(connection.annotations())));
             }
             let found = cached.as_ref().map(|cached| (version(cached), usable(cached)));
-            let (version, spec) = match found {
-                Some((version, Ok(spec))) => (version, spec),
-                unusable => {
-                    let stored: &Vec<_> = stored.get_or_insert_with(|| self.stored(pipeline));
-                    named.stand_in(name, unusable, pipeline, stored);
-                    continue;
+            if let Some((_, Ok(spec))) = &found {
+                offered.extend(blocks(spec));
+            }
+            all.push((name, found));
+        }
+        let mut stored = None;
+        let mut stored = || stored.get_or_insert_with(|| self.stored(pipeline)).clone();
+        for (name, found) in all {
+            match found {
+                Some((version, Ok(spec))) => {
+                    let lost = if is_recorded_version(pipeline, &version) {
+                        Vec::new()
+                    } else {
+                        lost_blocks(pipeline, name, &stored(), &offered)
+                    };
+                    if lost.is_empty() {
+                        named.use_connection(version, spec, &pipeline.spec);
+                    } else {
+                        let why = format!("has no {} any more", lost.join(", "));
+                        named.stand_in(name, Some((version, Err(why))), pipeline, &stored());
+                    }
                 }
-            };
-            named.use_connection(version, spec);
+                unusable => named.stand_in(name, unusable, pipeline, &stored()),
+            }
         }
         named
     }
 
-    /// The stored connections of a pipeline, the newest first.
+    /// The connections of a pipeline that the operator stored, the newest first.
     fn stored(&self, pipeline: &UserPipeline) -> Vec<StoredConnection> {
+        let digests = pipeline.status.as_ref().map_or(&[][..], |status| &status.config_digests);
         let mut config_maps = self.config_maps.of_pipeline(&PipelineId::of(pipeline));
         let is_own = |config_map: &ConfigMap| {
             config_map
@@ -95,10 +114,32 @@ impl ConnectionLookup {
                 .iter()
                 .any(|owner| Some(&owner.uid) == pipeline.uid().as_ref())
         };
-        config_maps.retain(|config_map| is_of_component(config_map.as_ref(), Component::Connections) && is_own(config_map));
+        config_maps.retain(|config_map| {
+            is_of_component(config_map.as_ref(), Component::Connections) && is_own(config_map) && is_recorded(config_map, digests)
+        });
         config_maps.sort_by_key(|config_map| std::cmp::Reverse(config_map.creation_timestamp()));
         config_maps.iter().flat_map(|config_map| stored_connections(config_map)).collect()
     }
+}
+
+fn is_recorded_version(pipeline: &UserPipeline, version: &ConnectionVersion) -> bool {
+    pipeline.status.as_ref().is_some_and(|status| status.connections.contains(version))
+}
+
+/// Blocks that the pipeline used from a connection, and that no connection has any more.
+fn lost_blocks(pipeline: &UserPipeline, name: &str, stored: &[StoredConnection], offered: &BTreeSet<&'static str>) -> Vec<&'static str> {
+    let Some(last) = last_used(name, pipeline, stored) else {
+        return Vec::new();
+    };
+    let used = used(&pipeline.spec, last.spec.clone());
+    blocks(&used).filter(|block| !offered.contains(block)).collect()
+}
+
+/// The ids in the annotation, separated by commas. Others than those of Kafka clusters and PostgreSQL databases are ignored.
+fn accepted_stores(annotations: &BTreeMap<String, String>) -> Vec<String> {
+    let ids = annotations.get(labels::ACCEPT_STORE).into_iter().flat_map(|ids| ids.split(','));
+    let is_id = |id: &&str| !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || "_-./$".contains(c));
+    ids.map(str::trim).filter(is_id).map(str::to_owned).collect()
 }
 
 fn version(connection: &CachedConnection) -> ConnectionVersion {
@@ -125,7 +166,7 @@ mod tests {
 
     fn connection(name: &str, spec: &Value) -> Value {
         let annotations = if name == "good" {
-            json!({labels::ACCEPT_STORE: "7"})
+            json!({labels::ACCEPT_STORE: "7/users, a_-B,, x y,--plan=1"})
         } else {
             json!({})
         };
@@ -163,7 +204,7 @@ mod tests {
                 generation: 3
             }
         );
-        assert_eq!(named.accepted_stores, ["7"; 1]);
+        assert_eq!(named.accepted_stores, ["7/users", "a_-B"]);
         assert!(named.connections["good"].is_ok() && !named.connections.contains_key("gone"));
         for (name, says) in [
             ("typed", "cannot be read: "),

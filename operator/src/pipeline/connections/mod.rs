@@ -2,6 +2,7 @@
 
 mod lookup;
 mod named;
+mod used;
 mod uses;
 
 pub use self::{

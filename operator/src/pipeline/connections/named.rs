@@ -1,6 +1,8 @@
 //! The connections that a pipeline names.
 
-use userpipeline_api::{ConnectionVersion, Connections, UserPipeline, UserPipelineConnectionSpec};
+use userpipeline_api::{ConnectionVersion, Connections, UserPipeline, UserPipelineConnectionSpec, UserPipelineSpec};
+
+use super::used::used;
 
 use crate::pipeline::model::{
     Problem, StoredConnection,
@@ -37,11 +39,12 @@ impl NamedConnections {
         Some((reason.to_owned(), message))
     }
 
-    pub(super) fn use_connection(&mut self, version: ConnectionVersion, spec: UserPipelineConnectionSpec) {
+    /// Only the blocks that `pipeline` uses are stored.
+    pub(super) fn use_connection(&mut self, version: ConnectionVersion, spec: UserPipelineConnectionSpec, pipeline: &UserPipelineSpec) {
         self.used.push(StoredConnection {
             name: version.name.clone(),
             generation: version.generation,
-            spec: spec.clone(),
+            spec: used(pipeline, spec.clone()),
         });
         self.connections.insert(version.name.clone(), Ok(spec));
         self.versions.push(version);
@@ -57,10 +60,7 @@ impl NamedConnections {
     ) {
         let status = pipeline.status.iter().flat_map(|status| &status.connections);
         let recorded = status.into_iter().find(|recorded| recorded.name == name);
-        let mut of_name = stored.iter().filter(|stored| stored.name == name);
-        let is_recorded = |stored: &&StoredConnection| recorded.is_some_and(|recorded| recorded.generation == stored.generation);
-        let last = of_name.clone().find(is_recorded).or_else(|| of_name.next());
-        match (last, found) {
+        match (last_used(name, pipeline, stored), found) {
             (Some(last), found) => {
                 match found {
                     Some((_, Err(why))) => self.invalid.push(format!("{name}: {why}")),
@@ -71,7 +71,7 @@ impl NamedConnections {
                     uid: recorded.map(|recorded| recorded.uid.clone()).unwrap_or_default(),
                     generation: last.generation,
                 };
-                self.use_connection(version, last.spec.clone());
+                self.use_connection(version, last.spec.clone(), &pipeline.spec);
             }
             (None, Some((version, spec))) => {
                 self.connections.insert(name.to_owned(), spec);
@@ -80,4 +80,13 @@ impl NamedConnections {
             (None, None) => {}
         }
     }
+}
+
+/// The stored version of a connection that the pipeline's children have.
+pub(super) fn last_used<'a>(name: &str, pipeline: &UserPipeline, stored: &'a [StoredConnection]) -> Option<&'a StoredConnection> {
+    let recorded = pipeline.status.iter().flat_map(|status| &status.connections);
+    let recorded = recorded.into_iter().find(|recorded| recorded.name == name);
+    let mut of_name = stored.iter().filter(|stored| stored.name == name);
+    let is_recorded = |stored: &&StoredConnection| recorded.is_some_and(|recorded| recorded.generation == stored.generation);
+    of_name.clone().find(is_recorded).or_else(|| of_name.next())
 }

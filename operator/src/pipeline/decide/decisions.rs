@@ -29,6 +29,8 @@ pub struct Decisions {
     pub turn: Turn,
     /// Whether the pipeline may change to the current versions of its connections.
     pub connections: connection_rollout::Decision,
+    /// Of the ConfigMaps that are read back; to be written to the status before these are applied.
+    pub config_digests: Vec<String>,
 }
 
 /// Decides everything. `ignore_rollout_order` opens the gate at once: a plan shows the end of a rollout, not its first step.
@@ -48,7 +50,12 @@ pub fn decide(
     let schema = if is_held {
         schema::held(recorded_schema)
     } else {
-        schema::decide(&valid.schema_hash, &task_hash, &recorded_schema, &schema_jobs(observed), now)
+        let recorded = if valid.compares_stores() {
+            schema::until_stores_are_known(recorded_schema, &valid.schema_hash)
+        } else {
+            recorded_schema
+        };
+        schema::decide(&valid.schema_hash, &task_hash, &recorded, &schema_jobs(observed), now)
     };
     let drain_input = DrainInput {
         suspended: valid.spec.suspend,
@@ -70,6 +77,7 @@ pub fn decide(
         schema,
         turn: Turn::Now,
         connections,
+        config_digests: recorded.config_digests,
     }
 }
 

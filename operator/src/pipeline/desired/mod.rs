@@ -1,6 +1,7 @@
 //! The desired children of a [`ValidatedPipeline`](super::validate::ValidatedPipeline), a file per kind. No client.
 
 mod backfill_job;
+mod check_job;
 mod config_map;
 mod cron_job;
 mod deletion_job;
@@ -18,6 +19,7 @@ mod task_job;
 
 pub use self::{
     backfill_job::backfill_job,
+    check_job::check_objects,
     objects::{Desired, deletion_objects, desired},
     plan_job::plan_objects,
 };

@@ -1,6 +1,6 @@
 //! The desired children of a pipeline by the step that applies them.
 
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::{batch::v1::Job, core::v1::ConfigMap};
 
 use super::{config_map, cron_job, deletion_job, deployment, drain_job, ingest_job, pod_disruption_budget, schema_job, service_account};
 use crate::pipeline::{
@@ -32,6 +32,11 @@ pub struct Desired {
 }
 
 impl Desired {
+    /// The ConfigMaps that the operator reads back later.
+    pub fn read_back(&self) -> impl Iterator<Item = &ConfigMap> {
+        self.deletion.config_maps.iter().chain(&self.connections.config_maps)
+    }
+
     pub const fn steps(&self) -> [&DesiredChildren; 7] {
         [
             &self.account,

@@ -10,13 +10,17 @@ use k8s_openapi::api::{
 use kube::core::ObjectMeta;
 
 use super::{config_map, task_job::Task};
-use crate::pipeline::model::{Installation, Owner, PodConfig, PodConfigRef, labels};
+use crate::pipeline::{
+    model::{Installation, PodConfigRef, labels},
+    validate::ValidatedPipeline,
+};
 
 /// Kubernetes deletes the Job where the plan could not.
 const GONE_AFTER_SECONDS: i32 = 600;
 
 /// The Job and the ConfigMap that it reads, both with this name.
-pub fn plan_objects(owner: &Owner, installation: &Installation, config: &PodConfig, name: &str) -> (ConfigMap, Job) {
+pub fn plan_objects(pipeline: &ValidatedPipeline, installation: &Installation, name: &str) -> (ConfigMap, Job) {
+    let (owner, config) = (&pipeline.owner, &pipeline.schema);
     let metadata = || ObjectMeta {
         name: Some(name.to_owned()),
         namespace: Some(owner.id.namespace.clone()),
@@ -30,11 +34,15 @@ pub fn plan_objects(owner: &Owner, installation: &Installation, config: &PodConf
         config_map: name.to_owned(),
         mounts: config.mounts.clone(),
     };
+    let mut arguments = vec!["--plan", "--cluster", &installation.cluster];
+    if pipeline.compares_stores() && pipeline.has_default_replicas() {
+        arguments.push("--any-replicas");
+    }
     let task = Task {
         component: labels::Component::Schema,
         suffix: "plan",
         command: "apply-schema",
-        arguments: &["--plan", "--cluster", &installation.cluster],
+        arguments: &arguments,
         labels: &[],
     };
     let mut job = task.build(owner, &config_ref);

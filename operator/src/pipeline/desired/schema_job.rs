@@ -11,8 +11,9 @@ use crate::pipeline::{
 
 pub(super) fn build(pipeline: &ValidatedPipeline, installation: &Installation, recorded: &SchemaStatus, attempt: i32) -> Job {
     let hash = &pipeline.schema_hash;
+    let expected = expected_stores(pipeline, recorded);
     let mut arguments = vec!["--cluster", &installation.cluster];
-    arguments.extend(expected_stores(pipeline, recorded));
+    arguments.extend(expected.iter().map(String::as_str));
     let task = Task {
         component: labels::Component::Schema,
         suffix: &format!("schema-{hash}-{attempt}"),
@@ -23,18 +24,18 @@ pub(super) fn build(pipeline: &ValidatedPipeline, installation: &Installation, r
     task.build(&pipeline.owner, &pipeline.schema.reference())
 }
 
-/// Where connections say where the stores are, the stores are those of the last schema Job, or accepted ones. A pinned version may
-/// not know these arguments.
-fn expected_stores<'a>(pipeline: &'a ValidatedPipeline, recorded: &'a SchemaStatus) -> Vec<&'a str> {
-    let is_pinned = pipeline.spec.image.as_ref().is_some_and(|image| image.version.is_some());
-    if is_pinned || pipeline.spec.connections.is_empty() {
+/// Where connections say where the stores are, the stores are those of the last schema Job, or accepted ones; and a default for the
+/// replicas of new topics does not apply to existing ones.
+fn expected_stores(pipeline: &ValidatedPipeline, recorded: &SchemaStatus) -> Vec<String> {
+    if !pipeline.compares_stores() {
         return Vec::new();
     }
-    let kafka = recorded.kafka_cluster.iter().map(|id| ("--expected-kafka-cluster", id));
-    let postgres = recorded.postgres_system.iter().map(|id| ("--expected-postgres-system", id));
-    let accepted = pipeline.accepted_stores.iter().map(|id| ("--accept-store", id));
-    let arguments = kafka.chain(postgres).chain(accepted);
-    arguments.flat_map(|(option, id)| [option, id.as_str()]).collect()
+    let kafka = recorded.kafka_cluster.iter().map(|id| format!("--expected-kafka-cluster={id}"));
+    let postgres = recorded.postgres_system.iter().map(|id| format!("--expected-postgres-system={id}"));
+    // As one argument: the id is of an annotation, and must not become another option.
+    let accepted = pipeline.accepted_stores.iter().map(|id| format!("--accept-store={id}"));
+    let replicas = pipeline.has_default_replicas().then(|| "--any-replicas".to_owned());
+    kafka.chain(postgres).chain(accepted).chain(replicas).collect()
 }
 
 #[cfg(test)]
@@ -55,19 +56,20 @@ mod tests {
         let mut moved = validate(&moved, &connections, &example::installation()).unwrap();
         moved.accepted_stores = vec!["2".into()];
         let expected = [
-            "--expected-kafka-cluster",
-            "k",
-            "--expected-postgres-system",
-            "1",
-            "--accept-store",
-            "2",
+            "--expected-kafka-cluster=k",
+            "--expected-postgres-system=1",
+            "--accept-store=2",
+            "--any-replicas",
         ];
         assert_eq!(expected_stores(&moved, &recorded), expected);
         assert_eq!(
             expected_stores(&moved, &SchemaStatus::default()),
-            ["--accept-store", "2"],
+            ["--accept-store=2", "--any-replicas"],
             "of an older version"
         );
+        let mut sets_replicas = moved.clone();
+        sets_replicas.spec.kafka = Some(serde_json::from_value(serde_json::json!({"topic": {"replicas": 3}})).unwrap());
+        assert_eq!(expected_stores(&sets_replicas, &SchemaStatus::default()), ["--accept-store=2"]);
         let own = example::validate(&example::pipeline()).unwrap();
         assert_eq!(expected_stores(&own, &recorded), [""; 0], "an edit of an address is explicit");
         moved.spec.image = Some(Image {

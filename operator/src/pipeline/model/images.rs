@@ -10,6 +10,16 @@ pub struct Installation {
     pub cluster: String,
     /// Pipelines must take addresses and Secrets from connections (`connections.required` of the chart).
     pub requires_connections: bool,
+    /// Jobs check connections (`checks.enabled` of the chart).
+    pub checks_connections: bool,
+    pub pod_metadata: PodMetadata,
+}
+
+/// The labels and annotations that pipelines may add to pods, by name or domain. None: all that are not reserved.
+#[derive(Clone, Debug, Default)]
+pub struct PodMetadata {
+    pub labels: Option<Vec<String>>,
+    pub annotations: Option<Vec<String>>,
 }
 
 /// The images of the operator's version, and the registries that a pipeline may choose from.

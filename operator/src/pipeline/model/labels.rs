@@ -13,6 +13,12 @@ pub const PIPELINE: &str = "userpipeline.dev/pipeline";
 pub const PIPELINE_UID: &str = "userpipeline.dev/pipeline-uid";
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The name of the connection that a check belongs to. Such objects have no pipeline.
+pub const CONNECTION: &str = "userpipeline.dev/connection";
+/// The generation of the connection that a check Job checks.
+pub const CHECK_GENERATION: &str = "userpipeline.dev/check-generation";
+/// How many check Jobs in a row ended without a report before this one.
+pub const CHECK_ATTEMPT: &str = "userpipeline.dev/check-attempt";
 /// The hash of the schema that a schema Job applies.
 pub const SCHEMA_HASH: &str = "userpipeline.dev/schema-hash";
 /// How many schema Jobs of the same hash failed before this one.
@@ -32,7 +38,8 @@ pub const CONTAINER_END: &str = "userpipeline.dev/container-end";
 /// An annotation: the hash of the desired object that was applied last.
 pub const DESIRED_HASH: &str = "userpipeline.dev/desired-hash";
 
-/// An annotation on a connection or a pipeline: the id of a store that is accepted although it is another one than before.
+/// An annotation on a connection or a pipeline: ids of stores that are accepted although they are others than before, separated by
+/// commas.
 pub const ACCEPT_STORE: &str = "userpipeline.dev/accept-store";
 
 /// The kind of a run; only Jobs that the operator creates have it.
@@ -64,6 +71,8 @@ pub enum Component {
     Deletion,
     /// The stored connections; no pod.
     Connections,
+    /// The check of a connection.
+    Check,
 }
 
 impl Component {
@@ -76,6 +85,7 @@ impl Component {
             Self::Drain => "drain",
             Self::Deletion => "deletion",
             Self::Connections => "connections",
+            Self::Check => "check",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The ground layer: what every other module of the pipeline speaks about. It imports none of them.
 
+mod config_digests;
 mod default_tls;
 mod finalizer;
 mod gate;
@@ -14,11 +15,12 @@ mod stored_connections;
 mod time;
 
 pub use self::{
+    config_digests::{config_digests, is_recorded},
     default_tls::DefaultTls,
     finalizer::{FINALIZER, has_finalizer},
     gate::Gate,
     ids::{ConnectionId, connection_id, has_name, pipeline_id},
-    images::{Images, Installation},
+    images::{Images, Installation, PodMetadata},
     owner::{Owner, owner_reference},
     pod_config::{CONFIG_VOLUME, PodConfig, PodConfigRef},
     reasons::Problem,

@@ -1,5 +1,6 @@
 //! What there is of a pipeline. Reading (`observed`, `worker_status`) is IO; interpreting what was read is pure.
 
+mod check_jobs;
 mod container_end;
 mod foreign;
 mod jobs;
@@ -14,12 +15,13 @@ mod worker_status;
 mod workers;
 
 pub use self::{
+    check_jobs::CheckChildren,
     container_end::ContainerEnd,
     foreign::ForeignField,
     jobs::{held_open, job_end},
     observed::{Observed, is_of_component, observe},
     refused_pods::RefusedPods,
-    run_jobs::{RunJob, backfill_runs, refused_run, run_jobs, run_report, unfinished_runs},
+    run_jobs::{RunJob, backfill_runs, run_jobs, run_problem, run_problem_after, run_report, unfinished_runs},
     scaled::Scalers,
     task_jobs::{Progress, TaskJob, deletion_jobs, drain_jobs, is_deletion_job, schema_jobs},
     worker_status::WorkerClient,

@@ -1,6 +1,6 @@
 //! The Jobs of runs: what each is for, and how it ended.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
@@ -12,8 +12,10 @@ use super::{
     observed::Observed,
     pods,
 };
-use crate::pipeline::model::{Problem, labels, reasons::JOB_DELETED, whole_seconds};
+use crate::pipeline::model::{Problem, elapsed, labels, reasons::JOB_DELETED, whole_seconds};
 
+/// A pod may wait this long for a node or its image before it is reported: a new node needs about this time.
+const STARTS_WITHIN: Duration = Duration::from_secs(30);
 const SCHEDULED_AT: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 
 #[derive(Clone, Debug)]
@@ -154,12 +156,34 @@ fn due(cron_job: &str, job: &Job) -> Option<Timestamp> {
 }
 
 /// What keeps a run, of a back-fill or another one, from starting.
-pub fn refused_run(observed: &Observed, of_backfill: bool) -> Option<Problem> {
+pub fn run_problem(observed: &Observed, of_backfill: bool, now: Timestamp) -> Option<Problem> {
+    active_runs(observed, of_backfill).find_map(|job| {
+        let refused = observed.refusals.problem(job);
+        refused.or_else(|| {
+            let late = stuck_pods(observed, job).find(|(created, _)| elapsed(*created, now) >= STARTS_WITHIN);
+            late.map(|(_, problem)| problem)
+        })
+    })
+}
+
+/// When a problem that is not reported yet will be.
+pub fn run_problem_after(observed: &Observed, now: Timestamp) -> Option<Duration> {
+    let stuck = active_runs(observed, false).flat_map(|job| stuck_pods(observed, job));
+    let waits = stuck.map(|(created, _)| STARTS_WITHIN.saturating_sub(elapsed(created, now)));
+    waits.filter(|wait| !wait.is_zero()).min()
+}
+
+fn active_runs(observed: &Observed, of_backfill: bool) -> impl Iterator<Item = &Arc<Job>> {
     let is_suspended = |job: &Job| job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
-    let mut unfinished = observed
+    observed
         .runs()
-        .filter(|job| job_end(job).is_none() && !is_suspended(job) && job.labels().contains_key(labels::BACKFILL) == of_backfill);
-    unfinished.find_map(|job| observed.refusals.problem(job))
+        .filter(move |job| job_end(job).is_none() && !is_suspended(job) && job.labels().contains_key(labels::BACKFILL) == of_backfill)
+}
+
+/// Pods of a run that cannot start, and when each was created.
+fn stuck_pods<'a>(observed: &'a Observed, job: &'a Job) -> impl Iterator<Item = (Timestamp, Problem)> + 'a {
+    let pods = observed.pods_of(job).into_iter();
+    pods.filter_map(|pod| Some((pod.metadata.creation_timestamp.as_ref()?.0, pods::problem(pod)?)))
 }
 
 /// Runs that have not ended. A run that was stopped with its pipeline does not count once its pods are gone.

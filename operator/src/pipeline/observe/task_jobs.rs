@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use serde::de::DeserializeOwned;
-use userpipeline_api::report::{DeletionReport, DrainReport, SchemaReport};
+use userpipeline_api::report::{ConnectionReport, DeletionReport, DrainReport, SchemaReport};
 
 use super::{
     jobs::{JobEnd, deleted_job_result, job_result, last_report, pod_end, pod_problem},
@@ -65,7 +65,7 @@ macro_rules! explained {
     )*};
 }
 
-explained!(SchemaReport, DrainReport, DeletionReport);
+explained!(SchemaReport, DrainReport, DeletionReport, ConnectionReport);
 
 pub fn schema_jobs(observed: &Observed) -> Vec<TaskJob<SchemaReport>> {
     let is_schema_job = |job: &Job| job.labels().contains_key(labels::SCHEMA_HASH);
@@ -79,6 +79,11 @@ pub fn drain_jobs(observed: &Observed) -> Vec<TaskJob<DrainReport>> {
 
 pub fn deletion_jobs(observed: &Observed) -> Vec<TaskJob<DeletionReport>> {
     task_jobs(observed, is_deletion_job, None, labels::DELETION_ATTEMPT)
+}
+
+pub fn check_jobs(observed: &Observed) -> Vec<TaskJob<ConnectionReport>> {
+    let is_check_job = |job: &Job| is_of_component(job, Component::Check);
+    task_jobs(observed, is_check_job, Some(labels::CHECK_GENERATION), labels::CHECK_ATTEMPT)
 }
 
 pub fn is_deletion_job(job: &Job) -> bool {

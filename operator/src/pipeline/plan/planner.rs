@@ -37,6 +37,8 @@ use crate::{
 pub struct Plan {
     /// In the order in which they would be written; the pipeline itself first.
     pub changes: Vec<Change>,
+    /// Why earlier versions of connections are used.
+    pub connections: Option<String>,
     /// The name of the schema Job that would run first, if one is due.
     pub schema_job: Option<String>,
     /// The printed plan of the schema Job, where one was requested.
@@ -56,6 +58,9 @@ impl Plan {
 
 impl std::fmt::Display for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(problem) = &self.connections {
+            writeln!(f, "! {problem}")?;
+        }
         if let Some(job) = &self.schema_job {
             writeln!(
                 f,
@@ -141,6 +146,7 @@ pub async fn plan(
         schema_job,
         schema,
         foreign: observed.foreign_fields(),
+        connections: applied.decisions.connections.problem.map(|(_, message)| message),
         overridden: applied.overridden,
     })
 }
@@ -166,7 +172,10 @@ fn id_of(document: &Value, client: &Client) -> PipelineId {
 
 /// The name of the schema Job that would run first.
 fn due_schema_job(pipeline: &UserPipeline, valid: &ValidatedPipeline, observed: &Observed, now: Timestamp) -> Option<String> {
-    let recorded = pipeline.status.clone().unwrap_or_default().schema.unwrap_or_default();
+    let mut recorded = pipeline.status.clone().unwrap_or_default().schema.unwrap_or_default();
+    if valid.compares_stores() {
+        recorded = schema::until_stores_are_known(recorded, &valid.schema_hash);
+    }
     let decision = schema::decide(&valid.schema_hash, &valid.owner.task_hash(), &recorded, &schema_jobs(observed), now);
     (!decision.is_applied()).then(|| {
         let attempt = decision.create.unwrap_or_default();
@@ -183,9 +192,11 @@ fn with_applied_schema(mut pipeline: UserPipeline, valid: ValidatedPipeline) -> 
     let status = pipeline.status.get_or_insert_default();
     // Or a new pipeline would pass for an older one.
     status.default_tls_mode = Some(valid.default_tls.mode);
+    let recorded = status.schema.clone().unwrap_or_default();
     status.schema = Some(SchemaStatus {
         applied_hash: Some(valid.schema_hash),
-        ..status.schema.clone().unwrap_or_default()
+        kafka_cluster: Some(recorded.kafka_cluster.unwrap_or_default()),
+        ..recorded
     });
     pipeline
 }
@@ -218,19 +229,14 @@ async fn applied_connections(client: &Client, id: &PipelineId, documents: &[Valu
     Ok(applied)
 }
 
-/// The connections of the pipeline's namespace: those of the cluster, and those of the file in their place.
+/// The connections of the cluster, and those of the file in their place.
 async fn load_connections(
     client: &Client,
     id: &PipelineId,
     applied: Vec<Value>,
     writer: &mut CacheWriter<UserPipelineConnection>,
 ) -> Result<(), PlanError> {
-    let api: Api<CachedConnection> = Api::namespaced(client.clone(), &id.namespace);
-    let listed = api
-        .list(&ListParams::default())
-        .await
-        .map_err(refused(format!("listing UserPipelineConnections of {}", id.namespace)))?;
-    let mut connections = listed.items;
+    let mut connections = list_connections(client, &id.namespace).await?;
     for document in applied {
         let connection: CachedConnection =
             serde_json::from_value(document).map_err(|e| PlanError::Unreadable(format!("a connection of the file: {e}")))?;
@@ -239,6 +245,19 @@ async fn load_connections(
     }
     writer.fill(connections);
     Ok(())
+}
+
+/// Of all namespaces, because pipelines of others may use the same resource; only of this one where the user may not list more.
+async fn list_connections(client: &Client, namespace: &str) -> Result<Vec<CachedConnection>, PlanError> {
+    let all: Api<CachedConnection> = Api::all(client.clone());
+    let listed = match all.list(&ListParams::default()).await {
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            let own: Api<CachedConnection> = Api::namespaced(client.clone(), namespace);
+            own.list(&ListParams::default()).await
+        }
+        listed => listed,
+    };
+    Ok(listed.map_err(refused("listing UserPipelineConnections"))?.items)
 }
 
 /// Fills the caches once, with lists instead of watches.
@@ -336,6 +355,16 @@ mod tests {
         (StatusCode::from_u16(code).unwrap(), Json(body)).into_response()
     }
 
+    #[test]
+    fn a_plan_with_an_earlier_version_of_a_connection_says_so() {
+        let plan = Plan {
+            connections: Some("spec.connections names connections that do not exist: stores".into()),
+            ..Plan::default()
+        };
+        assert_eq!(plan.to_string(), "! spec.connections names connections that do not exist: stores\n");
+        assert!(plan.is_empty(), "nothing would change");
+    }
+
     #[tokio::test]
     async fn a_plan_works_without_an_optional_kind_that_is_not_served() {
         assert_eq!(list::<Endpoints>(404, 404).await, (Ok(()), true));
@@ -344,5 +373,26 @@ mod tests {
         let refused = |kind: &str| (Err(format!("listing {kind}s of demo: refused")), false);
         assert_eq!(list::<Endpoints>(403, 200).await, refused("Endpoints"));
         assert_eq!(list::<ConfigMap>(404, 200).await, refused("ConfigMap"));
+    }
+
+    #[tokio::test]
+    async fn connections_of_all_namespaces_are_listed_where_the_user_may() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        for (code, expected) in [(200, "all"), (403, "own")] {
+            let answer = move |uri: Uri| async move {
+                let is_own = uri.path().contains("/namespaces/demo/");
+                if !is_own && code != 200 {
+                    return respond(code);
+                }
+                let items = json!([{"metadata": {"name": if is_own { "own" } else { "all" }}}]);
+                Json(json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items})).into_response()
+            };
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = format!("http://{}", listener.local_addr().unwrap());
+            tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+            let client = Client::try_from(kube::Config::new(address.parse().unwrap())).unwrap();
+            let listed = list_connections(&client, "demo").await.unwrap();
+            assert_eq!(listed[0].meta().name.as_deref(), Some(expected));
+        }
     }
 }

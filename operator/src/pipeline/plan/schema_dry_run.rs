@@ -32,7 +32,7 @@ pub async fn run(client: &Client, installation: &Installation, valid: &Validated
     let id = &valid.owner.id;
     let suffix = format!("plan-{}", names::hash(&Timestamp::now().to_string()));
     let name = names::child(&id.name, &suffix, names::LABEL_LIMIT);
-    let (config_map, job) = plan_objects(&valid.owner, installation, &valid.schema, &name);
+    let (config_map, job) = plan_objects(valid, installation, &name);
 
     let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), &id.namespace);
     let jobs: Api<Job> = Api::namespaced(client.clone(), &id.namespace);

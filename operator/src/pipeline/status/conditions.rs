@@ -13,7 +13,7 @@ use crate::pipeline::{
     apply::Applied,
     decide::schema::Finding,
     model::{DefaultTls, reasons::PAUSED},
-    observe::{Observed, refused_run},
+    observe::{Observed, run_problem},
     validate::ValidateError,
 };
 
@@ -32,7 +32,7 @@ pub fn of_applied(
         Some(report) => Verdict::no(&report.reason, &report.message),
         None => topic_ready(pipeline, applied, before),
     };
-    let schedule = schedule_ready(pipeline, applied, observed);
+    let schedule = schedule_ready(pipeline, applied, observed, now);
     let foreign = observed.foreign_fields();
     let workers = with_foreign(workers::ready(applied, observed), "Deployment", &foreign);
     let suspended = workers::suspended(pipeline, applied);
@@ -161,7 +161,7 @@ fn topic_ready(pipeline: &UserPipeline, applied: &Applied, before: &UserPipeline
     }
 }
 
-fn schedule_ready(pipeline: &UserPipeline, applied: &Applied, observed: &Observed) -> Verdict {
+fn schedule_ready(pipeline: &UserPipeline, applied: &Applied, observed: &Observed, now: Timestamp) -> Verdict {
     let Some(schedule) = &pipeline.spec.schedule else {
         return Verdict::yes(
             "NoRuns",
@@ -170,7 +170,7 @@ fn schedule_ready(pipeline: &UserPipeline, applied: &Applied, observed: &Observe
     };
     if applied.schedule.is_ok()
         && applied.started.is_ok()
-        && let Some((reason, message)) = refused_run(observed, false)
+        && let Some((reason, message)) = run_problem(observed, false, now)
     {
         return Verdict::no(&reason, &message);
     }

@@ -174,10 +174,12 @@ fn stored(observed: &Observed, before: &UserPipelineStatus, status: &UserPipelin
         .chain([last])
         .filter(is_due)
         .max();
+    let storing = || Verdict::unknown("Storing", &format!("{fetched}; the workers are storing it"));
     match (through, settled) {
         (Some(through), _) if through >= last => Verdict::yes("Fresh", &format!("{fetched} and stored in every sink")),
         (Some(through), Some(settled)) if through >= settled => Verdict::yes("Fresh", &format!("{fetched} and stored in every sink")),
-        (_, None) => Verdict::unknown("Storing", &format!("{fetched}; the workers are storing it")),
+        (None, None) => briefly_unknown(observed, before, changed_at(status), now).unwrap_or_else(storing),
+        (Some(_), None) => storing(),
         (None, Some(settled)) => briefly_unknown(observed, before, changed_at(status), now).unwrap_or_else(|| {
             Verdict::no(
                 "SinksUnknown",

@@ -10,7 +10,7 @@ use crate::pipeline::{
     apply::Applied,
     decide::{schedule::History, upgrade::Turn},
     model::labels,
-    observe::{Observed, RunJob},
+    observe::{Observed, RunJob, run_problem_after},
     validate::ValidateError,
 };
 
@@ -52,6 +52,7 @@ pub fn pipeline_status(
         status.default_tls_mode = Some(decisions.default_tls.mode);
         status.connections.clone_from(&decisions.connections.versions);
         status.connection_rollout.clone_from(&decisions.connections.rollout);
+        status.config_digests.clone_from(&decisions.config_digests);
         status.schema = Some(decisions.schema.status.clone()).filter(|schema| *schema != SchemaStatus::default());
     } else {
         // The previous spec is still in effect. Its failed runs count when the spec is fixed.
@@ -106,6 +107,7 @@ pub fn requeue_after(pipeline: &UserPipeline, outcome: Result<&Applied, &Validat
         observed.workers().next().is_some() || (!pipeline.spec.suspend && pipeline.spec.workers.replicas > 0 && outcome.is_ok());
     // A reconcile that came too early to measure is followed by one that does.
     let measures = is_active || measure::is_early(pipeline.status.as_ref(), now);
-    let soon = soon.into_iter().chain(observed.refusals.check_after).min();
+    let reports = [observed.refusals.check_after, run_problem_after(observed, now)];
+    let soon = soon.into_iter().chain(reports.into_iter().flatten()).min();
     soon.unwrap_or(RESYNC).min(if measures { MEASURE_EVERY } else { RESYNC })
 }

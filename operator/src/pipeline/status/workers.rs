@@ -29,6 +29,18 @@ pub fn counts(outcome: Result<&Applied, &ValidateError>, observed: &Observed, id
 
 /// Whether the desired number of workers runs the current spec and is ready.
 pub fn ready(applied: &Applied, observed: &Observed) -> Verdict {
+    let verdict = of_workers(applied, observed);
+    if verdict.is_false() && applied.decisions.connections.turn == Turn::Waiting {
+        let message = format!(
+            "{}. A connection has changed: this pipeline gets it once fewer pipelines roll out",
+            verdict.message
+        );
+        return Verdict::no(&verdict.reason, &message);
+    }
+    verdict
+}
+
+fn of_workers(applied: &Applied, observed: &Observed) -> Verdict {
     let deployment = match &applied.workers {
         Err(error) => return Verdict::failed(error),
         Ok(None) => return Verdict::no("WaitingForSchema", "workers start once the schema is applied"),

@@ -20,7 +20,7 @@ use crate::{
     identity::MANAGER,
     metrics::Metrics,
     pipeline::{
-        Context, Images, Installation, Writers,
+        Caches, Context, Images, Installation, Writers,
         cache::{CacheWriter, CachedPipeline},
         children::{ChildKind, VisitWriters},
         example,
@@ -138,8 +138,8 @@ impl Cluster {
         self.context_of(client, "0.1.0")
     }
 
-    /// The context of an operator of this version.
-    pub fn context_of(&self, client: &Client, version: &str) -> Arc<Context> {
+    /// Caches that have just been filled.
+    pub fn caches(&self) -> Caches {
         let writers = Writers::default();
         let caches = writers.caches();
         let Writers {
@@ -156,6 +156,11 @@ impl Cluster {
         connections.fill_with(all("userpipelineconnections").into_iter());
         let objects = self.objects.lock().unwrap().clone();
         children.each(&mut Fill(&objects));
+        caches
+    }
+
+    /// The context of an operator of this version.
+    pub fn context_of(&self, client: &Client, version: &str) -> Arc<Context> {
         let installation = Installation {
             images: Images {
                 tag: version.to_owned(),
@@ -163,7 +168,7 @@ impl Cluster {
             },
             ..example::installation()
         };
-        Arc::new(Context::new(client.clone(), caches, Metrics::new(), installation, "test".into()).unwrap())
+        Arc::new(Context::new(client.clone(), self.caches(), Metrics::new(), installation, "test".into()).unwrap())
     }
 
     pub async fn reconcile(&self, client: &Client) -> Result<Action, ReconcileError> {
@@ -185,7 +190,7 @@ impl Cluster {
         });
         let mut labels = serde_json::to_value(labels::labels(pipeline, labels::Component::Schema)).unwrap();
         labels["batch.kubernetes.io/controller-uid"] = uid;
-        let message = r#"{"reason":"Applied","message":"","topicReady":true,"partitions":3,"schemaId":7}"#;
+        let message = r#"{"reason":"Applied","message":"","topicReady":true,"partitions":3,"schemaId":7,"kafkaCluster":"k"}"#;
         let state = json!({"terminated": {"exitCode": 0, "finishedAt": time(self.next()), "message": message}});
         let status = json!({"phase": "Succeeded", "containerStatuses": [{"name": "schema", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]});
         let name = format!("{pipeline}-schema");

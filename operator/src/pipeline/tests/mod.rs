@@ -1,13 +1,15 @@
 //! Reconciles against a fake apiserver, judged by the requests that it receives.
 
-mod cluster;
+pub(crate) mod cluster;
 mod connections;
 mod default_tls;
 mod evolution;
 mod fields;
+mod forged;
 mod others;
 mod ownership;
 mod shared_connection;
+mod slots;
 mod upgrade;
 
 use cluster::{CONFIG_MAPS, CRON_JOB, Cluster, DEPLOYMENT, JOBS, PIPELINE, PODS, short};

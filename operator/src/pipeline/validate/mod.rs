@@ -9,7 +9,7 @@ mod source;
 
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity};
 use userpipeline_api::{
-    Connections, DeletionPolicy, ResolvedPipeline, Schedule, Ticks, UserPipeline, UserPipelineSpec, bytes,
+    Connections, DeletionPolicy, KafkaSpec, ResolvedPipeline, Schedule, Ticks, UserPipeline, UserPipelineSpec, bytes,
     document::{self, Binary},
     names, resolve, zone,
 };
@@ -22,7 +22,7 @@ use self::{
     pod_settings::pod_settings_problems,
     source::{cron_problem, pagination_problems},
 };
-use super::model::{DefaultTls, Installation, Owner, PodConfig, StoredConnection, quantity};
+use super::model::{DefaultTls, Installation, Owner, PodConfig, PodMetadata, StoredConnection, quantity};
 
 /// The runs of a pipeline.
 #[derive(Clone, Debug)]
@@ -52,6 +52,21 @@ pub struct ValidatedPipeline {
     pub accepted_stores: Vec<String>,
 }
 
+impl ValidatedPipeline {
+    /// Whether schema Jobs compare the stores with those of the last one: connections may change them without an edit. A pinned version
+    /// may not know the arguments for it.
+    pub fn compares_stores(&self) -> bool {
+        let is_pinned = self.spec.image.as_ref().is_some_and(|image| image.version.is_some());
+        !is_pinned && !self.spec.connections.is_empty()
+    }
+
+    /// Whether the replicas of the topic are the default of a connection, which is for new topics only.
+    pub fn has_default_replicas(&self) -> bool {
+        let is_own = |kafka: &KafkaSpec| kafka.bootstrap_servers.is_some() || kafka.topic.replicas.is_some();
+        !self.spec.connections.is_empty() && !self.spec.kafka.as_ref().is_some_and(is_own)
+    }
+}
+
 /// Validates a pipeline. Its images must be among those that the operator allows. `connections` are those that it names and that
 /// exist.
 pub fn validate(
@@ -64,7 +79,7 @@ pub fn validate(
         return Err(ValidateError::InvalidSpec(beyond));
     }
     let resolved = resolve(pipeline, connections)?;
-    let mut problems = spec_problems(&pipeline.spec, &resolved);
+    let mut problems = spec_problems(&pipeline.spec, &resolved, &installation.pod_metadata);
     let mut check = |field: &str, result: Result<(), String>| problems.extend(result.err().map(|problem| format!("{field}: {problem}")));
 
     let images = &installation.images;
@@ -134,7 +149,7 @@ fn ingest(spec: &UserPipelineSpec, config: PodConfig) -> Option<Ingest> {
     })
 }
 
-fn spec_problems(written: &UserPipelineSpec, resolved: &ResolvedPipeline) -> Vec<String> {
+fn spec_problems(written: &UserPipelineSpec, resolved: &ResolvedPipeline, pod_metadata: &PodMetadata) -> Vec<String> {
     let spec = &resolved.spec;
     let mut problems = Vec::new();
     let mut check = |field: &str, result: Result<(), String>| problems.extend(result.err().map(|problem| format!("{field}: {problem}")));
@@ -180,7 +195,7 @@ fn spec_problems(written: &UserPipelineSpec, resolved: &ResolvedPipeline) -> Vec
         ("tasks", &written.pods.tasks),
     ] {
         let resources = settings.resources.iter().flat_map(resource_problems);
-        for (field, problem) in resources.chain(pod_settings_problems(settings)) {
+        for (field, problem) in resources.chain(pod_settings_problems(settings, pod_metadata)) {
             check(&format!("spec.pods.{program}.{field}"), Err(problem));
         }
     }

@@ -14,8 +14,11 @@ pub const STORE_CHANGED: &str = "StoreChanged";
 #[derive(Clone, Debug, Default)]
 pub struct ExpectedStores {
     pub kafka_cluster: Option<String>,
+    /// `SYSTEM_IDENTIFIER/DATABASE`.
     pub postgres_system: Option<String>,
     pub accepted: Vec<String>,
+    /// An existing topic may have any number of replicas.
+    pub any_replicas: bool,
 }
 
 /// The ids of the stores. A store that was not asked, or does not report its id, has none.
@@ -31,7 +34,10 @@ impl ExpectedStores {
     pub async fn verify(&self, pipeline: &SchemaPipeline, secrets: &Secrets, postgres: &Connection) -> Result<StoreIds, StoreError> {
         let client = postgres.connect(&format!("apply-schema {}", pipeline.id)).await?;
         let row = client
-            .query_one("SELECT system_identifier::text FROM pg_control_system()", &[])
+            .query_one(
+                "SELECT system_identifier::text || '/' || current_database() FROM pg_control_system()",
+                &[],
+            )
             .await;
         let postgres_system = match row {
             Ok(row) => Some(row.get(0)),
@@ -56,15 +62,21 @@ impl ExpectedStores {
             ("the Kafka cluster (spec.kafka)", &self.kafka_cluster, &ids.kafka_cluster),
             ("the PostgreSQL server (spec.postgres)", &self.postgres_system, &ids.postgres_system),
         ];
-        let changed = stores.into_iter().find_map(|(store, expected, found)| {
+        let changed = stores.into_iter().filter_map(|(store, expected, found)| {
             let (expected, found) = (expected.as_ref()?, found.as_ref()?);
-            (expected != found && !self.accepted.contains(found)).then_some((store, expected, found))
+            let text = format!("{store} has the id {found}, and the pipeline's data is in {expected}");
+            (expected != found && !self.accepted.contains(found)).then_some((text, found.as_str()))
         });
-        let (store, expected, found) = changed?;
+        let (changed, found): (Vec<String>, Vec<&str>) = changed.unzip();
+        if changed.is_empty() {
+            return None;
+        }
         Some(StoreError::configuration(
             STORE_CHANGED,
             format!(
-                "{store} has the id {found}, and the pipeline's data is in {expected}. If its data was moved there, or it may begin anew, annotate the connection or the pipeline with userpipeline.dev/accept-store={found}; otherwise correct the address"
+                "{}. If its data was moved there, or the pipeline may start from scratch, annotate the connection or the pipeline with userpipeline.dev/accept-store={}; otherwise correct the address",
+                changed.join("; "),
+                found.join(",")
             ),
         ))
     }
@@ -94,13 +106,16 @@ mod tests {
                 Some("the PostgreSQL server (spec.postgres) has the id p2"),
             ),
             (("k1", "p1"), ("k1", "p2"), "p2", None),
-            (("k1", "p1"), ("k2", "p2"), "p2", Some("accept-store=k2")),
+            (("k1", "p1"), ("k2", "p2"), "p2", Some("accept-store=k2;")),
+            (("k1", "p1"), ("k2", "p2"), "", Some("accept-store=k2,p2;")),
+            (("k1", "p1"), ("k2", "p2"), "k2,p2", None),
             (("k1", "p1"), ("", "p1"), "", None),
         ] {
             let stores = ExpectedStores {
                 kafka_cluster: text(expected.0),
                 postgres_system: text(expected.1),
-                accepted: text(accepted).into_iter().collect(),
+                accepted: accepted.split(',').map(str::to_owned).collect(),
+                ..ExpectedStores::default()
             };
             let ids = StoreIds {
                 kafka_cluster: text(found.0),

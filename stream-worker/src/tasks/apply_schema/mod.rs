@@ -111,7 +111,7 @@ async fn apply(task: SchemaTask<'_>, holder: Option<&Holder>, stores: &ExpectedS
         if let Some(topics) = record(
             &mut errors,
             "the topic",
-            bounded(topics::apply(pipeline, secrets, &claims, mode)).await,
+            bounded(topics::apply(pipeline, secrets, &claims, stores.any_replicas, mode)).await,
         ) {
             report.partitions = topics.partitions;
             report.kafka_cluster = topics.cluster;

@@ -30,8 +30,15 @@ pub struct Topics {
     pub error: Option<StoreError>,
 }
 
-/// Creates, alters or verifies both topics. The outer error is that of the brokers.
-pub async fn apply(pipeline: &SchemaPipeline, secrets: &Secrets, claims: &Claims, mode: &Mode) -> Result<Topics, StoreError> {
+/// Creates, alters or verifies both topics. With `any_replicas`, an existing topic keeps its number of replicas. The outer error is
+/// that of the brokers.
+pub async fn apply(
+    pipeline: &SchemaPipeline,
+    secrets: &Secrets,
+    claims: &Claims,
+    any_replicas: bool,
+    mode: &Mode,
+) -> Result<Topics, StoreError> {
     let connection = Connection::new(&pipeline.kafka.brokers(), secrets);
     let admin = Admin::connect(&connection, &format!("apply-schema {}", pipeline.id)).await?;
     let found = admin.topic(&pipeline.topic).await?;
@@ -55,7 +62,7 @@ pub async fn apply(pipeline: &SchemaPipeline, secrets: &Secrets, claims: &Claims
             .await?;
     }
     let ensured = match pipeline.kafka.topic.management {
-        TopicManagement::Direct => create_or_alter(&admin, pipeline, found, &mut topics.partitions, mode).await,
+        TopicManagement::Direct => create_or_alter(&admin, pipeline, found, any_replicas, &mut topics.partitions, mode).await,
         TopicManagement::None => verify_external(&admin, pipeline, found.is_some()).await,
     };
     topics.error = ensured.err();
@@ -89,13 +96,15 @@ async fn create_or_alter(
     admin: &Admin,
     pipeline: &SchemaPipeline,
     found: Option<TopicState>,
+    any_replicas: bool,
     partitions: &mut Option<i32>,
     mode: &Mode,
 ) -> Result<(), StoreError> {
     let (topic, desired) = (&pipeline.topic, &pipeline.kafka.topic);
     let runs = pipeline.landing_table.is_some();
     if let Some(found) = found {
-        if needs_partitions(topic, desired.partitions, desired.replicas, &found)?
+        let replicas = (!any_replicas).then_some(desired.replicas);
+        if needs_partitions(topic, desired.partitions, replicas, &found)?
             && mode.applies(|| {
                 format!(
                     "Kafka: topic {topic} gets {} partitions instead of {}",
@@ -184,7 +193,7 @@ fn verify_dead_letter_limit(dead_letters: &str, topic: &str, takes: Option<u64>,
 }
 
 /// Whether partitions must be added; an error where the topic cannot be changed to match.
-fn needs_partitions(topic: &str, partitions: i32, replicas: i32, found: &TopicState) -> Result<bool, StoreError> {
+fn needs_partitions(topic: &str, partitions: i32, replicas: Option<i32>, found: &TopicState) -> Result<bool, StoreError> {
     let mismatch = |message: String| Err(StoreError::configuration(TOPIC_MISMATCH, message));
     if found.partitions > partitions {
         return mismatch(format!(
@@ -192,7 +201,7 @@ fn needs_partitions(topic: &str, partitions: i32, replicas: i32, found: &TopicSt
             found.partitions, found.partitions
         ));
     }
-    if found.replicas != replicas {
+    if let Some(replicas) = replicas.filter(|replicas| found.replicas != *replicas) {
         return mismatch(format!(
             "topic `{topic}` keeps {} replicas and spec.kafka.topic.replicas is {replicas}: reassign the partitions with Kafka's own tools, or re-create the pipeline with replicas: {}",
             found.replicas, found.replicas
@@ -257,19 +266,24 @@ mod tests {
             replicas,
             led: true,
         };
-        assert_eq!(needs_partitions("t", 6, 1, &found(6, 1)), Ok(false));
-        assert_eq!(needs_partitions("t", 6, 1, &found(3, 1)), Ok(true));
+        assert_eq!(needs_partitions("t", 6, Some(1), &found(6, 1)), Ok(false));
+        assert_eq!(needs_partitions("t", 6, Some(1), &found(3, 1)), Ok(true));
         assert!(
-            needs_partitions("t", 6, 1, &found(8, 1))
+            needs_partitions("t", 6, Some(1), &found(8, 1))
                 .unwrap_err()
                 .message
                 .contains("has 8 partitions and spec.kafka.topic.partitions is 6")
         );
         assert!(
-            needs_partitions("t", 6, 3, &found(6, 1))
+            needs_partitions("t", 6, Some(3), &found(6, 1))
                 .unwrap_err()
                 .message
                 .contains("keeps 1 replicas and spec.kafka.topic.replicas is 3")
+        );
+        assert_eq!(
+            needs_partitions("t", 6, None, &found(6, 1)),
+            Ok(false),
+            "a default applies to new topics only"
         );
     }
 

@@ -15,7 +15,7 @@ use kube::ResourceExt;
 use userpipeline_api::{ConnectionVersion, UserPipeline, names::PipelineId, resolve};
 
 use self::resources::{Listener, Resource, resources};
-use crate::pipeline::{cache::CachedPipeline, connections::ConnectionLookup, model::pipeline_id};
+use crate::pipeline::{cache::CachedPipeline, connections::ConnectionLookup, model::pipeline_id, validate::default_tls};
 
 /// The age of a pipeline; for two of the same second, the name decides.
 type Age = (Timestamp, PipelineId);
@@ -110,7 +110,7 @@ impl Index {
         // One that cannot be resolved is not applied: what an earlier spec created keeps running.
         let resolved = resolve(pipeline, &lookup.named_by(pipeline).connections);
         let resources = match (&resolved, before) {
-            (Ok(resolved), _) => resources(resolved),
+            (Ok(resolved), _) => resources(resolved, default_tls(pipeline, resolved).mode),
             (Err(_), Some(before)) => before.resources,
             (Err(_), None) => Vec::new(),
         };

@@ -30,8 +30,8 @@ impl Listener {
     }
 }
 
-/// The resources that a pipeline writes to.
-pub(super) fn resources(pipeline: &ResolvedPipeline) -> Vec<(Arc<Resource>, Listener)> {
+/// The resources that a pipeline writes to. `default_tls` holds where the spec omits `tls`.
+pub(super) fn resources(pipeline: &ResolvedPipeline, default_tls: TlsMode) -> Vec<(Arc<Resource>, Listener)> {
     let ResolvedPipeline { id, spec, .. } = pipeline;
     let mut resources = Vec::new();
     let mut add = |what: String, place: &str, listener: Listener| {
@@ -40,7 +40,7 @@ pub(super) fn resources(pipeline: &ResolvedPipeline) -> Vec<(Arc<Resource>, List
     };
     // One common address is enough to be the same cluster.
     for broker in spec.kafka.bootstrap_servers.split(',') {
-        let (host, listener) = broker_address(broker.trim(), &spec.kafka, &id.namespace);
+        let (host, listener) = broker_address(broker.trim(), &spec.kafka, default_tls, &id.namespace);
         let brokers = format!("kafka {host}");
         // Many pipelines may read an externally managed topic.
         let shared = spec.source.topic.is_some() && spec.kafka.topic.management == TopicManagement::None;
@@ -66,28 +66,28 @@ pub(super) fn resources(pipeline: &ResolvedPipeline) -> Vec<(Arc<Resource>, List
             sink.table.as_deref().unwrap_or_default()
         );
         for point in &cluster.contact_points {
-            let (host, listener) = node_address(point, cluster, &id.namespace);
+            let (host, listener) = node_address(point, cluster, default_tls, &id.namespace);
             add(table.clone(), &format!("cassandra {host}"), listener);
         }
     }
     resources
 }
 
-fn broker_address(broker: &str, kafka: &Kafka, namespace: &str) -> (String, Listener) {
+fn broker_address(broker: &str, kafka: &Kafka, default_tls: TlsMode, namespace: &str) -> (String, Listener) {
     let (host, port) = address(broker, namespace);
     let listener = Listener {
         port,
-        is_encrypted: kafka.tls.as_ref().is_some_and(|tls| tls.mode != TlsMode::Disable),
+        is_encrypted: kafka.tls.as_ref().map_or(default_tls, |tls| tls.mode) != TlsMode::Disable,
         has_authentication: kafka.auth.is_some(),
     };
     (host, listener)
 }
 
-fn node_address(point: &str, cassandra: &Cassandra, namespace: &str) -> (String, Listener) {
+fn node_address(point: &str, cassandra: &Cassandra, default_tls: TlsMode, namespace: &str) -> (String, Listener) {
     let (host, port) = address(point, namespace);
     let listener = Listener {
         port,
-        is_encrypted: cassandra.tls.as_ref().is_some_and(|tls| tls.mode != TlsMode::Disable),
+        is_encrypted: cassandra.tls.as_ref().map_or(default_tls, |tls| tls.mode) != TlsMode::Disable,
         has_authentication: true,
     };
     (host, listener)

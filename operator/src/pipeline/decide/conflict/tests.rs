@@ -126,7 +126,7 @@ fn a_cluster_is_recognised_at_its_ports_for_plain_text_and_for_tls() {
         let sink = json!({"keyspace": "k", "table": "t", "replication": {"dc1": 1}});
         json!({"cassandra": {"contactPoints": [point], "tls": tls}, "sinks": {"cassandra": sink}})
     };
-    let (plain, encrypted, disabled) = (json!({}), json!({"tls": {}}), json!({"tls": {"mode": "Disable"}}));
+    let (plain, encrypted, omitted) = (json!({"tls": {"mode": "Disable"}}), json!({"tls": {}}), json!({}));
     let sasl = json!({"tls": {}, "auth": {"scramSha512": {"credentialsSecretRef": {"name": "s"}}}});
     let group = Some("consumer group g");
     let table = Some("table k.t in Cassandra");
@@ -141,9 +141,11 @@ fn a_cluster_is_recognised_at_its_ports_for_plain_text_and_for_tls() {
         (kafka("a:9093", encrypted.clone()), kafka("a:9093", encrypted.clone()), group),
         (kafka("a:9092", plain.clone()), kafka("b:9093", encrypted.clone()), None),
         (kafka("a:31001", plain.clone()), kafka("a:31002", plain.clone()), None),
-        (kafka("a:31001", plain), kafka("a:31002", disabled), None),
-        (kafka("a:31001", encrypted.clone()), kafka("a:31002", encrypted), None),
-        (cassandra("c", Value::Null), cassandra("c:9142", json!({})), table),
+        (kafka("a:9092", plain), kafka("a:9093", omitted.clone()), group),
+        (kafka("a:31001", encrypted.clone()), kafka("a:31002", encrypted.clone()), None),
+        (kafka("a:31001", omitted), kafka("a:31002", encrypted), None),
+        (cassandra("c", json!({"mode": "Disable"})), cassandra("c:9142", json!({})), table),
+        (cassandra("c", json!({"mode": "Disable"})), cassandra("c:9142", Value::Null), table),
         (cassandra("c:9042", Value::Null), cassandra("c:9043", Value::Null), None),
     ] {
         check(&one, &other, what);

@@ -221,3 +221,22 @@ fn given_a_stuck_job_when_its_pod_settings_change_then_it_is_recreated() {
     assert_eq!((deleted(&decision), decision.create), (vec![("users-schema-a-0", true)], None));
     assert_eq!(super::decide("a", "other", &recorded, &[], at(6)).create, Some(0));
 }
+
+#[test]
+fn where_the_stores_were_never_recorded_a_schema_job_is_due_once_more() {
+    let applied = SchemaStatus {
+        applied_hash: Some("a".into()),
+        ..SchemaStatus::default()
+    };
+    let known = SchemaStatus {
+        kafka_cluster: Some("k".into()),
+        ..applied.clone()
+    };
+    for (case, recorded, due) in [("never recorded", &applied, true), ("known", &known, false)] {
+        let recorded = until_stores_are_known(recorded.clone(), "a");
+        let decision = decide("a", &recorded, &[], at(0));
+        assert_eq!(decision.create.is_some(), due, "{case}");
+        assert_eq!(decision.status.applied_hash.as_deref(), Some("a"), "{case}");
+    }
+    assert_eq!(decide("a", &applied, &[], at(0)).create, None, "with inline addresses");
+}

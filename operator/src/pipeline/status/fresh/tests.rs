@@ -155,6 +155,9 @@ fn data_stays_fresh_for_a_minute_while_partitions_change_hands() {
     };
     for (was, unknown_since, now, expected) in [
         ("True", Some("03:04:30"), "03:05:00", "True"),
+        // The run has just ended.
+        ("True", Some("03:00:40"), "03:01:10", "True"),
+        ("False", Some("03:00:40"), "03:01:10", "Unknown"),
         ("Unknown", Some("03:04:30"), "03:05:00", "Unknown"),
         ("True", Some("03:04:00"), "03:05:00", "False"),
         ("True", None, "03:05:00", "False"),

@@ -3,6 +3,7 @@
 use userpipeline_api::Totals;
 
 use super::*;
+use crate::pipeline::observe::run_problem_after;
 
 pub fn run(name: &str, ended: &Value) -> Arc<Job> {
     let labels = labels::labels("users", labels::Component::Ingest);
@@ -187,6 +188,43 @@ fn a_run_that_was_deleted_while_it_ran_has_failed_unless_the_spec_explains_it() 
     let report = r#"{"runId":"r","reason":"Completed","message":"","landed":10}"#;
     let runs = listed(&deleted_runs(vec![run(&json!({}))], vec![run_pod("users-ingest-28928160", report)]));
     assert_eq!((runs[0].outcome.as_str(), runs[0].landed), ("Succeeded", 10));
+}
+
+#[test]
+fn a_run_whose_pod_cannot_start_makes_the_schedule_unready_after_thirty_seconds() {
+    let status = |age: i64, phase: &Value| {
+        let mut observed = Observed::default();
+        observed.children.jobs = vec![run("manual", &json!({}))];
+        let created = now() - jiff::SignedDuration::from_secs(age);
+        let pod = json!({"metadata": {"name": "manual-x", "labels": {labels::JOB_UID: "manual"}, "creationTimestamp": created.to_string()}, "status": phase});
+        observed.children.pods = vec![Arc::new(serde_json::from_value(pod).unwrap())];
+        let status = of(&example::pipeline(), Ok(&applied(healthy())), &observed, now());
+        let (status, reason, message) = condition(&status, "ScheduleReady");
+        let after = run_problem_after(&observed, now()).map(|wait| wait.as_secs());
+        ((status.to_owned(), reason.to_owned(), message.to_owned()), after)
+    };
+    let unschedulable = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"}]});
+    let waiting = json!({"reason": "ImagePullBackOff", "message": "no such image"});
+    let pulling = json!({"phase": "Pending", "containerStatuses": [{"name": "ingest", "image": "ingest:9", "imageID": "", "ready": false, "restartCount": 0, "state": {"waiting": waiting}}]});
+    for (phase, reason, words) in [
+        (
+            &unschedulable,
+            "Unschedulable",
+            "pod manual-x cannot be scheduled: 0/1 nodes are available",
+        ),
+        (
+            &pulling,
+            "ImagePullBackOff",
+            "pod manual-x cannot pull its image ingest:9: no such image",
+        ),
+    ] {
+        let ((ready, ..), after) = status(29, phase);
+        assert_eq!((ready.as_str(), after), ("True", Some(1)), "{reason}");
+        let (condition, after) = status(30, phase);
+        assert_eq!((condition, after), (("False".into(), reason.into(), words.into()), None));
+    }
+    let ((ready, ..), after) = status(30, &json!({"phase": "Running"}));
+    assert_eq!((ready.as_str(), after), ("True", None));
 }
 
 #[test]
