@@ -26,6 +26,7 @@ mod record;
 mod request;
 mod resolved;
 mod retention;
+mod run_status;
 mod schedule;
 mod secret_keys;
 mod sinks;
@@ -54,13 +55,14 @@ pub use resolved::{
     Brokers, Connections, Kafka, MAX_MESSAGE_BYTES, ResolveError, ResolvedPipeline, ResolvedSpec, SchemaRegistry, Topic, resolve,
 };
 pub use retention::Retention;
+pub use run_status::{LastSuccess, Run, RunNowStatus, RunOutcome};
 pub use schedule::{CatchUp, ConcurrencyPolicy, Cron, DataInterval, Interval, RunKind, RunNow, Schedule, Ticks, first_after_start, zone};
 pub use secret_keys::{HeaderSource, SecretKeyRef, SecretRef};
 pub use sinks::{CassandraSink, Compaction, CompactionClass, Consistency, PostgresSink, Sinks};
 pub use source::{Header, HttpSource, QueryParameter, RateLimit, Source, TopicFormat, TopicSource};
 pub use status::{
-    ConnectionRollout, ConnectionVersion, DeletionStatus, DrainStatus, LastSuccess, Run, RunNowStatus, RunOutcome, ScheduleStatus,
-    SchemaStatus, Totals, UserPipelineStatus, VersionStatus, WorkersStatus,
+    ConnectionRollout, ConnectionVersion, DeletionStatus, DrainStatus, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus,
+    VersionStatus, WorkersStatus,
 };
 pub use stores::{Cassandra, Landing, Postgres, TableManagement};
 pub use tls::{CaSource, CassandraTls, Certificates, ConfigMapKeyRef, KafkaTls, PostgresTls, PostgresTlsMode, TlsMode};
