@@ -16,6 +16,7 @@ mod auth;
 mod backfill;
 mod connection;
 mod connection_check;
+mod error_rule;
 mod kafka;
 mod lists;
 mod pagination;
@@ -44,6 +45,7 @@ pub use connection::{
     UserPipelineConnectionSpec, UserPipelineConnectionStatus,
 };
 pub use connection_check::{BlockCheck, ConnectionCheck};
+pub use error_rule::{ErrorAction, ErrorRule};
 pub use kafka::{Compatibility, DeadLetter, KafkaSpec, SchemaRegistrySpec, TopicManagement, TopicSpec};
 pub use pagination::{EmptyPage, Pagination, PaginationType};
 pub use pipeline::{UserPipeline, UserPipelineSpec};

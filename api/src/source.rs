@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Auth, Certificates, Duration, Format, HeaderSource, Method, Pagination, Quantity, StoredCursor, units::seconds};
+use crate::{Auth, Certificates, Duration, ErrorRule, Format, HeaderSource, Method, Pagination, Quantity, StoredCursor, units::seconds};
 
 /// Where records come from: exactly one of `http` and `topic`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -173,6 +173,11 @@ pub struct HttpSource {
     #[serde(default = "max_records")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_records_per_run: i64,
+    /// What responses mean that the API uses in its own way. The first rule that is true applies, before
+    /// everything else that is known about a response.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub errors: Vec<ErrorRule>,
     /// Rate limit of requests.
     #[serde(default)]
     pub rate_limit: RateLimit,

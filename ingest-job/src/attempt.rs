@@ -164,7 +164,9 @@ impl<'a> Attempt<'a> {
 
     async fn finish(self, end: FetchEnd) -> Result<Success, Failure> {
         let end = match end {
-            FetchEnd::RecordLimit | FetchEnd::TimeUp if self.is_cut || self.source.may_have_more() => FetchEnd::Incomplete(Box::new(end)),
+            FetchEnd::RecordLimit | FetchEnd::TimeUp | FetchEnd::RateLimited { .. } if self.is_cut || self.source.may_have_more() => {
+                FetchEnd::Incomplete(Box::new(end))
+            }
             end => end,
         };
         let Ledger {

@@ -3,6 +3,7 @@
 mod auth;
 mod body;
 mod error;
+mod error_rules;
 mod headers;
 mod pagination;
 mod pause;

@@ -28,9 +28,13 @@ const RESET: [&str; 5] = [
 /// The pause that the headers ask for; none if they do not limit requests.
 pub fn requested_pause(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    if let Some(pause) = text(RETRY_AFTER.as_str()).and_then(|header| retry_after(header, now)) {
-        return Some(pause);
-    }
+    let pause = text(RETRY_AFTER.as_str()).and_then(|header| retry_after(header, now));
+    pause.or_else(|| used_up(headers, now))
+}
+
+/// The pause until more requests are allowed; none if requests are left. A success has these headers, too.
+pub fn used_up(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     if let Some(pause) = text("ratelimit").and_then(structured) {
         return Some(pause);
     }

@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::{Client, Response, StatusCode, Url, header::AUTHORIZATION};
-use userpipeline_api::{HttpSource, Method, bytes};
+use reqwest::{
+    Client, Response, StatusCode, Url,
+    header::{AUTHORIZATION, HeaderMap},
+};
+use userpipeline_api::{ErrorAction, HttpSource, Method, bytes};
 use userpipeline_stores::{Secrets, tls};
 
 use super::{
     auth::Authorization,
     body::{self, ReadError},
     error::{RequestError, describe},
+    error_rules::{ErrorRules, Verdict},
     headers::headers,
-    pagination::{Answer, Placement, Position},
+    pagination::{Answer, Meaning, Placement, Position},
     pause::requested_pause,
     quote::{Credentials, quote},
     redirects::{self, may_lead},
@@ -24,6 +28,8 @@ const USER_AGENT: &str = concat!("userpipeline-ingest/", env!("CARGO_PKG_VERSION
 
 /// The bytes of a response in error that are read.
 const MAX_ERROR: usize = 16 << 10;
+/// Where a rule means waiting, and the response does not say how long.
+const DEFAULT_PAUSE: Duration = Duration::from_secs(60);
 /// Statuses below 500 that may pass: timeout, too early, too many requests.
 const TRANSIENT: [u16; 3] = [408, 425, 429];
 
@@ -36,6 +42,7 @@ pub struct Request {
     secrets: Secrets,
     authorization: Authorization,
     placement: Placement,
+    rules: ErrorRules,
     max_body_size: u64,
 }
 
@@ -51,6 +58,7 @@ impl Request {
             secrets: secrets.clone(),
             authorization: Authorization::of(http.auth.as_ref(), secrets),
             placement: Placement::of(&http.paging()),
+            rules: ErrorRules::of(http).map_err(|e| Failure::configuration(PIPELINE_INVALID, e))?,
             max_body_size: bytes(&http.max_body_size).map_err(|e| invalid("maxBodySize", &e))?,
         })
     }
@@ -64,8 +72,17 @@ impl Request {
 
     /// Requests the page at a position, once. `is_end`: which statuses are a page although they are errors.
     pub async fn send(&self, position: &Position, is_end: impl Fn(StatusCode) -> bool) -> Result<Answer, RequestError> {
-        let response = self.respond(position, is_end).await?;
-        let (status, headers, url) = (response.status(), response.headers().clone(), response.url().clone());
+        let (response, credentials) = self.respond(position).await?;
+        let status = response.status();
+        // A rate limit is no end, whatever its status.
+        let pause = (!status.is_success())
+            .then(|| requested_pause(response.headers(), Timestamp::now()))
+            .flatten();
+        let is_page = status.is_success() || (is_end(status) && pause.is_none());
+        if !is_page && (self.rules.is_empty() || status.is_redirection()) {
+            return Err(self.error(response, pause, &credentials).await);
+        }
+        let (headers, url) = (response.headers().clone(), response.url().clone());
         let body = body::read(response, self.max_body_size, &self.timeouts)
             .await
             .map_err(|error| match error {
@@ -73,15 +90,50 @@ impl Request {
                 ReadError::CutOff(error) => RequestError::retryable(error),
             })?;
         tracing::debug!(bytes = body.len(), "the source responded");
-        Ok(Answer {
+        let answer = Answer {
             status,
             headers,
             url,
             body,
-        })
+            meaning: Meaning::Page,
+        };
+        match self.rules.verdict(&answer) {
+            Some(verdict) => self.act(verdict, answer, &credentials),
+            None if is_page => Ok(answer),
+            None => Err(self.error_of(status, &answer.headers, &answer.body, pause, &credentials)),
+        }
     }
 
-    async fn respond(&self, position: &Position, is_end: impl Fn(StatusCode) -> bool) -> Result<Response, RequestError> {
+    /// Does what a rule says about a response.
+    fn act(&self, verdict: Verdict<'_>, answer: Answer, credentials: &Credentials) -> Result<Answer, RequestError> {
+        let quoted = || {
+            let Answer { status, headers, body, .. } = &answer;
+            format!("{} responded with {status}{}", self.host(), quote(headers, body, credentials))
+        };
+        let message = || verdict.message.map_or_else(quoted, |message| format!("{message} ({})", quoted()));
+        let meaning = match verdict.then {
+            ErrorAction::Fail => return Err(RequestError::Permanent(Failure::configuration(SOURCE_REFUSED, message()))),
+            ErrorAction::Retry => return Err(RequestError::retryable(message())),
+            ErrorAction::Wait => {
+                let pause = requested_pause(&answer.headers, Timestamp::now()).unwrap_or(DEFAULT_PAUSE);
+                return Err(RequestError::Retryable {
+                    error: message(),
+                    retry_after: Some(pause),
+                });
+            }
+            ErrorAction::End => Meaning::End,
+            ErrorAction::Ignore => Meaning::PageWithErrors,
+        };
+        tracing::debug!(
+            status = answer.status.as_u16(),
+            ?meaning,
+            "a rule of spec.source.http.errors applies"
+        );
+        Ok(Answer { meaning, ..answer })
+    }
+
+    /// The response to a request, of any status, and the credentials that the request had.
+    async fn respond(&self, position: &Position) -> Result<(Response, Credentials), RequestError> {
         let refused = |message: String| RequestError::Permanent(Failure::configuration(SOURCE_REFUSED, message));
         let url = self.placement.url(&self.url, position);
         if !may_lead(&self.url, &url, &self.http.allowed_hosts) {
@@ -113,15 +165,7 @@ impl Request {
             let error = format!("{} no longer accepts the OAuth 2.0 token", self.host());
             return Err(RequestError::retryable(error));
         }
-        let status = response.status();
-        // A rate limit is no end, whatever its status.
-        let pause = (!status.is_success())
-            .then(|| requested_pause(response.headers(), Timestamp::now()))
-            .flatten();
-        if status.is_success() || (is_end(status) && pause.is_none()) {
-            return Ok(response);
-        }
-        Err(self.error(response, pause, &credentials).await)
+        Ok((response, credentials))
     }
 
     /// The error of a response that is not a success.
@@ -139,7 +183,18 @@ impl Request {
         }
         let headers = response.headers().clone();
         let body = body::beginning(response, MAX_ERROR, &self.timeouts).await;
-        let error = format!("{} responded with {status}{}", self.host(), quote(&headers, &body, credentials));
+        self.error_of(status, &headers, &body, pause, credentials)
+    }
+
+    fn error_of(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        pause: Option<Duration>,
+        credentials: &Credentials,
+    ) -> RequestError {
+        let error = format!("{} responded with {status}{}", self.host(), quote(headers, body, credentials));
         let is_transient = status.is_server_error() || TRANSIENT.contains(&status.as_u16());
         let is_limited = status == StatusCode::FORBIDDEN && pause.is_some();
         if is_transient || is_limited {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use userpipeline_api::HttpSource;
@@ -11,7 +12,7 @@ use userpipeline_stores::Secrets;
 use super::{
     error::RequestError,
     pagination::{Next, Note, PageError, Pager, Position},
-    pause::MAX_PAUSE,
+    pause::{MAX_PAUSE, used_up},
     rate_limit::RateLimiter,
     request::Request,
 };
@@ -42,6 +43,8 @@ pub struct Source {
     run_duration: Duration,
     /// Set by the first request.
     deadline: Option<Instant>,
+    /// Until when the source allows no request.
+    limited_until: Option<Instant>,
 }
 
 impl Source {
@@ -54,6 +57,7 @@ impl Source {
             rate_limiter: RateLimiter::of(&http.rate_limit),
             run_duration: http.run_duration.into(),
             deadline: None,
+            limited_until: None,
         })
     }
 
@@ -91,9 +95,19 @@ impl Source {
         loop {
             let is_first = self.deadline.is_none();
             let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.run_duration);
-            let delay = self.rate_limiter.delay(Instant::now());
+            let limited = self.limited_until.take().map_or(Duration::ZERO, |until| until - Instant::now());
+            let delay = self.rate_limiter.delay(Instant::now()).max(limited);
             if back_off.failures() == 0 && !is_first && Instant::now() + delay >= deadline {
-                return Err(FetchEnd::TimeUp);
+                return Err(if limited > self.rate_limiter.delay(Instant::now()) {
+                    FetchEnd::RateLimited {
+                        seconds: limited.as_secs(),
+                    }
+                } else {
+                    FetchEnd::TimeUp
+                });
+            }
+            if !limited.is_zero() {
+                tracing::info!(seconds = limited.as_secs(), "the source's rate limit is used up; waiting");
             }
             sleep(delay).await;
             self.rate_limiter.record_request(Instant::now());
@@ -129,6 +143,7 @@ impl Source {
             PageError::Final(failure) => RequestError::Permanent(failure),
         })?;
         self.next = page.next;
+        self.limited_until = used_up(&answer.headers, Timestamp::now()).map(|pause| Instant::now() + pause);
         Ok(FetchedPage {
             items: page.items,
             body: answer.body,

@@ -22,6 +22,9 @@ const ITEM: &str = "item";
 /// The variables of expressions over a page: the response, its items, the number of the page, and the response's headers.
 pub const PAGE_VARIABLES: [&str; 4] = ["answer", "items", "page", "headers"];
 
+/// The variables of expressions over a response: its status, its headers, and the response.
+pub const RESPONSE_VARIABLES: [&str; 3] = ["status", "headers", "answer"];
+
 /// The library's own bound on brackets within each other; ours is below and comes first.
 const PARSER_DEPTH: u16 = 64;
 
@@ -47,6 +50,11 @@ impl Expression {
     /// Compiles an expression over a page, with [`PAGE_VARIABLES`].
     pub fn compile_for_page(text: &str) -> Result<Self, String> {
         Self::compile_over(&PAGE_VARIABLES, text)
+    }
+
+    /// Compiles an expression over a response, with [`RESPONSE_VARIABLES`].
+    pub fn compile_for_response(text: &str) -> Result<Self, String> {
+        Self::compile_over(&RESPONSE_VARIABLES, text)
     }
 
     /// Compiles an expression over these variables.

@@ -13,6 +13,18 @@ pub struct Answer {
     /// Where it was requested, after redirects.
     pub url: Url,
     pub body: Vec<u8>,
+    pub meaning: Meaning,
+}
+
+/// What a response is for the pagination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Meaning {
+    #[default]
+    Page,
+    /// A page, although it reports errors.
+    PageWithErrors,
+    /// There are no more items.
+    End,
 }
 
 /// A page as the pager reads it from an answer.

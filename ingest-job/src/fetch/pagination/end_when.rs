@@ -25,7 +25,7 @@ pub fn is_last(expression: &Expression, answer: &Answer, items: &[Item], page: i
         page.into(),
         match expression.reads("headers") {
             Reads::Nothing => Json::Null,
-            _ => read_headers(&answer.headers),
+            _ => headers_json(&answer.headers),
         },
     ];
     match expression.evaluate_over(&values.each_ref()) {
@@ -57,7 +57,8 @@ fn parse(item: &RawValue) -> Result<Json, String> {
     serde_json::from_str(item.get()).map_err(|_| "it reads `items`, of which one cannot be parsed".to_owned())
 }
 
-fn read_headers(headers: &HeaderMap) -> Json {
+/// The headers of a response, with names in lower case.
+pub fn headers_json(headers: &HeaderMap) -> Json {
     let text = |value: &reqwest::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = headers
         .iter()

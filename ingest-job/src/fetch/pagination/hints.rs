@@ -189,6 +189,7 @@ mod tests {
     use reqwest::StatusCode;
 
     use super::*;
+    use crate::fetch::pagination::Meaning;
 
     fn hint(headers: &[(&'static str, &str)], body: &str, items: usize) -> Option<String> {
         looks_paged(
@@ -200,6 +201,7 @@ mod tests {
                     .collect(),
                 url: "http://a/x".parse().unwrap(),
                 body: body.as_bytes().to_vec(),
+                meaning: Meaning::Page,
             },
             items,
         )

@@ -12,7 +12,8 @@ mod position;
 mod total;
 
 pub use self::{
-    answer::{Answer, Note},
+    answer::{Answer, Meaning, Note},
+    end_when::headers_json,
     next::text_at,
     pager::{PageError, Pager},
     placement::Placement,

@@ -10,7 +10,7 @@ use userpipeline_api::{EmptyPage, Format, HttpSource, Pagination, PaginationType
 use userpipeline_record::{Expression, Outline, raw_at};
 
 use super::{
-    answer::{Answer, Note, ReadPage},
+    answer::{Answer, Meaning, Note, ReadPage},
     end_when, hints, next,
     no_items::{self, Evidence, Reading},
     position::{Next, Position},
@@ -109,7 +109,7 @@ impl Pager {
 
     /// Reads the answer to the request of a position.
     pub fn read(&mut self, position: &Position, answer: &Answer) -> Result<ReadPage, PageError> {
-        if self.ends_on(answer.status) {
+        if answer.meaning == Meaning::End || self.ends_on(answer.status) {
             check_total(self.total, self.items, &format!("the source responded with {}", answer.status))?;
             return Ok(ReadPage {
                 items: Vec::new(),
@@ -125,7 +125,9 @@ impl Pager {
                 BodyError::Invalid(error) => wrong(error),
             })?
         };
-        self.check_graphql_errors(answer).map_err(wrong)?;
+        if answer.meaning == Meaning::Page {
+            self.check_graphql_errors(answer).map_err(wrong)?;
+        }
         let (items, signs) = match found {
             Items::Found(items) => {
                 let signs = self.signs(position, answer, &items).map_err(wrong)?;

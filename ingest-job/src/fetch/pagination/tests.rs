@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use userpipeline_api::HttpSource;
 
 use self::model::{End, Model, Sabotage, Style};
-use super::{Answer, Next, PageError, Pager, Placement, Position};
+use super::{Answer, Meaning, Next, PageError, Pager, Placement, Position};
 use crate::page::Item;
 
 /// More requests than any run of these tests needs.
@@ -85,6 +85,7 @@ fn answer(status: u16, headers: &[(&str, String)], body: &str) -> Answer {
         headers: headers.iter().map(header).collect::<HeaderMap>(),
         url: "http://a/".parse().unwrap(),
         body: body.as_bytes().to_vec(),
+        meaning: Meaning::Page,
     }
 }
 

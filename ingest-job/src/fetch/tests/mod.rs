@@ -1,6 +1,7 @@
 //! The source against servers that fail, redirect, or are slow.
 
 mod auth;
+mod errors;
 mod lines;
 mod redirects;
 mod timeouts;

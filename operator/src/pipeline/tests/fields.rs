@@ -127,6 +127,7 @@ fn full() -> Value {
     spec["schemaRegistry"]["auth"] = json!({
         "basic": {"credentialsSecretRef": {"name": "who"}}, "bearer": {"secretKeyRef": {"name": "who", "key": "token"}},
     });
+    spec["source"]["http"]["errors"] = json!([{"when": "status == 500", "then": "Retry"}]);
     spec["source"]["http"]["headers"] =
         json!([{"name": "Authorization", "valueFrom": {"secretKeyRef": {"name": "token", "key": "header"}}}]);
     spec
@@ -210,6 +211,7 @@ fn values(path: &str, schema: &Value) -> Vec<Value> {
     }
     match path {
         "/source/http/path" => return vec![json!("/one"), json!("/two")],
+        "/source/http/errors/0/when" => return vec![json!("status == 404"), json!("has(answer.Note)")],
         "/source/http/pagination/endWhen" => return vec![json!("!has(answer.next)"), json!("page > 3")],
         "/source/http/pagination/endOnStatus" => return vec![json!([400]), json!([404])],
         _ => {}

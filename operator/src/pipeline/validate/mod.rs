@@ -20,7 +20,7 @@ use self::{
     connections::{own_addresses, replication_problem},
     placeholders::{misplaced_placeholders, placeholder_problems},
     pod_settings::pod_settings_problems,
-    source::{cron_problem, pagination_problems},
+    source::{cron_problem, response_problems},
 };
 use super::model::{DefaultTls, Installation, Owner, PodConfig, PodMetadata, StoredConnection, quantity};
 
@@ -162,8 +162,8 @@ fn spec_problems(written: &UserPipelineSpec, resolved: &ResolvedPipeline, pod_me
             check(&field, Err(problem));
         }
         check("spec.source.http.maxBodySize", bytes(&http.max_body_size).map(drop));
-        for (field, problem) in pagination_problems(http) {
-            check(field, Err(problem));
+        for (field, problem) in response_problems(http) {
+            check(&field, Err(problem));
         }
     }
     for (field, problem) in misplaced_placeholders(written) {

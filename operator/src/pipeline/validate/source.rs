@@ -1,4 +1,4 @@
-//! What is wrong with the schedule and the pagination of a source, beyond the CRD's rules.
+//! What is wrong with the schedule of a source, and with how it reads responses, beyond the CRD's rules.
 
 use jiff::Timestamp;
 use userpipeline_api::{Cron, HttpSource, Ticks};
@@ -15,14 +15,18 @@ pub(super) fn cron_problem(cron: &str) -> Result<(), String> {
 }
 
 /// What a run could not use.
-pub(super) fn pagination_problems(http: &HttpSource) -> Vec<(&'static str, String)> {
+pub(super) fn response_problems(http: &HttpSource) -> Vec<(String, String)> {
     let mut problems = Vec::new();
+    for (i, rule) in http.errors.iter().enumerate() {
+        let when = Expression::compile_for_response(&rule.when);
+        problems.extend(when.err().map(|problem| (format!("spec.source.http.errors[{i}].when"), problem)));
+    }
     let pagination = http.paging();
     let end_when = pagination.end_when.as_deref().map(Expression::compile_for_page);
     problems.extend(
         end_when
             .and_then(Result::err)
-            .map(|problem| ("spec.source.http.pagination.endWhen", problem)),
+            .map(|problem| ("spec.source.http.pagination.endWhen".to_owned(), problem)),
     );
     let body = http
         .body
@@ -31,7 +35,7 @@ pub(super) fn pagination_problems(http: &HttpSource) -> Vec<(&'static str, Strin
     let parsed = body.map(serde_json::from_str::<serde_json::Value>);
     problems.extend(parsed.and_then(Result::err).map(|e| {
         let problem = format!("must be JSON, because pagination.bodyPointer sets a value in it: {e}");
-        ("spec.source.http.body", problem)
+        ("spec.source.http.body".to_owned(), problem)
     }));
     problems
 }
@@ -82,6 +86,14 @@ mod tests {
         let error = paged(serde_json::json!({"type": "Page", "parameter": "p", "endWhen": "answr.done"}));
         assert!(
             error.contains("spec.source.http.pagination.endWhen: ") && error.contains("the only variables are `answer`"),
+            "{error}"
+        );
+        let error = problem(|spec| {
+            let rule = serde_json::json!([{"when": "page > 1", "then": "End"}]);
+            http(spec).errors = serde_json::from_value(rule).unwrap();
+        });
+        assert!(
+            error.contains("spec.source.http.errors[0].when: ") && error.contains("the only variables are `status`"),
             "{error}"
         );
         let error = paged(serde_json::json!({"type": "Page", "bodyPointer": "/p"}));
