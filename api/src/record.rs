@@ -50,8 +50,8 @@ pub struct RecordSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 7), inner(length(max = 48)))]
     pub cluster_by: Vec<String>,
-    /// Field that orders the versions of a record, such as the time of the last change. Default: the version
-    /// that was fetched later is newer.
+    /// Field that orders the versions of a record, such as the time of the last change. Of equal values, a
+    /// delete is newer, or else what was requested later. Default: the version that was fetched later is newer.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 48))]
     pub order_by: Option<String>,

@@ -163,6 +163,10 @@ pub struct WorkerReport {
     pub last_commit_at: Option<Timestamp>,
     /// Records stored per second, over the last minute.
     pub stored_per_second: f64,
+    /// With `source.topic`: since this worker started, messages of one record with equal values of `orderBy`
+    /// were on several partitions, so none of them is later.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_unordered_messages: bool,
 }
 
 /// A partition of a worker.

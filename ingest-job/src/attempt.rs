@@ -45,7 +45,7 @@ impl<'a> Attempt<'a> {
         values.cursor = cursor.as_ref().map(|cursor| cursor.sent().to_owned());
         let source = Source::new(&fill_placeholders(&pipeline.source, &values)?, secrets)?;
         let mut publisher = Publisher::open(pipeline, &schema, secrets, &ledger.client).await?;
-        let landing = Landing::prepare(&ledger.client, &pipeline.landing_table, &schema).await?;
+        let landing = Landing::prepare(&ledger.client, &ledger.key.pipeline, &pipeline.landing_table, &schema).await?;
         publisher.publish_pending(ledger).await?;
         if ledger.counts.published > 0 {
             tracing::info!(
@@ -82,7 +82,8 @@ impl<'a> Attempt<'a> {
             if left <= 0 {
                 break FetchEnd::RecordLimit;
             }
-            let page = match self.source.next(stop).await {
+            let number = async || self.landing.number_request(&self.ledger.client).await;
+            let page = match self.source.next(stop, number).await {
                 Ok(page) => page,
                 Err(end) => break end,
             };
@@ -96,7 +97,12 @@ impl<'a> Attempt<'a> {
     /// Lands and publishes a page. Returns the end of the run, if this was the last page.
     async fn process(&mut self, page: FetchedPage, left: i64) -> Result<Option<FetchEnd>, Failure> {
         let limit = self.advance_cursor(&page, left)?;
-        let FetchedPage { items, body, note } = page;
+        let FetchedPage {
+            items,
+            body,
+            note,
+            request,
+        } = page;
         // Before the items are mapped, to limit memory.
         drop(body);
         self.note = self.note.take().or(note);
@@ -105,7 +111,7 @@ impl<'a> Attempt<'a> {
             self.first_reject = page.rejects.first().map(ToString::to_string);
         }
         let landed_before = self.ledger.counts.landed;
-        self.land(&page).await?;
+        self.land(&page, request).await?;
         self.publisher.publish_pending(self.ledger).await?;
         let counts = self.ledger.counts;
         tracing::info!(
@@ -133,7 +139,7 @@ impl<'a> Attempt<'a> {
         Ok(i64::MAX)
     }
 
-    async fn land(&mut self, page: &MappedPage) -> Result<(), StoreError> {
+    async fn land(&mut self, page: &MappedPage, request: i64) -> Result<(), StoreError> {
         // Items that fail the run by their number of rejects must be fetched again once the cause is fixed.
         let has_too_many_rejects = self
             .ledger
@@ -142,7 +148,7 @@ impl<'a> Attempt<'a> {
             .has_too_many_rejects(self.pipeline.max_rejected_ratio);
         let stores_cursor = self.source.repeats() && !has_too_many_rejects;
         let cursor = self.cursor.as_ref().filter(|_| stores_cursor);
-        self.landing.land(self.ledger, page, cursor).await
+        self.landing.land(self.ledger, page, request, cursor).await
     }
 
     /// Puts the advanced cursor into the next request. Returns false at the end of the source: the cursor did not advance.

@@ -41,7 +41,7 @@ pub(crate) fn convert_time(field_type: FieldType, json: &Json, form: &TimeForm, 
                 .map_err(|_| "not a day such as 2023-09-03".to_owned())?;
             check_days(days(date)).map(Value::Date)
         }
-        FieldType::Timestamp => form.read(json, has_unit).map(Value::Timestamp),
+        FieldType::Timestamp => form.read(json, has_unit).map(|time| Value::Timestamp(time.millis)),
         FieldType::Uuid => Uuid::try_parse(text("a UUID")?)
             .map(Value::Uuid)
             .map_err(|_| "not a UUID such as 2f1b7a52-6f0e-4c8f-9a51-0c8d1f6c8a11".to_owned()),

@@ -1,6 +1,7 @@
 //! The schema of a record as data, and what derives from it: mapping from JSON, Avro, and the tables of PostgreSQL and
 //! Cassandra. Pure: no client and no IO.
 
+mod arbitration;
 pub mod avro;
 pub mod bookkeeping;
 pub mod cassandra;
@@ -24,7 +25,10 @@ mod samples;
 mod schema;
 mod weight;
 
-pub use self::cel::{Expression, Reads};
+pub use self::{
+    arbitration::{Rank, next_version},
+    cel::{Expression, Reads},
+};
 pub use declared::Problem;
 pub use map::{Mapped, Reject};
 pub use outline::{Outline, OutlineValue, parts};

@@ -27,12 +27,41 @@ pub(crate) fn moment(millis: i64) -> String {
         .map_or_else(|_| String::new(), |time| format!("{time}Z"))
 }
 
-/// Milliseconds since 1970, of a text such as `2023-09-03T10:00:00+02:00`.
-pub(crate) fn millis(text: &str) -> Result<i64, String> {
+/// A time as the stores hold it, and as it was served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServedTime {
+    /// Since 1970.
+    pub millis: i64,
+    /// Since 1970. Times after 2262 are all the same.
+    pub nanos: i64,
+}
+
+impl ServedTime {
+    pub const fn of_millis(millis: i64) -> Self {
+        Self {
+            millis,
+            nanos: millis.saturating_mul(1_000_000),
+        }
+    }
+
+    pub fn of(time: jiff::Timestamp) -> Self {
+        Self {
+            millis: time.as_millisecond(),
+            nanos: saturated(time.as_nanosecond()),
+        }
+    }
+}
+
+fn saturated(nanos: i128) -> i64 {
+    i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// The time of a text such as `2023-09-03T10:00:00+02:00`.
+pub(crate) fn served_time(text: &str) -> Result<ServedTime, String> {
     match text.parse::<jiff::Timestamp>() {
-        Ok(time) => Ok(time.as_millisecond()),
+        Ok(time) => Ok(ServedTime::of(time)),
         // 9999-12-31, which many sources use for "never".
-        Err(e) => beyond(text).ok_or_else(|| e.to_string()),
+        Err(e) => beyond(text).map(ServedTime::of_millis).ok_or_else(|| e.to_string()),
     }
 }
 

@@ -11,7 +11,7 @@ use userpipeline_api::{Epoch, FieldSpec, FieldType, zone};
 
 use crate::{
     json_number::{kind, whole},
-    time::{check_millis, millis},
+    time::{ServedTime, check_millis, served_time},
 };
 
 /// A smaller number of milliseconds is a time between 1966 and 1973: more likely it has another unit.
@@ -70,19 +70,20 @@ impl TimeForm {
         })
     }
 
-    /// A time in milliseconds since 1970. `has_unit`: the unit of a number is known to be milliseconds.
-    pub fn read(&self, json: &Json, has_unit: bool) -> Result<i64, String> {
-        check_millis(match json {
+    /// Reads a time. `has_unit`: the unit of a number is known to be milliseconds.
+    pub fn read(&self, json: &Json, has_unit: bool) -> Result<ServedTime, String> {
+        let time = match json {
             Json::Number(_) => self.number(json, has_unit)?,
             Json::String(text) => match (self.epoch, text.trim().parse::<serde_json::Number>()) {
                 (Some(_), Ok(number)) => self.number(&Json::Number(number), has_unit)?,
                 _ => self.text(text)?,
             },
             other => return Err(format!("expected a time such as 2023-09-03T10:00:00Z, found {}", kind(other))),
-        })
+        };
+        check_millis(time.millis).map(|_| time)
     }
 
-    fn number(&self, json: &Json, has_unit: bool) -> Result<i64, String> {
+    fn number(&self, json: &Json, has_unit: bool) -> Result<ServedTime, String> {
         let beyond = || "a time outside the years 0001 to 9999, which the stores support".to_owned();
         let number = match (self.epoch, json.as_i64(), json.as_f64()) {
             // Often with a fraction.
@@ -91,11 +92,17 @@ impl TimeForm {
             _ => whole(json)?,
         };
         match self.epoch {
-            Some(Epoch::Seconds) => number.checked_mul(1000).ok_or_else(beyond),
-            Some(Epoch::Milliseconds) => Ok(number),
-            Some(Epoch::Microseconds) => Ok(number.div_euclid(1000)),
-            Some(Epoch::Nanoseconds) => Ok(number.div_euclid(1_000_000)),
-            None if has_unit || number.unsigned_abs() >= LEAST_MILLIS => Ok(number),
+            Some(Epoch::Seconds) => number.checked_mul(1000).map(ServedTime::of_millis).ok_or_else(beyond),
+            Some(Epoch::Milliseconds) => Ok(ServedTime::of_millis(number)),
+            Some(Epoch::Microseconds) => Ok(ServedTime {
+                millis: number.div_euclid(1000),
+                nanos: number.saturating_mul(1000),
+            }),
+            Some(Epoch::Nanoseconds) => Ok(ServedTime {
+                millis: number.div_euclid(1_000_000),
+                nanos: number,
+            }),
+            None if has_unit || number.unsigned_abs() >= LEAST_MILLIS => Ok(ServedTime::of_millis(number)),
             None => Err(
                 "a number below 100000000000, which is unlikely to be milliseconds since 1970: set epoch of the field, for example to Seconds"
                     .to_owned(),
@@ -103,19 +110,19 @@ impl TimeForm {
         }
     }
 
-    fn text(&self, text: &str) -> Result<i64, String> {
+    fn text(&self, text: &str) -> Result<ServedTime, String> {
         match &self.format {
-            Format::Rfc3339 => millis(text).or_else(|_| self.without_zone(text)),
+            Format::Rfc3339 => served_time(text).or_else(|_| self.without_zone(text)),
             Format::Rfc2822 => {
                 let read = rfc2822::DateTimeParser::new().parse_timestamp(text.trim());
-                read.map(Timestamp::as_millisecond)
+                read.map(ServedTime::of)
                     .map_err(|_| "not a time such as Sun, 03 Sep 2023 10:00:00 GMT (format)".to_owned())
             }
             Format::Custom(format) => {
                 let error = || "does not match the format of the field".to_owned();
                 let read = strtime::parse(format, text.trim()).map_err(|_| error())?;
                 match (read.to_timestamp(), &self.zone) {
-                    (Ok(time), _) => Ok(time.as_millisecond()),
+                    (Ok(time), _) => Ok(ServedTime::of(time)),
                     (Err(_), Some(zone)) => {
                         // A format may have no time of day.
                         let time = read.to_datetime().or_else(|_| read.to_date().map(|date| date.at(0, 0, 0, 0)));
@@ -128,7 +135,7 @@ impl TimeForm {
     }
 
     /// A text such as `2024-01-02T10:11:12`.
-    fn without_zone(&self, text: &str) -> Result<i64, String> {
+    fn without_zone(&self, text: &str) -> Result<ServedTime, String> {
         let error = || "not a time such as 2023-09-03T10:00:00Z".to_owned();
         let time: DateTime = text.trim().parse().map_err(|_| error())?;
         match &self.zone {
@@ -139,14 +146,18 @@ impl TimeForm {
 }
 
 /// Of a repeated hour, the first; of a skipped one, the time after the gap.
-fn in_zone(time: DateTime, zone: &TimeZone) -> Option<i64> {
+fn in_zone(time: DateTime, zone: &TimeZone) -> Option<ServedTime> {
     let zoned = zone.to_ambiguous_zoned(time).compatible().ok()?;
-    Some(zoned.timestamp().as_millisecond())
+    Some(ServedTime::of(zoned.timestamp()))
 }
 
+/// A number has about microseconds.
 #[allow(clippy::cast_possible_truncation)] // The range is checked.
-fn rounded(number: f64) -> Option<i64> {
-    (number.abs() < 1e15).then(|| number.round() as i64)
+fn rounded(millis: f64) -> Option<ServedTime> {
+    (millis.abs() < 1e15).then(|| ServedTime {
+        millis: millis.round() as i64,
+        nanos: ((millis * 1000.0).round() as i64).saturating_mul(1000),
+    })
 }
 
 fn custom(text: &str, has_zone: bool) -> Result<Format, String> {
@@ -176,7 +187,7 @@ mod tests {
 
     fn read(more: &Json, value: &Json) -> Result<String, String> {
         let read = form(more).unwrap().read(value, false)?;
-        Ok(Timestamp::from_millisecond(read).unwrap().to_string())
+        Ok(Timestamp::from_millisecond(read.millis).unwrap().to_string())
     }
 
     #[test]
@@ -264,7 +275,44 @@ mod tests {
             assert!(error.contains(expected), "{form} {value}: {error}");
         }
         // The unit of a time in Avro is known.
-        assert_eq!(form(&json!({})).unwrap().read(&json!(5), true), Ok(5));
+        assert_eq!(form(&json!({})).unwrap().read(&json!(5), true), Ok(ServedTime::of_millis(5)));
+    }
+
+    #[test]
+    fn a_time_keeps_the_precision_at_which_it_was_served() {
+        for (more, value, nanos) in [
+            (json!({}), json!("2024-01-02T10:11:12.123456789Z"), 1_704_190_272_123_456_789),
+            (json!({}), json!(1_704_190_272_123_i64), 1_704_190_272_123_000_000),
+            (json!({}), json!("1960-01-01T00:00:00.000001Z"), -315_619_199_999_999_000),
+            (json!({}), json!("2263-01-01T00:00:00Z"), i64::MAX),
+            (json!({}), json!("9999-12-31T23:59:59.999Z"), i64::MAX),
+            (json!({}), json!("0001-01-01T00:00:00Z"), i64::MIN),
+            (json!({"epoch": "Seconds"}), json!(1_704_190_272), 1_704_190_272_000_000_000),
+            (json!({"epoch": "Seconds"}), json!(1_704_190_272.123_456), 1_704_190_272_123_456_000),
+            (
+                json!({"epoch": "Milliseconds"}),
+                json!(1_704_190_272_123.5),
+                1_704_190_272_123_500_000,
+            ),
+            (
+                json!({"epoch": "Microseconds"}),
+                json!(1_704_190_272_123_456_i64),
+                1_704_190_272_123_456_000,
+            ),
+            (
+                json!({"epoch": "Nanoseconds"}),
+                json!(1_704_190_272_123_456_789_i64),
+                1_704_190_272_123_456_789,
+            ),
+            (
+                json!({"timeZone": "Europe/Berlin"}),
+                json!("2024-01-02T11:11:12.000001"),
+                1_704_190_272_000_001_000,
+            ),
+        ] {
+            let read = form(&more).unwrap().read(&value, false).unwrap();
+            assert_eq!(read.nanos, nanos, "{more} {value}");
+        }
     }
 
     #[test]

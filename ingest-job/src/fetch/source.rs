@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use userpipeline_api::HttpSource;
 use userpipeline_runtime::BackOff;
-use userpipeline_stores::Secrets;
+use userpipeline_stores::{Secrets, StoreError};
 
 use super::{
     error::RequestError,
@@ -33,6 +33,8 @@ pub struct FetchedPage {
     /// The response that contained the items.
     pub body: Vec<u8>,
     pub note: Option<Note>,
+    /// The number of its request.
+    pub request: i64,
 }
 
 pub struct Source {
@@ -78,15 +80,21 @@ impl Source {
 
     /// The next page, or why there is none. A request that is active at the deadline is finished; none starts afterwards. A stop
     /// aborts the request: nothing of it has landed.
-    pub async fn next(&mut self, stop: &CancellationToken) -> Result<FetchedPage, FetchEnd> {
+    ///
+    /// `number` is called before each request, and numbers it.
+    pub async fn next(
+        &mut self,
+        stop: &CancellationToken,
+        number: impl AsyncFn() -> Result<i64, StoreError>,
+    ) -> Result<FetchedPage, FetchEnd> {
         tokio::select! {
             biased;
             () = stop.cancelled() => Err(FetchEnd::Interrupted),
-            page = self.request_with_retries() => page,
+            page = self.request_with_retries(number) => page,
         }
     }
 
-    async fn request_with_retries(&mut self) -> Result<FetchedPage, FetchEnd> {
+    async fn request_with_retries(&mut self, number: impl AsyncFn() -> Result<i64, StoreError>) -> Result<FetchedPage, FetchEnd> {
         let Next::At(position) = self.next.clone() else {
             return Err(FetchEnd::Exhausted);
         };
@@ -111,7 +119,8 @@ impl Source {
             }
             sleep(delay).await;
             self.rate_limiter.record_request(Instant::now());
-            let (error, retry_after) = match self.request_page(&position).await {
+            let request = number().await.map_err(|e| FetchEnd::Refused(e.into()))?;
+            let (error, retry_after) = match self.request_page(&position, request).await {
                 Ok(page) => return Ok(page),
                 Err(RequestError::Permanent(failure)) => return Err(FetchEnd::Refused(failure)),
                 Err(RequestError::Doubtful(failure)) if is_confirmed => return Err(FetchEnd::Refused(failure)),
@@ -135,7 +144,7 @@ impl Source {
 
 impl Source {
     /// Requests a page, once.
-    async fn request_page(&mut self, position: &Position) -> Result<FetchedPage, RequestError> {
+    async fn request_page(&mut self, position: &Position, request: i64) -> Result<FetchedPage, RequestError> {
         let answer = self.request.send(position, |status| self.pager.ends_on(status)).await?;
         let page = self.pager.read(position, &answer).map_err(|error| match error {
             PageError::CutOff(error) => RequestError::retryable(error),
@@ -148,6 +157,7 @@ impl Source {
             items: page.items,
             body: answer.body,
             note: page.note,
+            request,
         })
     }
 }

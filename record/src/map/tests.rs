@@ -212,6 +212,28 @@ fn an_item_that_says_so_deletes_its_record_and_needs_no_more_than_key_and_versio
 }
 
 #[test]
+fn the_order_of_an_item_has_the_precision_at_which_it_was_served() {
+    let schema = versioned();
+    let order = |at: Json, more: &[(&str, Json)]| {
+        let mut item = json!({"id": 7, "at": at, "name": "a"});
+        item.as_object_mut()
+            .unwrap()
+            .extend(more.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
+        let text = item.to_string();
+        schema.map_ordered(&item, Some(text.as_bytes())).unwrap().1
+    };
+    let at = "2024-01-02T10:11:12.123456789Z";
+    assert_eq!(order(json!(at), &[]), Some(1_704_190_272_123_456_789));
+    assert_eq!(order(json!(at), &[("gone", json!(true))]), Some(1_704_190_272_123_456_789));
+    assert_eq!(order(json!(1_704_190_272_123_i64), &[]), Some(1_704_190_272_123_000_000));
+    let numbered = declared(json!({"key": ["id"], "orderBy": "n", "fields": [
+        {"name": "id", "type": "string", "from": "/id"}, {"name": "n", "type": "long", "from": "/n"}
+    ]}));
+    assert_eq!(numbered.map_ordered(&json!({"id": "x", "n": 5}), None).unwrap().1, Some(5));
+    assert_eq!(RecordSchema::user().map_ordered(&item(), None).unwrap().1, None);
+}
+
+#[test]
 fn a_key_or_version_that_a_store_cannot_hold_is_rejected() {
     let schema = declared(json!({"key": ["id"], "orderBy": "n", "fields": [
         {"name": "id", "type": "string", "from": "/id"}, {"name": "n", "type": "long", "from": "/n"}

@@ -54,7 +54,10 @@ async fn server(first: ResponseTemplate, times: u64) -> MockServer {
 }
 
 async fn next(source: &mut Source) -> Result<usize, FetchEnd> {
-    source.next(&CancellationToken::new()).await.map(|page| page.items.len())
+    source
+        .next(&CancellationToken::new(), async || Ok(0))
+        .await
+        .map(|page| page.items.len())
 }
 
 fn gzip(plain: &[u8]) -> Vec<u8> {
@@ -378,6 +381,6 @@ async fn a_stop_does_not_wait_for_the_source() {
         stopper.cancel();
     });
     let start = Instant::now();
-    assert_eq!(source.next(&stop).await.map(|_| ()), Err(FetchEnd::Interrupted));
+    assert_eq!(source.next(&stop, async || Ok(0)).await.map(|_| ()), Err(FetchEnd::Interrupted));
     assert!(start.elapsed() < Duration::from_secs(5));
 }
