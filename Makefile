@@ -42,9 +42,10 @@ test: cluster ## Every test: unit, integration, and end-to-end in the local clus
 	  '$(SWEEP) && cargo test --locked --workspace -- --test-threads=4 && \
 	  local/services/with-servers.sh cargo test --locked --workspace --test wires -- --ignored'
 
-test-long: cluster ## The operator, crashed at each write of each scenario (CRASH_SCENARIO=… plays one of them), and a backlog of a million: an hour.
+test-long: cluster ## The operator, crashed at each write of each scenario (CRASH_SCENARIO=… plays one of them), a backlog of a million, and a changed connection of 30 pipelines: an hour.
 	KUBECONFIG="$(CACHE)/kubeconfig" CRASH_TRIALS=all $(ALONE) cargo test --locked -p userpipeline-tests --test crashes -- --nocapture
 	KUBECONFIG="$(CACHE)/kubeconfig" BACKLOG_ROWS=1000000 $(ALONE) cargo test --locked -p userpipeline-tests --test back_pressure -- --nocapture backlog
+	KUBECONFIG="$(CACHE)/kubeconfig" CONNECTION_PIPELINES=30 $(ALONE) cargo test --locked -p userpipeline-tests --test pipelines -- --nocapture a_changed_connection_reaches_few
 
 test-exact: cluster ## Everything breaks while records go the whole way, then all is compared: FAULTS=10 of each in the order of SEED=1.
 	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" EXACT_SEED="$(SEED)" EXACT_FAULTS="$(or $(FAULTS),10)" EXACT_ONLY="$(ONLY)" \

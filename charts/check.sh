@@ -29,18 +29,23 @@ render() {
 render default
 render one-namespace --set watchNamespace=team-a
 render own-images --set image.registry=registry.example/team/userpipeline,image.tag=1.2.3,replicas=2,image.allowedRegistries[0]=mirror.example/up,connections.required=true
-render admission --set admission.enabled=true,watchNamespace=team-a,pods.allowedLabels[0]=team
+render admission --set admission.enabled=true,watchNamespace=team-a,pods.allowedLabels[0]=team,checks.pods.priorityClassName=low
 render without-crds --set crds.enabled=false,rbac.aggregate=false,checks.enabled=false
 
 # What must hold in every shape.
 ! grep -q '^kind: CustomResourceDefinition' "$rendered/without-crds.yaml" || die "crds.enabled=false still renders the CRD"
 grep -q -- '--require-connections' "$rendered/own-images.yaml" || die "connections.required does not reach the operator"
 grep -q -- '--disable-checks' "$rendered/without-crds.yaml" || die "checks.enabled does not reach the operator"
+grep -qF -- '--check-pods={\"priorityClassName\":\"low\"}' "$rendered/admission.yaml" || die "checks.pods does not reach the operator"
 ! grep -q -- '--disable-checks' "$rendered/default.yaml" || die "connections are not checked by default"
 for name in own-images admission; do
   grep -q -- '--restrict-pod-metadata' "$rendered/$name.yaml" || die "$name: pipelines could steer webhooks by annotations of pods"
 done
 grep -q -- '--allowed-pod-label=team' "$rendered/admission.yaml" || die "pods.allowedLabels does not reach the operator"
+grep -qF 'key in [\"team\"]' "$rendered/admission.yaml" || die "pods.allowedLabels does not reach the admission policy"
+# An edit that leaves a block as it is needs no right to its Secrets.
+! grep -E '^ *- expression: .*variables\.(secrets|headers)' "$rendered/admission.yaml" | grep -v 'Changed ||' ||
+  die "the admission policy checks Secrets that an edit does not change"
 grep -q 'helm.sh/resource-policy: keep' "$rendered/default.yaml" || die "the CRD would go with the chart"
 (($(grep -c '^kind: ClusterRoleBinding' "$rendered/one-namespace.yaml") == 1)) || die "with watchNamespace the operator must have no right in the whole cluster but to know which one it is"
 for file in "$rendered"/*.yaml; do

@@ -16,6 +16,9 @@ pub struct ConnectionCheck {
     /// Generation of the spec that was checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
+    /// Nonce of the annotation `userpipeline.dev/check-now` that requested the check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
     /// Time of the check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checked_at: Option<Time>,

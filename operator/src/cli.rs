@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
-use userpipeline_operator::pipeline::{Images, Installation, PodMetadata};
+use userpipeline_api::PodSettings;
+use userpipeline_operator::pipeline::{Images, Installation, PodMetadata, read_pod_settings};
 
 /// Reconciles `UserPipeline` resources.
 #[derive(Parser)]
@@ -44,6 +45,9 @@ pub struct Run {
     /// Connections are not checked.
     #[arg(long)]
     pub disable_checks: bool,
+    /// Settings of the pods that check connections, as JSON: the fields of `spec.pods.tasks` of a pipeline.
+    #[arg(long, default_value = "{}", value_parser = read_pod_settings)]
+    pub check_pods: PodSettings,
     /// Pipelines may add only allowed labels and annotations to pods.
     #[arg(long)]
     pub restrict_pod_metadata: bool,
@@ -67,6 +71,7 @@ impl Run {
             cluster,
             requires_connections: self.require_connections,
             checks_connections: !self.disable_checks,
+            check_pods: self.check_pods.clone(),
             pod_metadata: PodMetadata {
                 labels: list(&self.allowed_pod_labels),
                 annotations: list(&self.allowed_pod_annotations),
@@ -114,4 +119,50 @@ pub struct Plan {
     /// Also runs a Job in the pipeline's namespace that prints what a schema Job would change in topic, subject and tables.
     #[arg(long)]
     pub schema: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn installation(arguments: &[&str]) -> Installation {
+        let required = ["operator", "run", "--lease-namespace=system", "--identity=a"];
+        let Command::Run(run) = Cli::try_parse_from(required.iter().chain(arguments)).unwrap().command else {
+            panic!()
+        };
+        run.installation("cluster".to_owned())
+    }
+
+    #[test]
+    fn an_installation_follows_the_arguments() {
+        let default = installation(&[]);
+        assert!(default.checks_connections && !default.requires_connections);
+        assert_eq!((&default.pod_metadata.labels, &default.pod_metadata.annotations), (&None, &None));
+        assert_eq!(default.check_pods, PodSettings::default());
+
+        let strict = installation(&[
+            "--require-connections",
+            "--disable-checks",
+            "--restrict-pod-metadata",
+            "--allowed-pod-label=team",
+            r#"--check-pods={"priorityClassName":"low"}"#,
+        ]);
+        assert!(!strict.checks_connections && strict.requires_connections);
+        assert_eq!(strict.pod_metadata.labels, Some(vec!["team".to_owned()]));
+        assert_eq!(strict.pod_metadata.annotations, Some(vec![]), "none");
+        assert_eq!(strict.check_pods.priority_class_name.as_deref(), Some("low"));
+    }
+
+    #[test]
+    fn settings_of_check_pods_must_be_valid() {
+        let arguments = [
+            "operator",
+            "run",
+            "--lease-namespace=system",
+            "--identity=a",
+            r#"--check-pods={"labels":{"k8s.io/a":"b"}}"#,
+        ];
+        let problem = Cli::try_parse_from(arguments).err().unwrap().to_string();
+        assert!(problem.contains("labels.k8s.io/a: is reserved"), "{problem}");
+    }
 }

@@ -41,12 +41,14 @@ mod tests {
             "--lease-name=x",
             "--identity=$(POD_NAME)",
             "--listen=0.0.0.0:8080",
+            r#"--check-pods={"tolerations":[{"key":"a"}]}"#,
         ];
         let run = read(&arguments.map(str::to_owned)).unwrap();
         assert_eq!(
             (run.images.image_registry.as_str(), run.images.image_tag.as_str()),
             ("ghcr.example/up", "1.2.3")
         );
+        assert_eq!(run.check_pods.tolerations.len(), 1);
         assert!(read(&["sleep".to_owned()]).is_none());
     }
 }

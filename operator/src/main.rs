@@ -57,12 +57,11 @@ async fn print_plan(args: Plan) -> Result<bool, Box<dyn std::error::Error>> {
         return Err("cannot find the operator's Deployment, which defines the images of the plan: install the operator, or ask for the right to list Deployments".into());
     };
     let installation = run.installation(identity::of_cluster(&client).await?);
-    let mut changes = false;
-    for connection in &documents.connections {
-        let change = plan::connection(&client, connection, &args.field_manager).await?;
-        changes |= change.is_some();
-        print!("{}", change.map(|change| change.to_string()).unwrap_or_default());
+    let connections = plan::connections(&client, &documents, &args.field_manager).await?;
+    for change in &connections.changes {
+        print!("{change}");
     }
+    let mut changes = !connections.changes.is_empty();
     let users = plan::users(&client, &documents).await?;
     let applied = documents.pipelines.iter().map(|pipeline| (pipeline, args.field_manager.as_str()));
     for (pipeline, manager) in applied.chain(users.iter().map(|pipeline| (pipeline, plan::MANAGER))) {
@@ -70,7 +69,7 @@ async fn print_plan(args: Plan) -> Result<bool, Box<dyn std::error::Error>> {
             &client,
             installation.clone(),
             pipeline,
-            &documents.connections,
+            &connections,
             manager,
             args.schema,
         ))

@@ -35,6 +35,7 @@ struct Content {
     pages: VecDeque<String>,
     collection: Vec<Value>,
     requests: Vec<String>,
+    redirect: Option<String>,
 }
 
 impl Served {
@@ -113,6 +114,11 @@ impl TestSource {
         self.served.content().collection = items.to_vec();
     }
 
+    /// Redirects requests for `away` below [`TestSource::url`] to this URL, also those without credentials.
+    pub fn redirect_to(&self, url: String) {
+        self.served.content().redirect = Some(url);
+    }
+
     /// The requests for parts of a collection since the last call, as path and query.
     pub fn take_requests(&self) -> Vec<String> {
         std::mem::take(&mut self.served.content().requests)
@@ -145,6 +151,9 @@ async fn part(
     let mut parameters: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
     parameters.sort();
     content.requests.push(format!("{way}?{}", parameters.join("&")));
+    if let Some(target) = content.redirect.as_ref().filter(|_| way == "away") {
+        return (StatusCode::FOUND, [(header::LOCATION, target.clone())]).into_response();
+    }
     if headers.get(header::AUTHORIZATION).is_none_or(|value| value != AUTHORIZATION) {
         return StatusCode::UNAUTHORIZED.into_response();
     }

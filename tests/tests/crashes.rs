@@ -11,8 +11,12 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use futures::{StreamExt, future::LocalBoxFuture, stream};
-use k8s_openapi::api::{apps::v1::Deployment, batch::v1::CronJob, core::v1::ConfigMap};
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::{CronJob, Job},
+    core::v1::ConfigMap,
+};
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 use userpipeline_api::{RunOutcome, UserPipeline, UserPipelineBackfill, UserPipelineConnection, names};
 use userpipeline_tests::{
@@ -31,7 +35,7 @@ const NAMESPACE_DELETED: &str = "namespace deleted";
 type Scenario = for<'a> fn(&'a Sandbox) -> LocalBoxFuture<'a, Result<()>>;
 
 /// The actions of a user, each until the operator is idle.
-const SCENARIOS: [(&str, Scenario); 18] = [
+const SCENARIOS: [(&str, Scenario); 19] = [
     ("create", |sandbox| Box::pin(async { sandbox.ready(&Sandbox::pipeline()).await })),
     ("edit the schedule", |sandbox| {
         Box::pin(edit(sandbox, json!({"schedule": {"cron": "0 0 2 1 *"}})))
@@ -64,6 +68,7 @@ const SCENARIOS: [(&str, Scenario); 18] = [
     ("delete with the data, after the connection", |sandbox| {
         Box::pin(delete_after_connection(sandbox))
     }),
+    ("check requested", |sandbox| Box::pin(check_requested(sandbox))),
     (NAMESPACE_DELETED, |sandbox| Box::pin(namespace_deleted(sandbox))),
 ];
 
@@ -181,6 +186,35 @@ async fn delete_after_connection(sandbox: &Sandbox) -> Result<()> {
     sandbox.gone().await
 }
 
+async fn check_requested(sandbox: &Sandbox) -> Result<()> {
+    sandbox.apply::<UserPipelineConnection>(&Sandbox::connection()).await?;
+    checked(sandbox, None).await?;
+    let request = json!({"metadata": {"annotations": {"userpipeline.dev/check-now": "again"}}});
+    sandbox
+        .api::<UserPipelineConnection>()
+        .patch("stores", &PatchParams::default(), &Patch::Merge(request))
+        .await?;
+    checked(sandbox, Some("again")).await
+}
+
+/// Waits until the result of the check with this nonce is recorded, and its Job is gone.
+async fn checked(sandbox: &Sandbox, nonce: Option<&str>) -> Result<()> {
+    let of_connection = ListParams::default().labels("userpipeline.dev/connection=stores");
+    sandbox
+        .quiet("the check", async || {
+            let connection = sandbox.api::<UserPipelineConnection>().get("stores").await?;
+            let check = connection.status.unwrap_or_default().check.unwrap_or_default();
+            let jobs = sandbox.api::<Job>().list(&of_connection).await?.items.len();
+            let is_recorded = check.checked_at.is_some() && check.nonce.as_deref() == nonce;
+            Ok(if is_recorded && jobs == 0 {
+                Ok(())
+            } else {
+                Err(format!("{jobs} Jobs, {check:?}"))
+            })
+        })
+        .await
+}
+
 async fn namespace_deleted(sandbox: &Sandbox) -> Result<()> {
     let mut pipeline = Sandbox::pipeline();
     pipeline["spec"]["deletionPolicy"] = json!("Delete");
@@ -226,7 +260,7 @@ async fn child_edited(sandbox: &Sandbox) -> Result<()> {
         .await?;
     let there = sandbox
         .api::<ConfigMap>()
-        .list(&kube::api::ListParams::default().labels("app.kubernetes.io/component=worker"))
+        .list(&ListParams::default().labels("app.kubernetes.io/component=worker"))
         .await?;
     ensure!(there.items.len() == 1, "{:?}", there.items);
     sandbox.settled("Ready").await

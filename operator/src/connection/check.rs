@@ -1,10 +1,11 @@
-//! When a connection is checked: on a change, daily, and sooner again after a problem. Pure.
+//! When a connection is checked: on a change, on request, daily, and sooner again after a problem. Pure.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use userpipeline_api::{ConnectionCheck, names, report::ConnectionReport};
 
+use super::subject::Subject;
 use crate::pipeline::{Delete, Problem, Progress, State, TaskJob, TaskRecord, advance, whole_seconds};
 
 /// Between two checks that found nothing wrong.
@@ -36,9 +37,9 @@ pub fn spread(uid: &str) -> Duration {
     Duration::from_secs(hash % SPREAD)
 }
 
-/// Decides for this generation of the spec. `task_hash` is that of the next Job.
+/// Decides about the check for `subject`. `task_hash` is that of the next Job.
 pub fn decide(
-    generation: &str,
+    subject: &Subject,
     task_hash: &str,
     recorded: &ConnectionCheck,
     jobs: &[TaskJob<ConnectionReport>],
@@ -50,7 +51,7 @@ pub fn decide(
         spread,
         now,
     };
-    let step = advance(generation, task_hash, &record, jobs, now);
+    let step = advance(&subject.to_string(), task_hash, &record, jobs, now);
     let due_in = step
         .record
         .due_at()
@@ -97,8 +98,8 @@ impl TaskRecord for Record {
 
     const KEEPS_FAILED_JOB: bool = true;
 
-    fn is_done(&self, generation: &str) -> bool {
-        let is_current = self.check.generation.is_some_and(|checked| checked.to_string() == generation);
+    fn is_done(&self, subject: &str) -> bool {
+        let is_current = Subject::read(subject).is_some_and(|subject| subject.is_of(&self.check));
         is_current && self.due_at().is_some_and(|due| self.now < due)
     }
 
@@ -109,10 +110,14 @@ impl TaskRecord for Record {
     fn has(&self, job: &TaskJob<ConnectionReport>) -> bool {
         let checked_at = self.check.checked_at.as_ref().map(|at| at.0);
         let failed_at = self.check.failed_at.as_ref().map(|at| at.0);
-        let is_of_job = self.check.generation.is_some_and(|checked| checked.to_string() == job.subject);
+        let checked = self.check.generation.map(|generation| Subject {
+            generation,
+            nonce: self.check.nonce.clone(),
+        });
+        let is_of_job = Subject::read(&job.subject) == checked;
         match &job.progress {
             Progress::Running { .. } => false,
-            // Another generation may have been checked in the same second.
+            // There may have been another check in the same second.
             Progress::Succeeded { at, .. } => checked_at > Some(*at) || (checked_at == Some(*at) && is_of_job),
             Progress::Failed { at, .. } => checked_at > Some(*at) || failed_at >= Some(*at),
         }
@@ -121,13 +126,15 @@ impl TaskRecord for Record {
     fn succeed(&mut self, job: &TaskJob<ConnectionReport>, at: Timestamp, report: &ConnectionReport) {
         let not_after = report.blocks.iter().filter_map(|block| block.certificate_not_after.clone());
         let has_problem = report.blocks.iter().any(|block| block.reason.is_some());
+        let subject = Subject::read(&job.subject);
         self.check = ConnectionCheck {
             consecutive_problems: if has_problem {
                 self.check.consecutive_problems.saturating_add(1)
             } else {
                 0
             },
-            generation: job.subject.parse().ok(),
+            generation: subject.as_ref().map(|subject| subject.generation),
+            nonce: subject.and_then(|subject| subject.nonce),
             checked_at: Some(whole_seconds(at)),
             certificate_not_after: not_after.min_by_key(|at| at.0),
             blocks: report.blocks.clone(),
@@ -188,8 +195,12 @@ mod tests {
         job(generation, progress)
     }
 
+    fn subject(label: &str) -> Subject {
+        Subject::read(label).unwrap()
+    }
+
     fn decided(generation: &str, recorded: &ConnectionCheck, jobs: &[TaskJob<ConnectionReport>], second: i64) -> Decision {
-        decide(generation, "t", recorded, jobs, Duration::ZERO, at(second))
+        decide(&subject(generation), "t", recorded, jobs, Duration::ZERO, at(second))
     }
 
     #[test]
@@ -230,10 +241,27 @@ mod tests {
     }
 
     #[test]
+    fn a_nonce_requests_one_check() {
+        let good = decided("1", &ConnectionCheck::default(), &[succeeded("1", 5, None)], 6).check;
+        assert_eq!(decided("1.now", &good, &[], 7).create, Some(0));
+        // One that began before does not count
+        let superseded = [job("1", Progress::Running { problem: None })];
+        let waiting = decided("1.now", &good, &superseded, 7);
+        assert_eq!((waiting.create, waiting.delete.len()), (None, 1));
+        let requested = decided("1.now", &good, &[succeeded("1.now", 9, None)], 9).check;
+        assert_eq!((requested.generation, requested.nonce.as_deref()), (Some(1), Some("now")));
+        for (subject, due) in [("1.now", false), ("1", false), ("1.again", true), ("2.now", true)] {
+            assert_eq!(decided(subject, &requested, &[], 60).create.is_some(), due, "{subject}");
+        }
+        let ended = [succeeded("1.now", 9, None)];
+        assert_eq!(decided("1.now", &requested, &ended, 60).delete.len(), 1, "it is recorded");
+    }
+
+    #[test]
     fn daily_checks_are_spread() {
         let good = decided("1", &ConnectionCheck::default(), &[succeeded("1", 0, None)], 1).check;
         for (second, due) in [(24 * 3600 + 99, false), (24 * 3600 + 100, true)] {
-            let decision = decide("1", "t", &good, &[], Duration::from_secs(100), at(second));
+            let decision = decide(&subject("1"), "t", &good, &[], Duration::from_secs(100), at(second));
             assert_eq!(decision.create.is_some(), due, "{second}");
         }
         let all: std::collections::BTreeSet<Duration> = (0..20).map(|n| spread(&format!("uid-{n}"))).collect();

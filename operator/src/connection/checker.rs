@@ -5,9 +5,9 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
 };
-use userpipeline_api::{PodSettings, UserPipelineConnectionSpec, document::CheckedConnection, names, names::PipelineId};
+use userpipeline_api::{UserPipelineConnectionSpec, document::CheckedConnection, names, names::PipelineId};
 
-use super::check::Decision;
+use super::{check::Decision, subject::Subject};
 use crate::{
     identity::MANAGER,
     metrics::Metrics,
@@ -27,7 +27,7 @@ pub fn owner(connection: &CachedConnection, installation: &Installation) -> Opti
         reference: Some(reference),
         team: None,
         images: installation.images.clone(),
-        tasks: PodSettings::default(),
+        tasks: installation.check_pods.clone(),
     })
 }
 
@@ -41,7 +41,7 @@ pub struct Checker<'a> {
 
 impl Checker<'_> {
     /// Creates the Job that is due, and deletes those that are recorded, and ConfigMaps that no Job reads.
-    pub async fn apply(&self, generation: &str, decision: &Decision, live: &CheckChildren) -> Result<(), kube::Error> {
+    pub async fn apply(&self, subject: &Subject, decision: &Decision, live: &CheckChildren) -> Result<(), kube::Error> {
         let config = self.config();
         for delete in &decision.delete {
             if let Some(job) = live.jobs.iter().find(|job| job.name_any() == delete.name) {
@@ -55,7 +55,7 @@ impl Checker<'_> {
             }
         }
         if let Some(attempt) = decision.create {
-            let (config_map, job) = check_objects(self.owner, &config, generation, attempt);
+            let (config_map, job) = check_objects(self.owner, &config, &subject.to_string(), attempt);
             let name = config_map.name_any();
             let params = PatchParams::apply(MANAGER).force();
             self.api::<ConfigMap>().patch(&name, &params, &Patch::Apply(&config_map)).await?;

@@ -25,6 +25,7 @@ use super::{
     event::events,
     slots::CheckSlots,
     status::{ConnectionState, connection_status},
+    subject::Subject,
 };
 use crate::{
     identity::MANAGER,
@@ -182,9 +183,9 @@ async fn check(
     let now = Timestamp::now();
     let id = connection_id(connection);
     let live = CheckChildren::observe(&id, &owner.uid, &context.caches.children, &context.refused_pods, now).await;
-    let generation = connection.meta().generation.unwrap_or_default().to_string();
+    let subject = Subject::of(connection);
     let spread = check::spread(&owner.uid);
-    let mut decision = check::decide(&generation, &owner.task_hash(), &recorded, &live.tasks, spread, now);
+    let mut decision = check::decide(&subject, &owner.task_hash(), &recorded, &live.tasks, spread, now);
     if decision.create.is_some() && !context.slots.take(&id, Instant::now()) {
         decision.create = None;
         decision.requeue = WAIT_FOR_SLOT;
@@ -199,7 +200,7 @@ async fn check(
         owner: &owner,
         spec,
     };
-    let applied = checker.apply(&generation, &decision, &live).await;
+    let applied = checker.apply(&subject, &decision, &live).await;
     if applied.is_err() {
         context.slots.release(&id);
     }

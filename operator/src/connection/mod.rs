@@ -7,6 +7,7 @@ mod controller;
 mod event;
 mod slots;
 mod status;
+mod subject;
 #[cfg(test)]
 mod tests;
 

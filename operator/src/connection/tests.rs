@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::controller::{Context, reconcile};
+use super::{
+    check::spread,
+    controller::{Context, reconcile},
+};
 use crate::{
     metrics::Metrics,
     pipeline::{
@@ -159,6 +162,46 @@ async fn given_an_installation_without_checks_then_no_job_runs_and_the_condition
 }
 
 #[tokio::test]
+async fn given_settings_of_check_pods_then_the_pods_of_checks_have_them() {
+    let (cluster, client) = start(&json!({"kafka": {"bootstrapServers": "k:9092"}})).await;
+    let settings = json!({"tolerations": [{"key": "dedicated"}], "labels": {"team": "data"}, "priorityClassName": "low"});
+    let installation = Installation {
+        check_pods: serde_json::from_value(settings).unwrap(),
+        ..example_installation()
+    };
+    writes_with(&cluster, &client, cluster.caches(), installation).await;
+    let template = cluster.get(&cluster.paths(JOBS).pop().unwrap())["spec"]["template"].clone();
+    assert_eq!(template["metadata"]["labels"]["team"], "data");
+    assert_eq!(
+        (&template["spec"]["tolerations"][0]["key"], &template["spec"]["priorityClassName"]),
+        (&json!("dedicated"), &json!("low"))
+    );
+}
+
+#[tokio::test]
+async fn given_a_nonce_then_the_connection_is_checked_again_once() {
+    let (cluster, client) = start(&json!({"kafka": {"bootstrapServers": "k:9092"}})).await;
+    let report = json!({"reason": "Checked", "message": "", "blocks": [{"block": "kafka"}]});
+    let check = async |nonce: Option<&str>| {
+        finish(&cluster, &report);
+        assert_eq!(writes(&cluster, &client).await, ["PATCH stores/status"]);
+        assert_eq!(cluster.get(STORES)["status"]["check"]["nonce"], json!(nonce));
+        assert_eq!(writes(&cluster, &client).await, ["DELETE jobs/stores-check-1-0"]);
+        assert_eq!(writes(&cluster, &client).await, [""; 0]);
+    };
+    writes(&cluster, &client).await;
+    check(None).await;
+    for nonce in ["a", "b"] {
+        cluster.change(STORES, |connection| {
+            connection["metadata"]["annotations"] = json!({"userpipeline.dev/check-now": nonce});
+        });
+        let begun = writes(&cluster, &client).await;
+        assert!(begun.contains(&"POST demo/jobs".to_owned()), "{begun:?}");
+        check(Some(nonce)).await;
+    }
+}
+
+#[tokio::test]
 async fn given_a_connection_that_is_being_deleted_then_it_is_not_checked() {
     let (cluster, client) = start(&json!({"kafka": {"bootstrapServers": "k:9092"}})).await;
     cluster.change(STORES, |connection| {
@@ -173,4 +216,90 @@ async fn given_an_invalid_connection_then_it_is_not_checked() {
     assert_eq!(writes(&cluster, &client).await, ["PATCH stores/status"]);
     assert_eq!(condition(&cluster, "Accepted"), ("False".into(), "InvalidSpec".into()));
     assert_eq!(condition(&cluster, "Checked"), ("Unknown".into(), "InvalidSpec".into()));
+}
+
+#[tokio::test]
+async fn given_a_check_job_whose_pod_is_refused_then_the_condition_says_why() {
+    let (cluster, client) = start(&json!({"kafka": {"bootstrapServers": "k:9092"}})).await;
+    writes(&cluster, &client).await;
+    let event = json!({"metadata": {"name": "e"}, "involvedObject": {}, "lastTimestamp": "2025-01-01T00:00:01Z", "message": "Error creating: no quota"});
+    let events = json!({"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": [event]});
+    cluster.put("/api/v1/namespaces/demo/events", events);
+    assert_eq!(writes(&cluster, &client).await, ["PATCH stores/status"]);
+    let conditions = cluster.get(STORES)["status"]["conditions"].to_string();
+    let says = "FailedCreate: the pod of Job stores-check-1-0 cannot be created: no quota";
+    assert!(conditions.contains(says), "{conditions}");
+}
+
+/// A connection of this name, and its last check.
+fn checked(name: &str, check: &Value) -> Arc<CachedConnection> {
+    let connection = json!({
+        "metadata": {"name": name, "namespace": "demo", "uid": format!("uid-{name}"), "generation": 1},
+        "spec": {"kafka": {"bootstrapServers": "k:9092"}}, "status": {"check": check},
+    });
+    Arc::new(serde_json::from_value(connection).unwrap())
+}
+
+#[tokio::test]
+async fn given_many_connections_then_five_are_checked_at_a_time() {
+    let (cluster, client) = Cluster::start().await;
+    let uses = Arc::new(ConnectionUses::default());
+    let context = Context::new(
+        client,
+        cluster.caches(),
+        Metrics::new(),
+        uses,
+        example_installation(),
+        "test".into(),
+    );
+    let context = Arc::new(context);
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        let connection = checked(name, &Value::Null);
+        cluster.put(
+            &STORES.replace("/stores", &format!("/{name}")),
+            json!({"metadata": {"uid": format!("uid-{name}")}}),
+        );
+        reconcile(connection, context.clone()).await.unwrap();
+    }
+    let jobs = || {
+        cluster
+            .paths(JOBS)
+            .iter()
+            .map(|path| path.rsplit_once('/').unwrap().1.to_owned())
+            .collect::<Vec<_>>()
+    };
+    let five = ["a", "b", "c", "d", "e"].map(|name| format!("{name}-check-1-0"));
+    assert_eq!(jobs(), five);
+
+    // When one of them is recorded, the sixth follows
+    let now = jiff::Timestamp::now().to_string();
+    reconcile(checked("c", &json!({"generation": 1, "checkedAt": now})), context.clone())
+        .await
+        .unwrap();
+    reconcile(checked("f", &Value::Null), context).await.unwrap();
+    assert_eq!(jobs().last().unwrap(), "f-check-1-0");
+}
+
+#[tokio::test]
+async fn given_connections_that_were_checked_at_the_same_time_then_their_daily_checks_are_not() {
+    let (cluster, client) = Cluster::start().await;
+    let uses = Arc::new(ConnectionUses::default());
+    let context = Context::new(
+        client,
+        cluster.caches(),
+        Metrics::new(),
+        uses,
+        example_installation(),
+        "test".into(),
+    );
+    let a_day_ago = jiff::Timestamp::now() - std::time::Duration::from_secs(24 * 3600 + 1);
+    let later = |name: &&&str| spread(&format!("uid-{name}")).as_secs() > 60;
+    let name = ["a", "b", "c"].iter().find(later).unwrap();
+    let check = json!({"generation": 1, "checkedAt": a_day_ago.to_string()});
+    cluster.put(
+        &STORES.replace("/stores", &format!("/{name}")),
+        json!({"metadata": {"uid": format!("uid-{name}")}}),
+    );
+    reconcile(checked(name, &check), Arc::new(context)).await.unwrap();
+    assert_eq!(cluster.paths(JOBS), [""; 0]);
 }

@@ -1,7 +1,7 @@
 //! The pipeline of the tests.
 
 use serde_json::{Value, json};
-use userpipeline_api::{Connections, UserPipeline};
+use userpipeline_api::{Connections, PodSettings, UserPipeline};
 
 use super::{
     model::{Images, Installation, PodMetadata},
@@ -53,6 +53,7 @@ pub fn installation() -> Installation {
         cluster: "22222222-3333-4444-5555-666666666666".into(),
         requires_connections: false,
         checks_connections: true,
+        check_pods: PodSettings::default(),
         pod_metadata: PodMetadata::default(),
     }
 }

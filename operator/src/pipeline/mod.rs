@@ -47,4 +47,5 @@ pub use self::{
     controller::run,
     model::{Images, Installation, PodMetadata},
     observe::RefusedPods,
+    validate::read_pod_settings,
 };

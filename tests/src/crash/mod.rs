@@ -14,6 +14,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use userpipeline_api::PodSettings;
 use userpipeline_operator::{
     backfill, connection,
     metrics::Metrics,
@@ -82,6 +83,11 @@ async fn run_operator(client: kube::Client, namespace: String, interceptor: Arc<
             cluster: "crash".to_owned(),
             requires_connections: false,
             checks_connections: true,
+            // They fit no node, as those of the pipelines: only the fake kubelet completes them.
+            check_pods: PodSettings {
+                node_selector: [("userpipeline.dev/no-such-node".to_owned(), "true".to_owned())].into(),
+                ..PodSettings::default()
+            },
             pod_metadata: PodMetadata::default(),
         };
         let writers = Writers::default();

@@ -167,14 +167,11 @@ impl Accounts {
         Ok(())
     }
 
-    /// The number of connections to PostgreSQL that workers opened before this time, in PostgreSQL's notation. A run keeps its own,
-    /// which holds its lock.
+    /// The number of connections to PostgreSQL that the user opened before this time, in PostgreSQL's notation.
     pub async fn connections_before(&self, time: &str) -> Result<i64> {
         let db = stores::postgres_superuser(&self.world.client).await?;
         let user = &self.user;
-        let statement = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE usename = '{user}' AND backend_start < '{time}' AND application_name LIKE 'stream-worker%'"
-        );
+        let statement = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{user}' AND backend_start < '{time}'");
         stores::number(&db, &statement).await
     }
 

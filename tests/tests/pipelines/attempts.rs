@@ -132,3 +132,25 @@ pub fn detours(listener: &str) -> Vec<Attempt> {
         ),
     ]
 }
+
+/// Labels and annotations of pods that steer a webhook, which adds a container with any Secret.
+pub fn injections() -> Vec<Attempt> {
+    let pods = |program: &str, field: &str, key: &str| vec![("/pods", json!({program: {field: {key: "true"}}}))];
+    vec![
+        Attempt::refused(
+            "an annotation of workers that injects a sidecar",
+            pods("workers", "annotations", "sidecar.istio.io/userVolume"),
+            "spec.pods.workers.annotations.sidecar.istio.io/userVolume: is not allowed",
+        ),
+        Attempt::refused(
+            "an annotation of runs that injects a sidecar",
+            pods("ingest", "annotations", "sidecar.istio.io/inject"),
+            "spec.pods.ingest.annotations.sidecar.istio.io/inject: is not allowed",
+        ),
+        Attempt::refused(
+            "a label of tasks that injects a sidecar",
+            pods("tasks", "labels", "sidecar.istio.io/inject"),
+            "spec.pods.tasks.labels.sidecar.istio.io/inject: is not allowed",
+        ),
+    ]
+}

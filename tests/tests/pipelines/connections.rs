@@ -1,5 +1,7 @@
 //! Pipelines that take their addresses from connections.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, ensure};
 use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job};
 use kube::{
@@ -10,7 +12,7 @@ use serde_json::{Map, Value, json};
 use userpipeline_api::{BlockCheck, UserPipeline, UserPipelineConnection, names};
 use userpipeline_tests::{World, eventually, world::SOON};
 
-/// Pipelines that share a connection.
+/// Pipelines that share a connection, unless `CONNECTION_PIPELINES` says otherwise.
 const PIPELINES: usize = 8;
 const AT_ONCE: usize = 5;
 
@@ -117,13 +119,38 @@ async fn a_pipeline_moves_to_connections_without_a_restart_and_follows_them() ->
     world.clean_up().await
 }
 
+fn pipeline_of(object: &impl ResourceExt) -> Option<String> {
+    object.labels().get("userpipeline.dev/pipeline").cloned()
+}
+
+/// The pipelines that change: with a slot, with workers that are being replaced, and with a schema Job. Each is of one moment.
+async fn changing(world: &World) -> Result<[BTreeSet<String>; 3]> {
+    let rolls_out = |workers: &&Deployment| {
+        let (spec, status) = (workers.spec.clone().unwrap_or_default(), workers.status.clone().unwrap_or_default());
+        status.observed_generation != workers.metadata.generation || status.updated_replicas.unwrap_or(0) < spec.replicas.unwrap_or(1)
+    };
+    let has_slot = |pipeline: &&UserPipeline| pipeline.status.as_ref().is_some_and(|status| status.connection_rollout.is_some());
+    let pipelines = world.api::<UserPipeline>().list(&ListParams::default()).await?.items;
+    let workers = world.api::<Deployment>().list(&ListParams::default()).await?.items;
+    let schema = ListParams::default().labels("app.kubernetes.io/component=schema");
+    let jobs = world.api::<Job>().list(&schema).await?.items;
+    Ok([
+        pipelines.iter().filter(has_slot).map(ResourceExt::name_any).collect(),
+        workers.iter().filter(rolls_out).filter_map(pipeline_of).collect(),
+        jobs.iter().filter_map(pipeline_of).collect(),
+    ])
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_connection_reaches_few_pipelines_at_a_time() -> Result<()> {
     // Given pipelines that share connections
     let world = World::new("rollouts").await?;
-    let (pipeline, connections) = moved(&world);
+    let count = std::env::var("CONNECTION_PIPELINES").map_or(Ok(PIPELINES), |count| count.parse())?;
+    let time = SOON * u32::try_from(count)?.div_ceil(4);
+    let (mut pipeline, connections) = moved(&world);
+    pipeline["spec"]["sinks"] = json!({"postgres": {}});
     connect(&world, &connections).await?;
-    for n in 0..PIPELINES {
+    for n in 0..count {
         let mut pipeline = pipeline.clone();
         pipeline["metadata"]["name"] = json!(format!("users-{n}"));
         world.apply(&pipeline).await?;
@@ -143,23 +170,28 @@ async fn a_changed_connection_reaches_few_pipelines_at_a_time() -> Result<()> {
             .collect();
         if behind.is_empty() { Ok(()) } else { Err(behind.join(", ")) }
     };
-    eventually("all pipelines to be ready", SOON * 2, async || {
+    eventually("all pipelines to be ready and idle", time, async || {
+        let changing = changing(&world).await?;
+        if changing.iter().any(|pipelines| !pipelines.is_empty()) {
+            return Ok(Err(format!("{changing:?}")));
+        }
         Ok(all_follow(&pipelines().await?, 1))
     })
     .await?;
 
-    // When a host changes, then no more than five have a slot at any time, and all end Ready
+    // When the host becomes another name of the same server, then no more than five change at any time, and all end Ready
     change_host(&world, "postgres.services.svc").await?;
     let mut most = 0;
-    eventually("all pipelines to follow", SOON * 4, async || {
-        let pipelines = pipelines().await?;
-        let has_slot = |pipeline: &&UserPipeline| pipeline.status.as_ref().is_some_and(|status| status.connection_rollout.is_some());
-        most = most.max(pipelines.iter().filter(has_slot).count());
-        ensure!(most <= AT_ONCE, "{most} pipelines roll out");
-        Ok(all_follow(&pipelines, 2))
+    eventually("all pipelines to follow", time, async || {
+        let changing = changing(&world).await?;
+        let largest = changing.iter().map(BTreeSet::len).max().unwrap_or(0);
+        most = most.max(largest);
+        ensure!(largest <= AT_ONCE, "{changing:?} change at the same time");
+        Ok(all_follow(&pipelines().await?, 2))
     })
     .await?;
-    ensure!(most > 0, "no pipeline had a slot");
+    ensure!(most > 0, "no pipeline was observed while it changed");
+    println!("{count} pipelines, at most {most} at the same time");
     world.clean_up().await
 }
 
@@ -233,6 +265,12 @@ async fn a_connection_is_checked_when_it_changes() -> Result<()> {
     let connections = world.api::<UserPipelineConnection>();
     connections.patch("stores", &PatchParams::default(), &Patch::Merge(other)).await?;
     checked(&world, "CredentialsMissing").await?;
+
+    // And when the Secret exists, a check can be requested
+    world.copy_credentials(("missing", "postgres-userpipeline")).await?;
+    let request = json!({"metadata": {"annotations": {"userpipeline.dev/check-now": "again"}}});
+    connections.patch("stores", &PatchParams::default(), &Patch::Merge(request)).await?;
+    checked(&world, "Reachable").await?;
 
     // And nothing is left of the Jobs
     eventually("the Jobs to be gone", SOON, async || {

@@ -48,7 +48,7 @@ async fn alarms(world: &World) -> Result<Vec<String>> {
         .collect())
 }
 
-/// What changes a schedule, in the namespace of its name, such that ticks before the change become due by it.
+/// Pipelines before and after a change of their schedule, by which ticks before the change become due.
 async fn changes() -> Result<Vec<(World, Value, Value)>> {
     let (more_often, earlier, zone, resumed) = (
         World::new("more-often").await?,
@@ -56,7 +56,7 @@ async fn changes() -> Result<Vec<(World, Value, Value)>> {
         World::new("other-zone").await?,
         World::new("resumed").await?,
     );
-    // In Tokyo a daily run is due within the next two minutes, in UTC nine hours later.
+    // In Tokyo a daily run is due within the next minute, in UTC nine hours later.
     let soon = Timestamp::now()
         .checked_add(Duration::from_secs(60))?
         .to_zoned(TimeZone::get("Asia/Tokyo")?);
@@ -157,7 +157,7 @@ async fn replacing_the_only_worker_raises_no_alarm() -> Result<()> {
     world.drained(200).await?;
     world.condition("DataFresh", "True", SOON).await?;
     let stored = Timestamp::now();
-    eventually("the records to be stored for long", SOON, async || {
+    eventually("the records to be stored for a minute", SOON, async || {
         let age = Timestamp::now().duration_since(stored).unsigned_abs();
         Ok(if age > STORE_WITHIN { Ok(()) } else { Err(format!("{age:?}")) })
     })

@@ -22,10 +22,14 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::{io::AsyncReadExt, net::TcpListener};
 use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineConnection};
-use userpipeline_tests::{World, cluster, eventually, test_source::address_for_nodes, world::SOON};
+use userpipeline_tests::{
+    World, cluster, eventually,
+    test_source::{TestSource, address_for_nodes},
+    world::SOON,
+};
 
 use super::{
-    attempts::{Attempt, detours, own_blocks},
+    attempts::{Attempt, detours, injections, own_blocks},
     connections::{connect, moved},
 };
 
@@ -105,7 +109,7 @@ fn policy(world: &World) -> Result<String> {
 async fn grant(world: &World) -> Result<()> {
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "author"}, "rules": [
         {"apiGroups": ["userpipeline.dev"], "resources": ["userpipelines"], "verbs": ["get", "create", "patch"]},
-        {"apiGroups": ["userpipeline.dev"], "resources": ["userpipelineconnections"], "resourceNames": ["stores", "source"], "verbs": ["use"]},
+        {"apiGroups": ["userpipeline.dev"], "resources": ["userpipelineconnections"], "resourceNames": ["stores", "source", "redirecting"], "verbs": ["use"]},
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "create", "update", "patch", "delete"]},
     ]});
     let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "author"},
@@ -136,6 +140,21 @@ fn with(pipeline: &Value, name: &str, changes: &[(&str, Value)]) -> Value {
 async fn apply(pipelines: &Api<UserPipeline>, pipeline: &Value) -> kube::Result<UserPipeline> {
     let name = pipeline["metadata"]["name"].as_str().unwrap_or_default();
     pipelines.patch(name, &PatchParams::apply("author"), &Patch::Apply(pipeline)).await
+}
+
+/// Waits until each policy refuses something: they take effect one after the other.
+async fn take_effect(pipelines: &Api<UserPipeline>, pipeline: &Value, attempts: &[Attempt]) -> Result<()> {
+    let params = PatchParams::apply("author").dry_run();
+    for attempt in attempts.iter().filter(|attempt| attempt.code == Some(403)) {
+        eventually("the policies to take effect", SOON, async || {
+            let refused = pipelines
+                .patch("dry", &params, &Patch::Apply(with(pipeline, "dry", &attempt.changes)))
+                .await;
+            Ok(refused.map_or(Ok(()), |_| Err(format!("{} is accepted", attempt.what))))
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// At apply, or by the operator, with this text.
@@ -220,6 +239,49 @@ async fn assert_creates_nothing_else(world: &World, author: Client, listener: &s
     Ok(())
 }
 
+/// A run is not led from the API of a connection, by a server that the connection allows, to the listener.
+async fn assert_follows_no_redirect(world: &World, pipelines: &Api<UserPipeline>, users: &Value, listener: &str) -> Result<()> {
+    let (first, allowed) = (TestSource::start(&world.client).await?, TestSource::start(&world.client).await?);
+    first.redirect_to(format!("{}away", allowed.url()));
+    allowed.redirect_to(format!("http://{listener}/"));
+    let address = |source: &TestSource| source.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let key = json!({"secretKeyRef": {"name": "postgres-credentials", "key": "password"}});
+    let http = json!({"baseUrl": format!("http://{}", address(&first)), "auth": {"bearer": key}, "allowedHosts": [address(&allowed)]});
+    let connection = json!({"apiVersion": "userpipeline.dev/v1alpha1", "kind": "UserPipelineConnection", "metadata": {"name": "redirecting"}, "spec": {"http": http}});
+    connect(world, &[connection]).await?;
+    let changes = [
+        ("/connections/1/name", json!("redirecting")),
+        ("/source/http", json!({"path": "/away"})),
+        ("/schedule/backoffLimit", json!(0)),
+    ];
+    apply(pipelines, &with(users, "redirected", &changes)).await?;
+    eventually("the run to refuse the redirect", SOON, async || {
+        let run = pipelines
+            .get("redirected")
+            .await?
+            .status
+            .unwrap_or_default()
+            .last_run
+            .unwrap_or_default();
+        let says = format!("responded with 302 Found, a redirect to {}, which is not followed", host(listener));
+        let is_refused = run.reason == "SourceRefused" && run.message.contains(&says);
+        Ok(if is_refused {
+            Ok(())
+        } else {
+            Err(format!("{}: {}", run.reason, run.message))
+        })
+    })
+    .await?;
+    for (source, what) in [(&first, "the API"), (&allowed, "the allowed server")] {
+        ensure!(!source.take_requests().is_empty(), "{what} received no request");
+    }
+    Ok(())
+}
+
+fn host(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_author_who_may_use_connections_sends_no_secret_to_another_host() -> Result<()> {
     // Given the policy, and an author who may create pipelines and use two connections
@@ -236,15 +298,11 @@ async fn an_author_who_may_use_connections_sends_no_secret_to_another_host() -> 
     let author = cluster::connect_as("author").await?;
     let pipelines: Api<UserPipeline> = Api::namespaced(author.clone(), &world.namespace);
     pipeline["spec"]["runNow"] = json!({"nonce": "now"});
-    let all = [own_blocks(&listener.address), detours(&listener.address)].into_iter().flatten();
-    let all: Vec<Attempt> = all.collect();
-    eventually("the policy to take effect", SOON, async || {
-        let params = PatchParams::apply("author").dry_run();
-        let own = with(&pipeline, "dry", &all[3].changes);
-        let refused = pipelines.patch("dry", &params, &Patch::Apply(own)).await;
-        Ok(refused.map_or(Ok(()), |_| Err("it is accepted".to_owned())))
-    })
-    .await?;
+    let all: Vec<Attempt> = [own_blocks(&listener.address), detours(&listener.address), injections()]
+        .into_iter()
+        .flatten()
+        .collect();
+    take_effect(&pipelines, &pipeline, &all).await?;
 
     // When they try, Then each attempt is refused, at apply or by the operator
     apply(&pipelines, &with(&pipeline, "users", &[])).await?;
@@ -258,6 +316,7 @@ async fn an_author_who_may_use_connections_sends_no_secret_to_another_host() -> 
 
     // And the allowed pipeline works, while nothing has reached the listener
     world.ready().await?;
+    assert_follows_no_redirect(&world, &pipelines, &pipeline, &listener.address).await?;
     assert_writes_no_config(&author, &world.namespace).await?;
     ensure!(listener.received() == 0, "{} bytes", listener.received());
 

@@ -92,7 +92,7 @@ pub async fn apply(
 ) -> Applied {
     let used = used_config_maps(&desired, observed);
     let uses_connections = !pipeline.spec.connections.is_empty();
-    let stale = stale_config_maps::of(&desired, &used, &decisions.schema.status, uses_connections, observed, now);
+    let stale = stale_config_maps::of(&desired, &used, &decisions, uses_connections, observed, now);
     let leftover = observed.children.no_longer_desired(&desired.steps());
     let live = &observed.children;
 

@@ -12,6 +12,7 @@ use kube::ResourceExt;
 use userpipeline_api::SchemaStatus;
 
 use crate::pipeline::{
+    decide::Decisions,
     desired::Desired,
     model::{PodConfigRef, elapsed, labels},
     observe::{Observed, job_end, pods},
@@ -61,7 +62,7 @@ fn of_deployment(deployment: &Deployment) -> Option<PodConfigRef> {
 pub(super) fn of<'a>(
     desired: &Desired,
     used: &BTreeSet<String>,
-    schema: &SchemaStatus,
+    decisions: &Decisions,
     uses_connections: bool,
     observed: &'a Observed,
     now: Timestamp,
@@ -71,8 +72,12 @@ pub(super) fn of<'a>(
         Some("schema") => true,
         Some("ingest") => is_settled(&desired.schedule.config_maps, observed, now),
         Some("worker") => is_settled(&desired.workers.config_maps, observed, now),
-        Some("deletion") => is_of_no_schema(config_map, desired, schema),
-        Some("connections") => !uses_connections || is_settled(&desired.connections.config_maps, observed, now),
+        Some("deletion") => is_of_no_schema(config_map, desired, &decisions.schema.status),
+        // Workers have the earlier connections until a rollout ends, and others must not write to the same tables and topics.
+        Some("connections") => {
+            let rolls_out = decisions.connections.rollout.is_some();
+            !uses_connections || (!rolls_out && is_settled(&desired.connections.config_maps, observed, now))
+        }
         _ => false,
     };
     let config_maps = observed.children.config_maps.iter().map(AsRef::as_ref);

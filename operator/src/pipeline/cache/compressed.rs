@@ -83,6 +83,20 @@ impl<K> Compressed<K> {
         serde_json::from_str::<Status>(&self.text().ok()?).ok()?.status
     }
 
+    /// Readable even where the rest of the object is not.
+    pub fn annotation(&self, name: &str) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Annotated {
+            metadata: Metadata,
+        }
+        #[derive(Deserialize)]
+        struct Metadata {
+            annotations: Option<BTreeMap<String, String>>,
+        }
+        let object: Annotated = serde_json::from_str(&self.text().ok()?).ok()?;
+        object.metadata.annotations?.remove(name)
+    }
+
     /// In bytes.
     pub fn compressed_size(&self) -> usize {
         self.text.len()

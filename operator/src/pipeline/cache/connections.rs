@@ -19,10 +19,10 @@ use super::{
     store::CacheWriter,
     watch::{PAGE, Scope},
 };
-use crate::pipeline::model::{ConnectionId, connection_id};
+use crate::pipeline::model::{ConnectionId, connection_id, labels::CHECK_NOW};
 
-/// Watches connections. `changed` receives each one that was created, deleted, or given another spec, after the cache has it; and
-/// errors.
+/// Watches connections. `changed` receives each one that was created, deleted, given another spec, or whose check is requested, after
+/// the cache has it; and errors.
 pub async fn watch_connections(
     scope: Scope,
     mut writer: CacheWriter<UserPipelineConnection>,
@@ -49,19 +49,19 @@ pub async fn watch_connections(
             Event::InitDone => ids.append(&mut listed),
             Event::InitApply(_) | Event::Apply(_) | Event::Delete(_) => {}
         }
-        writer.writer.apply_watcher_event(&event);
+        writer.apply(&event);
         for id in ids {
             changed(Ok(id));
         }
     }
 }
 
-/// Whether its spec differs from the cached one. The operator's own writes change only the status.
+/// Whether its spec or the requested check differs from the cached one. The operator's own writes change only the status.
 fn is_changed(connection: &CachedConnection, writer: &CacheWriter<UserPipelineConnection>) -> bool {
     let about = ObjectRef::<CachedConnection>::new(&connection.name_any()).within(&connection.namespace().unwrap_or_default());
     let version = |connection: &CachedConnection| (connection.uid(), connection.meta().generation);
     let cached = writer.writer.as_reader().get(&about);
-    cached.is_none_or(|cached| version(&cached) != version(connection))
+    cached.is_none_or(|cached| version(&cached) != version(connection) || cached.annotation(CHECK_NOW) != connection.annotation(CHECK_NOW))
 }
 
 #[cfg(test)]
@@ -84,7 +84,14 @@ mod tests {
         })
     }
 
-    /// Lists `stores` and `crm`; then the status of `stores` changes, its spec changes, and `crm` is deleted.
+    fn annotated(name: &str, generation: i64) -> Value {
+        let mut connection = connection(name, generation);
+        connection["metadata"]["annotations"] = json!({CHECK_NOW: "1"});
+        connection
+    }
+
+    /// Lists `stores` and `crm`; then the status of `stores` changes, its spec changes, its check is requested, its status changes, and
+    /// `crm` is deleted.
     async fn apiserver() -> Client {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let app = Router::new().fallback(|uri: Uri| async move {
@@ -96,6 +103,8 @@ mod tests {
             let events = [
                 json!({"type": "MODIFIED", "object": connection("stores", 1)}),
                 json!({"type": "MODIFIED", "object": connection("stores", 2)}),
+                json!({"type": "MODIFIED", "object": annotated("stores", 2)}),
+                json!({"type": "MODIFIED", "object": annotated("stores", 2)}),
                 json!({"type": "DELETED", "object": connection("crm", 1)}),
             ];
             let events = events.map(|event| Ok::<_, std::io::Error>(format!("{event}\n")));
@@ -108,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_changed_specs_are_reported_and_the_cache_has_them_by_then() {
+    async fn only_changed_specs_and_requested_checks_are_reported_and_the_cache_has_them_by_then() {
         let scope = Scope {
             client: apiserver().await,
             namespace: None,
@@ -125,10 +134,16 @@ mod tests {
                 .unwrap()
                 .push((name, cached.and_then(|cached| cached.meta().generation)));
         }));
-        while seen.lock().unwrap().len() < 4 {
+        while seen.lock().unwrap().len() < 5 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let expected = [("stores", Some(1)), ("crm", Some(1)), ("stores", Some(2)), ("crm", None)];
+        let expected = [
+            ("stores", Some(1)),
+            ("crm", Some(1)),
+            ("stores", Some(2)),
+            ("stores", Some(2)),
+            ("crm", None),
+        ];
         assert_eq!(
             *seen.lock().unwrap(),
             expected.map(|(name, generation)| (name.to_owned(), generation))

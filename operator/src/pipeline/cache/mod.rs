@@ -7,6 +7,7 @@ mod foreign;
 mod nesting;
 mod presence;
 mod store;
+mod unowned;
 mod watch;
 
 pub use self::{

@@ -7,7 +7,7 @@ use kube::{
     api::ListParams,
     core::NamespaceResourceScope,
     runtime::{
-        reflector::{Store, store::Writer},
+        reflector::{ObjectRef, Store, store::Writer},
         watcher::Event,
     },
 };
@@ -15,18 +15,20 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use userpipeline_api::names::PipelineId;
 
-use super::{compressed::Compressed, deleted::Deleted};
+use super::{compressed::Compressed, deleted::Deleted, unowned::Unowned};
 
 #[derive(Clone)]
 pub struct Cache<K: Resource<DynamicType = ()> + Clone + 'static> {
     store: Store<Compressed<K>>,
     deleted: Deleted<K>,
+    unowned: Unowned,
     absent: watch::Receiver<bool>,
 }
 
 pub struct CacheWriter<K: Resource<DynamicType = ()> + Clone + 'static> {
     pub(super) writer: Writer<Compressed<K>>,
     pub(super) deleted: Deleted<K>,
+    unowned: Unowned,
     /// The operator works without the kind.
     absent: watch::Sender<bool>,
 }
@@ -36,6 +38,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Default for CacheWriter<K>
         Self {
             writer: Writer::default(),
             deleted: Deleted::default(),
+            unowned: Unowned::default(),
             absent: watch::Sender::new(false),
         }
     }
@@ -46,6 +49,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheWriter<K> {
         Cache {
             store: self.writer.as_reader(),
             deleted: self.deleted.clone(),
+            unowned: self.unowned.clone(),
             absent: self.absent.subscribe(),
         }
     }
@@ -89,11 +93,17 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheWriter<K> {
 
     /// Fills the cache with these objects.
     pub fn fill(&mut self, objects: Vec<Compressed<K>>) {
-        self.writer.apply_watcher_event(&Event::Init);
+        self.apply(&Event::Init);
         for object in objects {
-            self.writer.apply_watcher_event(&Event::InitApply(object));
+            self.apply(&Event::InitApply(object));
         }
-        self.writer.apply_watcher_event(&Event::InitDone);
+        self.apply(&Event::InitDone);
+    }
+
+    /// Follows a watch.
+    pub(super) fn apply(&mut self, event: &Event<Compressed<K>>) {
+        self.unowned.follow(event);
+        self.writer.apply_watcher_event(event);
     }
 }
 
@@ -127,13 +137,16 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
         &self.store
     }
 
-    /// The objects of a namespace that belong to no pipeline, by name.
+    /// The objects of a namespace that belong to no pipeline, by name. Does not look at the others.
     pub fn of_no_pipeline(&self, namespace: &str) -> Vec<Arc<K>>
     where
         K: DeserializeOwned,
     {
-        let is_found = |object: &Compressed<K>| object.meta().namespace.as_deref() == Some(namespace) && object.pipeline().is_none();
-        read(&self.store.state_filter(is_found))
+        let names = self.unowned.names(namespace);
+        let found = names
+            .iter()
+            .filter_map(|name| self.store.get(&ObjectRef::new(name).within(namespace)));
+        read(&found.collect::<Vec<_>>())
     }
 
     /// The objects of a pipeline, by name.
@@ -152,4 +165,54 @@ fn read<K: Resource<DynamicType = ()> + DeserializeOwned>(found: &[Arc<Compresse
     let mut found: Vec<Arc<K>> = found.iter().filter_map(|cached| cached.read().ok().map(Arc::new)).collect();
     found.sort_by_key(|object| object.name_any());
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::batch::v1::Job;
+    use serde_json::json;
+
+    use super::*;
+    use crate::pipeline::model::labels;
+
+    fn job(namespace: &str, name: &str, pipeline: Option<&str>) -> Compressed<Job> {
+        let labels = pipeline.map(|pipeline| json!({labels::PIPELINE: pipeline}));
+        serde_json::from_value(json!({"metadata": {"namespace": namespace, "name": name, "labels": labels}})).unwrap()
+    }
+
+    #[test]
+    fn objects_without_a_pipeline_are_found_by_namespace_after_each_event() {
+        let mut writer = CacheWriter::<Job>::default();
+        let cache = writer.cache();
+        let names = |namespace: &str| -> Vec<String> { cache.of_no_pipeline(namespace).iter().map(|job| job.name_any()).collect() };
+        let listed = || {
+            vec![
+                job("b", "check-2", None),
+                job("b", "check-1", None),
+                job("b", "run", Some("users")),
+                job("a", "check", None),
+            ]
+        };
+        writer.fill(listed());
+        assert_eq!(
+            (names("a"), names("b")),
+            (vec!["check".to_owned()], vec!["check-1".to_owned(), "check-2".to_owned()])
+        );
+        assert_eq!(names("c"), [""; 0]);
+
+        writer.apply(&Event::Apply(job("c", "check", None)));
+        writer.apply(&Event::Apply(job("b", "check-1", Some("users"))));
+        writer.apply(&Event::Delete(job("a", "check", None)));
+        assert_eq!(
+            (names("a"), names("b"), names("c")),
+            (vec![], vec!["check-2".to_owned()], vec!["check".to_owned()])
+        );
+
+        // A list takes the place of everything once it is complete
+        writer.apply(&Event::Init);
+        writer.apply(&Event::InitApply(job("a", "check", None)));
+        assert_eq!(names("c"), ["check"]);
+        writer.apply(&Event::InitDone);
+        assert_eq!((names("a"), names("b"), names("c")), (vec!["check".to_owned()], vec![], vec![]));
+    }
 }

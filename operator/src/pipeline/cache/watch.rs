@@ -147,7 +147,7 @@ where
                 writer.deleted.remember(gone, Timestamp::now());
             }
         }
-        writer.writer.apply_watcher_event(&event);
+        writer.apply(&event);
         match event {
             Event::Apply(child) | Event::Delete(child) | Event::InitApply(child) => changed(&child),
             Event::InitDone if writer.mark_present() => {
@@ -198,12 +198,15 @@ mod tests {
         json!({"metadata": {"name": name, "namespace": "demo", "uid": name, "resourceVersion": "1", "labels": {labels::PIPELINE: "users"}}})
     }
 
-    /// Lists `a` and `b`, then sends that `a` was deleted.
+    /// Lists `a`, `b` and one without a pipeline, then sends that `a` was deleted.
     async fn apiserver() -> Client {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let app = Router::new().fallback(|uri: Uri| async move {
             if !uri.query().unwrap_or_default().contains("watch=") {
-                let list = json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": [object("a"), object("b")]});
+                let mut other = object("check");
+                other["metadata"]["labels"] = json!({});
+                let items = [object("a"), object("b"), other];
+                let list = json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items});
                 return axum::Json(list).into_response();
             }
             let event = format!("{}\n", json!({"type": "DELETED", "object": object("a")}));
@@ -217,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_deleted_child_is_remembered_only_where_its_kind_wants_it() {
+    async fn a_deleted_child_is_remembered_only_where_its_kind_wants_it_and_others_are_found() {
         for outlives_deletion in [true, false] {
             let scope = Scope {
                 client: apiserver().await,
@@ -242,6 +245,8 @@ mod tests {
             let deleted = cache.deleted().of_pipeline(&id, Timestamp::now());
             let names: Vec<String> = deleted.iter().map(|(_, object)| object.name_any()).collect();
             assert_eq!(names, if outlives_deletion { vec!["a"] } else { vec![] });
+            let others: Vec<String> = cache.of_no_pipeline("demo").iter().map(|object| object.name_any()).collect();
+            assert_eq!(others, ["check"]);
             task.abort();
         }
     }

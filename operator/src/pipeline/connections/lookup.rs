@@ -10,7 +10,9 @@ use std::{
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
-use userpipeline_api::{ConnectionVersion, UserPipeline, UserPipelineConnection, UserPipelineConnectionSpec, names::PipelineId};
+use userpipeline_api::{
+    ConnectionVersion, Connections, UserPipeline, UserPipelineConnection, UserPipelineConnectionSpec, names::PipelineId,
+};
 
 use super::{
     named::{NamedConnections, last_used},
@@ -104,8 +106,25 @@ impl ConnectionLookup {
         named
     }
 
+    /// The stored versions that children of `pipeline` may still use: while it waits for its turn, and until its workers have the
+    /// current ones. None where they have these.
+    pub fn earlier_versions(&self, pipeline: &UserPipeline, named: &NamedConnections) -> Option<Vec<Connections>> {
+        let status = pipeline.status.as_ref()?;
+        let is_current = |version: &ConnectionVersion| status.connections.contains(version);
+        if status.connection_rollout.is_none() && named.versions.iter().all(is_current) {
+            return None;
+        }
+        let versions = |stored: Vec<StoredConnection>| stored.into_iter().map(|stored| (stored.name, Ok(stored.spec))).collect();
+        Some(self.stored_sets(pipeline).map(versions).collect())
+    }
+
     /// The connections of a pipeline that the operator stored, the newest first.
     fn stored(&self, pipeline: &UserPipeline) -> Vec<StoredConnection> {
+        self.stored_sets(pipeline).flatten().collect()
+    }
+
+    /// The same by ConfigMap: the connections that were used together.
+    fn stored_sets(&self, pipeline: &UserPipeline) -> impl Iterator<Item = Vec<StoredConnection>> {
         let digests = pipeline.status.as_ref().map_or(&[][..], |status| &status.config_digests);
         let mut config_maps = self.config_maps.of_pipeline(&PipelineId::of(pipeline));
         let is_own = |config_map: &ConfigMap| {
@@ -118,7 +137,7 @@ impl ConnectionLookup {
             is_of_component(config_map.as_ref(), Component::Connections) && is_own(config_map) && is_recorded(config_map, digests)
         });
         config_maps.sort_by_key(|config_map| std::cmp::Reverse(config_map.creation_timestamp()));
-        config_maps.iter().flat_map(|config_map| stored_connections(config_map)).collect()
+        config_maps.into_iter().map(|config_map| stored_connections(&config_map))
     }
 }
 

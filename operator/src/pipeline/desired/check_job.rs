@@ -6,17 +6,19 @@ use kube::core::ObjectMeta;
 use super::{config_map, task_job::Task};
 use crate::pipeline::model::{
     Owner, PodConfig, labels,
-    labels::{CHECK_ATTEMPT, CHECK_GENERATION, CONNECTION, Component},
+    labels::{CHECK, CHECK_ATTEMPT, CONNECTION, Component},
 };
 
-/// The Job that checks this generation of the connection `owner`, and the ConfigMap that it reads.
-pub fn check_objects(owner: &Owner, config: &PodConfig, generation: &str, attempt: i32) -> (ConfigMap, Job) {
+/// The Job that checks the connection `owner` for `subject` (see [`CHECK`]), and the ConfigMap that it reads.
+pub fn check_objects(owner: &Owner, config: &PodConfig, subject: &str, attempt: i32) -> (ConfigMap, Job) {
+    // A nonce may have characters that a name may not.
+    let (generation, _) = subject.split_once('.').unwrap_or((subject, ""));
     let task = Task {
         component: Component::Check,
         suffix: &format!("check-{generation}-{attempt}"),
         command: "check-connection",
         arguments: &[],
-        labels: &[(CHECK_GENERATION, generation), (CHECK_ATTEMPT, &attempt.to_string())],
+        labels: &[(CHECK, subject), (CHECK_ATTEMPT, &attempt.to_string())],
     };
     let mut job = task.build(owner, &config.reference());
     belong_to_connection(&mut job.metadata, owner);
@@ -60,8 +62,9 @@ mod tests {
                 config_maps: vec!["ca".into()],
             },
         };
-        let (config_map, job) = check_objects(&owner, &config, "3", 1);
+        let (config_map, job) = check_objects(&owner, &config, "3.Now_1", 1);
         assert_eq!(job.metadata.name.as_deref(), Some("users-check-3-1"));
+        assert_eq!(job.metadata.labels.as_ref().unwrap()[CHECK], "3.Now_1");
         let template = job.spec.unwrap().template;
         for metadata in [&config_map.metadata, &job.metadata, template.metadata.as_ref().unwrap()] {
             let labels = metadata.labels.as_ref().unwrap();

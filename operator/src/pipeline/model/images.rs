@@ -1,6 +1,6 @@
 //! The images that pipelines run.
 
-use userpipeline_api::Image;
+use userpipeline_api::{Image, PodSettings};
 
 /// What all pipelines of this installation share.
 #[derive(Clone, Debug)]
@@ -12,6 +12,8 @@ pub struct Installation {
     pub requires_connections: bool,
     /// Jobs check connections (`checks.enabled` of the chart).
     pub checks_connections: bool,
+    /// Settings of the pods of these Jobs (`checks.pods` of the chart).
+    pub check_pods: PodSettings,
     pub pod_metadata: PodMetadata,
 }
 

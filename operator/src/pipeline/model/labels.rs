@@ -15,8 +15,8 @@ pub const COMPONENT: &str = "app.kubernetes.io/component";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The name of the connection that a check belongs to. Such objects have no pipeline.
 pub const CONNECTION: &str = "userpipeline.dev/connection";
-/// The generation of the connection that a check Job checks.
-pub const CHECK_GENERATION: &str = "userpipeline.dev/check-generation";
+/// What a check Job checks: the generation of the connection, and the nonce of a request, such as `3` or `3.NONCE`.
+pub const CHECK: &str = "userpipeline.dev/check";
 /// How many check Jobs in a row ended without a report before this one.
 pub const CHECK_ATTEMPT: &str = "userpipeline.dev/check-attempt";
 /// The hash of the schema that a schema Job applies.
@@ -41,6 +41,8 @@ pub const DESIRED_HASH: &str = "userpipeline.dev/desired-hash";
 /// An annotation on a connection or a pipeline: ids of stores that are accepted although they are others than before, separated by
 /// commas.
 pub const ACCEPT_STORE: &str = "userpipeline.dev/accept-store";
+/// An annotation on a connection: a nonce that requests a check.
+pub const CHECK_NOW: &str = "userpipeline.dev/check-now";
 
 /// The kind of a run; only Jobs that the operator creates have it.
 pub const RUN_KIND: &str = "userpipeline.dev/run-kind";

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::pipeline::model::{Problem, elapsed, labels, reasons::JOB_DELETED, whole_seconds};
 
-/// A pod may wait this long for a node or its image before it is reported: a new node needs about this time.
+/// A pod may wait this long for a node or its image before it is reported.
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
 const SCHEDULED_AT: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 

@@ -83,7 +83,7 @@ pub fn deletion_jobs(observed: &Observed) -> Vec<TaskJob<DeletionReport>> {
 
 pub fn check_jobs(observed: &Observed) -> Vec<TaskJob<ConnectionReport>> {
     let is_check_job = |job: &Job| is_of_component(job, Component::Check);
-    task_jobs(observed, is_check_job, Some(labels::CHECK_GENERATION), labels::CHECK_ATTEMPT)
+    task_jobs(observed, is_check_job, Some(labels::CHECK), labels::CHECK_ATTEMPT)
 }
 
 pub fn is_deletion_job(job: &Job) -> bool {

@@ -1,7 +1,9 @@
 //! What would change if a pipeline were applied: the reconcile itself, with a client that turns every write into a dry run.
 
+mod connections;
 mod diff;
 mod documents;
+mod dry_run_apply;
 mod dry_run_client;
 mod error;
 mod planner;
@@ -9,9 +11,10 @@ mod schema_dry_run;
 mod users;
 
 pub use self::{
+    connections::{PlannedConnections, connections},
     diff::Change,
     documents::{Documents, documents},
     error::PlanError,
-    planner::{Plan, connection, plan},
+    planner::{Plan, plan},
     users::{MANAGER, users},
 };

@@ -2,15 +2,14 @@
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
-};
+use kube::{Client, ResourceExt, api::ListParams};
 use serde_json::Value;
-use userpipeline_api::{DeletionPolicy, SchemaStatus, UserPipeline, UserPipelineConnection, names, names::PipelineId};
+use userpipeline_api::{DeletionPolicy, SchemaStatus, UserPipeline, names, names::PipelineId};
 
 use super::{
+    connections::PlannedConnections,
     diff::Change,
+    dry_run_apply::{apply, id_of},
     dry_run_client,
     error::{PlanError, refused},
     schema_dry_run,
@@ -20,13 +19,13 @@ use crate::{
     metrics::Metrics,
     pipeline::{
         apply::Override,
-        cache::{Absence, CacheWriter, CachedConnection, Presence},
+        cache::{Absence, CacheWriter, Presence},
         caches::Writers,
         children::{ChildKind, VisitWriters},
         connections::ConnectionLookup,
         context::Context,
         decide::schema,
-        model::{FINALIZER, Installation, connection_id, has_finalizer, labels},
+        model::{FINALIZER, Installation, has_finalizer, labels},
         observe::{ForeignField, Observed, run_jobs, schema_jobs},
         reconcile::converge,
         validate::{ValidatedPipeline, validate},
@@ -83,20 +82,13 @@ impl std::fmt::Display for Plan {
     }
 }
 
-/// What would change in a connection if `document` were applied by `manager`.
-pub async fn connection(client: &Client, document: &Value, manager: &str) -> Result<Option<Change>, PlanError> {
-    let id = id_of(document, client);
-    let (before, after) = apply::<UserPipelineConnection>(client, &id, document, manager).await?;
-    Ok(Change::between("UserPipelineConnection", &id.name, before, Some(after)))
-}
-
-/// What would change if `document`, a `UserPipeline`, were applied by `manager` after the documents of `connections`. Nothing is
-/// written; but with `schema`, a Job runs that prints what a schema Job would do.
+/// What would change if `document`, a `UserPipeline`, were applied by `manager`, with these connections. Nothing is written; but with
+/// `schema`, a Job runs that prints what a schema Job would do.
 pub async fn plan(
     client: &Client,
     installation: Installation,
     document: &Value,
-    connections: &[Value],
+    connections: &PlannedConnections,
     manager: &str,
     schema: bool,
 ) -> Result<Plan, PlanError> {
@@ -113,8 +105,7 @@ pub async fn plan(
     }
     let mut writers = Writers::default();
     let caches = writers.caches();
-    let applied = applied_connections(client, &id, connections, manager).await?;
-    load_connections(client, &id, applied, &mut writers.connections).await?;
+    writers.connections.fill(connections.all.clone());
     fill(client, &id, writers).await?;
 
     let observed = Observed::cached(&pipeline, &caches.children, now);
@@ -159,17 +150,6 @@ fn set_finalizer(pipeline: &mut UserPipeline) {
     }
 }
 
-fn id_of(document: &Value, client: &Client) -> PipelineId {
-    let metadata = &document["metadata"];
-    PipelineId {
-        name: metadata["name"].as_str().unwrap_or_default().to_owned(),
-        namespace: metadata["namespace"]
-            .as_str()
-            .unwrap_or_else(|| client.default_namespace())
-            .to_owned(),
-    }
-}
-
 /// The name of the schema Job that would run first.
 fn due_schema_job(pipeline: &UserPipeline, valid: &ValidatedPipeline, observed: &Observed, now: Timestamp) -> Option<String> {
     let mut recorded = pipeline.status.clone().unwrap_or_default().schema.unwrap_or_default();
@@ -199,65 +179,6 @@ fn with_applied_schema(mut pipeline: UserPipeline, valid: ValidatedPipeline) -> 
         ..recorded
     });
     pipeline
-}
-
-/// The resource as it is, and as the apiserver would store it.
-async fn apply<K: Resource<DynamicType = ()>>(
-    client: &Client,
-    id: &PipelineId,
-    document: &Value,
-    manager: &str,
-) -> Result<(Option<Value>, Value), PlanError> {
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &id.namespace, &ApiResource::erase::<K>(&()));
-    let what = format!("{} {id}", K::kind(&()));
-    let before = api.get_opt(&id.name).await.map_err(refused(what.clone()))?;
-    let params = PatchParams::apply(manager).force().dry_run();
-    let after = api.patch(&id.name, &params, &Patch::Apply(document)).await.map_err(refused(what))?;
-    let value = |object: DynamicObject| serde_json::to_value(object).unwrap_or_default();
-    Ok((before.map(value), value(after)))
-}
-
-/// The connections of the pipeline's namespace in the file, as the apiserver would store them.
-async fn applied_connections(client: &Client, id: &PipelineId, documents: &[Value], manager: &str) -> Result<Vec<Value>, PlanError> {
-    let mut applied = Vec::new();
-    for document in documents {
-        let connection = id_of(document, client);
-        if connection.namespace == id.namespace {
-            applied.push(apply::<UserPipelineConnection>(client, &connection, document, manager).await?.1);
-        }
-    }
-    Ok(applied)
-}
-
-/// The connections of the cluster, and those of the file in their place.
-async fn load_connections(
-    client: &Client,
-    id: &PipelineId,
-    applied: Vec<Value>,
-    writer: &mut CacheWriter<UserPipelineConnection>,
-) -> Result<(), PlanError> {
-    let mut connections = list_connections(client, &id.namespace).await?;
-    for document in applied {
-        let connection: CachedConnection =
-            serde_json::from_value(document).map_err(|e| PlanError::Unreadable(format!("a connection of the file: {e}")))?;
-        connections.retain(|other| connection_id(other) != connection_id(&connection));
-        connections.push(connection);
-    }
-    writer.fill(connections);
-    Ok(())
-}
-
-/// Of all namespaces, because pipelines of others may use the same resource; only of this one where the user may not list more.
-async fn list_connections(client: &Client, namespace: &str) -> Result<Vec<CachedConnection>, PlanError> {
-    let all: Api<CachedConnection> = Api::all(client.clone());
-    let listed = match all.list(&ListParams::default()).await {
-        Err(kube::Error::Api(status)) if status.code == 403 => {
-            let own: Api<CachedConnection> = Api::namespaced(client.clone(), namespace);
-            own.list(&ListParams::default()).await
-        }
-        listed => listed,
-    };
-    Ok(listed.map_err(refused("listing UserPipelineConnections"))?.items)
 }
 
 /// Fills the caches once, with lists instead of watches.
@@ -373,26 +294,5 @@ mod tests {
         let refused = |kind: &str| (Err(format!("listing {kind}s of demo: refused")), false);
         assert_eq!(list::<Endpoints>(403, 200).await, refused("Endpoints"));
         assert_eq!(list::<ConfigMap>(404, 200).await, refused("ConfigMap"));
-    }
-
-    #[tokio::test]
-    async fn connections_of_all_namespaces_are_listed_where_the_user_may() {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        for (code, expected) in [(200, "all"), (403, "own")] {
-            let answer = move |uri: Uri| async move {
-                let is_own = uri.path().contains("/namespaces/demo/");
-                if !is_own && code != 200 {
-                    return respond(code);
-                }
-                let items = json!([{"metadata": {"name": if is_own { "own" } else { "all" }}}]);
-                Json(json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items})).into_response()
-            };
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = format!("http://{}", listener.local_addr().unwrap());
-            tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
-            let client = Client::try_from(kube::Config::new(address.parse().unwrap())).unwrap();
-            let listed = list_connections(&client, "demo").await.unwrap();
-            assert_eq!(listed[0].meta().name.as_deref(), Some(expected));
-        }
     }
 }

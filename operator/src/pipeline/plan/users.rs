@@ -6,6 +6,7 @@ use userpipeline_api::{GROUP, UserPipeline};
 
 use super::{
     documents::Documents,
+    dry_run_apply::id_of,
     error::{PlanError, refused},
 };
 use crate::pipeline::cache::CachedPipeline;
@@ -33,20 +34,19 @@ pub async fn users(client: &Client, documents: &Documents) -> Result<Vec<Value>,
 
 /// Of the connections, each once.
 fn namespaces(client: &Client, documents: &Documents) -> Vec<String> {
-    let mut namespaces: Vec<String> = documents.connections.iter().map(|document| namespace(client, document)).collect();
+    let mut namespaces: Vec<String> = documents
+        .connections
+        .iter()
+        .map(|document| id_of(document, client).namespace)
+        .collect();
     namespaces.sort();
     namespaces.dedup();
     namespaces
 }
 
-fn namespace(client: &Client, document: &Value) -> String {
-    let namespace = document["metadata"]["namespace"].as_str();
-    namespace.unwrap_or_else(|| client.default_namespace()).to_owned()
-}
-
 fn is_user(pipeline: &UserPipeline, client: &Client, documents: &Documents) -> bool {
     let place = pipeline.namespace().unwrap_or_default();
-    let is_at = |document: &Value, name: &str| document["metadata"]["name"] == name && namespace(client, document) == place;
+    let is_at = |document: &Value, name: &str| document["metadata"]["name"] == name && id_of(document, client).namespace == place;
     let is_in_file = documents.pipelines.iter().any(|document| is_at(document, &pipeline.name_any()));
     let mut named = pipeline.spec.connections.iter();
     let uses = named.any(|connection| documents.connections.iter().any(|document| is_at(document, &connection.name)));

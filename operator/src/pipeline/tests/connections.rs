@@ -15,7 +15,7 @@ use crate::pipeline::{
 };
 
 pub const STORES: &str = "/apis/userpipeline.dev/v1alpha1/namespaces/demo/userpipelineconnections/stores";
-const SOURCE: &str = "/apis/userpipeline.dev/v1alpha1/namespaces/demo/userpipelineconnections/source";
+pub const SOURCE: &str = "/apis/userpipeline.dev/v1alpha1/namespaces/demo/userpipelineconnections/source";
 const HOST: &str = "/spec/postgres/host";
 
 fn put_connection(cluster: &Cluster, path: &str, spec: &UserPipelineConnectionSpec) {
@@ -172,13 +172,8 @@ async fn given_a_connection_that_changed_while_the_pipeline_waited_then_its_dele
     assert_eq!(cluster.paths(JOBS), [""; 0]);
 }
 
-#[tokio::test]
-async fn given_a_restart_while_a_connection_is_missing_then_newer_pipelines_still_conflict() {
-    let (cluster, client) = Cluster::start().await;
-    ready(&cluster, &client).await;
-    for path in [STORES, SOURCE] {
-        remove(&cluster, path);
-    }
+/// The reason of the condition Ready of a newer pipeline that has the same table in PostgreSQL at this host.
+pub async fn newer_with_own_addresses(cluster: &Cluster, client: &kube::Client, host: &str) -> String {
     let newer = PIPELINE.replace("/users", "/newer");
     let mut other = serde_json::to_value(example::pipeline()).unwrap();
     for (field, value) in [
@@ -190,12 +185,24 @@ async fn given_a_restart_while_a_connection_is_missing_then_newer_pipelines_stil
     }
     // The name that the older one derives
     other["spec"]["sinks"]["postgres"] = json!({"table": "demo_users"});
+    other["spec"]["postgres"]["host"] = json!(host);
     cluster.put(&newer, other);
     let resource: CachedPipeline = serde_json::from_value(cluster.get(&newer)).unwrap();
-    reconcile(Arc::new(resource), cluster.context(&client)).await.unwrap();
+    reconcile(Arc::new(resource), cluster.context(client)).await.unwrap();
     let conditions = cluster.get(&newer)["status"]["conditions"].clone();
     let ready = conditions.as_array().unwrap().iter().find(|c| c["type"] == "Ready").unwrap();
-    assert_eq!(ready["reason"], "Conflict", "{ready}");
+    ready["reason"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn given_a_restart_while_a_connection_is_missing_then_newer_pipelines_still_conflict() {
+    let (cluster, client) = Cluster::start().await;
+    ready(&cluster, &client).await;
+    for path in [STORES, SOURCE] {
+        remove(&cluster, path);
+    }
+    let reason = newer_with_own_addresses(&cluster, &client, "postgres").await;
+    assert_eq!(reason, "Conflict");
 }
 
 #[tokio::test]

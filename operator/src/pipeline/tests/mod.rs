@@ -6,6 +6,7 @@ mod default_tls;
 mod evolution;
 mod fields;
 mod forged;
+mod moved;
 mod others;
 mod ownership;
 mod shared_connection;

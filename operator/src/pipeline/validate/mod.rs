@@ -15,7 +15,7 @@ use userpipeline_api::{
 };
 use userpipeline_record::{RecordSchema, bookkeeping};
 
-pub use self::{connections::connection_problems, error::ValidateError};
+pub use self::{connections::connection_problems, error::ValidateError, pod_settings::read_pod_settings};
 use self::{
     connections::{own_addresses, replication_problem},
     placeholders::{misplaced_placeholders, placeholder_problems},

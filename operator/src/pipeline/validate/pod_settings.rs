@@ -36,6 +36,18 @@ pub(super) fn pod_settings_problems(settings: &PodSettings, allowed: &PodMetadat
     problems
 }
 
+/// Settings of pods that an administrator sets, as JSON.
+pub fn read_pod_settings(json: &str) -> Result<PodSettings, String> {
+    let settings: PodSettings = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let problems = pod_settings_problems(&settings, &PodMetadata::default());
+    let problems: Vec<String> = problems.into_iter().map(|(field, problem)| format!("{field}: {problem}")).collect();
+    if problems.is_empty() {
+        Ok(settings)
+    } else {
+        Err(problems.join("; "))
+    }
+}
+
 /// Whether the key or its domain is in the list. None allows all.
 fn is_allowed(key: &str, allowed: Option<&[String]>) -> bool {
     let domain = key.split_once('/').map(|(domain, _)| domain);
@@ -135,5 +147,22 @@ mod tests {
         let (field, problem) = pod_settings_problems(&settings, &none).remove(0);
         assert_eq!(field, "annotations.sidecar.istio.io/userVolume");
         assert!(problem.contains("pods.allowedAnnotations"), "{problem}");
+    }
+
+    #[test]
+    fn settings_of_an_administrator_are_validated() {
+        let settings =
+            read_pod_settings(r#"{"labels": {"team": "data"}, "tolerations": [{"key": "a"}], "priorityClassName": "low"}"#).unwrap();
+        assert_eq!((settings.labels["team"].as_str(), settings.tolerations.len()), ("data", 1));
+        for (json, says) in [
+            ("{", "EOF"),
+            (
+                r#"{"labels": {"userpipeline.dev/pipeline": "x"}}"#,
+                "labels.userpipeline.dev/pipeline: is reserved",
+            ),
+        ] {
+            let problem = read_pod_settings(json).unwrap_err();
+            assert!(problem.contains(says), "{problem}");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Conflicts: two pipelines that would write to the same table, topic or consumer group. The newer one must change nothing.
 //!
 //! The resources of a pipeline follow from its spec and its connections. They are indexed and updated when one of these changes,
-//! because comparing every pipeline with every other one would cost too much.
+//! because comparing every pipeline with every other one would cost too much. While a changed connection has not reached a pipeline,
+//! it has both the resources of the earlier version, which its workers use, and those of the new one.
 
 mod resources;
 
@@ -12,7 +13,7 @@ use std::{
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use userpipeline_api::{ConnectionVersion, UserPipeline, names::PipelineId, resolve};
+use userpipeline_api::{ConnectionVersion, Connections, UserPipeline, names::PipelineId, resolve};
 
 use self::resources::{Listener, Resource, resources};
 use crate::pipeline::{cache::CachedPipeline, connections::ConnectionLookup, model::pipeline_id, validate::default_tls};
@@ -41,7 +42,12 @@ struct Known {
     /// The connections that it names, by name, as far as they exist.
     connections: Vec<(String, Option<ConnectionVersion>)>,
     age: Age,
+    /// First those of the current versions of its connections, then those of earlier versions that it may still use.
     resources: Vec<(Arc<Resource>, Listener)>,
+    /// How many of the resources are of the current versions.
+    current: usize,
+    /// Until it uses only the current versions: the version of the pipeline, whose status says how far it is.
+    changes_at: Option<String>,
 }
 
 /// The resources of all pipelines.
@@ -87,7 +93,10 @@ impl ResourceIndex {
 impl Index {
     fn knows(&self, pipeline: &impl kube::Resource) -> bool {
         let known = self.known.get(&pipeline_id(pipeline));
-        known.is_some_and(|known| known.uid == pipeline.uid() && known.generation >= pipeline.meta().generation)
+        known.is_some_and(|known| {
+            let is_followed = known.changes_at.is_none() || known.changes_at == pipeline.resource_version();
+            known.uid == pipeline.uid() && known.generation >= pipeline.meta().generation && is_followed
+        })
     }
 
     /// Forgets the generations of pipelines whose connections have changed, so that they are resolved again.
@@ -107,13 +116,22 @@ impl Index {
             let version = lookup.version(&id.namespace, &connection.name);
             (connection.name.clone(), version)
         });
+        let named = lookup.named_by(pipeline);
+        let earlier = lookup.earlier_versions(pipeline, &named);
         // One that cannot be resolved is not applied: what an earlier spec created keeps running.
-        let resolved = resolve(pipeline, &lookup.named_by(pipeline).connections);
-        let resources = match (&resolved, before) {
-            (Ok(resolved), _) => resources(resolved, default_tls(pipeline, resolved).mode),
-            (Err(_), Some(before)) => before.resources,
-            (Err(_), None) => Vec::new(),
+        let (mut resources, current) = match (resources_of(pipeline, &named.connections), before) {
+            (Some(resources), _) => {
+                let current = resources.len();
+                (resources, current)
+            }
+            (None, Some(before)) => (before.resources, before.current),
+            (None, None) => (Vec::new(), 0),
         };
+        for versions in earlier.iter().flatten() {
+            let used = resources_of(pipeline, versions).unwrap_or_default();
+            let new: Vec<_> = used.into_iter().filter(|used| !resources.contains(used)).collect();
+            resources.extend(new);
+        }
         let created = pipeline.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |at| at.0);
         let known = Known {
             uid: pipeline.uid(),
@@ -121,6 +139,8 @@ impl Index {
             connections: connections.collect(),
             age: (created, id.clone()),
             resources,
+            current,
+            changes_at: earlier.is_some().then(|| pipeline.resource_version()).flatten(),
         };
         for (resource, listener) in &known.resources {
             // Nearly all have one user at all times.
@@ -145,7 +165,8 @@ impl Index {
 
     fn conflict(&self, id: &PipelineId) -> Option<Conflict> {
         let own = self.known.get(id)?;
-        let older = own.resources.iter().filter_map(|(resource, listener)| {
+        // Not those that it is leaving: the change may be what ends the conflict.
+        let older = own.resources[..own.current].iter().filter_map(|(resource, listener)| {
             let users = self.users.get(resource)?.iter().filter(|(_, other)| listener.may_share(*other));
             let oldest = users.map(|(age, _)| age).min()?;
             (*oldest < own.age).then_some((resource, oldest))
@@ -156,6 +177,12 @@ impl Index {
             older: older.clone(),
         })
     }
+}
+
+/// None where the pipeline cannot be resolved with these connections.
+fn resources_of(pipeline: &UserPipeline, connections: &Connections) -> Option<Vec<(Arc<Resource>, Listener)>> {
+    let resolved = resolve(pipeline, connections).ok()?;
+    Some(resources(&resolved, default_tls(pipeline, &resolved).mode))
 }
 
 #[cfg(test)]
