@@ -22,7 +22,7 @@ use crate::{
 const KEYS: u64 = 2;
 const TRIALS: usize = 24;
 
-/// A pipeline of its own, with its landing table.
+/// A pipeline of its own, with its landing table. The names begin as those that the sweep of test data deletes.
 struct Pipeline<'a> {
     server: &'a Server,
     name: String,
@@ -39,7 +39,7 @@ struct Run {
 impl<'a> Pipeline<'a> {
     async fn create(server: &'a Server) -> Self {
         let id = Uuid::new_v4().simple().to_string();
-        let (name, table) = (format!("wires/{id}"), format!("wires_{id}"));
+        let (name, table) = (format!("e2e-wires/{id}"), format!("e2e_wires_{id}"));
         server.connect().await.batch_execute(&schema().landing_ddl(&table)).await.unwrap();
         Self { server, name, table }
     }

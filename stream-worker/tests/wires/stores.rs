@@ -87,7 +87,7 @@ impl Stores {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let files = tempfile::tempdir().unwrap();
         let secrets = mounted(&files);
-        let table = format!("wires_{}", Uuid::new_v4().simple());
+        let table = format!("e2e_wires_{}", Uuid::new_v4().simple());
         let pipeline = WorkerPipeline::read(&pipeline(&table, with_cassandra).to_string()).unwrap();
         let schema = RecordSchema::read(pipeline.record.as_ref()).unwrap();
         let context = WorkerContext::new(pipeline, schema.clone(), secrets, "wires");
