@@ -51,7 +51,7 @@ test-exact: cluster ## Everything breaks while records go the whole way, then al
 	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" EXACT_SEED="$(SEED)" EXACT_FAULTS="$(or $(FAULTS),10)" EXACT_ONLY="$(ONLY)" \
 	  $(ALONE) sh -c '$(SWEEP) && cargo test --locked -p userpipeline-tests --test exact -- --nocapture'
 
-test-encryption: cluster ## What the network carries is unreadable; and all passwords and certificates are rotated while records flow.
+test-encryption: cluster ## What the network carries is unreadable; real servers with expired certificates are refused; and all passwords and certificates are rotated while records flow.
 	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) sh -c \
 	  '$(SWEEP) && cargo test --locked -p userpipeline-tests --test encryption -- --ignored --nocapture --test-threads=1'
 

@@ -111,6 +111,11 @@ impl<'a> Attempt<'a> {
             self.first_reject = page.rejects.first().map(ToString::to_string);
         }
         let landed_before = self.ledger.counts.landed;
+        if let Some(old) = self.ledger.use_rotated_files().await? {
+            self.prepare_again().await?;
+            // Only now: its lock says that this run is active.
+            drop(old);
+        }
         self.land(&page, request).await?;
         self.publisher.publish_pending(self.ledger).await?;
         let counts = self.ledger.counts;
@@ -137,6 +142,13 @@ impl<'a> Attempt<'a> {
             .advance(&page.items, &page.body)
             .map_err(|e| Failure::configuration(SOURCE_REFUSED, format!("spec.source.http.cursor: {e}")))?;
         Ok(i64::MAX)
+    }
+
+    /// On the ledger's new connection.
+    async fn prepare_again(&mut self) -> Result<(), StoreError> {
+        let Ledger { client, key, .. } = &*self.ledger;
+        self.landing = Landing::prepare(client, &key.pipeline, &self.pipeline.landing_table, &self.schema).await?;
+        self.publisher.prepare(client).await
     }
 
     async fn land(&mut self, page: &MappedPage, request: i64) -> Result<(), StoreError> {
@@ -180,6 +192,7 @@ impl<'a> Attempt<'a> {
             key,
             before,
             counts,
+            ..
         } = self.ledger;
         let ratio = self.pipeline.max_rejected_ratio;
         let message = decide(end, *before, *counts, self.first_reject.as_deref(), ratio)?;

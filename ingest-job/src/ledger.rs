@@ -1,9 +1,10 @@
 //! The ledger: a row per run, and the connection that may write it.
 //!
 //! The run's lock is a session lock of the connection that lands and marks rows: a process that loses the lock has lost the
-//! connection, and cannot write. Each write also names the attempt, which excludes late writes of earlier attempts.
+//! connection, and cannot write. Each write also names the attempt, which excludes late writes of earlier attempts: after a
+//! rotation, another process may take the lock while this one moves to a new connection.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use tokio::time::timeout;
 use tokio_postgres::{Client, Row, Transaction, types::ToSql};
@@ -13,6 +14,7 @@ use userpipeline_stores::{
     Class, StoreError,
     error::{POSTGRES_FAILED, POSTGRES_UNREACHABLE, TABLE_MISMATCH},
     postgres::{Connection, explain},
+    wire::Fingerprint,
 };
 
 use crate::{
@@ -27,6 +29,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 const LOCK_SEED: i64 = 0x7570_7275_6e00_0000;
 
 const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended($1, $2)) AS locked";
+const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtextextended($1, $2))";
 /// With TCP's defaults, a client that vanished would hold the run's lock for hours.
 const KEEPALIVE: &str =
     "SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 30000";
@@ -54,7 +57,9 @@ pub struct Key {
 
 /// The row of this attempt, and the connection that holds the run's lock.
 pub struct Ledger {
+    postgres: Connection,
     pub client: Client,
+    opened_with: Fingerprint,
     pub key: Key,
     /// Of earlier attempts.
     pub before: Counts,
@@ -83,13 +88,9 @@ pub struct EndedRun {
 }
 
 /// Opens a run's row under its lock.
-pub async fn open(postgres: &Connection, pipeline: &str, run: &Run, job: &str) -> Result<Opened, StoreError> {
-    let client = postgres.connect(APPLICATION).await?;
-    client.batch_execute(KEEPALIVE).await.map_err(|e| failed(&e))?;
-    let lock: [&(dyn ToSql + Sync); 2] = [&format!("{pipeline} {}", run.id), &LOCK_SEED];
-    let row = client.query_one(LOCK, &lock).await.map_err(|e| failed(&e))?;
-    let has_lock: bool = row.get("locked");
-    if !has_lock {
+pub async fn open(postgres: Connection, pipeline: &str, run: &Run, job: &str) -> Result<Opened, StoreError> {
+    let (client, opened_with) = connect(&postgres).await?;
+    if !lock(&client, pipeline, &run.id).await? {
         return Ok(Opened::Locked {
             total_fetched: total_landed(&client, pipeline).await?,
         });
@@ -113,8 +114,26 @@ pub async fn open(postgres: &Connection, pipeline: &str, run: &Run, job: &str) -
         before: counts(&row),
         key,
         counts: Counts::default(),
+        postgres,
         client,
+        opened_with,
     })))
+}
+
+async fn connect(postgres: &Connection) -> Result<(Client, Fingerprint), StoreError> {
+    let (client, opened_with) = postgres.open(APPLICATION).await?;
+    client.batch_execute(KEEPALIVE).await.map_err(|e| failed(&e))?;
+    Ok((client, opened_with))
+}
+
+/// Returns whether the connection has the run's lock now.
+async fn lock(client: &Client, pipeline: &str, run_id: &str) -> Result<bool, StoreError> {
+    let row = client.query_one(LOCK, &[&lock_name(pipeline, run_id), &LOCK_SEED]).await;
+    row.map(|row| row.get("locked")).map_err(|e| failed(&e))
+}
+
+fn lock_name(pipeline: &str, run_id: &str) -> String {
+    format!("{pipeline} {run_id}")
 }
 
 async fn start_attempt(client: &Client, pipeline: &str, run: &Run, job: &str) -> Result<Option<Row>, StoreError> {
@@ -204,15 +223,40 @@ pub async fn advance(transaction: &Transaction<'_>, key: &Key, by: Counts) -> Re
 }
 
 impl Ledger {
+    /// Moves the run to a new connection if credentials or certificates have changed since it was opened. Returns the old
+    /// connection then, for as long as its other locks are needed: what was prepared there has to be prepared again. While PostgreSQL
+    /// refuses the new files, the run stays on the old connection, because Secret and server do not change in the same instant.
+    pub async fn use_rotated_files(&mut self) -> Result<Option<Client>, StoreError> {
+        if !self.postgres.wire().is_rotated(&self.opened_with) {
+            return Ok(None);
+        }
+        let (client, opened_with) = match connect(&self.postgres).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::warn!(%error, "PostgreSQL's credentials or certificates have changed; the run keeps its connection for now");
+                return Ok(None);
+            }
+        };
+        let Key { pipeline, run_id, .. } = &self.key;
+        let unlocked = self.client.query_one(UNLOCK, &[&lock_name(pipeline, run_id), &LOCK_SEED]).await;
+        unlocked.map_err(|e| failed(&e))?;
+        if !lock(&client, pipeline, run_id).await? {
+            return Err(attempt_replaced(run_id));
+        }
+        tracing::info!("PostgreSQL's credentials or certificates have changed: the run has moved to a new connection");
+        self.opened_with = opened_with;
+        Ok(Some(mem::replace(&mut self.client, client)))
+    }
+
     /// Records how the attempt ended. Returns the record versions that the pipeline landed in total. If the connection is lost, it
     /// opens a new one: the attempt's number protects newer attempts.
-    pub async fn close(&self, result: &Result<Success, Failure>, postgres: &Connection) -> Result<i64, StoreError> {
+    pub async fn close(&self, result: &Result<Success, Failure>) -> Result<i64, StoreError> {
         if !self.client.is_closed()
             && let Ok(Ok(total)) = timeout(CLOSE_TIMEOUT, self.record_end(&self.client, result)).await
         {
             return Ok(total);
         }
-        let again = async { self.record_end(&postgres.connect(APPLICATION).await?, result).await };
+        let again = async { self.record_end(&self.postgres.connect(APPLICATION).await?, result).await };
         timeout(CLOSE_TIMEOUT, again).await.unwrap_or_else(|_| {
             Err(StoreError::transient(
                 POSTGRES_UNREACHABLE,

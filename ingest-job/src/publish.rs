@@ -46,9 +46,26 @@ pub struct Publisher {
     encoder: Encoder,
     frame: [u8; message::FRAME],
     table: String,
+    statements: Statements,
+}
+
+/// What is prepared on the connection of a run.
+struct Statements {
     select_pending: Statement,
     columns: PendingColumns,
     mark_published: Statement,
+}
+
+impl Statements {
+    async fn prepare(client: &Client, schema: &RecordSchema, table: &str) -> Result<Self, StoreError> {
+        let failed = |e| table_failed(table, &e);
+        let select_pending = client.prepare(&schema.pending_select(table)).await.map_err(failed)?;
+        Ok(Self {
+            columns: PendingColumns::of(&select_pending, schema, table)?,
+            select_pending,
+            mark_published: client.prepare(&schema.published_update(table)).await.map_err(failed)?,
+        })
+    }
 }
 
 /// The positions of the columns of a pending row.
@@ -107,13 +124,8 @@ impl Publisher {
         let producer = connect(&connection, &pipeline.topic, pipeline.max_record).await?;
         let encoder = Encoder::new(schema.clone()).map_err(|e| Failure::configuration(SCHEMA_MISSING, e.to_string()))?;
         let table = pipeline.landing_table.clone();
-        let failed = |e| table_failed(&table, &e);
-        let select_pending = client.prepare(&schema.pending_select(&table)).await.map_err(failed)?;
-        let mark_published = client.prepare(&schema.published_update(&table)).await.map_err(failed)?;
         Ok(Self {
-            columns: PendingColumns::of(&select_pending, schema, &table)?,
-            select_pending,
-            mark_published,
+            statements: Statements::prepare(client, schema, &table).await?,
             schema: schema.clone(),
             frame: message::frame(schema_id),
             producer,
@@ -123,6 +135,12 @@ impl Publisher {
             encoder,
             table,
         })
+    }
+
+    /// Prepares its statements on another connection.
+    pub async fn prepare(&mut self, client: &Client) -> Result<(), StoreError> {
+        self.statements = Statements::prepare(client, &self.schema, &self.table).await?;
+        Ok(())
     }
 
     /// Publishes until no row is pending, except those that another publisher has locked.
@@ -185,7 +203,7 @@ impl Publisher {
         let versions: Vec<i64> = rows.iter().map(|row| row.version).collect();
         let mut values: Vec<&(dyn ToSql + Sync)> = keys.iter().map(|key| key as &(dyn ToSql + Sync)).collect();
         values.push(&versions);
-        let marked = transaction.execute(&self.mark_published, &values).await;
+        let marked = transaction.execute(&self.statements.mark_published, &values).await;
         let marked = marked.map_err(|e| table_failed(&self.table, &e))?;
         if marked != rows.len() as u64 {
             let message = format!(
@@ -201,7 +219,7 @@ impl Publisher {
     /// Reads and locks pending rows.
     async fn read_batch(&self, transaction: &Transaction<'_>, pipeline: &str) -> Result<Vec<PendingRow>, StoreError> {
         let failed = |e| table_failed(&self.table, &e);
-        let portal = transaction.bind(&self.select_pending, &[&BATCH]).await.map_err(failed)?;
+        let portal = transaction.bind(&self.statements.select_pending, &[&BATCH]).await.map_err(failed)?;
         let (mut batch, mut bytes, mut max_rows) = (Vec::new(), 0, FIRST_ROWS);
         loop {
             let rows = transaction.query_portal(&portal, max_rows).await.map_err(failed)?;
@@ -225,7 +243,7 @@ impl Publisher {
             let message = format!("landing table \"{}\" has a row that is not a record: {e}", self.table);
             StoreError::configuration(TABLE_MISMATCH, message)
         };
-        let columns = &self.columns;
+        let columns = &self.statements.columns;
         let deleted: bool = row.try_get(columns.deleted).map_err(|e| invalid(&e))?;
         // A row may be older than the default of its field, and contain null.
         let value = |(field, &column): (&Field, &usize)| {

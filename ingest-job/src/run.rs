@@ -87,7 +87,7 @@ async fn run_under_lock(
     stop: &CancellationToken,
 ) -> RunResult {
     let postgres = Connection::new(&pipeline.postgres, secrets);
-    let mut ledger = match ledger::open(&postgres, &pipeline.id.to_string(), &active.run, job).await {
+    let mut ledger = match ledger::open(postgres, &pipeline.id.to_string(), &active.run, job).await {
         Ok(Opened::Run(ledger)) => ledger,
         Ok(Opened::AlreadyEnded(ended)) => return already_ended(active, &ended),
         Ok(Opened::Locked { total_fetched }) => {
@@ -113,7 +113,7 @@ async fn run_under_lock(
         worked = work(pipeline, values, secrets, &mut ledger, stop) => worked,
         () = grace_period_over(stop) => Err(interrupted()),
     };
-    let closed = ledger.close(&worked, &postgres).await;
+    let closed = ledger.close(&worked).await;
     active.counts = ledger.before + ledger.counts;
     active.total_fetched = closed.as_ref().ok().copied();
     match (worked, closed) {

@@ -29,6 +29,8 @@ folder() { docker exec "$NODE" install -d -m 700 -o "$2" -g "$2" "/var/lib/userp
 
 run() {
   local images
+  # One is enough for a node, and what pods request is scarce: pods of many pipelines share two processors.
+  kubectl -n kube-system scale deployment coredns --replicas=1 >/dev/null
   images=$("$LOCAL/images/services.sh" list)
   load "$images"
   kubectl apply -f "$LOCAL/services/namespace.yaml" >/dev/null

@@ -1,6 +1,7 @@
 //! A record in Cassandra: keyspace, table and statements.
 //!
-//! The version is the write time of every cell, so an older version that arrives later changes nothing.
+//! The version is the write time of every cell, so an older version that arrives later changes nothing. The table has the fields
+//! of the record and no other columns.
 
 use std::collections::BTreeMap;
 

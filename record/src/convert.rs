@@ -69,6 +69,7 @@ pub(crate) fn checked_json(json: &Json) -> Result<String, String> {
     Ok(json.to_string())
 }
 
+/// Also of decoded Avro: a narrower range turns messages that are on a topic into dead letters.
 pub(crate) fn check_days(days: i32) -> Result<i32, String> {
     if (FIRST_DAY..=LAST_DAY).contains(&days) {
         Ok(days)

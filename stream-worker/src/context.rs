@@ -14,7 +14,7 @@ pub struct WorkerContext {
     pub postgres: postgres::Connection,
     /// The mounted files of all stores.
     pub wires: Vec<Wire>,
-    /// This worker's name, as brokers and databases show it.
+    /// `stream-worker <pod>`, as brokers and databases show it.
     pub instance: String,
     pub status: Status,
     pub metrics: Metrics,

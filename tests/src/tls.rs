@@ -65,6 +65,15 @@ impl Authority {
         Ok(Identity { certificate, key })
     }
 
+    /// The same, but it expired at the beginning of 2020.
+    pub fn expired_identity(&self, name: &str) -> Result<Identity> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(vec![name.to_owned()])?;
+        (params.not_before, params.not_after) = (date_time_ymd(2019, 1, 1), date_time_ymd(2020, 1, 1));
+        let certificate = params.signed_by(&key, &self.issuer)?.der().clone();
+        Ok(Identity { certificate, key })
+    }
+
     /// Issues a client certificate for a user, which expires at the start of a day.
     pub fn client_identity(&self, user: &str, expires: Date) -> Result<Identity> {
         let key = KeyPair::generate()?;

@@ -126,7 +126,8 @@ impl World {
                     "query": [{"name": "results", "value": "200"}, {"name": "seed", "value": self.seed}],
                     "pagination": {"type": "Repeat"}, "runDuration": "5s", "maxRecordsPerRun": 400
                 }},
-                "sinks": {"cassandra": {"replication": {"datacenter1": 1}}, "postgres": {}}
+                "sinks": {"cassandra": {"replication": {"datacenter1": 1}}, "postgres": {}},
+                "pods": {"ingest": small_pod("512Mi"), "workers": small_pod("256Mi"), "tasks": small_pod("256Mi")}
             }
         });
         for (name, block) in blocks().as_object().into_iter().flatten() {
@@ -360,6 +361,11 @@ impl World {
             .map_err(|e| anyhow!("deleting {}: {e}", self.namespace))?;
         Ok(())
     }
+}
+
+/// Requests little CPU, so that the pods of many stories fit on one node. The memory is the default.
+fn small_pod(memory_limit: &str) -> Value {
+    json!({"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": memory_limit}}})
 }
 
 #[derive(serde::Deserialize)]

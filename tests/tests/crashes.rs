@@ -135,12 +135,13 @@ async fn delete(sandbox: &Sandbox, policy: &str) -> Result<()> {
     sandbox.gone().await
 }
 
-/// Applies a pipeline that takes its addresses from a connection, and waits until it is ready.
+/// Applies a pipeline that takes its addresses from a connection, and waits until it is ready and the connection is checked.
 async fn connected(sandbox: &Sandbox, policy: &str) -> Result<()> {
     sandbox.apply::<UserPipelineConnection>(&Sandbox::connection()).await?;
     let mut pipeline = Sandbox::connected_pipeline();
     pipeline["spec"]["deletionPolicy"] = json!(policy);
-    sandbox.ready(&pipeline).await
+    sandbox.ready(&pipeline).await?;
+    checked(sandbox, None).await
 }
 
 async fn connection_changed(sandbox: &Sandbox) -> Result<()> {
@@ -155,7 +156,8 @@ async fn connection_changed(sandbox: &Sandbox) -> Result<()> {
         let is_ready = status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
         version == Some(2) && status.connection_rollout.is_none() && is_ready
     };
-    sandbox.settled_where("the changed connection", follows).await
+    sandbox.settled_where("the changed connection", follows).await?;
+    checked(sandbox, None).await
 }
 
 async fn connection_recreated(sandbox: &Sandbox) -> Result<()> {
@@ -176,7 +178,8 @@ async fn connection_recreated(sandbox: &Sandbox) -> Result<()> {
     let cron = cron_job.spec.map(|spec| spec.schedule);
     ensure!(cron.as_deref() == Some("0 0 2 1 *"), "{cron:?}");
     sandbox.apply::<UserPipelineConnection>(&Sandbox::connection()).await?;
-    sandbox.settled("Ready").await
+    sandbox.settled("Ready").await?;
+    checked(sandbox, None).await
 }
 
 async fn delete_after_connection(sandbox: &Sandbox) -> Result<()> {
@@ -197,15 +200,22 @@ async fn check_requested(sandbox: &Sandbox) -> Result<()> {
     checked(sandbox, Some("again")).await
 }
 
-/// Waits until the result of the check with this nonce is recorded, and its Job is gone.
+/// Waits until the result of the check with this nonce is recorded for the current spec, and its Job is gone. A check has a pace of
+/// its own, so its writes are counted only once it has ended.
 async fn checked(sandbox: &Sandbox, nonce: Option<&str>) -> Result<()> {
     let of_connection = ListParams::default().labels("userpipeline.dev/connection=stores");
     sandbox
         .quiet("the check", async || {
             let connection = sandbox.api::<UserPipelineConnection>().get("stores").await?;
-            let check = connection.status.unwrap_or_default().check.unwrap_or_default();
+            let generation = connection.metadata.generation;
+            let status = connection.status.unwrap_or_default();
+            let is_current = status
+                .conditions
+                .iter()
+                .any(|c| c.type_ == "Checked" && c.observed_generation == generation);
+            let check = status.check.unwrap_or_default();
             let jobs = sandbox.api::<Job>().list(&of_connection).await?.items.len();
-            let is_recorded = check.checked_at.is_some() && check.nonce.as_deref() == nonce;
+            let is_recorded = is_current && check.checked_at.is_some() && check.nonce.as_deref() == nonce;
             Ok(if is_recorded && jobs == 0 {
                 Ok(())
             } else {
@@ -216,9 +226,7 @@ async fn checked(sandbox: &Sandbox, nonce: Option<&str>) -> Result<()> {
 }
 
 async fn namespace_deleted(sandbox: &Sandbox) -> Result<()> {
-    let mut pipeline = Sandbox::pipeline();
-    pipeline["spec"]["deletionPolicy"] = json!("Delete");
-    sandbox.ready(&pipeline).await?;
+    connected(sandbox, "Delete").await?;
     sandbox.namespace_gone().await
 }
 

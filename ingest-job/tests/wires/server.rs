@@ -44,6 +44,10 @@ impl Server {
         }
     }
 
+    pub fn connection(&self) -> Connection {
+        self.connection.clone()
+    }
+
     pub async fn connect(&self) -> tokio_postgres::Client {
         self.connection.connect("test").await.unwrap()
     }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use ingest_job::{
     land::Landing,
-    ledger::{Key, Ledger},
-    outcome::Counts,
+    ledger::{self, Ledger, Opened},
+    run_id::{self, RunArguments},
 };
+use jiff::Timestamp;
 use proptest::{
     prelude::Rng,
     test_runner::{RngAlgorithm, TestRng},
@@ -45,23 +46,12 @@ impl<'a> Pipeline<'a> {
     }
 
     async fn start(&self) -> Run {
-        let client = self.server.connect().await;
-        let key = Key {
-            pipeline: self.name.clone(),
-            run_id: Uuid::new_v4().to_string(),
-            attempt: 1,
-        };
-        let statement = "INSERT INTO userpipeline.runs (pipeline, run_id, job, state) VALUES ($1, $2, 'wires', 'Running')";
-        client.execute(statement, &[&key.pipeline, &key.run_id]).await.unwrap();
-        let landing = Landing::prepare(&client, &self.name, &self.table, &schema()).await.unwrap();
+        let run = run_id::Run::of(&RunArguments::default(), None, Timestamp::now());
+        let opened = ledger::open(self.server.connection(), &self.name, &run, "wires").await.unwrap();
+        let Opened::Run(ledger) = opened else { panic!("{} has the run {} already", self.name, run.id) };
         Run {
-            landing,
-            ledger: Ledger {
-                client,
-                key,
-                before: Counts::default(),
-                counts: Counts::default(),
-            },
+            landing: Landing::prepare(&ledger.client, &self.name, &self.table, &schema()).await.unwrap(),
+            ledger: *ledger,
             waiting: None,
         }
     }

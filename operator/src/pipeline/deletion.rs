@@ -16,7 +16,7 @@ use super::{
         deletion::{DeletionInput, DeletionStep, decide},
         held_jobs,
     },
-    desired::deletion_objects,
+    desired::{deletion_account, deletion_objects},
     model::{Owner, PodConfig, has_finalizer, is_recorded, labels},
     observe::{Observed, deletion_jobs, is_deletion_job, pods, schema_jobs},
     reconcile_error::ReconcileError,
@@ -47,16 +47,12 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     };
     let mut decision = decide(&input, now);
     let config = deletion_config(pipeline, &observed.children, context);
-    if let (DeletionStep::Create(_), Err(problem)) = (&decision.step, &config) {
-        let problem = (problem.reason().to_owned(), problem.to_string());
-        decision.step = DeletionStep::Wait(Some(problem), None);
-    }
     // From here on, children must outlive a deletion that starts with the children (`--cascade=foreground`).
     let owner = Owner { reference: None, ..owner };
     let applier = context.applier(&owner.id, &owner.uid);
     let held = held_jobs::decide(&observed, now);
     let not_ended = applier.end_jobs(&held.end).await;
-    let mut error = take(&decision.step, config.ok().as_ref(), &owner, &observed.children, &applier, context)
+    let mut error = take(&decision.step, config.as_ref().ok(), &owner, &observed.children, &applier, context)
         .await
         .err();
     if error.as_ref().is_some_and(is_namespace_terminating) {
@@ -66,6 +62,10 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
             .await
             .and(applier.set_finalizer(false).await)
             .err();
+    }
+    if let (DeletionStep::Create(_), Err(problem)) = (&decision.step, &config) {
+        let problem = (problem.reason().to_owned(), problem.to_string());
+        decision.step = DeletionStep::Wait(Some(problem), None);
     }
     let error = error.or(not_ended.into_iter().next().map(|(_, error)| error));
     let status = deletion_status(pipeline, &decision, error.as_ref(), now);
@@ -134,10 +134,12 @@ async fn take(
     match step {
         DeletionStep::Stop(_) => applier.stop_writers(observed).await,
         DeletionStep::Create(attempt) => {
-            let Some(DeletionConfig { config, is_stored }) = config else {
-                return Ok(());
+            let desired = match config {
+                Some(DeletionConfig { config, is_stored }) => deletion_objects(owner, &context.installation, config, *is_stored, *attempt),
+                // Even this fails in a namespace that is being deleted, where the stored config and the connections go before the
+                // pipeline: nothing else tells that from a connection that may come back.
+                None => deletion_account(owner),
             };
-            let desired = deletion_objects(owner, &context.installation, config, *is_stored, *attempt);
             applier.apply_deletion(desired, observed).await
         }
         DeletionStep::Clear => applier.clear_deletion(observed).await,

@@ -3,7 +3,7 @@
 use userpipeline_api::{FieldType, names};
 
 use super::{
-    Column, DELETED, FETCHED_MILLIS, ORDER_BY, REQUEST, RUN_ID, VERSION, bookkeeping_columns,
+    Column, DELETED, FETCHED_MILLIS, ORDER_BY, REQUEST, RUN_ID, VERSION, added_columns,
     column::{add_column, default_clause, landing_type},
     quoting::{literal, quote},
 };
@@ -118,7 +118,7 @@ impl RecordSchema {
         let order = [(ORDER_BY.to_owned(), "int8"), (REQUEST.to_owned(), "int8")];
         let order = order.into_iter().filter(|_| self.order_by.is_some());
         let fields = self.fields.iter().map(|f| (f.name.clone(), landing_type(f.field_type)));
-        fields.chain(bookkeeping_columns()).chain(own).chain(order).collect()
+        fields.chain(added_columns()).chain(own).chain(order).collect()
     }
 
     /// Creates the temporary table into which a page is copied. Each commit empties it.

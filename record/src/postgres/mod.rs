@@ -31,8 +31,8 @@ pub const FETCHED_MILLIS: &str = "_fetched_millis";
 /// Name and type, as in `information_schema.columns` (`udt_name`).
 pub type Column = (String, &'static str);
 
-/// The internal columns of landing and sink table.
-fn bookkeeping_columns() -> [Column; 2] {
+/// The columns that the pipeline adds to both the landing and the sink table.
+fn added_columns() -> [Column; 2] {
     [(VERSION.to_owned(), "int8"), ("_ingested_at".to_owned(), "timestamptz")]
 }
 

@@ -1,7 +1,7 @@
 //! The sink table: the newest version of each record.
 
 use super::{
-    Column, OFFSET, ORDER_BY, PARTITION, VERSION, bookkeeping_columns,
+    Column, OFFSET, ORDER_BY, PARTITION, VERSION, added_columns,
     column::{add_column, column_type, default_clause},
     quoting::{literal, quote},
 };
@@ -47,7 +47,7 @@ impl RecordSchema {
     /// The required columns.
     pub fn sink_columns(&self) -> Vec<Column> {
         let fields = self.fields.iter().map(|f| (f.name.clone(), column_type(f.field_type)));
-        fields.chain(bookkeeping_columns()).collect()
+        fields.chain(added_columns()).collect()
     }
 
     /// Writes a batch, in which each key must be unique. The newest version of a record wins, whatever the order of arrival. The

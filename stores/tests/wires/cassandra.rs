@@ -74,7 +74,7 @@ async fn a_node_that_requires_a_client_certificate_and_a_client_without_one_refu
     assert_refused(wrong, CERTIFICATE_REFUSED, &["of Secret `client`"]);
 }
 
-/// The local cluster requests no client certificate.
+/// The local cluster requests no client certificate: see `make test-encryption` for a node that does.
 #[tokio::test]
 #[ignore = "needs the local cluster"]
 async fn a_real_cluster_and_a_client_refuse_each_other_by_reason() {

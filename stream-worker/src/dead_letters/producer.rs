@@ -35,7 +35,8 @@ pub fn producer(connection: &Connection, client: &str) -> Result<FutureProducer<
         .map_err(|e| errors::explain("no producer for dead letters", &e))
 }
 
-/// Sends a message unchanged, with these headers, and waits until all replicas have acknowledged it.
+/// Sends a message unchanged, with these headers, and waits until all replicas have acknowledged it. Both a dead letter and a
+/// redriven message go this way.
 pub async fn send(producer: &FutureProducer<Reporter>, topic: &str, message: &Message, headers: &[Header]) -> Result<(), KafkaError> {
     let mut owned = OwnedHeaders::new_with_capacity(headers.len());
     for (key, value) in headers {

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineConnection};
 
 /// Times, uids and counters.
-const VARYING_KEYS: [&str; 22] = [
+const VARYING_KEYS: [&str; 23] = [
     "uid",
     "resourceVersion",
     "creationTimestamp",
@@ -38,6 +38,7 @@ const VARYING_KEYS: [&str; 22] = [
     "finishedAt",
     "deployment.kubernetes.io/revision",
     "userpipeline.dev/desired-hash",
+    "userpipeline.dev/pipeline-uid",
     "userpipeline.dev/drain-since",
 ];
 
@@ -99,9 +100,9 @@ fn without_varying_values(value: Value, namespace: &str) -> Value {
     }
 }
 
-/// The hashes in names depend on the namespace.
+/// The hashes in names, and the digests of ConfigMaps, depend on the namespace and on uids.
 fn without_hashes(text: &str) -> String {
-    let is_hash = |word: &str| word.len() == 8 && word.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c));
+    let is_hash = |word: &str| [8, 64].contains(&word.len()) && word.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c));
     text.split_inclusive(|c: char| !c.is_ascii_alphanumeric())
         .map(|part| {
             let word = part.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());

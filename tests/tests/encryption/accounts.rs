@@ -5,7 +5,7 @@ use futures::future::try_join_all;
 use jiff::{Zoned, civil::Date, tz::TimeZone};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{
-    Api,
+    Api, Client,
     api::{AttachParams, ListParams},
 };
 use serde_json::{Value, json};
@@ -38,6 +38,14 @@ pub fn expiry_seconds(rotation: i8) -> Result<i64> {
     Ok(expiry(rotation)?.to_zoned(TimeZone::UTC)?.timestamp().as_second())
 }
 
+/// The authority of the services, which can issue further certificates.
+pub async fn services_authority(client: &Client) -> Result<Authority> {
+    let secret = Api::<Secret>::namespaced(client.clone(), SERVICES).get(CA.0).await?;
+    let data = secret.data.unwrap_or_default();
+    let text = |key: &str| -> Result<String> { Ok(String::from_utf8(data.get(key).context("a key of the authority")?.0.clone())?) };
+    Authority::existing(&text("tls.crt")?, &text("tls.key")?)
+}
+
 pub struct Accounts {
     world: World,
     /// Signs the certificates of servers and clients.
@@ -49,11 +57,8 @@ pub struct Accounts {
 impl Accounts {
     /// Creates the users, and rotates once.
     pub async fn create(world: &World) -> Result<Self> {
-        let secret = Api::<Secret>::namespaced(world.client.clone(), SERVICES).get(CA.0).await?;
-        let data = secret.data.unwrap_or_default();
-        let text = |key: &str| -> Result<String> { Ok(String::from_utf8(data.get(key).context("a key of the authority")?.0.clone())?) };
         let accounts = Self {
-            authority: Authority::existing(&text("tls.crt")?, &text("tls.key")?)?,
+            authority: services_authority(&world.client).await?,
             user: world.namespace.replace('-', "_"),
             world: world.clone(),
         };

@@ -2,4 +2,5 @@
 
 mod accounts;
 mod capture;
+mod expired;
 mod rotation;

@@ -20,7 +20,7 @@ mod task_job;
 pub use self::{
     backfill_job::backfill_job,
     check_job::check_objects,
-    objects::{Desired, deletion_objects, desired},
+    objects::{Desired, deletion_account, deletion_objects, desired},
     plan_job::plan_objects,
 };
 

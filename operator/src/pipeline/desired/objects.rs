@@ -169,9 +169,16 @@ fn workers(pipeline: &ValidatedPipeline, config: &PodConfigRef, decisions: &Deci
 pub fn deletion_objects(owner: &Owner, installation: &Installation, config: &PodConfig, is_stored: bool, attempt: i32) -> DesiredChildren {
     let config_map = (!is_stored).then(|| config_map::build(owner, Component::Deletion, config));
     DesiredChildren {
-        accounts: vec![service_account::build(owner)],
         config_maps: config_map.into_iter().collect(),
         jobs: vec![deletion_job::build(owner, installation, config, attempt)],
+        ..deletion_account(owner)
+    }
+}
+
+/// What a deletion Job needs that does not depend on its config.
+pub fn deletion_account(owner: &Owner) -> DesiredChildren {
+    DesiredChildren {
+        accounts: vec![service_account::build(owner)],
         ..DesiredChildren::default()
     }
 }

@@ -1,15 +1,15 @@
-//! How long a task waits after a failed Job.
+//! How long schema, drain and deletion Jobs wait before they are retried: the same for all three.
 
 use std::time::Duration;
 
 use userpipeline_runtime::doubled;
 
-const FIRST: Duration = Duration::from_secs(2);
-const LONGEST: Duration = Duration::from_secs(60);
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// The time between the failure of attempt `failed_attempts` and the next attempt.
 pub fn back_off(failed_attempts: i32) -> Duration {
-    doubled(FIRST, LONGEST, u32::try_from(failed_attempts).unwrap_or(0))
+    doubled(FIRST_RETRY, LONGEST_RETRY, u32::try_from(failed_attempts).unwrap_or(0))
 }
 
 #[cfg(test)]

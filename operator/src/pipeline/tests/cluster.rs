@@ -57,6 +57,8 @@ pub struct Cluster {
     pub objects: Mutex<BTreeMap<String, Value>>,
     writes: Mutex<Vec<String>>,
     pub refused: Mutex<Option<&'static str>>,
+    /// The namespace is being deleted, so nothing can be created in it.
+    pub terminating: Mutex<bool>,
     /// The next write to a path with this suffix is answered with 409.
     pub conflict_once: Mutex<Option<&'static str>>,
     /// Changes each object that is applied to this path, as a mutating webhook does.
@@ -230,6 +232,12 @@ impl Cluster {
         (status, Json(json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status.as_u16(), "reason": reason, "message": message}))).into_response()
     }
 
+    fn refuse_terminating() -> Response {
+        let details = json!({"causes": [{"reason": "NamespaceTerminating", "message": "namespace demo is being terminated", "field": "metadata.namespace"}]});
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403, "reason": "Forbidden", "message": "forbidden", "details": details});
+        (StatusCode::FORBIDDEN, Json(status)).into_response()
+    }
+
     fn apply(&self, path: &str, body: Value) -> Response {
         let old = self.objects.lock().unwrap().get(path.trim_end_matches("/status")).cloned();
         if let Some(path) = path.strip_suffix("/status") {
@@ -242,6 +250,9 @@ impl Cluster {
             object["status"] = body["status"].clone();
             self.put(path, object);
             return Json(self.get(path)).into_response();
+        }
+        if old.is_none() && *self.terminating.lock().unwrap() {
+            return Self::refuse_terminating();
         }
         if path == PIPELINE {
             let finalizers = body["metadata"]["finalizers"].clone();

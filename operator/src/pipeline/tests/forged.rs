@@ -23,7 +23,7 @@ fn forge(cluster: &Cluster, stored: &str, name: &str, change: impl Fn(&str) -> S
     cluster.put(&format!("{CONFIG_MAPS}{name}"), forged);
 }
 
-async fn ready_with_data(cluster: &Cluster, client: &kube::Client) {
+pub async fn ready_with_data(cluster: &Cluster, client: &kube::Client) {
     let connections = use_connections(cluster);
     cluster.change(PIPELINE, |pipeline| pipeline["spec"]["deletionPolicy"] = json!("Delete"));
     put_connections(cluster, &connections);

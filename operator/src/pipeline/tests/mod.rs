@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 mod connections;
 mod default_tls;
+mod deleted_namespace;
 mod evolution;
 mod fields;
 mod forged;

@@ -1,4 +1,5 @@
-//! Is a schema Job due? Pure. Only a success is remembered for good: a failed Job is repeated with a back-off.
+//! Is a schema Job due? Pure. Only a success is remembered for good: a failed Job is
+//! retried after the back-off of `task/back_off.rs`.
 
 use std::time::Duration;
 
