@@ -10,6 +10,7 @@ pub mod exact;
 pub mod examples;
 pub mod expected;
 pub mod metrics_adapter;
+mod pods;
 pub mod random;
 pub mod services;
 pub mod source;
