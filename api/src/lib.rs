@@ -16,8 +16,10 @@ mod auth;
 mod backfill;
 mod connection;
 mod connection_check;
+mod error_rule;
 mod kafka;
 mod lists;
+mod pagination;
 mod pipeline;
 mod pods;
 mod policies;
@@ -25,6 +27,7 @@ mod record;
 mod request;
 mod resolved;
 mod retention;
+mod run_status;
 mod schedule;
 mod secret_keys;
 mod sinks;
@@ -42,23 +45,26 @@ pub use connection::{
     UserPipelineConnectionSpec, UserPipelineConnectionStatus,
 };
 pub use connection_check::{BlockCheck, ConnectionCheck};
+pub use error_rule::{ErrorAction, ErrorRule};
 pub use kafka::{Compatibility, DeadLetter, KafkaSpec, SchemaRegistrySpec, TopicManagement, TopicSpec};
+pub use pagination::{EmptyPage, Pagination, PaginationType};
 pub use pipeline::{UserPipeline, UserPipelineSpec};
 pub use pods::{Image, PodSettings, Pods, Proxy};
 pub use policies::{DeletionPolicy, SuspendPolicy};
-pub use record::{FieldSpec, FieldType, RecordSpec};
-pub use request::{Auth, Format, Method, OAuth2, Pagination, PaginationType, StoredCursor};
+pub use record::{Epoch, FieldSpec, FieldType, RecordSpec};
+pub use request::{Auth, Format, Method, OAuth2, StoredCursor};
 pub use resolved::{
     Brokers, Connections, Kafka, MAX_MESSAGE_BYTES, ResolveError, ResolvedPipeline, ResolvedSpec, SchemaRegistry, Topic, resolve,
 };
 pub use retention::Retention;
+pub use run_status::{LastSuccess, Run, RunNowStatus, RunOutcome};
 pub use schedule::{CatchUp, ConcurrencyPolicy, Cron, DataInterval, Interval, RunKind, RunNow, Schedule, Ticks, first_after_start, zone};
 pub use secret_keys::{HeaderSource, SecretKeyRef, SecretRef};
 pub use sinks::{CassandraSink, Compaction, CompactionClass, Consistency, PostgresSink, Sinks};
 pub use source::{Header, HttpSource, QueryParameter, RateLimit, Source, TopicFormat, TopicSource};
 pub use status::{
-    ConnectionRollout, ConnectionVersion, DeletionStatus, DrainStatus, LastSuccess, Run, RunNowStatus, RunOutcome, ScheduleStatus,
-    SchemaStatus, Totals, UserPipelineStatus, VersionStatus, WorkersStatus,
+    ConnectionRollout, ConnectionVersion, DeletionStatus, DrainStatus, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus,
+    VersionStatus, WorkersStatus,
 };
 pub use stores::{Cassandra, Landing, Postgres, TableManagement};
 pub use tls::{CaSource, CassandraTls, Certificates, ConfigMapKeyRef, KafkaTls, PostgresTls, PostgresTlsMode, TlsMode};

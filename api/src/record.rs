@@ -50,8 +50,8 @@ pub struct RecordSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 7), inner(length(max = 48)))]
     pub cluster_by: Vec<String>,
-    /// Field that orders the versions of a record, such as the time of the last change. Default: the version
-    /// that was fetched later is newer.
+    /// Field that orders the versions of a record, such as the time of the last change. Of equal values, a
+    /// delete is newer, or else what was requested later. Default: the version that was fetched later is newer.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 48))]
     pub order_by: Option<String>,
@@ -72,6 +72,8 @@ pub struct RecordSpec {
     validation = Rule::new("[has(self.from), has(self.template), has(self.expr)].filter(given, given).size() == 1")
         .message("a field of spec.record must have exactly one of from, template and expr"),
     validation = Rule::new("!has(self.template) || self.type == 'string'").message("a field with a template must have type string"),
+    validation = Rule::new("!(has(self.epoch) || has(self.timeZone) || has(self.format)) || self.type == 'timestamp'")
+        .message("epoch, timeZone and format of a field need type timestamp"),
     validation = Rule::new("self.type == oldSelf.type").message("the type of a field cannot be changed: add another field instead"),
     validation = Rule::new("(has(self.optional) && self.optional) == (has(oldSelf.optional) && oldSelf.optional)").message("whether a field is optional cannot be changed: add another field instead"),
 )]
@@ -80,6 +82,8 @@ pub struct FieldSpec {
     #[schemars(length(min = 1, max = 48))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z][A-Za-z0-9_]*$')")
         .message("a field's name must contain only letters, digits and '_', and start with a letter"))]
+    #[x_kube(validation = Rule::new("!(self in ['ctid', 'xmin', 'cmin', 'xmax', 'cmax', 'tableoid'])")
+        .message("a field must not have the name of a system column of PostgreSQL (ctid, xmin, cmin, xmax, cmax, tableoid): choose another name"))]
     pub name: String,
     /// Type of the field.
     #[serde(rename = "type")]
@@ -109,6 +113,20 @@ pub struct FieldSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
     pub default: Option<Value>,
+    /// Unit of numbers in a field of type `timestamp`, since 1970. Default: milliseconds; numbers whose
+    /// absolute value is below 100000000000 are then rejected, because they probably have another unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
+    /// Time zone of texts without one, in a field of type `timestamp`: `Europe/Berlin`. Default: such a text
+    /// is rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub time_zone: Option<String>,
+    /// Format of texts in a field of type `timestamp`: `RFC3339`, `RFC2822`, `HTTP`, or directives of
+    /// strftime, such as `%d.%m.%Y %H:%M`. Default: `RFC3339`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub format: Option<String>,
     /// Description of the field, which becomes part of the Avro schema.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512))]
@@ -131,7 +149,7 @@ pub enum FieldType {
     Double,
     /// A day, `2023-09-03`. Avro date, PostgreSQL date, Cassandra date.
     Date,
-    /// A time, `2023-09-03T10:00:00Z`, or milliseconds since 1970. Avro timestamp-millis, PostgreSQL
+    /// A time, `2023-09-03T10:00:00Z`, or milliseconds since 1970; see `epoch`, `timeZone` and `format`. Avro timestamp-millis, PostgreSQL
     /// timestamptz, Cassandra timestamp.
     Timestamp,
     /// A UUID as text. Avro uuid, PostgreSQL uuid, Cassandra uuid.
@@ -140,6 +158,19 @@ pub enum FieldType {
     Bytes,
     /// Any JSON value. Avro string, PostgreSQL jsonb, Cassandra text.
     Json,
+}
+
+/// Unit of a time since 1970.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Epoch {
+    /// Seconds, also with a fraction.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
+    /// Microseconds. Cut to milliseconds.
+    Microseconds,
+    /// Nanoseconds. Cut to milliseconds.
+    Nanoseconds,
 }
 
 fn name() -> String {

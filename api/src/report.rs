@@ -8,6 +8,8 @@ use crate::{BlockCheck, Interval, RunKind, text::truncate};
 /// Longest message of a report, in bytes. Kubernetes truncates a termination message at 4096 bytes, JSON
 /// included.
 const MESSAGE_LIMIT: usize = 1024;
+/// Longest warning of a report, in bytes.
+const WARNING_LIMIT: usize = 512;
 
 /// Exit codes of the Jobs' programs.
 pub mod exit {
@@ -71,6 +73,9 @@ pub struct RunReport {
     /// read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_fetched: Option<i64>,
+    /// Why data may be missing although the run succeeded, and the spec that would fetch it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// Report of `stream-worker apply-schema`.
@@ -158,6 +163,10 @@ pub struct WorkerReport {
     pub last_commit_at: Option<Timestamp>,
     /// Records stored per second, over the last minute.
     pub stored_per_second: f64,
+    /// With `source.topic`: since this worker started, messages of one record with equal values of `orderBy`
+    /// were on several partitions, so none of them is later.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_unordered_messages: bool,
 }
 
 /// A partition of a worker.
@@ -213,8 +222,17 @@ pub struct RejectTotal {
 /// Truncates a message so that the report that carries it is a valid termination message. Control characters,
 /// which JSON writes as six characters, become spaces.
 pub fn cut_message(message: &str) -> String {
-    let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    truncate(&message, MESSAGE_LIMIT)
+    cut(message, MESSAGE_LIMIT)
+}
+
+/// Truncates a warning in the same way.
+pub fn cut_warning(warning: &str) -> String {
+    cut(warning, WARNING_LIMIT)
+}
+
+fn cut(text: &str, limit: usize) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    truncate(&text, limit)
 }
 
 #[cfg(test)]
@@ -226,6 +244,7 @@ mod tests {
         for worst in ["\"", "\u{1}", "\u{7f}"] {
             let report = RunReport {
                 message: cut_message(&worst.repeat(10_000)),
+                warning: Some(cut_warning(&worst.repeat(10_000))),
                 run_id: "x".repeat(200),
                 ..RunReport::default()
             };

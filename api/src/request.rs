@@ -1,4 +1,4 @@
-//! Requests to a source: method, pagination, authentication.
+//! Requests to a source: method, format, cursor, authentication.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -28,56 +28,6 @@ pub enum Format {
     /// One line of JSON for each item.
     #[serde(rename = "NDJSON")]
     Ndjson,
-}
-
-/// How one page leads to the next.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("has(self.parameter) == (self.type in ['Page', 'Offset', 'Cursor'])")
-        .message("spec.source.http.pagination.parameter is required with types Page, Offset and Cursor, and not allowed with others"),
-    validation = Rule::new("has(self.cursorFrom) == (self.type == 'Cursor')")
-        .message("spec.source.http.pagination.cursorFrom is required with type Cursor, and not allowed with others"),
-    validation = Rule::new("!has(self.start) || self.type in ['Page', 'Offset']")
-        .message("spec.source.http.pagination.start is allowed only with types Page and Offset"),
-)]
-pub struct Pagination {
-    /// How one page leads to the next.
-    #[serde(default, rename = "type")]
-    pub kind: PaginationType,
-    /// Query parameter for page, offset or cursor.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
-    pub parameter: Option<String>,
-    /// First value of `parameter`. Default: 1 for `Page`, 0 for `Offset`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1_000_000_000))]
-    pub start: Option<i64>,
-    /// JSON pointer to the next cursor in a response: `/meta/next`. A run ends if there is none, or it is
-    /// null or an empty text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512))]
-    #[x_kube(validation = Rule::new("self.matches('^(/([^/~]|~[01])*)+$')").message("spec.source.http.pagination.cursorFrom must be a JSON pointer such as /meta/next"))]
-    pub cursor_from: Option<String>,
-}
-
-/// How one page leads to the next.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PaginationType {
-    /// Each request is the same, and each response has other items. The run ends at a response without items.
-    #[default]
-    Repeat,
-    /// One request returns all items.
-    Single,
-    /// By page number. The run ends at a page without items.
-    Page,
-    /// By the number of items so far. The run ends at a page without items.
-    Offset,
-    /// By a cursor in each response. The run ends at a response without one.
-    Cursor,
-    /// By the header `Link` with `rel="next"`, on the same server or one of `allowedHosts`. The run ends at a
-    /// response without one.
-    Link,
 }
 
 /// How far the pipeline has read its source. The next run requests only what is new, with `{{cursor}}` in

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Auth, Certificates, Duration, Format, HeaderSource, Method, Pagination, Quantity, StoredCursor, units::seconds};
+use crate::{Auth, Certificates, Duration, ErrorRule, Format, HeaderSource, Method, Pagination, Quantity, StoredCursor, units::seconds};
 
 /// Where records come from: exactly one of `http` and `topic`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub enum TopicFormat {
     #[serde(rename = "JSON")]
     Json,
     /// The schema registry's frame, and an Avro datum of any registered schema. The datum's fields become
-    /// members of the item: bytes as base64, times as milliseconds since 1970, dates as text.
+    /// members of the item: bytes as base64, times as milliseconds since 1970, dates and decimals as text.
     Avro,
 }
 
@@ -57,8 +57,10 @@ pub enum TopicFormat {
     validation = Rule::new("!has(self.body) || self.method == 'POST'").message("spec.source.http.body needs method POST"),
     validation = Rule::new("!has(self.items) || self.format == 'JSON'")
         .message("spec.source.http.items needs format JSON: in NDJSON each line is an item"),
-    validation = Rule::new("self.format != 'NDJSON' || !has(self.pagination.cursorFrom)")
-        .message("spec.source.http.pagination.cursorFrom needs format JSON: an NDJSON response has no single document"),
+    validation = Rule::new("self.format != 'NDJSON' || !has(self.pagination) || !(has(self.pagination.cursorFrom) || has(self.pagination.nextUrlFrom) || has(self.pagination.totalFrom))")
+        .message("spec.source.http.pagination.cursorFrom, nextUrlFrom and totalFrom need format JSON: an NDJSON response has no single document"),
+    validation = Rule::new("!has(self.pagination) || !(has(self.pagination.bodyPointer) || has(self.pagination.formField)) || has(self.body)")
+        .message("spec.source.http.pagination.bodyPointer and formField need a body"),
     validation = Rule::new("self.format != 'NDJSON' || !has(self.cursor) || !has(self.cursor.fromAnswer)")
         .message("spec.source.http.cursor.fromAnswer needs format JSON: an NDJSON response has no single document"),
     validation = Rule::new("!has(self.auth) || !has(self.headers) || self.headers.all(h, h.name.lowerAscii() != 'authorization')")
@@ -115,9 +117,9 @@ pub struct HttpSource {
     #[schemars(length(max = 512))]
     #[x_kube(validation = Rule::new("self.matches('^(/([^/~]|~[01])*)*$')").message("spec.source.http.items must be a JSON pointer such as /data/items"))]
     pub items: Option<String>,
-    /// How one page leads to the next.
-    #[serde(default)]
-    pub pagination: Pagination,
+    /// How one page leads to the next. Default: `type: Single`, one request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pagination: Option<Pagination>,
     /// Cursor for incremental fetch. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<StoredCursor>,
@@ -171,6 +173,11 @@ pub struct HttpSource {
     #[serde(default = "max_records")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_records_per_run: i64,
+    /// What responses mean that the API uses in its own way. The first rule that is true applies, before
+    /// everything else that is known about a response.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub errors: Vec<ErrorRule>,
     /// Rate limit of requests.
     #[serde(default)]
     pub rate_limit: RateLimit,
@@ -183,6 +190,11 @@ pub struct HttpSource {
 }
 
 impl HttpSource {
+    /// How pages lead to each other, with the default.
+    pub fn paging(&self) -> Pagination {
+        self.pagination.clone().unwrap_or_default()
+    }
+
     /// The Secrets that it names, except for those of `tls`.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let headers = self.headers.iter().filter_map(|header| header.value_from.as_ref());

@@ -7,10 +7,10 @@ use userpipeline_stores::{Secrets, StoreError};
 
 use crate::{
     cursor::{self, Cursor},
-    fetch::{FetchedPage, Source, fill_placeholders},
+    fetch::{FetchedPage, Note, Source, fill_placeholders},
     land::Landing,
     ledger::Ledger,
-    outcome::{Failure, FetchEnd, INCOMPLETE, PIPELINE_INVALID, SOURCE_REFUSED, decide, remaining_items},
+    outcome::{Failure, FetchEnd, INCOMPLETE, PIPELINE_INVALID, SOURCE_REFUSED, Success, decide, remaining_items},
     page::MappedPage,
     publish::Publisher,
 };
@@ -26,6 +26,8 @@ pub struct Attempt<'a> {
     publisher: Publisher,
     /// Without the item's values: it becomes part of the status.
     first_reject: Option<String>,
+    /// From the first page.
+    note: Option<Note>,
     /// The record limit excluded items of the last page.
     is_cut: bool,
 }
@@ -43,7 +45,7 @@ impl<'a> Attempt<'a> {
         values.cursor = cursor.as_ref().map(|cursor| cursor.sent().to_owned());
         let source = Source::new(&fill_placeholders(&pipeline.source, &values)?, secrets)?;
         let mut publisher = Publisher::open(pipeline, &schema, secrets, &ledger.client).await?;
-        let landing = Landing::prepare(&ledger.client, &pipeline.landing_table, &schema).await?;
+        let landing = Landing::prepare(&ledger.client, &ledger.key.pipeline, &pipeline.landing_table, &schema).await?;
         publisher.publish_pending(ledger).await?;
         if ledger.counts.published > 0 {
             tracing::info!(
@@ -61,12 +63,13 @@ impl<'a> Attempt<'a> {
             landing,
             publisher,
             first_reject: None,
+            note: None,
             is_cut: false,
         })
     }
 
-    /// Fetches, lands and publishes pages until the run ends. Returns the message of a success.
-    pub async fn run(mut self, stop: &CancellationToken) -> Result<String, Failure> {
+    /// Fetches, lands and publishes pages until the run ends.
+    pub async fn run(mut self, stop: &CancellationToken) -> Result<Success, Failure> {
         let limit = self.pipeline.source.max_records_per_run;
         // With pages, each attempt restarts at the first one and fetches the items of earlier attempts again.
         let limit = if self.source.repeats() {
@@ -79,7 +82,8 @@ impl<'a> Attempt<'a> {
             if left <= 0 {
                 break FetchEnd::RecordLimit;
             }
-            let page = match self.source.next(stop).await {
+            let number = async || self.landing.number_request(&self.ledger.client).await;
+            let page = match self.source.next(stop, number).await {
                 Ok(page) => page,
                 Err(end) => break end,
             };
@@ -93,18 +97,26 @@ impl<'a> Attempt<'a> {
     /// Lands and publishes a page. Returns the end of the run, if this was the last page.
     async fn process(&mut self, page: FetchedPage, left: i64) -> Result<Option<FetchEnd>, Failure> {
         let limit = self.advance_cursor(&page, left)?;
-        let FetchedPage { items, body, .. } = page;
+        let FetchedPage {
+            items,
+            body,
+            note,
+            request,
+        } = page;
         // Before the items are mapped, to limit memory.
         drop(body);
+        self.note = self.note.take().or(note);
         let page = MappedPage::map(items, limit, &self.schema, self.pipeline.max_record);
         if self.first_reject.is_none() {
             self.first_reject = page.rejects.first().map(ToString::to_string);
         }
         let landed_before = self.ledger.counts.landed;
-        if self.ledger.use_rotated_files().await? {
+        if let Some(old) = self.ledger.use_rotated_files().await? {
             self.prepare_again().await?;
+            // Only now: its lock says that this run is active.
+            drop(old);
         }
-        self.land(&page).await?;
+        self.land(&page, request).await?;
         self.publisher.publish_pending(self.ledger).await?;
         let counts = self.ledger.counts;
         tracing::info!(
@@ -134,12 +146,12 @@ impl<'a> Attempt<'a> {
 
     /// On the ledger's new connection.
     async fn prepare_again(&mut self) -> Result<(), StoreError> {
-        let client = &self.ledger.client;
-        self.landing = Landing::prepare(client, &self.pipeline.landing_table, &self.schema).await?;
+        let Ledger { client, key, .. } = &*self.ledger;
+        self.landing = Landing::prepare(client, &key.pipeline, &self.pipeline.landing_table, &self.schema).await?;
         self.publisher.prepare(client).await
     }
 
-    async fn land(&mut self, page: &MappedPage) -> Result<(), StoreError> {
+    async fn land(&mut self, page: &MappedPage, request: i64) -> Result<(), StoreError> {
         // Items that fail the run by their number of rejects must be fetched again once the cause is fixed.
         let has_too_many_rejects = self
             .ledger
@@ -148,7 +160,7 @@ impl<'a> Attempt<'a> {
             .has_too_many_rejects(self.pipeline.max_rejected_ratio);
         let stores_cursor = self.source.repeats() && !has_too_many_rejects;
         let cursor = self.cursor.as_ref().filter(|_| stores_cursor);
-        self.landing.land(self.ledger, page, cursor).await
+        self.landing.land(self.ledger, page, request, cursor).await
     }
 
     /// Puts the advanced cursor into the next request. Returns false at the end of the source: the cursor did not advance.
@@ -168,9 +180,11 @@ impl<'a> Attempt<'a> {
         Ok(false)
     }
 
-    async fn finish(self, end: FetchEnd) -> Result<String, Failure> {
+    async fn finish(self, end: FetchEnd) -> Result<Success, Failure> {
         let end = match end {
-            FetchEnd::RecordLimit | FetchEnd::TimeUp if self.is_cut || self.source.may_have_more() => FetchEnd::Incomplete(Box::new(end)),
+            FetchEnd::RecordLimit | FetchEnd::TimeUp | FetchEnd::RateLimited { .. } if self.is_cut || self.source.may_have_more() => {
+                FetchEnd::Incomplete(Box::new(end))
+            }
             end => end,
         };
         let Ledger {
@@ -182,12 +196,20 @@ impl<'a> Attempt<'a> {
         } = self.ledger;
         let ratio = self.pipeline.max_rejected_ratio;
         let message = decide(end, *before, *counts, self.first_reject.as_deref(), ratio)?;
-        let Some(cursor) = self.cursor else { return Ok(message) };
+        let message = match &self.note {
+            Some(note) if !note.is_warning => format!("{message}; {}", note.text),
+            _ => message,
+        };
+        let warning = self.note.filter(|note| note.is_warning).map(|note| note.text);
+        let Some(cursor) = self.cursor else {
+            return Ok(Success { message, warning });
+        };
         // With pages, the cursor is stored only now, after the last one. A repeated request has stored it with each page.
         let transaction = client.transaction().await.map_err(|e| cursor::failed(&e))?;
         cursor.store(&transaction, key).await?;
         transaction.commit().await.map_err(|e| cursor::failed(&e))?;
-        Ok(format!("{message}; {}", cursor.summary()))
+        let message = format!("{message}; {}", cursor.summary());
+        Ok(Success { message, warning })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use tokio_postgres::{Client, Statement, Transaction, binary_copy::BinaryCopyInWriter, types::ToSql, types::Type};
-use userpipeline_record::RecordSchema;
+use userpipeline_record::{RecordSchema, bookkeeping};
 use userpipeline_stores::{
     StoreError,
     postgres::{PgParam, RawJson, explain, landing_type},
@@ -24,33 +24,65 @@ const COUNT_REJECTS: &str = "INSERT INTO userpipeline.reject_totals AS r (pipeli
      SELECT $1, field, class, count(*) FROM unnest($2::text[], $3::text[]) AS page (field, class) GROUP BY field, class ORDER BY field, class \
      ON CONFLICT (pipeline, field, class) DO UPDATE SET items = r.items + excluded.items";
 
+/// The session locks of a pipeline's active runs are distinguished from others by this number.
+const ACTIVE_SEED: i64 = 0x7570_6163_7469_7600;
+/// Waits only while another run lands a page and is alone.
+const BE_ACTIVE: &str = "SELECT pg_advisory_lock_shared(hashtextextended($1, $2))";
+/// A session's own lock does not exclude it. A run that starts later waits until the transaction ends, and sends its requests
+/// afterwards.
+const IS_ALONE: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, $2)) AS alone";
+
 /// The landing table, with the statements of a session.
 pub struct Landing {
     table: String,
-    schema: RecordSchema,
     types: Vec<Type>,
     copy: Statement,
     upsert: Statement,
+    /// With `orderBy`.
+    arbiter: Option<Arbiter>,
     reject: Statement,
     count_rejects: Statement,
 }
 
+/// Statements that tell which of two responses was requested later.
+struct Arbiter {
+    next_request: Statement,
+    is_alone: Statement,
+}
+
+impl Arbiter {
+    async fn prepare(client: &Client, pipeline: &str) -> Result<Self, StoreError> {
+        let failed = |e| bookkeeping_failed("userpipeline.requests", &e);
+        client.query_one(BE_ACTIVE, &[&pipeline, &ACTIVE_SEED]).await.map_err(failed)?;
+        Ok(Self {
+            next_request: client.prepare(bookkeeping::NEXT_REQUEST).await.map_err(failed)?,
+            is_alone: client.prepare(IS_ALONE).await.map_err(failed)?,
+        })
+    }
+}
+
 impl Landing {
     /// Creates the session's temporary table and prepares the statements.
-    pub async fn prepare(client: &Client, table: &str, schema: &RecordSchema) -> Result<Self, StoreError> {
+    pub async fn prepare(client: &Client, pipeline: &str, table: &str, schema: &RecordSchema) -> Result<Self, StoreError> {
         let failed = |e| table_failed(table, &e);
         client.batch_execute(&schema.landing_batch_ddl()).await.map_err(failed)?;
+        let (upsert, arbiter) = if schema.order_by.is_some() {
+            let arbiter = Arbiter::prepare(client, pipeline).await?;
+            (schema.landing_upsert_ordered(table), Some(arbiter))
+        } else {
+            (schema.landing_upsert(table), None)
+        };
         let fields = schema.fields.iter().map(|f| landing_type(f.field_type));
         Ok(Self {
             table: table.to_owned(),
-            schema: schema.clone(),
             types: [Type::INT4, Type::BOOL, Type::INT8]
                 .into_iter()
                 .chain(fields)
                 .chain([Type::JSON])
                 .collect(),
             copy: client.prepare(&schema.landing_copy()).await.map_err(failed)?,
-            upsert: client.prepare(&schema.landing_upsert(table)).await.map_err(failed)?,
+            upsert: client.prepare(&upsert).await.map_err(failed)?,
+            arbiter,
             reject: client
                 .prepare(REJECT)
                 .await
@@ -62,8 +94,16 @@ impl Landing {
         })
     }
 
-    /// Lands a page: records, rejects, counters and cursor are committed together.
-    pub async fn land(&self, ledger: &mut Ledger, page: &MappedPage, cursor: Option<&Cursor>) -> Result<(), StoreError> {
+    /// The number of a request that is sent next. Without `orderBy` it has no meaning.
+    pub async fn number_request(&self, client: &Client) -> Result<i64, StoreError> {
+        let Some(arbiter) = &self.arbiter else { return Ok(0) };
+        let row = client.query_one(&arbiter.next_request, &[]).await;
+        row.map(|row| row.get(0))
+            .map_err(|e| bookkeeping_failed("userpipeline.requests", &e))
+    }
+
+    /// Lands a page: records, rejects, counters and cursor are committed together. `request`: its number.
+    pub async fn land(&self, ledger: &mut Ledger, page: &MappedPage, request: i64, cursor: Option<&Cursor>) -> Result<(), StoreError> {
         let failed = |e| table_failed(&self.table, &e);
         let Ledger { client, key, counts, .. } = ledger;
         let transaction = client.transaction().await.map_err(failed)?;
@@ -76,7 +116,7 @@ impl Landing {
         };
         if !page.records.is_empty() {
             self.copy(&transaction, page).await.map_err(failed)?;
-            landed.landed = i64::try_from(transaction.execute(&self.upsert, &[&key.run_id]).await.map_err(failed)?).unwrap_or(i64::MAX);
+            landed.landed = self.upsert(&transaction, key, request).await.map_err(failed)?;
         }
         if !page.rejects.is_empty() {
             self.reject(&transaction, key, page).await.map_err(failed)?;
@@ -88,6 +128,18 @@ impl Landing {
         transaction.commit().await.map_err(failed)?;
         *counts += landed;
         Ok(())
+    }
+
+    /// Returns the number of landed versions.
+    async fn upsert(&self, transaction: &Transaction<'_>, key: &Key, request: i64) -> Result<i64, tokio_postgres::Error> {
+        let Some(arbiter) = &self.arbiter else {
+            let landed = transaction.execute(&self.upsert, &[&key.run_id]).await?;
+            return Ok(i64::try_from(landed).unwrap_or(i64::MAX));
+        };
+        let row = transaction.query_one(&arbiter.is_alone, &[&key.pipeline, &ACTIVE_SEED]).await?;
+        let has_others = !row.get::<_, bool>(0);
+        let row = transaction.query_one(&self.upsert, &[&key.run_id, &request, &has_others]).await?;
+        Ok(row.get(0))
     }
 
     async fn reject(&self, transaction: &Transaction<'_>, key: &Key, page: &MappedPage) -> Result<(), tokio_postgres::Error> {
@@ -108,11 +160,10 @@ impl Landing {
         let sink = transaction.copy_in(&self.copy).await?;
         let mut writer = pin!(BinaryCopyInWriter::new(sink, &self.types));
         for (position, item) in (0_i32..).zip(&page.records) {
-            let version = self.schema.version(&item.record);
             let params: Vec<PgParam<'_>> = item.record.0.iter().map(PgParam).collect();
             let raw = RawJson(&item.raw);
             let mut row: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(self.types.len());
-            row.extend([&position as &(dyn ToSql + Sync), &item.deleted, &version]);
+            row.extend([&position as &(dyn ToSql + Sync), &item.deleted, &item.order]);
             row.extend(params.iter().map(|param| param as &(dyn ToSql + Sync)));
             row.push(&raw);
             writer.as_mut().write(&row).await?;

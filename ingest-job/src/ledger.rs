@@ -4,7 +4,7 @@
 //! connection, and cannot write. Each write also names the attempt, which excludes late writes of earlier attempts: after a
 //! rotation, another process may take the lock while this one moves to a new connection.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use tokio::time::timeout;
 use tokio_postgres::{Client, Row, Transaction, types::ToSql};
@@ -18,7 +18,7 @@ use userpipeline_stores::{
 };
 
 use crate::{
-    outcome::{COMPLETED, Counts, Failure},
+    outcome::{COMPLETED, Counts, Failure, Success},
     run_id::Run,
 };
 
@@ -223,18 +223,18 @@ pub async fn advance(transaction: &Transaction<'_>, key: &Key, by: Counts) -> Re
 }
 
 impl Ledger {
-    /// Moves the run to a new connection if credentials or certificates have changed since it was opened. Returns whether they
-    /// have: what was prepared on the old connection is gone then. While PostgreSQL refuses the new files, the old connection is
-    /// kept, because Secret and server do not change in the same instant.
-    pub async fn use_rotated_files(&mut self) -> Result<bool, StoreError> {
+    /// Moves the run to a new connection if credentials or certificates have changed since it was opened. Returns the old
+    /// connection then, for as long as its other locks are needed: what was prepared there has to be prepared again. While PostgreSQL
+    /// refuses the new files, the run stays on the old connection, because Secret and server do not change in the same instant.
+    pub async fn use_rotated_files(&mut self) -> Result<Option<Client>, StoreError> {
         if !self.postgres.wire().is_rotated(&self.opened_with) {
-            return Ok(false);
+            return Ok(None);
         }
         let (client, opened_with) = match connect(&self.postgres).await {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::warn!(%error, "PostgreSQL's credentials or certificates have changed; the run keeps its connection for now");
-                return Ok(false);
+                return Ok(None);
             }
         };
         let Key { pipeline, run_id, .. } = &self.key;
@@ -244,13 +244,13 @@ impl Ledger {
             return Err(attempt_replaced(run_id));
         }
         tracing::info!("PostgreSQL's credentials or certificates have changed: the run has moved to a new connection");
-        (self.client, self.opened_with) = (client, opened_with);
-        Ok(true)
+        self.opened_with = opened_with;
+        Ok(Some(mem::replace(&mut self.client, client)))
     }
 
     /// Records how the attempt ended. Returns the record versions that the pipeline landed in total. If the connection is lost, it
     /// opens a new one: the attempt's number protects newer attempts.
-    pub async fn close(&self, result: &Result<String, Failure>) -> Result<i64, StoreError> {
+    pub async fn close(&self, result: &Result<Success, Failure>) -> Result<i64, StoreError> {
         if !self.client.is_closed()
             && let Ok(Ok(total)) = timeout(CLOSE_TIMEOUT, self.record_end(&self.client, result)).await
         {
@@ -265,11 +265,11 @@ impl Ledger {
         })
     }
 
-    async fn record_end(&self, client: &Client, result: &Result<String, Failure>) -> Result<i64, StoreError> {
+    async fn record_end(&self, client: &Client, result: &Result<Success, Failure>) -> Result<i64, StoreError> {
         let Key { pipeline, run_id, attempt } = &self.key;
         let (state, reason, message) = match result {
-            Ok(message) => (RunOutcome::Succeeded, COMPLETED, message),
-            Err(failure) => (RunOutcome::Failed, failure.reason, &failure.message),
+            Ok(success) => (RunOutcome::Succeeded, COMPLETED, success.text()),
+            Err(failure) => (RunOutcome::Failed, failure.reason, failure.message.clone()),
         };
         // PostgreSQL's text cannot contain NUL; the message of an error may.
         let message = message.replace('\0', "\u{fffd}");

@@ -16,6 +16,10 @@ pub const SOURCE_REFUSED: &str = "SourceRefused";
 pub const TOO_MANY_REJECTS: &str = "TooManyRejects";
 /// The run ended before the last page.
 pub const INCOMPLETE: &str = "Incomplete";
+/// A page leads to itself or to an earlier one.
+pub const PAGE_REPEATED: &str = "PageRepeated";
+/// The source's response does not match the spec.
+pub const RESPONSE_INVALID: &str = "ResponseInvalid";
 pub const INTERRUPTED: &str = "Interrupted";
 pub use userpipeline_stores::error::PIPELINE_INVALID;
 /// The registry does not have the pipeline's schema.
@@ -97,6 +101,11 @@ pub enum FetchEnd {
     RecordLimit,
     /// `spec.source.http.runDuration`
     TimeUp,
+    /// The source allows no more requests for longer than `spec.source.http.runDuration` lasts.
+    RateLimited {
+        /// How long.
+        seconds: u64,
+    },
     /// Too many rejects.
     Aborted,
     /// A stop signal.
@@ -114,6 +123,24 @@ pub enum FetchEnd {
     Refused(Failure),
     /// A limit was reached before the last page.
     Incomplete(Box<FetchEnd>),
+}
+
+/// What an attempt that succeeded reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Success {
+    pub message: String,
+    /// Why data may be missing nevertheless.
+    pub warning: Option<String>,
+}
+
+impl Success {
+    /// Message and warning in one text.
+    pub fn text(&self) -> String {
+        match &self.warning {
+            Some(warning) => format!("{}; warning: {warning}", self.message),
+            None => self.message.clone(),
+        }
+    }
 }
 
 /// Why an attempt failed.
@@ -172,6 +199,7 @@ pub fn decide(
         FetchEnd::Exhausted => "the source has no more items",
         FetchEnd::RecordLimit => "spec.source.http.maxRecordsPerRun is reached",
         FetchEnd::TimeUp => "spec.source.http.runDuration is over",
+        FetchEnd::RateLimited { .. } => "the source's rate limit is used up for longer than spec.source.http.runDuration lasts",
         FetchEnd::Aborted => "the run ended early",
         failed => return Err(failure(failed, &run)),
     };
@@ -209,14 +237,15 @@ fn failure(end: FetchEnd, run: &str) -> Failure {
             }
         }
         FetchEnd::Incomplete(limit) => {
-            let field = if *limit == FetchEnd::RecordLimit {
-                "maxRecordsPerRun"
-            } else {
-                "runDuration"
+            let reached = match *limit {
+                FetchEnd::RecordLimit => "the run reached spec.source.http.maxRecordsPerRun".to_owned(),
+                FetchEnd::RateLimited { seconds } => {
+                    format!("the source's rate limit is used up for {seconds} s, and the run would reach spec.source.http.runDuration")
+                }
+                _ => "the run reached spec.source.http.runDuration".to_owned(),
             };
             let message = format!(
-                "the run reached spec.source.http.{field} before the last page, and the next run restarts at the first page: \
-                 raise the limit, or request fewer items ({run})"
+                "{reached} before the last page, and the next run restarts at the first page: raise the limit, or request fewer items ({run})"
             );
             Failure::configuration(INCOMPLETE, message)
         }
@@ -238,132 +267,4 @@ fn summary(counts: Counts, first_reject: Option<&str>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn counts(items: i64, landed: i64, rejected: i64) -> Counts {
-        Counts {
-            pages: 1,
-            items,
-            bytes: 0,
-            landed,
-            published: landed,
-            rejected,
-        }
-    }
-
-    fn failing() -> FetchEnd {
-        FetchEnd::SourceFailed {
-            error: "status 503".into(),
-            attempts: 4,
-            retryable: true,
-        }
-    }
-
-    #[test]
-    fn a_run_succeeds_only_if_its_source_responded_to_the_end() {
-        for (end, counts, reason) in [
-            (FetchEnd::Exhausted, counts(10, 10, 0), None),
-            (FetchEnd::RecordLimit, counts(10, 10, 0), None),
-            (FetchEnd::TimeUp, counts(10, 10, 0), None),
-            // Nothing new, and nothing at all.
-            (FetchEnd::TimeUp, counts(10, 0, 0), None),
-            (FetchEnd::Exhausted, counts(0, 0, 0), None),
-            // One in ten may be rejected, not more.
-            (FetchEnd::TimeUp, counts(10, 9, 1), None),
-            (
-                FetchEnd::Incomplete(Box::new(FetchEnd::RecordLimit)),
-                counts(5, 5, 0),
-                Some(INCOMPLETE),
-            ),
-            (FetchEnd::TimeUp, counts(19, 17, 2), Some(TOO_MANY_REJECTS)),
-            (FetchEnd::Exhausted, counts(1, 0, 1), Some(TOO_MANY_REJECTS)),
-            (FetchEnd::Aborted, counts(500, 300, 200), Some(TOO_MANY_REJECTS)),
-            // The source failed immediately, or after pages that landed.
-            (failing(), Counts::default(), Some(SOURCE_FAILED)),
-            (failing(), counts(10, 10, 0), Some(SOURCE_FAILED)),
-            (FetchEnd::Interrupted, counts(10, 10, 0), Some(INTERRUPTED)),
-            (
-                FetchEnd::Refused(Failure::configuration(SOURCE_REFUSED, "status 401")),
-                counts(10, 10, 0),
-                Some(SOURCE_REFUSED),
-            ),
-        ] {
-            let decided = decide(end.clone(), Counts::default(), counts, None, 0.1);
-            assert_eq!(decided.as_ref().err().map(|f| f.reason), reason, "{end:?} {counts:?}: {decided:?}");
-        }
-    }
-
-    #[test]
-    fn the_message_has_the_last_error_and_the_number_of_attempts() {
-        let failure = decide(failing(), counts(5, 0, 5), counts(10, 9, 1), None, 0.1).unwrap_err();
-        assert_eq!(
-            failure.message,
-            "the source failed 4 times in a row; the last error: status 503 (pages 2, items 15, landed 9, published 9, rejected 6)"
-        );
-        assert_eq!(failure.exit, exit::RETRY);
-    }
-
-    #[test]
-    fn every_message_names_the_first_reject() {
-        let first = Some("field `email`, Missing: from /email: missing");
-        let message = |end, counts| decide(end, Counts::default(), counts, first, 0.1).unwrap_or_else(|failure| failure.message);
-        assert_eq!(
-            message(FetchEnd::Exhausted, counts(20, 19, 1)),
-            "pages 1, items 20, landed 19, published 19, rejected 1; \
-             the first reject: field `email`, Missing: from /email: missing; the source has no more items"
-        );
-        for (end, rejected) in [(FetchEnd::Exhausted, 20), (failing(), 1), (FetchEnd::Interrupted, 1)] {
-            let message = message(end, counts(20, 0, rejected));
-            assert!(message.contains("; the first reject: field `email`, Missing: "), "{message}");
-        }
-    }
-
-    #[test]
-    fn rejects_of_an_earlier_attempt_do_not_fail_a_later_one() {
-        assert!(decide(FetchEnd::RecordLimit, counts(100, 0, 100), counts(10, 10, 0), None, 0.1).is_ok());
-    }
-
-    #[test]
-    fn the_message_of_a_run_without_anything_new_starts_with_that() {
-        assert!(
-            decide(FetchEnd::TimeUp, Counts::default(), counts(10, 0, 0), None, 0.1)
-                .unwrap()
-                .starts_with("nothing new: ")
-        );
-    }
-
-    #[test]
-    fn a_refusal_keeps_its_exit_code() {
-        let refused = Failure::configuration(SOURCE_REFUSED, "status 403");
-        assert_eq!(
-            decide(FetchEnd::Refused(refused), Counts::default(), Counts::default(), None, 0.1)
-                .unwrap_err()
-                .exit,
-            exit::CONFIGURATION
-        );
-    }
-
-    #[test]
-    fn a_run_ends_early_once_it_has_enough_rejects() {
-        assert!(!counts(100, 0, 100).should_abort(1.0), "all may be rejects");
-        assert!(counts(100_000, 99_900, 100).should_abort(0.0), "none may be");
-        assert!(!counts(50, 0, 50).should_abort(0.1));
-        assert!(counts(100, 0, 100).should_abort(0.1));
-        assert!(!counts(1000, 900, 100).should_abort(0.1));
-        assert!(counts(999, 899, 100).should_abort(0.1));
-    }
-
-    #[test]
-    fn an_attempt_fetches_what_earlier_ones_left_of_the_limit() {
-        for (before, expected) in [
-            (counts(0, 0, 0), 1000),
-            (counts(300, 300, 0), 700),
-            (counts(1000, 1000, 0), 0),
-            (counts(1000, 0, 1000), 1000),
-            (counts(2000, 2000, 0), 0),
-        ] {
-            assert_eq!(remaining_items(1000, before), expected, "{before:?}");
-        }
-    }
-}
+mod tests;

@@ -62,6 +62,8 @@ impl fmt::Display for RejectedItem {
 pub struct MappedItem {
     /// Only the key, if the item deletes its record.
     pub record: Record,
+    /// With `orderBy`, see [`RecordSchema::map_ordered`].
+    pub order: Option<i64>,
     pub deleted: bool,
     pub raw: RawItem,
 }
@@ -86,7 +88,12 @@ impl MappedPage {
                 }
             };
             match map_item(&raw, schema, max_record) {
-                Ok((record, deleted)) => page.records.push(MappedItem { record, deleted, raw }),
+                Ok((record, order, deleted)) => page.records.push(MappedItem {
+                    record,
+                    order,
+                    deleted,
+                    raw,
+                }),
                 Err(error) => page.rejects.push(RejectedItem {
                     field: error.field,
                     class: error.class,
@@ -118,8 +125,8 @@ struct MappingError {
     raw: Option<RawItem>,
 }
 
-/// The record of an item, and whether the item deletes it.
-fn map_item(raw: &RawValue, schema: &RecordSchema, max_record: usize) -> Result<(Record, bool), MappingError> {
+/// The record of an item, the value of `orderBy`, and whether the item deletes the record.
+fn map_item(raw: &RawValue, schema: &RecordSchema, max_record: usize) -> Result<(Record, Option<i64>, bool), MappingError> {
     let error = |class, reason, raw| MappingError {
         field: String::new(),
         class,
@@ -131,7 +138,8 @@ fn map_item(raw: &RawValue, schema: &RecordSchema, max_record: usize) -> Result<
     let as_text = || to_raw_value(raw.get()).ok();
     check_weight(raw.get().as_bytes()).map_err(|reason| error(TOO_LARGE, reason, as_text()))?;
     let item: Json = serde_json::from_str(raw.get()).map_err(|e| error(UNREADABLE, parse_error(&e), as_text()))?;
-    let mapped = schema.map(&item, Some(raw.get().as_bytes())).map_err(|reject| MappingError {
+    let mapped = schema.map_ordered(&item, Some(raw.get().as_bytes()));
+    let (mapped, order) = mapped.map_err(|reject| MappingError {
         reason: format!("from {}: {}", reject.from, reject.reason),
         class: reject.class,
         field: reject.field,
@@ -148,7 +156,7 @@ fn map_item(raw: &RawValue, schema: &RecordSchema, max_record: usize) -> Result<
         );
         return Err(error(TOO_LARGE, reason, None));
     }
-    Ok((record, deleted))
+    Ok((record, order, deleted))
 }
 
 /// A line that is not JSON is stored as text, with replacements for invalid UTF-8.

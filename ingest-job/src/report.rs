@@ -1,10 +1,10 @@
 //! The result of a run for the operator: the exit code, and the report for the termination message.
 
 use jiff::Timestamp;
-use userpipeline_api::report::{RunReport, cut_message, exit};
+use userpipeline_api::report::{RunReport, cut_message, cut_warning, exit};
 
 use crate::{
-    outcome::{COMPLETED, Counts, Failure},
+    outcome::{COMPLETED, Counts, Failure, Success},
     run_id::Run,
 };
 
@@ -31,6 +31,9 @@ impl RunResult {
             ..
         } = &self.report;
         let code = self.exit;
+        if let Some(warning) = &self.report.warning {
+            tracing::warn!(run, "data may be missing: {warning}");
+        }
         if code == exit::DONE {
             tracing::info!(
                 run,
@@ -78,8 +81,10 @@ pub struct ActiveRun {
 }
 
 impl ActiveRun {
-    pub fn complete(self, message: &str) -> RunResult {
-        self.end(exit::DONE, COMPLETED, message)
+    pub fn complete(self, success: &Success) -> RunResult {
+        let mut result = self.end(exit::DONE, COMPLETED, &success.message);
+        result.report.warning = success.warning.as_deref().map(cut_warning);
+        result
     }
 
     pub fn fail(self, failure: &Failure) -> RunResult {
@@ -104,6 +109,7 @@ impl ActiveRun {
             published: self.counts.published,
             rejected: self.counts.rejected,
             total_fetched: self.total_fetched,
+            warning: None,
         };
         RunResult { report, exit }
     }
@@ -143,7 +149,10 @@ mod tests {
             },
             total_fetched: Some(i64::MAX),
         };
-        let result = run.fail(&Failure::retry("SourceFailed", "\u{1}\"".repeat(9000)));
+        let result = run.complete(&Success {
+            message: "\u{1}\"".repeat(9000),
+            warning: Some("\u{1}\"".repeat(9000)),
+        });
 
         let text = userpipeline_runtime::termination_report(&result.report).unwrap();
 

@@ -17,7 +17,7 @@ use userpipeline_stores::{Secrets, postgres::Connection};
 use crate::{
     attempt::Attempt,
     ledger::{self, EndedRun, Ledger, Opened},
-    outcome::{ALREADY_DONE, ALREADY_FAILED, ALREADY_RUNNING, BEFORE_START, Counts, Failure, INTERRUPTED, PIPELINE_INVALID},
+    outcome::{ALREADY_DONE, ALREADY_FAILED, ALREADY_RUNNING, BEFORE_START, Counts, Failure, INTERRUPTED, PIPELINE_INVALID, Success},
     report::{ActiveRun, RunResult},
     run_id::{Run, RunArguments},
 };
@@ -117,7 +117,7 @@ async fn run_under_lock(
     active.counts = ledger.before + ledger.counts;
     active.total_fetched = closed.as_ref().ok().copied();
     match (worked, closed) {
-        (Ok(message), Ok(_)) => active.complete(&message),
+        (Ok(success), Ok(_)) => active.complete(&success),
         // A run that the ledger does not record as complete is repeated.
         (Ok(_), Err(e)) => active.fail(&e.into()),
         (Err(failure), closed) => {
@@ -152,8 +152,9 @@ async fn work(
     secrets: &Secrets,
     ledger: &mut Ledger,
     stop: &CancellationToken,
-) -> Result<String, Failure> {
-    Attempt::start(pipeline, values, secrets, ledger).await?.run(stop).await
+) -> Result<Success, Failure> {
+    let attempt = Attempt::start(pipeline, values, secrets, ledger).await?;
+    Box::pin(attempt.run(stop)).await
 }
 
 async fn grace_period_over(stop: &CancellationToken) {

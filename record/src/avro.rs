@@ -161,7 +161,7 @@ fn from_avro(field: &Field, value: Avro) -> Result<Value, AvroError> {
         (FieldType::Double, Avro::Double(number)) => Err(wrong(format!("{number}, which is not a finite number"))),
         (FieldType::Date, Avro::Date(days) | Avro::Int(days)) => convert::check_days(days).map(Value::Date).map_err(wrong),
         (FieldType::Timestamp, Avro::TimestampMillis(millis) | Avro::Long(millis)) => {
-            convert::check_millis(millis).map(Value::Timestamp).map_err(wrong)
+            crate::time::check_millis(millis).map(Value::Timestamp).map_err(wrong)
         }
         (FieldType::Uuid, Avro::Uuid(uuid)) => Ok(Value::Uuid(uuid)),
         (FieldType::Uuid, Avro::String(text)) => Uuid::try_parse(&text).map(Value::Uuid).map_err(|e| wrong(e.to_string())),

@@ -97,12 +97,29 @@ pub const DDL: &[&str] = &[
         class text NOT NULL,
         items bigint NOT NULL,
         PRIMARY KEY (pipeline, field, class))",
+    // Numbers of requests to sources: of two responses, the one with the greater number was requested later.
+    "CREATE SEQUENCE IF NOT EXISTS userpipeline.requests",
+    // The greatest version that expired from a landing table. A record without a row gets a greater one, because stores may have
+    // its expired version.
+    "CREATE TABLE IF NOT EXISTS userpipeline.expired_versions (
+        table_name text PRIMARY KEY,
+        version bigint NOT NULL)",
+    // With `source.topic`: `orderBy` and message of a deletion, and whether its version is ahead of `orderBy`. Nothing else has such
+    // a version, so it does not expire.
+    "ALTER TABLE userpipeline.tombstones ADD COLUMN IF NOT EXISTS order_by bigint, ADD COLUMN IF NOT EXISTS partition integer,
+        ADD COLUMN IF NOT EXISTS message_offset bigint, ADD COLUMN IF NOT EXISTS ahead boolean NOT NULL DEFAULT false",
 ];
 
-/// A query whether the index or columns of a statement of [`DDL`] exist; none for other statements. `IF NOT EXISTS` checks only
+/// The number of a request to a source, to be sent next.
+pub const NEXT_REQUEST: &str = "SELECT nextval('userpipeline.requests')";
+
+/// A query whether the index, sequence or columns of a statement of [`DDL`] exist; none for other statements. `IF NOT EXISTS` checks only
 /// after it has locked the table, to which all pipelines write, so it could deadlock with them.
 pub fn exists_query(statement: &str) -> Option<String> {
     let word = |text: &str| text.split_whitespace().next().unwrap_or_default().to_owned();
+    if let Some(sequence) = statement.strip_prefix("CREATE SEQUENCE IF NOT EXISTS ") {
+        return Some(format!("SELECT to_regclass('{}') IS NOT NULL", word(sequence)));
+    }
     if let Some(index) = statement.strip_prefix("CREATE INDEX IF NOT EXISTS ") {
         return Some(format!("SELECT to_regclass('userpipeline.{}') IS NOT NULL", word(index)));
     }
@@ -132,7 +149,7 @@ pub const EXPIRE_REJECTS: &str = "DELETE FROM userpipeline.rejects WHERE id = AN
 
 /// Deletes up to `$3` tombstones of the table `$1` that are older than `$2` seconds.
 pub const EXPIRE_TOMBSTONES: &str = "DELETE FROM userpipeline.tombstones WHERE ctid = ANY(ARRAY(SELECT ctid FROM userpipeline.tombstones \
-     WHERE table_name = $1 AND deleted_at < now() - make_interval(secs => $2) ORDER BY deleted_at LIMIT $3 FOR UPDATE SKIP LOCKED))";
+     WHERE table_name = $1 AND deleted_at < now() - make_interval(secs => $2) AND NOT ahead ORDER BY deleted_at LIMIT $3 FOR UPDATE SKIP LOCKED))";
 
 /// Record versions that the pipeline `$1` landed in total.
 pub const TOTAL_LANDED: &str = "SELECT (coalesce((SELECT sum(landed) FROM userpipeline.runs WHERE pipeline = $1), 0) \

@@ -6,22 +6,20 @@ use serde_json::Value as Json;
 use userpipeline_api::FieldType;
 use uuid::Uuid;
 
-use crate::{
-    Value,
-    time::{days, millis},
-    value::BASE64,
-};
+pub(crate) use crate::json_number::kind;
+use crate::{Value, json_number::whole, time::days, time_form::TimeForm, value::BASE64};
 
 /// The years that every store and Avro reader supports: 0001 to 9999.
-pub(crate) const FIRST_MILLIS: i64 = -62_135_596_800_000;
-pub(crate) const LAST_MILLIS: i64 = 253_402_300_799_999;
 pub(crate) const FIRST_DAY: i32 = -719_162;
 pub(crate) const LAST_DAY: i32 = 2_932_896;
-/// Integers up to 2^53 are exact in floating point.
-const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// The error has the expected type and the kind of the value, never the value.
+/// Times that are numbers are milliseconds. The error has the expected type and the kind of the value, never the value.
 pub(crate) fn convert(field_type: FieldType, json: &Json) -> Result<Value, String> {
+    convert_time(field_type, json, &TimeForm::default(), true)
+}
+
+/// The same with the form of times. `has_unit`: numbers are known to be milliseconds.
+pub(crate) fn convert_time(field_type: FieldType, json: &Json, form: &TimeForm, has_unit: bool) -> Result<Value, String> {
     let text = |example: &str| {
         json.as_str()
             .ok_or_else(|| format!("expected {example} as text, found {}", kind(json)))
@@ -43,11 +41,7 @@ pub(crate) fn convert(field_type: FieldType, json: &Json) -> Result<Value, Strin
                 .map_err(|_| "not a day such as 2023-09-03".to_owned())?;
             check_days(days(date)).map(Value::Date)
         }
-        FieldType::Timestamp if json.is_number() => check_millis(whole(json)?).map(Value::Timestamp),
-        FieldType::Timestamp => {
-            let read = millis(text("a time such as 2023-09-03T10:00:00Z")?);
-            check_millis(read.map_err(|_| "not a time such as 2023-09-03T10:00:00Z".to_owned())?).map(Value::Timestamp)
-        }
+        FieldType::Timestamp => form.read(json, has_unit).map(|time| Value::Timestamp(time.millis)),
         FieldType::Uuid => Uuid::try_parse(text("a UUID")?)
             .map(Value::Uuid)
             .map_err(|_| "not a UUID such as 2f1b7a52-6f0e-4c8f-9a51-0c8d1f6c8a11".to_owned()),
@@ -56,16 +50,6 @@ pub(crate) fn convert(field_type: FieldType, json: &Json) -> Result<Value, Strin
             .map(Value::Bytes)
             .map_err(|_| "not base64".to_owned()),
         FieldType::Json => checked_json(json).map(Value::Json),
-    }
-}
-
-#[allow(clippy::cast_possible_truncation)] // `fract` and `abs` are checked.
-fn whole(json: &Json) -> Result<i64, String> {
-    match (json.as_i64(), json.as_f64()) {
-        (Some(number), _) => Ok(number),
-        (None, Some(number)) if number.fract() == 0.0 && number.abs() <= EXACT => Ok(number as i64),
-        (None, Some(_)) => Err("expected a whole number of 64 bits, found another number".to_owned()),
-        (None, None) => Err(format!("expected a whole number, found {}", kind(json))),
     }
 }
 
@@ -85,15 +69,6 @@ pub(crate) fn checked_json(json: &Json) -> Result<String, String> {
     Ok(json.to_string())
 }
 
-/// Also of decoded Avro, as [`check_days`].
-pub(crate) fn check_millis(millis: i64) -> Result<i64, String> {
-    if (FIRST_MILLIS..=LAST_MILLIS).contains(&millis) {
-        Ok(millis)
-    } else {
-        Err("a time outside the years 0001 to 9999, which the stores support".to_owned())
-    }
-}
-
 /// Also of decoded Avro: a narrower range turns messages that are on a topic into dead letters.
 pub(crate) fn check_days(days: i32) -> Result<i32, String> {
     if (FIRST_DAY..=LAST_DAY).contains(&days) {
@@ -110,16 +85,5 @@ pub(crate) fn plain_text(json: &Json) -> Result<String, String> {
         Json::String(text) => Ok(text.clone()),
         Json::Number(number) => Ok(number.to_string()),
         other => Err(format!("expected text or a number, found {}", kind(other))),
-    }
-}
-
-pub(crate) const fn kind(json: &Json) -> &'static str {
-    match json {
-        Json::Null => "null",
-        Json::Bool(_) => "a boolean",
-        Json::Number(_) => "a number",
-        Json::String(_) => "text",
-        Json::Array(_) => "an array",
-        Json::Object(_) => "an object",
     }
 }

@@ -2,7 +2,7 @@
 
 use userpipeline_api::{FieldSpec, FieldType, RecordSpec};
 
-use crate::{Expression, Field, Origin, RecordSchema, convert::convert};
+use crate::{Expression, Field, Origin, RecordSchema, convert::convert_time, time_form::TimeForm};
 
 /// A problem of a declaration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,14 +150,18 @@ fn field(spec: &FieldSpec) -> Result<Field, (&'static str, String)> {
         return Err((".template", "produces text: the field's type must be string".to_owned()));
     }
     if spec.default.is_some() && spec.field_type == FieldType::Bytes {
-        let problem = "a field of type bytes takes no default, because readers of Avro interpret it differently; make it optional";
+        let problem = "a field of type bytes takes no default, because readers of Avro interpret it differently: remove the default";
         return Err((".default", problem.to_owned()));
     }
     if spec.optional && spec.default.is_some() {
         let problem = "a field is either optional or has a default, not both";
         return Err((".default", problem.to_owned()));
     }
-    let default = spec.default.as_ref().map(|json| convert(spec.field_type, json)).transpose();
+    let time_form = TimeForm::of(spec)?;
+    let default = spec.default.as_ref();
+    let default = default
+        .map(|json| convert_time(spec.field_type, json, &time_form, true))
+        .transpose();
     Ok(Field {
         name: spec.name.clone(),
         field_type: spec.field_type,
@@ -165,6 +169,7 @@ fn field(spec: &FieldSpec) -> Result<Field, (&'static str, String)> {
         optional: spec.optional,
         default: default.map_err(|problem| (".default", problem))?,
         doc: spec.doc.clone(),
+        time_form,
     })
 }
 

@@ -1,6 +1,7 @@
 //! The schema of a record as data, and what derives from it: mapping from JSON, Avro, and the tables of PostgreSQL and
 //! Cassandra. Pure: no client and no IO.
 
+mod arbitration;
 pub mod avro;
 pub mod bookkeeping;
 pub mod cassandra;
@@ -10,20 +11,27 @@ pub mod map;
 pub mod message;
 pub mod postgres;
 pub mod time;
+mod time_form;
 pub mod trace;
 pub mod value;
 
 mod cel;
 mod declared;
+mod json_number;
+mod outline;
 mod pointer;
 #[cfg(test)]
 mod samples;
 mod schema;
 mod weight;
 
-pub use self::cel::Expression;
+pub use self::{
+    arbitration::{Rank, next_version},
+    cel::{Expression, Reads},
+};
 pub use declared::Problem;
 pub use map::{Mapped, Reject};
+pub use outline::{Outline, OutlineValue, parts};
 pub use pointer::raw_at;
 pub use schema::{Field, Origin, RecordSchema};
 pub use userpipeline_api::FieldType;

@@ -7,6 +7,7 @@ use crate::{
     Field, Origin, Record, RecordSchema, Value,
     convert::{convert, kind, plain_text},
     pointer::raw_at,
+    time::ServedTime,
 };
 
 /// Bytes. An index entry of PostgreSQL takes at most 2,704.
@@ -52,7 +53,14 @@ pub enum Mapped {
 impl RecordSchema {
     /// Maps an item. `written` is its text, if it was served as JSON.
     pub fn map(&self, item: &Json, written: Option<&[u8]>) -> Result<Mapped, Reject> {
+        self.map_ordered(item, written).map(|(mapped, _)| mapped)
+    }
+
+    /// Maps an item. With `orderBy`, the second value is that of its field at the precision served: a number, or nanoseconds since
+    /// 1970. Times after 2262 are all the same.
+    pub fn map_ordered(&self, item: &Json, written: Option<&[u8]>) -> Result<(Mapped, Option<i64>), Reject> {
         let item = Item { json: item, written };
+        let mut nanos = None;
         let deleted = match &self.delete_when {
             None => false,
             Some(expression) => match expression.evaluate(item.json) {
@@ -62,16 +70,30 @@ impl RecordSchema {
             },
         };
         let field = |field: &Field| {
-            if deleted && !self.is_key(field) && self.order_by.as_ref() != Some(&field.name) {
-                Ok(Value::Null)
-            } else {
-                map_field(field, &item)
+            let is_order = self.order_by.as_ref() == Some(&field.name);
+            if deleted && !self.is_key(field) && !is_order {
+                return Ok(Value::Null);
             }
+            map_field(field, &item, if is_order { Some(&mut nanos) } else { None })
         };
         let record = self.fields.iter().map(field).collect::<Result<_, _>>().map(Record)?;
         self.check_key(&record)?;
         self.check_version(&record)?;
-        Ok(if deleted { Mapped::Delete(record) } else { Mapped::Upsert(record) })
+        let order = self.order(&record, nanos);
+        Ok(if deleted {
+            (Mapped::Delete(record), order)
+        } else {
+            (Mapped::Upsert(record), order)
+        })
+    }
+
+    /// The value of `orderBy`. `nanos`: its time as it was served, if that is more precise than the record's.
+    pub fn order(&self, record: &Record, nanos: Option<i64>) -> Option<i64> {
+        match record.0[self.position(self.order_by.as_deref()?)?] {
+            Value::Timestamp(millis) => Some(nanos.unwrap_or(ServedTime::of_millis(millis).nanos)),
+            Value::Long(number) => Some(number),
+            _ => None,
+        }
     }
 
     /// The version of a record with `orderBy`: a time in microseconds, or a number.
@@ -81,6 +103,13 @@ impl RecordSchema {
             Value::Long(number) => Some(number),
             _ => None,
         }
+    }
+
+    /// The value of `orderBy` of a version that follows from it.
+    pub fn order_of_version(&self, version: i64) -> Option<i64> {
+        let field = &self.fields[self.position(self.order_by.as_deref()?)?];
+        let is_time = field.field_type == FieldType::Timestamp;
+        Some(if is_time { version.saturating_mul(1000) } else { version })
     }
 
     fn delete_when_failed(&self, reason: String) -> Reject {
@@ -132,7 +161,8 @@ impl RecordSchema {
     }
 }
 
-fn map_field(field: &Field, item: &Item<'_>) -> Result<Value, Reject> {
+/// `nanos` becomes the time as it was served, for a field of type timestamp.
+fn map_field(field: &Field, item: &Item<'_>, nanos: Option<&mut Option<i64>>) -> Result<Value, Reject> {
     let reject = |from: &str, class, reason: String| Reject {
         field: field.name.clone(),
         from: from.to_owned(),
@@ -157,6 +187,14 @@ fn map_field(field: &Field, item: &Item<'_>) -> Result<Value, Reject> {
         (Some(Json::Null), None) => Err(reject(from, MISSING, "null, but the field is not optional".to_owned())),
         (Some(Json::Number(number)), _) if field.field_type == FieldType::String && matches!(field.from, Origin::Pointer(_)) => {
             Ok(Value::String(item.as_written(number, from)))
+        }
+        (Some(json), _) if field.field_type == FieldType::Timestamp => {
+            let time = field.time_form.read(json, item.written.is_none());
+            let time = time.map_err(|why| reject(from, VALUE_INVALID, why))?;
+            if let Some(nanos) = nanos {
+                *nanos = Some(time.nanos);
+            }
+            Ok(Value::Timestamp(time.millis))
         }
         (Some(json), _) => convert(field.field_type, json).map_err(|why| reject(from, VALUE_INVALID, why)),
     }

@@ -2,10 +2,12 @@
 //!
 //! [`RecordSchema::fingerprint`] hashes the `Debug` text of these types, so their names and fields are stored names.
 
+use std::fmt;
+
 use sha2::{Digest, Sha256};
 use userpipeline_api::FieldType;
 
-use crate::{Expression, Value};
+use crate::{Expression, Value, time_form::TimeForm};
 
 /// The origin of a field in an item.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +20,7 @@ pub enum Origin {
     Expression(Expression),
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Field {
     /// Also the name of its columns.
     pub name: String,
@@ -28,6 +30,23 @@ pub struct Field {
     /// For items in which the field is absent or null.
     pub default: Option<Value>,
     pub doc: String,
+    /// How the source writes times. Neither tables nor subject derive from it.
+    pub(crate) time_form: TimeForm,
+}
+
+/// Without the form of times, which is not part of the fingerprint.
+#[allow(clippy::missing_fields_in_debug)] // Not that field.
+impl fmt::Debug for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Field")
+            .field("name", &self.name)
+            .field("field_type", &self.field_type)
+            .field("from", &self.from)
+            .field("optional", &self.optional)
+            .field("default", &self.default)
+            .field("doc", &self.doc)
+            .finish()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +80,7 @@ impl RecordSchema {
             optional: false,
             default: None,
             doc: doc.to_owned(),
+            time_form: TimeForm::default(),
         };
         Self {
             name: "User".to_owned(),

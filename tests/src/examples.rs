@@ -9,11 +9,15 @@ use serde_json::{Value, json};
 /// The file with the connections that `make up` creates.
 const CONNECTIONS: &str = "connections.yaml";
 
-/// File names and manifests, in this namespace.
+/// File names and manifests, in this namespace. Not those of `apis/`, whose sources are on the internet.
 pub fn manifests(namespace: &str) -> Result<Vec<(String, Value)>> {
     let mut manifests = Vec::new();
     for file in std::fs::read_dir(folder())? {
-        let name = file?.file_name().to_string_lossy().into_owned();
+        let file = file?;
+        if file.file_type()?.is_dir() {
+            continue;
+        }
+        let name = file.file_name().to_string_lossy().into_owned();
         manifests.extend(read(&name, namespace)?.into_iter().map(|manifest| (name.clone(), manifest)));
     }
     ensure!(manifests.len() > 1, "there are no examples");

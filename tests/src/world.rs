@@ -123,7 +123,7 @@ impl World {
                 "source": {"http": {
                     "url": format!("https://{}/api/", host_name("source")), "tls": tls(CA.0),
                     "query": [{"name": "results", "value": "200"}, {"name": "seed", "value": self.seed}],
-                    "runDuration": "5s", "maxRecordsPerRun": 400
+                    "pagination": {"type": "Repeat"}, "runDuration": "5s", "maxRecordsPerRun": 400
                 }},
                 "sinks": {"cassandra": {"replication": {"datacenter1": 1}}, "postgres": {}},
                 "pods": {"ingest": small_pod("512Mi"), "workers": small_pod("256Mi"), "tasks": small_pod("256Mi")}
@@ -139,7 +139,9 @@ impl World {
     pub fn pipeline_of(&self, record: &Value, source: &str) -> Value {
         let mut pipeline = self.pipeline();
         pipeline["spec"]["record"] = record.clone();
-        pipeline["spec"]["source"] = json!({"http": {"url": source, "runDuration": "30s", "maxRecordsPerRun": 100_000}});
+        pipeline["spec"]["source"] = json!({"http": {
+            "url": source, "pagination": {"type": "Repeat"}, "runDuration": "30s", "maxRecordsPerRun": 100_000
+        }});
         pipeline
     }
 

@@ -107,3 +107,25 @@ fn what_may_change_is_accepted() {
         parse(resource).validate_cel_update(&old).unwrap();
     }
 }
+
+#[test]
+fn a_required_field_that_was_added_by_mistake_can_be_taken_back_as_the_status_advises() {
+    let with_field = |field: Option<Value>| {
+        let mut record = record("/orderBy", json!("at"));
+        record["fields"].as_array_mut().unwrap().extend(field);
+        parse(with("spec.record", record))
+    };
+    let mistake = with_field(Some(json!({"name": "city", "type": "string", "from": "/city"})));
+    // Give it a default.
+    with_field(Some(json!({"name": "city", "type": "string", "from": "/city", "default": ""})))
+        .validate_cel_update(&mistake)
+        .unwrap();
+    // Or remove it, and add it again as optional, which one step does not allow.
+    let (removed, optional) = (
+        with_field(None),
+        with_field(Some(json!({"name": "city", "type": "string", "from": "/city", "optional": true}))),
+    );
+    optional.validate_cel_update(&mistake).expect_err("in one step");
+    removed.validate_cel_update(&mistake).unwrap();
+    optional.validate_cel_update(&removed).unwrap();
+}

@@ -5,6 +5,7 @@
 mod changes;
 mod connections;
 mod forms;
+mod pagination;
 mod spec;
 mod wires;
 

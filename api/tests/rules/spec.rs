@@ -137,6 +137,14 @@ fn an_invalid_record_is_refused() {
             "spec.record.name must contain only",
         ),
         (
+            with("spec.record", record("/fields/2/name", json!("xmin"))),
+            "the name of a system column of PostgreSQL",
+        ),
+        (
+            with("spec.record", record("/fields/2/epoch", json!("Seconds"))),
+            "epoch, timeZone and format of a field need type timestamp",
+        ),
+        (
             with("spec.record", record("/fields/2/name", json!("_name"))),
             "a field's name must contain only",
         ),

@@ -3,7 +3,11 @@
 use std::time::{Duration, Instant};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use reqwest::{Client, Response, StatusCode, header::HeaderValue};
+use jiff::Timestamp;
+use reqwest::{
+    Client, StatusCode,
+    header::{HeaderMap, HeaderValue},
+};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use tokio::sync::Mutex;
@@ -12,7 +16,9 @@ use userpipeline_stores::Secrets;
 
 use super::{
     body,
-    error::{RequestError, retry_after},
+    error::RequestError,
+    pause::requested_pause,
+    quote::{Credentials, quote},
     timeouts::Timeouts,
 };
 use crate::outcome::{Failure, PIPELINE_INVALID, SOURCE_REFUSED};
@@ -117,9 +123,11 @@ impl Authorization {
             .post(&oauth2.token_url)
             .basic_auth(credentials.username, Some(credentials.password))
             .form(&form);
-        let response = check_status(timeouts.send(request).await.map_err(|e| endpoint_failed(&e))?)?;
+        let response = timeouts.send(request).await.map_err(|e| endpoint_failed(&e))?;
+        let (status, headers) = (response.status(), response.headers().clone());
         let body = body::read(response, MAX_RESPONSE, timeouts).await;
         let body = body.map_err(|e| endpoint_failed(&format!("failed: {e}")))?;
+        check_status(status, &headers, &body)?;
         // The message leaves out the response, which is secret.
         let response: TokenResponse =
             serde_json::from_slice(&body).map_err(|_| endpoint_failed("returned no JSON with an access_token"))?;
@@ -136,18 +144,20 @@ fn endpoint_failed(problem: &str) -> RequestError {
     RequestError::retryable(format!("the token endpoint ({FIELD}.oauth2.tokenUrl) {problem}"))
 }
 
-fn check_status(response: Response) -> Result<Response, RequestError> {
-    let status = response.status();
-    let error = format!("the token endpoint ({FIELD}.oauth2.tokenUrl) responded with {status}");
+fn check_status(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), RequestError> {
+    let error = || {
+        let quoted = quote(headers, body, &Credentials::default());
+        format!("the token endpoint ({FIELD}.oauth2.tokenUrl) responded with {status}{quoted}")
+    };
     match status {
         StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            let message = format!("{error}: check {FIELD}.oauth2 and its Secret");
+            let message = format!("{}: check {FIELD}.oauth2 and its Secret", error());
             Err(RequestError::Permanent(Failure::configuration(SOURCE_REFUSED, message)))
         }
-        status if status.is_success() => Ok(response),
+        status if status.is_success() => Ok(()),
         _ => Err(RequestError::Retryable {
-            error,
-            retry_after: retry_after(&response),
+            error: error(),
+            retry_after: requested_pause(headers, Timestamp::now()),
         }),
     }
 }

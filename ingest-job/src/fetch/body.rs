@@ -1,6 +1,6 @@
 //! The body of a response: read up to its maximum size, and split into items.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use reqwest::Response;
 use serde::de::IgnoredAny;
@@ -8,16 +8,36 @@ use serde_json::value::RawValue;
 use userpipeline_api::{Format, text::truncate};
 use userpipeline_record::raw_at;
 
-use super::timeouts::Timeouts;
+use super::{quote::kind_of_text, timeouts::Timeouts};
 use crate::page::Item;
 
 /// The keys of an object that an error lists: how many, and their length in bytes.
 const LISTED_KEYS: usize = 5;
 const LISTED_KEY_LENGTH: usize = 40;
 
+/// Why a body was not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// Another attempt has the same result.
+    TooLarge(String),
+    CutOff(String),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge(error) | Self::CutOff(error) => f.write_str(error),
+        }
+    }
+}
+
 /// Reads a body of at most `limit` bytes, decompressed.
-pub async fn read(mut response: Response, limit: u64, timeouts: &Timeouts) -> Result<Vec<u8>, String> {
-    let too_large = || format!("the response is larger than {limit} bytes (spec.source.http.maxBodySize)");
+pub async fn read(mut response: Response, limit: u64, timeouts: &Timeouts) -> Result<Vec<u8>, ReadError> {
+    let too_large = || {
+        ReadError::TooLarge(format!(
+            "the response is larger than {limit} bytes (spec.source.http.maxBodySize): request less, or raise it"
+        ))
+    };
     if response.content_length().is_some_and(|length| length > limit) {
         return Err(too_large());
     }
@@ -27,22 +47,66 @@ pub async fn read(mut response: Response, limit: u64, timeouts: &Timeouts) -> Re
             Ok(Some(chunk)) if (body.len() + chunk.len()) as u64 > limit => return Err(too_large()),
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body),
-            Err(e) => return Err(format!("the response was cut off after {} bytes: {e}", body.len())),
+            Err(e) => {
+                return Err(ReadError::CutOff(format!(
+                    "the response was cut off after {} bytes: {e}",
+                    body.len()
+                )));
+            }
         }
     }
 }
 
+/// The beginning of a body, as far as it arrives.
+pub async fn beginning(mut response: Response, limit: usize, timeouts: &Timeouts) -> Vec<u8> {
+    let mut body = Vec::new();
+    while body.len() < limit
+        && let Ok(Some(chunk)) = timeouts.next_chunk(&mut response).await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    body.truncate(limit);
+    body
+}
+
+/// What a body has where its items should be.
+#[derive(Debug)]
+pub enum Items {
+    Found(Vec<Item>),
+    /// No array. The text describes the response.
+    None(NoItems, String),
+}
+
+/// What is there instead of the array of items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoItems {
+    Absent,
+    Null,
+    EmptyText,
+    /// Another value.
+    Other,
+}
+
+/// Why a body cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// It ends too early.
+    CutOff(String),
+    /// It is not of the format.
+    Invalid(String),
+}
+
 /// The items of a body: the array at `pointer`, or the lines. Errors have positions and keys, but no content, which may be personal.
-pub fn items(body: &[u8], format: Format, pointer: &str) -> Result<Vec<Item>, String> {
+pub fn items(body: &[u8], format: Format, pointer: &str) -> Result<Items, BodyError> {
     match format {
         Format::Json => array(body, pointer),
-        Format::Ndjson => lines(body),
+        Format::Ndjson => lines(body).map(Items::Found),
     }
 }
 
 /// A line that is not JSON is an item, to be rejected, so that the other lines land. Two cases are errors instead, to be retried: the
 /// body ends within its last line, or no line is JSON, as in an error page.
-fn lines(body: &[u8]) -> Result<Vec<Item>, String> {
+fn lines(body: &[u8]) -> Result<Vec<Item>, BodyError> {
     let (mut items, mut first_error) = (Vec::new(), None);
     for (i, whole) in body.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let line = whole.trim_ascii();
@@ -54,7 +118,7 @@ fn lines(body: &[u8]) -> Result<Vec<Item>, String> {
             Err(e) => {
                 let error = || format!("line {} of the response: {}", i + 1, syntax(body, &e));
                 if e.is_eof() && !whole.ends_with(b"\n") {
-                    return Err(error());
+                    return Err(BodyError::CutOff(error()));
                 }
                 first_error.get_or_insert_with(error);
                 Item::InvalidLine(line.into())
@@ -62,32 +126,49 @@ fn lines(body: &[u8]) -> Result<Vec<Item>, String> {
         });
     }
     match first_error {
-        Some(error) if items.iter().all(|item| matches!(item, Item::InvalidLine(_))) => Err(error),
+        Some(error) if items.iter().all(|item| matches!(item, Item::InvalidLine(_))) => Err(BodyError::Invalid(error)),
         _ => Ok(items),
     }
 }
 
-fn array(body: &[u8], pointer: &str) -> Result<Vec<Item>, String> {
+fn array(body: &[u8], pointer: &str) -> Result<Items, BodyError> {
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Err("the response is empty".to_owned());
+        return Err(BodyError::CutOff("the response is empty".to_owned()));
     }
-    serde_json::from_slice::<&RawValue>(body).map_err(|e| syntax(body, &e))?;
-    raw_at(body, pointer)
-        .and_then(|found| serde_json::from_str(found.get()).ok())
-        .ok_or_else(|| match pointer {
-            "" => format!("the response is not an array (spec.source.http.items); it is {}", shape(body)),
-            pointer => format!(
-                "the response has no array at {pointer} (spec.source.http.items); it is {}",
-                shape(body)
-            ),
-        })
+    serde_json::from_slice::<&RawValue>(body).map_err(|e| {
+        let error = syntax(body, &e);
+        if e.is_eof() {
+            BodyError::CutOff(error)
+        } else {
+            BodyError::Invalid(error)
+        }
+    })?;
+    let found = raw_at(body, pointer);
+    if let Some(items) = found.and_then(|found| serde_json::from_str(found.get()).ok()) {
+        return Ok(Items::Found(items));
+    }
+    let none = match found.map(RawValue::get) {
+        None => NoItems::Absent,
+        Some("null") => NoItems::Null,
+        Some("\"\"") => NoItems::EmptyText,
+        Some(_) => NoItems::Other,
+    };
+    let problem = match pointer {
+        "" => format!("the response is not an array (spec.source.http.items); it is {}", shape(body)),
+        pointer => format!(
+            "the response has no array at {pointer} (spec.source.http.items); it is {}",
+            shape(body)
+        ),
+    };
+    Ok(Items::None(none, problem))
 }
 
 fn syntax(body: &[u8], e: &serde_json::Error) -> String {
     if e.is_eof() {
         format!("the response is JSON that ends too early, after {} bytes", body.len())
     } else {
-        format!("the response is not JSON: {e}")
+        let kind = kind_of_text(body).map_or_else(String::new, |kind| format!(", but {kind}"));
+        format!("the response is not JSON{kind}: {e}")
     }
 }
 
@@ -123,7 +204,10 @@ mod tests {
             Item::Json(raw) => raw.get().to_owned(),
             Item::InvalidLine(line) => format!("!{}", line.escape_ascii()),
         };
-        Ok(items(body, format, pointer)?.iter().map(text).collect())
+        match items(body, format, pointer) {
+            Ok(Items::Found(items)) => Ok(items.iter().map(text).collect()),
+            Ok(Items::None(_, problem)) | Err(BodyError::CutOff(problem) | BodyError::Invalid(problem)) => Err(problem),
+        }
     }
 
     #[test]
@@ -177,11 +261,11 @@ mod tests {
             ("1\ntru", "line 2 of the response: the response is JSON that ends too early"),
             (
                 "\n<html>secret\n</html>\n",
-                "line 2 of the response: the response is not JSON: expected value",
+                "line 2 of the response: the response is not JSON, but HTML: expected value",
             ),
             ("{\n  \"error\": \"secret\"\n}\n", "line 1 of the response: "),
         ] {
-            let error = items(body.as_bytes(), Format::Ndjson, "").unwrap_err();
+            let error = texts(body.as_bytes(), Format::Ndjson, "").unwrap_err();
             assert!(error.starts_with(expected) && !error.contains("secret"), "{body}: {error}");
         }
     }
@@ -198,7 +282,7 @@ mod tests {
         for (body, expected) in [
             ("", "empty"),
             ("  \n", "empty"),
-            ("<html>", "not JSON: expected value at line 1 column 1"),
+            ("<html>", "not JSON, but HTML: expected value at line 1 column 1"),
             ("{\"results\": [{\"a\":", "ends too early, after 18 bytes"),
             ("{\"results\": []} x", "not JSON: trailing characters"),
             (

@@ -3,16 +3,24 @@
 mod auth;
 mod body;
 mod error;
+mod error_rules;
 mod headers;
-mod paging;
+mod pagination;
+mod pause;
 mod placeholders;
+mod quote;
 mod rate_limit;
 mod redirects;
 mod request;
 mod source;
 mod timeouts;
 
-pub use self::{paging::text_at, placeholders::fill_placeholders, request::FetchedPage, source::Source};
+pub(crate) use self::pagination::Note;
+pub use self::{
+    pagination::text_at,
+    placeholders::fill_placeholders,
+    source::{FetchedPage, Source},
+};
 
 #[cfg(test)]
 mod tests;

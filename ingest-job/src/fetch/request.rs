@@ -1,29 +1,37 @@
 //! One request to the source.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use reqwest::{
     Client, Response, StatusCode, Url,
     header::{AUTHORIZATION, HeaderMap},
 };
-use userpipeline_api::{HttpSource, Method, bytes};
+use userpipeline_api::{ErrorAction, HttpSource, Method, bytes};
 use userpipeline_stores::{Secrets, tls};
 
 use super::{
     auth::Authorization,
-    body,
-    error::{RequestError, describe, retry_after},
+    body::{self, ReadError},
+    error::{RequestError, describe},
+    error_rules::{ErrorRules, Verdict},
     headers::headers,
-    paging::{Next, Paging, Position},
+    pagination::{Answer, Meaning, Placement, Position},
+    pause::requested_pause,
+    quote::{Credentials, quote},
     redirects::{self, may_lead},
     timeouts::Timeouts,
 };
-use crate::{
-    outcome::{Failure, PIPELINE_INVALID, SOURCE_REFUSED},
-    page::Item,
-};
+use crate::outcome::{Failure, PIPELINE_INVALID, RESPONSE_INVALID, SOURCE_REFUSED};
 
 const USER_AGENT: &str = concat!("userpipeline-ingest/", env!("CARGO_PKG_VERSION"));
-/// Where the items are in a response, by default.
-const DEFAULT_ITEMS: &str = "/results";
+
+/// The bytes of a response in error that are read.
+const MAX_ERROR: usize = 16 << 10;
+/// Where a rule means waiting, and the response does not say how long.
+const DEFAULT_PAUSE: Duration = Duration::from_secs(60);
+/// Statuses below 500 that may pass: timeout, too early, too many requests.
+const TRANSIENT: [u16; 3] = [408, 425, 429];
 
 /// The request of a pipeline, to be sent for each page.
 pub struct Request {
@@ -33,16 +41,9 @@ pub struct Request {
     http: HttpSource,
     secrets: Secrets,
     authorization: Authorization,
-    paging: Paging,
+    placement: Placement,
+    rules: ErrorRules,
     max_body_size: u64,
-}
-
-#[derive(Debug)]
-pub struct FetchedPage {
-    pub items: Vec<Item>,
-    /// The response that contained the items.
-    pub body: Vec<u8>,
-    pub next: Next,
 }
 
 impl Request {
@@ -56,7 +57,8 @@ impl Request {
             http: http.clone(),
             secrets: secrets.clone(),
             authorization: Authorization::of(http.auth.as_ref(), secrets),
-            paging: Paging::of(&http.pagination),
+            placement: Placement::of(&http.paging()),
+            rules: ErrorRules::of(http).map_err(|e| Failure::configuration(PIPELINE_INVALID, e))?,
             max_body_size: bytes(&http.max_body_size).map_err(|e| invalid("maxBodySize", &e))?,
         })
     }
@@ -68,30 +70,82 @@ impl Request {
         Ok(())
     }
 
-    /// The position of the first page.
-    pub fn first(&self) -> Position {
-        self.paging.first()
-    }
-
-    /// Requests the page at a position, once.
-    pub async fn send(&self, position: &Position) -> Result<FetchedPage, RequestError> {
-        let response = self.respond(position).await?;
-        let (status, headers, url) = (response.status(), response.headers().clone(), response.url().clone());
+    /// Requests the page at a position, once. `is_end`: which statuses are a page although they are errors.
+    pub async fn send(&self, position: &Position, is_end: impl Fn(StatusCode) -> bool) -> Result<Answer, RequestError> {
+        let (response, credentials) = self.respond(position).await?;
+        let status = response.status();
+        // A rate limit is no end, whatever its status.
+        let pause = (!status.is_success())
+            .then(|| requested_pause(response.headers(), Timestamp::now()))
+            .flatten();
+        let is_page = status.is_success() || (is_end(status) && pause.is_none());
+        if !is_page && (self.rules.is_empty() || status.is_redirection()) {
+            return Err(self.error(response, pause, &credentials).await);
+        }
+        let (headers, url) = (response.headers().clone(), response.url().clone());
         let body = body::read(response, self.max_body_size, &self.timeouts)
             .await
-            .map_err(RequestError::retryable)?;
+            .map_err(|error| match error {
+                ReadError::TooLarge(error) => RequestError::Permanent(Failure::configuration(RESPONSE_INVALID, error)),
+                ReadError::CutOff(error) => RequestError::retryable(error),
+            })?;
         tracing::debug!(bytes = body.len(), "the source responded");
-        self.page(position, status, &headers, &url, body).map_err(RequestError::retryable)
+        let answer = Answer {
+            status,
+            headers,
+            url,
+            body,
+            meaning: Meaning::Page,
+        };
+        match self.rules.verdict(&answer) {
+            Some(verdict) => self.act(verdict, answer, &credentials),
+            None if is_page => Ok(answer),
+            None => Err(self.error_of(status, &answer.headers, &answer.body, pause, &credentials)),
+        }
     }
 
-    async fn respond(&self, position: &Position) -> Result<Response, RequestError> {
-        let url = self.paging.url(&self.url, position);
+    /// Does what a rule says about a response.
+    fn act(&self, verdict: Verdict<'_>, answer: Answer, credentials: &Credentials) -> Result<Answer, RequestError> {
+        let quoted = || {
+            let Answer { status, headers, body, .. } = &answer;
+            format!("{} responded with {status}{}", self.host(), quote(headers, body, credentials))
+        };
+        let message = || verdict.message.map_or_else(quoted, |message| format!("{message} ({})", quoted()));
+        let meaning = match verdict.then {
+            ErrorAction::Fail => return Err(RequestError::Permanent(Failure::configuration(SOURCE_REFUSED, message()))),
+            ErrorAction::Retry => return Err(RequestError::retryable(message())),
+            ErrorAction::Wait => {
+                let pause = requested_pause(&answer.headers, Timestamp::now()).unwrap_or(DEFAULT_PAUSE);
+                return Err(RequestError::Retryable {
+                    error: message(),
+                    retry_after: Some(pause),
+                });
+            }
+            ErrorAction::End => Meaning::End,
+            ErrorAction::Ignore => Meaning::PageWithErrors,
+        };
+        tracing::debug!(
+            status = answer.status.as_u16(),
+            ?meaning,
+            "a rule of spec.source.http.errors applies"
+        );
+        Ok(Answer { meaning, ..answer })
+    }
+
+    /// The response to a request, of any status, and the credentials that the request had.
+    async fn respond(&self, position: &Position) -> Result<(Response, Credentials), RequestError> {
+        let refused = |message: String| RequestError::Permanent(Failure::configuration(SOURCE_REFUSED, message));
+        let url = self.placement.url(&self.url, position);
         if !may_lead(&self.url, &url, &self.http.allowed_hosts) {
-            let message = "the header Link leads to another server: add it to spec.source.http.allowedHosts to follow it";
-            return Err(RequestError::Permanent(Failure::configuration(SOURCE_REFUSED, message)));
+            let host = url.host_str().unwrap_or_default();
+            return Err(refused(format!(
+                "the URL of the next page leads to another server, {}://{host}: add it to spec.source.http.allowedHosts to follow it",
+                url.scheme()
+            )));
         }
         let mut headers = headers(&self.http, &self.secrets).map_err(RequestError::Permanent)?;
-        // Credentials are for the server in the spec, wherever a Link leads.
+        headers.extend(self.placement.header(position).map_err(refused)?);
+        // Credentials are for the server in the spec, wherever a page leads.
         if may_lead(&self.url, &url, &[])
             && let Some(value) = self.authorization.header(&self.client, &self.timeouts).await?
         {
@@ -99,57 +153,60 @@ impl Request {
         }
         let request = match self.http.method {
             Method::Get => self.client.get(url),
-            Method::Post => self.client.post(url).body(self.http.body.clone().unwrap_or_default()),
+            Method::Post => {
+                let body = self.http.body.as_deref().unwrap_or_default();
+                self.client.post(url).body(self.placement.body(body, position).map_err(refused)?)
+            }
         };
+        let credentials = Credentials::of(&headers);
         let response = self.timeouts.send(request.headers(headers)).await;
         let response = response.map_err(|e| RequestError::retryable(format!("{} {e}", self.host())))?;
         if response.status() == StatusCode::UNAUTHORIZED && self.authorization.discard_token().await {
             let error = format!("{} no longer accepts the OAuth 2.0 token", self.host());
             return Err(RequestError::retryable(error));
         }
-        self.check_status(response)
+        Ok((response, credentials))
     }
 
-    fn page(&self, position: &Position, status: StatusCode, headers: &HeaderMap, url: &Url, body: Vec<u8>) -> Result<FetchedPage, String> {
-        let pointer = self.http.items.as_deref().unwrap_or(DEFAULT_ITEMS);
-        let items = if status == StatusCode::NO_CONTENT {
-            Vec::new()
-        } else {
-            body::items(&body, self.http.format, pointer)?
-        };
-        let next = self.paging.next(position, url, items.len(), headers, &body)?;
-        Ok(FetchedPage { items, body, next })
-    }
-
-    fn check_status(&self, response: Response) -> Result<Response, RequestError> {
+    /// The error of a response that is not a success.
+    async fn error(&self, response: Response, pause: Option<Duration>, credentials: &Credentials) -> RequestError {
         let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let message = |hint: &str| format!("{} responded with {status}{hint}", self.host());
         if status.is_redirection() {
-            let hint = format!(
-                ", a redirect to {}, which is not followed: redirects may lead to the same host and to spec.source.http.allowedHosts",
-                redirect_host(&response)
-            );
-            return Err(RequestError::Permanent(Failure::configuration(SOURCE_REFUSED, message(&hint))));
+            return RequestError::Permanent(Failure::configuration(
+                SOURCE_REFUSED,
+                format!(
+                    "{} responded with {status}, a redirect to {}, which is not followed: redirects may lead to the same host and to spec.source.http.allowedHosts",
+                    self.host(),
+                    redirect_host(&response)
+                ),
+            ));
         }
-        Err(match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RequestError::Permanent(Failure::configuration(
-                SOURCE_REFUSED,
-                message(": check the credentials in spec.source.http.auth or spec.source.http.headers"),
-            )),
-            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT => {
-                RequestError::Retryable {
-                    error: message(""),
-                    retry_after: retry_after(&response),
-                }
+        let headers = response.headers().clone();
+        let body = body::beginning(response, MAX_ERROR, &self.timeouts).await;
+        self.error_of(status, &headers, &body, pause, credentials)
+    }
+
+    fn error_of(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        pause: Option<Duration>,
+        credentials: &Credentials,
+    ) -> RequestError {
+        let error = format!("{} responded with {status}{}", self.host(), quote(headers, body, credentials));
+        let is_transient = status.is_server_error() || TRANSIENT.contains(&status.as_u16());
+        let is_limited = status == StatusCode::FORBIDDEN && pause.is_some();
+        if is_transient || is_limited {
+            return RequestError::Retryable { error, retry_after: pause };
+        }
+        let hint = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                "check the credentials in spec.source.http.auth or spec.source.http.headers"
             }
-            _ => RequestError::Permanent(Failure::retry(
-                SOURCE_REFUSED,
-                message(": check the url, query and body in spec.source.http"),
-            )),
-        })
+            _ => "check the url, query and body in spec.source.http",
+        };
+        RequestError::Permanent(Failure::configuration(SOURCE_REFUSED, format!("{error}: {hint}")))
     }
 
     /// Host and port only: path and query may be secret.

@@ -1,6 +1,14 @@
 //! A datum of any schema as an item, so that external Avro messages are mapped like JSON items.
 
-use apache_avro::{reader::datum::GenericDatumReader, types::Value as Avro, util::max_allocation_bytes};
+use std::collections::HashMap;
+
+use apache_avro::{
+    Schema,
+    reader::datum::GenericDatumReader,
+    schema::{Name, ResolvedSchema},
+    types::Value as Avro,
+    util::max_allocation_bytes,
+};
 use base64::Engine as _;
 use serde_json::{Map, Number, Value as Json};
 
@@ -11,31 +19,96 @@ use super::{
 };
 use crate::{time::date, value::BASE64};
 
+/// Bytes, and decimal places, of a decimal. The time to write it grows with the square.
+const MAX_DECIMAL: usize = 512;
+
 /// Decodes data of one writer's schema to items.
-pub struct ItemReader(GenericDatumReader<'static>);
+pub struct ItemReader {
+    reader: GenericDatumReader<'static>,
+    schema: &'static Schema,
+    /// Named schemas, to which others refer.
+    names: HashMap<Name, &'static Schema>,
+}
 
 impl ItemReader {
     /// Expensive: create one per schema id and reuse it.
     pub fn new(writer_schema: &str) -> Result<Self, AvroError> {
         max_allocation_bytes(MAX_ALLOCATION);
-        let reader = GenericDatumReader::builder(parse(writer_schema)?)
+        let schema = parse(writer_schema)?;
+        let reader = GenericDatumReader::builder(schema)
             .build()
             .map_err(|e| AvroError::Decode(Box::new(e)))?;
-        Ok(Self(reader))
+        let resolved = ResolvedSchema::new(schema).map_err(|e| AvroError::WriterSchema(Box::new(e)))?;
+        let names = resolved.get_names().iter().map(|(name, schema)| (name.clone(), *schema)).collect();
+        Ok(Self { reader, schema, names })
     }
 
     pub fn read(&self, datum: &[u8]) -> Result<Json, AvroError> {
-        whole(&self.0, datum).map(json)
+        self.json(whole(&self.reader, datum)?, Some(self.schema))
+    }
+
+    /// The value as JSON:
+    /// - times in milliseconds since 1970, dates as text, bytes in base64;
+    /// - decimals as text with all their digits;
+    /// - NaN and infinities as text, as in Avro's JSON encoding;
+    /// - a day that is not in the calendar as its number.
+    fn json(&self, value: Avro, schema: Option<&Schema>) -> Result<Json, AvroError> {
+        let schema = match schema {
+            Some(Schema::Ref { name }) => self.names.get(name).copied(),
+            schema => schema,
+        };
+        Ok(match (value, schema) {
+            (Avro::Union(variant, inner), Some(Schema::Union(union))) => {
+                let variant = usize::try_from(variant).ok().and_then(|variant| union.variants().get(variant));
+                self.json(*inner, variant)?
+            }
+            (Avro::Union(_, inner), _) => self.json(*inner, None)?,
+            (Avro::Array(items), schema) => {
+                let element = match schema {
+                    Some(Schema::Array(array)) => Some(&*array.items),
+                    _ => None,
+                };
+                items.into_iter().map(|item| self.json(item, element)).collect::<Result<_, _>>()?
+            }
+            (Avro::Map(map), schema) => {
+                let member = match schema {
+                    Some(Schema::Map(map)) => Some(&*map.types),
+                    _ => None,
+                };
+                let sorted: std::collections::BTreeMap<_, _> = map.into_iter().collect();
+                let members = sorted.into_iter().map(|(key, value)| Ok((key, self.json(value, member)?)));
+                members.collect::<Result<Map<_, _>, AvroError>>()?.into()
+            }
+            (Avro::Record(fields), schema) => {
+                let schemas = match schema {
+                    Some(Schema::Record(record)) => record.fields.as_slice(),
+                    _ => &[],
+                };
+                let members = fields.into_iter().enumerate();
+                let members = members.map(|(i, (name, value))| Ok((name, self.json(value, schemas.get(i).map(|field| &field.schema))?)));
+                members.collect::<Result<Map<_, _>, AvroError>>()?.into()
+            }
+            (Avro::Decimal(number), schema) => {
+                let scale = match schema {
+                    Some(Schema::Decimal(decimal)) => decimal.scale,
+                    _ => 0,
+                };
+                // A decimal of zero bytes has no value.
+                let bytes = Vec::try_from(&number).unwrap_or_default();
+                if bytes.len() > MAX_DECIMAL || scale > MAX_DECIMAL {
+                    return Err(AvroError::TooMuch(format!(
+                        "a decimal of more than {MAX_DECIMAL} bytes or decimal places"
+                    )));
+                }
+                decimal_text(&bytes, scale).into()
+            }
+            (value, _) => scalar(value),
+        })
     }
 }
 
-/// The value as JSON:
-/// - times in milliseconds since 1970, dates as text, bytes in base64;
-/// - NaN and infinities as text, as in Avro's JSON encoding;
-/// - a day that is not in the calendar as its number.
-fn json(value: Avro) -> Json {
+fn scalar(value: Avro) -> Json {
     match value {
-        Avro::Null => Json::Null,
         Avro::Boolean(truth) => truth.into(),
         Avro::Int(number) | Avro::TimeMillis(number) => number.into(),
         Avro::Long(number) | Avro::TimeMicros(number) | Avro::TimestampMillis(number) | Avro::LocalTimestampMillis(number) => number.into(),
@@ -47,26 +120,43 @@ fn json(value: Avro) -> Json {
         Avro::String(text) | Avro::Enum(_, text) => text.into(),
         Avro::Uuid(uuid) => uuid.to_string().into(),
         Avro::Bytes(bytes) | Avro::Fixed(_, bytes) => BASE64.encode(&bytes).into(),
-        // A decimal of zero bytes has no value.
-        Avro::Decimal(number) => BASE64.encode(Vec::try_from(&number).unwrap_or_default()).into(),
         Avro::BigDecimal(number) => number.to_string().into(),
         Avro::Duration(duration) => BASE64.encode(<[u8; 12]>::from(duration)).into(),
-        Avro::Union(_, inner) => json(*inner),
-        Avro::Array(items) => items.into_iter().map(json).collect(),
-        Avro::Map(map) => {
-            let sorted: std::collections::BTreeMap<_, _> = map.into_iter().collect();
-            sorted
-                .into_iter()
-                .map(|(key, value)| (key, json(value)))
-                .collect::<Map<_, _>>()
-                .into()
-        }
-        Avro::Record(fields) => fields
-            .into_iter()
-            .map(|(name, value)| (name, json(value)))
-            .collect::<Map<_, _>>()
-            .into(),
+        // The others contain values.
+        _ => Json::Null,
     }
+}
+
+/// The text of a two's-complement number in big-endian order with so many decimal places: `19.90`.
+fn decimal_text(bytes: &[u8], scale: usize) -> String {
+    let is_negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
+    let mut magnitude = bytes.to_vec();
+    if is_negative {
+        let mut carry = true;
+        for byte in magnitude.iter_mut().rev() {
+            let (inverted, overflow) = (!*byte).overflowing_add(u8::from(carry));
+            (*byte, carry) = (inverted, overflow);
+        }
+    }
+    // Divides by 10 until nothing is left: the digits from the last one.
+    let mut digits = Vec::new();
+    while magnitude.iter().any(|byte| *byte != 0) {
+        let mut rest = 0_u16;
+        for byte in &mut magnitude {
+            let part = rest << 8 | u16::from(*byte);
+            *byte = u8::try_from(part / 10).unwrap_or(u8::MAX);
+            rest = part % 10;
+        }
+        digits.push(char::from(b'0' + u8::try_from(rest).unwrap_or(0)));
+    }
+    digits.resize(digits.len().max(scale + 1), '0');
+    let mut text: String = if is_negative { "-" } else { "" }.to_owned();
+    text.extend(digits[scale..].iter().rev());
+    if scale > 0 {
+        text.push('.');
+        text.extend(digits[..scale].iter().rev());
+    }
+    text
 }
 
 fn fraction(number: f64) -> Json {
@@ -125,6 +215,47 @@ mod tests {
         }
         datum.push(0);
         assert!(reader.read(&datum).is_err());
+    }
+
+    #[test]
+    fn a_decimal_is_text_with_all_its_digits() {
+        for (bytes, scale, expected) in [
+            (&[0x07, 0xcf][..], 2, "19.99"),
+            (&[0x07, 0xc6], 2, "19.90"),
+            (&[0xf8, 0x31], 2, "-19.99"),
+            (&[0xff], 3, "-0.001"),
+            (&[0x80], 0, "-128"),
+            (&[0x00], 2, "0.00"),
+            (&[], 2, "0.00"),
+            (&[0x05], 0, "5"),
+            (&[0x7f; 16], 10, "16947396313317327396019049076.0135540607"),
+        ] {
+            assert_eq!(decimal_text(bytes, scale), expected, "{bytes:?} {scale}");
+        }
+    }
+
+    #[test]
+    fn a_decimal_has_its_scale_wherever_it_is() {
+        let decimal = json!({"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2});
+        let fixed = json!({"type": "fixed", "name": "Money", "size": 3, "logicalType": "decimal", "precision": 6, "scale": 1});
+        let text = json!({"type": "record", "name": "Order", "fields": [
+            {"name": "price", "type": decimal}, {"name": "discount", "type": ["null", decimal]},
+            {"name": "line", "type": {"type": "record", "name": "Line", "fields": [{"name": "net", "type": fixed}]}},
+            {"name": "lines", "type": {"type": "array", "items": "Line"}}, {"name": "taxes", "type": {"type": "map", "values": "Money"}},
+        ]});
+        let reader = ItemReader::new(&text.to_string()).unwrap();
+        let datum = [
+            &[4, 0x07, 0xcf][..],
+            &[2, 2, 0xf6],
+            &[0, 0, 15],
+            &[2, 0, 0, 16, 0],
+            &[2, 2, b'x', 0xff, 0xff, 0xff, 0],
+        ]
+        .concat();
+        assert_eq!(
+            reader.read(&datum).unwrap(),
+            json!({"price": "19.99", "discount": "-0.10", "line": {"net": "1.5"}, "lines": [{"net": "1.6"}], "taxes": {"x": "-0.1"}})
+        );
     }
 
     #[test]

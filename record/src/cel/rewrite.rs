@@ -2,45 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use super::functions::{FUNCTIONS, HAS, RANGE, SPEND, Style, own_form, style};
 use cel::{
     IdedExpr,
-    common::{
-        ast::{
-            CallExpr, EntryExpr, Expr, LiteralValue,
-            operators::{ADD, CONDITIONAL, LOGICAL_AND, LOGICAL_OR},
-        },
-        value::Val,
+    common::ast::{
+        CallExpr, EntryExpr, Expr, LiteralValue,
+        operators::{ADD, CONDITIONAL, LOGICAL_AND, LOGICAL_OR},
     },
 };
-use serde_json::Value as Json;
 
-use super::{
-    convert,
-    functions::{FUNCTIONS, HAS, RANGE, SPEND, Style, own_form, style},
-};
-
-/// The one variable.
-pub const ITEM: &str = "item";
 /// Levels of the tree, which is evaluated and dropped on the stack: `a + b + c` has a level for each `+`.
 const MAX_DEPTH: usize = 64;
-
-/// The members of the item that an expression reads: the rest of a large item need not be converted.
-#[derive(Clone, Default)]
-pub struct Members {
-    names: BTreeSet<String>,
-    /// It reads the item itself.
-    whole: bool,
-}
-
-impl Members {
-    /// These members of an item.
-    pub fn of<'v>(&'v self, item: &'v Json) -> Box<dyn Val + 'v> {
-        match item {
-            Json::Object(object) if !self.whole => convert::select(object, self.names.iter()),
-            other => convert::from_json(other),
-        }
-    }
-}
 
 /// Refuses a tree with too many levels. Walks without recursion.
 pub fn check_depth(tree: &IdedExpr) -> Result<(), String> {
@@ -57,7 +29,7 @@ pub fn check_depth(tree: &IdedExpr) -> Result<(), String> {
 }
 
 /// Refuses names that are not declared.
-pub fn check_names(tree: &IdedExpr) -> Result<(), String> {
+pub fn check_names(tree: &IdedExpr, declared: &[&str]) -> Result<(), String> {
     let mut bound = BTreeSet::new();
     let mut rest = vec![tree];
     while let Some(node) = rest.pop() {
@@ -69,8 +41,12 @@ pub fn check_names(tree: &IdedExpr) -> Result<(), String> {
     }
     let references = tree.references();
     let variables = references.variables();
-    if let Some(unknown) = variables.into_iter().find(|name| *name != ITEM && !bound.contains(name)) {
-        return Err(format!("reads `{unknown}`, but the only variable is `{ITEM}`"));
+    if let Some(unknown) = variables.into_iter().find(|name| !declared.contains(name) && !bound.contains(name)) {
+        let list = declared.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        return Err(match declared {
+            [_] => format!("reads `{unknown}`, but the only variable is {list}"),
+            _ => format!("reads `{unknown}`, but the only variables are {list}"),
+        });
     }
     // Operators are functions as well, with names of their own kind. A leading dot calls the same function by its absolute name.
     let named = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.'));
@@ -85,7 +61,7 @@ pub fn check_names(tree: &IdedExpr) -> Result<(), String> {
     }
 }
 
-fn children(node: &IdedExpr) -> Vec<&IdedExpr> {
+pub fn children(node: &IdedExpr) -> Vec<&IdedExpr> {
     match &node.expr {
         Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => Vec::new(),
         Expr::Select(select) => vec![&select.operand],
@@ -104,17 +80,10 @@ fn of_entry(entry: &EntryExpr) -> Vec<&IdedExpr> {
     }
 }
 
-/// Rewrites a tree of bounded depth; the members that it reads.
-pub fn rewrite(tree: &mut IdedExpr) -> Result<Members, String> {
-    let mut members = Members::default();
-    node(tree, &mut members)?;
-    Ok(members)
-}
-
-fn node(tree: &mut IdedExpr, members: &mut Members) -> Result<(), String> {
+/// Rewrites a tree of bounded depth.
+pub fn rewrite(tree: &mut IdedExpr) -> Result<(), String> {
     match &mut tree.expr {
-        Expr::Ident(name) => members.whole |= name == ITEM,
-        Expr::Literal(_) => {}
+        Expr::Ident(_) | Expr::Literal(_) => {}
         Expr::Unspecified => return Err("is not a CEL expression".to_owned()),
         Expr::Struct(made) => {
             return Err(format!(
@@ -122,10 +91,10 @@ fn node(tree: &mut IdedExpr, members: &mut Members) -> Result<(), String> {
                 made.type_name
             ));
         }
-        Expr::Select(_) => return member(tree, members),
+        Expr::Select(_) => return member(tree),
         Expr::Call(call) => {
             for part in call.target.as_deref_mut().into_iter().chain(&mut call.args) {
-                node(part, members)?;
+                rewrite(part)?;
             }
             restyle(call);
             if let Some(name) = own_form(&call.func_name) {
@@ -139,7 +108,7 @@ fn node(tree: &mut IdedExpr, members: &mut Members) -> Result<(), String> {
         }
         Expr::List(list) => {
             for element in &mut list.elements {
-                node(element, members)?;
+                rewrite(element)?;
                 count(element);
             }
         }
@@ -147,7 +116,7 @@ fn node(tree: &mut IdedExpr, members: &mut Members) -> Result<(), String> {
             for entry in &mut map.entries {
                 if let EntryExpr::MapEntry(entry) = &mut entry.expr {
                     for part in [&mut entry.key, &mut entry.value] {
-                        node(part, members)?;
+                        rewrite(part)?;
                         count(part);
                     }
                 }
@@ -155,9 +124,9 @@ fn node(tree: &mut IdedExpr, members: &mut Members) -> Result<(), String> {
         }
         Expr::Comprehension(all) => {
             for part in [&mut all.iter_range, &mut all.accu_init, &mut all.loop_cond, &mut all.result] {
-                node(part, members)?;
+                rewrite(part)?;
             }
-            step(&mut all.loop_step, &all.accu_var, members)?;
+            step(&mut all.loop_step, &all.accu_var)?;
             // A step that fails does not count, and `all` and `exists` go on after it: their condition counts. That of `map` is a literal,
             // by which the library recognises it.
             if !matches!(all.loop_cond.expr, Expr::Literal(_)) {
@@ -182,13 +151,9 @@ fn restyle(call: &mut CallExpr) {
 }
 
 /// `a.b`, and `has(a.b)`.
-fn member(tree: &mut IdedExpr, members: &mut Members) -> Result<(), String> {
+fn member(tree: &mut IdedExpr) -> Result<(), String> {
     let Expr::Select(select) = &mut tree.expr else { return Ok(()) };
-    if is_variable(&select.operand, ITEM) {
-        members.names.insert(select.field.clone());
-    } else {
-        node(&mut select.operand, members)?;
-    }
+    rewrite(&mut select.operand)?;
     if select.test {
         let field = LiteralValue::String(std::mem::take(&mut select.field).into());
         let field = IdedExpr {
@@ -203,19 +168,19 @@ fn member(tree: &mut IdedExpr, members: &mut Members) -> Result<(), String> {
 
 /// A loop's step counts, but keeps its shape, `accumulator + [x]` or `accumulator && x`: the library recognises it, and appends
 /// without a copy.
-fn step(tree: &mut IdedExpr, accumulator: &str, members: &mut Members) -> Result<(), String> {
+fn step(tree: &mut IdedExpr, accumulator: &str) -> Result<(), String> {
     if let Expr::Call(call) = &mut tree.expr
         && call.target.is_none()
     {
         match (call.func_name.as_str(), call.args.as_mut_slice()) {
             (CONDITIONAL, [condition, then, otherwise]) => {
-                node(condition, members)?;
+                rewrite(condition)?;
                 count(condition);
-                step(then, accumulator, members)?;
-                return step(otherwise, accumulator, members);
+                step(then, accumulator)?;
+                return step(otherwise, accumulator);
             }
             (ADD | LOGICAL_AND | LOGICAL_OR, [first, next]) if is_variable(first, accumulator) => {
-                node(next, members)?;
+                rewrite(next)?;
                 // A list's elements count already.
                 if !matches!(next.expr, Expr::List(_)) {
                     count(next);
@@ -226,7 +191,7 @@ fn step(tree: &mut IdedExpr, accumulator: &str, members: &mut Members) -> Result
         }
     }
     let keeps = is_variable(tree, accumulator);
-    node(tree, members)?;
+    rewrite(tree)?;
     if !keeps {
         count(tree);
     }

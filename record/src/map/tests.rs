@@ -2,7 +2,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::convert::{FIRST_DAY, FIRST_MILLIS, LAST_DAY, LAST_MILLIS};
+use crate::{
+    convert::{FIRST_DAY, LAST_DAY, convert},
+    time::{FIRST_MILLIS, LAST_MILLIS},
+};
 
 /// A user as randomuser.me gives it, from Norway: the postal code is text and the names have diacritics.
 fn item() -> Json {
@@ -100,7 +103,7 @@ fn each_type_takes_what_it_can_hold_and_nothing_else() {
         (T::Timestamp, json!("9999-12-31T23:59:59.999Z"), ok(Value::Timestamp(LAST_MILLIS))),
         (T::Timestamp, json!("9999-12-31T23:59:59.999-01:00"), Err("0001 to 9999")),
         (T::Timestamp, json!("0001-01-01T00:00:00Z"), ok(Value::Timestamp(FIRST_MILLIS))),
-        (T::Timestamp, json!("9999-12-31T23:59:59.999"), Err("not a time")),
+        (T::Timestamp, json!("9999-12-31T23:59:59.999"), Err("without a time zone")),
         (T::Timestamp, json!(1_700_000_000_123_i64), ok(Value::Timestamp(1_700_000_000_123))),
         (T::Timestamp, json!(100_000_000_000_000_000_i64), Err("0001 to 9999")),
         (
@@ -206,6 +209,28 @@ fn an_item_that_says_so_deletes_its_record_and_needs_no_more_than_key_and_versio
     ] {
         assert_eq!(schema.map(&item, None).unwrap_err().field, field, "{item}");
     }
+}
+
+#[test]
+fn the_order_of_an_item_has_the_precision_at_which_it_was_served() {
+    let schema = versioned();
+    let order = |at: Json, more: &[(&str, Json)]| {
+        let mut item = json!({"id": 7, "at": at, "name": "a"});
+        item.as_object_mut()
+            .unwrap()
+            .extend(more.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
+        let text = item.to_string();
+        schema.map_ordered(&item, Some(text.as_bytes())).unwrap().1
+    };
+    let at = "2024-01-02T10:11:12.123456789Z";
+    assert_eq!(order(json!(at), &[]), Some(1_704_190_272_123_456_789));
+    assert_eq!(order(json!(at), &[("gone", json!(true))]), Some(1_704_190_272_123_456_789));
+    assert_eq!(order(json!(1_704_190_272_123_i64), &[]), Some(1_704_190_272_123_000_000));
+    let numbered = declared(json!({"key": ["id"], "orderBy": "n", "fields": [
+        {"name": "id", "type": "string", "from": "/id"}, {"name": "n", "type": "long", "from": "/n"}
+    ]}));
+    assert_eq!(numbered.map_ordered(&json!({"id": "x", "n": 5}), None).unwrap().1, Some(5));
+    assert_eq!(RecordSchema::user().map_ordered(&item(), None).unwrap().1, None);
 }
 
 #[test]

@@ -3,11 +3,14 @@
 use userpipeline_api::{FieldType, names};
 
 use super::{
-    Column, DELETED, FETCHED_MILLIS, RUN_ID, VERSION, added_columns,
+    Column, DELETED, FETCHED_MILLIS, ORDER_BY, REQUEST, RUN_ID, VERSION, added_columns,
     column::{add_column, default_clause, landing_type},
-    quoting::quote,
+    quoting::{literal, quote},
 };
 use crate::{Field, RecordSchema};
+
+/// The greatest version that expired from each landing table: see [`crate::bookkeeping`].
+const EXPIRED: &str = "userpipeline.expired_versions";
 
 impl RecordSchema {
     /// Creates the landing table. Rows whose `_version` and `_published_version` differ are the outbox. A deleted record keeps its
@@ -15,7 +18,7 @@ impl RecordSchema {
     pub fn landing_ddl(&self, table: &str) -> String {
         format!(
             "CREATE TABLE IF NOT EXISTS {table} ({}, _raw json NOT NULL, {VERSION} bigint NOT NULL, _published_version bigint, _run_id text NOT NULL, \
-                 _deleted boolean NOT NULL DEFAULT false, _ingested_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY ({}))",
+                 _deleted boolean NOT NULL DEFAULT false, _ingested_at timestamptz NOT NULL DEFAULT now(), {}PRIMARY KEY ({}))",
             self.column_definitions(|f| {
                 let column = landing_type(f.field_type);
                 let constraint = if self.is_key(f) {
@@ -25,6 +28,11 @@ impl RecordSchema {
                 };
                 format!("{column}{constraint}")
             }),
+            if self.order_by.is_some() {
+                format!("{ORDER_BY} bigint, {REQUEST} bigint, ")
+            } else {
+                String::new()
+            },
             self.key_columns(),
             table = quote(table),
         )
@@ -33,6 +41,14 @@ impl RecordSchema {
     /// For a landing table of an earlier version.
     pub fn landing_add_deleted(table: &str) -> String {
         format!("ALTER TABLE {} ADD COLUMN _deleted boolean NOT NULL DEFAULT false", quote(table))
+    }
+
+    /// For a landing table of an earlier version, with `orderBy`.
+    pub fn landing_add_order(table: &str) -> String {
+        format!(
+            "ALTER TABLE {} ADD COLUMN IF NOT EXISTS {ORDER_BY} bigint, ADD COLUMN IF NOT EXISTS {REQUEST} bigint",
+            quote(table)
+        )
     }
 
     /// The index of the outbox: its name and its statement.
@@ -57,12 +73,27 @@ impl RecordSchema {
         (name, statement)
     }
 
-    /// Deletes up to `$2` published rows that landed more than `$1` seconds ago. Locked rows are skipped.
-    pub fn landing_expire(table: &str) -> String {
-        let table = quote(table);
-        format!(
+    /// Deletes up to `$2` published rows that landed more than `$1` seconds ago, and returns their number. Locked rows are skipped.
+    ///
+    /// With `orderBy`, rows whose version is ahead of it are kept, because nothing else has their version; and deleted records, which
+    /// an equal update must not restore. The greatest expired version is recorded for [`RecordSchema::landing_upsert_ordered`].
+    pub fn landing_expire(&self, table: &str) -> String {
+        let (name, table) = (literal(table), quote(table));
+        let is_ahead = self
+            .order_version("")
+            .map(|version| format!(" AND {VERSION} <= {version} AND NOT {DELETED}"));
+        let delete = format!(
             "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE _ingested_at < now() - make_interval(secs => $1) \
-             AND _published_version = {VERSION} ORDER BY _ingested_at LIMIT $2 FOR UPDATE SKIP LOCKED))"
+             AND _published_version = {VERSION}{} ORDER BY _ingested_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING {VERSION}",
+            is_ahead.as_deref().unwrap_or_default()
+        );
+        if is_ahead.is_none() {
+            return format!("WITH expired AS ({delete}) SELECT count(*) FROM expired");
+        }
+        format!(
+            "WITH expired AS ({delete}), \
+             recorded AS (INSERT INTO {EXPIRED} AS e (table_name, version) SELECT {name}, max({VERSION}) FROM expired HAVING count(*) > 0 \
+             ON CONFLICT (table_name) DO UPDATE SET version = greatest(e.version, excluded.version)) SELECT count(*) FROM expired"
         )
     }
 
@@ -84,14 +115,16 @@ impl RecordSchema {
             ("_run_id".to_owned(), "text"),
             ("_deleted".to_owned(), "bool"),
         ];
+        let order = [(ORDER_BY.to_owned(), "int8"), (REQUEST.to_owned(), "int8")];
+        let order = order.into_iter().filter(|_| self.order_by.is_some());
         let fields = self.fields.iter().map(|f| (f.name.clone(), landing_type(f.field_type)));
-        fields.chain(added_columns()).chain(own).collect()
+        fields.chain(added_columns()).chain(own).chain(order).collect()
     }
 
     /// Creates the temporary table into which a page is copied. Each commit empties it.
     pub fn landing_batch_ddl(&self) -> String {
         format!(
-            "CREATE TEMPORARY TABLE IF NOT EXISTS landing_batch (_position integer NOT NULL, _deleted boolean NOT NULL, {VERSION} bigint, {}, _raw json NOT NULL) ON COMMIT DELETE ROWS",
+            "CREATE TEMPORARY TABLE IF NOT EXISTS landing_batch (_position integer NOT NULL, _deleted boolean NOT NULL, {ORDER_BY} bigint, {}, _raw json NOT NULL) ON COMMIT DELETE ROWS",
             self.column_definitions(|f| landing_type(f.field_type).to_owned())
         )
     }
@@ -99,43 +132,77 @@ impl RecordSchema {
     /// Copies a page, in binary format.
     pub fn landing_copy(&self) -> String {
         format!(
-            "COPY landing_batch (_position, _deleted, {VERSION}, {}, _raw) FROM STDIN BINARY",
+            "COPY landing_batch (_position, _deleted, {ORDER_BY}, {}, _raw) FROM STDIN BINARY",
             self.columns()
         )
     }
 
     /// Moves the copied page into the landing table. `$1` is the run's id. The number of rows is the number of landed versions.
     ///
-    /// With `orderBy`, a greater version wins, and a deletion wins over an upsert of the same version. Without it, the last item of
-    /// a key wins, an unchanged record keeps its version, and a changed one gets a greater version.
+    /// For records without `orderBy`: the last item of a key wins, an unchanged record keeps its version, and a changed one gets a
+    /// greater version.
     pub fn landing_upsert(&self, table: &str) -> String {
         let columns = self.columns();
-        let (version, newest, next, changed) = if self.order_by.is_some() {
-            (
-                VERSION.to_owned(),
-                format!("{VERSION} DESC, _deleted DESC, _position DESC"),
-                // So that a deletion of the same version becomes pending.
-                format!("excluded.{VERSION}, _published_version = NULL"),
-                format!("(excluded.{VERSION}, excluded._deleted) > (t.{VERSION}, t._deleted)"),
-            )
-        } else {
-            (
-                "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint".to_owned(),
-                "_position DESC".to_owned(),
-                format!("greatest(excluded.{VERSION}, t.{VERSION} + 1)"),
-                self.values_differ("t", "excluded"),
-            )
-        };
         format!(
             "INSERT INTO {table} AS t ({columns}, _raw, _deleted, {VERSION}, _run_id) \
-             SELECT {columns}, _raw, _deleted, {version}, $1 \
-             FROM (SELECT DISTINCT ON ({key}) * FROM pg_temp.landing_batch ORDER BY {key}, {newest}) AS page ORDER BY {key} \
+             SELECT {columns}, _raw, _deleted, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, $1 \
+             FROM (SELECT DISTINCT ON ({key}) * FROM pg_temp.landing_batch ORDER BY {key}, _position DESC) AS page ORDER BY {key} \
              ON CONFLICT ({key}) DO UPDATE SET {sets}_raw = excluded._raw, _deleted = excluded._deleted, _run_id = excluded._run_id, \
-             _ingested_at = now(), {VERSION} = {next} WHERE {changed}",
+             _ingested_at = now(), {VERSION} = greatest(excluded.{VERSION}, t.{VERSION} + 1) WHERE {changed}",
             table = quote(table),
             key = self.key_columns(),
             sets = self.take_excluded(),
+            changed = self.values_differ("t", "excluded"),
         )
+    }
+
+    /// The same with `orderBy`. `$2` is the number of the request, and `$3` whether other runs of the pipeline are active. Returns the
+    /// number of landed versions.
+    ///
+    /// - A greater `orderBy` wins. Of equal ones, a deletion wins over an upsert; otherwise the response that was requested later.
+    /// - An unchanged record keeps its version, and a changed one gets max(`orderBy`, last + 1).
+    /// - While other runs are active, an unchanged record gets the number of the request, so that a response that was requested
+    ///   earlier and lands later does not replace it.
+    /// - A value of `orderBy` up to the greatest expired version gets a greater version, because a store may have that of a row that
+    ///   expired.
+    pub fn landing_upsert_ordered(&self, table: &str) -> String {
+        let columns = self.columns();
+        let changed = self.values_differ("t", "excluded");
+        let (of_page, of_excluded) = (self.order_version("page."), self.order_version("excluded."));
+        let (of_page, of_excluded) = (of_page.unwrap_or_default(), of_excluded.unwrap_or_default());
+        let when_changed = |column: &str, value: &str| format!("{column} = CASE WHEN {changed} THEN {value} ELSE t.{column} END");
+        format!(
+            "WITH landed AS (INSERT INTO {table} AS t ({columns}, _raw, _deleted, {VERSION}, _run_id, {ORDER_BY}, {REQUEST}) \
+             SELECT {columns}, _raw, _deleted, {of_page} + ({of_page} <= coalesce((SELECT version FROM {EXPIRED} WHERE table_name = {name}), 0))::int, \
+             $1, {ORDER_BY}, $2 \
+             FROM (SELECT DISTINCT ON ({key}) * FROM pg_temp.landing_batch ORDER BY {key}, {ORDER_BY} DESC, _deleted DESC, _position DESC) AS page \
+             ORDER BY {key} \
+             ON CONFLICT ({key}) DO UPDATE SET {sets}_deleted = excluded._deleted, {ORDER_BY} = excluded.{ORDER_BY}, {REQUEST} = excluded.{REQUEST}, \
+             {raw}, {run}, {time}, {version} \
+             WHERE CASE WHEN t.{ORDER_BY} IS NULL THEN ({of_excluded}, excluded._deleted) > (t.{VERSION}, t._deleted) \
+             OR ({of_excluded}, excluded._deleted) = (t.{VERSION}, t._deleted) AND ($3 OR {changed}) \
+             ELSE (excluded.{ORDER_BY}, excluded._deleted, excluded.{REQUEST}) > (t.{ORDER_BY}, t._deleted, t.{REQUEST}) \
+             AND ($3 OR excluded.{ORDER_BY} > t.{ORDER_BY} OR {changed}) END \
+             RETURNING _ingested_at = now() AS is_new) SELECT count(*) FROM landed WHERE is_new",
+            table = quote(table),
+            name = literal(table),
+            key = self.key_columns(),
+            sets = self.take_excluded(),
+            raw = when_changed("_raw", "excluded._raw"),
+            run = when_changed("_run_id", "excluded._run_id"),
+            time = when_changed("_ingested_at", "now()"),
+            version = when_changed(VERSION, &format!("greatest(excluded.{VERSION}, t.{VERSION} + 1)")),
+        )
+    }
+
+    /// The version that follows from the field of `orderBy`, in a row with the prefix `of`. None without `orderBy`.
+    fn order_version(&self, of: &str) -> Option<String> {
+        let field = self.fields.iter().find(|f| self.order_by.as_ref() == Some(&f.name))?;
+        let column = format!("{of}{}", quote(&field.name));
+        Some(match field.field_type {
+            FieldType::Timestamp => format!("(extract(epoch FROM {column}) * 1000000)::bigint"),
+            _ => column,
+        })
     }
 
     /// Reads and locks up to `$1` pending rows, of any run. Rows that another publisher has locked are skipped.

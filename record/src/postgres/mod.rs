@@ -13,8 +13,15 @@ pub use self::{
 };
 use crate::{Field, RecordSchema};
 
-/// With `orderBy` the value of its field, otherwise microseconds since 1970.
+/// In microseconds since 1970. With `orderBy`, the value of its field, and greater where that does not increase.
 pub const VERSION: &str = "_version";
+/// The value of `orderBy` at the precision served: a number, or nanoseconds since 1970. Null in rows of an earlier version.
+pub const ORDER_BY: &str = "_order_by";
+/// The number of the request whose response had the landed content. Null in rows of an earlier version.
+pub const REQUEST: &str = "_request";
+/// Partition and offset of the message that a row of the sink table has, with `source.topic`. Null in rows of an earlier version.
+pub const PARTITION: &str = "_partition";
+pub const OFFSET: &str = "_offset";
 pub const DELETED: &str = "_deleted";
 /// The run that landed a row.
 pub const RUN_ID: &str = "_run_id";

@@ -12,11 +12,22 @@ fn statements(schema: &RecordSchema) -> String {
         schema.sink_ddl("created_users"),
         schema.landing_batch_ddl(),
         schema.landing_copy(),
-        schema.landing_upsert("raw_users"),
+        if schema.order_by.is_some() {
+            schema.landing_upsert_ordered("raw_users")
+        } else {
+            schema.landing_upsert("raw_users")
+        },
+        schema.landing_expire("raw_users"),
         schema.pending_select("raw_users"),
         schema.published_update("raw_users"),
         schema.sink_upsert("created_users"),
     ]);
+    if schema.order_by.is_some() {
+        all.push(schema.sink_upsert_ordered("created_users"));
+        all.push(schema.sink_delete_ordered("created_users"));
+        all.push(schema.sink_stored("created_users"));
+        all.push(RecordSchema::sink_add_order("created_users"));
+    }
     if schema.has_deletes() {
         all.push(schema.sink_delete("created_users"));
         all.push(RecordSchema::sink_lock("created_users", true));

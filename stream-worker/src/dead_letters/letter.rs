@@ -182,13 +182,13 @@ mod tests {
 
     #[test]
     fn a_decoded_record_is_identified_by_its_own_key_and_version() {
-        let write = crate::model::Write {
+        let write = crate::model::Write::upsert(crate::model::VersionedRecord {
             origin: (2, 77),
             key: r#"["d1",5]"#.into(),
             version: 5000,
+            order: None,
             record: userpipeline_record::Record(Vec::new()),
-            deleted: false,
-        };
+        });
         let fault = RecordFault::quoting("PostgresRefused", "too hot: 999").of(&write);
         let letter = Letter::read(Message {
             headers: headers_of(&message(), &fault, "users", "g", Timestamp::UNIX_EPOCH),

@@ -40,7 +40,7 @@ impl RecordFault {
     #[must_use]
     pub fn of(self, write: &Write) -> Self {
         Self {
-            record: Some((write.key.clone(), write.version)),
+            record: Some((write.key.clone(), write.order_version)),
             ..self
         }
     }

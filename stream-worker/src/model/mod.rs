@@ -8,5 +8,5 @@ mod write;
 pub use self::{
     fault::{Faults, RecordFault},
     message::{Header, Message},
-    write::{VersionedRecord, Write},
+    write::{Stored, VersionedRecord, Write},
 };

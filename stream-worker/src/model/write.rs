@@ -1,6 +1,6 @@
 //! What the sinks write.
 
-use userpipeline_record::Record;
+use userpipeline_record::{Rank, Record};
 
 /// A record with its key and version.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,6 +10,8 @@ pub struct VersionedRecord {
     pub key: String,
     /// In microseconds.
     pub version: i64,
+    /// The value of `orderBy` at the precision served, of a message of an external producer.
+    pub order: Option<i64>,
     /// Its values; of a deleted record, those of its key.
     pub record: Record,
 }
@@ -20,10 +22,25 @@ pub struct Write {
     /// Partition and offset of its message.
     pub origin: (i32, i64),
     pub key: String,
-    /// In microseconds.
+    /// In microseconds. Of a message of an external producer, a sink may decide it.
     pub version: i64,
+    /// The value of `orderBy` at the precision served, of a message of an external producer.
+    pub order: Option<i64>,
+    /// The version that follows from `orderBy` alone.
+    pub order_version: i64,
     /// Its values; of a delete, those of its key.
     pub record: Record,
+    pub deleted: bool,
+    /// The sink that decides versions has it already.
+    pub is_stored: bool,
+}
+
+/// What the sink that decides versions has of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub version: i64,
+    /// Value of `orderBy`, partition and offset. None in a row of an earlier version.
+    pub message: Option<(i64, (i32, i64))>,
     pub deleted: bool,
 }
 
@@ -36,19 +53,29 @@ impl Write {
         Self::new(record, true)
     }
 
+    /// The rank among the messages of an external producer.
+    pub fn rank(&self) -> Option<Rank<(i32, i64)>> {
+        let (deleted, arrival) = (self.deleted, self.origin);
+        self.order.map(|order| Rank { order, deleted, arrival })
+    }
+
     fn new(record: VersionedRecord, deleted: bool) -> Self {
         let VersionedRecord {
             origin,
             key,
             version,
+            order,
             record,
         } = record;
         Self {
             origin,
             key,
             version,
+            order,
+            order_version: version,
             record,
             deleted,
+            is_stored: false,
         }
     }
 }

@@ -45,7 +45,8 @@ pub struct BatchOutcome {
 }
 
 /// The newest version of each key among the writes that are no dead letters, sorted by key, so that concurrent batches lock
-/// rows in the same order. Of equal versions the earlier message wins, as between two batches.
+/// rows in the same order. Of equal versions the earlier message wins, as between two batches; but of external producers, the later
+/// one.
 pub fn newest<'a>(writes: &'a [Write], faults: &Faults) -> Vec<&'a Write> {
     let mut newest: BTreeMap<&str, &Write> = BTreeMap::new();
     for write in writes.iter().filter(|w| !faults.contains_key(&w.origin)) {
@@ -54,14 +55,21 @@ pub fn newest<'a>(writes: &'a [Write], faults: &Faults) -> Vec<&'a Write> {
                 vacant.insert(write);
             }
             btree_map::Entry::Occupied(mut occupied) => {
-                // Of an upsert and a delete of equal version the delete wins, as in the stores.
-                if (write.version, write.deleted) > (occupied.get().version, occupied.get().deleted) {
+                if replaces(write, occupied.get()) {
                     occupied.insert(write);
                 }
             }
         }
     }
     newest.into_values().collect()
+}
+
+fn replaces(write: &Write, other: &Write) -> bool {
+    match (write.rank(), other.rank()) {
+        (Some(rank), Some(other)) => rank > other,
+        // Of an upsert and a delete of equal version the delete wins, as in the stores.
+        _ => (write.version, write.deleted) > (other.version, other.deleted),
+    }
 }
 
 /// The messages of a batch that are not written.
@@ -126,13 +134,13 @@ mod tests {
     use crate::model::{RecordFault, VersionedRecord};
 
     fn write(key: &str, version: i64, offset: i64) -> Write {
-        Write {
+        Write::upsert(VersionedRecord {
             origin: (0, offset),
             key: key.into(),
             version,
+            order: None,
             record: Record(Vec::new()),
-            deleted: false,
-        }
+        })
     }
 
     fn message(partition: i32, offset: i64) -> Message {
@@ -176,6 +184,19 @@ mod tests {
         let writes = [write("b", 2, 0), write("a", 9, 1), write("b", 3, 2), write("a", 4, 3)];
         let written: Vec<_> = newest(&writes, &Faults::new()).iter().map(|e| (e.key.clone(), e.version)).collect();
         assert_eq!(written, [("a".to_owned(), 9), ("b".to_owned(), 3)]);
+    }
+
+    #[test]
+    fn of_equal_messages_of_an_external_producer_the_later_one_is_written_unless_a_delete_is_among_them() {
+        let message = |offset, deleted| Write {
+            order: Some(5),
+            deleted,
+            ..write("a", 5, offset)
+        };
+        let newest_of = |writes: &[Write]| newest(writes, &Faults::new())[0].origin.1;
+        assert_eq!(newest_of(&[message(1, false), message(2, false)]), 2);
+        assert_eq!(newest_of(&[message(1, true), message(2, false)]), 1);
+        assert_eq!(newest_of(&[write("a", 5, 1), write("a", 5, 2)]), 1, "a run never publishes two");
     }
 
     #[test]
@@ -234,6 +255,7 @@ mod tests {
             origin: (0, 1),
             key: "k".into(),
             version: 7,
+            order: None,
             record: Record(Vec::new()),
         };
         let mut unwritten = Unwritten::default();

@@ -1,5 +1,6 @@
 //! The way of a record through a worker: consume, decode, batch, write. Around it, the session and what runs beside it.
 
+pub mod arbitration;
 pub mod batch;
 pub mod consume;
 pub mod decode;

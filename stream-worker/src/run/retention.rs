@@ -29,7 +29,7 @@ const SWEEP_SEED: i64 = 0x7570_7265_7400_0000;
 const INDEX_SEED: i64 = SWEEP_SEED + 1;
 
 /// The rows that the pipeline keeps for a limited time.
-fn declared(pipeline: &WorkerPipeline) -> Vec<Expiry> {
+fn declared(pipeline: &WorkerPipeline, schema: &RecordSchema) -> Vec<Expiry> {
     let retention = &pipeline.retention;
     let seconds = |limit: userpipeline_api::Duration| Duration::from(limit).as_secs_f64();
     let id = pipeline.id.to_string();
@@ -52,16 +52,16 @@ fn declared(pipeline: &WorkerPipeline) -> Vec<Expiry> {
     let landing = retention.landing.zip(pipeline.landing_table.as_ref()).map(|(limit, table)| Expiry {
         rows: "landing",
         seconds: seconds(limit),
-        statement: RecordSchema::landing_expire(table),
+        statement: schema.landing_expire(table),
         key: None,
-        returns_count: false,
+        returns_count: true,
     });
     runs.into_iter().chain(rejects).chain(of_sinks).chain(landing).collect()
 }
 
 /// Deletes expired rows periodically, if the pipeline declares any.
 pub async fn run(context: &WorkerContext) {
-    let declared = declared(&context.pipeline);
+    let declared = declared(&context.pipeline, &context.schema);
     if declared.is_empty() {
         return;
     }
@@ -213,10 +213,14 @@ spec:
     #[test]
     fn only_declared_rows_are_deleted() {
         let mut pipeline = WorkerPipeline::read(PIPELINE).unwrap();
-        assert_eq!(declared(&pipeline), []);
+        let schema = RecordSchema::user();
+        assert_eq!(declared(&pipeline, &schema), []);
         pipeline.retention.landing = Some(Duration::from_secs(3600).into());
         pipeline.retention.tombstones = Some(Duration::from_millis(1500).into());
-        let found: Vec<_> = declared(&pipeline).iter().map(|expiry| (expiry.rows, expiry.seconds)).collect();
+        let found: Vec<_> = declared(&pipeline, &schema)
+            .iter()
+            .map(|expiry| (expiry.rows, expiry.seconds))
+            .collect();
         assert_eq!(found, [("tombstones", 1.5), ("landing", 3600.0)]);
     }
 }

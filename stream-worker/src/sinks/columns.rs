@@ -35,7 +35,7 @@ pub fn to_add<'a>(table: &str, schema: &'a RecordSchema, found: &[Column]) -> Re
             TABLE_MISMATCH,
             format!(
                 "table {table}: column `{0}` is missing, and field `{0}` of spec.record is neither optional nor has a default, so existing rows \
-                 would lack it; make it optional, give it a default, or create a new pipeline",
+                 would lack it: give the field a default; or remove it, apply, and add it again with `optional: true`",
                 field.name
             ),
         )),

@@ -8,5 +8,5 @@ mod sink;
 
 pub use self::{
     list::ALL,
-    sink::{ActiveSink, Expiry, HealthCheck, SchemaTask, Sink, SinkWriter, WriteOutcome},
+    sink::{ActiveSink, Arbiter, Expiry, HealthCheck, SchemaTask, Sink, SinkWriter, WriteOutcome},
 };

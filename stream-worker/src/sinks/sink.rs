@@ -1,5 +1,7 @@
 //! What a store must do to be a sink.
 
+use std::collections::BTreeMap;
+
 use futures::future::LocalBoxFuture;
 use tokio_postgres::{Client, Transaction};
 use userpipeline_api::document::{SchemaPipeline, WorkerPipeline};
@@ -10,7 +12,7 @@ use crate::{
     claims::{Claims, Holder, Resource},
     context::WorkerContext,
     mode::Mode,
-    model::Write,
+    model::{Stored, Write},
 };
 
 /// A store that records are written to. One value per store, in [`super::ALL`].
@@ -114,10 +116,27 @@ pub trait SinkWriter: Send + Sync {
     /// Closes the connection after an error, where the next attempt needs a new one.
     fn close(&mut self, error: &StoreError);
 
+    /// With an external producer: whether this sink decides which of several messages of a record is newer. The others are written
+    /// after it, with its versions.
+    fn arbiter(&self) -> Option<&dyn Arbiter> {
+        None
+    }
+
     /// A check that runs beside the writer; none where the bookkeeping's own check covers this sink.
     fn health(&self) -> Option<Box<dyn HealthCheck>> {
         None
     }
+}
+
+/// A sink that decides versions.
+pub trait Arbiter: Send + Sync {
+    /// What the sink has of the records of `writes`, by key. Until the transaction ends, no other one changes what it has of deleted
+    /// records.
+    fn stored<'a>(
+        &'a self,
+        transaction: &'a Transaction<'a>,
+        writes: &'a [&'a Write],
+    ) -> LocalBoxFuture<'a, Result<BTreeMap<String, Stored>, StoreError>>;
 }
 
 /// A sink of a pipeline, and its writer.

@@ -45,6 +45,7 @@ struct Inner {
     totals: Option<StoredTotals>,
     last_commit_at: Option<Timestamp>,
     stored: VecDeque<(Instant, i64)>,
+    has_unordered_messages: bool,
 }
 
 #[derive(Default)]
@@ -115,6 +116,14 @@ impl Status {
             .is_some_and(|(at, _)| now.saturating_duration_since(*at) > RATE_WINDOW)
         {
             inner.stored.pop_front();
+        }
+    }
+
+    /// Messages of one record with equal values of `orderBy` are on several partitions.
+    pub fn unordered_messages(&self) {
+        let known = std::mem::replace(&mut self.inner().has_unordered_messages, true);
+        if !known {
+            tracing::warn!("messages of one record with equal values of orderBy are on several partitions: none of them is later");
         }
     }
 
@@ -193,6 +202,7 @@ impl Status {
             totals: inner.totals.clone(),
             last_commit_at: inner.last_commit_at,
             stored_per_second,
+            has_unordered_messages: inner.has_unordered_messages,
         }
     }
 }

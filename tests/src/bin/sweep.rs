@@ -120,6 +120,7 @@ async fn tables(client: &Client) -> Result<usize> {
     }
     for (table, column, begins) in [
         ("claims", "pipeline", DASHED_PREFIX),
+        ("expired_versions", "table_name", UNDERSCORED_PREFIX),
         ("forgotten", "pipeline", DASHED_PREFIX),
         ("progress", "group_id", DASHED_PREFIX),
         ("rejects", "pipeline", DASHED_PREFIX),

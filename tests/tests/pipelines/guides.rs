@@ -22,14 +22,17 @@ const PAGES: [&str; 12] = [
     "how-to/dead-letters",
     "how-to/topic",
 ];
-/// Pages that are not: they install the product or another one, run its programs outside of a cluster, or are for look-up.
-const NOT_OPERATIONS: [&str; 11] = [
+/// Pages that are not: they install the product or another one, run its programs outside of a cluster, need an API of others, or are
+/// for look-up.
+const NOT_OPERATIONS: [&str; 13] = [
     "start/quick-start",
     "start/install",
     "how-to/by-hand",
+    "how-to/coming-from",
     "how-to/connections",
     "how-to/encrypt",
     "how-to/gitops",
+    "how-to/pagination",
     "reference/fields",
     "reference/metrics",
     "reference/record",

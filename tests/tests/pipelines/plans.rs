@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 use kube::{ResourceExt, api::ListParams};
 use serde_json::{Value, json};
 use userpipeline_api::names;
-use userpipeline_tests::{World, eventually, stores, world::SOON};
+use userpipeline_tests::{World, eventually, examples, stores, world::SOON};
 
 /// Exit code, output and errors of `userpipeline-operator plan -f -`.
 pub async fn plan(pipeline: &Value, more: &'static [&'static str]) -> Result<(i32, String, String)> {
@@ -29,6 +29,31 @@ pub async fn plan(pipeline: &Value, more: &'static [&'static str]) -> Result<(i3
         Ok((output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr)))
     })
     .await?
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_can_be_planned_before_it_exists_with_every_policy() -> Result<()> {
+    // Given the connections of the examples, and no pipeline
+    let world = World::new("plan-examples").await?;
+    world.create_connections().await?;
+    for (file, mut manifest) in examples::manifests(&world.namespace)? {
+        if manifest["kind"] != "UserPipeline" {
+            continue;
+        }
+        for (deletion, suspension) in [("Retain", "Finish"), ("Delete", "Stop")] {
+            // When an example is planned, Then everything would be created, and nothing is
+            manifest["spec"]["deletionPolicy"] = json!(deletion);
+            manifest["spec"]["suspendPolicy"] = json!(suspension);
+            let (code, output, errors) = plan(&manifest, &[]).await?;
+            assert_eq!(code, 1, "{file}, {deletion}: {output}{errors}");
+            let name = manifest["metadata"]["name"].as_str().context("a name")?;
+            assert!(
+                output.contains(&format!("+ Deployment {name}-worker")),
+                "{file}, {deletion}: {output}"
+            );
+        }
+    }
+    world.clean_up().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

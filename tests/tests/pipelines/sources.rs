@@ -230,7 +230,7 @@ async fn the_next_run_requests_the_items_that_have_not_landed() -> Result<()> {
     let mut pipeline = world.pipeline_of(&record, &source.url());
     let changes = json!({
         "url": format!("{}changes?after={{{{cursor}}}}", source.url()), "items": "/data/items", "auth": auth,
-        "cursor": {"fromItems": "/at", "initial": "0"}, "runDuration": "30s", "maxRecordsPerRun": 10_000, "rateLimit": {"requests": 50}
+        "pagination": {"type": "Repeat"}, "cursor": {"fromItems": "/at", "initial": "0"}, "runDuration": "30s", "maxRecordsPerRun": 10_000, "rateLimit": {"requests": 50}
     });
     pipeline["spec"]["source"] = json!({"http": changes});
     source.serve_collection(&items(250));

@@ -87,6 +87,17 @@ async fn the_newest_version_wins_and_a_deleted_record_does_not_reappear() -> Res
     world.clean_up().await
 }
 
+/// Small batches, and a topic with an external producer.
+fn read_topic(pipeline: &mut Value) {
+    let spec = &mut pipeline["spec"];
+    spec["source"] = json!({"topic": {"format": "JSON"}});
+    spec["workers"] = json!({"replicas": 2, "batch": {"maxRecords": 7, "maxLatency": "50ms"}});
+    if let Some(spec) = spec.as_object_mut() {
+        spec.remove("schedule");
+        spec.remove("schemaRegistry");
+    }
+}
+
 /// Revisions of some keys in random order on random partitions, some of them twice. Adds the resulting rows to `expected`.
 fn in_any_order(random: &mut SplitMix64, case: usize, partitions: usize, expected: &mut BTreeMap<i64, Row>) -> Vec<Outgoing> {
     const KEYS: usize = 40;
@@ -134,13 +145,7 @@ async fn the_newest_version_wins_in_any_order_on_any_partition_and_across_rebala
     let world = World::new("orders").await?;
     let record = versioned();
     let mut pipeline = world.pipeline_of(&record, "");
-    let spec = &mut pipeline["spec"];
-    spec["source"] = json!({"topic": {"format": "JSON"}});
-    spec["workers"] = json!({"replicas": 2, "batch": {"maxRecords": 7, "maxLatency": "50ms"}});
-    if let Some(spec) = spec.as_object_mut() {
-        spec.remove("schedule");
-        spec.remove("schemaRegistry");
-    }
+    read_topic(&mut pipeline);
     world.apply(&pipeline).await?;
     world.ready().await?;
     let seed = u64::from_le_bytes(uuid::Uuid::new_v4().into_bytes()[..8].try_into()?);
@@ -181,5 +186,126 @@ async fn the_newest_version_wins_in_any_order_on_any_partition_and_across_rebala
         rows.sort();
         assert_in_both_stores(&world, &record, &rows).await?;
     }
+    world.clean_up().await
+}
+
+/// Messages of some records with few versions, each record on one partition. Adds the rows that the rule names to `expected`: of the
+/// greatest version a delete, otherwise the later message.
+fn with_equal_versions(
+    random: &mut SplitMix64,
+    case: usize,
+    partitions: usize,
+    expected: &mut BTreeMap<i64, (i64, bool, Row)>,
+) -> Vec<Outgoing> {
+    const KEYS: usize = 12;
+    let mut messages = Vec::new();
+    for message in 0..120 {
+        let key = random.index(KEYS);
+        let (seq, device) = (i64::try_from(key).unwrap_or_default(), format!("d{}", key % 5));
+        let version = i64::try_from(1 + case / 2 + random.index(2)).unwrap_or_default();
+        // Columns that Cassandra would take from different messages.
+        let name = format!("{}", (message * 7919 + case) % 1000);
+        let deleted = random.index(12) == 0;
+        let mut item = json!({"device": device, "seq": seq, "version": version, "name": name, "note": 1000 - message});
+        if deleted {
+            item["gone"] = json!(true);
+        }
+        let mut row = reading(&device, seq, version, &name);
+        row.insert("note".to_owned(), Some((1000 - message).to_string()));
+        let entry = expected.entry(seq).or_insert_with(|| (version, deleted, row.clone()));
+        if (version, deleted) >= (entry.0, entry.1) {
+            *entry = (version, deleted, row);
+        }
+        let partition = i32::try_from(key % partitions).ok();
+        messages.push((partition, "any key".to_owned(), Some(item.to_string().into_bytes()), None));
+    }
+    messages
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_equal_versions_the_later_message_of_a_partition_wins_in_both_stores() -> Result<()> {
+    const CASES: usize = 6;
+    // Given workers with small batches, and a topic whose producer often repeats a version
+    let world = World::new("equals").await?;
+    let mut record = versioned();
+    if let Some(fields) = record["fields"].as_array_mut() {
+        fields.push(json!({"name": "note", "type": "long", "from": "/note"}));
+    }
+    let mut pipeline = world.pipeline_of(&record, "");
+    read_topic(&mut pipeline);
+    pipeline["spec"]["kafka"]["topic"]["partitions"] = json!(3);
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    let seed = u64::from_le_bytes(uuid::Uuid::new_v4().into_bytes()[..8].try_into()?);
+    println!("seed {seed}");
+    let (mut random, topic, mut sent) = (SplitMix64::new(seed), names::topic(&world.id()), 0);
+    let mut expected = BTreeMap::new();
+
+    for case in 0..CASES {
+        // When messages arrive, while a worker is killed
+        let messages = with_equal_versions(&mut random, case, 3, &mut expected);
+        let middle = messages.len() / 2;
+        sent += messages.len();
+        stores::produce_to(&topic, messages[..middle].to_vec()).await?;
+        if case % 2 == 1
+            && let Some(pod) = world.pods("worker").await?.first()
+        {
+            world.kill(&pod.name_any()).await?;
+        }
+        stores::produce_to(&topic, messages[middle..].to_vec()).await?;
+        world.drained(i64::try_from(sent)?).await?;
+
+        // Then both stores have the same rows, and those that the rule names
+        let rows = expected.values().filter(|(_, deleted, _)| !deleted);
+        let mut rows: Vec<Row> = rows.map(|(_, _, row)| row.clone()).collect();
+        rows.sort();
+        assert_in_both_stores(&world, &record, &rows).await?;
+    }
+    world.clean_up().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_equal_versions_the_response_that_was_requested_later_wins_in_both_stores() -> Result<()> {
+    // Given a source whose versions are coarse
+    let world = World::new("coarse").await?;
+    let source = TestSource::start(&world.client).await?;
+    let record = versioned();
+    world.apply(&world.pipeline_of(&record, &source.url())).await?;
+    world.ready().await?;
+    let seed = u64::from_le_bytes(uuid::Uuid::new_v4().into_bytes()[..8].try_into()?);
+    println!("seed {seed}");
+    let mut random = SplitMix64::new(seed);
+    let mut expected: BTreeMap<i64, (i64, bool, Row)> = BTreeMap::new();
+    for run in 0..8 {
+        // When runs serve older, equal and newer versions with other contents
+        let mut items = Vec::new();
+        for seq in 0..20_i64 {
+            let version = i64::try_from(10 + run / 2 + random.index(3)).unwrap_or_default();
+            let (name, deleted) = (format!("run {run}"), random.index(8) == 0);
+            let mut item = json!({"device": "d", "seq": seq, "version": version, "name": name});
+            if deleted {
+                item["gone"] = json!(true);
+            }
+            items.push(item);
+            let row = reading("d", seq, version, &name);
+            let entry = expected.entry(seq).or_insert_with(|| (version, deleted, row.clone()));
+            if (version, deleted) >= (entry.0, entry.1) {
+                *entry = (version, deleted, row);
+            }
+        }
+        source.serve(&items);
+        world.run(&format!("run-{run}")).await?;
+    }
+    // Then both stores have the rows that the rule names
+    let rows = expected.values().filter(|(_, deleted, _)| !deleted);
+    let mut rows: Vec<Row> = rows.map(|(_, _, row)| row.clone()).collect();
+    rows.sort();
+    let db = stores::postgres(&world.client).await?;
+    let landed = format!(
+        "SELECT sum(landed)::bigint FROM userpipeline.runs WHERE pipeline = '{}'",
+        world.id()
+    );
+    world.drained(stores::number(&db, &landed).await?).await?;
+    assert_in_both_stores(&world, &record, &rows).await?;
     world.clean_up().await
 }

@@ -13,7 +13,7 @@ fn source(server: &MockServer, auth: &serde_json::Value) -> (Source, tempfile::T
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(file, value).unwrap();
     }
-    let http = json!({"url": format!("{}/items", server.uri()), "runDuration": "10s", "rateLimit": {"requests": 100, "per": "10ms"}, "items": "", "auth": auth, "pagination": {"type": "Page", "parameter": "page"}});
+    let http = json!({"url": format!("{}/items", server.uri()), "runDuration": "10s", "rateLimit": {"requests": 100, "per": "10ms"}, "items": "", "auth": auth, "pagination": {"type": "Repeat"}});
     let source = Source::new(&serde_json::from_value(http).unwrap(), &Secrets::in_dir(dir.path())).unwrap();
     (source, dir)
 }

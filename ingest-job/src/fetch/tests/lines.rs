@@ -43,8 +43,9 @@ async fn lines_that_are_cut_off_or_without_any_json_are_retried() {
 #[tokio::test]
 async fn a_source_without_any_json_fails() {
     let (mut source, _server) = lines("<html>\n</html>\n", u64::MAX).await;
-    let Err(FetchEnd::SourceFailed { error, .. }) = next(&mut source).await else {
+    let Err(FetchEnd::Refused(failure)) = next(&mut source).await else {
         panic!()
     };
-    assert!(error.contains("line 1 of the response: the response is not JSON"), "{error}");
+    let message = failure.message;
+    assert!(message.contains("line 1 of the response: the response is not JSON"), "{message}");
 }

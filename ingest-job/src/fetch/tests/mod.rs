@@ -1,6 +1,7 @@
 //! The source against servers that fail, redirect, or are slow.
 
 mod auth;
+mod errors;
 mod lines;
 mod redirects;
 mod timeouts;
@@ -24,13 +25,14 @@ use tokio_util::sync::CancellationToken;
 use userpipeline_stores::Secrets;
 
 use super::Source;
-use crate::outcome::{Failure, FetchEnd, PIPELINE_INVALID, SOURCE_REFUSED};
+use crate::outcome::{Failure, FetchEnd, PIPELINE_INVALID, RESPONSE_INVALID, SOURCE_REFUSED};
 
 fn source(url: &str, more: &serde_json::Value) -> Source {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| drop(rustls::crypto::aws_lc_rs::default_provider().install_default()));
     let mut http =
         json!({"url": url, "timeout": "500ms", "runDuration": "3s", "maxBodySize": "1Mi", "rateLimit": {"requests": 100, "per": "10ms"}});
+    http["pagination"] = json!({"type": "Repeat"});
     http.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     Source::new(&serde_json::from_value(http).unwrap(), &Secrets::in_dir("/nowhere")).unwrap()
 }
@@ -52,7 +54,10 @@ async fn server(first: ResponseTemplate, times: u64) -> MockServer {
 }
 
 async fn next(source: &mut Source) -> Result<usize, FetchEnd> {
-    source.next(&CancellationToken::new()).await.map(|page| page.items.len())
+    source
+        .next(&CancellationToken::new(), async || Ok(0))
+        .await
+        .map(|page| page.items.len())
 }
 
 fn gzip(plain: &[u8]) -> Vec<u8> {
@@ -99,19 +104,40 @@ async fn a_transient_error_is_retried() {
 #[tokio::test]
 async fn a_refusal_ends_the_run_without_a_retry() {
     for (status, code) in [
-        (400, exit::RETRY),
-        (404, exit::RETRY),
-        (410, exit::RETRY),
+        (400, exit::CONFIGURATION),
+        (404, exit::CONFIGURATION),
+        (410, exit::CONFIGURATION),
         (401, exit::CONFIGURATION),
         (403, exit::CONFIGURATION),
     ] {
-        let server = server(ResponseTemplate::new(status), 1).await;
+        let refusal = ResponseTemplate::new(status).set_body_json(json!({"message": "no such list"}));
+        let server = server(refusal, 1).await;
         let Err(FetchEnd::Refused(failure)) = next(&mut source(&server.uri(), &json!({}))).await else {
             panic!("{status}")
         };
         assert_eq!((failure.reason, failure.exit), (SOURCE_REFUSED, code));
-        assert!(failure.message.contains(&status.to_string()), "{}", failure.message);
+        let message = failure.message;
+        assert!(
+            message.contains(&status.to_string()) && message.contains("(application/json: no such list)"),
+            "{message}"
+        );
         assert_eq!(server.received_requests().await.unwrap().len(), 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_rate_limit_with_status_403_means_waiting() {
+    for headers in [
+        &[("retry-after", "1")][..],
+        &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1")],
+    ] {
+        let limited = headers.iter().fold(ResponseTemplate::new(403), |response, (name, value)| {
+            response.insert_header(*name, *value)
+        });
+        let server = server(limited, 1).await;
+        let start = Instant::now();
+        assert_eq!(next(&mut source(&server.uri(), &json!({}))).await, Ok(2), "{headers:?}");
+        assert!(start.elapsed() >= Duration::from_secs(1), "{headers:?}");
     }
 }
 
@@ -167,21 +193,36 @@ async fn a_source_that_fails_to_the_end_is_reported_with_its_last_error() {
 }
 
 #[tokio::test]
-async fn a_body_without_items_is_retried_and_described() {
+async fn a_body_without_items_is_requested_twice_and_described() {
     for (body, expected) in [
         ("<html>", "not JSON"),
         (
             "{\"error\":\"Uh oh\"}",
             "no array at /results (spec.source.http.items); it is an object with the keys error",
         ),
-        ("", "empty"),
     ] {
         let server = server(ResponseTemplate::new(200).set_body_string(body), 99).await;
-        let error = failing(&server.uri(), json!({})).await;
-        assert!(error.contains(expected), "{error}");
+        let Err(FetchEnd::Refused(failure)) = next(&mut source(&server.uri(), &json!({}))).await else {
+            panic!("{body}")
+        };
+        assert_eq!((failure.reason, failure.exit), (RESPONSE_INVALID, exit::CONFIGURATION));
+        assert!(failure.message.contains(expected), "{}", failure.message);
+        assert_eq!(server.received_requests().await.unwrap().len(), 2, "{body}");
     }
+    let error = failing(&server(ResponseTemplate::new(200).set_body_string(""), 99).await.uri(), json!({})).await;
+    assert!(error.contains("empty"), "{error}");
     let once = server(ResponseTemplate::new(200).set_body_string("<html>"), 1).await;
     assert_eq!(next(&mut source(&once.uri(), &json!({}))).await, Ok(2));
+}
+
+#[tokio::test]
+async fn a_wrong_pointer_is_not_retried() {
+    let server = server(ResponseTemplate::new(200).set_body_string("{\"users\": [1]}"), 99).await;
+    let Err(FetchEnd::Refused(failure)) = next(&mut source(&server.uri(), &json!({}))).await else {
+        panic!()
+    };
+    assert!(failure.message.contains("it has arrays at /users (1 item)"), "{}", failure.message);
+    assert_eq!(server.received_requests().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -221,8 +262,12 @@ async fn a_body_is_limited_by_its_decompressed_size() {
             .insert_header("content-encoding", "gzip")
     };
     for response in [packed(bomb), ResponseTemplate::new(200).set_body_bytes(vec![b' '; (1 << 20) + 1])] {
-        let error = failing(&server(response, 99).await.uri(), json!({})).await;
-        assert!(error.contains("larger than 1048576 bytes"), "{error}");
+        let server = server(response, 99).await;
+        let Err(FetchEnd::Refused(failure)) = next(&mut source(&server.uri(), &json!({}))).await else {
+            panic!()
+        };
+        assert!(failure.message.contains("larger than 1048576 bytes"), "{}", failure.message);
+        assert_eq!(server.received_requests().await.unwrap().len(), 1);
     }
     let small = server(packed(gzip(b"{\"results\": [1, 2, 3]}")), 1).await;
     assert_eq!(next(&mut source(&small.uri(), &json!({}))).await, Ok(3));
@@ -277,7 +322,7 @@ async fn the_request_has_the_headers_and_parameters_of_the_spec() {
         "url": format!("{}/api/?a=1", server.uri()),
         "query": [{"name": "results", "value": "5&6 ="}],
         "headers": [{"name": "X-Plain", "value": "p"}, {"name": "Authorization", "valueFrom": {"secretKeyRef": {"name": "api", "key": "token"}}}],
-        "rateLimit": {"per": "10ms"},
+        "rateLimit": {"per": "10ms"}, "pagination": {"type": "Repeat"},
     }))
     .unwrap();
     let secrets_in = Secrets::in_dir(secrets.path());
@@ -336,6 +381,6 @@ async fn a_stop_does_not_wait_for_the_source() {
         stopper.cancel();
     });
     let start = Instant::now();
-    assert_eq!(source.next(&stop).await.map(|_| ()), Err(FetchEnd::Interrupted));
+    assert_eq!(source.next(&stop, async || Ok(0)).await.map(|_| ()), Err(FetchEnd::Interrupted));
     assert!(start.elapsed() < Duration::from_secs(5));
 }

@@ -32,7 +32,8 @@ async fn a_link_to_an_allowed_server_is_followed_without_credentials() {
         .respond_with(ResponseTemplate::new(302).insert_header("location", elsewhere.as_str()))
         .mount(&first)
         .await;
-    Mock::given(query_param("page", "2")).respond_with(page()).mount(&other).await;
+    let last_page = || ResponseTemplate::new(200).set_body_json(json!({"results": [{"a": 3}, {"a": 4}]}));
+    Mock::given(query_param("page", "2")).respond_with(last_page()).mount(&other).await;
     Mock::given(path("/v3/items"))
         .respond_with(page().insert_header("link", "</v3/items?page=2>; rel=\"next\""))
         .mount(&other)

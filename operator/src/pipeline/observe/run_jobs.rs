@@ -129,6 +129,7 @@ fn result(kind: RunKind, due: Option<Timestamp>, job: &Job, end: &JobEnd, observ
         outcome,
         reason,
         message: end.with_note(message),
+        warning: report.warning.filter(|_| end.succeeded),
         landed: report.landed,
         published: report.published,
         rejected: report.rejected,

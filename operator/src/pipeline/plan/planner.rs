@@ -2,9 +2,9 @@
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
-use kube::{Client, api::ListParams};
+use kube::{Client, ResourceExt, api::ListParams};
 use serde_json::Value;
-use userpipeline_api::{SchemaStatus, UserPipeline, names, names::PipelineId};
+use userpipeline_api::{DeletionPolicy, SchemaStatus, UserPipeline, names, names::PipelineId};
 
 use super::{
     connections::PlannedConnections,
@@ -25,7 +25,7 @@ use crate::{
         connections::ConnectionLookup,
         context::Context,
         decide::schema,
-        model::{Installation, labels},
+        model::{FINALIZER, Installation, has_finalizer, labels},
         observe::{ForeignField, Observed, run_jobs, schema_jobs},
         reconcile::converge,
         validate::{ValidatedPipeline, validate},
@@ -95,10 +95,13 @@ pub async fn plan(
     let now = Timestamp::now();
     let id = id_of(document, client);
     let (before, after) = apply::<UserPipeline>(client, &id, document, manager).await?;
-    let pipeline: UserPipeline = serde_json::from_value(after.clone())
+    let mut pipeline: UserPipeline = serde_json::from_value(after.clone())
         .map_err(|e| PlanError::Unreadable(format!("UserPipeline {id} does not match this version of the resource: {e}")))?;
     if pipeline.metadata.deletion_timestamp.is_some() {
         return Err(PlanError::BeingDeleted(id));
+    }
+    if before.is_none() {
+        set_finalizer(&mut pipeline);
     }
     let mut writers = Writers::default();
     let caches = writers.caches();
@@ -137,6 +140,14 @@ pub async fn plan(
         connections: applied.decisions.connections.problem.map(|(_, message)| message),
         overridden: applied.overridden,
     })
+}
+
+/// The pipeline as it is after the operator's first write to it. That write cannot be tried: the apiserver refuses one to a resource
+/// that does not exist.
+fn set_finalizer(pipeline: &mut UserPipeline) {
+    if pipeline.spec.deletion_policy == DeletionPolicy::Delete && !has_finalizer(pipeline) {
+        pipeline.finalizers_mut().push(FINALIZER.to_owned());
+    }
 }
 
 /// The name of the schema Job that would run first.

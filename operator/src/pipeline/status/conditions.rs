@@ -26,7 +26,7 @@ pub fn of_applied(
     after: &UserPipelineStatus,
     now: Timestamp,
 ) -> Vec<(&'static str, Verdict)> {
-    let schema = schema_ready(applied);
+    let schema = schema_ready(pipeline, applied);
     // No event reports that a topic was deleted, but the workers do.
     let topic = match observed.reports.values().find(|report| report.reason == TOPIC_MISSING) {
         Some(report) => Verdict::no(&report.reason, &report.message),
@@ -94,7 +94,7 @@ pub fn of_invalid(error: &ValidateError) -> Vec<(&'static str, Verdict)> {
     ]
 }
 
-fn schema_ready(applied: &Applied) -> Verdict {
+fn schema_ready(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
     if let Err(error) = &applied.schema {
         return Verdict::failed(error);
     }
@@ -103,8 +103,9 @@ fn schema_ready(applied: &Applied) -> Verdict {
         Finding::Applied => Verdict::yes(
             "Applied",
             &format!(
-                "topic, subject and tables match the spec{}",
-                plain_text(&applied.decisions.default_tls)
+                "topic, subject and tables match the spec{}{}",
+                plain_text(&applied.decisions.default_tls),
+                undecided_versions(pipeline)
             ),
         ),
         // During a retry, the last failure is the useful information.
@@ -114,6 +115,15 @@ fn schema_ready(applied: &Applied) -> Verdict {
         Finding::Waiting => Verdict::no("Applying", "waiting until the schema Job of an older spec has ended"),
         Finding::Failed => schema_failed(status),
     }
+}
+
+/// Only the sink table in PostgreSQL decides between messages of external producers.
+fn undecided_versions(pipeline: &UserPipeline) -> &'static str {
+    if pipeline.spec.source.topic.is_none() || pipeline.spec.sinks.postgres.is_some() {
+        return "";
+    }
+    "; of several messages of a record with equal values of orderBy, Cassandra may store a mixture: add spec.sinks.postgres, \
+     which decides between them, or give every change a value of its own"
 }
 
 /// What to set where an older pipeline reaches stores in plain text because `tls` is omitted.
@@ -245,4 +255,33 @@ fn ready(pipeline: &UserPipeline, applied: &Applied, suspended: &Verdict, parts:
         return suspended.clone();
     }
     Verdict::yes("Ready", &parts[3].message)
+}
+
+#[cfg(test)]
+mod tests {
+    use userpipeline_api::{HttpSource, PostgresSink, TopicSource};
+
+    use super::*;
+    use crate::pipeline::example;
+
+    #[test]
+    fn only_a_topic_of_others_without_a_table_in_postgresql_has_undecided_versions() {
+        let original = example::pipeline();
+        let (http, postgres) = (original.spec.source.http.clone(), original.spec.sinks.postgres.clone());
+        let message = |http: Option<HttpSource>, postgres: Option<PostgresSink>| {
+            let mut pipeline = original.clone();
+            pipeline.spec.source.topic = http.is_none().then(TopicSource::default);
+            pipeline.spec.source.http = http;
+            pipeline.spec.sinks.postgres = postgres;
+            undecided_versions(&pipeline)
+        };
+        assert!(message(None, None).contains("add spec.sinks.postgres"));
+        for decided in [
+            message(None, postgres.clone()),
+            message(http.clone(), None),
+            message(http, postgres),
+        ] {
+            assert_eq!(decided, "");
+        }
+    }
 }

@@ -1,113 +1,9 @@
-//! Events: a closed set of reasons, each published when the status changes, and not again. Pure.
+//! The Events of a changed status: each is published when the status changes, and not again. Pure.
 
-use kube::runtime::events::{Event, EventType};
-use userpipeline_api::{Run, RunOutcome, UserPipelineStatus, condition, text::truncate};
+use userpipeline_api::{UserPipelineStatus, condition};
 
+use super::{event_reason::Reason, run_events::run_events};
 use crate::pipeline::model::reasons::{CONNECTION_INVALID, CONNECTION_MISSING, IN_PROGRESS, NOT_APPLIED, PAUSED};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    Ready,
-    /// Validation refused the spec.
-    InvalidSpec,
-    /// An older pipeline writes to the same resource.
-    Conflict,
-    /// The spec names connections that do not exist.
-    ConnectionMissing,
-    /// The spec names connections that cannot be used.
-    ConnectionInvalid,
-    /// The resource does not match this operator's version of it.
-    Unreadable,
-    /// A child cannot be applied.
-    ApplyFailed,
-    /// Topic, subject and tables.
-    SchemaApplied,
-    SchemaFailed,
-    RunSucceeded,
-    RunFailed,
-    WorkersUnready,
-    /// Too many runs failed in a row, so no more are started.
-    Paused,
-    DataFresh,
-    DataStale,
-    Suspended,
-    Resumed,
-    /// A mutating webhook changes what the operator applies.
-    Overridden,
-    /// Others set fields in the templates of pods.
-    ForeignFields,
-    /// Others set the number of workers in the Deployment.
-    ScaledByOthers,
-    /// The data outside Kubernetes was deleted with the pipeline.
-    DataDeleted,
-    /// The operator retries.
-    DeletionFailed,
-    /// The namespace is being deleted, so no Job could delete the data.
-    DataRetained,
-}
-
-impl Reason {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "Ready",
-            Self::InvalidSpec => "InvalidSpec",
-            Self::Conflict => "Conflict",
-            Self::ConnectionMissing => CONNECTION_MISSING,
-            Self::ConnectionInvalid => CONNECTION_INVALID,
-            Self::Unreadable => "Unreadable",
-            Self::ApplyFailed => "ApplyFailed",
-            Self::SchemaApplied => "SchemaApplied",
-            Self::SchemaFailed => "SchemaFailed",
-            Self::RunSucceeded => "RunSucceeded",
-            Self::RunFailed => "RunFailed",
-            Self::WorkersUnready => "WorkersUnready",
-            Self::Paused => "Paused",
-            Self::DataFresh => "DataFresh",
-            Self::DataStale => "DataStale",
-            Self::Suspended => "Suspended",
-            Self::Resumed => "Resumed",
-            Self::Overridden => "Overridden",
-            Self::ForeignFields => "ForeignFields",
-            Self::ScaledByOthers => "ScaledByOthers",
-            Self::DataDeleted => "DataDeleted",
-            Self::DeletionFailed => "DeletionFailed",
-            Self::DataRetained => "DataRetained",
-        }
-    }
-
-    const fn is_warning(self) -> bool {
-        matches!(
-            self,
-            Self::InvalidSpec
-                | Self::Conflict
-                | Self::ConnectionMissing
-                | Self::ConnectionInvalid
-                | Self::Unreadable
-                | Self::ApplyFailed
-                | Self::SchemaFailed
-                | Self::RunFailed
-                | Self::WorkersUnready
-                | Self::Paused
-                | Self::DataStale
-                | Self::Overridden
-                | Self::ForeignFields
-                | Self::ScaledByOthers
-                | Self::DeletionFailed
-                | Self::DataRetained
-        )
-    }
-
-    pub fn event(self, note: &str) -> Event {
-        Event {
-            type_: if self.is_warning() { EventType::Warning } else { EventType::Normal },
-            reason: self.as_str().to_owned(),
-            // The apiserver accepts 1024 bytes.
-            note: Some(truncate(note, 1000)),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        }
-    }
-}
 
 /// The Events of the change from one status to the next.
 pub fn events(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(Reason, String)> {
@@ -133,7 +29,7 @@ pub fn events(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(R
     }
     events.extend(schema(before, after));
     events.extend(deletion(before, after));
-    events.extend(runs(before, after));
+    events.extend(run_events(before, after));
     events
 }
 
@@ -230,26 +126,6 @@ fn schema(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(Reaso
     events
 }
 
-/// The oldest first. Runs that the status no longer lists are not published again.
-fn runs(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(Reason, String)> {
-    let newest = before.runs.first().and_then(|run| run.finished_at.as_ref()).map(|at| at.0);
-    let is_known = |run: &Run| {
-        let mut known = before.runs.iter();
-        known.any(|old| (&old.job, &old.finished_at) == (&run.job, &run.finished_at))
-    };
-    let is_older = |run: &Run| run.finished_at.as_ref().map(|at| at.0) < newest;
-    let new = after.runs.iter().rev().filter(|run| !is_known(run) && !is_older(run));
-    new.map(|run| {
-        let reason = if run.outcome == RunOutcome::Succeeded {
-            Reason::RunSucceeded
-        } else {
-            Reason::RunFailed
-        };
-        (reason, format!("{}: {}: {}", run.job, run.reason, run.message))
-    })
-    .collect()
-}
-
 fn deletion(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Option<(Reason, String)> {
     let (old, new) = (before.deletion.clone().unwrap_or_default(), after.deletion.clone()?);
     let message = new.message.unwrap_or_default();
@@ -268,7 +144,7 @@ fn deletion(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Option<(
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-    use userpipeline_api::SchemaStatus;
+    use userpipeline_api::{Run, RunOutcome, SchemaStatus};
 
     use super::*;
 
@@ -355,10 +231,5 @@ mod tests {
             ..UserPipelineStatus::default()
         };
         assert_eq!(reasons(&before, &after), [Reason::SchemaFailed, Reason::RunFailed]);
-    }
-
-    #[test]
-    fn a_long_note_is_cut_to_the_limit_of_the_apiserver() {
-        assert!(Reason::RunFailed.event(&"日".repeat(1000)).note.unwrap().len() <= 1024);
     }
 }

@@ -4,10 +4,12 @@ mod conditions;
 mod deletion;
 mod event;
 mod event_publisher;
+mod event_reason;
 mod fresh;
 mod measure;
 mod modified;
 mod pipeline_status;
+mod run_events;
 mod sample;
 mod status_cache;
 mod status_writer;
@@ -16,8 +18,8 @@ mod workers;
 
 pub use self::{
     deletion::deletion_status,
-    event::Reason,
     event_publisher::EventPublisher,
+    event_reason::Reason,
     measure::MEASURE_EVERY,
     pipeline_status::{pipeline_status, requeue_after},
     sample::pipeline_sample,

@@ -9,11 +9,7 @@ use kube::{
 use serde_json::{Value, json};
 use userpipeline_api::{GROUP, UserPipeline, UserPipelineStatus, names::PipelineId};
 
-use super::{
-    event::{Reason, events},
-    event_publisher::EventPublisher,
-    status_cache::StatusCache,
-};
+use super::{event::events, event_publisher::EventPublisher, event_reason::Reason, status_cache::StatusCache};
 use crate::{
     identity::MANAGER,
     metrics::Metrics,

@@ -13,6 +13,9 @@ use crate::pipeline::{
     validate::ValidateError,
 };
 
+const UNORDERED: &str = "messages of one record with equal values of orderBy are on several partitions, so none of them is later: \
+     use the record's key as the message's key, or give every change a value of its own";
+
 /// The numbers of workers. The applied Deployment is newer than the observed one.
 pub fn counts(outcome: Result<&Applied, &ValidateError>, observed: &Observed, id: &PipelineId) -> Option<WorkersStatus> {
     let applied = outcome.ok().and_then(|applied| applied.workers.as_ref().ok()?.as_deref());
@@ -36,6 +39,10 @@ pub fn ready(applied: &Applied, observed: &Observed) -> Verdict {
             verdict.message
         );
         return Verdict::no(&verdict.reason, &message);
+    }
+    if verdict.is_true() && observed.reports.values().any(|report| report.has_unordered_messages) {
+        let message = format!("{}; {UNORDERED}", verdict.message);
+        return Verdict::yes(&verdict.reason, &message);
     }
     verdict
 }

@@ -127,6 +127,7 @@ fn full() -> Value {
     spec["schemaRegistry"]["auth"] = json!({
         "basic": {"credentialsSecretRef": {"name": "who"}}, "bearer": {"secretKeyRef": {"name": "who", "key": "token"}},
     });
+    spec["source"]["http"]["errors"] = json!([{"when": "status == 500", "then": "Retry"}]);
     spec["source"]["http"]["headers"] =
         json!([{"name": "Authorization", "valueFrom": {"secretKeyRef": {"name": "token", "key": "header"}}}]);
     spec
@@ -200,14 +201,20 @@ fn values(path: &str, schema: &Value) -> Vec<Value> {
             "deleteWhen" | "fields/0/expr" => vec!["has(item.gone)", "item.one == '1'"],
             "fields/0/from" => vec!["/three", "/four"],
             "fields/0/template" => vec!["{/three} {/four}", "{/five}"],
+            "fields/0/timeZone" => vec!["Europe/Berlin", "Asia/Tokyo"],
+            "fields/0/format" => vec!["RFC2822", "HTTP"],
             _ => vec!["alpha", "beta"],
         };
         if schema["enum"].is_null() && schema["type"] != "boolean" {
             return texts.into_iter().map(Value::from).collect();
         }
     }
-    if path == "/source/http/path" {
-        return vec![json!("/one"), json!("/two")];
+    match path {
+        "/source/http/path" => return vec![json!("/one"), json!("/two")],
+        "/source/http/errors/0/when" => return vec![json!("status == 404"), json!("has(answer.Note)")],
+        "/source/http/pagination/endWhen" => return vec![json!("!has(answer.next)"), json!("page > 3")],
+        "/source/http/pagination/endOnStatus" => return vec![json!([400]), json!([404])],
+        _ => {}
     }
     if path.ends_with("/interval") {
         return vec![json!({"start": TEXTS[10], "end": TEXTS[11]})];
@@ -274,6 +281,12 @@ fn every_field_changes_a_child_or_is_known_to_change_none() {
                 // A field has exactly one of `from`, `expr` and `template`.
                 if path.ends_with("/expr") || path.ends_with("/template") {
                     spec["record"]["fields"][0].as_object_mut().unwrap().remove("from");
+                }
+                if ["/epoch", "/timeZone", "/format"]
+                    .iter()
+                    .any(|part| path == &format!("/record/fields/0{part}"))
+                {
+                    spec["record"]["fields"][0]["type"] = json!("timestamp");
                 }
                 children(&spec).ok()
             })

@@ -5,10 +5,11 @@ mod connections;
 mod error;
 mod placeholders;
 mod pod_settings;
+mod source;
 
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity};
 use userpipeline_api::{
-    Connections, Cron, DeletionPolicy, KafkaSpec, ResolvedPipeline, Schedule, Ticks, UserPipeline, UserPipelineSpec, bytes,
+    Connections, DeletionPolicy, KafkaSpec, ResolvedPipeline, Schedule, Ticks, UserPipeline, UserPipelineSpec, bytes,
     document::{self, Binary},
     names, resolve, zone,
 };
@@ -17,8 +18,9 @@ use userpipeline_record::{RecordSchema, bookkeeping};
 pub use self::{connections::connection_problems, error::ValidateError, pod_settings::read_pod_settings};
 use self::{
     connections::{own_addresses, replication_problem},
-    placeholders::placeholder_problems,
+    placeholders::{misplaced_placeholders, placeholder_problems},
     pod_settings::pod_settings_problems,
+    source::{cron_problem, response_problems},
 };
 use super::model::{DefaultTls, Installation, Owner, PodConfig, PodMetadata, StoredConnection, quantity};
 
@@ -153,13 +155,19 @@ fn spec_problems(written: &UserPipelineSpec, resolved: &ResolvedPipeline, pod_me
     let mut check = |field: &str, result: Result<(), String>| problems.extend(result.err().map(|problem| format!("{field}: {problem}")));
 
     if let (Some(schedule), Some(http)) = (&spec.schedule, &spec.source.http) {
-        check("spec.schedule.cron", Cron::read(&schedule.cron).map(drop));
+        check("spec.schedule.cron", cron_problem(&schedule.cron));
         check("spec.schedule.timeZone", zone(&schedule.time_zone).map(drop));
         let is_below = written.source.http.as_ref().is_some_and(|http| http.path.is_some());
         for (field, problem) in placeholder_problems(http, is_below, schedule, written.run_now.as_ref()) {
             check(&field, Err(problem));
         }
         check("spec.source.http.maxBodySize", bytes(&http.max_body_size).map(drop));
+        for (field, problem) in response_problems(http) {
+            check(&field, Err(problem));
+        }
+    }
+    for (field, problem) in misplaced_placeholders(written) {
+        check(&field, Err(problem));
     }
     for problem in RecordSchema::of(spec.record.as_ref()).err().into_iter().flatten() {
         check(&problem.field, Err(problem.problem));

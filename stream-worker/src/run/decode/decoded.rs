@@ -11,3 +11,14 @@ pub enum Decoded {
     /// The message becomes a dead letter.
     Fault(RecordFault),
 }
+
+impl Decoded {
+    /// With the value of `orderBy`.
+    #[must_use]
+    pub fn with_order(mut self, value: Option<i64>) -> Self {
+        if let Self::Upsert(record) | Self::Delete(record) = &mut self {
+            record.order = value;
+        }
+        self
+    }
+}

@@ -82,7 +82,10 @@ impl Decoders {
             (_, _) => match open(message, self.schema.has_deletes()) {
                 Err(fault) => Ok(Err(fault)),
                 Ok(envelope) => match envelope.content {
-                    None => Ok(deleted(&self.schema, &envelope, message.origin())),
+                    None => Ok(deleted(&self.schema, &envelope, message.origin()).map(|deleted| {
+                        let order = self.external.and_then(|_| self.schema.order_of_version(envelope.version));
+                        deleted.with_order(order)
+                    })),
                     Some((id, datum)) => self.read(id, datum, Some(&envelope), message).await,
                 },
             },
@@ -154,6 +157,7 @@ pub(super) fn deleted(schema: &RecordSchema, envelope: &Envelope<'_>, origin: (i
         // An external producer may write it differently: with spaces, or a UUID in capitals.
         key: record.key(schema),
         version: envelope.version,
+        order: None,
         record,
     }))
 }
@@ -176,6 +180,7 @@ pub(super) fn read(
         origin,
         key,
         version: envelope.version,
+        order: None,
         record,
     }))
 }

@@ -15,7 +15,7 @@ pub fn document(payload: &[u8]) -> Result<Json, RecordFault> {
 /// The record of an item, which carries its own version; `text` is the item as JSON, if it is JSON. The message's key is not
 /// read: external producers choose it.
 pub fn record(schema: &RecordSchema, item: &Json, text: Option<&[u8]>, message: &Message) -> Result<Decoded, RecordFault> {
-    let mapped = schema.map(item, text).map_err(|reject| {
+    let (mapped, order) = schema.map_ordered(item, text).map_err(|reject| {
         let place = if reject.field.is_empty() {
             "the record".to_owned()
         } else {
@@ -34,6 +34,7 @@ pub fn record(schema: &RecordSchema, item: &Json, text: Option<&[u8]>, message: 
         origin: message.origin(),
         key: record.key(schema),
         version,
+        order,
         record,
     }))
 }
@@ -66,6 +67,7 @@ mod tests {
             panic!("an item is an upsert")
         };
         assert_eq!((found.origin, found.key.as_str(), found.version), ((2, 9), r#"["d1",5]"#, 5000));
+        assert_eq!(found.order, Some(5_000_000));
         let deleted = decode(json!({"device": "d1", "at": 5, "gone": true}));
         assert!(matches!(deleted, Decoded::Delete(_)), "{deleted:?}");
     }

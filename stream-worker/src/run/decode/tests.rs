@@ -78,6 +78,7 @@ fn a_record_comes_with_key_version_and_origin() {
             origin: (3, 42),
             key: id.to_string(),
             version: 1_700_000_000_000_001,
+            order: None,
             record: user(id),
         })
     );

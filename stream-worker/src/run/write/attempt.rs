@@ -20,8 +20,11 @@ use crate::{
     metrics::Metrics,
     model::{Faults, Message, RecordFault, Write},
     progress::{Advance, BatchTransaction},
-    run::batch::{advances, newest},
-    sinks::{ActiveSink, WriteOutcome},
+    run::{
+        arbitration::{Arbitrated, arbitrate},
+        batch::{advances, newest},
+    },
+    sinks::{ActiveSink, Arbiter, WriteOutcome},
 };
 
 impl Writer {
@@ -37,8 +40,6 @@ impl Writer {
             unwritten,
             sent,
         } = work;
-        let writes = newest(writes.as_deref().unwrap_or_default(), &unwritten.faults);
-
         let transaction = progress.begin(&self.table).await.map_err(Failure::bookkeeping)?;
         let previous = transaction.lock(&batch.owners).await.map_err(Failure::bookkeeping)?;
         let fenced: BTreeSet<i32> = batch.owners.keys().filter(|p| !previous.contains_key(p)).copied().collect();
@@ -46,6 +47,14 @@ impl Writer {
             return Err(Failure::Fenced(fenced));
         }
 
+        let candidates = writes.as_deref_mut().unwrap_or_default();
+        let Arbitrated {
+            winners: writes,
+            is_unordered,
+        } = select(&self.sinks, &transaction, candidates, &unwritten.faults).await?;
+        if is_unordered {
+            self.context.status.unordered_messages();
+        }
         let to_sinks = write_to_sinks(&self.sinks, &transaction, &writes, metrics);
         let to_dead_letters = async {
             let Some(letters) = &self.dead_letters else { return Ok(()) };
@@ -91,7 +100,40 @@ struct SinkResult {
     stored_at: Option<Timestamp>,
 }
 
-/// The results in the order of the sinks; none where there is nothing to write.
+impl SinkResult {
+    const fn nothing() -> Self {
+        Self {
+            outcome: WriteOutcome::Stored { refused: Vec::new() },
+            stored_at: None,
+        }
+    }
+}
+
+/// The sink that decides versions, if the pipeline has one.
+fn arbiter(sinks: &[ActiveSink]) -> Option<(&ActiveSink, &dyn Arbiter)> {
+    sinks.iter().find_map(|sink| Some((sink, sink.writer.arbiter()?)))
+}
+
+/// The writes that reach the sinks: one for each key.
+async fn select<'a>(
+    sinks: &[ActiveSink],
+    transaction: &BatchTransaction<'_>,
+    writes: &'a mut [Write],
+    faults: &Faults,
+) -> Result<Arbitrated<'a>, Failure> {
+    let Some((sink, arbiter)) = arbiter(sinks) else {
+        return Ok(Arbitrated {
+            winners: newest(writes, faults),
+            is_unordered: false,
+        });
+    };
+    let stored = arbiter.stored(transaction.inner(), &newest(writes, faults)).await;
+    let stored = stored.map_err(|e| Failure::Store(Store::Sink(sink.name()), e))?;
+    Ok(arbitrate(writes, faults, &stored))
+}
+
+/// The results in the order of the sinks; none where there is nothing to write. Concurrently, except that a sink that decides
+/// versions comes first.
 async fn write_to_sinks(
     sinks: &[ActiveSink],
     transaction: &BatchTransaction<'_>,
@@ -101,7 +143,7 @@ async fn write_to_sinks(
     if writes.is_empty() {
         return Ok(Vec::new());
     }
-    let all = sinks.iter().map(|sink| async move {
+    let write = async |sink: &ActiveSink| {
         let started = Instant::now();
         let outcome = sink.writer.write(transaction.inner(), writes).await;
         let outcome = outcome.map_err(|e| Failure::Store(Store::Sink(sink.name()), e))?;
@@ -110,6 +152,22 @@ async fn write_to_sinks(
         }
         let stored_at = matches!(outcome, WriteOutcome::Stored { .. }).then(Timestamp::now);
         Ok(SinkResult { outcome, stored_at })
+    };
+    let Some((first, _)) = arbiter(sinks) else {
+        return try_join_all(sinks.iter().map(write)).await;
+    };
+    let mut decided = Some(write(first).await?);
+    let is_refused = decided.as_ref().is_some_and(|result| result.outcome == WriteOutcome::Refused);
+    let all = sinks.iter().map(|sink| {
+        let own = if sink.name() == first.name() { decided.take() } else { None };
+        async {
+            match own {
+                Some(result) => Ok(result),
+                // The batch is repeated without what was refused.
+                None if is_refused => Ok(SinkResult::nothing()),
+                None => write(sink).await,
+            }
+        }
     });
     try_join_all(all).await
 }

@@ -39,16 +39,17 @@ mod tests {
     use userpipeline_record::Record;
 
     use super::*;
+    use crate::model::VersionedRecord;
 
     #[test]
     fn null_is_bound_and_the_version_comes_last() {
-        let write = Write {
+        let write = Write::upsert(VersionedRecord {
             origin: (0, 0),
             key: "k".into(),
             version: 7,
+            order: None,
             record: Record(vec![Value::String("a".into()), Value::Null, Value::Timestamp(5), Value::Date(-1)]),
-            deleted: false,
-        };
+        });
         assert_eq!(
             upsert(&write),
             [

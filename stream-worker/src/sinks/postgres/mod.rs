@@ -3,6 +3,7 @@
 mod bisect;
 pub mod delete;
 mod schema;
+mod statements;
 pub mod table;
 mod write;
 
@@ -29,7 +30,8 @@ impl Sink for Postgres {
 
     fn writer(&self, context: &WorkerContext) -> Option<Box<dyn SinkWriter>> {
         let table = context.pipeline.postgres_table.as_ref()?;
-        Some(Box::new(PostgresWriter::new(table.clone(), context.schema.clone())))
+        let is_arbiter = context.pipeline.written.is_some();
+        Some(Box::new(PostgresWriter::new(table.clone(), context.schema.clone(), is_arbiter)))
     }
 
     fn claim_in_transaction<'a>(

@@ -4,7 +4,7 @@ use tokio_postgres::{Error, Transaction};
 use userpipeline_api::TableManagement;
 use userpipeline_record::{
     Field, RecordSchema,
-    postgres::{Column as DeclaredColumn, quote},
+    postgres::{Column as DeclaredColumn, OFFSET, ORDER_BY, PARTITION, REQUEST, quote},
 };
 use userpipeline_stores::{StoreError, error::TABLE_MISMATCH, postgres::explain};
 
@@ -126,7 +126,7 @@ impl Table<'_> {
             .map_err(|e| self.verification_failed(&e))?;
         let found_key: Vec<String> = rows.iter().map(|row| row.get("attname")).collect();
         let optional = |name: &str| {
-            name == "_published_version"
+            ["_published_version", ORDER_BY, REQUEST, PARTITION, OFFSET].contains(&name)
                 || self
                     .schema
                     .fields

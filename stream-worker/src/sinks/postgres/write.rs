@@ -1,32 +1,37 @@
 //! Writes a batch to the sink table, in the batch's transaction.
 
+use std::collections::BTreeMap;
+
 use futures::future::LocalBoxFuture;
-use tokio_postgres::{Client, Error, Statement, Transaction, types::ToSql};
+use tokio_postgres::{Client, Error, Transaction};
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::{
     StoreError,
     error::POSTGRES_FAILED,
-    postgres::{self, PgParam, answered, is_record_fault},
+    postgres::{self, answered, is_record_fault},
 };
 
-use super::bisect::Bisect;
+use super::{bisect::Bisect, statements::Statements};
 use crate::{
-    model::Write,
-    sinks::sink::{SinkWriter, WriteOutcome},
+    model::{Stored, Write},
+    sinks::sink::{Arbiter, SinkWriter, WriteOutcome},
 };
 
 pub struct PostgresWriter {
     table: String,
     schema: RecordSchema,
+    /// With an external producer, this sink decides versions.
+    is_arbiter: bool,
     /// On the connection of the batch's transaction.
     statements: Option<Statements>,
 }
 
 impl PostgresWriter {
-    pub const fn new(table: String, schema: RecordSchema) -> Self {
+    pub const fn new(table: String, schema: RecordSchema, is_arbiter: bool) -> Self {
         Self {
             table,
             schema,
+            is_arbiter,
             statements: None,
         }
     }
@@ -47,7 +52,7 @@ impl PostgresWriter {
             let part = answered(transaction.transaction()).await?.map_err(|e| failed(&e))?;
             match answered(statements.write(&part, &writes[range])).await? {
                 // Kept, so that rows that only conflict with each other are found too.
-                Ok(()) => {
+                Ok(_) => {
                     answered(part.commit()).await?.map_err(|e| failed(&e))?;
                     bisect.accepted();
                 }
@@ -79,7 +84,7 @@ impl SinkWriter for PostgresWriter {
 
     fn prepare<'a>(&'a mut self, client: &'a Client) -> LocalBoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async {
-            self.statements = Some(Statements::prepare(client, &self.table, &self.schema).await?);
+            self.statements = Some(Statements::prepare(client, &self.table, &self.schema, self.is_arbiter).await?);
             Ok(())
         })
     }
@@ -91,7 +96,8 @@ impl SinkWriter for PostgresWriter {
     ) -> LocalBoxFuture<'a, Result<WriteOutcome, StoreError>> {
         Box::pin(async {
             match answered(self.statements().write(transaction, writes)).await? {
-                Ok(()) => Ok(WriteOutcome::InTransaction),
+                Ok(upserted) if self.is_arbiter && upserted < new_upserts(writes) => Err(raced()),
+                Ok(_) => Ok(WriteOutcome::InTransaction),
                 Err(e) if is_record_fault(&e) => Ok(WriteOutcome::Refused),
                 Err(e) => Err(failed(&e)),
             }
@@ -109,88 +115,38 @@ impl SinkWriter for PostgresWriter {
     fn close(&mut self, _: &StoreError) {
         self.statements = None;
     }
+
+    fn arbiter(&self) -> Option<&dyn Arbiter> {
+        self.is_arbiter.then_some(self)
+    }
+}
+
+impl Arbiter for PostgresWriter {
+    fn stored<'a>(
+        &'a self,
+        transaction: &'a Transaction<'a>,
+        writes: &'a [&'a Write],
+    ) -> LocalBoxFuture<'a, Result<BTreeMap<String, Stored>, StoreError>> {
+        Box::pin(async {
+            answered(self.statements().stored(transaction, writes))
+                .await?
+                .map_err(|e| failed(&e))
+        })
+    }
+}
+
+/// The upserts that the table does not have yet.
+fn new_upserts(writes: &[&Write]) -> u64 {
+    let new = writes.iter().filter(|write| !write.deleted && !write.is_stored);
+    u64::try_from(new.count()).unwrap_or(u64::MAX)
+}
+
+/// A worker of another partition has written a record since its version was decided.
+fn raced() -> StoreError {
+    let message = "another worker wrote a record of this batch at the same time: messages of one record are on several partitions";
+    StoreError::transient(POSTGRES_FAILED, message)
 }
 
 fn failed(error: &Error) -> StoreError {
     postgres::explain("writing to PostgreSQL", error)
-}
-
-/// The prepared statements.
-struct Statements {
-    schema: RecordSchema,
-    upsert: Statement,
-    delete: Option<Delete>,
-}
-
-/// For pipelines that delete records.
-struct Delete {
-    statement: Statement,
-    /// For batches with deletes: one at a time.
-    exclusive_lock: String,
-    shared_lock: String,
-}
-
-impl Statements {
-    async fn prepare(client: &Client, table: &str, schema: &RecordSchema) -> Result<Self, StoreError> {
-        let prepare = async |statement: String| {
-            let prepared = client.prepare(&statement).await;
-            prepared.map_err(|e| postgres::explain(&format!("writing to table `{table}`"), &e))
-        };
-        let delete = if schema.has_deletes() {
-            Some(Delete {
-                statement: prepare(schema.sink_delete(table)).await?,
-                exclusive_lock: RecordSchema::sink_lock(table, true),
-                shared_lock: RecordSchema::sink_lock(table, false),
-            })
-        } else {
-            None
-        };
-        Ok(Self {
-            upsert: prepare(schema.sink_upsert(table)).await?,
-            schema: schema.clone(),
-            delete,
-        })
-    }
-
-    async fn write(&self, transaction: &Transaction<'_>, writes: &[&Write]) -> Result<(), Error> {
-        let (deletes, upserts): (Vec<&Write>, Vec<&Write>) = writes.iter().partition(|write| write.deleted);
-        if let Some(delete) = &self.delete {
-            transaction
-                .batch_execute(if deletes.is_empty() {
-                    &delete.shared_lock
-                } else {
-                    &delete.exclusive_lock
-                })
-                .await?;
-            if !deletes.is_empty() {
-                self.execute(transaction, &delete.statement, self.schema.key_positions().collect(), &deletes)
-                    .await?;
-            }
-        }
-        if !upserts.is_empty() {
-            let all = (0..self.schema.fields.len()).collect();
-            self.execute(transaction, &self.upsert, all, &upserts).await?;
-        }
-        Ok(())
-    }
-
-    /// Binds an array for each of the fields at `positions`, the versions, and where records can be deleted the keys.
-    async fn execute(
-        &self,
-        transaction: &Transaction<'_>,
-        statement: &Statement,
-        positions: Vec<usize>,
-        writes: &[&Write],
-    ) -> Result<(), Error> {
-        let column = |position: usize| -> Vec<PgParam<'_>> { writes.iter().map(|w| PgParam(&w.record.0[position])).collect() };
-        let columns: Vec<Vec<PgParam<'_>>> = positions.into_iter().map(column).collect();
-        let versions: Vec<i64> = writes.iter().map(|w| w.version).collect();
-        let keys: Vec<&str> = writes.iter().map(|w| w.key.as_str()).collect();
-        let mut values: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as &(dyn ToSql + Sync)).collect();
-        values.push(&versions);
-        if self.delete.is_some() {
-            values.push(&keys);
-        }
-        transaction.execute(statement, &values).await.map(drop)
-    }
 }

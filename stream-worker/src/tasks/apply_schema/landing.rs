@@ -2,7 +2,10 @@
 
 use tokio_postgres::{Error, Transaction};
 use userpipeline_api::TableManagement;
-use userpipeline_record::{RecordSchema, postgres::quote};
+use userpipeline_record::{
+    RecordSchema,
+    postgres::{REQUEST, quote},
+};
 use userpipeline_stores::{StoreError, postgres::explain};
 
 use crate::sinks::{SchemaTask, postgres::table::Table};
@@ -37,6 +40,9 @@ async fn create(table: &Table<'_>) -> Result<(), StoreError> {
     let found = table.columns().await?;
     if !found.is_empty() && !found.iter().any(|column| column.name == "_deleted") {
         table.execute(&RecordSchema::landing_add_deleted(name)).await.map_err(failed)?;
+    }
+    if schema.order_by.is_some() && !found.is_empty() && !found.iter().any(|column| column.name == REQUEST) {
+        table.execute(&RecordSchema::landing_add_order(name)).await.map_err(failed)?;
     }
     for column in table.columns().await? {
         let field = schema

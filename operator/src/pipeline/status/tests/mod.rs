@@ -274,6 +274,27 @@ fn the_last_failure_of_a_schema_job_is_reported_during_the_retry() {
 }
 
 #[test]
+fn messages_without_an_order_are_reported_by_ready_workers() {
+    let workers = |has_unordered_messages| {
+        let report = WorkerReport {
+            ready: true,
+            has_unordered_messages,
+            ..WorkerReport::default()
+        };
+        let observed = Observed {
+            reports: BTreeMap::from([("w-1".to_owned(), report)]),
+            ..Observed::default()
+        };
+        let status = of(&example::pipeline(), Ok(&applied(healthy())), &observed, now());
+        let (status, reason, message) = condition(&status, "WorkersReady");
+        assert_eq!((status, reason), ("True", "WorkersReady"));
+        message.to_owned()
+    };
+    assert!(workers(true).contains("on several partitions"));
+    assert_eq!(workers(false), "2 of 2 workers are ready");
+}
+
+#[test]
 fn what_a_failed_schema_job_reports_of_the_topic_stays_for_that_generation() {
     let mut failed = applied(healthy());
     failed.decisions.schema.finding = Finding::Failed;

@@ -1,0 +1,7 @@
+//! Landing in a real PostgreSQL. The tests need the local cluster: `make test` runs them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod model;
+mod server;
+mod versions;

@@ -1,0 +1,104 @@
+//! Of several messages with equal versions, both stores end with the one that the rule names, however batches are cut, repeated or
+//! lost.
+
+use std::collections::BTreeMap;
+
+use proptest::{
+    prelude::Rng,
+    test_runner::{RngAlgorithm, TestRng},
+};
+use stream_worker::model::{VersionedRecord, Write};
+use userpipeline_record::{Record, Value};
+use uuid::Uuid;
+
+use crate::stores::{Rows, Stores};
+
+const KEYS: u64 = 5;
+const MESSAGES: i64 = 60;
+const TRIALS: usize = 12;
+
+struct Random(TestRng);
+
+impl Random {
+    fn new() -> Self {
+        let seed = [Uuid::new_v4(), Uuid::new_v4()].map(Uuid::into_bytes).concat();
+        println!("seed {seed:?}");
+        Self(TestRng::from_seed(RngAlgorithm::ChaCha, &seed))
+    }
+
+    fn below(&mut self, bound: u64) -> i64 {
+        i64::try_from(self.0.next_u64() % bound).unwrap()
+    }
+
+    fn message(&mut self, offset: i64) -> Write {
+        let (key, revision) = (self.below(KEYS), 1 + self.below(3));
+        // Cassandra would take the greater value of each column, of equal write times.
+        let columns = [key, revision, offset, -offset].map(Value::Long);
+        let deleted = self.below(10) == 0;
+        let record = VersionedRecord {
+            origin: (0, offset),
+            key: key.to_string(),
+            version: revision,
+            order: Some(revision),
+            record: Record(columns.to_vec()),
+        };
+        if deleted { Write::delete(record) } else { Write::upsert(record) }
+    }
+}
+
+fn expected(messages: &[Write]) -> Rows {
+    let mut newest: BTreeMap<&str, &Write> = BTreeMap::new();
+    for message in messages {
+        let best = newest.entry(&message.key).or_insert(message);
+        if message.rank() > best.rank() {
+            *best = message;
+        }
+    }
+    let rows = newest.into_iter().filter(|(_, message)| !message.deleted);
+    rows.map(|(key, message)| (key.parse().unwrap(), (message.origin.1, -message.origin.1)))
+        .collect()
+}
+
+async fn stores_end_equal(with_cassandra: bool) {
+    let mut random = Random::new();
+    for trial in 0..TRIALS {
+        let mut stores = Stores::create(with_cassandra).await;
+        let messages: Vec<Write> = (0..MESSAGES).map(|offset| random.message(offset)).collect();
+        let mut next = 0;
+        while next < messages.len() {
+            let size = usize::try_from(1 + random.below(8)).unwrap();
+            let end = (next + size).min(messages.len());
+            // One in three attempts is lost, and the next one has other batches.
+            let commits = random.below(3) > 0;
+            stores.attempt(&messages[next..end], commits).await;
+            next = if commits { end } else { next };
+        }
+        let rows = expected(&messages);
+        for replayed in [false, true] {
+            assert_eq!(
+                stores.postgres_rows().await,
+                rows,
+                "trial {trial}, replayed {replayed}: {messages:#?}"
+            );
+            if let Some(found) = stores.cassandra_rows().await {
+                assert_eq!(found, rows, "trial {trial}, replayed {replayed}: {messages:#?}");
+            }
+            for batch in messages.chunks(7) {
+                stores.attempt(batch, true).await;
+            }
+        }
+        stores.drop().await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the local cluster"]
+async fn postgresql_ends_with_the_messages_that_the_rule_names() {
+    stores_end_equal(false).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the local cluster"]
+async fn both_stores_end_with_the_messages_that_the_rule_names() {
+    stores_end_equal(true).await;
+}
