@@ -21,7 +21,6 @@ const PAGE: usize = 5000;
 /// Of a run without its setup and without waiting.
 const TARGET_CPU: f64 = 30.0;
 const TARGET_MEMORY: f64 = 40.0;
-const MIB: f64 = 1024.0 * 1024.0;
 
 /// What a run costs.
 #[derive(Parser)]
@@ -91,7 +90,7 @@ async fn measure(program: &std::path::Path, source: SocketAddr, users: usize) ->
     world.apply(&pipeline).await?;
     world.condition("SchemaReady", "True", SOON).await?;
 
-    // When a run of it happens on this machine
+    // When a run happens on this machine
     on_this_machine(&mut pipeline);
     let mounted = Mounted::new(&world.client, &[]).await?;
     let file = mounted.folder().join("pipeline.yaml");

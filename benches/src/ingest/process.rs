@@ -10,8 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use tokio::{process::Command, time::sleep};
 
-use super::MIB;
-
+const MIB: f64 = 1024.0 * 1024.0;
 /// Of the kernel's clock, which counts the CPU time of processes.
 const TICKS_PER_SECOND: f64 = 100.0;
 /// What happens in the last one before the end is not counted.
