@@ -52,7 +52,7 @@ async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Time
     if pipeline.metadata.deletion_timestamp.is_some() {
         return Box::pin(reconcile_deletion(&pipeline, context, now)).await;
     }
-    let mut observed = observe(&pipeline, &context.caches.children, &context.workers, now).await;
+    let mut observed = observe(&pipeline, &context.caches.children, &context.replica_sets, &context.workers, now).await;
     observed.refusals = context.refused_pods.of(&id, &observed, now).await;
     observed.scaler = context.scalers.of(&id, &observed, Instant::now());
     let runs = run_jobs(&names::cron_job(&id.name), &observed);

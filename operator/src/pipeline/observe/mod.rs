@@ -8,6 +8,7 @@ mod observed;
 pub mod pods;
 mod refusals;
 mod refused_pods;
+mod replica_sets;
 mod run_jobs;
 mod scaled;
 mod task_jobs;
@@ -21,6 +22,7 @@ pub use self::{
     jobs::{held_open, job_end},
     observed::{Observed, is_of_component, observe},
     refused_pods::RefusedPods,
+    replica_sets::ReplicaSets,
     run_jobs::{RunJob, backfill_runs, run_jobs, run_problem, run_problem_after, run_report, unfinished_runs},
     scaled::Scalers,
     task_jobs::{Progress, TaskJob, deletion_jobs, drain_jobs, is_deletion_job, schema_jobs},

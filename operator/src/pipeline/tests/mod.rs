@@ -7,6 +7,7 @@ mod deleted_namespace;
 mod evolution;
 mod fields;
 mod forged;
+mod identity;
 mod moved;
 mod others;
 mod ownership;
