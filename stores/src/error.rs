@@ -57,6 +57,8 @@ pub const KAFKA_FAILED: &str = "KafkaFailed";
 pub use userpipeline_api::report::TOPIC_MISSING;
 /// The topic differs from the spec, and cannot be changed to match.
 pub const TOPIC_MISMATCH: &str = "TopicMismatch";
+/// The topic exists, and the pipeline did not create it.
+pub const TOPIC_NOT_CREATED: &str = "TopicNotCreated";
 /// The topic does not have the next offset.
 pub const OFFSET_OUT_OF_RANGE: &str = "OffsetOutOfRange";
 /// The consumer group still has members.

@@ -4,6 +4,7 @@
 pub mod back_off;
 pub mod claims;
 pub mod context;
+pub mod created_objects;
 pub mod dead_letters;
 pub mod heartbeat;
 pub mod http;

@@ -14,6 +14,7 @@ use stream_worker::{
     },
 };
 use userpipeline_api::{
+    StoreObject,
     document::{CONFIG_MAPS, WorkerPipeline},
     report::{TERMINATION_LOG, exit},
 };
@@ -96,6 +97,12 @@ struct ApplySchema {
     /// Ids of stores that are accepted although they are others, separated by commas; may be repeated.
     #[arg(long = "accept-store", value_delimiter = ',')]
     accepted_stores: Vec<String>,
+    /// The operator's record of what the pipeline created, as JSON; without it, claims decide.
+    #[arg(long, value_parser = store_objects)]
+    created_objects: Option<Objects>,
+    /// The pipeline is older than the record, so its claims fill it.
+    #[arg(long)]
+    fill_created_objects: bool,
     /// An existing topic may have any number of replicas.
     #[arg(long)]
     any_replicas: bool,
@@ -137,6 +144,20 @@ struct DeleteData {
     /// The Kubernetes cluster for which the resources were claimed.
     #[arg(long)]
     cluster: String,
+    /// The operator's record of what the pipeline created, as JSON; nothing else is deleted.
+    #[arg(long, value_parser = store_objects, default_value = "[]")]
+    created_objects: Objects,
+    /// The pipeline is older than the record, so its claims take the place of it.
+    #[arg(long)]
+    fill_created_objects: bool,
+}
+
+/// A list that is one value of an argument.
+#[derive(Clone)]
+struct Objects(Vec<StoreObject>);
+
+fn store_objects(text: &str) -> Result<Objects, serde_json::Error> {
+    serde_json::from_str(text).map(Objects)
 }
 
 #[derive(Args)]
@@ -179,11 +200,18 @@ async fn main() -> ExitCode {
                 accepted: args.accepted_stores,
                 any_replicas: args.any_replicas,
             };
-            Box::pin(apply_schema::run(&args.task.files(), args.cluster, &stores, &mode)).await
+            let recorded = apply_schema::RecordedObjects {
+                objects: args.created_objects.map(|Objects(objects)| objects),
+                from_claims: args.fill_created_objects,
+            };
+            Box::pin(apply_schema::run(&args.task.files(), args.cluster, recorded, &stores, &mode)).await
         }
         Command::CheckConnection(args) => Box::pin(check_connection::run(&args.files())).await,
         Command::DeadLetters(args) => Box::pin(dead_letters::run(args)).await,
-        Command::DeleteData(args) => Box::pin(delete_data::run(&args.task.files(), args.cluster)).await,
+        Command::DeleteData(args) => {
+            let recorded = (!args.fill_created_objects).then_some(args.created_objects.0);
+            Box::pin(delete_data::run(&args.task.files(), args.cluster, recorded)).await
+        }
         Command::VerifyDrained(args) => Box::pin(verify_drained::run(&args.files())).await,
         Command::Run(args) => {
             let code = Box::pin(work(args)).await;

@@ -106,7 +106,7 @@ pub async fn converge(
     if let Some(conflict) = context.resources.conflict(pipeline, &all, &context.connections) {
         return Err(ValidateError::Conflict {
             what: conflict.what,
-            older: conflict.older,
+            owner: conflict.owner,
         });
     }
     let connections = connection_turn(pipeline, &valid, observed, &named, context, now);

@@ -119,6 +119,18 @@ impl Admin {
         Ok(())
     }
 
+    /// Whether a consumer group has members or offsets.
+    pub async fn group_exists(&self, group: &str) -> Result<bool, StoreError> {
+        let name = group.to_owned();
+        self.blocking(move |client| {
+            let listed = client.fetch_group_list(Some(&name), TIMEOUT);
+            let listed = listed.map_err(|e| errors::explain(&format!("describing consumer group `{name}`"), &e))?;
+            // Kafka describes one that does not exist as dead.
+            Ok(listed.groups().iter().any(|found| found.name() == name && found.state() != "Dead"))
+        })
+        .await
+    }
+
     /// Deletes a consumer group with its offsets; a missing one is no error, one with members is.
     pub async fn delete_group(&self, group: &str) -> Result<(), StoreError> {
         let what = format!("deleting consumer group `{group}`");

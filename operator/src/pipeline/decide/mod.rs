@@ -2,6 +2,7 @@
 
 pub mod conflict;
 pub mod connection_rollout;
+mod created_objects;
 mod decisions;
 pub mod deletion;
 pub mod drain;
@@ -13,5 +14,6 @@ pub mod upgrade;
 
 pub use self::{
     conflict::ResourceIndex,
+    created_objects::created_objects,
     decisions::{Decisions, decide},
 };

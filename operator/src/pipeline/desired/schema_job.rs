@@ -1,17 +1,22 @@
 //! The schema Job: it applies topic, subject and tables.
 
 use k8s_openapi::api::batch::v1::Job;
-use userpipeline_api::SchemaStatus;
+use userpipeline_api::{SchemaStatus, StoreObject};
 
 use super::task_job::Task;
 use crate::pipeline::{
+    decide::Decisions,
     model::{Installation, labels},
     validate::ValidatedPipeline,
 };
 
-pub(super) fn build(pipeline: &ValidatedPipeline, installation: &Installation, recorded: &SchemaStatus, attempt: i32) -> Job {
+pub(super) fn build(pipeline: &ValidatedPipeline, installation: &Installation, decisions: &Decisions, attempt: i32) -> Job {
     let hash = &pipeline.schema_hash;
-    let expected = expected_stores(pipeline, recorded);
+    let mut expected = expected_stores(pipeline, &decisions.schema.status);
+    // A pinned version may not know these arguments.
+    if !pipeline.is_pinned() {
+        expected.extend(created_objects(decisions.created_objects.as_deref()));
+    }
     let mut arguments = vec!["--cluster", &installation.cluster];
     arguments.extend(expected.iter().map(String::as_str));
     let task = Task {
@@ -22,6 +27,13 @@ pub(super) fn build(pipeline: &ValidatedPipeline, installation: &Installation, r
         labels: &[(labels::SCHEMA_HASH, hash), (labels::SCHEMA_ATTEMPT, &attempt.to_string())],
     };
     task.build(&pipeline.owner, &pipeline.schema.reference())
+}
+
+/// The record of what the pipeline created, which is filled from claims in a pipeline that is older than it.
+pub(super) fn created_objects(recorded: Option<&[StoreObject]>) -> Vec<String> {
+    let objects = serde_json::to_string(recorded.unwrap_or_default()).unwrap_or_default();
+    let fill = recorded.is_none().then(|| "--fill-created-objects".to_owned());
+    std::iter::once(format!("--created-objects={objects}")).chain(fill).collect()
 }
 
 /// Where connections say where the stores are, the stores are those of the last schema Job, or accepted ones; and a default for the

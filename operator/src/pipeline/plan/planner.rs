@@ -156,6 +156,13 @@ fn due_schema_job(pipeline: &UserPipeline, valid: &ValidatedPipeline, observed: 
     if valid.compares_stores() {
         recorded = schema::until_stores_are_known(recorded, &valid.schema_hash);
     }
+    let is_recorded = pipeline
+        .status
+        .as_ref()
+        .is_none_or(|status| status.schema.is_none() || status.created_objects.is_some());
+    if !is_recorded && !valid.is_pinned() {
+        recorded = schema::once_more(recorded, &valid.schema_hash);
+    }
     let decision = schema::decide(&valid.schema_hash, &valid.owner.task_hash(), &recorded, &schema_jobs(observed), now);
     (!decision.is_applied()).then(|| {
         let attempt = decision.create.unwrap_or_default();
@@ -172,6 +179,7 @@ fn with_applied_schema(mut pipeline: UserPipeline, valid: ValidatedPipeline) -> 
     let status = pipeline.status.get_or_insert_default();
     // Or a new pipeline would pass for an older one.
     status.default_tls_mode = Some(valid.default_tls.mode);
+    status.created_objects.get_or_insert_default();
     let recorded = status.schema.clone().unwrap_or_default();
     status.schema = Some(SchemaStatus {
         applied_hash: Some(valid.schema_hash),

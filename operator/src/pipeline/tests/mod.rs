@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 mod connections;
+mod created_objects;
 mod default_tls;
 mod deleted_namespace;
 mod evolution;

@@ -56,8 +56,12 @@ impl ValidatedPipeline {
     /// Whether schema Jobs compare the stores with those of the last one: connections may change them without an edit. A pinned version
     /// may not know the arguments for it.
     pub fn compares_stores(&self) -> bool {
-        let is_pinned = self.spec.image.as_ref().is_some_and(|image| image.version.is_some());
-        !is_pinned && !self.spec.connections.is_empty()
+        !self.is_pinned() && !self.spec.connections.is_empty()
+    }
+
+    /// Whether the pods may be of another version than the operator.
+    pub fn is_pinned(&self) -> bool {
+        self.spec.image.as_ref().is_some_and(|image| image.version.is_some())
     }
 
     /// Whether the replicas of the topic are the default of a connection, which is for new topics only.

@@ -1,6 +1,7 @@
 //! Which Kafka cluster and which PostgreSQL server these are, at whatever address they are reached. Offsets, totals and landed
 //! records are there: another one behind a changed connection would silently begin anew.
 
+use tokio_postgres::GenericClient;
 use userpipeline_api::document::SchemaPipeline;
 use userpipeline_stores::{
     Secrets, StoreError,
@@ -33,15 +34,9 @@ impl ExpectedStores {
     /// although one is expected. Kafka is asked only if a cluster is expected, because the tables do not need it.
     pub async fn verify(&self, pipeline: &SchemaPipeline, secrets: &Secrets, postgres: &Connection) -> Result<StoreIds, StoreError> {
         let client = postgres.connect(&format!("apply-schema {}", pipeline.id)).await?;
-        let row = client
-            .query_one(
-                "SELECT system_identifier::text || '/' || current_database() FROM pg_control_system()",
-                &[],
-            )
-            .await;
-        let postgres_system = match row {
-            Ok(row) => Some(row.get(0)),
-            Err(e) if self.postgres_system.is_some() => return Err(explain("reading the id of the PostgreSQL server", &e)),
+        let postgres_system = match postgres_system(&client).await {
+            Ok(id) => Some(id),
+            Err(error) if self.postgres_system.is_some() => return Err(error),
             Err(_) => None,
         };
         let kafka_cluster = if self.kafka_cluster.is_some() {
@@ -80,6 +75,14 @@ impl ExpectedStores {
             ),
         ))
     }
+}
+
+/// The id of the database that `client` is connected to.
+pub async fn postgres_system(client: &impl GenericClient) -> Result<String, StoreError> {
+    let statement = "SELECT system_identifier::text || '/' || current_database() FROM pg_control_system()";
+    let row = client.query_one(statement, &[]).await;
+    row.map(|row| row.get(0))
+        .map_err(|e| explain("reading the id of the PostgreSQL server", &e))
 }
 
 async fn kafka_cluster(pipeline: &SchemaPipeline, secrets: &Secrets) -> Result<String, StoreError> {

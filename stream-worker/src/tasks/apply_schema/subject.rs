@@ -10,6 +10,7 @@ use userpipeline_stores::{
 use super::evolution;
 use crate::{
     claims::{Claims, Kind},
+    created_objects::Creator,
     mode::Mode,
 };
 
@@ -28,7 +29,8 @@ pub async fn apply(
     // Some registries store no level for a missing subject; its first version is compatible with anything.
     let last = registry.latest(&subject).await?;
     let exists = last.is_some();
-    let ours = claims.take(Kind::Subject, registry.url(), &subject, !exists).await?;
+    let creator = claims.take(Kind::Subject, registry.url(), &subject, !exists).await?;
+    let ours = creator == Some(Creator::Pipeline);
     let changes = match &last {
         Some(last) if ours => evolution::changes(&subject, last, &schema.avro_schema())?,
         // The versions of a foreign subject are not this record's.

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use userpipeline_api::{ConnectionVersion, Connections, UserPipeline, names::PipelineId, resolve};
 
-use self::resources::{Listener, Resource, resources};
+use self::resources::{NameUse, Resource, Use, Used, resources};
 use crate::pipeline::{cache::CachedPipeline, connections::ConnectionLookup, model::pipeline_id, validate::default_tls};
 
 /// The age of a pipeline; for two of the same second, the name decides.
@@ -25,13 +25,14 @@ type Age = (Timestamp, PipelineId);
 pub struct Conflict {
     /// The resource that both pipelines write to.
     pub what: String,
-    pub older: PipelineId,
+    /// The other pipeline. None in another namespace, which whoever reads the message may not be allowed to see.
+    pub owner: Option<PipelineId>,
 }
 
 #[derive(Default)]
 struct Index {
     known: HashMap<PipelineId, Known>,
-    users: HashMap<Arc<Resource>, Vec<(Age, Listener)>>,
+    users: HashMap<Arc<Resource>, Vec<(Age, Use)>>,
     /// The change of connections up to which all known pipelines follow them.
     follows: Option<u64>,
 }
@@ -42,8 +43,9 @@ struct Known {
     /// The connections that it names, by name, as far as they exist.
     connections: Vec<(String, Option<ConnectionVersion>)>,
     age: Age,
-    /// First those of the current versions of its connections, then those of earlier versions that it may still use.
-    resources: Vec<(Arc<Resource>, Listener)>,
+    /// First those of the current versions of its connections, then those of earlier versions that it may still use, and those
+    /// whose names are reserved for it.
+    resources: Used,
     /// How many of the resources are of the current versions.
     current: usize,
     /// Until it uses only the current versions: the version of the pipeline, whose status says how far it is.
@@ -55,8 +57,25 @@ struct Known {
 pub struct ResourceIndex(Mutex<Index>);
 
 impl ResourceIndex {
-    /// The oldest pipeline that uses a resource of `pipeline`, if it is older. `all` are the cached pipelines.
+    /// The pipeline to which a resource of `pipeline` belongs, if that is another one: the one from which its name derives, or the
+    /// oldest. `all` are the cached pipelines.
     pub fn conflict(&self, pipeline: &UserPipeline, all: &[Arc<CachedPipeline>], connections: &ConnectionLookup) -> Option<Conflict> {
+        self.updated(pipeline, all, connections, Index::conflict)
+    }
+
+    /// What of `pipeline` other pipelines use as well: it must outlive the pipeline.
+    pub fn shared(&self, pipeline: &UserPipeline, all: &[Arc<CachedPipeline>], connections: &ConnectionLookup) -> Vec<String> {
+        self.updated(pipeline, all, connections, Index::shared)
+    }
+
+    /// Asks the index after all changes of pipelines and connections.
+    fn updated<T>(
+        &self,
+        pipeline: &UserPipeline,
+        all: &[Arc<CachedPipeline>],
+        connections: &ConnectionLookup,
+        ask: impl FnOnce(&Index, &PipelineId) -> T,
+    ) -> T {
         let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // First, so that a change that comes later is followed the next time.
         let changes = connections.changes();
@@ -86,7 +105,7 @@ impl ResourceIndex {
         for id in gone {
             index.remove(&id);
         }
-        index.conflict(&own)
+        ask(&index, &own)
     }
 }
 
@@ -120,8 +139,9 @@ impl Index {
         let earlier = lookup.earlier_versions(pipeline, &named);
         // One that cannot be resolved is not applied: what an earlier spec created keeps running.
         let (mut resources, current) = match (resources_of(pipeline, &named.connections), before) {
-            (Some(resources), _) => {
+            (Some([mut resources, reserved]), _) => {
                 let current = resources.len();
+                resources.extend(reserved);
                 (resources, current)
             }
             (None, Some(before)) => (before.resources, before.current),
@@ -129,7 +149,7 @@ impl Index {
         };
         for versions in earlier.iter().flatten() {
             let used = resources_of(pipeline, versions).unwrap_or_default();
-            let new: Vec<_> = used.into_iter().filter(|used| !resources.contains(used)).collect();
+            let new: Vec<_> = used.into_iter().flatten().filter(|used| !resources.contains(used)).collect();
             resources.extend(new);
         }
         let created = pipeline.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |at| at.0);
@@ -142,10 +162,10 @@ impl Index {
             current,
             changes_at: earlier.is_some().then(|| pipeline.resource_version()).flatten(),
         };
-        for (resource, listener) in &known.resources {
+        for (resource, used) in &known.resources {
             // Nearly all have one user at all times.
             let users = self.users.entry(resource.clone()).or_insert_with(|| Vec::with_capacity(1));
-            users.push((known.age.clone(), *listener));
+            users.push((known.age.clone(), *used));
         }
         self.known.insert(id, known);
     }
@@ -163,24 +183,48 @@ impl Index {
         Some(known)
     }
 
+    fn shared(&self, id: &PipelineId) -> Vec<String> {
+        let own = self.known.get(id).map_or(&[][..], |own| &own.resources);
+        let is_shared = |(resource, used): &&(Arc<Resource>, Use)| {
+            let mut others = self.users.get(resource).into_iter().flatten();
+            others.any(|((_, other), other_use)| {
+                other != id && other_use.name != NameUse::Reserved && used.listener.may_share(other_use.listener)
+            })
+        };
+        own.iter().filter(is_shared).map(|(resource, _)| resource.what.clone()).collect()
+    }
+
     fn conflict(&self, id: &PipelineId) -> Option<Conflict> {
         let own = self.known.get(id)?;
         // Not those that it is leaving: the change may be what ends the conflict.
-        let older = own.resources[..own.current].iter().filter_map(|(resource, listener)| {
-            let users = self.users.get(resource)?.iter().filter(|(_, other)| listener.may_share(*other));
-            let oldest = users.map(|(age, _)| age).min()?;
-            (*oldest < own.age).then_some((resource, oldest))
+        let taken = own.resources[..own.current].iter().filter_map(|(resource, used)| {
+            let users = self.users.get(resource)?.iter();
+            let owners = users.filter(|(age, other)| precedes((age, *other), (&own.age, *used)));
+            Some((resource, owners.map(|(age, _)| age).min()?))
         });
-        let (resource, (_, older)) = older.min_by_key(|(_, oldest)| (*oldest).clone())?;
+        let (resource, (_, owner)) = taken.min_by_key(|(_, age)| (*age).clone())?;
         Some(Conflict {
             what: resource.what.clone(),
-            older: older.clone(),
+            owner: Some(owner.clone()).filter(|owner| owner.namespace == id.namespace),
         })
     }
 }
 
+/// Whether a resource of `own` belongs to the other pipeline. Within a namespace, the older one has it. Between namespaces, a derived
+/// name belongs to the pipeline that it derives from; one that is only reserved is not taken from an older pipeline.
+fn precedes((other_age, other): (&Age, Use), (own_age, own): (&Age, Use)) -> bool {
+    if !own.listener.may_share(other.listener) {
+        return false;
+    }
+    if other_age.1.namespace == own_age.1.namespace {
+        return other.name != NameUse::Reserved && other_age < own_age;
+    }
+    let is_set = |used: Use| used.name != NameUse::Derived;
+    (is_set(other), other_age) < (is_set(own), own_age)
+}
+
 /// None where the pipeline cannot be resolved with these connections.
-fn resources_of(pipeline: &UserPipeline, connections: &Connections) -> Option<Vec<(Arc<Resource>, Listener)>> {
+fn resources_of(pipeline: &UserPipeline, connections: &Connections) -> Option<[Used; 2]> {
     let resolved = resolve(pipeline, connections).ok()?;
     Some(resources(&resolved, default_tls(pipeline, &resolved).mode))
 }

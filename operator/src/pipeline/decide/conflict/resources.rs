@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use userpipeline_api::{Cassandra, Kafka, ResolvedPipeline, TlsMode, TopicManagement};
+use userpipeline_api::{Cassandra, Kafka, ResolvedPipeline, TlsMode, TopicManagement, names};
 
 /// A resource that only one pipeline may write to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,8 +30,63 @@ impl Listener {
     }
 }
 
-/// The resources that a pipeline writes to. `default_tls` holds where the spec omits `tls`.
-pub(super) fn resources(pipeline: &ResolvedPipeline, default_tls: TlsMode) -> Vec<(Arc<Resource>, Listener)> {
+/// How a pipeline uses a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NameUse {
+    /// It derives from the pipeline, so it belongs to it whoever is older.
+    Derived,
+    /// The spec sets it.
+    Set,
+    /// It derives from the pipeline, whose spec sets another one. Pipelines of other namespaces cannot take it.
+    Reserved,
+}
+
+/// A user of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Use {
+    pub listener: Listener,
+    pub name: NameUse,
+}
+
+/// Resources with their use.
+pub(super) type Used = Vec<(Arc<Resource>, Use)>;
+
+/// The resources that a pipeline writes to, and those whose names are reserved for it. `default_tls` holds where the spec omits
+/// `tls`.
+pub(super) fn resources(pipeline: &ResolvedPipeline, default_tls: TlsMode) -> [Used; 2] {
+    let derived = named(&with_derived_names(pipeline), default_tls);
+    let used = named(pipeline, default_tls);
+    let reserved = derived.iter().filter(|(resource, _)| used.iter().all(|(used, _)| used != resource));
+    let reserved = reserved.map(|(resource, listener)| {
+        let name = NameUse::Reserved;
+        (resource.clone(), Use { listener: *listener, name })
+    });
+    let own = used.iter().map(|(resource, listener)| {
+        let is_derived = derived.iter().any(|(derived, _)| derived == resource);
+        let name = if is_derived { NameUse::Derived } else { NameUse::Set };
+        (resource.clone(), Use { listener: *listener, name })
+    });
+    [own.collect(), reserved.collect()]
+}
+
+fn with_derived_names(pipeline: &ResolvedPipeline) -> ResolvedPipeline {
+    let mut derived = pipeline.clone();
+    let (id, spec) = (&pipeline.id, &mut derived.spec);
+    spec.kafka.topic.name = Some(names::topic(id));
+    spec.dead_letter.topic = Some(names::dead_letter_topic(&names::topic(id)));
+    spec.kafka.group_id = Some(names::group_id(id));
+    spec.landing.table = spec.landing.table.take().map(|_| names::landing_table(id));
+    if let Some(sink) = &mut spec.sinks.postgres {
+        sink.table = Some(names::postgres_table(id));
+    }
+    if let Some(sink) = &mut spec.sinks.cassandra {
+        sink.keyspace = Some(names::keyspace(id));
+        sink.table = Some(names::cassandra_table(id));
+    }
+    derived
+}
+
+fn named(pipeline: &ResolvedPipeline, default_tls: TlsMode) -> Vec<(Arc<Resource>, Listener)> {
     let ResolvedPipeline { id, spec, .. } = pipeline;
     let mut resources = Vec::new();
     let mut add = |what: String, place: &str, listener: Listener| {
