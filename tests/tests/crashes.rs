@@ -200,8 +200,8 @@ async fn check_requested(sandbox: &Sandbox) -> Result<()> {
     checked(sandbox, Some("again")).await
 }
 
-/// Waits until the result of the check with this nonce is recorded for the current spec, and its Job is gone. A check has a pace of
-/// its own, so its writes are counted only once it has ended.
+/// Waits until the result of the check with this nonce is recorded for the current spec, and its Job and the ConfigMaps of earlier
+/// checks are gone. A check has a pace of its own, so its writes are counted only once it has ended.
 async fn checked(sandbox: &Sandbox, nonce: Option<&str>) -> Result<()> {
     let of_connection = ListParams::default().labels("userpipeline.dev/connection=stores");
     sandbox
@@ -215,11 +215,12 @@ async fn checked(sandbox: &Sandbox, nonce: Option<&str>) -> Result<()> {
                 .any(|c| c.type_ == "Checked" && c.observed_generation == generation);
             let check = status.check.unwrap_or_default();
             let jobs = sandbox.api::<Job>().list(&of_connection).await?.items.len();
+            let config_maps = sandbox.api::<ConfigMap>().list(&of_connection).await?.items.len();
             let is_recorded = is_current && check.checked_at.is_some() && check.nonce.as_deref() == nonce;
-            Ok(if is_recorded && jobs == 0 {
+            Ok(if is_recorded && jobs == 0 && config_maps == 1 {
                 Ok(())
             } else {
-                Err(format!("{jobs} Jobs, {check:?}"))
+                Err(format!("{jobs} Jobs, {config_maps} ConfigMaps, {check:?}"))
             })
         })
         .await

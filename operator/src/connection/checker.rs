@@ -102,8 +102,8 @@ impl Checker<'_> {
         };
         match self.api::<K>().delete(&object.name_any(), &params).await {
             Ok(_) => self.metrics.wrote(kind, "delete"),
-            // Gone, or changed: the next reconcile decides again.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            // Also if it changed meanwhile: nothing else would lead to another attempt before the next check.
             Err(error) => return Err(error),
         }
         Ok(())

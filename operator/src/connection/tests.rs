@@ -30,11 +30,15 @@ async fn writes(cluster: &Cluster, client: &kube::Client) -> Vec<String> {
     writes_with(cluster, client, cluster.caches(), example_installation()).await
 }
 
-async fn writes_with(cluster: &Cluster, client: &kube::Client, caches: Caches, installation: Installation) -> Vec<String> {
+fn context(client: kube::Client, caches: Caches, installation: Installation) -> Arc<Context> {
     let uses = Arc::new(ConnectionUses::default());
-    let context = Context::new(client.clone(), caches, Metrics::new(), uses, installation, "test".into());
+    Arc::new(Context::new(client, caches, Metrics::new(), uses, installation, "test".into()))
+}
+
+async fn writes_with(cluster: &Cluster, client: &kube::Client, caches: Caches, installation: Installation) -> Vec<String> {
     let connection: CachedConnection = serde_json::from_value(cluster.get(STORES)).unwrap();
-    reconcile(Arc::new(connection), Arc::new(context)).await.unwrap();
+    let context = context(client.clone(), caches, installation);
+    reconcile(Arc::new(connection), context).await.unwrap();
     short(cluster.writes())
 }
 
@@ -43,6 +47,12 @@ fn condition(cluster: &Cluster, type_: &str) -> (String, String) {
     let found = conditions.as_array().unwrap().iter().find(|c| c["type"] == type_).unwrap().clone();
     let text = |field: &str| found[field].as_str().unwrap().to_owned();
     (text("status"), text("reason"))
+}
+
+/// The path of the ConfigMap with the current host.
+fn checked_config(cluster: &Cluster) -> String {
+    let is_current = |path: &String| cluster.get(path)["data"].to_string().contains("nowhere");
+    cluster.paths(CONFIG_MAPS).into_iter().find(is_current).unwrap()
 }
 
 /// The pod of the only Job leaves this report.
@@ -107,9 +117,19 @@ async fn given_a_connection_then_a_job_checks_it_and_its_report_becomes_the_stat
     );
     writes(&cluster, &client).await;
     assert_eq!(condition(&cluster, "Checked"), ("False".into(), "PostgresUnreachable".into()));
-    for _ in 0..2 {
-        writes(&cluster, &client).await;
-    }
+    writes(&cluster, &client).await;
+
+    // And a delete that is refused with 409 is attempted again
+    let old = cluster
+        .paths(CONFIG_MAPS)
+        .into_iter()
+        .find(|path| *path != checked_config(&cluster))
+        .unwrap();
+    *cluster.conflict_once.lock().unwrap() = Some(old.leak());
+    let connection: CachedConnection = serde_json::from_value(cluster.get(STORES)).unwrap();
+    let context = context(client.clone(), cluster.caches(), example_installation());
+    assert!(reconcile(Arc::new(connection), context).await.is_err());
+    writes(&cluster, &client).await;
     assert_eq!(
         (cluster.paths(JOBS).len(), cluster.paths(CONFIG_MAPS).len()),
         (0, 1),
@@ -244,16 +264,7 @@ fn checked(name: &str, check: &Value) -> Arc<CachedConnection> {
 #[tokio::test]
 async fn given_many_connections_then_five_are_checked_at_a_time() {
     let (cluster, client) = Cluster::start().await;
-    let uses = Arc::new(ConnectionUses::default());
-    let context = Context::new(
-        client,
-        cluster.caches(),
-        Metrics::new(),
-        uses,
-        example_installation(),
-        "test".into(),
-    );
-    let context = Arc::new(context);
+    let context = context(client, cluster.caches(), example_installation());
     for name in ["a", "b", "c", "d", "e", "f"] {
         let connection = checked(name, &Value::Null);
         cluster.put(
@@ -284,15 +295,7 @@ async fn given_many_connections_then_five_are_checked_at_a_time() {
 #[tokio::test]
 async fn given_connections_that_were_checked_at_the_same_time_then_their_daily_checks_are_not() {
     let (cluster, client) = Cluster::start().await;
-    let uses = Arc::new(ConnectionUses::default());
-    let context = Context::new(
-        client,
-        cluster.caches(),
-        Metrics::new(),
-        uses,
-        example_installation(),
-        "test".into(),
-    );
+    let context = context(client, cluster.caches(), example_installation());
     let a_day_ago = jiff::Timestamp::now() - std::time::Duration::from_secs(24 * 3600 + 1);
     let later = |name: &&&str| spread(&format!("uid-{name}")).as_secs() > 60;
     let name = ["a", "b", "c"].iter().find(later).unwrap();
@@ -301,6 +304,6 @@ async fn given_connections_that_were_checked_at_the_same_time_then_their_daily_c
         &STORES.replace("/stores", &format!("/{name}")),
         json!({"metadata": {"uid": format!("uid-{name}")}}),
     );
-    reconcile(checked(name, &check), Arc::new(context)).await.unwrap();
+    reconcile(checked(name, &check), context).await.unwrap();
     assert_eq!(cluster.paths(JOBS), [""; 0]);
 }

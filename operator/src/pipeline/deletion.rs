@@ -187,7 +187,7 @@ async fn take(
                     deletion_objects(owner, &context.installation, config, *is_stored, created, *attempt)
                 }
                 // Even this fails in a namespace that is being deleted, where the stored config and the connections go before the
-                // pipeline: nothing else tells that from a connection that may come back.
+                // pipeline: nothing else distinguishes that from a connection that may come back.
                 None => deletion_account(owner),
             };
             applier.apply_deletion(desired, observed).await

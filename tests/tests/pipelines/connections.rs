@@ -281,3 +281,47 @@ async fn a_connection_is_checked_when_it_changes() -> Result<()> {
     .await?;
     world.clean_up().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_cluster_behind_a_connection_waits_until_it_is_accepted() -> Result<()> {
+    // Given a pipeline whose data is, by its status, in another Kafka cluster and another database
+    let world = World::new("store-changed").await?;
+    let (pipeline, connections) = moved(&world);
+    connect(&world, &connections).await?;
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    let recorded = world.get().await?.status.unwrap_or_default().schema.unwrap_or_default();
+    ensure!(
+        recorded.kafka_cluster.is_some() && recorded.postgres_system.is_some(),
+        "{recorded:?}"
+    );
+    let pipelines = world.api::<UserPipeline>();
+    let elsewhere = json!({"status": {"schema": {"kafkaCluster": "another", "postgresSystem": "1/another"}}});
+    pipelines
+        .patch_status("users", &PatchParams::default(), &Patch::Merge(elsewhere))
+        .await?;
+
+    // When a schema Job is due, Then it changes nothing and names both ids, and the workers stay
+    let edit = json!({"spec": {"kafka": {"topic": {"config": {"retention.ms": "86400000"}}}}});
+    pipelines.patch("users", &PatchParams::default(), &Patch::Merge(edit)).await?;
+    let (_, message) = world
+        .condition_where("SchemaReady", "False", SOON, |reason, _| reason == "StoreChanged")
+        .await?;
+    let ids = message.split("accept-store=").nth(1).and_then(|rest| rest.split(';').next());
+    let ids = ids.unwrap_or_default().to_owned();
+    let both = [recorded.kafka_cluster.clone(), recorded.postgres_system.clone()].map(Option::unwrap_or_default);
+    ensure!(ids == both.join(","), "{message}");
+    ensure!(!world.pods("worker").await?.is_empty(), "the workers are gone");
+
+    // And once the ids are accepted, it is Ready and has them
+    let accept = json!({"metadata": {"annotations": {"userpipeline.dev/accept-store": ids}}});
+    let stores = world.api::<UserPipelineConnection>();
+    stores.patch("stores", &PatchParams::default(), &Patch::Merge(accept)).await?;
+    world.condition("Ready", "True", SOON * 2).await?;
+    let schema = world.get().await?.status.unwrap_or_default().schema.unwrap_or_default();
+    ensure!(
+        (&schema.kafka_cluster, &schema.postgres_system) == (&recorded.kafka_cluster, &recorded.postgres_system),
+        "{schema:?}"
+    );
+    world.clean_up().await
+}

@@ -1,5 +1,5 @@
 //! Which Kafka cluster and which PostgreSQL server these are, at whatever address they are reached. Offsets, totals and landed
-//! records are there: another one behind a changed connection would silently begin anew.
+//! records are there: another one behind a changed connection would silently start from scratch.
 
 use tokio_postgres::GenericClient;
 use userpipeline_api::document::SchemaPipeline;

@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of a server's version.
 const VERSION_LIMIT: usize = 40;
 
-/// What a server told of itself.
+/// What a server reports about itself.
 #[derive(Debug, Default)]
 pub struct Found {
     pub server_version: Option<String>,
