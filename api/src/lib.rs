@@ -33,6 +33,7 @@ mod secret_keys;
 mod sinks;
 mod source;
 mod status;
+mod store_identity;
 mod store_object;
 mod stores;
 mod tls;
@@ -67,6 +68,7 @@ pub use status::{
     ConnectionRollout, ConnectionVersion, DeletionStatus, DrainStatus, Names, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus,
     VersionStatus, WorkersStatus,
 };
+pub use store_identity::{StoreAddress, StoreIdentity, StoreKind, TakenName};
 pub use store_object::{StoreObject, StoreObjectKind};
 pub use stores::{Cassandra, Landing, Postgres, TableManagement};
 pub use tls::{CaSource, CassandraTls, Certificates, ConfigMapKeyRef, KafkaTls, PostgresTls, PostgresTlsMode, TlsMode};

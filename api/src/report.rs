@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{BlockCheck, Interval, RunKind, StoreObject, text::truncate};
+use crate::{BlockCheck, Interval, RunKind, StoreIdentity, StoreObject, text::truncate};
 
 /// Longest message of a report, in bytes. Kubernetes truncates a termination message at 4096 bytes, JSON
 /// included.
@@ -107,6 +107,9 @@ pub struct SchemaReport {
     /// Whether `createdObjects` has everything that the claims of an older pipeline show as created.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub has_all_claimed: bool,
+    /// The stores that the Job has identified.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub store_identities: Vec<StoreIdentity>,
 }
 
 /// Report of `stream-worker verify-drained`.

@@ -43,14 +43,15 @@ impl StoreObject {
     pub fn new(kind: StoreObjectKind, store: &str, name: &str) -> Self {
         Self {
             kind,
-            store: if store.len() > STORE_LIMIT {
-                names::digest(store)
-            } else {
-                store.to_owned()
-            },
+            store: bounded(store),
             name: name.to_owned(),
         }
     }
+}
+
+/// The id of a store, as it is recorded.
+pub(crate) fn bounded(id: &str) -> String {
+    if id.len() > STORE_LIMIT { names::digest(id) } else { id.to_owned() }
 }
 
 #[cfg(test)]

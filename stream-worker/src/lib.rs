@@ -15,5 +15,6 @@ pub mod progress;
 pub mod run;
 pub mod sinks;
 pub mod status;
+pub mod store_identities;
 pub mod tasks;
 mod wires;

@@ -14,7 +14,7 @@ use stream_worker::{
     },
 };
 use userpipeline_api::{
-    StoreObject,
+    StoreObject, TakenName,
     document::{CONFIG_MAPS, WorkerPipeline},
     report::{TERMINATION_LOG, exit},
 };
@@ -97,6 +97,9 @@ struct ApplySchema {
     /// Ids of stores that are accepted although they are others, separated by commas; may be repeated.
     #[arg(long = "accept-store", value_delimiter = ',')]
     accepted_stores: Vec<String>,
+    /// Names of the pipeline that others use in stores at other addresses, as JSON; they are refused where the store is the same.
+    #[arg(long, value_parser = taken_names)]
+    taken_names: Option<Names>,
     /// The operator's record of what the pipeline created, as JSON; without it, claims decide.
     #[arg(long, value_parser = store_objects)]
     created_objects: Option<Objects>,
@@ -160,6 +163,14 @@ fn store_objects(text: &str) -> Result<Objects, serde_json::Error> {
     serde_json::from_str(text).map(Objects)
 }
 
+/// As [`Objects`].
+#[derive(Clone)]
+struct Names(Vec<TakenName>);
+
+fn taken_names(text: &str) -> Result<Names, serde_json::Error> {
+    serde_json::from_str(text).map(Names)
+}
+
 #[derive(Args)]
 struct Task {
     #[command(flatten)]
@@ -198,6 +209,7 @@ async fn main() -> ExitCode {
                 kafka_cluster: args.expected_kafka_cluster,
                 postgres_system: args.expected_postgres_system,
                 accepted: args.accepted_stores,
+                taken: args.taken_names.map(|Names(names)| names).unwrap_or_default(),
                 any_replicas: args.any_replicas,
             };
             let recorded = apply_schema::RecordedObjects {

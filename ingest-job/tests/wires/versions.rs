@@ -48,7 +48,9 @@ impl<'a> Pipeline<'a> {
     async fn start(&self) -> Run {
         let run = run_id::Run::of(&RunArguments::default(), None, Timestamp::now());
         let opened = ledger::open(self.server.connection(), &self.name, &run, "wires").await.unwrap();
-        let Opened::Run(ledger) = opened else { panic!("{} has the run {} already", self.name, run.id) };
+        let Opened::Run(ledger) = opened else {
+            panic!("{} has the run {} already", self.name, run.id)
+        };
         Run {
             landing: Landing::prepare(&ledger.client, &self.name, &self.table, &schema()).await.unwrap(),
             ledger: *ledger,

@@ -111,6 +111,9 @@ pub async fn converge(
     }
     let connections = connection_turn(pipeline, &valid, observed, &named, context, now);
     let mut decisions = decide(pipeline, &valid, observed, runs, connections, context.ignore_rollout_order, now);
+    if decisions.schema.create.is_some() {
+        decisions.taken_names = context.resources.taken_elsewhere(pipeline, &all, &context.connections);
+    }
     let mut children = desired(&valid, &context.installation, &decisions);
     decisions.turn = turn(pipeline, &valid, observed, &children, context, Instant::now());
     if decisions.turn == Turn::Waiting {

@@ -119,14 +119,19 @@ impl Admin {
         Ok(())
     }
 
-    /// Whether a consumer group has members or offsets.
+    /// Whether a group of this name has members or offsets, of whatever kind it is. Its coordinator knows consumer groups; groups of
+    /// other kinds, such as share groups, are only in the lists of the brokers, where librdkafka overlooks the error of one broker if
+    /// another one answers.
     pub async fn group_exists(&self, group: &str) -> Result<bool, StoreError> {
         let name = group.to_owned();
         self.blocking(move |client| {
+            if native::consumer_group_exists(client, &name, TIMEOUT)? {
+                return Ok(true);
+            }
             let listed = client.fetch_group_list(Some(&name), TIMEOUT);
-            let listed = listed.map_err(|e| errors::explain(&format!("describing consumer group `{name}`"), &e))?;
-            // Kafka describes one that does not exist as dead.
-            Ok(listed.groups().iter().any(|found| found.name() == name && found.state() != "Dead"))
+            let listed = listed.map_err(|e| errors::explain(&format!("looking for consumer group `{name}`"), &e))?;
+            // In any state: what a broker lists exists, although it describes groups of other kinds as dead.
+            Ok(listed.groups().iter().any(|found| found.name() == name))
         })
         .await
     }

@@ -1,7 +1,7 @@
 //! All decisions about a pipeline that is not being deleted.
 
 use jiff::Timestamp;
-use userpipeline_api::{StoreObject, UserPipeline, UserPipelineStatus, names};
+use userpipeline_api::{StoreIdentity, StoreObject, TakenName, UserPipeline, UserPipelineStatus, names};
 
 use super::{
     connection_rollout,
@@ -11,6 +11,7 @@ use super::{
     roll_out, schedule,
     schedule::{History, ScheduleInput},
     schema,
+    store_identities::store_identities,
     upgrade::Turn,
 };
 use crate::pipeline::{
@@ -35,6 +36,10 @@ pub struct Decisions {
     pub config_digests: Vec<String>,
     /// What the pipeline created in stores. None until a pipeline that is older than this record has reported it.
     pub created_objects: Option<Vec<StoreObject>>,
+    /// The stores of the pipeline, as schema Jobs identified them.
+    pub store_identities: Vec<StoreIdentity>,
+    /// Names that the schema Job refuses where its stores are those of other pipelines. Of a Job that is created now.
+    pub taken_names: Vec<TakenName>,
 }
 
 /// Decides everything. `ignore_rollout_order` opens the gate at once: a plan shows the end of a rollout, not its first step.
@@ -90,6 +95,8 @@ pub fn decide(
         connections,
         config_digests: recorded.config_digests,
         created_objects,
+        store_identities: store_identities(&recorded.store_identities, &jobs),
+        taken_names: Vec::new(),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod held_jobs;
 pub mod roll_out;
 pub mod schedule;
 pub mod schema;
+mod store_identities;
 pub mod upgrade;
 
 pub use self::{

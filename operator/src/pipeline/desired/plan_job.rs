@@ -42,10 +42,10 @@ pub fn plan_objects(
         mounts: config.mounts.clone(),
     };
     let mut arguments = vec!["--plan", "--cluster", &installation.cluster];
-    let created = if pipeline.is_pinned() {
-        Vec::new()
-    } else {
+    let created = if pipeline.passes_record(created) {
         created_objects(created)
+    } else {
+        Vec::new()
     };
     arguments.extend(created.iter().map(String::as_str));
     if pipeline.compares_stores() && pipeline.has_default_replicas() {

@@ -32,6 +32,7 @@ use crate::{
     created_objects::CreatedObjects,
     mode::Mode,
     sinks::{self, SchemaTask},
+    store_identities::StoreIdentities,
     wires,
 };
 
@@ -46,6 +47,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(120);
 pub async fn run(files: &TaskFiles, cluster: Option<String>, recorded: RecordedObjects, stores: &ExpectedStores, mode: &Mode) -> u8 {
     let log = (!mode.is_dry_run()).then(|| files.termination_log.clone());
     let created = Arc::new(CreatedObjects::new(recorded.objects, recorded.from_claims, log));
+    let identities = StoreIdentities::default();
     let finished = execute(files, read, async |(pipeline, schema): (SchemaPipeline, RecordSchema)| {
         let span = tracing::info_span!("apply-schema", pipeline = %pipeline.id);
         let holder = cluster.map(|cluster| Holder {
@@ -58,6 +60,7 @@ pub async fn run(files: &TaskFiles, cluster: Option<String>, recorded: RecordedO
             schema: &schema,
             secrets: &files.secrets,
             mode,
+            identities: &identities,
         };
         let applying = apply(task, holder.as_ref(), stores);
         Box::pin(tracing::Instrument::instrument(applying, span)).await
@@ -105,6 +108,7 @@ async fn apply(task: SchemaTask<'_>, holder: Option<&Holder>, stores: &ExpectedS
         schema,
         secrets,
         mode,
+        identities,
     } = task;
     let mut errors = Vec::new();
     let mut report = SchemaReport::default();
@@ -117,7 +121,7 @@ async fn apply(task: SchemaTask<'_>, holder: Option<&Holder>, stores: &ExpectedS
             pipeline.cassandra.as_ref(),
             secrets,
         ))?;
-        let ids = stores.verify(pipeline, secrets, &connection).await?;
+        let ids = stores.verify(&task, &connection).await?;
         if let Some(Holder { created, .. }) = holder {
             created.set_database(ids.postgres_system.as_deref());
         }
@@ -134,7 +138,7 @@ async fn apply(task: SchemaTask<'_>, holder: Option<&Holder>, stores: &ExpectedS
         if let Some(topics) = record(
             &mut errors,
             "the topic",
-            bounded(topics::apply(pipeline, secrets, &claims, stores.any_replicas, mode)).await,
+            bounded(topics::apply(&task, &claims, stores.any_replicas)).await,
         ) {
             report.partitions = topics.partitions;
             report.kafka_cluster = topics.cluster;
@@ -152,6 +156,7 @@ async fn apply(task: SchemaTask<'_>, holder: Option<&Holder>, stores: &ExpectedS
     let exit = conclude(&mut report, &errors);
     report.has_all_claimed = errors.is_empty() && holder.is_some_and(|holder| holder.created.is_filled());
     report.created_objects = holder.map_or_else(Vec::new, |holder| holder.created.created());
+    report.store_identities = identities.known();
     fit(&mut report);
     Finished { report, exit }
 }
@@ -207,7 +212,7 @@ fn fit(report: &mut SchemaReport) {
 
 #[cfg(test)]
 mod tests {
-    use userpipeline_api::StoreObjectKind;
+    use userpipeline_api::{StoreAddress, StoreObjectKind};
     use userpipeline_runtime::termination_report;
 
     use super::*;
@@ -245,6 +250,9 @@ mod tests {
         ];
         let mut report = SchemaReport {
             created_objects: kinds.map(object).to_vec(),
+            store_identities: ["k", "p", "c"]
+                .map(|id| StoreAddress::kafka(id).identified([id.repeat(128)]))
+                .to_vec(),
             kafka_cluster: Some("k".repeat(64)),
             postgres_system: Some("p".repeat(84)),
             ..SchemaReport::default()

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use userpipeline_api::{MAX_MESSAGE_BYTES, StoreObjectKind, TopicManagement, document::SchemaPipeline};
+use userpipeline_api::{MAX_MESSAGE_BYTES, StoreAddress, StoreObjectKind, TopicManagement, document::SchemaPipeline};
 use userpipeline_stores::{
-    Class, Secrets, StoreError,
+    Class, StoreError,
     error::TOPIC_MISSING,
     kafka::{
         Connection,
@@ -21,6 +21,7 @@ use super::{
 use crate::{
     claims::{Claims, Kind},
     mode::Mode,
+    sinks::SchemaTask,
 };
 
 const TOPIC: &str = "spec.kafka.topic.name";
@@ -38,13 +39,14 @@ pub struct Topics {
 
 /// Creates, alters or verifies both topics. With `any_replicas`, an existing topic keeps its number of replicas. The outer error is
 /// that of the brokers.
-pub async fn apply(
-    pipeline: &SchemaPipeline,
-    secrets: &Secrets,
-    claims: &Claims,
-    any_replicas: bool,
-    mode: &Mode,
-) -> Result<Topics, StoreError> {
+pub async fn apply(task: &SchemaTask<'_>, claims: &Claims, any_replicas: bool) -> Result<Topics, StoreError> {
+    let SchemaTask {
+        pipeline,
+        secrets,
+        mode,
+        identities,
+        ..
+    } = *task;
     let connection = Connection::new(&pipeline.kafka.brokers(), secrets);
     let admin = Admin::connect(&connection, &format!("apply-schema {}", pipeline.id)).await?;
     let found = admin.topic(&pipeline.topic).await?;
@@ -56,6 +58,7 @@ pub async fn apply(
     let (mut creator, mut dead_letter_creator) = (None, None);
     if claims.are_taken() {
         let cluster = admin.cluster_id().await?;
+        identities.add(StoreAddress::kafka(&pipeline.kafka.bootstrap_servers).identified([cluster.clone()]));
         topics.cluster = Some(cluster.clone());
         // Externally managed topics are foreign, even those that are still missing.
         let ours = pipeline.kafka.topic.management == TopicManagement::Direct;

@@ -31,7 +31,7 @@ pub fn select(recorded: &[StoreObject], claims: &[Claim], database: &str, pipeli
             continue;
         }
         let why = if claim.created {
-            "status.createdObjects does not list it"
+            "status.createdObjects does not list it, or another pipeline uses it"
         } else {
             "it was there before the pipeline"
         };
@@ -187,9 +187,9 @@ spec:
         assert_eq!(
             selection.kept,
             [
-                "topic payments (status.createdObjects does not list it)",
-                "topic demo.users (status.createdObjects does not list it)",
-                "subject payments-value (status.createdObjects does not list it)",
+                "topic payments (status.createdObjects does not list it, or another pipeline uses it)",
+                "topic demo.users (status.createdObjects does not list it, or another pipeline uses it)",
+                "subject payments-value (status.createdObjects does not list it, or another pipeline uses it)",
                 "consumer group payments (it was there before the pipeline)",
             ]
         );

@@ -3,6 +3,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::pipeline::{cache::CacheWriter, example};
 
+mod stores;
+
 /// A pipeline with this name, and changes to its spec.
 fn named(name: &str, created: &str, more: &Value) -> UserPipeline {
     let mut pipeline = example::pipeline();
@@ -302,11 +304,18 @@ fn a_derived_name_cannot_be_taken_by_a_pipeline_of_another_namespace() {
 #[test]
 fn what_another_pipeline_uses_outlives_a_deleted_pipeline() {
     let same = json!({"kafka": {"groupId": "payments"}});
-    let (older, newer) = (victim(EARLY, &same), foreign("thief", LATE, &same));
-    let all = [cached(&older), cached(&newer)];
-    let shared = |pipeline: &UserPipeline| ResourceIndex::default().shared(pipeline, &all, &no_connections());
-    assert_eq!(shared(&newer), ["consumer group payments"]);
-    assert_eq!(shared(&older), ["consumer group payments"]);
+    let (older, newer, second) = (victim(EARLY, &same), foreign("thief", LATE, &same), named("second", LATE, &same));
+    let shared = |pipeline: &UserPipeline, other: &UserPipeline| {
+        let all = [cached(pipeline), cached(other)];
+        ResourceIndex::default().shared(pipeline, &all, &no_connections())
+    };
+    assert_eq!(shared(&newer, &older), ["consumer group payments"]);
+    assert_eq!(shared(&older, &newer), [""; 0], "a name in another namespace keeps nothing");
+    let second = UserPipeline {
+        spec: older.spec.clone(),
+        ..second
+    };
+    assert_eq!(shared(&older, &second), ["consumer group payments"], "within the namespace");
     let only = [cached(&newer)];
     assert_eq!(ResourceIndex::default().shared(&newer, &only, &no_connections()), [""; 0]);
 }
