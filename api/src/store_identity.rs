@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cassandra, Postgres, names, store_object::bounded};
+use crate::{Cassandra, Postgres, store_object::bounded, text::digest};
 
 /// Most nodes of a Cassandra cluster that identify it. It stays the same cluster until all of them are replaced.
 const NODES: usize = 3;
@@ -62,7 +62,7 @@ impl StoreAddress {
     fn new(kind: StoreKind, address: &str) -> Self {
         Self {
             kind,
-            digest: names::digest(address),
+            digest: digest(address),
         }
     }
 

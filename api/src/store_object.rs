@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::names;
+use crate::text::digest;
 
 /// Longest id of a store in a record, in bytes. A longer one is replaced by its SHA-256.
 const STORE_LIMIT: usize = 128;
@@ -51,7 +51,7 @@ impl StoreObject {
 
 /// The id of a store, as it is recorded.
 pub(crate) fn bounded(id: &str) -> String {
-    if id.len() > STORE_LIMIT { names::digest(id) } else { id.to_owned() }
+    if id.len() > STORE_LIMIT { digest(id) } else { id.to_owned() }
 }
 
 #[cfg(test)]
@@ -62,6 +62,6 @@ mod tests {
     fn a_long_id_of_a_store_is_replaced_by_its_digest() {
         let store = |length: usize| StoreObject::new(StoreObjectKind::Subject, &"r".repeat(length), "s").store;
         assert_eq!(store(128), "r".repeat(128));
-        assert_eq!(store(129), names::digest(&"r".repeat(129)));
+        assert_eq!(store(129), digest(&"r".repeat(129)));
     }
 }

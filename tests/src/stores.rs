@@ -188,8 +188,8 @@ pub async fn commit(group: &str, topic: &str, offset: i64) -> Result<()> {
 pub async fn committed(group: &str, topic: &str) -> Result<Option<i64>> {
     let (consumer, offsets) = consumer_of(group, topic).await?;
     let committed = tokio::task::spawn_blocking(move || consumer.committed_offsets(offsets, TIMEOUT)).await??;
-    let found = committed.elements().first().map(|partition| partition.offset());
-    Ok(found.and_then(|offset| offset.to_raw()).filter(|offset| *offset >= 0))
+    let offset = committed.elements().first().and_then(|partition| partition.offset().to_raw());
+    Ok(offset.filter(|offset| *offset >= 0))
 }
 
 /// A consumer that is no member of its group, and partition 0 of a topic.

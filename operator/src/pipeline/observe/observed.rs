@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 use userpipeline_api::{UserPipeline, names::PipelineId, report::WorkerReport};
 
-use super::{pods, refusals::Refusals, replica_sets::ReplicaSets, worker_status::WorkerClient};
+use super::{pods, refusals::Refusals};
 use crate::pipeline::{
     children::{ChildCaches, Children},
     model::{has_name, labels},
@@ -49,22 +49,6 @@ impl RecentlyDeleted {
             pods: pods.into_iter().map(|(_, pod)| pod).collect(),
         }
     }
-}
-
-/// Reads children from the caches, and reports from the workers that the pipeline's own Deployment created.
-pub async fn observe(
-    pipeline: &UserPipeline,
-    caches: &ChildCaches,
-    sets: &ReplicaSets,
-    workers: &WorkerClient,
-    now: Timestamp,
-) -> Observed {
-    let id = &PipelineId::of(pipeline);
-    let mut observed = Observed::cached(pipeline, caches, now);
-    let own = sets.own_workers(pipeline, &observed).await;
-    observed.reports = workers.reports(own.into_iter()).await;
-    observed.progress_unknown_since = workers.unknown_since(id, observed.stored_through().is_none(), now);
-    observed
 }
 
 pub fn is_of_component<K: ResourceExt>(object: &K, component: labels::Component) -> bool {

@@ -13,13 +13,15 @@ use userpipeline_tests::{
     world::SOON,
 };
 
-use super::delete;
+use super::{contents, delete};
 
-/// The pipeline that has a claim.
-async fn holder(world: &World, name: &str) -> Result<String> {
+/// The pipeline that has the claim of a table, and the columns of the table.
+async fn table(world: &World, name: &str) -> Result<(String, String)> {
     let db = stores::postgres(&world.client).await?;
-    let statement = "SELECT pipeline FROM userpipeline.claims WHERE name = $1";
-    Ok(db.query_one(statement, &[&name]).await?.get(0))
+    let statement = "SELECT pipeline, (SELECT string_agg(column_name || ' ' || data_type, ', ' ORDER BY column_name) FROM information_schema.columns \
+                     WHERE table_name = $1) FROM userpipeline.claims WHERE kind = 'table' AND name = $1";
+    let row = db.query_one(statement, &[&name]).await?;
+    Ok((row.get(0), row.get(1)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,7 +40,7 @@ async fn a_derived_name_is_neither_taken_from_its_pipeline_nor_deleted_by_anothe
     pipeline["spec"]["kafka"]["topic"]["adopt"] = json!(true);
     owner.apply(&pipeline).await?;
     owner.ready().await?;
-    let before = stores::kafka_admin().await?.config(&taken).await?;
+    let before = contents(&taken).await?;
 
     // Then the first one conflicts, without the name of the other one or its namespace
     let (_, message) = thief
@@ -48,18 +50,16 @@ async fn a_derived_name_is_neither_taken_from_its_pipeline_nor_deleted_by_anothe
     let elsewhere = message.replace(&taken, "");
     assert!(!elsewhere.contains(&owner.namespace), "{message}");
 
-    // And also where it names the group
+    // And when it is deleted with its data, Then the topic is as before, although it created it
+    delete(&thief).await?;
+    assert_eq!(contents(&taken).await?, before);
+
+    // And when a new one names the group, Then it conflicts as well
     let mut pipeline = thief.pipeline();
-    pipeline["spec"]["deletionPolicy"] = json!("Delete");
     pipeline["spec"]["kafka"]["groupId"] = json!(names::group_id(&owner.id()));
     thief.apply(&pipeline).await?;
     let conflicts = |reason: &str, message: &str| reason == "Conflict" && message.contains("consumer group");
     thief.condition_where("Ready", "False", SOON, conflicts).await?;
-
-    // And when it is deleted with its data, Then the topic is as before, although it created it
-    thief.apply(&squatting).await?;
-    delete(&thief).await?;
-    assert_eq!(stores::kafka_admin().await?.config(&taken).await?, before);
     owner.ready().await?;
     owner.clean_up().await?;
     thief.clean_up().await
@@ -67,18 +67,20 @@ async fn a_derived_name_is_neither_taken_from_its_pipeline_nor_deleted_by_anothe
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_is_the_same_at_another_address() -> Result<()> {
-    // Given a pipeline with data
+    // Given a pipeline with a table
     let (owner, thief) = (World::new("address-owner").await?, World::new("address-thief").await?);
     owner.apply(&owner.pipeline()).await?;
     owner.ready().await?;
     let landing = names::landing_table(&owner.id());
-    assert_eq!(holder(&owner, &landing).await?, owner.id().to_string());
+    let before = table(&owner, &landing).await?;
+    assert_eq!(before.0, owner.id().to_string());
 
     // When a pipeline of another namespace names its table, at the IP address of the server
     let service = Api::<Service>::namespaced(owner.client.clone(), SERVICES).get("postgres").await?;
     let ip = service.spec.and_then(|spec| spec.cluster_ip).context("the address of PostgreSQL")?;
     let mut pipeline = thief.pipeline();
     pipeline["spec"]["landing"] = json!({"table": landing});
+    pipeline["spec"]["record"] = json!({"key": ["id"], "fields": [{"name": "id", "type": "uuid", "from": "/id"}, {"name": "more", "type": "string", "from": "/more", "optional": true}]});
     pipeline["spec"]["postgres"]["host"] = json!(ip);
     pipeline["spec"]["postgres"]["tls"] = tls(CA.0);
     pipeline["spec"]["postgres"]["tls"]["mode"] = json!("VerifyCa");
@@ -87,7 +89,7 @@ async fn a_server_is_the_same_at_another_address() -> Result<()> {
     // Then it conflicts once its schema Job has identified the server, before anything was claimed
     let conflicts = |reason: &str, message: &str| reason == "Conflict" && message.contains(&landing);
     thief.condition_where("Ready", "False", SOON, conflicts).await?;
-    assert_eq!(holder(&owner, &landing).await?, owner.id().to_string());
+    assert_eq!(table(&owner, &landing).await?, before);
     assert!(!stores::topics().await?.contains(&names::topic(&thief.id())));
     owner.ready().await?;
     owner.clean_up().await?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use userpipeline_api::{StoreObject, UserPipeline, names};
 use userpipeline_tests::{World, eventually, stores, world::SOON};
 
-use super::{delete, foreign_topic};
+use super::{contents, delete, foreign_topic};
 use crate::deletions::event_notes;
 
 /// The pipeline of a world, which is deleted with its data.
@@ -43,7 +43,7 @@ async fn an_existing_topic_is_neither_changed_nor_deleted() -> Result<()> {
 
         // And the topic is as before, also after the pipeline is deleted with its data
         delete(&world).await?;
-        assert_eq!(stores::kafka_admin().await?.config(&foreign).await?, before, "{field}");
+        assert_eq!(contents(&foreign).await?, before, "{field}");
     }
     stores::kafka_admin().await?.delete_topic(&foreign).await?;
     world.clean_up().await
@@ -129,7 +129,7 @@ async fn forged_claims_delete_nothing() -> Result<()> {
     let topics = stores::topics().await?;
     assert!(!topics.contains(&own), "{topics:?}");
     let admin = stores::kafka_admin().await?;
-    assert_eq!(admin.config(&foreign).await?, before);
+    assert_eq!(contents(&foreign).await?, before);
     assert!(registry.latest(&subject).await?.is_some());
     let notes = event_notes(world.api(), "DataDeleted").await?;
     assert!(notes.iter().any(|note| note.contains(&format!("topic {foreign} ("))), "{notes:?}");
@@ -170,7 +170,7 @@ async fn the_record_of_an_older_pipeline_is_filled_once_from_claims_that_its_spe
     world.apply(&pipeline).await?;
     refused(&world, &foreign, "spec.deadLetter.topic").await?;
     let admin = stores::kafka_admin().await?;
-    assert_eq!(admin.config(&foreign).await?, before);
+    assert_eq!(contents(&foreign).await?, before);
     admin.delete_topic(&foreign).await?;
     world.clean_up().await
 }
