@@ -74,6 +74,11 @@ pub struct TopicSpec {
     /// Who creates the topic. Default: what the connection says, or `Direct`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub management: Option<TopicManagement>,
+    /// Whether the pipeline takes over a topic, a dead-letter topic and a subject that it did not create: it
+    /// sets their partitions, configs and compatibility, and never deletes them. Otherwise its schema Job
+    /// fails with `TopicNotCreated` or `SubjectNotCreated`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopt: bool,
 }
 
 impl Default for TopicSpec {
@@ -84,6 +89,7 @@ impl Default for TopicSpec {
             replicas: None,
             config: BTreeMap::new(),
             management: None,
+            adopt: false,
         }
     }
 }

@@ -33,6 +33,8 @@ mod secret_keys;
 mod sinks;
 mod source;
 mod status;
+mod store_identity;
+mod store_object;
 mod stores;
 mod tls;
 mod units;
@@ -63,9 +65,11 @@ pub use secret_keys::{HeaderSource, SecretKeyRef, SecretRef};
 pub use sinks::{CassandraSink, Compaction, CompactionClass, Consistency, PostgresSink, Sinks};
 pub use source::{Header, HttpSource, QueryParameter, RateLimit, Source, TopicFormat, TopicSource};
 pub use status::{
-    ConnectionRollout, ConnectionVersion, DeletionStatus, DrainStatus, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus,
+    ConnectionRollout, ConnectionVersion, DeletionStatus, DrainStatus, Names, ScheduleStatus, SchemaStatus, Totals, UserPipelineStatus,
     VersionStatus, WorkersStatus,
 };
+pub use store_identity::{StoreAddress, StoreIdentity, StoreKind, TakenName};
+pub use store_object::{StoreObject, StoreObjectKind};
 pub use stores::{Cassandra, Landing, Postgres, TableManagement};
 pub use tls::{CaSource, CassandraTls, Certificates, ConfigMapKeyRef, KafkaTls, PostgresTls, PostgresTlsMode, TlsMode};
 pub use units::{Duration, Quantity, bytes};

@@ -8,6 +8,7 @@ use std::ops::Range;
 use k8s_openapi::jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+pub use crate::text::digest;
 use crate::{UserPipeline, UserPipelineSpec, resolved::uses_registry, status::Names};
 
 /// Longest name of a keyspace or table in Cassandra, in characters.
@@ -188,11 +189,6 @@ pub fn index(purpose: &str, table: &str) -> String {
 /// First eight hexadecimal digits of the SHA-256 of a text: for names, not for secrets.
 pub fn hash(text: &str) -> String {
     format!("{:.8x}", Sha256::digest(text.as_bytes()))
-}
-
-/// SHA-256 of a text in 64 hexadecimal digits: nobody finds another text with the same one.
-pub fn digest(text: &str) -> String {
-    format!("{:x}", Sha256::digest(text.as_bytes()))
 }
 
 fn cut(text: &str, hash: &str, separator: char, limit: usize) -> String {

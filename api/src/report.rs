@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{BlockCheck, Interval, RunKind, text::truncate};
+use crate::{BlockCheck, Interval, RunKind, StoreIdentity, StoreObject, text::truncate};
 
 /// Longest message of a report, in bytes. Kubernetes truncates a termination message at 4096 bytes, JSON
 /// included.
@@ -101,6 +101,15 @@ pub struct SchemaReport {
     /// PostgreSQL database, as `SYSTEM_IDENTIFIER/DATABASE`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postgres_system: Option<String>,
+    /// Objects that the Job created, or was about to create when it was interrupted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub created_objects: Vec<StoreObject>,
+    /// Whether `createdObjects` has everything that the claims of an older pipeline show as created.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_all_claimed: bool,
+    /// The stores that the Job has identified.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub store_identities: Vec<StoreIdentity>,
 }
 
 /// Report of `stream-worker verify-drained`.

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{LastSuccess, Run, RunNowStatus, TlsMode};
+use crate::{LastSuccess, Run, RunNowStatus, StoreIdentity, StoreObject, TlsMode};
 
 /// Status of a pipeline, as the operator observed it.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,17 @@ pub struct UserPipelineStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 64)))]
     pub config_digests: Vec<String>,
+    /// Objects in stores that this pipeline created, at most 32: `deletionPolicy: Delete` deletes only these,
+    /// and only topics among them are changed. Absent in a pipeline that is older than this field, until one
+    /// more schema Job has reported them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub created_objects: Option<Vec<StoreObject>>,
+    /// Stores that the pipeline uses, as their servers reported to schema Jobs. Two pipelines whose stores have
+    /// a common id use the same store, at whatever addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 6))]
+    pub store_identities: Vec<StoreIdentity>,
     /// TLS mode of PostgreSQL, Kafka and Cassandra where `tls` is omitted: `VerifyFull`, or `Disable` in a
     /// pipeline that is older than this field. Once a schema Job has succeeded with `tls` everywhere, it is
     /// `VerifyFull` for good.

@@ -1,4 +1,11 @@
-//! Text within a limit.
+//! Texts: within a limit, and their digests.
+
+use sha2::{Digest, Sha256};
+
+/// SHA-256 of a text in 64 hexadecimal digits: nobody finds another text with the same one.
+pub fn digest(text: &str) -> String {
+    format!("{:x}", Sha256::digest(text.as_bytes()))
+}
 
 /// At most `limit` bytes of a text, followed by an ellipsis (three bytes) if it is cut.
 pub fn truncate(text: &str, limit: usize) -> String {

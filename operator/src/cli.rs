@@ -119,6 +119,15 @@ pub struct Plan {
     /// Also runs a Job in the pipeline's namespace that prints what a schema Job would change in topic, subject and tables.
     #[arg(long)]
     pub schema: bool,
+    /// A host to which that Job may send Secrets although no connection of the namespace names it; may be repeated.
+    #[arg(long = "allow-host")]
+    pub allowed_hosts: Vec<String>,
+    /// The namespace of the operator's release.
+    #[arg(long, default_value = "userpipeline-system")]
+    pub operator_namespace: String,
+    /// The name of the operator's Deployment, which has the images and rules of the installation.
+    #[arg(long, default_value = userpipeline_operator::MANAGER)]
+    pub operator_name: String,
 }
 
 #[cfg(test)]

@@ -53,8 +53,10 @@ async fn print_plan(args: Plan) -> Result<bool, Box<dyn std::error::Error>> {
     };
     let documents = plan::documents(&text)?;
     let client = kube::Client::try_default().await?;
-    let Some(run) = installed::arguments(&client).await else {
-        return Err("cannot find the operator's Deployment, which defines the images of the plan: install the operator, or ask for the right to list Deployments".into());
+    let run = installed::arguments(&client, &args.operator_namespace, &args.operator_name).await?;
+    let schema = plan::SchemaDryRun {
+        is_requested: args.schema,
+        allowed_hosts: args.allowed_hosts,
     };
     let installation = run.installation(identity::of_cluster(&client).await?);
     let connections = plan::connections(&client, &documents, &args.field_manager).await?;
@@ -65,15 +67,7 @@ async fn print_plan(args: Plan) -> Result<bool, Box<dyn std::error::Error>> {
     let users = plan::users(&client, &documents).await?;
     let applied = documents.pipelines.iter().map(|pipeline| (pipeline, args.field_manager.as_str()));
     for (pipeline, manager) in applied.chain(users.iter().map(|pipeline| (pipeline, plan::MANAGER))) {
-        let plan = Box::pin(plan::plan(
-            &client,
-            installation.clone(),
-            pipeline,
-            &connections,
-            manager,
-            args.schema,
-        ))
-        .await?;
+        let plan = Box::pin(plan::plan(&client, installation.clone(), pipeline, &connections, manager, &schema)).await?;
         print!("{plan}");
         changes |= !plan.is_empty();
     }

@@ -57,6 +57,12 @@ pub const KAFKA_FAILED: &str = "KafkaFailed";
 pub use userpipeline_api::report::TOPIC_MISSING;
 /// The topic differs from the spec, and cannot be changed to match.
 pub const TOPIC_MISMATCH: &str = "TopicMismatch";
+/// The subject exists, the pipeline did not create it, and its compatibility level would change.
+pub const SUBJECT_NOT_CREATED: &str = "SubjectNotCreated";
+/// Another pipeline uses the name of a table, topic or consumer group.
+pub const CONFLICT: &str = "Conflict";
+/// The topic exists, and the pipeline did not create it.
+pub const TOPIC_NOT_CREATED: &str = "TopicNotCreated";
 /// The topic does not have the next offset.
 pub const OFFSET_OUT_OF_RANGE: &str = "OffsetOutOfRange";
 /// The consumer group still has members.

@@ -1,15 +1,21 @@
-//! Which pipeline owns a table, topic, consumer group or subject: `userpipeline.claims` in the pipeline's PostgreSQL.
+//! Which pipeline writes to a table, topic, consumer group or subject: `userpipeline.claims` in the pipeline's PostgreSQL.
 //!
 //! Within one Kubernetes cluster the operator resolves conflicts (the older pipeline wins), so a claim there just moves to the
-//! new owner. It knows no pipelines of other clusters; their claims keep two pipelines from writing to the same place.
+//! new owner. It knows no pipelines of other clusters; their claims keep two pipelines from writing to the same place. What a pipeline
+//! may change or delete follows from the operator's record of what it created: see `created_objects.rs`.
+
+use std::sync::Arc;
 
 use tokio_postgres::{Client, GenericClient};
+use userpipeline_api::{StoreObject, StoreObjectKind, names, names::PipelineId};
 use userpipeline_stores::{
     StoreError,
     error::CLAIMED,
     postgres::{Connection, explain},
     schema_registry::same_registry,
 };
+
+use crate::created_objects::{CreatedObjects, Creator};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -26,7 +32,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Table, Self::CassandraTable, Self::Topic, Self::Group, Self::Subject];
+    pub const ALL: [Self; 5] = [Self::Table, Self::CassandraTable, Self::Topic, Self::Group, Self::Subject];
 
     /// As it is stored and reported.
     pub const fn as_str(self) -> &'static str {
@@ -57,6 +63,18 @@ impl Resource {
 
     fn is_same(&self, other: &Self) -> bool {
         self.kind == other.kind && self.name == other.name && self.is_at(&other.place)
+    }
+}
+
+impl Kind {
+    pub const fn object(self) -> StoreObjectKind {
+        match self {
+            Self::Table => StoreObjectKind::Table,
+            Self::CassandraTable => StoreObjectKind::CassandraTable,
+            Self::Topic => StoreObjectKind::Topic,
+            Self::Group => StoreObjectKind::ConsumerGroup,
+            Self::Subject => StoreObjectKind::Subject,
+        }
     }
 }
 
@@ -99,12 +117,13 @@ pub struct Holder {
     pub cluster: String,
     /// The pipeline, as `namespace/name`.
     pub pipeline: String,
+    pub created: Arc<CreatedObjects>,
 }
 
 impl Holder {
-    /// Claims a resource; the error names its owner. `created`: it does not exist yet. Only the first claim records that, and
-    /// every claim returns it.
-    pub async fn claim(&self, db: &impl GenericClient, resource: &Resource, created: bool) -> Result<bool, StoreError> {
+    /// Claims a resource; the error names its owner. `is_new`: it does not exist yet. Only the first claim records that. Returns who
+    /// created it.
+    pub async fn claim(&self, db: &impl GenericClient, resource: &Resource, is_new: bool) -> Result<Creator, StoreError> {
         let what = format!("claiming the {resource}");
         let rows = rows(db, resource).await?;
         let known = self.known(resource, &rows)?;
@@ -122,14 +141,40 @@ impl Holder {
                     &resource.name,
                     &self.cluster,
                     &self.pipeline,
-                    &(created || known),
+                    &(is_new || known),
                     &elsewhere,
                 ],
             )
             .await
             .map_err(|e| explain(&what, &e))?;
         self.compare(resource, row.get("cluster"), row.get("pipeline"))?;
-        Ok(known || row.get("made"))
+        Ok(self.creator(resource, is_new, known || row.get("made")))
+    }
+
+    /// `is_claimed`: its claim says that this pipeline created it.
+    fn creator(&self, resource: &Resource, is_new: bool, is_claimed: bool) -> Creator {
+        let store = match resource.kind {
+            Kind::Table => self.created.database(),
+            _ => &resource.place,
+        };
+        let object = StoreObject::new(resource.kind.object(), store, &resource.name);
+        self.created.creator(object, is_new, is_claimed, self.derives(resource))
+    }
+
+    /// Whether the name of a topic or group derives from the pipeline, so that no other pipeline may have it.
+    fn derives(&self, resource: &Resource) -> bool {
+        let Some((namespace, name)) = self.pipeline.split_once('/') else {
+            return false;
+        };
+        let id = PipelineId {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        match resource.kind {
+            Kind::Topic => [names::topic(&id), names::dead_letter_topic(&names::topic(&id))].contains(&resource.name),
+            Kind::Group => resource.name == names::group_id(&id),
+            Kind::Table | Kind::CassandraTable | Kind::Subject => false,
+        }
     }
 
     /// Whether earlier claims of this cluster record that the resource was created; an error if another cluster owns it.
@@ -232,28 +277,30 @@ impl Claims {
         Ok(Self { held, is_dry_run })
     }
 
+    /// None where nothing is claimed.
+    pub fn created(&self) -> Option<&CreatedObjects> {
+        self.held.as_ref().map(|(holder, _)| holder.created.as_ref())
+    }
+
     pub const fn are_taken(&self) -> bool {
         self.held.is_some()
     }
 
-    /// See [`Holder::claim`]. False where nothing is claimed.
-    pub async fn take(&self, kind: Kind, place: &str, name: &str, created: bool) -> Result<bool, StoreError> {
-        let Some((holder, db)) = &self.held else { return Ok(false) };
+    /// See [`Holder::claim`]. None where nothing is claimed.
+    pub async fn take(&self, kind: Kind, place: &str, name: &str, is_new: bool) -> Result<Option<Creator>, StoreError> {
+        let Some((holder, db)) = &self.held else { return Ok(None) };
         let resource = Resource {
             kind,
             place: place.to_owned(),
             name: name.to_owned(),
         };
         if !self.is_dry_run {
-            return holder.claim(db, &resource, created).await;
+            return holder.claim(db, &resource, is_new).await.map(Some);
         }
         let row = db.query_one("SELECT to_regclass('userpipeline.claims') IS NULL", &[]).await;
         let is_missing: bool = row.map_err(|e| explain("looking for userpipeline.claims", &e))?.get(0);
-        if is_missing {
-            Ok(false)
-        } else {
-            holder.known(&resource, &rows(db, &resource).await?)
-        }
+        let is_claimed = !is_missing && holder.known(&resource, &rows(db, &resource).await?)?;
+        Ok(Some(holder.creator(&resource, is_new, is_claimed)))
     }
 }
 
@@ -286,6 +333,7 @@ mod tests {
         let holder = Holder {
             cluster: "ours".to_owned(),
             pipeline: "demo/users".to_owned(),
+            created: Arc::default(),
         };
         for (case, rows, expected) in [
             ("no claim", vec![], Some(false)),

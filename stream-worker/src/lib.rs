@@ -4,6 +4,7 @@
 pub mod back_off;
 pub mod claims;
 pub mod context;
+pub mod created_objects;
 pub mod dead_letters;
 pub mod heartbeat;
 pub mod http;
@@ -14,5 +15,6 @@ pub mod progress;
 pub mod run;
 pub mod sinks;
 pub mod status;
+pub mod store_identities;
 pub mod tasks;
 mod wires;

@@ -14,6 +14,7 @@ use stream_worker::{
     },
 };
 use userpipeline_api::{
+    StoreObject, TakenName,
     document::{CONFIG_MAPS, WorkerPipeline},
     report::{TERMINATION_LOG, exit},
 };
@@ -96,6 +97,15 @@ struct ApplySchema {
     /// Ids of stores that are accepted although they are others, separated by commas; may be repeated.
     #[arg(long = "accept-store", value_delimiter = ',')]
     accepted_stores: Vec<String>,
+    /// Names of the pipeline that others use in stores at other addresses, as JSON; they are refused where the store is the same.
+    #[arg(long, value_parser = taken_names)]
+    taken_names: Option<Names>,
+    /// The operator's record of what the pipeline created, as JSON; without it, claims decide.
+    #[arg(long, value_parser = store_objects)]
+    created_objects: Option<Objects>,
+    /// The pipeline is older than the record, so its claims fill it.
+    #[arg(long)]
+    fill_created_objects: bool,
     /// An existing topic may have any number of replicas.
     #[arg(long)]
     any_replicas: bool,
@@ -137,6 +147,28 @@ struct DeleteData {
     /// The Kubernetes cluster for which the resources were claimed.
     #[arg(long)]
     cluster: String,
+    /// The operator's record of what the pipeline created, as JSON; nothing else is deleted.
+    #[arg(long, value_parser = store_objects, default_value = "[]")]
+    created_objects: Objects,
+    /// The pipeline is older than the record, so its claims take the place of it.
+    #[arg(long)]
+    fill_created_objects: bool,
+}
+
+/// A list that is one value of an argument.
+#[derive(Clone)]
+struct Objects(Vec<StoreObject>);
+
+fn store_objects(text: &str) -> Result<Objects, serde_json::Error> {
+    serde_json::from_str(text).map(Objects)
+}
+
+/// As [`Objects`].
+#[derive(Clone)]
+struct Names(Vec<TakenName>);
+
+fn taken_names(text: &str) -> Result<Names, serde_json::Error> {
+    serde_json::from_str(text).map(Names)
 }
 
 #[derive(Args)]
@@ -177,13 +209,21 @@ async fn main() -> ExitCode {
                 kafka_cluster: args.expected_kafka_cluster,
                 postgres_system: args.expected_postgres_system,
                 accepted: args.accepted_stores,
+                taken: args.taken_names.map(|Names(names)| names).unwrap_or_default(),
                 any_replicas: args.any_replicas,
             };
-            Box::pin(apply_schema::run(&args.task.files(), args.cluster, &stores, &mode)).await
+            let recorded = apply_schema::RecordedObjects {
+                objects: args.created_objects.map(|Objects(objects)| objects),
+                from_claims: args.fill_created_objects,
+            };
+            Box::pin(apply_schema::run(&args.task.files(), args.cluster, recorded, &stores, &mode)).await
         }
         Command::CheckConnection(args) => Box::pin(check_connection::run(&args.files())).await,
         Command::DeadLetters(args) => Box::pin(dead_letters::run(args)).await,
-        Command::DeleteData(args) => Box::pin(delete_data::run(&args.task.files(), args.cluster)).await,
+        Command::DeleteData(args) => {
+            let recorded = (!args.fill_created_objects).then_some(args.created_objects.0);
+            Box::pin(delete_data::run(&args.task.files(), args.cluster, recorded)).await
+        }
         Command::VerifyDrained(args) => Box::pin(verify_drained::run(&args.files())).await,
         Command::Run(args) => {
             let code = Box::pin(work(args)).await;

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    consumer::{BaseConsumer, CommitMode, Consumer},
     message::{Header, Headers, OwnedHeaders},
     metadata::MetadataTopic,
     producer::{FutureProducer, FutureRecord},
@@ -175,6 +175,29 @@ pub async fn cassandra_rows(session: &Session, keyspace: &str, table: &str) -> R
         rows.insert(found["id"].clone(), found);
     }
     Ok(rows)
+}
+
+/// Commits the offset of a consumer group on partition 0 of a topic.
+pub async fn commit(group: &str, topic: &str, offset: i64) -> Result<()> {
+    let (consumer, mut offsets) = consumer_of(group, topic).await?;
+    offsets.set_partition_offset(topic, 0, Offset::Offset(offset))?;
+    tokio::task::spawn_blocking(move || Ok(consumer.commit(&offsets, CommitMode::Sync)?)).await?
+}
+
+/// The offset of a consumer group on partition 0 of a topic, if it has one.
+pub async fn committed(group: &str, topic: &str) -> Result<Option<i64>> {
+    let (consumer, offsets) = consumer_of(group, topic).await?;
+    let committed = tokio::task::spawn_blocking(move || consumer.committed_offsets(offsets, TIMEOUT)).await??;
+    let offset = committed.elements().first().and_then(|partition| partition.offset().to_raw());
+    Ok(offset.filter(|offset| *offset >= 0))
+}
+
+/// A consumer that is no member of its group, and partition 0 of a topic.
+async fn consumer_of(group: &str, topic: &str) -> Result<(BaseConsumer, TopicPartitionList)> {
+    let consumer = kafka_config().await?.set("group.id", group).create()?;
+    let mut partitions = TopicPartitionList::new();
+    partitions.add_partition(topic, 0);
+    Ok((consumer, partitions))
 }
 
 #[derive(Clone, Debug)]

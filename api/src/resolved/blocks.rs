@@ -126,6 +126,7 @@ pub(super) fn kafka_block(spec: &UserPipelineSpec, offers: &Offers<'_>, problems
             replicas: own.topic.replicas.or(defaults.replicas).unwrap_or_else(replicas),
             config: merged(defaults.config, own.topic.config),
             management: own.topic.management.or(defaults.management).unwrap_or_default(),
+            adopt: own.topic.adopt,
         },
     })
 }

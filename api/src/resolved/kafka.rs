@@ -67,6 +67,9 @@ pub struct Topic {
     /// Who creates the topic.
     #[serde(default)]
     pub management: TopicManagement,
+    /// Whether the pipeline takes over existing topics that it did not create.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopt: bool,
 }
 
 impl Default for Topic {
@@ -77,6 +80,7 @@ impl Default for Topic {
             replicas: replicas(),
             config: BTreeMap::new(),
             management: TopicManagement::default(),
+            adopt: false,
         }
     }
 }

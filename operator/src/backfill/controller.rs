@@ -25,7 +25,7 @@ use crate::{
     metrics::Metrics,
     pipeline::{
         Applier, ApplyError, CachedPipeline, Caches, EventPublisher, History, NewRun, Observed, Overrides, RefusedPods, RunJob,
-        backfill_job, backfill_runs, has_name, labels, run_problem,
+        backfill_job, backfill_runs, controller, has_name, labels, run_problem,
     },
 };
 
@@ -95,6 +95,14 @@ pub async fn run(context: Arc<Context>, namespace: Option<String>, stop: Cancell
         .await;
 }
 
+/// Whether the ServiceAccount of the pipeline's pods is its own.
+fn has_account(id: &PipelineId, pipeline: Option<&UserPipeline>, context: &Context) -> bool {
+    let owner = pipeline.and_then(ResourceExt::uid);
+    let accounts = context.caches.children.accounts.of_pipeline(id);
+    let mut owners = accounts.iter().filter_map(|account| controller(account.as_ref()));
+    owners.any(|by| Some(&by.uid) == owner.as_ref())
+}
+
 async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Action, BackfillError> {
     let Ok(backfill) = &resource.0 else {
         tracing::warn!(
@@ -120,7 +128,7 @@ async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
         .iter()
         .find(|cron_job| has_name(cron_job.as_ref(), &names::cron_job(&id.name)));
     let cron_job = cron_job.map(AsRef::as_ref);
-    let (ticks, obstacle) = find_obstacle(backfill, pipeline.as_ref(), cron_job);
+    let (ticks, obstacle) = find_obstacle(backfill, pipeline.as_ref(), cron_job, has_account(&id, pipeline.as_ref(), &context));
     let decision = decide_runs(backfill, pipeline.as_ref(), ticks.as_ref(), obstacle.is_some(), &runs, now);
 
     let uid = backfill.uid().unwrap_or_default();

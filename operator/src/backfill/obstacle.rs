@@ -15,11 +15,13 @@ pub enum Obstacle {
     InvalidArguments(String),
 }
 
-/// The ticks, where the pipeline has a valid schedule; and the obstacle, if there is one.
+/// The ticks, where the pipeline has a valid schedule; and the obstacle, if there is one. `has_account`: the pipeline's
+/// ServiceAccount is its own.
 pub fn find_obstacle(
     backfill: &UserPipelineBackfill,
     pipeline: Option<&UserPipeline>,
     cron_job: Option<&CronJob>,
+    has_account: bool,
 ) -> (Option<Ticks>, Option<Obstacle>) {
     let Some(pipeline) = pipeline else {
         return (None, Some(Obstacle::PipelineMissing));
@@ -41,6 +43,10 @@ pub fn find_obstacle(
         Some(Obstacle::PipelineSuspended)
     } else if cron_job.is_none() {
         Some(Obstacle::PipelineNotReady("its schema is not applied yet".to_owned()))
+    } else if !has_account {
+        Some(Obstacle::PipelineNotReady(
+            "its ServiceAccount is missing, or is not controlled by it; see the pipeline's condition Ready".to_owned(),
+        ))
     } else {
         None
     };

@@ -8,7 +8,7 @@ use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineBackfillS
 
 use super::{
     decide::Decision,
-    obstacle::find_obstacle,
+    obstacle::{Obstacle, find_obstacle},
     status::{backfill_status, event},
 };
 use crate::pipeline::{NewRun, backfill_job};
@@ -71,7 +71,7 @@ fn each_obstacle_is_reported() {
     ];
     for (more, pipeline, there, reason, stalled) in table {
         let (backfill, cron_job) = (backfill(&more), cron_job());
-        let (_, obstacle) = find_obstacle(&backfill, pipeline.as_ref(), there.then_some(&cron_job));
+        let (_, obstacle) = find_obstacle(&backfill, pipeline.as_ref(), there.then_some(&cron_job), true);
         let status = backfill_status(
             &backfill,
             &Decision::default(),
@@ -93,6 +93,16 @@ fn each_obstacle_is_reported() {
             "{reason}"
         );
     }
+}
+
+#[test]
+fn no_run_starts_under_a_service_account_that_is_not_the_pipelines_own() {
+    let (backfill, pipeline, cron_job) = (backfill(&json!({})), crate::pipeline::example(), cron_job());
+    let (_, obstacle) = find_obstacle(&backfill, Some(&pipeline), Some(&cron_job), false);
+    let Some(Obstacle::PipelineNotReady(why)) = obstacle else {
+        panic!("{obstacle:?}")
+    };
+    assert!(why.contains("ServiceAccount"), "{why}");
 }
 
 #[test]

@@ -61,6 +61,7 @@ fn finish(cluster: &Cluster, report: &Value) {
     let job = cluster.get(&path);
     let mut labels = job["spec"]["template"]["metadata"]["labels"].clone();
     labels["batch.kubernetes.io/controller-uid"] = job["metadata"]["uid"].clone();
+    let owners = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "check", "uid": job["metadata"]["uid"], "controller": true}]);
     let now = jiff::Timestamp::now().round(jiff::Unit::Second).unwrap().to_string();
     cluster.change(&path, |job| {
         job["status"] = json!({"completionTime": now, "conditions": [{"type": "Complete", "status": "True"}]});
@@ -70,7 +71,7 @@ fn finish(cluster: &Cluster, report: &Value) {
     let status = json!({"phase": "Succeeded", "containerStatuses": [container]});
     cluster.put(
         &format!("{PODS}check"),
-        json!({"metadata": {"name": "check", "namespace": "demo", "labels": labels}, "status": status}),
+        json!({"metadata": {"name": "check", "namespace": "demo", "labels": labels, "ownerReferences": owners}, "status": status}),
     );
 }
 

@@ -11,7 +11,7 @@ use super::{
     connections::{ConnectionLookup, ConnectionUses},
     decide::{ResourceIndex, upgrade::Rollouts},
     model::Installation,
-    observe::{RefusedPods, Scalers, WorkerClient},
+    observe::{RefusedPods, ReplicaSets, Scalers, WorkerClient},
     reconcile_back_off::ReconcileBackOff,
     status::StatusWriter,
 };
@@ -24,6 +24,7 @@ pub struct Context {
     pub(super) installation: Installation,
     /// Desired objects are those at the end of a rollout, not of its next step: for a plan.
     pub(super) ignore_rollout_order: bool,
+    pub(super) replica_sets: ReplicaSets,
     pub(super) workers: WorkerClient,
     pub(super) refused_pods: RefusedPods,
     pub(super) scalers: Scalers,
@@ -47,6 +48,7 @@ impl Context {
         instance: String,
     ) -> Result<Self, reqwest::Error> {
         Ok(Self {
+            replica_sets: ReplicaSets::new(client.clone()),
             workers: WorkerClient::new()?,
             refused_pods: RefusedPods::new(client.clone()),
             scalers: Scalers::default(),
@@ -87,6 +89,7 @@ impl Context {
         self.overrides.forget(id);
         self.rollouts.forget(id);
         self.connection_uses.forget(id);
+        self.replica_sets.forget(id);
         self.workers.forget(id);
         self.scalers.forget(id);
         self.status.cache().forget(id);

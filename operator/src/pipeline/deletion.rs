@@ -6,13 +6,16 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
 use kube::{ResourceExt, runtime::controller::Action};
-use userpipeline_api::{UserPipeline, UserPipelineStatus, document::Binary, names::PipelineId, resolve};
+use userpipeline_api::{
+    Image, StoreObject, StoreObjectKind, UserPipeline, UserPipelineStatus, document::Binary, names, names::PipelineId, resolve,
+};
 
 use super::{
     apply::{Applier, ApplyError, is_namespace_terminating},
     children::Children,
     context::Context,
     decide::{
+        created_objects,
         deletion::{DeletionInput, DeletionStep, decide},
         held_jobs,
     },
@@ -27,10 +30,7 @@ use super::{
 const REQUEUE: Duration = Duration::from_secs(10);
 
 pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now: Timestamp) -> Result<Action, ReconcileError> {
-    // A registry that is no longer allowed must not block the deletion.
-    let default = &context.installation.images;
-    let images = default.chosen(pipeline.spec.image.as_ref()).unwrap_or_else(|_| default.clone());
-    let Some(owner) = Owner::of(pipeline, images).filter(|_| has_finalizer(pipeline)) else {
+    let Some(owner) = deletion_owner(pipeline, context).filter(|_| has_finalizer(pipeline)) else {
         return Ok(Action::await_change());
     };
     context.rollouts.set_slot(&owner.id, None);
@@ -46,15 +46,16 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
         task_hash: &owner.task_hash(),
     };
     let mut decision = decide(&input, now);
+    let (created, deletable) = created_and_deletable(pipeline, &recorded, &observed, context);
     let config = deletion_config(pipeline, &observed.children, context);
     // From here on, children must outlive a deletion that starts with the children (`--cascade=foreground`).
     let owner = Owner { reference: None, ..owner };
     let applier = context.applier(&owner.id, &owner.uid);
     let held = held_jobs::decide(&observed, now);
     let not_ended = applier.end_jobs(&held.end).await;
-    let mut error = take(&decision.step, config.as_ref().ok(), &owner, &observed.children, &applier, context)
-        .await
-        .err();
+    let config_and_record = (config.as_ref().ok(), deletable.as_deref());
+    let taken = take(&decision.step, config_and_record, &owner, &observed.children, &applier, context).await;
+    let mut error = taken.err();
     if error.as_ref().is_some_and(is_namespace_terminating) {
         publish_data_retained(&owner.id, context).await;
         error = applier
@@ -68,17 +69,48 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
         decision.step = DeletionStep::Wait(Some(problem), None);
     }
     let error = error.or(not_ended.into_iter().next().map(|(_, error)| error));
-    let status = deletion_status(pipeline, &decision, error.as_ref(), now);
+    let status = UserPipelineStatus {
+        created_objects: created.or(recorded.created_objects),
+        ..deletion_status(pipeline, &decision, error.as_ref(), now)
+    };
     context.status.write(pipeline, &status).await?;
     if let Some(error) = error {
         return Err(ReconcileError::Apply(vec![error.to_string()]));
     }
     context.back_off.forget(&owner.id);
-    Ok(match decision.step {
+    Ok(next(&decision.step, held.requeue))
+}
+
+fn next(step: &DeletionStep, held: Option<Duration>) -> Action {
+    match step {
         DeletionStep::Release => Action::await_change(),
-        DeletionStep::Wait(_, Some(wait)) => Action::requeue(wait),
-        _ => Action::requeue(held.requeue.map_or(REQUEUE, |held| held.min(REQUEUE))),
-    })
+        DeletionStep::Wait(_, Some(wait)) => Action::requeue(*wait),
+        _ => Action::requeue(held.map_or(REQUEUE, |held| held.min(REQUEUE))),
+    }
+}
+
+/// With the images of the operator's version: an older one would delete what claims list, which an author can forge. A registry that
+/// is no longer allowed must not block the deletion.
+fn deletion_owner(pipeline: &UserPipeline, context: &Context) -> Option<Owner> {
+    let default = &context.installation.images;
+    let image = pipeline.spec.image.clone().map(|image| Image { version: None, ..image });
+    Owner::of(pipeline, default.chosen(image.as_ref()).unwrap_or_else(|_| default.clone()))
+}
+
+/// The record of what the pipeline created, also by a schema Job that was stopped for the deletion; and what of it no other pipeline
+/// uses.
+fn created_and_deletable(
+    pipeline: &UserPipeline,
+    recorded: &UserPipelineStatus,
+    observed: &Observed,
+    context: &Context,
+) -> (Option<Vec<StoreObject>>, Option<Vec<StoreObject>>) {
+    let names = names::in_stores(&pipeline.spec, &PipelineId::of(pipeline));
+    let created = created_objects(recorded, &schema_jobs(observed), &names);
+    let all = context.caches.pipelines.store().state();
+    let shared = context.resources.shared(pipeline, &all, &context.connections);
+    let deletable = created.as_ref().map(|created| unshared(created, &shared));
+    (created, deletable)
 }
 
 /// What the deletion Job reads, and whether a ConfigMap has it already.
@@ -123,9 +155,25 @@ fn stored_config(pipeline: &UserPipeline, status: &UserPipelineStatus, observed:
     PodConfig::stored(config_map)
 }
 
+/// Without what other pipelines use, as the index of conflicts names it, and the subjects of such topics.
+fn unshared(created: &[StoreObject], shared: &[String]) -> Vec<StoreObject> {
+    let is_shared = |object: &StoreObject| {
+        let name = &object.name;
+        let what = match object.kind {
+            StoreObjectKind::Topic => format!("topic {name}"),
+            StoreObjectKind::Subject => format!("topic {}", name.strip_suffix("-value").unwrap_or(name)),
+            StoreObjectKind::ConsumerGroup => format!("consumer group {name}"),
+            StoreObjectKind::Table => format!("table {name} in PostgreSQL"),
+            StoreObjectKind::CassandraTable => format!("table {name} in Cassandra"),
+        };
+        shared.contains(&what)
+    };
+    created.iter().filter(|object| !is_shared(object)).cloned().collect()
+}
+
 async fn take(
     step: &DeletionStep,
-    config: Option<&DeletionConfig>,
+    (config, created): (Option<&DeletionConfig>, Option<&[StoreObject]>),
     owner: &Owner,
     observed: &Children,
     applier: &Applier<'_>,
@@ -135,7 +183,9 @@ async fn take(
         DeletionStep::Stop(_) => applier.stop_writers(observed).await,
         DeletionStep::Create(attempt) => {
             let desired = match config {
-                Some(DeletionConfig { config, is_stored }) => deletion_objects(owner, &context.installation, config, *is_stored, *attempt),
+                Some(DeletionConfig { config, is_stored }) => {
+                    deletion_objects(owner, &context.installation, config, *is_stored, created, *attempt)
+                }
                 // Even this fails in a namespace that is being deleted, where the stored config and the connections go before the
                 // pipeline: nothing else distinguishes that from a connection that may come back.
                 None => deletion_account(owner),

@@ -37,7 +37,7 @@ pub(crate) use self::{
     decide::schedule::{History, NewRun},
     desired::{backfill_job, check_objects},
     model::{ConnectionId, Owner, PodConfig, Problem, connection_id, has_name, labels, owner_reference, whole_seconds},
-    observe::{CheckChildren, Observed, Progress, RunJob, TaskJob, backfill_runs, run_problem},
+    observe::{CheckChildren, Observed, Progress, RunJob, TaskJob, backfill_runs, pods::controller, run_problem},
     status::{EventPublisher, Verdict},
     task::{Delete, State, TaskRecord, advance},
 };

@@ -52,7 +52,7 @@ async fn reconcile_pipeline(pipeline: UserPipeline, context: &Context, now: Time
     if pipeline.metadata.deletion_timestamp.is_some() {
         return Box::pin(reconcile_deletion(&pipeline, context, now)).await;
     }
-    let mut observed = observe(&pipeline, &context.caches.children, &context.workers, now).await;
+    let mut observed = observe(&pipeline, &context.caches.children, &context.replica_sets, &context.workers, now).await;
     observed.refusals = context.refused_pods.of(&id, &observed, now).await;
     observed.scaler = context.scalers.of(&id, &observed, Instant::now());
     let runs = run_jobs(&names::cron_job(&id.name), &observed);
@@ -106,11 +106,14 @@ pub async fn converge(
     if let Some(conflict) = context.resources.conflict(pipeline, &all, &context.connections) {
         return Err(ValidateError::Conflict {
             what: conflict.what,
-            older: conflict.older,
+            owner: conflict.owner,
         });
     }
     let connections = connection_turn(pipeline, &valid, observed, &named, context, now);
     let mut decisions = decide(pipeline, &valid, observed, runs, connections, context.ignore_rollout_order, now);
+    if decisions.schema.create.is_some() {
+        decisions.taken_names = context.resources.taken_elsewhere(pipeline, &all, &context.connections);
+    }
     let mut children = desired(&valid, &context.installation, &decisions);
     decisions.turn = turn(pipeline, &valid, observed, &children, context, Instant::now());
     if decisions.turn == Turn::Waiting {

@@ -119,6 +119,23 @@ impl Admin {
         Ok(())
     }
 
+    /// Whether a group of this name has members or offsets, of whatever kind it is. Its coordinator knows consumer groups; groups of
+    /// other kinds, such as share groups, are only in the lists of the brokers, where librdkafka overlooks the error of one broker if
+    /// another one answers.
+    pub async fn group_exists(&self, group: &str) -> Result<bool, StoreError> {
+        let name = group.to_owned();
+        self.blocking(move |client| {
+            if native::consumer_group_exists(client, &name, TIMEOUT)? {
+                return Ok(true);
+            }
+            let listed = client.fetch_group_list(Some(&name), TIMEOUT);
+            let listed = listed.map_err(|e| errors::explain(&format!("looking for consumer group `{name}`"), &e))?;
+            // In any state: what a broker lists exists, although it describes groups of other kinds as dead.
+            Ok(listed.groups().iter().any(|found| found.name() == name))
+        })
+        .await
+    }
+
     /// Deletes a consumer group with its offsets; a missing one is no error, one with members is.
     pub async fn delete_group(&self, group: &str) -> Result<(), StoreError> {
         let what = format!("deleting consumer group `{group}`");

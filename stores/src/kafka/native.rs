@@ -11,7 +11,10 @@ use std::{
 };
 
 use rdkafka::{
-    bindings::{self as sys, rd_kafka_AlterConfigOpType_t, rd_kafka_ResourceType_t, rd_kafka_admin_op_t, rd_kafka_resp_err_t as Code},
+    bindings::{
+        self as sys, rd_kafka_AlterConfigOpType_t, rd_kafka_ResourceType_t, rd_kafka_admin_op_t, rd_kafka_consumer_group_state_t,
+        rd_kafka_resp_err_t as Code,
+    },
     client::{Client, ClientContext},
     message::BorrowedHeaders,
 };
@@ -134,6 +137,44 @@ pub fn describe_topic<C: ClientContext>(client: &Client<C>, topic: &str, timeout
             replicas: partitions.iter().map(replicas).min().unwrap_or(0),
             led: partitions.iter().all(|&p| !sys::rd_kafka_TopicPartitionInfo_leader(p).is_null()),
         }))
+    }
+}
+
+/// Whether a consumer group exists, as its coordinator says. Other kinds of groups, which share their names, do not count. Blocks up to
+/// `timeout`.
+pub fn consumer_group_exists<C: ClientContext>(client: &Client<C>, group: &str, timeout: Duration) -> Result<bool, StoreError> {
+    let what = format!("describing consumer group `{group}`");
+    let name = c_string(group)?;
+    let mut names: [*const c_char; 1] = [name.as_ptr()];
+    let event = request(
+        client,
+        rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS,
+        timeout,
+        &what,
+        |options, queue| {
+            // SAFETY: all objects are alive, and the call copies what it keeps.
+            unsafe { sys::rd_kafka_DescribeConsumerGroups(client.native_ptr(), names.as_mut_ptr(), names.len(), options, queue) }
+        },
+    )?;
+    // SAFETY: as in `describe_topic`.
+    unsafe {
+        let result = sys::rd_kafka_event_DescribeConsumerGroups_result(event.ptr());
+        let described = if result.is_null() {
+            &[]
+        } else {
+            list(|count| sys::rd_kafka_DescribeConsumerGroups_result_groups(result, count))
+        };
+        let Some(&described) = described.first() else {
+            return Err(StoreError::transient(KAFKA_FAILED, format!("{what}: the answer is empty")));
+        };
+        let error = sys::rd_kafka_ConsumerGroupDescription_error(described);
+        match sys::rd_kafka_error_code(error) {
+            // Brokers describe a group that does not exist as dead, and newer ones with an error.
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(sys::rd_kafka_ConsumerGroupDescription_state(described)
+                != rd_kafka_consumer_group_state_t::RD_KAFKA_CONSUMER_GROUP_STATE_DEAD),
+            Code::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND => Ok(false),
+            code => Err(explain_code(&what, code.into(), &text(sys::rd_kafka_error_string(error)))),
+        }
     }
 }
 

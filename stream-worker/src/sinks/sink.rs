@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use futures::future::LocalBoxFuture;
 use tokio_postgres::{Client, Transaction};
-use userpipeline_api::document::{SchemaPipeline, WorkerPipeline};
+use userpipeline_api::{
+    StoreIdentity,
+    document::{SchemaPipeline, WorkerPipeline},
+};
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::{Secrets, StoreError};
 
@@ -13,6 +16,7 @@ use crate::{
     context::WorkerContext,
     mode::Mode,
     model::{Stored, Write},
+    store_identities::StoreIdentities,
 };
 
 /// A store that records are written to. One value per store, in [`super::ALL`].
@@ -45,6 +49,11 @@ pub trait Sink: Sync {
         _transaction: &'a Transaction<'a>,
     ) -> LocalBoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async { Ok(()) })
+    }
+
+    /// Asks a store of its own which one it is, and changes nothing. None where the pipeline does not have this sink.
+    fn identify<'a>(&'a self, _task: &'a SchemaTask<'a>) -> Option<LocalBoxFuture<'a, Result<StoreIdentity, StoreError>>> {
+        None
     }
 
     /// Claims, creates or alters, and verifies a table in a store of its own: the step's name and its work. None where the
@@ -80,6 +89,8 @@ pub struct SchemaTask<'a> {
     pub schema: &'a RecordSchema,
     pub secrets: &'a Secrets,
     pub mode: &'a Mode,
+    /// What is known, and found out, about which stores these are.
+    pub identities: &'a StoreIdentities,
 }
 
 /// Writes batches to a sink.

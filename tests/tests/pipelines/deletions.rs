@@ -49,7 +49,7 @@ async fn gone(world: &World) -> Result<()> {
 }
 
 /// The notes of Events with a reason.
-async fn event_notes(events: Api<Event>, reason: &str) -> Result<Vec<String>> {
+pub async fn event_notes(events: Api<Event>, reason: &str) -> Result<Vec<String>> {
     let all = events.list(&ListParams::default()).await?.items;
     Ok(all
         .into_iter()

@@ -17,6 +17,7 @@ mod hostile;
 mod keys;
 mod mistakes;
 mod nodes;
+mod not_ours;
 mod observability;
 mod operations;
 mod plans;

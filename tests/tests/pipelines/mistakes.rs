@@ -170,5 +170,13 @@ async fn a_refusal_of_the_registry_is_reported_with_its_message_and_its_compatib
     registry.set_compatibility(&subject, Compatibility::None).await?;
     world.condition("Ready", "True", Duration::from_secs(240)).await?;
     assert_eq!(registry.compatibility(&subject).await?.as_deref(), Some("NONE"));
+
+    // And when the pipeline declares another level, Then the subject keeps its own
+    let mut pipeline = world.pipeline();
+    pipeline["spec"]["schemaRegistry"]["compatibility"] = json!("FULL");
+    world.apply(&pipeline).await?;
+    let refused = |reason: &str, message: &str| reason == "SubjectNotCreated" && message.contains(&subject);
+    world.condition_where("SchemaReady", "False", SOON, refused).await?;
+    assert_eq!(registry.compatibility(&subject).await?.as_deref(), Some("NONE"));
     world.clean_up().await
 }

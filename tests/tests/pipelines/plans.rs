@@ -10,15 +10,22 @@ use k8s_openapi::api::{
 use kube::{ResourceExt, api::ListParams};
 use serde_json::{Value, json};
 use userpipeline_api::names;
-use userpipeline_tests::{World, eventually, examples, stores, world::SOON};
+use userpipeline_tests::{World, eventually, examples, services::host_name, stores, world::SOON};
 
 /// Exit code, output and errors of `userpipeline-operator plan -f -`.
 pub async fn plan(pipeline: &Value, more: &'static [&'static str]) -> Result<(i32, String, String)> {
     let pipeline = pipeline.clone();
+    // The tests' pipelines have addresses of their own.
+    let services = ["postgres", "kafka", "schema-registry", "cassandra"].into_iter();
+    let hosts: Vec<String> = services
+        .filter(|_| more.contains(&"--schema"))
+        .map(|service| format!("--allow-host={}", host_name(service)))
+        .collect();
     tokio::task::spawn_blocking(move || {
         let mut child = std::process::Command::new(env!("CARGO"))
             .args(["run", "--quiet", "--locked", "-p", "userpipeline-operator", "--", "plan", "-f", "-"])
             .args(more)
+            .args(hosts)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

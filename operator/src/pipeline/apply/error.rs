@@ -11,6 +11,9 @@ pub enum ApplyError {
     /// It is not the observed version any more, so the delete is decided again.
     #[error("{kind} {name} changed before it could be deleted; the operator retries")]
     Changed { kind: String, name: String },
+    /// The child's pods would run under a ServiceAccount that cannot be applied.
+    #[error("not changed, because no pod may run under the ServiceAccount: {why}")]
+    NoAccount { reason: &'static str, why: String },
     #[error("cannot apply {kind} {name}: {}", text(.source))]
     ApplyFailed {
         kind: String,
@@ -31,6 +34,7 @@ impl ApplyError {
             Self::NotOurs { .. } => "NotOurs",
             Self::BeingDeleted { .. } => "BeingDeleted",
             Self::Changed { .. } => "Changed",
+            Self::NoAccount { reason, .. } => reason,
             Self::ApplyFailed { .. } => "ApplyFailed",
             Self::DeleteFailed { .. } => "DeleteFailed",
         }

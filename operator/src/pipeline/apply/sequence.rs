@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::{CronJob, Job},
+    core::v1::ConfigMap,
 };
 use kube::{ResourceExt, api::PropagationPolicy};
 use userpipeline_api::{DeletionPolicy, UserPipeline};
@@ -97,6 +98,7 @@ pub async fn apply(
     let live = &observed.children;
 
     let account = desired.account.apply_all(live, applier).await.map(drop);
+    let recorded = recorded.and_then(|()| usable(&account));
     let schema = match recorded {
         Ok(()) => prepare_deletion(applier, pipeline, desired.deletion, &decisions.config_digests, live).await,
         error => error,
@@ -109,36 +111,29 @@ pub async fn apply(
         Ok(()) => apply_schema(applier, desired.schema, &decisions.schema.delete, observed).await,
         error => error,
     };
-    let schedule = desired.schedule.apply_all(live, applier).await.map(|mut step| step.cron_jobs.pop());
+    let schedule = with_pods(&account, desired.schedule, live, applier).await;
+    let schedule = schedule.map(|mut step| step.cron_jobs.pop());
     // Runs use the ConfigMap of the schedule, and the drain Job that of the workers.
     let started = if schedule.is_ok() {
         start_runs(applier, &desired.runs).await
     } else {
         Ok(())
     };
-    let workers = desired
-        .workers
-        .apply_all(live, applier)
-        .await
-        .map(|mut step| step.deployments.pop().or_else(|| waiting_deployment(&decisions, observed, applier)));
+    let workers = with_pods(&account, desired.workers, live, applier).await;
+    let workers = workers.map(|mut step| step.deployments.pop().or_else(|| waiting_deployment(&decisions, observed, applier)));
     let drained = if workers.is_ok() {
         desired.drain.apply_all(live, applier).await.map(drop)
     } else {
         Ok(())
     };
     let drained = match drained {
+        // A run that is resumed gets a new pod.
+        Ok(()) if account.is_err() && !pipeline.spec.suspend => Ok(()),
         Ok(()) => applier.suspend_or_resume_runs(&pipeline.spec, observed).await,
         error => error,
     };
 
-    let mut leftovers = leftover.delete_all(applier).await;
-    for config_map in stale {
-        leftovers.extend(applier.delete(config_map).await.err());
-    }
-    let ended: Vec<&String> = decisions.runs.delete.iter().chain(&decisions.drain.delete).collect();
-    for job in live.jobs.iter().filter(|job| ended.contains(&&job.name_any())) {
-        leftovers.extend(applier.delete(job.as_ref()).await.err());
-    }
+    let leftovers = delete_leftovers(applier, &leftover, stale, &decisions, live).await;
     Applied {
         decisions,
         account,
@@ -150,6 +145,47 @@ pub async fn apply(
         leftovers,
         overridden: applier.overridden(),
     }
+}
+
+/// No pod may run under a ServiceAccount that is not the pipeline's own: it may have the identity of something else in a cloud.
+fn usable(account: &Result<(), ApplyError>) -> Result<(), ApplyError> {
+    match account {
+        Ok(()) => Ok(()),
+        Err(error) => Err(ApplyError::NoAccount {
+            reason: error.reason(),
+            why: error.to_string(),
+        }),
+    }
+}
+
+/// Applies children that have pods.
+async fn with_pods(
+    account: &Result<(), ApplyError>,
+    step: DesiredChildren,
+    live: &Children,
+    applier: &Applier<'_>,
+) -> Result<Children, ApplyError> {
+    usable(account)?;
+    step.apply_all(live, applier).await
+}
+
+/// Deletes what is no longer desired, and returns what could not be deleted.
+async fn delete_leftovers(
+    applier: &Applier<'_>,
+    leftover: &Children,
+    stale: Vec<&ConfigMap>,
+    decisions: &Decisions,
+    live: &Children,
+) -> Vec<ApplyError> {
+    let mut leftovers = leftover.delete_all(applier).await;
+    for config_map in stale {
+        leftovers.extend(applier.delete(config_map).await.err());
+    }
+    let ended: Vec<&String> = decisions.runs.delete.iter().chain(&decisions.drain.delete).collect();
+    for job in live.jobs.iter().filter(|job| ended.contains(&&job.name_any())) {
+        leftovers.extend(applier.delete(job.as_ref()).await.err());
+    }
+    leftovers
 }
 
 /// The Deployment that stays as it is while an upgrade waits for its turn.

@@ -62,6 +62,13 @@ fn the_chart_grants_what_connections_need() {
 }
 
 #[test]
+fn the_chart_grants_what_tells_own_workers_and_refused_pods_from_others() {
+    for (group, resource, verb) in [("apps", "replicasets", "get"), ("", "events", "list")] {
+        assert!(is_granted(&rules(), group, resource, verb), "{verb} {resource}");
+    }
+}
+
+#[test]
 fn a_missing_right_is_found() {
     let mut missing = Missing(vec![], Vec::new());
     missing.visit(CacheWriter::<Pod>::default());

@@ -1,14 +1,17 @@
 //! All decisions about a pipeline that is not being deleted.
 
 use jiff::Timestamp;
-use userpipeline_api::{UserPipeline, UserPipelineStatus, names};
+use userpipeline_api::{StoreIdentity, StoreObject, TakenName, UserPipeline, UserPipelineStatus, names};
 
 use super::{
-    connection_rollout, drain,
+    connection_rollout,
+    created_objects::created_objects,
+    drain,
     drain::DrainInput,
     roll_out, schedule,
     schedule::{History, ScheduleInput},
     schema,
+    store_identities::store_identities,
     upgrade::Turn,
 };
 use crate::pipeline::{
@@ -31,6 +34,12 @@ pub struct Decisions {
     pub connections: connection_rollout::Decision,
     /// Of the ConfigMaps that are read back; to be written to the status before these are applied.
     pub config_digests: Vec<String>,
+    /// What the pipeline created in stores. None until a pipeline that is older than this record has reported it.
+    pub created_objects: Option<Vec<StoreObject>>,
+    /// The stores of the pipeline, as schema Jobs identified them.
+    pub store_identities: Vec<StoreIdentity>,
+    /// Names that the schema Job refuses where its stores are those of other pipelines. Of a Job that is created now.
+    pub taken_names: Vec<TakenName>,
 }
 
 /// Decides everything. `ignore_rollout_order` opens the gate at once: a plan shows the end of a rollout, not its first step.
@@ -47,6 +56,8 @@ pub fn decide(
     let task_hash = valid.owner.task_hash();
     let recorded_schema = recorded.schema.clone().unwrap_or_default();
     let is_held = connections.turn == Turn::Waiting;
+    let jobs = schema_jobs(observed);
+    let created_objects = created_objects(&recorded, &jobs, &names::in_stores(&pipeline.spec, &valid.owner.id));
     let schema = if is_held {
         schema::held(recorded_schema)
     } else {
@@ -55,7 +66,12 @@ pub fn decide(
         } else {
             recorded_schema
         };
-        schema::decide(&valid.schema_hash, &task_hash, &recorded, &schema_jobs(observed), now)
+        let recorded = if created_objects.is_none() && !valid.is_pinned() {
+            schema::once_more(recorded, &valid.schema_hash)
+        } else {
+            recorded
+        };
+        schema::decide(&valid.schema_hash, &task_hash, &recorded, &jobs, now)
     };
     let drain_input = DrainInput {
         suspended: valid.spec.suspend,
@@ -78,6 +94,9 @@ pub fn decide(
         turn: Turn::Now,
         connections,
         config_digests: recorded.config_digests,
+        created_objects,
+        store_identities: store_identities(&recorded.store_identities, &jobs),
+        taken_names: Vec::new(),
     }
 }
 

@@ -62,10 +62,11 @@ mod tests {
     fn observed(job: &Value, exit_code: i32, message: &str, proxy: &Value) -> Observed {
         let mut labels = job["metadata"]["labels"].clone();
         labels["batch.kubernetes.io/controller-uid"] = json!("u");
+        let owners = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u", "controller": true}]);
         let own =
             json!({"terminated": {"exitCode": exit_code, "reason": "Completed", "finishedAt": at(0).to_string(), "message": message}});
         let status = |name: &Value, state: &Value| json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
-        let pod = json!({"metadata": {"name": "p", "labels": labels}, "status": {"phase": "Running", "containerStatuses":
+        let pod = json!({"metadata": {"name": "p", "labels": labels, "ownerReferences": owners}, "status": {"phase": "Running", "containerStatuses":
             [status(&labels[labels::COMPONENT], &own), status(&json!("proxy"), proxy)]}});
         Observed {
             children: Children {

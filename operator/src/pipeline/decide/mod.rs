@@ -2,6 +2,7 @@
 
 pub mod conflict;
 pub mod connection_rollout;
+mod created_objects;
 mod decisions;
 pub mod deletion;
 pub mod drain;
@@ -9,9 +10,11 @@ pub mod held_jobs;
 pub mod roll_out;
 pub mod schedule;
 pub mod schema;
+mod store_identities;
 pub mod upgrade;
 
 pub use self::{
     conflict::ResourceIndex,
+    created_objects::created_objects,
     decisions::{Decisions, decide},
 };

@@ -1,6 +1,7 @@
 //! The desired children of a pipeline by the step that applies them.
 
 use k8s_openapi::api::{batch::v1::Job, core::v1::ConfigMap};
+use userpipeline_api::StoreObject;
 
 use super::{config_map, cron_job, deletion_job, deployment, drain_job, ingest_job, pod_disruption_budget, schema_job, service_account};
 use crate::pipeline::{
@@ -66,7 +67,7 @@ pub fn desired(pipeline: &ValidatedPipeline, installation: &Installation, decisi
             .create
             .map_or_else(DesiredChildren::default, |attempt| DesiredChildren {
                 config_maps: vec![config_map::build(&pipeline.owner, Component::Schema, &pipeline.schema)],
-                jobs: vec![schema_job::build(pipeline, installation, &decisions.schema.status, attempt)],
+                jobs: vec![schema_job::build(pipeline, installation, decisions, attempt)],
                 ..DesiredChildren::default()
             }),
         schedule: ingest.map_or_else(DesiredChildren::default, |(ingest, config)| {
@@ -166,11 +167,18 @@ fn workers(pipeline: &ValidatedPipeline, config: &PodConfigRef, decisions: &Deci
 }
 
 /// What the deletion of a pipeline's data needs, apart from a config that is stored already.
-pub fn deletion_objects(owner: &Owner, installation: &Installation, config: &PodConfig, is_stored: bool, attempt: i32) -> DesiredChildren {
+pub fn deletion_objects(
+    owner: &Owner,
+    installation: &Installation,
+    config: &PodConfig,
+    is_stored: bool,
+    created: Option<&[StoreObject]>,
+    attempt: i32,
+) -> DesiredChildren {
     let config_map = (!is_stored).then(|| config_map::build(owner, Component::Deletion, config));
     DesiredChildren {
         config_maps: config_map.into_iter().collect(),
-        jobs: vec![deletion_job::build(owner, installation, config, attempt)],
+        jobs: vec![deletion_job::build(owner, installation, config, created, attempt)],
         ..deletion_account(owner)
     }
 }

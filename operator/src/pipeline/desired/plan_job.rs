@@ -8,8 +8,9 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, PodTemplateSpec},
 };
 use kube::core::ObjectMeta;
+use userpipeline_api::StoreObject;
 
-use super::{config_map, task_job::Task};
+use super::{config_map, schema_job::created_objects, task_job::Task};
 use crate::pipeline::{
     model::{Installation, PodConfigRef, labels},
     validate::ValidatedPipeline,
@@ -19,7 +20,13 @@ use crate::pipeline::{
 const GONE_AFTER_SECONDS: i32 = 600;
 
 /// The Job and the ConfigMap that it reads, both with this name.
-pub fn plan_objects(pipeline: &ValidatedPipeline, installation: &Installation, name: &str) -> (ConfigMap, Job) {
+/// `created`: see [`created_objects`].
+pub fn plan_objects(
+    pipeline: &ValidatedPipeline,
+    installation: &Installation,
+    created: Option<&[StoreObject]>,
+    name: &str,
+) -> (ConfigMap, Job) {
     let (owner, config) = (&pipeline.owner, &pipeline.schema);
     let metadata = || ObjectMeta {
         name: Some(name.to_owned()),
@@ -35,6 +42,12 @@ pub fn plan_objects(pipeline: &ValidatedPipeline, installation: &Installation, n
         mounts: config.mounts.clone(),
     };
     let mut arguments = vec!["--plan", "--cluster", &installation.cluster];
+    let created = if pipeline.passes_record(created) {
+        created_objects(created)
+    } else {
+        Vec::new()
+    };
+    arguments.extend(created.iter().map(String::as_str));
     if pipeline.compares_stores() && pipeline.has_default_replicas() {
         arguments.push("--any-replicas");
     }

@@ -29,6 +29,7 @@ fn due(runs: schedule::Decision, drain: drain::Decision) -> Decisions {
         runs,
         drain,
         gate: Gate::Open,
+        created_objects: Some(Vec::new()),
         ..Decisions::default()
     }
 }

@@ -1,4 +1,4 @@
-//! What there is of a pipeline. Reading (`observed`, `worker_status`) is IO; interpreting what was read is pure.
+//! What there is of a pipeline. Reading (`reading`, `replica_sets`, `worker_status`) is IO; interpreting what was read is pure.
 
 mod check_jobs;
 mod container_end;
@@ -6,8 +6,10 @@ mod foreign;
 mod jobs;
 mod observed;
 pub mod pods;
+mod reading;
 mod refusals;
 mod refused_pods;
+mod replica_sets;
 mod run_jobs;
 mod scaled;
 mod task_jobs;
@@ -19,8 +21,10 @@ pub use self::{
     container_end::ContainerEnd,
     foreign::ForeignField,
     jobs::{held_open, job_end},
-    observed::{Observed, is_of_component, observe},
+    observed::{Observed, is_of_component},
+    reading::observe,
     refused_pods::RefusedPods,
+    replica_sets::ReplicaSets,
     run_jobs::{RunJob, backfill_runs, run_jobs, run_problem, run_problem_after, run_report, unfinished_runs},
     scaled::Scalers,
     task_jobs::{Progress, TaskJob, deletion_jobs, drain_jobs, is_deletion_job, schema_jobs},

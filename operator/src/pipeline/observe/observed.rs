@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 use userpipeline_api::{UserPipeline, names::PipelineId, report::WorkerReport};
 
-use super::{pods, refusals::Refusals, worker_status::WorkerClient};
+use super::{pods, refusals::Refusals};
 use crate::pipeline::{
     children::{ChildCaches, Children},
     model::{has_name, labels},
@@ -51,15 +51,6 @@ impl RecentlyDeleted {
     }
 }
 
-/// Reads children from the caches, and reports from the workers.
-pub async fn observe(pipeline: &UserPipeline, caches: &ChildCaches, workers: &WorkerClient, now: Timestamp) -> Observed {
-    let id = &PipelineId::of(pipeline);
-    let mut observed = Observed::cached(pipeline, caches, now);
-    observed.reports = workers.reports(observed.workers().map(AsRef::as_ref)).await;
-    observed.progress_unknown_since = workers.unknown_since(id, observed.stored_through().is_none(), now);
-    observed
-}
-
 pub fn is_of_component<K: ResourceExt>(object: &K, component: labels::Component) -> bool {
     object
         .labels()
@@ -93,7 +84,7 @@ impl Observed {
         }
     }
 
-    /// The live pods of workers, terminating ones included.
+    /// The live pods with the labels of workers, terminating ones included. Not all need be of the pipeline's Deployment.
     pub fn workers(&self) -> impl Iterator<Item = &Arc<Pod>> {
         self.children
             .pods

@@ -1,7 +1,10 @@
 //! A pod: its termination message, and what keeps it from running or ending.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::{
+    api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
 use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 
@@ -25,8 +28,14 @@ const STUCK: [&str; 8] = [
     "StartError",
 ];
 
+/// Whether the Job controls the pod. A label alone proves nothing: anyone who may create pods can set it.
 pub fn is_of_job(pod: &Pod, job_uid: &str) -> bool {
-    pod.labels().get(labels::JOB_UID).is_some_and(|uid| uid == job_uid)
+    controller(pod).is_some_and(|owner| owner.kind == "Job" && owner.uid == job_uid)
+}
+
+/// The controller of an object.
+pub fn controller(object: &impl ResourceExt) -> Option<&OwnerReference> {
+    object.owner_references().iter().find(|owner| owner.controller == Some(true))
 }
 
 /// Whether its containers have not ended.

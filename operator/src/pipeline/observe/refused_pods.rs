@@ -272,8 +272,8 @@ mod tests {
             assert!(!lacks_pod(&none, &other), "{other:?}");
         }
         for (phase, lacks) in [("Pending", false), ("Running", false), ("Failed", true)] {
-            let labels = json!({"batch.kubernetes.io/controller-uid": "j"});
-            let pod = json!({"metadata": {"name": "p", "labels": labels}, "status": {"phase": phase}});
+            let owners = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "j", "controller": true}]);
+            let pod = json!({"metadata": {"name": "p", "ownerReferences": owners}, "status": {"phase": phase}});
             let mut observed = Observed::default();
             observed.children.pods = vec![Arc::new(serde_json::from_value(pod).unwrap())];
             assert_eq!(lacks_pod(&observed, &job("j")), lacks, "{phase}");
@@ -322,8 +322,8 @@ mod tests {
             "{asked_for}"
         );
 
-        let labels = json!({"batch.kubernetes.io/controller-uid": "j"});
-        let pod = json!({"metadata": {"name": "p", "labels": labels}, "status": {"phase": "Pending"}});
+        let owners = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "j", "controller": true}]);
+        let pod = json!({"metadata": {"name": "p", "ownerReferences": owners}, "status": {"phase": "Pending"}});
         observed.children.pods = vec![Arc::new(serde_json::from_value(pod).unwrap())];
         let refusals = at(&observed, 200).await;
         assert_eq!((refusals.by_job.len(), refusals.check_after), (0, None));
@@ -331,8 +331,8 @@ mod tests {
 
         // A Job whose first attempt failed waits for the next one: its Events are of less interest.
         observed.children.jobs = vec![Arc::new(job("never")), Arc::new(job("failed"))];
-        let labels = json!({"batch.kubernetes.io/controller-uid": "failed"});
-        let created = json!({"name": "p", "labels": labels, "creationTimestamp": "2025-01-01T00:00:02Z"});
+        let owners = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "failed", "uid": "failed", "controller": true}]);
+        let created = json!({"name": "p", "ownerReferences": owners, "creationTimestamp": "2025-01-01T00:00:02Z"});
         observed.children.pods = vec![Arc::new(
             serde_json::from_value(json!({"metadata": created, "status": {"phase": "Failed"}})).unwrap(),
         )];

@@ -1,6 +1,6 @@
 //! The connections that pipelines of a plan use.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::{Api, Client, api::ListParams};
 use userpipeline_api::UserPipelineConnection;
@@ -10,6 +10,7 @@ use super::{
     documents::Documents,
     dry_run_apply::{apply, id_of},
     error::{PlanError, refused},
+    hosts::of_connection,
 };
 use crate::pipeline::{cache::CachedConnection, model::connection_id};
 
@@ -19,11 +20,14 @@ pub struct PlannedConnections {
     /// What the file would change in them.
     pub changes: Vec<Change>,
     pub(super) all: Vec<CachedConnection>,
+    /// The hosts of those of the cluster, by namespace: a file cannot add one.
+    pub(super) hosts: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Lists the connections once, and applies those of the file as a dry run by `manager`.
 pub async fn connections(client: &Client, documents: &Documents, manager: &str) -> Result<PlannedConnections, PlanError> {
     let (mut changes, mut all) = (Vec::new(), list(client, documents).await?);
+    let hosts = hosts(&all);
     for document in &documents.connections {
         let id = id_of(document, client);
         let (before, after) = apply::<UserPipelineConnection>(client, &id, document, manager).await?;
@@ -36,7 +40,17 @@ pub async fn connections(client: &Client, documents: &Documents, manager: &str) 
         all.push(connection);
         changes.extend(Change::between("UserPipelineConnection", &id.name, before, Some(after)));
     }
-    Ok(PlannedConnections { changes, all })
+    Ok(PlannedConnections { changes, all, hosts })
+}
+
+fn hosts(connections: &[CachedConnection]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut hosts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for connection in connections {
+        let Ok(read) = connection.read() else { continue };
+        let namespace = connection_id(connection).namespace;
+        hosts.entry(namespace).or_default().extend(of_connection(&read.spec));
+    }
+    hosts
 }
 
 /// Those of all namespaces, because pipelines of others may use the same resource; where the user may not list them, those of the

@@ -6,6 +6,7 @@ mod documents;
 mod dry_run_apply;
 mod dry_run_client;
 mod error;
+mod hosts;
 mod planner;
 mod schema_dry_run;
 mod users;
@@ -15,6 +16,7 @@ pub use self::{
     diff::Change,
     documents::{Documents, documents},
     error::PlanError,
-    planner::{Plan, plan},
+    hosts::host,
+    planner::{Plan, SchemaDryRun, plan},
     users::{MANAGER, users},
 };

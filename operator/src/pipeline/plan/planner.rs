@@ -4,7 +4,9 @@ use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use kube::{Client, ResourceExt, api::ListParams};
 use serde_json::Value;
-use userpipeline_api::{DeletionPolicy, SchemaStatus, UserPipeline, names, names::PipelineId};
+use userpipeline_api::{
+    DeletionPolicy, PodSettings, ResolvedPipeline, SchemaStatus, StoreObject, UserPipeline, names, names::PipelineId, resolve,
+};
 
 use super::{
     connections::PlannedConnections,
@@ -12,6 +14,7 @@ use super::{
     dry_run_apply::{apply, id_of},
     dry_run_client,
     error::{PlanError, refused},
+    hosts::{host, not_allowed},
     schema_dry_run,
 };
 use crate::{
@@ -28,7 +31,7 @@ use crate::{
         model::{FINALIZER, Installation, has_finalizer, labels},
         observe::{ForeignField, Observed, run_jobs, schema_jobs},
         reconcile::converge,
-        validate::{ValidatedPipeline, validate},
+        validate::{ValidateError, ValidatedPipeline, validate},
     },
 };
 
@@ -82,6 +85,14 @@ impl std::fmt::Display for Plan {
     }
 }
 
+/// Whether a Job prints what a schema Job would do.
+#[derive(Clone, Debug, Default)]
+pub struct SchemaDryRun {
+    pub is_requested: bool,
+    /// Hosts that receive Secrets although no connection of the cluster has them.
+    pub allowed_hosts: Vec<String>,
+}
+
 /// What would change if `document`, a `UserPipeline`, were applied by `manager`, with these connections. Nothing is written; but with
 /// `schema`, a Job runs that prints what a schema Job would do.
 pub async fn plan(
@@ -90,7 +101,7 @@ pub async fn plan(
     document: &Value,
     connections: &PlannedConnections,
     manager: &str,
-    schema: bool,
+    schema: &SchemaDryRun,
 ) -> Result<Plan, PlanError> {
     let now = Timestamp::now();
     let id = id_of(document, client);
@@ -112,8 +123,10 @@ pub async fn plan(
     let named = ConnectionLookup::new(caches.connections.clone(), caches.children.config_maps.clone()).named_by(&pipeline);
     let valid = validate(&pipeline, &named.connections, &installation)?;
     let schema_job = due_schema_job(&pipeline, &valid, &observed, now);
-    let schema = if schema {
-        Some(schema_dry_run::run(client, &installation, &valid).await?)
+    let schema = if schema.is_requested {
+        let resolved = resolve(&pipeline, &named.connections).map_err(ValidateError::from)?;
+        verify_hosts(&resolved, &pipeline.spec.pods.tasks, connections, &schema.allowed_hosts)?;
+        Some(schema_dry_run::run(client, &installation, &valid, created_objects(&pipeline)).await?)
     } else {
         None
     };
@@ -142,6 +155,37 @@ pub async fn plan(
     })
 }
 
+/// The Job sends Secrets of the namespace to the hosts that the file names. Only those of connections are known to be right.
+fn verify_hosts(
+    pipeline: &ResolvedPipeline,
+    pods: &PodSettings,
+    connections: &PlannedConnections,
+    allowed: &[String],
+) -> Result<(), PlanError> {
+    let namespace = &pipeline.id.namespace;
+    let mut hosts = connections.hosts.get(namespace).cloned().unwrap_or_default();
+    hosts.extend(allowed.iter().map(|allowed| host(allowed)));
+    let unknown = not_allowed(pipeline, pods, &hosts);
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let fields: Vec<String> = unknown.iter().map(|(host, field)| format!("{host} ({field})")).collect();
+    let options: Vec<String> = unknown.iter().map(|(host, _)| format!("--allow-host {host}")).collect();
+    Err(PlanError::Children(vec![format!(
+        "--schema would send Secrets of namespace {namespace} to {}, which no UserPipelineConnection there names: leave --schema out, or check the hosts and add {}",
+        fields.join(", "),
+        options.join(" ")
+    )]))
+}
+
+/// The record of what the pipeline created. None in a pipeline that is older than it.
+fn created_objects(pipeline: &UserPipeline) -> Option<&[StoreObject]> {
+    let status = pipeline.status.as_ref();
+    let recorded = status.and_then(|status| status.created_objects.as_deref());
+    let is_older = status.is_some_and(|status| status.schema.is_some());
+    recorded.or((!is_older).then_some(&[][..]))
+}
+
 /// The pipeline as it is after the operator's first write to it. That write cannot be tried: the apiserver refuses one to a resource
 /// that does not exist.
 fn set_finalizer(pipeline: &mut UserPipeline) {
@@ -155,6 +199,13 @@ fn due_schema_job(pipeline: &UserPipeline, valid: &ValidatedPipeline, observed: 
     let mut recorded = pipeline.status.clone().unwrap_or_default().schema.unwrap_or_default();
     if valid.compares_stores() {
         recorded = schema::until_stores_are_known(recorded, &valid.schema_hash);
+    }
+    let is_recorded = pipeline
+        .status
+        .as_ref()
+        .is_none_or(|status| status.schema.is_none() || status.created_objects.is_some());
+    if !is_recorded && !valid.is_pinned() {
+        recorded = schema::once_more(recorded, &valid.schema_hash);
     }
     let decision = schema::decide(&valid.schema_hash, &valid.owner.task_hash(), &recorded, &schema_jobs(observed), now);
     (!decision.is_applied()).then(|| {
@@ -172,6 +223,7 @@ fn with_applied_schema(mut pipeline: UserPipeline, valid: ValidatedPipeline) -> 
     let status = pipeline.status.get_or_insert_default();
     // Or a new pipeline would pass for an older one.
     status.default_tls_mode = Some(valid.default_tls.mode);
+    status.created_objects.get_or_insert_default();
     let recorded = status.schema.clone().unwrap_or_default();
     status.schema = Some(SchemaStatus {
         applied_hash: Some(valid.schema_hash),

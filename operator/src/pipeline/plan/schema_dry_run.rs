@@ -11,7 +11,7 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, LogParams, PostParams},
 };
-use userpipeline_api::names;
+use userpipeline_api::{StoreObject, names};
 
 use super::error::{PlanError, refused};
 use crate::pipeline::{
@@ -28,11 +28,16 @@ const STUCK_WITHIN: Duration = Duration::from_secs(60);
 const ENDS_WITHIN: Duration = Duration::from_secs(330);
 
 /// Runs the Job, returns what it prints, and deletes it.
-pub async fn run(client: &Client, installation: &Installation, valid: &ValidatedPipeline) -> Result<String, PlanError> {
+pub async fn run(
+    client: &Client,
+    installation: &Installation,
+    valid: &ValidatedPipeline,
+    created: Option<&[StoreObject]>,
+) -> Result<String, PlanError> {
     let id = &valid.owner.id;
     let suffix = format!("plan-{}", names::hash(&Timestamp::now().to_string()));
     let name = names::child(&id.name, &suffix, names::LABEL_LIMIT);
-    let (config_map, job) = plan_objects(valid, installation, &name);
+    let (config_map, job) = plan_objects(valid, installation, created, &name);
 
     let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), &id.namespace);
     let jobs: Api<Job> = Api::namespaced(client.clone(), &id.namespace);

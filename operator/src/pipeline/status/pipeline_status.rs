@@ -53,6 +53,8 @@ pub fn pipeline_status(
         status.connections.clone_from(&decisions.connections.versions);
         status.connection_rollout.clone_from(&decisions.connections.rollout);
         status.config_digests.clone_from(&decisions.config_digests);
+        status.created_objects.clone_from(&decisions.created_objects);
+        status.store_identities.clone_from(&decisions.store_identities);
         status.schema = Some(decisions.schema.status.clone()).filter(|schema| *schema != SchemaStatus::default());
     } else {
         // The previous spec is still in effect. Its failed runs count when the spec is fixed.

@@ -191,14 +191,15 @@ impl Cluster {
             job["status"] = json!({"completionTime": time(self.next()), "conditions": [{"type": "Complete", "status": "True"}]});
         });
         let mut labels = serde_json::to_value(labels::labels(pipeline, labels::Component::Schema)).unwrap();
-        labels["batch.kubernetes.io/controller-uid"] = uid;
+        labels["batch.kubernetes.io/controller-uid"] = uid.clone();
+        let owners = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "users-schema", "uid": uid, "controller": true}]);
         let message = r#"{"reason":"Applied","message":"","topicReady":true,"partitions":3,"schemaId":7,"kafkaCluster":"k"}"#;
         let state = json!({"terminated": {"exitCode": 0, "finishedAt": time(self.next()), "message": message}});
         let status = json!({"phase": "Succeeded", "containerStatuses": [{"name": "schema", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]});
         let name = format!("{pipeline}-schema");
         self.put(
             &format!("{PODS}{name}"),
-            json!({"metadata": {"name": name, "namespace": "demo", "labels": labels}, "status": status}),
+            json!({"metadata": {"name": name, "namespace": "demo", "labels": labels, "ownerReferences": owners}, "status": status}),
         );
     }
 

@@ -2,11 +2,13 @@
 
 pub(crate) mod cluster;
 mod connections;
+mod created_objects;
 mod default_tls;
 mod deleted_namespace;
 mod evolution;
 mod fields;
 mod forged;
+mod identity;
 mod moved;
 mod others;
 mod ownership;

@@ -9,9 +9,9 @@ pub enum ValidateError {
     /// Each problem names its field and what to do.
     #[error("{}", .0.join("; "))]
     InvalidSpec(Vec<String>),
-    /// An older pipeline writes to the same table, topic or consumer group.
-    #[error("{what} is already used by the older UserPipeline {older}: choose another name, or delete one of the two. Nothing was changed")]
-    Conflict { what: String, older: PipelineId },
+    /// A table, topic or consumer group belongs to another pipeline; none where that is in another namespace.
+    #[error("{what} is already used by {}. Nothing was changed", who(.owner.as_ref()))]
+    Conflict { what: String, owner: Option<PipelineId> },
     /// Names of connections that do not exist.
     #[error("spec.connections names connections that do not exist: {}. Create them, or remove the names. Nothing was changed", .0.join(", "))]
     ConnectionMissing(Vec<String>),
@@ -40,6 +40,13 @@ impl ValidateError {
     pub const fn waits_for_connections(&self) -> bool {
         matches!(self, Self::ConnectionMissing(_) | Self::ConnectionInvalid(_))
     }
+}
+
+fn who(owner: Option<&PipelineId>) -> String {
+    owner.map_or_else(
+        || "a UserPipeline of another namespace: choose another name".to_owned(),
+        |id| format!("the older UserPipeline {id}: choose another name, or delete one of the two"),
+    )
 }
 
 impl From<ResolveError> for ValidateError {

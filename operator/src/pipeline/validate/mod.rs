@@ -9,7 +9,7 @@ mod source;
 
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity};
 use userpipeline_api::{
-    Connections, DeletionPolicy, KafkaSpec, ResolvedPipeline, Schedule, Ticks, UserPipeline, UserPipelineSpec, bytes,
+    Connections, DeletionPolicy, KafkaSpec, ResolvedPipeline, Schedule, StoreObject, Ticks, UserPipeline, UserPipelineSpec, bytes,
     document::{self, Binary},
     names, resolve, zone,
 };
@@ -50,14 +50,27 @@ pub struct ValidatedPipeline {
     pub connections: Vec<StoredConnection>,
     /// Ids of Kafka clusters and PostgreSQL servers that are accepted although they are others than before.
     pub accepted_stores: Vec<String>,
+    pub operator_version: String,
 }
 
 impl ValidatedPipeline {
     /// Whether schema Jobs compare the stores with those of the last one: connections may change them without an edit. A pinned version
     /// may not know the arguments for it.
     pub fn compares_stores(&self) -> bool {
-        let is_pinned = self.spec.image.as_ref().is_some_and(|image| image.version.is_some());
-        !is_pinned && !self.spec.connections.is_empty()
+        !self.is_pinned() && !self.spec.connections.is_empty()
+    }
+
+    /// Whether the pods may be of another version than the operator.
+    pub fn is_pinned(&self) -> bool {
+        let pinned = self.spec.image.as_ref().and_then(|image| image.version.as_ref());
+        pinned.is_some_and(|version| *version != self.operator_version)
+    }
+
+    /// Whether schema Jobs receive the record of what the pipeline created. Also those of a pinned version, which fails if it does not
+    /// know the argument: a pin must not let claims decide, which an author can forge. Not in a pipeline that was pinned before the
+    /// record existed.
+    pub fn passes_record(&self, recorded: Option<&[StoreObject]>) -> bool {
+        recorded.is_some() || !self.is_pinned()
     }
 
     /// Whether the replicas of the topic are the default of a connection, which is for new topics only.
@@ -95,10 +108,10 @@ pub fn validate(
     let (Some(owner), true) = (owner, problems.is_empty()) else {
         return Err(ValidateError::InvalidSpec(problems));
     };
-    Ok(validated(pipeline, owner, &resolved))
+    Ok(validated(pipeline, owner, &resolved, images.tag.clone()))
 }
 
-fn validated(pipeline: &UserPipeline, owner: Owner, resolved: &ResolvedPipeline) -> ValidatedPipeline {
+fn validated(pipeline: &UserPipeline, owner: Owner, resolved: &ResolvedPipeline, operator_version: String) -> ValidatedPipeline {
     let mut spec = pipeline.spec.clone();
     spec.pods.ingest.proxy.clone_from(&resolved.ingest_proxy);
     let keeps_deletion = spec.deletion_policy == DeletionPolicy::Delete && !spec.connections.is_empty();
@@ -115,6 +128,7 @@ fn validated(pipeline: &UserPipeline, owner: Owner, resolved: &ResolvedPipeline)
         connections: Vec::new(),
         deletion: keeps_deletion.then(|| config(Binary::Schema, "deletion")),
         default_tls,
+        operator_version,
         spec,
     }
 }

@@ -1,7 +1,7 @@
 //! Statements outside of the hot path.
 
 use scylla::client::session::Session;
-use userpipeline_api::document::CassandraTarget;
+use userpipeline_api::{StoreAddress, StoreIdentity, document::CassandraTarget};
 use userpipeline_stores::{
     Secrets, StoreError,
     cassandra::{self, CASSANDRA_FAILED, Connection},
@@ -34,6 +34,13 @@ pub async fn execute(session: &Session, statement: &str, what: &str) -> Result<(
 pub async fn cluster_name(session: &Session) -> Result<String, StoreError> {
     let found = rows::<(String,)>(session, "SELECT cluster_name FROM system.local", &[]).await?;
     Ok(found.into_iter().next().map(|(name,)| name).unwrap_or_default())
+}
+
+/// The cluster, by the host ids of its nodes: many clusters have Cassandra's default name.
+pub fn identity(target: &CassandraTarget, session: &Session) -> StoreIdentity {
+    let state = session.get_cluster_state();
+    let hosts = state.get_nodes_info().iter().map(|node| node.host_id.to_string());
+    StoreAddress::cassandra(&target.cluster).identified(hosts)
 }
 
 /// The rows of a small result.

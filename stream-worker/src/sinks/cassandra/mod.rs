@@ -10,7 +10,7 @@ mod values;
 mod write;
 
 use futures::future::LocalBoxFuture;
-use userpipeline_api::document::SchemaPipeline;
+use userpipeline_api::{StoreIdentity, document::SchemaPipeline};
 use userpipeline_stores::{Secrets, StoreError};
 
 use self::{cluster::connection, write::CassandraWriter};
@@ -31,6 +31,11 @@ impl Sink for Cassandra {
         let target = context.pipeline.cassandra.as_ref()?;
         let writer = CassandraWriter::new(target.clone(), connection(target, &context.secrets), context.schema.clone());
         Some(Box::new(writer))
+    }
+
+    fn identify<'a>(&'a self, task: &'a SchemaTask<'a>) -> Option<LocalBoxFuture<'a, Result<StoreIdentity, StoreError>>> {
+        let target = task.pipeline.cassandra.as_ref()?;
+        Some(Box::pin(schema::identify(target, task.secrets)))
     }
 
     fn apply_schema<'a>(

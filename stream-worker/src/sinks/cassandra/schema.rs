@@ -1,15 +1,15 @@
 //! Keyspace and table in Cassandra.
 
 use scylla::client::session::Session;
-use userpipeline_api::{TableManagement, document::CassandraTarget};
+use userpipeline_api::{StoreIdentity, TableManagement, document::CassandraTarget};
 use userpipeline_record::{
     RecordSchema,
     cassandra::{TableOptions, column_type, keyspace_cql},
 };
-use userpipeline_stores::{StoreError, error::TABLE_MISMATCH};
+use userpipeline_stores::{Secrets, StoreError, error::TABLE_MISMATCH};
 
 use super::{
-    cluster::{await_agreement, cluster_name, connection, execute, rows},
+    cluster::{await_agreement, cluster_name, connection, execute, identity, rows},
     retention,
 };
 use crate::{
@@ -28,6 +28,7 @@ pub async fn apply(task: &SchemaTask<'_>, claims: &Claims) -> Result<(), StoreEr
     let SchemaTask { pipeline, secrets, .. } = *task;
     let Some(target) = &pipeline.cassandra else { return Ok(()) };
     let session = connection(target, secrets).connect().await?;
+    task.identities.add(identity(target, &session));
     let table = Table {
         task,
         session: &session,
@@ -55,6 +56,12 @@ pub async fn apply(task: &SchemaTask<'_>, claims: &Claims) -> Result<(), StoreEr
     let columns = table.add_columns(columns).await?;
     table.verify(&columns)?;
     table.alter_options().await
+}
+
+/// Which cluster it is.
+pub async fn identify(target: &CassandraTarget, secrets: &Secrets) -> Result<StoreIdentity, StoreError> {
+    let session = connection(target, secrets).connect().await?;
+    Ok(identity(target, &session))
 }
 
 struct Table<'a> {

@@ -1,12 +1,16 @@
 //! Which Kafka cluster and which PostgreSQL server these are, at whatever address they are reached. Offsets, totals and landed
 //! records are there: another one behind a changed connection would silently start from scratch.
 
-use userpipeline_api::document::SchemaPipeline;
+use tokio_postgres::GenericClient;
+use userpipeline_api::{StoreAddress, StoreIdentity, TakenName};
 use userpipeline_stores::{
-    Secrets, StoreError,
+    StoreError,
+    error::CONFLICT,
     kafka::{Connection as KafkaConnection, admin::Admin},
     postgres::{Connection, explain},
 };
+
+use crate::sinks::{self, SchemaTask};
 
 pub const STORE_CHANGED: &str = "StoreChanged";
 
@@ -17,6 +21,8 @@ pub struct ExpectedStores {
     /// `SYSTEM_IDENTIFIER/DATABASE`.
     pub postgres_system: Option<String>,
     pub accepted: Vec<String>,
+    /// Names of the pipeline that others use in stores at other addresses. They are refused where the store is the same.
+    pub taken: Vec<TakenName>,
     /// An existing topic may have any number of replicas.
     pub any_replicas: bool,
 }
@@ -30,25 +36,32 @@ pub struct StoreIds {
 
 impl ExpectedStores {
     /// Reads the ids. Fails before anything is changed: where a store is another one than expected, or does not say which it is
-    /// although one is expected. Kafka is asked only if a cluster is expected, because the tables do not need it.
-    pub async fn verify(&self, pipeline: &SchemaPipeline, secrets: &Secrets, postgres: &Connection) -> Result<StoreIds, StoreError> {
+    /// although one is expected, or another pipeline uses a name there. Kafka and Cassandra are asked only if that matters, because the
+    /// tables in PostgreSQL do not need them.
+    pub async fn verify(&self, task: &SchemaTask<'_>, postgres: &Connection) -> Result<StoreIds, StoreError> {
+        let SchemaTask { pipeline, identities, .. } = *task;
         let client = postgres.connect(&format!("apply-schema {}", pipeline.id)).await?;
-        let row = client
-            .query_one(
-                "SELECT system_identifier::text || '/' || current_database() FROM pg_control_system()",
-                &[],
-            )
-            .await;
-        let postgres_system = match row {
-            Ok(row) => Some(row.get(0)),
-            Err(e) if self.postgres_system.is_some() => return Err(explain("reading the id of the PostgreSQL server", &e)),
+        let postgres_system = match postgres_system(&client).await {
+            Ok(id) => Some(id),
+            Err(error) if self.postgres_system.is_some() => return Err(error),
             Err(_) => None,
         };
-        let kafka_cluster = if self.kafka_cluster.is_some() {
-            Some(kafka_cluster(pipeline, secrets).await?)
+        if let Some(id) = &postgres_system {
+            identities.add(StoreAddress::postgres(&pipeline.postgres).identified([id.clone()]));
+        }
+        let kafka_cluster = if self.kafka_cluster.is_some() || !self.taken.is_empty() {
+            Some(kafka_cluster(task).await?)
         } else {
             None
         };
+        if !self.taken.is_empty() {
+            for identifying in sinks::ALL.iter().filter_map(|sink| sink.identify(task)) {
+                identities.add(identifying.await?);
+            }
+        }
+        if let Some(error) = refusal(&self.taken, &identities.known()) {
+            return Err(error);
+        }
         let ids = StoreIds {
             kafka_cluster,
             postgres_system,
@@ -82,10 +95,35 @@ impl ExpectedStores {
     }
 }
 
-async fn kafka_cluster(pipeline: &SchemaPipeline, secrets: &Secrets) -> Result<String, StoreError> {
+/// The id of the database that `client` is connected to.
+pub async fn postgres_system(client: &impl GenericClient) -> Result<String, StoreError> {
+    let statement = "SELECT system_identifier::text || '/' || current_database() FROM pg_control_system()";
+    let row = client.query_one(statement, &[]).await;
+    row.map(|row| row.get(0))
+        .map_err(|e| explain("reading the id of the PostgreSQL server", &e))
+}
+
+async fn kafka_cluster(task: &SchemaTask<'_>) -> Result<String, StoreError> {
+    let SchemaTask { pipeline, secrets, .. } = *task;
     let connection = KafkaConnection::new(&pipeline.kafka.brokers(), secrets);
     let admin = Admin::connect(&connection, &format!("apply-schema {}", pipeline.id)).await?;
-    admin.cluster_id().await
+    let id = admin.cluster_id().await?;
+    task.identities
+        .add(StoreAddress::kafka(&pipeline.kafka.bootstrap_servers).identified([id.clone()]));
+    Ok(id)
+}
+
+/// Why the pipeline may not use one of its names: another one uses it in the same store.
+fn refusal(taken: &[TakenName], stores: &[StoreIdentity]) -> Option<StoreError> {
+    let is_here = |name: &&TakenName| stores.iter().any(|store| store.ids.contains(&name.store));
+    let TakenName { store, what } = taken.iter().find(is_here)?;
+    Some(StoreError::configuration(
+        CONFLICT,
+        format!(
+            "{what} is already used by another UserPipeline, which reaches the same store at another address (its id is {store}): choose another name. \
+             Nothing was changed"
+        ),
+    ))
 }
 
 #[cfg(test)]
@@ -125,5 +163,34 @@ mod tests {
             assert_eq!(error.is_some(), refused.is_some(), "{found:?}: {error:?}");
             assert!(refused.is_none_or(|says| error.unwrap().message.contains(says)), "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_name_that_another_pipeline_uses_in_the_same_store_is_refused() {
+        let stores = [
+            StoreAddress::kafka("kafka:9092").identified(["k1".to_owned()]),
+            StoreIdentity {
+                ids: ["n1", "n2"].map(str::to_owned).to_vec(),
+                ..StoreAddress::kafka("cassandra").identified([])
+            },
+        ];
+        let taken = |store: &str| TakenName {
+            store: store.to_owned(),
+            what: format!("topic at {store}"),
+        };
+        for (names, refused) in [
+            (vec![], None),
+            (vec![taken("k2")], None),
+            (vec![taken("k2"), taken("k1")], Some("topic at k1 is already used")),
+            (vec![taken("n2")], Some("topic at n2 is already used")),
+        ] {
+            let error = refusal(&names, &stores);
+            assert_eq!(error.is_some(), refused.is_some(), "{names:?}");
+            if let (Some(error), Some(says)) = (error, refused) {
+                assert_eq!(error.reason, CONFLICT);
+                assert!(error.message.starts_with(says), "{}", error.message);
+            }
+        }
+        assert_eq!(refusal(&[taken("k1")], &[]), None, "no store says which it is");
     }
 }

@@ -9,44 +9,58 @@ mod identity;
 mod landing;
 mod postgres;
 mod subject;
+mod topic_permission;
+mod topic_settings;
 mod topics;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use userpipeline_api::{
+    StoreObject,
     document::SchemaPipeline,
     report::{SchemaReport, cut_message, exit},
+    text::truncate,
 };
 use userpipeline_record::RecordSchema;
 use userpipeline_runtime::leave_report;
 use userpipeline_stores::{Class, StoreError, postgres::Connection};
 
-pub use self::identity::ExpectedStores;
+pub use self::identity::{ExpectedStores, postgres_system};
 use super::runner::{Finished, TaskFiles, execute};
 use crate::{
     claims::{Claims, Holder},
+    created_objects::CreatedObjects,
     mode::Mode,
     sinks::{self, SchemaTask},
+    store_identities::StoreIdentities,
     wires,
 };
 
+/// Bytes. Kubernetes cuts a termination message off at 4096.
+const REPORT_LIMIT: usize = 4000;
 /// No step takes longer; one that hangs is an error by then.
 const STEP_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Applies the schema and leaves a [`SchemaReport`]; returns the exit code. `cluster`: the Kubernetes cluster for which
-/// everything is claimed; nothing is claimed without. `stores`: the only ones that are changed.
-pub async fn run(files: &TaskFiles, cluster: Option<String>, stores: &ExpectedStores, mode: &Mode) -> u8 {
+/// everything is claimed; nothing is claimed without. `recorded`: what the pipeline created before. `stores`: the only ones that are
+/// changed.
+pub async fn run(files: &TaskFiles, cluster: Option<String>, recorded: RecordedObjects, stores: &ExpectedStores, mode: &Mode) -> u8 {
+    let log = (!mode.is_dry_run()).then(|| files.termination_log.clone());
+    let created = Arc::new(CreatedObjects::new(recorded.objects, recorded.from_claims, log));
+    let identities = StoreIdentities::default();
     let finished = execute(files, read, async |(pipeline, schema): (SchemaPipeline, RecordSchema)| {
         let span = tracing::info_span!("apply-schema", pipeline = %pipeline.id);
         let holder = cluster.map(|cluster| Holder {
             cluster,
             pipeline: pipeline.id.to_string(),
+            created: created.clone(),
         });
         let task = SchemaTask {
             pipeline: &pipeline,
             schema: &schema,
             secrets: &files.secrets,
             mode,
+            identities: &identities,
         };
         let applying = apply(task, holder.as_ref(), stores);
         Box::pin(tracing::Instrument::instrument(applying, span)).await
@@ -58,6 +72,15 @@ pub async fn run(files: &TaskFiles, cluster: Option<String>, stores: &ExpectedSt
         leave_report(&finished.report, &files.termination_log);
     }
     finished.exit
+}
+
+/// The operator's record of what the pipeline created.
+#[derive(Clone, Debug, Default)]
+pub struct RecordedObjects {
+    /// None where claims decide.
+    pub objects: Option<Vec<StoreObject>>,
+    /// The pipeline is older than the record, so its claims fill it.
+    pub from_claims: bool,
 }
 
 /// For people: a line for each change, or why the changes are unknown.
@@ -85,6 +108,7 @@ async fn apply(task: SchemaTask<'_>, holder: Option<&Holder>, stores: &ExpectedS
         schema,
         secrets,
         mode,
+        identities,
     } = task;
     let mut errors = Vec::new();
     let mut report = SchemaReport::default();
@@ -97,7 +121,10 @@ async fn apply(task: SchemaTask<'_>, holder: Option<&Holder>, stores: &ExpectedS
             pipeline.cassandra.as_ref(),
             secrets,
         ))?;
-        let ids = stores.verify(pipeline, secrets, &connection).await?;
+        let ids = stores.verify(&task, &connection).await?;
+        if let Some(Holder { created, .. }) = holder {
+            created.set_database(ids.postgres_system.as_deref());
+        }
         postgres::apply(&task, &connection, holder).await?;
         Ok((ids, Claims::open(holder, &connection, mode.is_dry_run()).await?))
     };
@@ -111,7 +138,7 @@ async fn apply(task: SchemaTask<'_>, holder: Option<&Holder>, stores: &ExpectedS
         if let Some(topics) = record(
             &mut errors,
             "the topic",
-            bounded(topics::apply(pipeline, secrets, &claims, stores.any_replicas, mode)).await,
+            bounded(topics::apply(&task, &claims, stores.any_replicas)).await,
         ) {
             report.partitions = topics.partitions;
             report.kafka_cluster = topics.cluster;
@@ -127,6 +154,10 @@ async fn apply(task: SchemaTask<'_>, holder: Option<&Holder>, stores: &ExpectedS
         }
     }
     let exit = conclude(&mut report, &errors);
+    report.has_all_claimed = errors.is_empty() && holder.is_some_and(|holder| holder.created.is_filled());
+    report.created_objects = holder.map_or_else(Vec::new, |holder| holder.created.created());
+    report.store_identities = identities.known();
+    fit(&mut report);
     Finished { report, exit }
 }
 
@@ -172,8 +203,16 @@ fn conclude(report: &mut SchemaReport, errors: &[StoreError]) -> u8 {
     first.map_or(exit::DONE, |e| e.class.exit_code())
 }
 
+/// Shortens the message until the report is a valid termination message: a record that is cut off would be lost.
+fn fit(report: &mut SchemaReport) {
+    while serde_json::to_vec(report).is_ok_and(|text| text.len() > REPORT_LIMIT) && !report.message.is_empty() {
+        report.message = truncate(&report.message, report.message.len() / 2);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use userpipeline_api::{StoreAddress, StoreObjectKind};
     use userpipeline_runtime::termination_report;
 
     use super::*;
@@ -194,6 +233,36 @@ mod tests {
                 assert!(report.message.contains(&error.message), "{}", report.message);
             }
         }
+    }
+
+    #[test]
+    fn the_longest_record_fits_a_termination_message_whole() {
+        use StoreObjectKind::{CassandraTable, ConsumerGroup, Subject, Table, Topic};
+        let object = |(kind, length): (StoreObjectKind, usize)| StoreObject::new(kind, &"s".repeat(128), &"n".repeat(length));
+        let kinds = [
+            (Topic, 245),
+            (Topic, 249),
+            (Subject, 251),
+            (ConsumerGroup, 249),
+            (Table, 63),
+            (Table, 63),
+            (CassandraTable, 97),
+        ];
+        let mut report = SchemaReport {
+            created_objects: kinds.map(object).to_vec(),
+            store_identities: ["k", "p", "c"]
+                .map(|id| StoreAddress::kafka(id).identified([id.repeat(128)]))
+                .to_vec(),
+            kafka_cluster: Some("k".repeat(64)),
+            postgres_system: Some("p".repeat(84)),
+            ..SchemaReport::default()
+        };
+        conclude(&mut report, &[StoreError::transient("PostgresUnreachable", "\"".repeat(5000))]);
+        fit(&mut report);
+        let text = termination_report(&report).unwrap();
+        assert!(text.len() < 4096, "{}", text.len());
+        assert_eq!(serde_json::from_str::<SchemaReport>(&text).unwrap().created_objects.len(), 7);
+        assert!(!report.message.is_empty());
     }
 
     #[test]

@@ -4,12 +4,14 @@ use userpipeline_api::{Compatibility, document::SchemaPipeline, names};
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::{
     Secrets, StoreError,
+    error::SUBJECT_NOT_CREATED,
     schema_registry::{Connection, SchemaRegistry},
 };
 
 use super::evolution;
 use crate::{
     claims::{Claims, Kind},
+    created_objects::Creator,
     mode::Mode,
 };
 
@@ -28,7 +30,12 @@ pub async fn apply(
     // Some registries store no level for a missing subject; its first version is compatible with anything.
     let last = registry.latest(&subject).await?;
     let exists = last.is_some();
-    let ours = claims.take(Kind::Subject, registry.url(), &subject, !exists).await?;
+    let creator = claims.take(Kind::Subject, registry.url(), &subject, !exists).await?;
+    let ours = creator == Some(Creator::Pipeline);
+    if let Some(level) = level.filter(|_| exists) {
+        let found = registry.compatibility(&subject).await?;
+        verify_level(&subject, level, found.as_deref(), creator, pipeline.kafka.topic.adopt)?;
+    }
     let changes = match &last {
         Some(last) if ours => evolution::changes(&subject, last, &schema.avro_schema())?,
         // The versions of a foreign subject are not this record's.
@@ -46,6 +53,24 @@ pub async fn apply(
     }
     tracing::info!(subject, id, "schema registered");
     Ok(id)
+}
+
+/// Whether the subject may get this compatibility level: that of a foreign one protects the data of others. It gets new versions only
+/// as far as its level allows.
+fn verify_level(subject: &str, level: Compatibility, found: Option<&str>, creator: Option<Creator>, adopt: bool) -> Result<(), StoreError> {
+    let is_own = matches!(creator, None | Some(Creator::Pipeline)) || adopt;
+    if is_own || found == Some(level.as_str()) {
+        return Ok(());
+    }
+    let found = found.unwrap_or("that of the registry");
+    Err(StoreError::configuration(
+        SUBJECT_NOT_CREATED,
+        format!(
+            "subject `{subject}` exists with the compatibility level {found}, and status.createdObjects does not say that this pipeline created it: remove \
+             spec.schemaRegistry.compatibility ({}), or take the subject over with spec.kafka.topic.adopt: true",
+            level.as_str()
+        ),
+    ))
 }
 
 /// Records the changes of a dry run. Returns the schema's id, or 0 where it has none yet.
@@ -86,4 +111,34 @@ async fn plan(
     };
     let _ = mode.applies(|| format!("registry: subject {subject} gets another version{changes}"));
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_of_a_subject_of_others_is_not_changed_unless_it_is_adopted() {
+        use Creator::{Claimed, Other, Pipeline};
+        for (creator, found, adopt, allowed) in [
+            (Some(Pipeline), Some("BACKWARD"), false, true),
+            (None, Some("BACKWARD"), false, true),
+            (Some(Other), Some("BACKWARD"), false, false),
+            (Some(Claimed), Some("BACKWARD"), false, false),
+            (Some(Other), None, false, false),
+            (Some(Other), Some("FULL"), false, true),
+            (Some(Other), Some("BACKWARD"), true, true),
+        ] {
+            let result = verify_level("payments-value", Compatibility::Full, found, creator, adopt);
+            assert_eq!(result.is_ok(), allowed, "{creator:?} {found:?} {adopt}");
+            if let Err(error) = result {
+                assert_eq!(error.reason, SUBJECT_NOT_CREATED);
+                assert!(
+                    error.message.contains("payments-value") && error.message.contains("(FULL)"),
+                    "{}",
+                    error.message
+                );
+            }
+        }
+    }
 }

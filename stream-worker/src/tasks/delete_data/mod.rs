@@ -1,11 +1,15 @@
 //! The deletion Job of `spec.deletionPolicy: Delete`: deletes what the pipeline created, and nothing else.
 //!
-//! `userpipeline.claims` lists it; a deleted resource loses its claim, so an interrupted Job is simply started again. PostgreSQL
-//! goes last, because it has the claims.
+//! The operator's record lists it. An interrupted Job is started again, and what it deleted is missing then. PostgreSQL goes last,
+//! because its transaction also deletes the claims.
 
+mod selection;
 mod stores;
 
+use std::sync::Arc;
+
 use userpipeline_api::{
+    StoreObject,
     document::SchemaPipeline,
     report::{DeletionReport, cut_message},
 };
@@ -15,20 +19,22 @@ use userpipeline_stores::{
     postgres::{self, Connection},
 };
 
+use self::selection::{Selection, add, claimed, select};
 use super::{
+    apply_schema::postgres_system,
     bookkeeping::missing_statements,
     runner::{self, Finished, TaskFiles},
 };
 use crate::{
-    claims::{Claim, Holder, Kind, Resource},
+    claims::{Holder, Kind, Resource},
     sinks::postgres::delete::delete_table,
 };
 
 /// Deletes, and leaves a [`DeletionReport`]; returns the exit code.
-pub async fn run(files: &TaskFiles, cluster: String) -> u8 {
+pub async fn run(files: &TaskFiles, cluster: String, recorded: Option<Vec<StoreObject>>) -> u8 {
     let read = |text: &str| SchemaPipeline::read(text).map_err(|e| e.to_string());
     runner::run(files, read, async |pipeline| {
-        let finished = match delete(&pipeline, &files.secrets, cluster).await {
+        let finished = match delete(&pipeline, &files.secrets, cluster, recorded).await {
             Ok(outcome) => Finished::done(DeletionReport {
                 reason: "Deleted".to_owned(),
                 message: cut_message(&outcome.to_string()),
@@ -61,56 +67,29 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Fate {
-    Delete,
-    Keep(&'static str),
-}
-
-/// A group has nothing but the pipeline's offsets; everything else is deleted only where the pipeline created it.
-fn fate(claim: &Claim, pipeline: &SchemaPipeline) -> Fate {
-    use userpipeline_api::{TableManagement, TopicManagement};
-    let tables = &pipeline.tables;
-    let management = match claim.resource.kind {
-        Kind::CassandraTable => tables.cassandra,
-        Kind::Table if Some(&claim.resource.name) == pipeline.landing_table.as_ref() => tables.landing,
-        Kind::Table => tables.postgres,
-        _ => TableManagement::Direct,
-    };
-    match claim.resource.kind {
-        _ if management == TableManagement::None => Fate::Keep("its management is None"),
-        Kind::Group => Fate::Delete,
-        Kind::Topic | Kind::Subject if pipeline.kafka.topic.management == TopicManagement::None => {
-            Fate::Keep("spec.kafka.topic.management is None")
-        }
-        _ if !claim.created => Fate::Keep("it was there before the pipeline"),
-        _ => Fate::Delete,
-    }
-}
-
-async fn delete(pipeline: &SchemaPipeline, secrets: &Secrets, cluster: String) -> Result<Outcome, StoreError> {
+async fn delete(
+    pipeline: &SchemaPipeline,
+    secrets: &Secrets,
+    cluster: String,
+    recorded: Option<Vec<StoreObject>>,
+) -> Result<Outcome, StoreError> {
     let holder = Holder {
         cluster,
         pipeline: pipeline.id.to_string(),
+        created: Arc::default(),
     };
     let connection = Connection::new(&pipeline.postgres, secrets);
     let mut db = connection.connect("userpipeline-delete").await?;
     let explain = |what: &'static str| move |e: tokio_postgres::Error| postgres::explain(what, &e);
     let row = db.query_one("SELECT to_regclass('userpipeline.claims') IS NULL", &[]).await;
     let nothing: bool = row.map_err(explain("looking for userpipeline.claims"))?.get(0);
-    let mut outcome = Outcome::default();
-    if nothing {
-        return Ok(outcome);
-    }
-    let mut tables = Vec::new();
-    let mut others = Vec::new();
-    for claim in holder.claims(&db).await? {
-        match fate(&claim, pipeline) {
-            Fate::Keep(why) => add(&mut outcome.kept, format!("{} ({why})", claim.resource)),
-            Fate::Delete if claim.resource.kind == Kind::Table => tables.push(claim.resource),
-            Fate::Delete => others.push(claim.resource),
-        }
-    }
+    let claims = if nothing { Vec::new() } else { holder.claims(&db).await? };
+    let database = postgres_system(&db).await.unwrap_or_default();
+    let recorded = recorded.unwrap_or_else(|| claimed(&claims, &database, pipeline));
+    let Selection { delete, kept } = select(&recorded, &claims, &database, pipeline);
+    let mut outcome = Outcome { deleted: Vec::new(), kept };
+    let owns_group = delete.iter().any(|resource| resource.kind == Kind::Group);
+    let (tables, mut others): (Vec<Resource>, Vec<Resource>) = delete.into_iter().partition(|resource| resource.kind == Kind::Table);
     // Groups before topics: librdkafka's members leave a deleted topic only with an error.
     others.sort_by_key(|resource| resource.kind != Kind::Group);
     let mut stores = stores::Stores::new(pipeline, secrets);
@@ -119,7 +98,6 @@ async fn delete(pipeline: &SchemaPipeline, secrets: &Secrets, cluster: String) -
         match stores.delete(&resource).await {
             Ok(true) => {
                 tracing::info!(%resource, "deleted");
-                holder.release(&db, &resource).await?;
                 add(&mut outcome.deleted, resource.to_string());
             }
             Ok(false) => {
@@ -136,25 +114,19 @@ async fn delete(pipeline: &SchemaPipeline, secrets: &Secrets, cluster: String) -
         return Err(error);
     }
     let transaction = db.transaction().await.map_err(explain("PostgreSQL"))?;
-    forget(&transaction, pipeline, &holder, &tables).await?;
+    forget(&transaction, pipeline, &holder, &tables, owns_group).await?;
     transaction.commit().await.map_err(explain("deleting the tables"))?;
     outcome.deleted.extend(tables.iter().map(Resource::to_string));
     Ok(outcome)
 }
 
-/// A subject has a claim for each URL of its registry, and is reported once.
-fn add(list: &mut Vec<String>, entry: String) {
-    if !list.contains(&entry) {
-        list.push(entry);
-    }
-}
-
-/// The tables, the bookkeeping, and every claim: all of it or nothing.
+/// The tables, the bookkeeping, and every claim: all of it or nothing. The progress of a group belongs to the group.
 async fn forget(
     transaction: &tokio_postgres::Transaction<'_>,
     pipeline: &SchemaPipeline,
     holder: &Holder,
     tables: &[Resource],
+    owns_group: bool,
 ) -> Result<(), StoreError> {
     // An older version may have created only some of it.
     transaction
@@ -168,14 +140,17 @@ async fn forget(
     for table in tables {
         delete_table(transaction, table).await?;
     }
+    let progress = owns_group.then_some(("DELETE FROM userpipeline.progress WHERE group_id = $1", &pipeline.group_id));
     for (statement, value) in [
         ("DELETE FROM userpipeline.rejects WHERE pipeline = $1", &holder.pipeline),
         ("DELETE FROM userpipeline.runs WHERE pipeline = $1", &holder.pipeline),
         ("DELETE FROM userpipeline.forgotten WHERE pipeline = $1", &holder.pipeline),
         ("DELETE FROM userpipeline.reject_totals WHERE pipeline = $1", &holder.pipeline),
         ("DELETE FROM userpipeline.source_cursors WHERE pipeline = $1", &holder.pipeline),
-        ("DELETE FROM userpipeline.progress WHERE group_id = $1", &pipeline.group_id),
-    ] {
+    ]
+    .into_iter()
+    .chain(progress)
+    {
         transaction
             .execute(statement, &[value])
             .await
@@ -201,49 +176,6 @@ fn combined(errors: Vec<StoreError>) -> Option<StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PIPELINE: &str = r"
-kind: UserPipeline
-metadata: {name: users, namespace: demo}
-spec:
-  postgres: {host: postgres, database: users, credentialsSecretRef: {name: p}}
-  kafka: {bootstrapServers: 'kafka:9092', topic: {management: MANAGEMENT}}
-  schemaRegistry: {url: http://registry:8080}
-  sinks: {postgres: {}}
-";
-
-    fn fate_of(kind: Kind, made: bool, management: &str) -> Fate {
-        let pipeline = SchemaPipeline::read(&PIPELINE.replace("MANAGEMENT", management)).unwrap();
-        let resource = Resource {
-            kind,
-            place: String::new(),
-            name: "n".to_owned(),
-        };
-        fate(&Claim { resource, created: made }, &pipeline)
-    }
-
-    #[test]
-    fn only_what_the_pipeline_created_is_deleted() {
-        let table = [
-            (Kind::Table, true, "Direct", true),
-            (Kind::Table, false, "Direct", false),
-            (Kind::CassandraTable, true, "Direct", true),
-            (Kind::CassandraTable, false, "Direct", false),
-            (Kind::Topic, true, "Direct", true),
-            (Kind::Topic, false, "Direct", false),
-            (Kind::Topic, true, "None", false),
-            (Kind::Subject, true, "None", false),
-            (Kind::Subject, true, "Direct", true),
-            (Kind::Group, true, "None", true),
-        ];
-        for (kind, made, management, goes) in table {
-            assert_eq!(
-                fate_of(kind, made, management) == Fate::Delete,
-                goes,
-                "{kind:?} {made} {management}"
-            );
-        }
-    }
 
     #[test]
     fn everything_is_reported_as_deleted_or_kept() {

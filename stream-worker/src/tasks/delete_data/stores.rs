@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use userpipeline_api::document::SchemaPipeline;
+use userpipeline_api::{StoreObject, StoreObjectKind, document::SchemaPipeline};
 use userpipeline_stores::{
     Secrets, StoreError,
     error::GROUP_NOT_EMPTY,
@@ -12,6 +12,7 @@ use userpipeline_stores::{
 
 use crate::{
     claims::{Kind, Resource},
+    created_objects::is_same,
     sinks::{self, Sink},
 };
 
@@ -54,7 +55,8 @@ impl<'a> Stores<'a> {
                     return Ok(false);
                 };
                 let registry = schema_registry::Connection::new(registry, self.secrets).connect()?;
-                if !schema_registry::same_registry(registry.url(), &resource.place) {
+                let subject = |url: &str| StoreObject::new(StoreObjectKind::Subject, url, &resource.name);
+                if !is_same(&subject(registry.url()), &subject(&resource.place)) {
                     return Ok(false);
                 }
                 registry.delete_subject(&resource.name).await?;

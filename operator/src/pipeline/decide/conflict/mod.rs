@@ -13,10 +13,13 @@ use std::{
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use userpipeline_api::{ConnectionVersion, Connections, UserPipeline, names::PipelineId, resolve};
+use userpipeline_api::{ConnectionVersion, Connections, TakenName, UserPipeline, names::PipelineId, resolve};
 
-use self::resources::{Listener, Resource, resources};
+use self::resources::{Listener, NameUse, Recorded, Resource, Use, Used, resources};
 use crate::pipeline::{cache::CachedPipeline, connections::ConnectionLookup, model::pipeline_id, validate::default_tls};
+
+/// Most names that a schema Job receives: an argument holds 128 KiB. Beyond them, addresses decide.
+const TAKEN_AT_MOST: usize = 500;
 
 /// The age of a pipeline; for two of the same second, the name decides.
 type Age = (Timestamp, PipelineId);
@@ -25,13 +28,14 @@ type Age = (Timestamp, PipelineId);
 pub struct Conflict {
     /// The resource that both pipelines write to.
     pub what: String,
-    pub older: PipelineId,
+    /// The other pipeline. None in another namespace, which whoever reads the message may not be allowed to see.
+    pub owner: Option<PipelineId>,
 }
 
 #[derive(Default)]
 struct Index {
     known: HashMap<PipelineId, Known>,
-    users: HashMap<Arc<Resource>, Vec<(Age, Listener)>>,
+    users: HashMap<Arc<Resource>, Vec<(Age, Use)>>,
     /// The change of connections up to which all known pipelines follow them.
     follows: Option<u64>,
 }
@@ -42,8 +46,11 @@ struct Known {
     /// The connections that it names, by name, as far as they exist.
     connections: Vec<(String, Option<ConnectionVersion>)>,
     age: Age,
-    /// First those of the current versions of its connections, then those of earlier versions that it may still use.
-    resources: Vec<(Arc<Resource>, Listener)>,
+    /// The hash of what schema Jobs have reported.
+    recorded: u64,
+    /// First those of the current versions of its connections, then those of earlier versions that it may still use, and those
+    /// whose names are reserved for it.
+    resources: Used,
     /// How many of the resources are of the current versions.
     current: usize,
     /// Until it uses only the current versions: the version of the pipeline, whose status says how far it is.
@@ -55,8 +62,32 @@ struct Known {
 pub struct ResourceIndex(Mutex<Index>);
 
 impl ResourceIndex {
-    /// The oldest pipeline that uses a resource of `pipeline`, if it is older. `all` are the cached pipelines.
+    /// The pipeline to which a resource of `pipeline` belongs, if that is another one: the one from which its name derives, or the
+    /// oldest. `all` are the cached pipelines.
     pub fn conflict(&self, pipeline: &UserPipeline, all: &[Arc<CachedPipeline>], connections: &ConnectionLookup) -> Option<Conflict> {
+        self.updated(pipeline, all, connections, Index::conflict)
+    }
+
+    /// What of `pipeline` must outlive it: what another pipeline of its namespace uses, and what belongs to one of another namespace. A
+    /// name alone does not let other namespaces keep its data.
+    pub fn shared(&self, pipeline: &UserPipeline, all: &[Arc<CachedPipeline>], connections: &ConnectionLookup) -> Vec<String> {
+        self.updated(pipeline, all, connections, Index::shared)
+    }
+
+    /// The names of `pipeline` that would belong to another pipeline, if their stores are the same at different addresses. The schema Job
+    /// refuses them before it changes anything. Empty once the pipeline's own stores are identified: then the index knows.
+    pub fn taken_elsewhere(&self, pipeline: &UserPipeline, all: &[Arc<CachedPipeline>], connections: &ConnectionLookup) -> Vec<TakenName> {
+        self.updated(pipeline, all, connections, Index::taken_elsewhere)
+    }
+
+    /// Asks the index after all changes of pipelines and connections.
+    fn updated<T>(
+        &self,
+        pipeline: &UserPipeline,
+        all: &[Arc<CachedPipeline>],
+        connections: &ConnectionLookup,
+        ask: impl FnOnce(&Index, &PipelineId) -> T,
+    ) -> T {
         let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // First, so that a change that comes later is followed the next time.
         let changes = connections.changes();
@@ -73,10 +104,13 @@ impl ResourceIndex {
             }
         }
         // The pipeline that is reconciled may be newer than its cached version.
-        if !index.knows(pipeline) {
+        let own = PipelineId::of(pipeline);
+        // A schema Job identifies stores, and creates objects, without a change of the spec.
+        let recorded = Recorded::of(pipeline.status.as_ref()).hash();
+        let is_recorded = index.known.get(&own).is_some_and(|known| known.recorded == recorded);
+        if !is_recorded || !index.knows(pipeline) {
             index.insert(pipeline, connections);
         }
-        let own = PipelineId::of(pipeline);
         let gone: Vec<PipelineId> = index
             .known
             .keys()
@@ -86,7 +120,7 @@ impl ResourceIndex {
         for id in gone {
             index.remove(&id);
         }
-        index.conflict(&own)
+        ask(&index, &own)
     }
 }
 
@@ -119,17 +153,19 @@ impl Index {
         let named = lookup.named_by(pipeline);
         let earlier = lookup.earlier_versions(pipeline, &named);
         // One that cannot be resolved is not applied: what an earlier spec created keeps running.
-        let (mut resources, current) = match (resources_of(pipeline, &named.connections), before) {
-            (Some(resources), _) => {
+        let recorded = Recorded::of(pipeline.status.as_ref());
+        let (mut resources, current) = match (resources_of(pipeline, &named.connections, recorded), before) {
+            (Some([mut resources, reserved]), _) => {
                 let current = resources.len();
+                resources.extend(reserved);
                 (resources, current)
             }
             (None, Some(before)) => (before.resources, before.current),
             (None, None) => (Vec::new(), 0),
         };
         for versions in earlier.iter().flatten() {
-            let used = resources_of(pipeline, versions).unwrap_or_default();
-            let new: Vec<_> = used.into_iter().filter(|used| !resources.contains(used)).collect();
+            let used = resources_of(pipeline, versions, recorded).unwrap_or_default();
+            let new: Vec<_> = used.into_iter().flatten().filter(|used| !resources.contains(used)).collect();
             resources.extend(new);
         }
         let created = pipeline.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |at| at.0);
@@ -138,14 +174,15 @@ impl Index {
             generation: pipeline.metadata.generation,
             connections: connections.collect(),
             age: (created, id.clone()),
+            recorded: recorded.hash(),
             resources,
             current,
             changes_at: earlier.is_some().then(|| pipeline.resource_version()).flatten(),
         };
-        for (resource, listener) in &known.resources {
+        for (resource, used) in &known.resources {
             // Nearly all have one user at all times.
             let users = self.users.entry(resource.clone()).or_insert_with(|| Vec::with_capacity(1));
-            users.push((known.age.clone(), *listener));
+            users.push((known.age.clone(), *used));
         }
         self.known.insert(id, known);
     }
@@ -163,26 +200,94 @@ impl Index {
         Some(known)
     }
 
+    fn shared(&self, id: &PipelineId) -> Vec<String> {
+        let Some(own) = self.known.get(id) else {
+            return Vec::new();
+        };
+        let is_shared = |(resource, used): &&(Arc<Resource>, Use)| {
+            let mut others = self.users.get(resource).into_iter().flatten();
+            others.any(|(age, other)| {
+                let is_foreign = age.1.namespace != id.namespace;
+                let shares = other.name != NameUse::Reserved && used.listener.may_share(other.listener);
+                age.1 != *id && shares && (!is_foreign || precedes((age, *other), (&own.age, *used)))
+            })
+        };
+        let mut shared: Vec<String> = Vec::new();
+        for (resource, _) in own.resources.iter().filter(is_shared) {
+            // At each address and id of its store.
+            if !shared.contains(&resource.what) {
+                shared.push(resource.what.clone());
+            }
+        }
+        shared
+    }
+
+    fn taken_elsewhere(&self, id: &PipelineId) -> Vec<TakenName> {
+        let Some(own) = self.known.get(id) else {
+            return Vec::new();
+        };
+        let current = &own.resources[..own.current];
+        let mut unidentified: HashMap<&str, NameUse> = current.iter().map(|(resource, used)| (resource.what.as_str(), used.name)).collect();
+        for (resource, _) in current.iter().filter(|(resource, _)| resource.store_id().is_some()) {
+            unidentified.remove(resource.what.as_str());
+        }
+        if unidentified.is_empty() {
+            return Vec::new();
+        }
+        let taken = self.users.iter().filter_map(|(resource, users)| {
+            let (name, store) = (*unidentified.get(resource.what.as_str())?, resource.store_id()?);
+            let listener = Listener::default();
+            let own_use = (&own.age, Use { listener, name });
+            let mut owners = users.iter().filter(|(age, other)| precedes((age, *other), own_use));
+            owners.next().map(|_| TakenName {
+                store: store.to_owned(),
+                what: resource.what.clone(),
+            })
+        });
+        let mut taken: Vec<TakenName> = taken.collect();
+        taken.sort();
+        taken.truncate(TAKEN_AT_MOST);
+        taken
+    }
+
     fn conflict(&self, id: &PipelineId) -> Option<Conflict> {
         let own = self.known.get(id)?;
         // Not those that it is leaving: the change may be what ends the conflict.
-        let older = own.resources[..own.current].iter().filter_map(|(resource, listener)| {
-            let users = self.users.get(resource)?.iter().filter(|(_, other)| listener.may_share(*other));
-            let oldest = users.map(|(age, _)| age).min()?;
-            (*oldest < own.age).then_some((resource, oldest))
+        let taken = own.resources[..own.current].iter().filter_map(|(resource, used)| {
+            let users = self.users.get(resource)?.iter();
+            let owners = users.filter(|(age, other)| precedes((age, *other), (&own.age, *used)));
+            Some((resource, owners.map(|(age, _)| age).min()?))
         });
-        let (resource, (_, older)) = older.min_by_key(|(_, oldest)| (*oldest).clone())?;
+        let (resource, (_, owner)) = taken.min_by_key(|(_, age)| (*age).clone())?;
         Some(Conflict {
             what: resource.what.clone(),
-            older: older.clone(),
+            owner: Some(owner.clone()).filter(|owner| owner.namespace == id.namespace),
         })
     }
 }
 
+/// Whether a resource of `own` belongs to the other pipeline. Within a namespace, the older one has it. Between namespaces, a derived
+/// name belongs to the pipeline that it derives from, and another one to the pipeline that created the object; a name that is only
+/// reserved is not taken from an older pipeline.
+fn precedes((other_age, other): (&Age, Use), (own_age, own): (&Age, Use)) -> bool {
+    if !own.listener.may_share(other.listener) {
+        return false;
+    }
+    if other_age.1.namespace == own_age.1.namespace {
+        return other.name != NameUse::Reserved && other_age < own_age;
+    }
+    let rank = |used: Use| match used.name {
+        NameUse::Derived => 0,
+        NameUse::Created => 1,
+        NameUse::Set | NameUse::Reserved => 2,
+    };
+    (rank(other), other_age) < (rank(own), own_age)
+}
+
 /// None where the pipeline cannot be resolved with these connections.
-fn resources_of(pipeline: &UserPipeline, connections: &Connections) -> Option<Vec<(Arc<Resource>, Listener)>> {
+fn resources_of(pipeline: &UserPipeline, connections: &Connections, recorded: Recorded<'_>) -> Option<[Used; 2]> {
     let resolved = resolve(pipeline, connections).ok()?;
-    Some(resources(&resolved, default_tls(pipeline, &resolved).mode))
+    Some(resources(&resolved, default_tls(pipeline, &resolved).mode, recorded))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::pipeline::{cache::CacheWriter, example};
 
+mod stores;
+
 /// A pipeline with this name, and changes to its spec.
 fn named(name: &str, created: &str, more: &Value) -> UserPipeline {
     let mut pipeline = example::pipeline();
@@ -41,7 +43,7 @@ fn check(one: &Value, other: &Value, what: Option<&str>) {
     let both = [older.clone(), newer.clone()];
     let found = of(&newer, &both);
     assert_eq!(found.as_ref().map(|found| found.what.as_str()), what, "{one} {other}");
-    assert!(found.is_none_or(|found| found.older.name == "older"));
+    assert!(found.is_none_or(|found| found.owner.unwrap().name == "older"));
     assert_eq!(of(&older, &both), None, "the older one is unaffected");
 }
 
@@ -172,7 +174,7 @@ fn given_two_pipelines_of_the_same_second_then_the_name_decides() {
     let (a, b) = (named("a", EARLY, &same), named("b", EARLY, &same));
     let both = [a.clone(), b.clone()];
     assert_eq!(of(&a, &both), None);
-    assert_eq!(of(&b, &both).unwrap().older.name, "a");
+    assert_eq!(of(&b, &both).unwrap().owner.unwrap().name, "a");
 }
 
 #[test]
@@ -202,4 +204,118 @@ fn a_changed_connection_moves_the_resources_of_its_pipelines() {
     assert_eq!(conflict(vec![connection(2, "elsewhere")]), None);
     assert_eq!(conflict(vec![connection(3, "users")]), taken);
     assert_eq!(conflict(vec![]), taken, "the older one keeps running without its connection");
+}
+
+/// The same in another namespace, with the addresses of `demo`.
+fn foreign(name: &str, created: &str, more: &Value) -> UserPipeline {
+    let mut pipeline = named(name, created, more);
+    pipeline.metadata.namespace = Some("other".to_owned());
+    let spec = &mut pipeline.spec;
+    spec.postgres.as_mut().unwrap().host = "postgres.demo".to_owned();
+    let kafka = spec.kafka.as_mut().unwrap();
+    kafka.bootstrap_servers = Some("kafka.demo:9092".to_owned());
+    if let Some(cassandra) = &mut spec.cassandra {
+        cassandra.contact_points = vec!["cassandra.demo".to_owned()];
+    }
+    pipeline
+}
+
+/// The pipeline of `demo` that the foreign one would take a name from.
+fn victim(created: &str, more: &Value) -> UserPipeline {
+    let mut pipeline = named("users", created, more);
+    pipeline.spec.postgres.as_mut().unwrap().host = "postgres.demo".to_owned();
+    pipeline.spec.kafka.as_mut().unwrap().bootstrap_servers = Some("kafka.demo:9092".to_owned());
+    if let Some(cassandra) = &mut pipeline.spec.cassandra {
+        cassandra.contact_points = vec!["cassandra.demo".to_owned()];
+    }
+    pipeline
+}
+
+#[test]
+fn a_conflict_reveals_no_name_of_another_namespace() {
+    let same = json!({"kafka": {"groupId": "payments"}});
+    let (older, newer) = (victim(EARLY, &same), foreign("thief", LATE, &same));
+    let found = of(&newer, &[older.clone(), newer.clone()]).unwrap();
+    let expected = Conflict {
+        what: "consumer group payments".to_owned(),
+        owner: None,
+    };
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_derived_name_cannot_be_taken_by_a_pipeline_of_another_namespace() {
+    let nothing = json!({});
+    let sets_others = json!({"kafka": {"topic": {"name": "elsewhere", "partitions": 1}, "groupId": "elsewhere"}});
+    for (case, taken, what) in [
+        (
+            "topic",
+            json!({"kafka": {"topic": {"name": "demo.users", "partitions": 1}}}),
+            "topic demo.users",
+        ),
+        (
+            "dead letters",
+            json!({"deadLetter": {"topic": "demo.users.dlq"}}),
+            "topic demo.users.dlq",
+        ),
+        ("group", json!({"kafka": {"groupId": "demo.users"}}), "consumer group demo.users"),
+        (
+            "table",
+            json!({"landing": {"table": "demo_users"}}),
+            "table demo_users in PostgreSQL",
+        ),
+    ] {
+        let owner = victim(LATE, &nothing);
+        let thief = foreign("thief", EARLY, &taken);
+        let both = [owner.clone(), thief.clone()];
+        assert_eq!(
+            of(&thief, &both).map(|found| found.what).as_deref(),
+            Some(what),
+            "{case}: although it is older"
+        );
+        assert_eq!(of(&owner, &both), None, "{case}");
+
+        // The owner uses another topic and group, and the thief is newer.
+        let owner = victim(EARLY, &sets_others);
+        let thief = foreign("thief", LATE, &taken);
+        let both = [owner.clone(), thief.clone()];
+        assert_eq!(of(&thief, &both).map(|found| found.what).as_deref(), Some(what), "{case}: reserved");
+        assert_eq!(of(&owner, &both), None, "{case}");
+    }
+    let takes = json!({"kafka": {"topic": {"name": "demo.users", "partitions": 1}}});
+    let (owner, same_namespace) = (victim(EARLY, &sets_others), victim(LATE, &takes));
+    let mut same_namespace = same_namespace;
+    same_namespace.metadata.name = Some("second".to_owned());
+    same_namespace.metadata.uid = Some("second".to_owned());
+    assert_eq!(
+        of(&same_namespace, &[owner, same_namespace.clone()]),
+        None,
+        "within a namespace, it is not reserved"
+    );
+    let (earlier, owner) = (foreign("earlier", EARLY, &takes), victim(LATE, &sets_others));
+    let both = [earlier.clone(), owner.clone()];
+    assert_eq!(
+        of(&earlier, &both),
+        None,
+        "a name that is only reserved is not taken from an older pipeline"
+    );
+}
+
+#[test]
+fn what_another_pipeline_uses_outlives_a_deleted_pipeline() {
+    let same = json!({"kafka": {"groupId": "payments"}});
+    let (older, newer, second) = (victim(EARLY, &same), foreign("thief", LATE, &same), named("second", LATE, &same));
+    let shared = |pipeline: &UserPipeline, other: &UserPipeline| {
+        let all = [cached(pipeline), cached(other)];
+        ResourceIndex::default().shared(pipeline, &all, &no_connections())
+    };
+    assert_eq!(shared(&newer, &older), ["consumer group payments"]);
+    assert_eq!(shared(&older, &newer), [""; 0], "a name in another namespace keeps nothing");
+    let second = UserPipeline {
+        spec: older.spec.clone(),
+        ..second
+    };
+    assert_eq!(shared(&older, &second), ["consumer group payments"], "within the namespace");
+    let only = [cached(&newer)];
+    assert_eq!(ResourceIndex::default().shared(&newer, &only, &no_connections()), [""; 0]);
 }

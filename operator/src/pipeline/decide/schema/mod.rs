@@ -73,7 +73,15 @@ pub fn decide(desired: &str, task_hash: &str, recorded: &SchemaStatus, jobs: &[T
 /// A schema Job is due once more where the ids of the stores were never recorded, because a connection could change them unnoticed.
 /// Every schema Job reports that of Kafka.
 pub fn until_stores_are_known(mut recorded: SchemaStatus, desired: &str) -> SchemaStatus {
-    if recorded.is_done(desired) && recorded.kafka_cluster.is_none() {
+    if recorded.kafka_cluster.is_none() {
+        recorded = once_more(recorded, desired);
+    }
+    recorded
+}
+
+/// A schema Job is due once more, although the schema is applied.
+pub fn once_more(mut recorded: SchemaStatus, desired: &str) -> SchemaStatus {
+    if recorded.is_done(desired) {
         recorded.start(desired);
     }
     recorded

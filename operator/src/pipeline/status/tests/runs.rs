@@ -13,9 +13,10 @@ pub fn run(name: &str, ended: &Value) -> Arc<Job> {
 fn run_pod(job: &str, message: &str) -> Arc<Pod> {
     let mut labels = labels::labels("users", labels::Component::Ingest);
     labels.insert("batch.kubernetes.io/controller-uid".into(), job.into());
+    let owners = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": job, "uid": job, "controller": true}]);
     let state = json!({"terminated": {"exitCode": 0, "finishedAt": "2025-01-01T00:00:30Z", "message": message}});
     Arc::new(
-        serde_json::from_value(json!({"metadata": {"name": format!("{job}-x"), "labels": labels},
+        serde_json::from_value(json!({"metadata": {"name": format!("{job}-x"), "labels": labels, "ownerReferences": owners},
             "status": {"phase": "Succeeded", "containerStatuses": [{"name": "ingest", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]}}))
         .unwrap(),
     )
@@ -196,7 +197,9 @@ fn a_run_whose_pod_cannot_start_makes_the_schedule_unready_after_thirty_seconds(
         let mut observed = Observed::default();
         observed.children.jobs = vec![run("manual", &json!({}))];
         let created = now() - jiff::SignedDuration::from_secs(age);
-        let pod = json!({"metadata": {"name": "manual-x", "labels": {labels::JOB_UID: "manual"}, "creationTimestamp": created.to_string()}, "status": phase});
+        let owners = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "manual", "uid": "manual", "controller": true}]);
+        let pod =
+            json!({"metadata": {"name": "manual-x", "ownerReferences": owners, "creationTimestamp": created.to_string()}, "status": phase});
         observed.children.pods = vec![Arc::new(serde_json::from_value(pod).unwrap())];
         let status = of(&example::pipeline(), Ok(&applied(healthy())), &observed, now());
         let (status, reason, message) = condition(&status, "ScheduleReady");

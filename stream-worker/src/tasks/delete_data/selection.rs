@@ -1,0 +1,204 @@
+//! What a deletion deletes: what the operator recorded as created by the pipeline, as far as the spec names it. Pure.
+
+use userpipeline_api::{StoreObject, TableManagement, TopicManagement, document::SchemaPipeline, names};
+
+use crate::{
+    claims::{Claim, Kind, Resource},
+    created_objects::is_same,
+};
+
+/// Resources to delete, and others with why they stay.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    pub delete: Vec<Resource>,
+    pub kept: Vec<String>,
+}
+
+/// `recorded`: the operator's record. `claims`: those of the pipeline, which add only what is kept, because an author can forge them.
+/// `database`: the id of the database.
+pub fn select(recorded: &[StoreObject], claims: &[Claim], database: &str, pipeline: &SchemaPipeline) -> Selection {
+    let mut selection = Selection::default();
+    for object in recorded {
+        let resource = resource(object);
+        match why_kept(&resource, database, pipeline) {
+            None => selection.delete.push(resource),
+            Some(why) => add(&mut selection.kept, format!("{resource} ({why})")),
+        }
+    }
+    for claim in claims {
+        let claimed = object_of(claim, database);
+        if recorded.iter().any(|object| is_same(object, &claimed)) {
+            continue;
+        }
+        let why = if claim.created {
+            "status.createdObjects does not list it, or another pipeline uses it"
+        } else {
+            "it was there before the pipeline"
+        };
+        add(&mut selection.kept, format!("{} ({why})", claim.resource));
+    }
+    selection
+}
+
+/// What claims show as created, in place of the record of a pipeline that is older than it. Every consumer group was claimed so, also
+/// one that the pipeline found.
+pub fn claimed(claims: &[Claim], database: &str, pipeline: &SchemaPipeline) -> Vec<StoreObject> {
+    let is_created = |claim: &&Claim| {
+        let resource = &claim.resource;
+        claim.created && (resource.kind != Kind::Group || resource.name == names::group_id(&pipeline.id))
+    };
+    claims.iter().filter(is_created).map(|claim| object_of(claim, database)).collect()
+}
+
+fn object_of(claim: &Claim, database: &str) -> StoreObject {
+    let resource = &claim.resource;
+    let store = if resource.kind == Kind::Table { database } else { &resource.place };
+    StoreObject::new(resource.kind.object(), store, &resource.name)
+}
+
+fn resource(object: &StoreObject) -> Resource {
+    let kind = Kind::ALL.into_iter().find(|kind| kind.object() == object.kind);
+    Resource {
+        kind: kind.unwrap_or(Kind::Table),
+        place: object.store.clone(),
+        name: object.name.clone(),
+    }
+}
+
+fn why_kept(resource: &Resource, database: &str, pipeline: &SchemaPipeline) -> Option<&'static str> {
+    let tables = &pipeline.tables;
+    let is_landing = Some(&resource.name) == pipeline.landing_table.as_ref();
+    let management = match resource.kind {
+        Kind::CassandraTable => tables.cassandra,
+        Kind::Table if is_landing => tables.landing,
+        Kind::Table => tables.postgres,
+        Kind::Topic | Kind::Group | Kind::Subject => TableManagement::Direct,
+    };
+    let is_external = pipeline.kafka.topic.management == TopicManagement::None;
+    if !is_named(resource, pipeline) {
+        Some("the spec no longer names it")
+    } else if management == TableManagement::None {
+        Some("its management is None")
+    } else if is_external && matches!(resource.kind, Kind::Topic | Kind::Subject) {
+        Some("spec.kafka.topic.management is None")
+    } else if resource.kind == Kind::Table && resource.place != database {
+        Some("it is in another database than spec.postgres")
+    } else {
+        None
+    }
+}
+
+fn is_named(resource: &Resource, pipeline: &SchemaPipeline) -> bool {
+    let name = &resource.name;
+    match resource.kind {
+        Kind::Topic => *name == pipeline.topic || *name == pipeline.dead_letter_topic,
+        Kind::Group => *name == pipeline.group_id,
+        Kind::Subject => *name == names::subject(&pipeline.topic),
+        Kind::Table => [&pipeline.landing_table, &pipeline.postgres_table].contains(&&Some(name.clone())),
+        Kind::CassandraTable => {
+            let target = pipeline.cassandra.as_ref();
+            target.is_some_and(|target| *name == format!("{}.{}", target.keyspace, target.table))
+        }
+    }
+}
+
+/// A subject has a claim for each URL of its registry, and is reported once.
+pub fn add(list: &mut Vec<String>, entry: String) {
+    if !list.contains(&entry) {
+        list.push(entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use userpipeline_api::StoreObjectKind;
+
+    use super::*;
+
+    const PIPELINE: &str = r"
+kind: UserPipeline
+metadata: {name: users, namespace: demo}
+spec:
+  postgres: {host: postgres, database: users, credentialsSecretRef: {name: p}}
+  landing: {management: TABLES}
+  kafka: {bootstrapServers: 'kafka:9092', topic: {management: TOPICS}}
+  schemaRegistry: {url: http://registry:8080}
+  sinks: {postgres: {}}
+";
+
+    fn pipeline(tables: &str, topics: &str) -> SchemaPipeline {
+        SchemaPipeline::read(&PIPELINE.replace("TABLES", tables).replace("TOPICS", topics)).unwrap()
+    }
+
+    fn object(kind: Kind, name: &str) -> StoreObject {
+        StoreObject::new(kind.object(), if kind == Kind::Table { "1/users" } else { "k" }, name)
+    }
+
+    #[test]
+    fn only_what_is_recorded_and_named_is_deleted() {
+        for (kind, name, tables, topics, expected) in [
+            (Kind::Topic, "demo.users", "Direct", "Direct", true),
+            (Kind::Topic, "demo.users.dlq", "Direct", "Direct", true),
+            (Kind::Topic, "of-an-earlier-spec", "Direct", "Direct", false),
+            (Kind::Topic, "demo.users", "Direct", "None", false),
+            (Kind::Subject, "demo.users-value", "Direct", "Direct", true),
+            (Kind::Subject, "demo.users-value", "Direct", "None", false),
+            (Kind::Group, "demo.users", "Direct", "None", true),
+            (Kind::Group, "payments", "Direct", "Direct", false),
+            (Kind::Table, "demo_users", "None", "Direct", true),
+            (Kind::Table, "demo_users_raw", "Direct", "Direct", true),
+            (Kind::Table, "demo_users_raw", "None", "Direct", false),
+            (Kind::Table, "payments", "Direct", "Direct", false),
+            (Kind::CassandraTable, "demo_users.demo_users", "Direct", "Direct", false),
+        ] {
+            let selection = select(&[object(kind, name)], &[], "1/users", &pipeline(tables, topics));
+            assert_eq!(
+                selection.delete.len() == 1,
+                expected,
+                "{kind:?} {name} {tables} {topics}: {selection:?}"
+            );
+            assert_eq!(selection.kept.len(), usize::from(!expected), "{selection:?}");
+        }
+    }
+
+    #[test]
+    fn forged_claims_delete_nothing() {
+        let claim = |kind: Kind, name: &str, created: bool| Claim {
+            resource: Resource {
+                kind,
+                place: if kind == Kind::Table { String::new() } else { "k".to_owned() },
+                name: name.to_owned(),
+            },
+            created,
+        };
+        let claims = [
+            claim(Kind::Topic, "payments", true),
+            claim(Kind::Topic, "demo.users", true),
+            claim(Kind::Subject, "payments-value", true),
+            claim(Kind::Table, "demo_users", true),
+            claim(Kind::Group, "payments", false),
+        ];
+        let recorded = [object(Kind::Table, "demo_users")];
+        let selection = select(&recorded, &claims, "1/users", &pipeline("Direct", "Direct"));
+        assert_eq!(
+            selection.delete.iter().map(Resource::to_string).collect::<Vec<_>>(),
+            ["table demo_users"]
+        );
+        assert_eq!(
+            selection.kept,
+            [
+                "topic payments (status.createdObjects does not list it, or another pipeline uses it)",
+                "topic demo.users (status.createdObjects does not list it, or another pipeline uses it)",
+                "subject payments-value (status.createdObjects does not list it, or another pipeline uses it)",
+                "consumer group payments (it was there before the pipeline)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_table_of_another_database_stays() {
+        let table = StoreObject::new(StoreObjectKind::Table, "2/users", "demo_users");
+        let selection = select(&[table], &[], "1/users", &pipeline("Direct", "Direct"));
+        assert_eq!(selection.kept, ["table demo_users (it is in another database than spec.postgres)"]);
+    }
+}
