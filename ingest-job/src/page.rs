@@ -3,12 +3,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer};
-use serde_json::{
-    Value as Json,
-    value::{RawValue, to_raw_value},
-};
+use serde_json::value::{RawValue, to_raw_value};
 use userpipeline_api::text::truncate;
-use userpipeline_record::{Mapped, Record, RecordSchema, check_weight};
+use userpipeline_record::{Mapped, Reads, Record, RecordSchema, check_weight, parse_item};
 
 /// The longest reason of a reject, in bytes.
 const MAX_REASON: usize = 500;
@@ -78,6 +75,7 @@ impl MappedPage {
     /// Maps up to `limit` items. Records of more than `max_record` bytes are rejected.
     pub fn map(mut items: Vec<Item>, limit: i64, schema: &RecordSchema, max_record: usize) -> Self {
         items.truncate(usize::try_from(limit).unwrap_or(0));
+        let reads = schema.item_reads();
         let mut page = Self::default();
         for item in items {
             let raw = match item {
@@ -87,7 +85,7 @@ impl MappedPage {
                     continue;
                 }
             };
-            match map_item(&raw, schema, max_record) {
+            match map_item(&raw, schema, &reads, max_record) {
                 Ok((record, order, deleted)) => page.records.push(MappedItem {
                     record,
                     order,
@@ -126,7 +124,7 @@ struct MappingError {
 }
 
 /// The record of an item, the value of `orderBy`, and whether the item deletes the record.
-fn map_item(raw: &RawValue, schema: &RecordSchema, max_record: usize) -> Result<(Record, Option<i64>, bool), MappingError> {
+fn map_item(raw: &RawValue, schema: &RecordSchema, reads: &Reads, max_record: usize) -> Result<(Record, Option<i64>, bool), MappingError> {
     let error = |class, reason, raw| MappingError {
         field: String::new(),
         class,
@@ -137,7 +135,7 @@ fn map_item(raw: &RawValue, schema: &RecordSchema, max_record: usize) -> Result<
     // with it the whole page, so it is stored as text.
     let as_text = || to_raw_value(raw.get()).ok();
     check_weight(raw.get().as_bytes()).map_err(|reason| error(TOO_LARGE, reason, as_text()))?;
-    let item: Json = serde_json::from_str(raw.get()).map_err(|e| error(UNREADABLE, parse_error(&e), as_text()))?;
+    let item = parse_item(raw.get(), reads).map_err(|e| error(UNREADABLE, parse_error(&e), as_text()))?;
     let mapped = schema.map_ordered(&item, Some(raw.get().as_bytes()));
     let (mapped, order) = mapped.map_err(|reject| MappingError {
         reason: format!("from {}: {}", reject.from, reject.reason),
@@ -182,7 +180,7 @@ fn storable(reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value as Json, json};
 
     use super::*;
 

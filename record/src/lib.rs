@@ -17,6 +17,7 @@ pub mod value;
 
 mod cel;
 mod declared;
+mod item;
 mod json_number;
 mod outline;
 mod pointer;
@@ -30,6 +31,7 @@ pub use self::{
     cel::{Expression, Reads},
 };
 pub use declared::Problem;
+pub use item::parse_item;
 pub use map::{Mapped, Reject};
 pub use outline::{Outline, OutlineValue, parts};
 pub use pointer::raw_at;

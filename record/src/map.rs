@@ -6,7 +6,7 @@ use userpipeline_api::FieldType;
 use crate::{
     Field, Origin, Record, RecordSchema, Value,
     convert::{convert, kind, plain_text},
-    pointer::raw_at,
+    pointer::{raw_at, value_at},
     time::ServedTime,
 };
 
@@ -171,7 +171,7 @@ fn map_field(field: &Field, item: &Item<'_>, nanos: Option<&mut Option<i64>>) ->
     };
     let evaluated;
     let (from, found) = match &field.from {
-        Origin::Pointer(pointer) => (pointer.as_str(), item.json.pointer(pointer)),
+        Origin::Pointer(pointer) => (pointer.as_str(), value_at(item.json, pointer)),
         Origin::Template(template) => return fill(field, template, item),
         Origin::Expression(expression) => {
             evaluated = expression
@@ -213,7 +213,7 @@ fn fill(field: &Field, template: &str, item: &Item<'_>) -> Result<Value, Reject>
             reason,
         };
         text.push_str(before);
-        match item.json.pointer(pointer) {
+        match value_at(item.json, pointer) {
             None | Some(Json::Null) if RecordSchema::may_lack(field) => return Ok(field.default.clone().unwrap_or(Value::Null)),
             None => return Err(reject(MISSING, "missing".to_owned())),
             Some(Json::Number(number)) => text.push_str(&item.as_written(number, pointer)),

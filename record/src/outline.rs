@@ -1,6 +1,6 @@
 //! What a large document has outside its arrays, without the memory that the whole document would take.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize,
@@ -121,14 +121,18 @@ impl<'de> DeserializeSeed<'de> for Select<'_> {
     }
 }
 
-impl Select<'_> {
-    fn part(&self, name: &str) -> Reads {
+impl<'a> Select<'a> {
+    fn part(&self, name: &str) -> &'a Reads {
         match self.0 {
-            Reads::Parts(parts) => parts.get(name).cloned().unwrap_or_default(),
-            _ => Reads::Nothing,
+            Reads::Parts(parts) => parts.get(name).unwrap_or(&Reads::Nothing),
+            _ => &Reads::Nothing,
         }
     }
 }
+
+/// Borrowed, unless it has escapes.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'de> Visitor<'de> for Select<'_> {
     type Value = Json;
@@ -137,7 +141,7 @@ impl<'de> Visitor<'de> for Select<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Json, A::Error> {
         let mut array = Vec::new();
-        while let Some(element) = elements.next_element_seed(Select(&self.part(&array.len().to_string())))? {
+        while let Some(element) = elements.next_element_seed(Select(self.part(&array.len().to_string())))? {
             array.push(element);
         }
         Ok(Json::Array(array))
@@ -145,11 +149,11 @@ impl<'de> Visitor<'de> for Select<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json, A::Error> {
         let mut object = Map::new();
-        while let Some(name) = members.next_key::<String>()? {
+        while let Some(Name(name)) = members.next_key()? {
             let reads = self.part(&name);
-            let json = members.next_value_seed(Select(&reads))?;
-            if reads != Reads::Nothing || *self.0 == Reads::Size {
-                object.insert(name, json);
+            let json = members.next_value_seed(Select(reads))?;
+            if *reads != Reads::Nothing || *self.0 == Reads::Size {
+                object.insert(name.into_owned(), json);
             }
         }
         Ok(Json::Object(object))

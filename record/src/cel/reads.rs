@@ -63,6 +63,33 @@ impl Reads {
         }
     }
 
+    /// Adds a value at a path of names and indices.
+    pub fn add_whole(&mut self, path: &[String]) {
+        self.add(path, &Self::Whole);
+    }
+
+    /// Adds what something else reads.
+    pub fn add_all(&mut self, other: &Self) {
+        match other {
+            Self::Nothing => {}
+            Self::Size | Self::Whole => self.add(&[], other),
+            Self::Parts(parts) => {
+                for (name, read) in parts {
+                    self.add_part(name, read);
+                }
+            }
+        }
+    }
+
+    fn add_part(&mut self, name: &str, read: &Self) {
+        match self {
+            Self::Whole => {}
+            Self::Size => *self = Self::Whole,
+            Self::Nothing => *self = Self::Parts([(name.to_owned(), read.clone())].into()),
+            Self::Parts(parts) => parts.entry(name.to_owned()).or_default().add_all(read),
+        }
+    }
+
     /// The value as the expression needs it, from one that has at least what it reads.
     pub fn select<'v>(&'v self, value: &'v Json) -> Box<dyn Val + 'v> {
         match (self, value) {
