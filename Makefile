@@ -3,7 +3,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/userpipeline
 export CARGO_TARGET_DIR := $(CACHE)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help up cluster down clean env check generate test test-long test-exact test-encryption bench-operator bench-encryption packages checkout
+.PHONY: help up cluster down clean env check generate test test-long test-exact test-encryption bench-operator bench-encryption bench-ingest packages checkout
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,11 @@ bench-operator: cluster ## What the operator costs, with N suspended pipelines (
 
 bench-encryption: cluster ## Throughput of a worker with TLS against plain text, in turns.
 	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked -p userpipeline-benches --bin bench-encryption
+
+bench-ingest: cluster ## What a run costs that lands 200,000 users.
+	cargo build --quiet --locked --release -p ingest-job
+	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked -p userpipeline-benches --bin bench-ingest -- \
+	  --program "$(CARGO_TARGET_DIR)/release/ingest-job"
 
 # What the checks need of Debian, installed where it is missing.
 packages:

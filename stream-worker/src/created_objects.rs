@@ -28,9 +28,9 @@ pub struct CreatedObjects {
 pub enum Creator {
     /// This pipeline.
     Pipeline,
-    /// Claims say that it was this pipeline, and the name derives from it; but an author can forge claims.
+    /// An earlier pipeline of the same name, or this one; but only claims say so, which an author can forge.
     Claimed,
-    /// Somebody else, or an earlier pipeline of the same name.
+    /// Somebody else.
     Other,
 }
 
@@ -62,11 +62,7 @@ impl CreatedObjects {
             self.report(object);
             return Creator::Pipeline;
         }
-        if is_claimed && is_derived {
-            Creator::Claimed
-        } else {
-            Creator::Other
-        }
+        if is_claimed { Creator::Claimed } else { Creator::Other }
     }
 
     fn report(&self, object: StoreObject) {
@@ -134,7 +130,7 @@ mod tests {
             ("recorded", known(), "own", [false, false, false], Pipeline),
             ("missing", known(), "new", [true, false, false], Pipeline),
             ("existing", known(), "foreign", [false, false, true], Other),
-            ("a forged claim", known(), "foreign", [false, true, false], Other),
+            ("only claimed", known(), "foreign", [false, true, false], Claimed),
             ("a claim of the derived name", known(), "demo.users", [false, true, true], Claimed),
             ("of an older pipeline", older(), "payments", [false, true, false], Pipeline),
             ("found by an older pipeline", older(), "payments", [false, false, true], Other),
@@ -150,9 +146,9 @@ mod tests {
     fn the_record_of_another_store_does_not_count() {
         let created = CreatedObjects::new(Some(vec![topic("own")]), false, None);
         let elsewhere = StoreObject::new(StoreObjectKind::Topic, "another cluster", "own");
-        assert_eq!(created.creator(elsewhere, false, true, false), Creator::Other);
+        assert_eq!(created.creator(elsewhere, false, false, false), Creator::Other);
         let group = StoreObject::new(StoreObjectKind::ConsumerGroup, "k", "own");
-        assert_eq!(created.creator(group, false, true, false), Creator::Other);
+        assert_eq!(created.creator(group, false, false, false), Creator::Other);
         let subject = |url: &str| StoreObject::new(StoreObjectKind::Subject, url, "own-value");
         let created = CreatedObjects::new(Some(vec![subject("http://registry:8080/v7")]), false, None);
         let over_https = subject("https://registry:8443/v7");
@@ -163,7 +159,7 @@ mod tests {
     fn a_consumer_group_of_an_older_pipeline_is_its_own_only_with_the_derived_name() {
         let group = |name: &str| StoreObject::new(StoreObjectKind::ConsumerGroup, "k", name);
         let created = CreatedObjects::new(Some(vec![]), true, None);
-        assert_eq!(created.creator(group("payments"), false, true, false), Creator::Other);
+        assert_eq!(created.creator(group("payments"), false, true, false), Creator::Claimed);
         assert_eq!(created.creator(group("demo.users"), false, true, true), Creator::Pipeline);
         assert_eq!(created.created(), [group("demo.users")]);
     }

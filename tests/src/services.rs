@@ -1,6 +1,6 @@
 //! The services of the local cluster, as pipelines and clients on this machine reach them: encrypted, verified, with a login.
 
-use std::{fs, ops::Deref};
+use std::{fs, ops::Deref, path::Path};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -105,6 +105,11 @@ impl Mounted {
         fs::create_dir_all(&folder)?;
         fs::write(folder.join(key), text)?;
         Ok(())
+    }
+
+    /// With the folders `secrets` and `config-maps`.
+    pub fn folder(&self) -> &Path {
+        self.0.path()
     }
 
     pub fn secrets(&self) -> Secrets {

@@ -44,7 +44,10 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "userpipeline-stores",
         ],
     ),
-    ("userpipeline-benches", &["userpipeline-api", "userpipeline-tests"]),
+    (
+        "userpipeline-benches",
+        &["userpipeline-api", "userpipeline-tests", "randomuser-source"],
+    ),
     ("userpipeline-structure", &[]),
 ];
 

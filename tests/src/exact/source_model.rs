@@ -29,7 +29,7 @@ pub fn record() -> Value {
         {"name": "revision", "type": "long", "from": "/revision"},
         {"name": "name", "type": "string", "from": "/name"},
         {"name": "level", "type": "double", "from": "/level", "optional": true},
-        {"name": "at", "type": "timestamp", "from": "/at"},
+        {"name": "at", "type": "timestamp", "from": "/at", "epoch": "Milliseconds"},
         {"name": "ok", "type": "boolean", "from": "/ok"},
         {"name": "ref", "type": "uuid", "from": "/ref"},
         {"name": "blob", "type": "bytes", "from": "/blob"},

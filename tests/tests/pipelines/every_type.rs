@@ -19,6 +19,9 @@ pub const TYPES: [&str; 10] = [
     "json",
 ];
 
+/// Numbers below it, in milliseconds, are refused without `epoch`: they could be seconds.
+const EPOCH_IS_CLEAR: i64 = 100_000_000_000;
+
 /// Scripts, control characters, and what SQL, COPY, JSON or templates might interpret.
 const HARD_TEXTS: [&str; 16] = [
     "",
@@ -69,8 +72,8 @@ fn hard(field_type: &str) -> Vec<Value> {
             json!("1582-10-10T00:00:00Z"),
             json!("1969-12-31T23:59:59.999Z"),
             json!("2023-09-03T12:00:00.5+02:00"),
-            json!(0),
-            json!(-1),
+            json!(EPOCH_IS_CLEAR),
+            json!(-EPOCH_IS_CLEAR),
         ],
         "uuid" => vec![
             json!("00000000-0000-0000-0000-000000000000"),
@@ -105,7 +108,9 @@ pub fn any_of(field_type: &'static str) -> BoxedStrategy<Value> {
                 )
             })
             .boxed(),
-        "timestamp" => (-62_135_596_800_000_i64..=253_402_300_799_999).prop_map(Value::from).boxed(),
+        "timestamp" => prop_oneof![-62_135_596_800_000..=-EPOCH_IS_CLEAR, EPOCH_IS_CLEAR..=253_402_300_799_999_i64]
+            .prop_map(Value::from)
+            .boxed(),
         "uuid" => any::<u128>().prop_map(|n| json!(uuid::Uuid::from_u128(n).to_string())).boxed(),
         "bytes" => prop::collection::vec(any::<u8>(), 0..200)
             .prop_map(|bytes| json!(STANDARD.encode(bytes)))

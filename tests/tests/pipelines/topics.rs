@@ -19,7 +19,7 @@ use userpipeline_tests::{
 fn readings() -> Value {
     json!({"key": ["device", "at"], "clusterBy": ["at"], "orderBy": "revision", "deleteWhen": "has(item.gone) && item.gone", "fields": [
         {"name": "device", "type": "string", "from": "/device/id"},
-        {"name": "at", "type": "timestamp", "from": "/at"},
+        {"name": "at", "type": "timestamp", "from": "/at", "epoch": "Milliseconds"},
         {"name": "revision", "type": "long", "from": "/revision"},
         {"name": "celsius", "type": "double", "from": "/celsius", "optional": true},
     ]})

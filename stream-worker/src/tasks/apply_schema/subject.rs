@@ -31,13 +31,13 @@ pub async fn apply(
     let last = registry.latest(&subject).await?;
     let exists = last.is_some();
     let creator = claims.take(Kind::Subject, registry.url(), &subject, !exists).await?;
-    let ours = creator == Some(Creator::Pipeline);
+    let has_own_versions = matches!(creator, Some(Creator::Pipeline | Creator::Claimed));
     if let Some(level) = level.filter(|_| exists) {
         let found = registry.compatibility(&subject).await?;
         verify_level(&subject, level, found.as_deref(), creator, pipeline.kafka.topic.adopt)?;
     }
     let changes = match &last {
-        Some(last) if ours => evolution::changes(&subject, last, &schema.avro_schema())?,
+        Some(last) if has_own_versions => evolution::changes(&subject, last, &schema.avro_schema())?,
         // The versions of a foreign subject are not this record's.
         _ => Vec::new(),
     };

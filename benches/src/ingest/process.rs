@@ -1,0 +1,97 @@
+//! A run as a child process, and what it uses.
+
+use std::{
+    fs,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use tokio::{process::Command, time::sleep};
+
+const MIB: f64 = 1024.0 * 1024.0;
+/// Of the kernel's clock, which counts the CPU time of processes.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// What happens in the last one before the end is not counted.
+const POLL: Duration = Duration::from_millis(5);
+
+pub struct Measured {
+    pub elapsed: Duration,
+    /// In seconds.
+    pub cpu: f64,
+    /// Of the resident set, in bytes.
+    pub peak: f64,
+}
+
+#[allow(clippy::cast_precision_loss)] // counts
+impl Measured {
+    pub fn cpu_per(&self, records: usize) -> f64 {
+        self.cpu / records as f64 * 1e6
+    }
+
+    pub fn peak_mebibytes(&self) -> f64 {
+        self.peak / MIB
+    }
+
+    pub fn per(&self, records: usize) -> String {
+        format!(
+            "{:.0} records/s, {:.1} µs of CPU a record, {:.1} MiB",
+            records as f64 / self.elapsed.as_secs_f64(),
+            self.cpu_per(records),
+            self.peak_mebibytes()
+        )
+    }
+}
+
+/// Runs `ingest-job` with a pipeline, and the Secrets and ConfigMaps of a folder.
+pub async fn run(program: &Path, pipeline: &Path, folder: &Path) -> Result<Measured> {
+    let started = Instant::now();
+    let mut child = Command::new(program)
+        .arg("--pipeline")
+        .arg(pipeline)
+        .arg("--secrets")
+        .arg(folder.join("secrets"))
+        .arg("--config-maps")
+        .arg(folder.join("config-maps"))
+        .arg("--termination-log")
+        .arg(folder.join("report.json"))
+        .env("RUST_LOG", "warn")
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("starting {}", program.display()))?;
+    let id = child.id().context("the run has a process")?;
+    let (mut cpu, mut peak) = (0.0, 0.0);
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        // Neither is readable once the process has ended.
+        cpu = cpu_seconds(id).unwrap_or(cpu);
+        peak = peak_bytes(id).unwrap_or(peak);
+        sleep(POLL).await;
+    };
+    let report = fs::read_to_string(folder.join("report.json")).unwrap_or_default();
+    ensure!(status.success(), "{status}: {report}");
+    Ok(Measured {
+        elapsed: started.elapsed(),
+        cpu,
+        peak,
+    })
+}
+
+fn cpu_seconds(id: u32) -> Option<f64> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The name, in parentheses, may have spaces. User and system time are the 14th and 15th field.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<f64>().ok();
+    Some((ticks()? + ticks()?) / TICKS_PER_SECOND)
+}
+
+fn peak_bytes(id: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: f64 = line.trim().trim_end_matches(" kB").trim().parse().ok()?;
+    Some(kibibytes * 1024.0)
+}
