@@ -57,7 +57,7 @@ test-encryption: cluster ## What the network carries is unreadable; real servers
 
 N ?= 1000
 bench-operator: cluster ## What the operator costs, with N suspended pipelines (N=1000).
-	cargo build --quiet --locked --release -p userpipeline-operator
+	cargo build --quiet --locked --release --bin userpipeline-operator
 	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked -p userpipeline-benches --bin bench-operator -- \
 	  --pipelines $(N) --program "$(CARGO_TARGET_DIR)/release/userpipeline-operator"
 
@@ -65,7 +65,7 @@ bench-encryption: cluster ## Throughput of a worker with TLS against plain text,
 	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked -p userpipeline-benches --bin bench-encryption
 
 bench-ingest: cluster ## What a run costs that lands 200,000 users.
-	cargo build --quiet --locked --release -p ingest-job
+	cargo build --quiet --locked --release --bin ingest-job
 	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked -p userpipeline-benches --bin bench-ingest -- \
 	  --program "$(CARGO_TARGET_DIR)/release/ingest-job"
 
