@@ -29,6 +29,21 @@ pub fn connections(namespace: &str) -> Result<Vec<Value>> {
     read(CONNECTIONS, namespace)
 }
 
+/// Removes the names of topic and tables, which an example in another namespace may use. Derived names are free.
+pub fn remove_names(pipeline: &mut Value) {
+    for (part, name) in [
+        ("/spec/landing", "table"),
+        ("/spec/kafka/topic", "name"),
+        ("/spec/sinks/cassandra", "keyspace"),
+        ("/spec/sinks/cassandra", "table"),
+        ("/spec/sinks/postgres", "table"),
+    ] {
+        if let Some(named) = pipeline.pointer_mut(part).and_then(Value::as_object_mut) {
+            named.remove(name);
+        }
+    }
+}
+
 fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
 }

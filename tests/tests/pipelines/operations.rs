@@ -239,7 +239,7 @@ async fn every_example_can_be_applied_unchanged() -> Result<()> {
                 dry_run::<UserPipeline>(&world, "users", &resource)
                     .await
                     .with_context(|| file.clone())?;
-                becomes_ready(&world, resource, file != README).await
+                becomes_ready(&world, resource).await
             }
         }
         .with_context(|| file.clone())?;
@@ -268,25 +268,11 @@ where
 }
 
 /// Applies an example without runs and with derived names, which are free, and deletes it again.
-async fn becomes_ready(world: &World, mut pipeline: serde_json::Value, has_names: bool) -> Result<()> {
+async fn becomes_ready(world: &World, mut pipeline: serde_json::Value) -> Result<()> {
     pipeline["spec"]["suspend"] = json!(true);
     // With its tables, because the next example has the same names and other records.
     pipeline["spec"]["deletionPolicy"] = json!("Delete");
-    for (part, name) in [
-        ("/landing", "table"),
-        ("/kafka/topic", "name"),
-        ("/sinks/cassandra", "keyspace"),
-        ("/sinks/cassandra", "table"),
-        ("/sinks/postgres", "table"),
-    ] {
-        if !has_names || (part == "/landing" && pipeline["spec"]["source"]["topic"].is_object()) {
-            continue;
-        }
-        let named = pipeline["spec"].pointer_mut(part).and_then(serde_json::Value::as_object_mut);
-        named
-            .and_then(|named| named.remove(name))
-            .with_context(|| format!("{part}/{name}"))?;
-    }
+    examples::remove_names(&mut pipeline);
     world.apply(&pipeline).await?;
     world.condition("Suspended", "True", SOON).await?;
     world.ready().await?;

@@ -47,6 +47,7 @@ async fn every_example_can_be_planned_before_it_exists_with_every_policy() -> Re
         if manifest["kind"] != "UserPipeline" {
             continue;
         }
+        examples::remove_names(&mut manifest);
         for (deletion, suspension) in [("Retain", "Finish"), ("Delete", "Stop")] {
             // When an example is planned, Then everything would be created, and nothing is
             manifest["spec"]["deletionPolicy"] = json!(deletion);
