@@ -12,6 +12,7 @@ mod identity;
 mod moved;
 mod others;
 mod ownership;
+mod same_store;
 mod shared_connection;
 mod slots;
 mod upgrade;
