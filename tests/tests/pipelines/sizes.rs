@@ -103,13 +103,13 @@ async fn an_external_topic_limits_the_size_of_records_and_a_managed_one_is_confi
     let found = rejects(&world).await?;
     assert!(matches!(&found[..], [(class, _)] if class == "TooLarge"), "{found:?}");
 
-    // When the pipeline manages the topics, Then a limit that is too low is raised, and a higher one stays
-    pipeline["spec"]["kafka"]["topic"] = json!({"partitions": 3});
+    // When the pipeline takes the topics over, Then a limit that is too low is raised, and a higher one stays
+    pipeline["spec"]["kafka"]["topic"] = json!({"partitions": 3, "adopt": true});
     world.apply(&pipeline).await?;
     world.ready().await?;
     assert_eq!(bound(&admin, &topic).await?, "1179648");
     admin.alter(&topic, &bounded_by("9000000")).await?;
-    pipeline["spec"]["kafka"]["topic"] = json!({"partitions": 4});
+    pipeline["spec"]["kafka"]["topic"] = json!({"partitions": 4, "adopt": true});
     world.apply(&pipeline).await?;
     world.ready().await?;
     assert_eq!(bound(&admin, &topic).await?, "9000000");
