@@ -97,14 +97,7 @@ impl<'a> Attempt<'a> {
     /// Lands and publishes a page. Returns the end of the run, if this was the last page.
     async fn process(&mut self, page: FetchedPage, left: i64) -> Result<Option<FetchEnd>, Failure> {
         let limit = self.advance_cursor(&page, left)?;
-        let FetchedPage {
-            items,
-            body,
-            note,
-            request,
-        } = page;
-        // Before the items are mapped, to limit memory.
-        drop(body);
+        let FetchedPage { items, note, request, .. } = page;
         self.note = self.note.take().or(note);
         let page = MappedPage::map(items, limit, &self.schema, self.pipeline.max_record);
         if self.first_reject.is_none() {
@@ -117,16 +110,19 @@ impl<'a> Attempt<'a> {
             drop(old);
         }
         self.land(&page, request).await?;
+        let items = page.items();
+        // Its messages need memory, too.
+        drop(page);
         self.publisher.publish_pending(self.ledger).await?;
         let counts = self.ledger.counts;
         tracing::info!(
-            items = page.items(),
+            items,
             total_items = counts.items,
             total_landed = counts.landed,
             total_published = counts.published,
             "landed and published a page"
         );
-        if self.source.repeats() && (page.items() == 0 || !self.update_request(counts.landed > landed_before)?) {
+        if self.source.repeats() && (items == 0 || !self.update_request(counts.landed > landed_before)?) {
             return Ok(Some(FetchEnd::Exhausted));
         }
         Ok(counts.should_abort(self.pipeline.max_rejected_ratio).then_some(FetchEnd::Aborted))

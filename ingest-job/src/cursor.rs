@@ -161,9 +161,10 @@ fn compare(one: &str, other: &str) -> Ordering {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{json, value::to_raw_value};
+    use serde_json::json;
 
     use super::*;
+    use crate::raw_item::RawItem;
 
     fn cursor(spec: serde_json::Value, stored: Option<&str>) -> Cursor {
         Cursor::at(&serde_json::from_value(spec).unwrap(), "{}".to_owned(), stored.map(str::to_owned))
@@ -172,7 +173,7 @@ mod tests {
     fn items(values: &[serde_json::Value]) -> Vec<Item> {
         values
             .iter()
-            .map(|value| Item::Json(to_raw_value(&json!({"at": value})).unwrap()))
+            .map(|value| Item::Json(RawItem::own(json!({"at": value}).to_string())))
             .collect()
     }
 
@@ -217,7 +218,7 @@ mod tests {
     #[test]
     fn a_line_that_is_not_json_does_not_advance_the_cursor() {
         let mut cursor = cursor(json!({"fromItems": "/at", "initial": "5"}), None);
-        let good = Item::Json(to_raw_value(&json!({"at": 9})).unwrap());
+        let good = Item::Json(RawItem::own(json!({"at": 9}).to_string()));
 
         cursor.advance(&[line("z"), good, line("{\"at\": 99")], b"").unwrap();
 

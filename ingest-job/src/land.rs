@@ -146,7 +146,7 @@ impl Landing {
         let fields: Vec<&str> = page.rejects.iter().map(|r| r.field.as_str()).collect();
         let classes: Vec<&str> = page.rejects.iter().map(|r| r.class).collect();
         let reasons: Vec<&str> = page.rejects.iter().map(|r| r.reason.as_str()).collect();
-        let raws: Vec<RawJson<'_>> = page.rejects.iter().map(|r| RawJson(&r.raw)).collect();
+        let raws: Vec<RawJson<'_>> = page.rejects.iter().map(|r| RawJson(r.raw.get())).collect();
         transaction
             .execute(&self.reject, &[&key.pipeline, &key.run_id, &fields, &classes, &reasons, &raws])
             .await?;
@@ -161,7 +161,7 @@ impl Landing {
         let mut writer = pin!(BinaryCopyInWriter::new(sink, &self.types));
         for (position, item) in (0_i32..).zip(&page.records) {
             let params: Vec<PgParam<'_>> = item.record.0.iter().map(PgParam).collect();
-            let raw = RawJson(&item.raw);
+            let raw = RawJson(item.raw.get());
             let mut row: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(self.types.len());
             row.extend([&position as &(dyn ToSql + Sync), &item.deleted, &item.order]);
             row.extend(params.iter().map(|param| param as &(dyn ToSql + Sync)));

@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod outcome;
 pub mod page;
 pub mod publish;
+pub mod raw_item;
 pub mod report;
 pub mod run;
 pub mod run_id;

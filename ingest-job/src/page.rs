@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value as Json, value::RawValue};
 use userpipeline_api::text::truncate;
 use userpipeline_record::{Mapped, Reads, Record, RecordSchema, check_weight, parse_item};
+
+use crate::raw_item::RawItem;
 
 /// The longest reason of a reject, in bytes.
 const MAX_REASON: usize = 500;
@@ -15,21 +16,12 @@ const SHOWN_REASON: usize = 200;
 const UNREADABLE: &str = "Unreadable";
 const TOO_LARGE: &str = "TooLarge";
 
-/// JSON as the source served it.
-pub type RawItem = Box<RawValue>;
-
 /// An item as the source served it.
 #[derive(Debug)]
 pub enum Item {
     Json(RawItem),
     /// A line that is not JSON, trimmed. It may be invalid UTF-8.
     InvalidLine(Box<[u8]>),
-}
-
-impl<'de> Deserialize<'de> for Item {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        RawItem::deserialize(json).map(Self::Json)
-    }
 }
 
 /// An item that is not a record.
@@ -124,7 +116,7 @@ struct MappingError {
 }
 
 /// The record of an item, the value of `orderBy`, and whether the item deletes the record.
-fn map_item(raw: &RawValue, schema: &RecordSchema, reads: &Reads, max_record: usize) -> Result<(Record, Option<i64>, bool), MappingError> {
+fn map_item(raw: &RawItem, schema: &RecordSchema, reads: &Reads, max_record: usize) -> Result<(Record, Option<i64>, bool), MappingError> {
     let error = |class, reason, raw| MappingError {
         field: String::new(),
         class,
@@ -133,7 +125,7 @@ fn map_item(raw: &RawValue, schema: &RecordSchema, reads: &Reads, max_record: us
     };
     // JSON that is valid by its grammar may be nested too deeply or contain half of a surrogate pair. PostgreSQL would refuse it, and
     // with it the whole page, so it is stored as text.
-    let as_text = || to_raw_value(raw.get()).ok();
+    let as_text = || Some(as_text(raw.get()));
     check_weight(raw.get().as_bytes()).map_err(|reason| error(TOO_LARGE, reason, as_text()))?;
     let item = parse_item(raw.get(), reads).map_err(|e| error(UNREADABLE, parse_error(&e), as_text()))?;
     let mapped = schema.map_ordered(&item, Some(raw.get().as_bytes()));
@@ -164,8 +156,13 @@ fn reject_line(line: &[u8]) -> RejectedItem {
         field: String::new(),
         class: UNREADABLE,
         reason: e.as_ref().map(parse_error).unwrap_or_default(),
-        raw: to_raw_value(&String::from_utf8_lossy(line)).unwrap_or_else(|_| RawValue::NULL.to_owned()),
+        raw: as_text(&String::from_utf8_lossy(line)),
     }
+}
+
+/// A text as JSON.
+fn as_text(text: &str) -> RawItem {
+    RawItem::own(Json::from(text).to_string())
 }
 
 /// With the position, without the content.
@@ -180,7 +177,7 @@ fn storable(reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value as Json, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -198,7 +195,7 @@ mod tests {
     }
 
     fn raw(text: &(impl ToString + ?Sized)) -> RawItem {
-        RawValue::from_string(text.to_string()).unwrap()
+        RawItem::own(text.to_string())
     }
 
     fn item(text: &(impl ToString + ?Sized)) -> Item {

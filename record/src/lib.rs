@@ -34,7 +34,7 @@ pub use declared::Problem;
 pub use item::parse_item;
 pub use map::{Mapped, Reject};
 pub use outline::{Outline, OutlineValue, parts};
-pub use pointer::raw_at;
+pub use pointer::{raw_at, raw_within};
 pub use schema::{Field, Origin, RecordSchema};
 pub use userpipeline_api::FieldType;
 pub use value::{Record, Value};

@@ -32,7 +32,12 @@ fn index(token: &str) -> Option<usize> {
 
 /// The text at a JSON pointer.
 pub fn raw_at<'a>(document: &'a [u8], pointer: &str) -> Option<&'a RawValue> {
-    let mut found: &RawValue = serde_json::from_slice(document).ok()?;
+    raw_within(serde_json::from_slice(document).ok()?, pointer)
+}
+
+/// The text at a JSON pointer within a document that was parsed as far as [`RawValue`] does.
+pub fn raw_within<'a>(document: &'a RawValue, pointer: &str) -> Option<&'a RawValue> {
+    let mut found = document;
     for token in tokens(pointer) {
         found = if found.get().starts_with('[') {
             let items: Vec<&RawValue> = serde_json::from_str(found.get()).ok()?;

@@ -6,10 +6,13 @@ use reqwest::Response;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use userpipeline_api::{Format, text::truncate};
-use userpipeline_record::raw_at;
+use userpipeline_record::raw_within;
 
 use super::{quote::kind_of_text, timeouts::Timeouts};
-use crate::page::Item;
+use crate::{
+    page::Item,
+    raw_item::{Body, RawItem},
+};
 
 /// The keys of an object that an error lists: how many, and their length in bytes.
 const LISTED_KEYS: usize = 5;
@@ -41,7 +44,7 @@ pub async fn read(mut response: Response, limit: u64, timeouts: &Timeouts) -> Re
     if response.content_length().is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    let mut body = Vec::new();
+    let mut body = Vec::with_capacity(usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(0));
     loop {
         match timeouts.next_chunk(&mut response).await {
             Ok(Some(chunk)) if (body.len() + chunk.len()) as u64 > limit => return Err(too_large()),
@@ -97,7 +100,7 @@ pub enum BodyError {
 }
 
 /// The items of a body: the array at `pointer`, or the lines. Errors have positions and keys, but no content, which may be personal.
-pub fn items(body: &[u8], format: Format, pointer: &str) -> Result<Items, BodyError> {
+pub fn items(body: &Body, format: Format, pointer: &str) -> Result<Items, BodyError> {
     match format {
         Format::Json => array(body, pointer),
         Format::Ndjson => lines(body).map(Items::Found),
@@ -106,7 +109,7 @@ pub fn items(body: &[u8], format: Format, pointer: &str) -> Result<Items, BodyEr
 
 /// A line that is not JSON is an item, to be rejected, so that the other lines land. Two cases are errors instead, to be retried: the
 /// body ends within its last line, or no line is JSON, as in an error page.
-fn lines(body: &[u8]) -> Result<Vec<Item>, BodyError> {
+fn lines(body: &Body) -> Result<Vec<Item>, BodyError> {
     let (mut items, mut first_error) = (Vec::new(), None);
     for (i, whole) in body.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let line = whole.trim_ascii();
@@ -114,7 +117,7 @@ fn lines(body: &[u8]) -> Result<Vec<Item>, BodyError> {
             continue;
         }
         items.push(match serde_json::from_slice(line) {
-            Ok(json) => Item::Json(json),
+            Ok(json) => Item::Json(RawItem::part(body, json)),
             Err(e) => {
                 let error = || format!("line {} of the response: {}", i + 1, syntax(body, &e));
                 if e.is_eof() && !whole.ends_with(b"\n") {
@@ -131,11 +134,11 @@ fn lines(body: &[u8]) -> Result<Vec<Item>, BodyError> {
     }
 }
 
-fn array(body: &[u8], pointer: &str) -> Result<Items, BodyError> {
+fn array(body: &Body, pointer: &str) -> Result<Items, BodyError> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(BodyError::CutOff("the response is empty".to_owned()));
     }
-    serde_json::from_slice::<&RawValue>(body).map_err(|e| {
+    let document: &RawValue = serde_json::from_slice(body).map_err(|e| {
         let error = syntax(body, &e);
         if e.is_eof() {
             BodyError::CutOff(error)
@@ -143,9 +146,10 @@ fn array(body: &[u8], pointer: &str) -> Result<Items, BodyError> {
             BodyError::Invalid(error)
         }
     })?;
-    let found = raw_at(body, pointer);
-    if let Some(items) = found.and_then(|found| serde_json::from_str(found.get()).ok()) {
-        return Ok(Items::Found(items));
+    let found = raw_within(document, pointer);
+    if let Some(items) = found.and_then(|found| serde_json::from_str::<Vec<&RawValue>>(found.get()).ok()) {
+        let items = items.into_iter().map(|item| Item::Json(RawItem::part(body, item)));
+        return Ok(Items::Found(items.collect()));
     }
     let none = match found.map(RawValue::get) {
         None => NoItems::Absent,
@@ -204,7 +208,7 @@ mod tests {
             Item::Json(raw) => raw.get().to_owned(),
             Item::InvalidLine(line) => format!("!{}", line.escape_ascii()),
         };
-        match items(body, format, pointer) {
+        match items(&Body::new(body.to_vec()), format, pointer) {
             Ok(Items::Found(items)) => Ok(items.iter().map(text).collect()),
             Ok(Items::None(_, problem)) | Err(BodyError::CutOff(problem) | BodyError::Invalid(problem)) => Err(problem),
         }

@@ -84,7 +84,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::from_iter([("x-quota".parse().unwrap(), "0".parse().unwrap())]),
             url: "http://a/".parse().unwrap(),
-            body: body.into(),
+            body: std::sync::Arc::new(body.into()),
             meaning: Meaning::Page,
         }
     }

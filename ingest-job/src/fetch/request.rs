@@ -22,7 +22,10 @@ use super::{
     redirects::{self, may_lead},
     timeouts::Timeouts,
 };
-use crate::outcome::{Failure, PIPELINE_INVALID, RESPONSE_INVALID, SOURCE_REFUSED};
+use crate::{
+    outcome::{Failure, PIPELINE_INVALID, RESPONSE_INVALID, SOURCE_REFUSED},
+    raw_item::Body,
+};
 
 const USER_AGENT: &str = concat!("userpipeline-ingest/", env!("CARGO_PKG_VERSION"));
 
@@ -94,7 +97,7 @@ impl Request {
             status,
             headers,
             url,
-            body,
+            body: Body::new(body),
             meaning: Meaning::Page,
         };
         match self.rules.verdict(&answer) {

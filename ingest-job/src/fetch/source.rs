@@ -19,6 +19,7 @@ use super::{
 use crate::{
     outcome::{Failure, FetchEnd},
     page::Item,
+    raw_item::Body,
 };
 
 const FIRST_DELAY: Duration = Duration::from_millis(500);
@@ -31,7 +32,7 @@ const MAX_FINAL_WAIT: Duration = Duration::from_secs(120);
 pub struct FetchedPage {
     pub items: Vec<Item>,
     /// The response that contained the items.
-    pub body: Vec<u8>,
+    pub body: Body,
     pub note: Option<Note>,
     /// The number of its request.
     pub request: i64,

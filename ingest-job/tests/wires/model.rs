@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use ingest_job::page::{Item, MappedPage};
-use serde_json::{Value, json, value::RawValue};
+use ingest_job::{
+    page::{Item, MappedPage},
+    raw_item::RawItem,
+};
+use serde_json::{Value, json};
 use userpipeline_record::{Rank, RecordSchema};
 
 /// An item: its key, the value of `orderBy` in microseconds after a second, its content, and whether it deletes the record.
@@ -49,7 +52,7 @@ impl Served {
 
 impl Response {
     pub fn page(&self) -> MappedPage {
-        let raw = |served: &Served| Item::Json(RawValue::from_string(served.item().to_string()).unwrap());
+        let raw = |served: &Served| Item::Json(RawItem::own(served.item().to_string()));
         let page = MappedPage::map(self.items.iter().map(raw).collect(), i64::MAX, &schema(), 10_000);
         assert!(page.rejects.is_empty(), "{:?}", page.rejects);
         page

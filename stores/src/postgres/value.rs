@@ -3,7 +3,6 @@
 use std::error::Error;
 
 use bytes::{BufMut, BytesMut};
-use serde_json::value::RawValue;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 use userpipeline_record::{FieldType, Value};
 use uuid::Uuid;
@@ -88,11 +87,11 @@ impl<'a> FromSql<'a> for PgValue {
 
 /// JSON as it was served, byte for byte.
 #[derive(Debug)]
-pub struct RawJson<'a>(pub &'a RawValue);
+pub struct RawJson<'a>(pub &'a str);
 
 impl ToSql for RawJson<'_> {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Failed> {
-        out.put_slice(self.0.get().as_bytes());
+        out.put_slice(self.0.as_bytes());
         Ok(IsNull::No)
     }
 

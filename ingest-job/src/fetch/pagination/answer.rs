@@ -3,7 +3,7 @@
 use reqwest::{StatusCode, Url, header::HeaderMap};
 
 use super::position::Next;
-use crate::page::Item;
+use crate::{page::Item, raw_item::Body};
 
 /// What the source responded.
 #[derive(Clone, Debug)]
@@ -12,7 +12,7 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Where it was requested, after redirects.
     pub url: Url,
-    pub body: Vec<u8>,
+    pub body: Body,
     pub meaning: Meaning,
 }
 

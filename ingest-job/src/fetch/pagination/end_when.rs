@@ -1,12 +1,12 @@
 //! `endWhen`: the expression that recognises the last page.
 
 use reqwest::header::HeaderMap;
-use serde_json::{Value as Json, value::RawValue};
+use serde_json::Value as Json;
 use userpipeline_api::Pagination;
 use userpipeline_record::{Expression, Reads, parts};
 
 use super::answer::Answer;
-use crate::page::Item;
+use crate::{page::Item, raw_item::RawItem};
 
 const FIELD: &str = "spec.source.http.pagination.endWhen";
 
@@ -53,7 +53,7 @@ fn read_items(reads: &Reads, items: &[Item]) -> Result<Json, String> {
     }
 }
 
-fn parse(item: &RawValue) -> Result<Json, String> {
+fn parse(item: &RawItem) -> Result<Json, String> {
     serde_json::from_str(item.get()).map_err(|_| "it reads `items`, of which one cannot be parsed".to_owned())
 }
 

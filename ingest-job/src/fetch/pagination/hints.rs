@@ -189,7 +189,7 @@ mod tests {
     use reqwest::StatusCode;
 
     use super::*;
-    use crate::fetch::pagination::Meaning;
+    use crate::{fetch::pagination::Meaning, raw_item::Body};
 
     fn hint(headers: &[(&'static str, &str)], body: &str, items: usize) -> Option<String> {
         looks_paged(
@@ -200,7 +200,7 @@ mod tests {
                     .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
                     .collect(),
                 url: "http://a/x".parse().unwrap(),
-                body: body.as_bytes().to_vec(),
+                body: Body::new(body.as_bytes().to_vec()),
                 meaning: Meaning::Page,
             },
             items,

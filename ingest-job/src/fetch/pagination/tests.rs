@@ -11,7 +11,7 @@ use userpipeline_api::HttpSource;
 
 use self::model::{End, Model, Sabotage, Style};
 use super::{Answer, Meaning, Next, PageError, Pager, Placement, Position};
-use crate::page::Item;
+use crate::{page::Item, raw_item::Body};
 
 /// More requests than any run of these tests needs.
 const MAX_REQUESTS: usize = 400;
@@ -84,7 +84,7 @@ fn answer(status: u16, headers: &[(&str, String)], body: &str) -> Answer {
         status: StatusCode::from_u16(status).unwrap(),
         headers: headers.iter().map(header).collect::<HeaderMap>(),
         url: "http://a/".parse().unwrap(),
-        body: body.as_bytes().to_vec(),
+        body: Body::new(body.as_bytes().to_vec()),
         meaning: Meaning::Page,
     }
 }
