@@ -28,7 +28,7 @@ type Age = (Timestamp, PipelineId);
 pub struct Conflict {
     /// The resource that both pipelines write to.
     pub what: String,
-    /// The other pipeline. None in another namespace, which whoever reads the message may not be allowed to see.
+    /// The other pipeline. None in another namespace, which the reader of the message may not be allowed to see.
     pub owner: Option<PipelineId>,
 }
 

@@ -64,7 +64,7 @@ impl Listener {
 /// How a pipeline uses a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NameUse {
-    /// It derives from the pipeline, so it belongs to it whoever is older.
+    /// It derives from the pipeline, so it belongs to it, also if the other one is older.
     Derived,
     /// The pipeline created the object, as the operator recorded.
     Created,
