@@ -1,4 +1,4 @@
-//! Of several messages with equal versions, both stores end with the one that the rule names, however batches are cut, repeated or
+//! Of several messages with equal versions, PostgreSQL ends with the one that the rule names, however batches are cut, repeated or
 //! lost.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use stream_worker::model::{VersionedRecord, Write};
 use userpipeline_record::{Record, Value};
 use uuid::Uuid;
 
-use crate::stores::{Rows, Stores};
+use crate::store::{Rows, Store};
 
 const KEYS: u64 = 5;
 const MESSAGES: i64 = 60;
@@ -59,10 +59,12 @@ fn expected(messages: &[Write]) -> Rows {
         .collect()
 }
 
-async fn stores_end_equal(with_cassandra: bool) {
+#[tokio::test]
+#[ignore = "needs the local cluster"]
+async fn postgresql_ends_with_the_messages_that_the_rule_names() {
     let mut random = Random::new();
     for trial in 0..TRIALS {
-        let mut stores = Stores::create(with_cassandra).await;
+        let mut store = Store::create().await;
         let messages: Vec<Write> = (0..MESSAGES).map(|offset| random.message(offset)).collect();
         let mut next = 0;
         while next < messages.len() {
@@ -70,35 +72,16 @@ async fn stores_end_equal(with_cassandra: bool) {
             let end = (next + size).min(messages.len());
             // One in three attempts is lost, and the next one has other batches.
             let commits = random.below(3) > 0;
-            stores.attempt(&messages[next..end], commits).await;
+            store.attempt(&messages[next..end], commits).await;
             next = if commits { end } else { next };
         }
         let rows = expected(&messages);
         for replayed in [false, true] {
-            assert_eq!(
-                stores.postgres_rows().await,
-                rows,
-                "trial {trial}, replayed {replayed}: {messages:#?}"
-            );
-            if let Some(found) = stores.cassandra_rows().await {
-                assert_eq!(found, rows, "trial {trial}, replayed {replayed}: {messages:#?}");
-            }
+            assert_eq!(store.rows().await, rows, "trial {trial}, replayed {replayed}: {messages:#?}");
             for batch in messages.chunks(7) {
-                stores.attempt(batch, true).await;
+                store.attempt(batch, true).await;
             }
         }
-        stores.drop().await;
+        store.drop().await;
     }
-}
-
-#[tokio::test]
-#[ignore = "needs the local cluster"]
-async fn postgresql_ends_with_the_messages_that_the_rule_names() {
-    stores_end_equal(false).await;
-}
-
-#[tokio::test]
-#[ignore = "needs the local cluster"]
-async fn both_stores_end_with_the_messages_that_the_rule_names() {
-    stores_end_equal(true).await;
 }
