@@ -73,7 +73,8 @@ pub async fn run(program: &Path, pipeline: &Path, folder: &Path) -> Result<Measu
         }
         // Neither is readable once the process has ended.
         cpu = cpu_seconds(Path::new(&format!("/proc/{id}"))).unwrap_or(cpu);
-        kafka = kafka_seconds(id).unwrap_or(kafka);
+        // Its threads end before the process does.
+        kafka = kafka_seconds(id).unwrap_or(kafka).max(kafka);
         peak = peak_bytes(id).unwrap_or(peak);
         sleep(POLL).await;
     };
