@@ -58,7 +58,7 @@ struct Cli {
     termination_log: PathBuf,
 }
 
-// One thread: a run does one thing after the other, and wake-ups of other threads would take a tenth of its CPU time.
+// One thread: a run does one thing after the other, and would wake another thread for each message of a connection.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
