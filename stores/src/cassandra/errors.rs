@@ -97,6 +97,19 @@ pub fn record_fault(error: &ExecutionError) -> Option<String> {
     }
 }
 
+/// Whether a batch failed because of its content: of one of its statements, or of its size.
+pub fn may_be_refused(error: &ExecutionError) -> bool {
+    matches!(
+        error,
+        ExecutionError::BadQuery(_)
+            | ExecutionError::LastAttemptError(
+                RequestAttemptError::CqlRequestSerialization(_)
+                    | RequestAttemptError::SerializationError(_)
+                    | RequestAttemptError::DbError(DbError::Invalid | DbError::ServerError | DbError::ProtocolError, _)
+            )
+    )
+}
+
 /// Cassandra has no error code for this, only texts: those of the mutation limit, the guardrails, the key and frame limits.
 fn is_too_large(text: &str) -> bool {
     let words = [

@@ -10,17 +10,20 @@ use crate::{
     run::decode::Decoded,
 };
 
+/// Batches that a worker writes at a time, of different partitions: while one waits for PostgreSQL, another one is in Cassandra.
+pub const WRITERS: usize = 2;
+
 /// Messages that are written together, and the owner tokens of their partitions.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// In the order of delivery.
+    /// Those of a partition are in their order.
     pub messages: Vec<Message>,
     /// The owner token of each partition.
     pub owners: BTreeMap<i32, Uuid>,
 }
 
 impl Batch {
-    /// The offset after the last message of each partition, in the order of delivery: compaction leaves gaps.
+    /// The offset after the last message of each partition: compaction leaves gaps.
     pub fn next_offsets(&self) -> BTreeMap<i32, i64> {
         self.messages.iter().map(|m| (m.partition, m.offset + 1)).collect()
     }

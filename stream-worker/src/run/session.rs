@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 use userpipeline_stores::{
     StoreError,
@@ -11,9 +12,10 @@ use userpipeline_stores::{
 };
 
 use super::{
+    batch::WRITERS,
     consume::{self, Event},
     retention, watch,
-    write::Writer,
+    write::{Stores, Writer},
 };
 use crate::{
     context::WorkerContext,
@@ -29,20 +31,26 @@ pub async fn session(context: &Arc<WorkerContext>, stop: &CancellationToken) -> 
     let tokens = Arc::new(OwnerTokens::default());
     let opened = async {
         wires::check(&context.wires)?;
-        let topic = topics(context).await?;
+        // One writer shows that the stores answer. The others open theirs with their first batch.
+        let mut first = Stores::of(context);
+        let opening = async { first.open(context).await.map_err(|(_, error)| error) };
+        let (topic, ()) = futures::try_join!(topics(context), opening)?;
         let table = ProgressTable {
             group: context.pipeline.group_id.clone(),
             topic: context.pipeline.topic.clone(),
             topic_id: topic.id.clone(),
         };
-        let writer = Writer::open(Arc::clone(context), table.clone(), Arc::clone(&tokens), stop.clone()).await?;
-        Ok((topic, table, writer))
+        let others = std::iter::repeat_with(|| Stores::of(context));
+        let stores = std::iter::once(first).chain(others).take(WRITERS).enumerate();
+        let writers = stores.map(|(number, stores)| Writer::new(number, stores, context, &table, &tokens, stop));
+        let writers = writers.collect::<Result<Vec<_>, _>>()?;
+        Ok((topic, table, writers))
     };
-    let (topic, table, mut writer) = tokio::select! {
+    let (topic, table, mut writers) = tokio::select! {
         opened = opened => opened?,
         () = stop.cancelled() => return Ok(()),
     };
-    let checks = writer.health_checks();
+    let checks = writers[0].health_checks();
     context.status.topic_partitions(topic.partitions);
     let mut consuming = consume::start(context, &table, &tokens, stop)?;
     context.status.clear(Trouble::Session);
@@ -50,10 +58,14 @@ pub async fn session(context: &Arc<WorkerContext>, stop: &CancellationToken) -> 
 
     let (batches, events) = (&mut consuming.batches, &consuming.events);
     let writing = async {
-        while let Some(batch) = batches.recv().await {
-            // The thread is gone only where the session ends.
-            let _ = events.send(Event::Written(writer.write(batch).await));
-        }
+        let each = batches.iter_mut().zip(&mut writers).enumerate();
+        let each = each.map(|(number, (batches, writer))| async move {
+            while let Some(batch) = batches.recv().await {
+                // The thread is gone only where the session ends.
+                let _ = events.send(Event::Written(number, writer.write(batch).await));
+            }
+        });
+        join_all(each).await;
         std::future::pending::<()>().await;
     };
     let watching = async {

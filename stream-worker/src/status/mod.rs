@@ -22,8 +22,8 @@ const RATE_WINDOW: Duration = Duration::from_secs(60);
 pub enum Trouble {
     /// The session cannot start, or ended.
     Session,
-    /// A batch cannot be written.
-    Write,
+    /// A writer, by its number, cannot write its batch.
+    Write(usize),
     /// A partition's next messages were deleted.
     Partition(i32),
     /// An assigned partition cannot be taken over.
@@ -219,9 +219,9 @@ mod tests {
         status.consuming(true);
         assert!(status.report(now).ready);
         status.trouble(Trouble::Kafka, &StoreError::transient("KafkaUnreachable", "k"));
-        status.trouble(Trouble::Write, &StoreError::transient("CassandraUnreachable", "c"));
+        status.trouble(Trouble::Write(0), &StoreError::transient("CassandraUnreachable", "c"));
         assert_eq!(status.report(now).reason, "CassandraUnreachable");
-        status.clear(Trouble::Write);
+        status.clear(Trouble::Write(0));
         let report = status.report(now);
         assert_eq!(
             (report.ready, report.reason.as_str(), report.message.as_str()),
@@ -244,10 +244,10 @@ mod tests {
         assert_eq!(status.stalled(later(150)), None);
         list(20, 150);
         assert_eq!(status.stalled(later(180)), None);
-        status.trouble(Trouble::Write, &StoreError::transient("CassandraUnreachable", "c"));
+        status.trouble(Trouble::Write(0), &StoreError::transient("CassandraUnreachable", "c"));
         list(20, 300);
         assert_eq!(status.stalled(later(350)), None);
-        status.clear(Trouble::Write);
+        status.clear(Trouble::Write(0));
         list(20, 350);
         assert_eq!(status.stalled(later(400)), Some(0));
     }

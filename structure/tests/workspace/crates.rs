@@ -46,7 +46,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ),
     (
         "userpipeline-benches",
-        &["userpipeline-api", "userpipeline-tests", "randomuser-source"],
+        &["userpipeline-api", "userpipeline-record", "userpipeline-tests", "randomuser-source"],
     ),
     ("userpipeline-structure", &[]),
 ];

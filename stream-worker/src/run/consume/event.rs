@@ -10,7 +10,8 @@ use crate::run::batch::BatchOutcome;
 pub enum Event {
     /// Partitions were taken over, or could not be. The request's number identifies a late answer.
     TakenOver(u64, Result<Vec<(i32, Start)>, StoreError>),
-    Written(BatchOutcome),
+    /// A writer, by its number, has written its batch.
+    Written(usize, BatchOutcome),
     /// Offsets were committed, or could not be.
     Committed(BTreeMap<i32, i64>, bool),
     /// An empty queue has messages.

@@ -1,7 +1,7 @@
 //! The consumer: a thread of its own that polls, so that a worker that waits for a store stays in its group.
 //!
-//! It hands one batch at a time to the writer and gathers the next meanwhile. When that is full too, nothing more is taken from
-//! the partitions' queues, librdkafka fetches no more than these hold, and polling continues.
+//! It hands one batch at a time to each writer and gathers the next ones meanwhile. When these are full too, nothing more is taken
+//! from the partitions' queues, librdkafka fetches no more than these hold, and polling continues.
 
 mod assignments;
 mod buffer;

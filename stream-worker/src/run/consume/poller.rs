@@ -61,13 +61,12 @@ impl Poller {
             self.assignments.request_take_over()?;
             self.give(false);
             self.committer.commit();
-            let full = self.fetcher.buffer.is_full() && self.hand_over.is_busy();
-            if full {
+            if self.fetcher.buffer.is_full() {
                 self.assignments.stop_observing();
             } else if self.fetcher.take(&mut self.assignments)? {
                 continue;
             }
-            let due = self.fetcher.buffer.due_in(Instant::now()).filter(|_| !self.hand_over.is_busy());
+            let due = self.hand_over.due_in(&self.fetcher.buffer, Instant::now());
             if let Ok(event) = self.inbox.recv_timeout(due.map_or(POLL, |due| due.min(POLL))) {
                 self.handle(event)?;
             }
@@ -78,7 +77,7 @@ impl Poller {
     fn handle(&mut self, event: Event) -> Result<(), StoreError> {
         match event {
             Event::TakenOver(request, result) => self.assignments.taken_over(request, result, &mut self.fetcher.queues),
-            Event::Written(outcome) => self.written(outcome),
+            Event::Written(writer, outcome) => self.written(writer, outcome),
             Event::Committed(offsets, done) => {
                 self.committer.committed(&offsets, done);
                 Ok(())
@@ -94,8 +93,8 @@ impl Poller {
             .give(&mut self.fetcher.buffer, at_once, |partition| assignments.token(partition));
     }
 
-    fn written(&mut self, outcome: BatchOutcome) -> Result<(), StoreError> {
-        self.hand_over.done(outcome.abandoned);
+    fn written(&mut self, writer: usize, outcome: BatchOutcome) -> Result<(), StoreError> {
+        self.hand_over.done(writer, outcome.abandoned);
         for partition in outcome.fenced {
             self.fenced(partition)?;
         }
@@ -176,8 +175,8 @@ impl Poller {
                 break;
             }
             match self.inbox.recv_timeout(until.saturating_duration_since(Instant::now()).min(POLL)) {
-                Ok(Event::Written(outcome)) => {
-                    if let Err(error) = self.written(outcome) {
+                Ok(Event::Written(writer, outcome)) => {
+                    if let Err(error) = self.written(writer, outcome) {
                         tracing::debug!(message = error.message, "draining");
                     }
                 }

@@ -16,13 +16,13 @@ use super::{
 use crate::{
     context::WorkerContext,
     progress::{OwnerTokens, ProgressTable},
-    run::batch::Batch,
+    run::batch::{Batch, WRITERS},
 };
 
 /// A running consumer.
 pub struct Consuming {
-    /// Batches to write.
-    pub batches: mpsc::Receiver<Batch>,
+    /// Batches to write, for each writer.
+    pub batches: Vec<mpsc::Receiver<Batch>>,
     /// For the outcomes of batches, and the end of the session.
     pub events: Sender<Event>,
     /// How it ended: well where the worker is to stop.
@@ -41,14 +41,14 @@ pub fn start(
     stop: &CancellationToken,
 ) -> Result<Consuming, StoreError> {
     let group = Group::join(context)?;
-    let (batch_sender, batches) = mpsc::channel(1);
+    let (senders, batches) = (0..WRITERS).map(|_| mpsc::channel(1)).unzip();
     let (events, inbox) = channel();
     let (end, ended) = oneshot::channel();
     let poller = Poller {
         assignments: Assignments::new(context, &group, table, tokens, &events),
         fetcher: Fetcher::new(context, &group),
         committer: Committer::new(context, &group, &events),
-        hand_over: HandOver::new(batch_sender),
+        hand_over: HandOver::new(senders),
         context: Arc::clone(context),
         group: group.clone(),
         inbox,

@@ -30,7 +30,7 @@ use crate::{
 impl Writer {
     /// Stores a batch and its progress, or nothing of it in PostgreSQL.
     pub(super) async fn store(&mut self, work: &mut Work) -> Result<(BTreeMap<i32, Advance>, Acknowledged), Failure> {
-        let Some(progress) = &mut self.progress else {
+        let Some(progress) = &mut self.stores.progress else {
             unreachable!("it is opened before each attempt")
         };
         let metrics = &self.context.metrics;
@@ -51,11 +51,11 @@ impl Writer {
         let Arbitrated {
             winners: writes,
             is_unordered,
-        } = select(&self.sinks, &transaction, candidates, &unwritten.faults).await?;
+        } = select(&self.stores.sinks, &transaction, candidates, &unwritten.faults).await?;
         if is_unordered {
             self.context.status.unordered_messages();
         }
-        let to_sinks = write_to_sinks(&self.sinks, &transaction, &writes, metrics);
+        let to_sinks = write_to_sinks(&self.stores.sinks, &transaction, &writes, metrics);
         let to_dead_letters = async {
             let Some(letters) = &self.dead_letters else { return Ok(()) };
             let faults = &unwritten.faults;
@@ -67,8 +67,8 @@ impl Writer {
         };
         let (results, ()) = tokio::try_join!(to_sinks, to_dead_letters)?;
 
-        let mut faults = refused_by_sinks(&self.sinks, &results, &writes);
-        let searches: Vec<_> = searches(&self.sinks, &results).collect();
+        let mut faults = refused_by_sinks(&self.stores.sinks, &results, &writes);
+        let searches: Vec<_> = searches(&self.stores.sinks, &results).collect();
         if !searches.is_empty() || !faults.is_empty() {
             transaction.rollback().await.map_err(Failure::bookkeeping)?;
             for sink in searches {
@@ -81,7 +81,7 @@ impl Writer {
         let advances = advances(&batch.messages, unwritten, &previous);
         transaction.commit(&advances).await.map_err(Failure::bookkeeping)?;
         let committed_at = Timestamp::now();
-        let sinks = self.sinks.iter().zip(&results);
+        let sinks = self.stores.sinks.iter().zip(&results);
         let acknowledged = Acknowledged {
             sinks: sinks
                 .map(|(sink, result)| (sink.name(), result.stored_at.unwrap_or(committed_at)))

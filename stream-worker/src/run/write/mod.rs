@@ -11,7 +11,8 @@ mod account;
 mod attempt;
 mod breaker;
 mod failure;
+mod stores;
 mod work;
 mod writer;
 
-pub use self::{failure::Store, writer::Writer};
+pub use self::{failure::Store, stores::Stores, writer::Writer};

@@ -4,32 +4,33 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 use userpipeline_runtime::BackOff;
-use userpipeline_stores::{Class, StoreError, postgres::answered};
+use userpipeline_stores::{Class, StoreError};
 
 use super::{
     breaker::Breaker,
     failure::{Failure, Store},
+    stores::Stores,
     work::Work,
 };
 use crate::{
     back_off::back_off,
     context::WorkerContext,
     dead_letters::DeadLetters,
-    progress::{OwnerTokens, ProgressConnection, ProgressTable},
+    progress::{OwnerTokens, ProgressTable},
     run::{
         batch::{Batch, BatchOutcome},
         decode::Decoders,
     },
-    sinks::{self, ActiveSink, HealthCheck, Sink},
+    sinks::HealthCheck,
     status::Trouble,
 };
 
 pub struct Writer {
+    number: usize,
     pub(super) context: Arc<WorkerContext>,
     pub(super) table: ProgressTable,
     decoders: Decoders,
-    pub(super) progress: Option<ProgressConnection>,
-    pub(super) sinks: Vec<ActiveSink>,
+    pub(super) stores: Stores,
     pub(super) dead_letters: Option<DeadLetters>,
     breaker: Breaker,
     tokens: Arc<OwnerTokens>,
@@ -37,35 +38,31 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A writer whose stores answer and have their tables.
-    pub async fn open(
-        context: Arc<WorkerContext>,
-        table: ProgressTable,
-        tokens: Arc<OwnerTokens>,
-        stop: CancellationToken,
+    /// `number`: a worker has several writers.
+    pub fn new(
+        number: usize,
+        stores: Stores,
+        context: &Arc<WorkerContext>,
+        table: &ProgressTable,
+        tokens: &Arc<OwnerTokens>,
+        stop: &CancellationToken,
     ) -> Result<Self, StoreError> {
-        let decoders = Decoders::of(&context.pipeline, context.schema.clone(), &context.secrets)?;
-        let mut writer = Self {
-            breaker: Breaker::new(context.pipeline.max_dead_letter_ratio),
-            sinks: active_sinks(&context),
-            context,
-            table,
-            decoders,
-            progress: None,
+        Ok(Self {
+            number,
+            table: table.clone(),
+            decoders: Decoders::of(&context.pipeline, context.schema.clone(), &context.secrets)?,
+            stores,
             dead_letters: None,
-            tokens,
-            stop,
-        };
-        writer.open_bookkeeping().await?;
-        for sink in &mut writer.sinks {
-            sink.writer.open().await?;
-        }
-        Ok(writer)
+            breaker: Breaker::new(context.pipeline.max_dead_letter_ratio),
+            tokens: Arc::clone(tokens),
+            stop: stop.clone(),
+            context: Arc::clone(context),
+        })
     }
 
     /// With the names of their sinks.
     pub fn health_checks(&self) -> Vec<(&'static str, Box<dyn HealthCheck>)> {
-        let checks = self.sinks.iter().map(|sink| Some((sink.name(), sink.writer.health()?)));
+        let checks = self.stores.sinks.iter().map(|sink| Some((sink.name(), sink.writer.health()?)));
         checks.flatten().collect()
     }
 
@@ -75,7 +72,7 @@ impl Writer {
         let mut work = Work::new(batch);
         let (mut back_off, mut fenced) = (back_off(), Vec::new());
         let in_flight = i64::try_from(work.batch.messages.len()).unwrap_or(i64::MAX);
-        context.metrics.in_flight.set(in_flight);
+        context.metrics.in_flight.inc_by(in_flight);
         let abandoned = loop {
             work.retain(|partition, token| self.tokens.holds(partition, token));
             if work.batch.messages.is_empty() {
@@ -89,9 +86,9 @@ impl Writer {
                 break true;
             }
         };
-        context.metrics.in_flight.set(0);
+        context.metrics.in_flight.dec_by(in_flight);
         if !abandoned {
-            context.status.clear(Trouble::Write);
+            context.status.clear(Trouble::Write(self.number));
         }
         BatchOutcome {
             next_offsets: if abandoned { BTreeMap::new() } else { work.batch.next_offsets() },
@@ -133,17 +130,20 @@ impl Writer {
                 false
             }
             Failure::Store(store, error) => {
-                self.close(store, &error);
+                self.stores.close(store, &error);
+                if store == Store::DeadLetters {
+                    self.dead_letters = None;
+                }
                 self.context.metrics.retry(store.name());
                 // An error that the next attempt resolves, such as a deadlock, is no trouble.
                 if error.class == Class::Configuration || back_off.failures() > 0 {
-                    self.context.status.trouble(Trouble::Write, &error);
+                    self.context.status.trouble(Trouble::Write(self.number), &error);
                 }
                 self.wait(back_off, store.name(), &error).await
             }
             Failure::TooManyDeadLetters { bad, read } => {
                 let error = self.too_many_dead_letters(&work.unwritten.faults, bad, read);
-                self.context.status.trouble(Trouble::Write, &error);
+                self.context.status.trouble(Trouble::Write(self.number), &error);
                 // The next attempt may decode more: the schema may be registered by then.
                 work.forget_decoded();
                 self.wait(back_off, "dead letters", &error).await
@@ -162,65 +162,13 @@ impl Writer {
         self.stop.is_cancelled()
     }
 
-    /// Opens what is not open, or was opened with credentials that have changed.
     async fn open_stores(&mut self, work: &Work) -> Result<(), Failure> {
-        self.open_bookkeeping().await.map_err(Failure::bookkeeping)?;
-        for sink in &mut self.sinks {
-            let store = Store::Sink(sink.name());
-            sink.writer.open().await.map_err(|e| Failure::Store(store, e))?;
-        }
+        let opened = self.stores.open(&self.context).await;
+        opened.map_err(|(store, e)| Failure::Store(store, e))?;
         if work.has_unsent() && self.dead_letters.is_none() {
             let opened = DeadLetters::open(&self.context).map_err(|e| Failure::Store(Store::DeadLetters, e))?;
             self.dead_letters = Some(opened);
         }
         Ok(())
     }
-
-    /// The connection of the batch's transaction, and the statements that sinks prepare on it.
-    async fn open_bookkeeping(&mut self) -> Result<(), StoreError> {
-        let context = &self.context;
-        let rotated = |progress: &ProgressConnection| progress.is_rotated(&context.postgres);
-        if self.progress.as_ref().is_none_or(rotated) {
-            let sinks = &mut self.sinks;
-            let opening = async {
-                let progress = ProgressConnection::open(&context.postgres, &context.instance).await?;
-                for sink in sinks {
-                    sink.writer.prepare(progress.client()).await?;
-                }
-                Ok(progress)
-            };
-            self.progress = Some(answered(opening).await??);
-        }
-        Ok(())
-    }
-
-    /// Closes what failed, so that the next attempt opens it with the credentials as they are then.
-    fn close(&mut self, store: Store, error: &StoreError) {
-        let is_failed = |sink: &dyn Sink| store == Store::Sink(sink.name());
-        // All that share the connection of the bookkeeping fail together.
-        let mut in_transaction = self.sinks.iter().map(|sink| sink.sink).filter(|sink| sink.uses_transaction());
-        let is_transaction_failed = store == Store::Bookkeeping || in_transaction.any(is_failed);
-        if is_transaction_failed {
-            self.progress = None;
-        }
-        if store == Store::DeadLetters {
-            self.dead_letters = None;
-        }
-        for ActiveSink { sink, writer } in &mut self.sinks {
-            if is_failed(*sink) || (is_transaction_failed && sink.uses_transaction()) {
-                writer.close(error);
-            }
-        }
-    }
-}
-
-/// The sinks that the pipeline has.
-fn active_sinks(context: &WorkerContext) -> Vec<ActiveSink> {
-    let sinks = sinks::ALL.into_iter().map(|sink| {
-        Some(ActiveSink {
-            sink,
-            writer: sink.writer(context)?,
-        })
-    });
-    sinks.flatten().collect()
 }

@@ -3,6 +3,7 @@
 mod cluster;
 mod delete;
 mod health;
+mod requests;
 mod retention;
 mod schema;
 mod session;

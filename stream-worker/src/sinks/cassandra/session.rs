@@ -2,7 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use scylla::{client::session::Session, statement::prepared::PreparedStatement};
+use scylla::{
+    client::session::Session,
+    statement::{
+        batch::{Batch, BatchType},
+        prepared::PreparedStatement,
+    },
+};
 use userpipeline_api::document::CassandraTarget;
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::{
@@ -10,10 +16,16 @@ use userpipeline_stores::{
     cassandra::{Connection, explain_prepare},
     wire::Fingerprint,
 };
+use uuid::Uuid;
+
+use super::{requests::MAX_STATEMENTS, values::Upsert};
+use crate::model::Write;
 
 pub struct PreparedSession {
     pub session: Arc<Session>,
     pub insert: PreparedStatement,
+    /// Of 0 to [`MAX_STATEMENTS`] inserts.
+    inserts: Vec<Batch>,
     pub delete: PreparedStatement,
     /// Other credentials or certificates need another session.
     opened_with: Fingerprint,
@@ -33,12 +45,36 @@ impl PreparedSession {
         };
         let insert = prepare(schema.cassandra_insert_cql(&target.keyspace, &target.table)).await?;
         let delete = prepare(schema.cassandra_delete_cql(&target.keyspace, &target.table)).await?;
+        let inserts = (0..=MAX_STATEMENTS).map(|statements| {
+            let mut batch = Batch::new_with_statements(BatchType::Unlogged, vec![insert.clone().into(); statements]);
+            batch.set_is_idempotent(true);
+            batch
+        });
         Ok(Self {
             session: Arc::new(session),
+            inserts: inserts.collect(),
             insert,
             delete,
             opened_with,
         })
+    }
+
+    /// A batch of so many inserts.
+    pub fn inserts(&self, statements: usize) -> &Batch {
+        &self.inserts[statements]
+    }
+
+    /// The node of the local datacenter that has the row, and is asked first; none where there is no choice.
+    pub fn replica(&self, write: &Write, datacenter: &str) -> Option<Uuid> {
+        let state = self.session.get_cluster_state();
+        if state.get_nodes_info().len() < 2 {
+            return None;
+        }
+        let token = self.insert.calculate_token(&Upsert(write)).ok()??;
+        let table = self.insert.get_table_spec()?;
+        let replicas = state.get_token_endpoints(table.ks_name(), table.table_name(), token);
+        let mut local = replicas.iter().filter(|(node, _)| node.datacenter.as_deref() == Some(datacenter));
+        local.next().map(|(node, _)| node.host_id)
     }
 
     /// Whether credentials or certificates have changed since it was opened.

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{FutureExt, StreamExt, TryStreamExt, future::LocalBoxFuture, stream};
+use futures::{StreamExt, TryStreamExt, future::LocalBoxFuture, stream};
+use scylla::errors::ExecutionError;
 use tokio_postgres::Transaction;
 use userpipeline_api::document::CassandraTarget;
 use userpipeline_record::RecordSchema;
@@ -13,16 +14,15 @@ use userpipeline_stores::{
 
 use super::{
     health::CassandraHealth,
+    requests::{IN_FLIGHT, Request, requests},
     session::{PreparedSession, SharedSession},
-    values,
+    values::{Delete, Upsert},
 };
 use crate::{
     model::Write,
     sinks::sink::{HealthCheck, SinkWriter, WriteOutcome},
 };
 
-/// Concurrent requests.
-const IN_FLIGHT: usize = 256;
 /// Bounds a batch, because the transaction in PostgreSQL waits for it.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(45);
 
@@ -60,14 +60,11 @@ impl CassandraWriter {
         let Some(prepared) = &self.prepared else {
             unreachable!("it is opened before each attempt")
         };
-        let requests = writes
-            .iter()
-            .enumerate()
-            .map(|(i, write)| self.write_one(prepared, i, write).boxed());
-        let all = stream::iter(requests)
+        let replica = |write: &Write| prepared.replica(write, &self.target.cluster.local_datacenter);
+        let all = stream::iter(requests(writes, replica))
+            .map(|request| self.send(prepared, request, writes))
             .buffer_unordered(IN_FLIGHT)
-            .try_filter_map(|refused| async move { Ok(refused) })
-            .try_collect();
+            .try_concat();
         tokio::time::timeout(BATCH_TIMEOUT, all).await.map_err(|_| {
             StoreError::transient(
                 CASSANDRA_UNREACHABLE,
@@ -76,20 +73,37 @@ impl CassandraWriter {
         })?
     }
 
-    /// The values are built when the request starts: only those in flight are in memory.
-    async fn write_one(&self, prepared: &PreparedSession, position: usize, write: &Write) -> Result<Option<(usize, String)>, StoreError> {
-        let (statement, values) = if write.deleted {
-            (&prepared.delete, values::delete(&self.schema, write))
-        } else {
-            (&prepared.insert, values::upsert(write))
-        };
-        match prepared.session.execute_unpaged(statement, values).await {
-            Ok(_) => Ok(None),
-            Err(e) => match cassandra::record_fault(&e) {
-                Some(why) => Ok(Some((position, why))),
-                None => Err(cassandra::explain("writing to Cassandra", &e)),
-            },
+    /// The writes that are refused, by position and why.
+    async fn send(&self, prepared: &PreparedSession, request: Request, writes: &[&Write]) -> Result<Vec<(usize, String)>, StoreError> {
+        let positions = request.positions;
+        if positions.len() > 1 {
+            let rows: Vec<Upsert<'_>> = positions.iter().map(|position| Upsert(writes[*position])).collect();
+            match prepared.session.batch(prepared.inserts(rows.len()), rows).await {
+                Ok(_) => return Ok(Vec::new()),
+                // Which of them is refused, or whether only their batch is, each of them shows.
+                Err(e) if cassandra::may_be_refused(&e) => {}
+                Err(e) => return Err(cassandra::explain("writing to Cassandra", &e)),
+            }
         }
+        let mut refused = Vec::new();
+        for position in positions {
+            if let Err(e) = self.send_one(prepared, writes[position]).await {
+                let why = cassandra::record_fault(&e).ok_or_else(|| cassandra::explain("writing to Cassandra", &e))?;
+                refused.push((position, why));
+            }
+        }
+        Ok(refused)
+    }
+
+    async fn send_one(&self, prepared: &PreparedSession, write: &Write) -> Result<(), ExecutionError> {
+        let session = &prepared.session;
+        let sent = if write.deleted {
+            let schema = &self.schema;
+            session.execute_unpaged(&prepared.delete, Delete { schema, write }).await
+        } else {
+            session.execute_unpaged(&prepared.insert, Upsert(write)).await
+        };
+        sent.map(drop)
     }
 }
 

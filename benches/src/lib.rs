@@ -1,0 +1,5 @@
+//! What the benches share.
+
+pub mod node_network;
+pub mod process;
+pub mod report;

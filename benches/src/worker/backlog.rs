@@ -1,0 +1,171 @@
+//! Backlogs that workers, the driver and Spark store, in turns.
+
+use std::{path::PathBuf, process::Stdio};
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use userpipeline_tests::{
+    cluster::{SERVICES, credentials},
+    services::host_name,
+};
+
+use super::{
+    avro,
+    messages::Reading,
+    round::{Round, Setting, measure},
+    spark::{self, Mode, Spark},
+    subject::{Sinks, Subject},
+    targets::Measured,
+};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Kind {
+    /// Cassandra's driver alone, with single inserts.
+    Driver,
+    /// Cassandra's driver alone, with batches like the worker's.
+    DriverBatched,
+    /// JSON to Cassandra.
+    Cassandra,
+    /// JSON to both stores.
+    Both,
+    /// JSON to both stores, with TLS on every wire.
+    Encrypted,
+    /// JSON to both stores by four workers.
+    FourWorkers,
+    /// Avro of our runs to Cassandra.
+    Avro,
+    /// Avro of an external producer to Cassandra.
+    ExternalAvro,
+    /// Spark to Cassandra.
+    SparkCassandra,
+    /// Spark to both stores.
+    SparkBoth,
+}
+
+pub struct Backlog {
+    rows: u64,
+    kinds: Vec<Kind>,
+    pub json: Subject,
+    avro: Option<Subject>,
+    external_avro: Option<Subject>,
+}
+
+impl Backlog {
+    pub async fn create(rows: u64, only: &[Kind]) -> Result<Self> {
+        let kinds = if only.is_empty() { Kind::value_variants() } else { only };
+        let json = Subject::create("json", &json!({"topic": {"format": "JSON"}})).await?;
+        json.produce(0..rows, |n| {
+            let reading = Reading::new(n);
+            (reading.id.to_string(), reading.json().into_bytes(), None)
+        })
+        .await?;
+        let (mut avro, mut external_avro) = (None, None);
+        if kinds.contains(&Kind::Avro) {
+            avro = Some(Box::pin(avro::create(rows, false)).await?);
+        }
+        if kinds.contains(&Kind::ExternalAvro) {
+            external_avro = Some(Box::pin(avro::create(rows, true)).await?);
+        }
+        Ok(Self {
+            rows,
+            kinds: kinds.to_vec(),
+            json,
+            avro,
+            external_avro,
+        })
+    }
+
+    pub async fn remove(self) -> Result<()> {
+        for subject in [Some(self.json), self.avro, self.external_avro].into_iter().flatten() {
+            subject.remove().await?;
+        }
+        Ok(())
+    }
+
+    /// Measures each kind once.
+    pub async fn round(&self, programs: &[PathBuf], measured: &mut Measured) -> Result<()> {
+        for kind in &self.kinds {
+            match kind {
+                Kind::Driver | Kind::DriverBatched => {
+                    let driven = self.drive(if *kind == Kind::Driver { 1 } else { 10 }).await?;
+                    println!(
+                        "{kind:?}: {:.0} rows/s, {:.1} µs of CPU a row",
+                        driven.rows_per_second, driven.cpu_per_row
+                    );
+                    measured.peers.entry(*kind).or_default().push(driven);
+                }
+                Kind::SparkCassandra | Kind::SparkBoth => {
+                    let sinks = if *kind == Kind::SparkBoth { Sinks::Both } else { Sinks::Cassandra };
+                    self.json.reset().await?;
+                    let spark = Spark::start(&self.json, sinks, Mode::Backlog { records: self.rows }).await?;
+                    let found = spark.measure(&self.json).await?;
+                    println!(
+                        "{kind:?}: {:.0} rows/s, {:.1} µs of CPU a row",
+                        found.rows_per_second, found.cpu_per_row
+                    );
+                    measured.peers.entry(*kind).or_default().push(found);
+                }
+                _ => {
+                    for program in programs {
+                        let round = self.work(*kind, program).await?;
+                        println!("{kind:?} {}: {round}", program.display());
+                        if *program == programs[0] {
+                            measured.worker.entry(*kind).or_default().push(round);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn work(&self, kind: Kind, program: &std::path::Path) -> Result<Round> {
+        let subject = match kind {
+            Kind::Avro => self.avro.as_ref(),
+            Kind::ExternalAvro => self.external_avro.as_ref(),
+            _ => Some(&self.json),
+        };
+        let sinks = match kind {
+            Kind::Both | Kind::Encrypted | Kind::FourWorkers => Sinks::Both,
+            _ => Sinks::Cassandra,
+        };
+        let setting = Setting {
+            program,
+            sinks,
+            encrypted: kind == Kind::Encrypted,
+            workers: if kind == Kind::FourWorkers { 4 } else { 1 },
+        };
+        measure(subject.context("its topic")?, &setting, self.rows).await
+    }
+
+    /// With Cassandra's driver alone.
+    async fn drive(&self, batch: usize) -> Result<spark::Measured> {
+        let subject = &self.json;
+        subject.reset().await?;
+        let (username, password) = credentials(&subject.world.client, SERVICES, "cassandra-userpipeline").await?;
+        let target = json!({
+            "node": format!("{}:9142", host_name("cassandra")), "username": username, "password": password,
+            "table": format!("\"{}\".\"{}\"", subject.keyspace(), subject.cassandra_table()),
+        });
+        let mut command = subject.network.command(&std::env::current_exe()?);
+        command.args(["driver", "--rows", &self.rows.to_string(), "--batch", &batch.to_string()]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        child
+            .stdin
+            .take()
+            .context("a pipe")?
+            .write_all(target.to_string().as_bytes())
+            .await?;
+        let output = child.wait_with_output().await?;
+        ensure!(output.status.success(), "the driver ended with {}", output.status);
+        let text = String::from_utf8(output.stdout)?;
+        let (rows, cpu) = text.trim().split_once(' ').context("two numbers")?;
+        Ok(spark::Measured {
+            rows_per_second: rows.parse()?,
+            cpu_per_row: cpu.parse()?,
+        })
+    }
+}

@@ -1,0 +1,122 @@
+//! Measures a worker: `bench-worker run --program PATH`, against the local cluster.
+//!
+//! Each target is a line `NAME: MEASURED (target T) ok|short`; the exit code is 1 if any is short.
+
+mod avro;
+mod backlog;
+mod driver;
+mod latency;
+mod messages;
+mod round;
+mod spark;
+mod subject;
+mod targets;
+
+use std::{path::PathBuf, process::ExitCode, sync::atomic::AtomicU64, time::Duration};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use userpipeline_benches::report::Report;
+
+use self::{
+    backlog::{Backlog, Kind},
+    driver::Driver,
+    round::Setting,
+    spark::{Mode, Spark},
+    subject::Sinks,
+};
+
+/// Messages to one stream that are followed through it.
+const LIVE: Duration = Duration::from_secs(30);
+
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(Arguments),
+    Driver(Driver),
+}
+
+/// Measures what a worker costs.
+#[derive(clap::Args)]
+struct Arguments {
+    /// Path of a release build of stream-worker. Several take turns; the first one has to reach the targets.
+    #[arg(long, required = true)]
+    program: Vec<PathBuf>,
+    /// Messages of a round; Spark is measured after its first 250,000.
+    #[arg(long, default_value_t = 400_000)]
+    rows: u64,
+    /// Rounds of each kind, which take turns.
+    #[arg(long, default_value_t = 2)]
+    rounds: usize,
+    /// What to measure; all of it by default.
+    #[arg(long, value_enum)]
+    only: Vec<Kind>,
+    /// Measures no latencies.
+    #[arg(long)]
+    no_latency: bool,
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Run(arguments) => Box::pin(bench(&arguments)).await,
+        Command::Driver(arguments) => driver::run(&arguments).await.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+async fn bench(arguments: &Arguments) -> Result<ExitCode> {
+    let mut report = Report::default();
+    let backlog = Box::pin(Backlog::create(arguments.rows, &arguments.only)).await?;
+    let mut measured = targets::Measured::default();
+    for _ in 0..arguments.rounds {
+        Box::pin(backlog.round(&arguments.program, &mut measured)).await?;
+    }
+    if !arguments.no_latency {
+        Box::pin(latencies(arguments, &backlog, &mut measured)).await?;
+    }
+    backlog.remove().await?;
+    measured.report(&mut report);
+    Ok(report.exit_code())
+}
+
+async fn latencies(arguments: &Arguments, backlog: &Backlog, measured: &mut targets::Measured) -> Result<()> {
+    let subject = &backlog.json;
+    let next = AtomicU64::new(arguments.rows);
+    subject.reset().await?;
+    let spark = Spark::start(subject, Sinks::Both, Mode::Live).await?;
+    let of_spark = latency::measure(subject, &subject.append_table(), &next, LIVE).await?;
+    println!(
+        "latency of Spark: p50 {:.1} ms, p99 {:.1} ms; a COMMIT and an insert take {:.1} ms",
+        of_spark.p50, of_spark.p99, of_spark.bare
+    );
+    spark.stop(subject).await?;
+    for program in &arguments.program {
+        let setting = Setting {
+            program,
+            sinks: Sinks::Both,
+            encrypted: true,
+            workers: 1,
+        };
+        let worker = round::drained(subject, &setting).await?;
+        let found = latency::measure(subject, &subject.postgres_table(), &next, LIVE).await?;
+        println!(
+            "latency of {}: p50 {:.1} ms, p99 {:.1} ms; a COMMIT and an insert take {:.1} ms; {:.1} MiB",
+            program.display(),
+            found.p50,
+            found.p99,
+            found.bare,
+            worker.peak().unwrap_or(f64::NAN)
+        );
+        worker.stop().await?;
+        if *program == arguments.program[0] {
+            measured.latency = Some(found);
+        }
+    }
+    Ok(())
+}
