@@ -64,9 +64,10 @@ bench-operator: cluster ## What the operator costs, with N suspended pipelines (
 bench-encryption: cluster ## Throughput of a worker with TLS against plain text, in turns.
 	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked -p userpipeline-benches --bin bench-encryption
 
-bench-ingest: cluster ## What a run costs that lands 200,000 users.
+bench-ingest: cluster ## What a run costs that lands 100,000 users, against a bare COPY of the same rows, and dlt.
+	benches/peers/install.sh
 	cargo build --quiet --locked --release --bin ingest-job
-	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked -p userpipeline-benches --bin bench-ingest -- \
+	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked --release -p userpipeline-benches --bin bench-ingest -- \
 	  --program "$(CARGO_TARGET_DIR)/release/ingest-job"
 
 # What the checks need of Debian, installed where it is missing.

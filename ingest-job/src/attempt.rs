@@ -30,6 +30,8 @@ pub struct Attempt<'a> {
     note: Option<Note>,
     /// The record limit excluded items of the last page.
     is_cut: bool,
+    /// Fetched while the page before was published.
+    next: Option<Result<FetchedPage, FetchEnd>>,
 }
 
 impl<'a> Attempt<'a> {
@@ -65,6 +67,7 @@ impl<'a> Attempt<'a> {
             first_reject: None,
             note: None,
             is_cut: false,
+            next: None,
         })
     }
 
@@ -83,11 +86,16 @@ impl<'a> Attempt<'a> {
                 break FetchEnd::RecordLimit;
             }
             let number = async || self.landing.number_request(&self.ledger.client).await;
-            let page = match self.source.next(stop, number).await {
+            let page = match self.next.take() {
+                Some(_) if stop.is_cancelled() => Err(FetchEnd::Interrupted),
+                Some(next) => next,
+                None => self.source.next(stop, number).await,
+            };
+            let page = match page {
                 Ok(page) => page,
                 Err(end) => break end,
             };
-            if let Some(end) = self.process(page, left).await? {
+            if let Some(end) = self.process(page, left, stop).await? {
                 break end;
             }
         };
@@ -95,9 +103,15 @@ impl<'a> Attempt<'a> {
     }
 
     /// Lands and publishes a page. Returns the end of the run, if this was the last page.
-    async fn process(&mut self, page: FetchedPage, left: i64) -> Result<Option<FetchEnd>, Failure> {
+    async fn process(&mut self, page: FetchedPage, left: i64, stop: &CancellationToken) -> Result<Option<FetchEnd>, Failure> {
         let limit = self.advance_cursor(&page, left)?;
-        let FetchedPage { items, note, request, .. } = page;
+        let FetchedPage {
+            items,
+            body,
+            note,
+            request,
+        } = page;
+        drop(body);
         self.note = self.note.take().or(note);
         let page = MappedPage::map(items, limit, &self.schema, self.pipeline.max_record);
         if self.first_reject.is_none() {
@@ -113,7 +127,7 @@ impl<'a> Attempt<'a> {
         let items = page.items();
         // Its messages need memory, too.
         drop(page);
-        self.publisher.publish_pending(self.ledger).await?;
+        self.publish(items, left, stop).await?;
         let counts = self.ledger.counts;
         tracing::info!(
             items,
@@ -126,6 +140,22 @@ impl<'a> Attempt<'a> {
             return Ok(Some(FetchEnd::Exhausted));
         }
         Ok(counts.should_abort(self.pipeline.max_rejected_ratio).then_some(FetchEnd::Aborted))
+    }
+
+    /// Publishes a page of `items`, and meanwhile fetches the next one if there is one whatever happens to this one.
+    async fn publish(&mut self, items: usize, left: i64, stop: &CancellationToken) -> Result<(), StoreError> {
+        let is_last = left <= i64::try_from(items).unwrap_or(i64::MAX)
+            || self.source.repeats() && items == 0
+            || self.ledger.counts.should_abort(self.pipeline.max_rejected_ratio);
+        let is_next_known = self.cursor.is_none() && !self.landing.has_request_numbers();
+        let publish = self.publisher.publish_pending(self.ledger);
+        if is_last || !is_next_known {
+            return publish.await;
+        }
+        let fetch = async { Ok(self.source.next(stop, async || Ok(0)).await) };
+        let ((), next) = tokio::try_join!(publish, fetch)?;
+        self.next = Some(next);
+        Ok(())
     }
 
     /// Returns how many items of the page are mapped. With a cursor it is all of them, because the cursor advances past them.

@@ -1,12 +1,11 @@
 //! A page into the landing table: one transaction, a fixed number of round trips.
 
-use std::pin::pin;
-
-use tokio_postgres::{Client, Statement, Transaction, binary_copy::BinaryCopyInWriter, types::ToSql, types::Type};
+use tokio_postgres::{Client, Statement, Transaction, types::Type};
 use userpipeline_record::{RecordSchema, bookkeeping};
 use userpipeline_stores::{
     StoreError,
-    postgres::{PgParam, RawJson, explain, landing_type},
+    error::POSTGRES_FAILED,
+    postgres::{CopyError, CopyRows, PgParam, RawJson, explain, landing_type},
 };
 
 use crate::{
@@ -94,6 +93,11 @@ impl Landing {
         })
     }
 
+    /// Whether requests have numbers.
+    pub const fn has_request_numbers(&self) -> bool {
+        self.arbiter.is_some()
+    }
+
     /// The number of a request that is sent next. Without `orderBy` it has no meaning.
     pub async fn number_request(&self, client: &Client) -> Result<i64, StoreError> {
         let Some(arbiter) = &self.arbiter else { return Ok(0) };
@@ -115,7 +119,7 @@ impl Landing {
             ..Counts::default()
         };
         if !page.records.is_empty() {
-            self.copy(&transaction, page).await.map_err(failed)?;
+            self.copy(&transaction, page).await.map_err(|e| copy_failed(&self.table, e))?;
             landed.landed = self.upsert(&transaction, key, request).await.map_err(failed)?;
         }
         if !page.rejects.is_empty() {
@@ -146,7 +150,7 @@ impl Landing {
         let fields: Vec<&str> = page.rejects.iter().map(|r| r.field.as_str()).collect();
         let classes: Vec<&str> = page.rejects.iter().map(|r| r.class).collect();
         let reasons: Vec<&str> = page.rejects.iter().map(|r| r.reason.as_str()).collect();
-        let raws: Vec<RawJson<'_>> = page.rejects.iter().map(|r| RawJson(r.raw.get())).collect();
+        let raws: Vec<RawJson<'_>> = page.rejects.iter().map(|r| RawJson(r.raw.bytes())).collect();
         transaction
             .execute(&self.reject, &[&key.pipeline, &key.run_id, &fields, &classes, &reasons, &raws])
             .await?;
@@ -156,19 +160,26 @@ impl Landing {
             .map(drop)
     }
 
-    async fn copy(&self, transaction: &Transaction<'_>, page: &MappedPage) -> Result<(), tokio_postgres::Error> {
-        let sink = transaction.copy_in(&self.copy).await?;
-        let mut writer = pin!(BinaryCopyInWriter::new(sink, &self.types));
+    async fn copy(&self, transaction: &Transaction<'_>, page: &MappedPage) -> Result<(), CopyError> {
+        let mut rows = CopyRows::new(transaction.copy_in(&self.copy).await.map_err(CopyError::Store)?);
         for (position, item) in (0_i32..).zip(&page.records) {
-            let params: Vec<PgParam<'_>> = item.record.0.iter().map(PgParam).collect();
-            let raw = RawJson(item.raw.get());
-            let mut row: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(self.types.len());
-            row.extend([&position as &(dyn ToSql + Sync), &item.deleted, &item.order]);
-            row.extend(params.iter().map(|param| param as &(dyn ToSql + Sync)));
-            row.push(&raw);
-            writer.as_mut().write(&row).await?;
+            let raw = RawJson(item.raw.bytes());
+            let mut row = rows.row(&self.types)?;
+            row.put(&position)?.put(&item.deleted)?.put(&item.order)?;
+            for value in &item.record.0 {
+                row.put(&PgParam(value))?;
+            }
+            row.put(&raw)?;
+            rows.send_full().await?;
         }
-        writer.finish().await.map(drop)
+        rows.finish().await
+    }
+}
+
+fn copy_failed(table: &str, e: CopyError) -> StoreError {
+    match e {
+        CopyError::Store(e) => table_failed(table, &e),
+        CopyError::Value(e) => StoreError::configuration(POSTGRES_FAILED, format!("landing table \"{table}\": {e}")),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod land;
 pub mod ledger;
 pub mod outcome;
 pub mod page;
+pub mod pending;
 pub mod publish;
 pub mod raw_item;
 pub mod report;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value as Json, value::RawValue};
 use userpipeline_api::text::truncate;
-use userpipeline_record::{Mapped, Reads, Record, RecordSchema, check_weight, parse_item};
+use userpipeline_record::{Mapped, Members, Reads, Record, RecordSchema, check_weight, parse_item};
 
 use crate::raw_item::RawItem;
 
@@ -67,7 +67,7 @@ impl MappedPage {
     /// Maps up to `limit` items. Records of more than `max_record` bytes are rejected.
     pub fn map(mut items: Vec<Item>, limit: i64, schema: &RecordSchema, max_record: usize) -> Self {
         items.truncate(usize::try_from(limit).unwrap_or(0));
-        let reads = schema.item_reads();
+        let needs = Needs::of(schema);
         let mut page = Self::default();
         for item in items {
             let raw = match item {
@@ -77,7 +77,7 @@ impl MappedPage {
                     continue;
                 }
             };
-            match map_item(&raw, schema, &reads, max_record) {
+            match map_item(&raw, schema, &needs, max_record) {
                 Ok((record, order, deleted)) => page.records.push(MappedItem {
                     record,
                     order,
@@ -97,8 +97,8 @@ impl MappedPage {
 
     /// The size of its items.
     pub fn bytes(&self) -> usize {
-        let records = self.records.iter().map(|record| record.raw.get().len());
-        records.chain(self.rejects.iter().map(|reject| reject.raw.get().len())).sum()
+        let records = self.records.iter().map(|record| record.raw.bytes().len());
+        records.chain(self.rejects.iter().map(|reject| reject.raw.bytes().len())).sum()
     }
 
     /// The number of its items.
@@ -115,8 +115,24 @@ struct MappingError {
     raw: Option<RawItem>,
 }
 
+/// What a record needs of its item.
+struct Needs {
+    reads: Reads,
+    /// If it is only members.
+    members: Option<Members>,
+}
+
+impl Needs {
+    fn of(schema: &RecordSchema) -> Self {
+        Self {
+            reads: schema.item_reads(),
+            members: Members::of(schema),
+        }
+    }
+}
+
 /// The record of an item, the value of `orderBy`, and whether the item deletes the record.
-fn map_item(raw: &RawItem, schema: &RecordSchema, reads: &Reads, max_record: usize) -> Result<(Record, Option<i64>, bool), MappingError> {
+fn map_item(raw: &RawItem, schema: &RecordSchema, needs: &Needs, max_record: usize) -> Result<(Record, Option<i64>, bool), MappingError> {
     let error = |class, reason, raw| MappingError {
         field: String::new(),
         class,
@@ -125,19 +141,15 @@ fn map_item(raw: &RawItem, schema: &RecordSchema, reads: &Reads, max_record: usi
     };
     // JSON that is valid by its grammar may be nested too deeply or contain half of a surrogate pair. PostgreSQL would refuse it, and
     // with it the whole page, so it is stored as text.
-    let as_text = || Some(as_text(raw.get()));
-    check_weight(raw.get().as_bytes()).map_err(|reason| error(TOO_LARGE, reason, as_text()))?;
-    let item = parse_item(raw.get(), reads).map_err(|e| error(UNREADABLE, parse_error(&e), as_text()))?;
-    let mapped = schema.map_ordered(&item, Some(raw.get().as_bytes()));
-    let (mapped, order) = mapped.map_err(|reject| MappingError {
-        reason: format!("from {}: {}", reject.from, reject.reason),
-        class: reject.class,
-        field: reject.field,
-        raw: None,
-    })?;
-    let (record, deleted) = match mapped {
-        Mapped::Upsert(record) => (record, false),
-        Mapped::Delete(record) => (record, true),
+    let text = raw.get();
+    let as_text = || Some(as_text(text));
+    check_weight(text.as_bytes()).map_err(|reason| error(TOO_LARGE, reason, as_text()))?;
+    let mapped = needs.members.as_ref().and_then(|members| schema.map_text(text, members));
+    let (record, order, deleted) = if let Some((record, order)) = mapped {
+        (record, order, false)
+    } else {
+        let item = parse_item(text, &needs.reads).map_err(|e| error(UNREADABLE, parse_error(&e), as_text()))?;
+        map_parsed(&item, text, schema)?
     };
     let size = record.size();
     if size > max_record {
@@ -147,6 +159,20 @@ fn map_item(raw: &RawItem, schema: &RecordSchema, reads: &Reads, max_record: usi
         return Err(error(TOO_LARGE, reason, None));
     }
     Ok((record, order, deleted))
+}
+
+fn map_parsed(item: &Json, text: &str, schema: &RecordSchema) -> Result<(Record, Option<i64>, bool), MappingError> {
+    let mapped = schema.map_ordered(item, Some(text.as_bytes()));
+    let (mapped, order) = mapped.map_err(|reject| MappingError {
+        reason: format!("from {}: {}", reject.from, reject.reason),
+        class: reject.class,
+        field: reject.field,
+        raw: None,
+    })?;
+    Ok(match mapped {
+        Mapped::Upsert(record) => (record, order, false),
+        Mapped::Delete(record) => (record, order, true),
+    })
 }
 
 /// A line that is not JSON is stored as text, with replacements for invalid UTF-8.

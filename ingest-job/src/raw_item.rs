@@ -20,12 +20,17 @@ impl RawItem {
         let length = json.get().len();
         let start = json.get().as_ptr().addr().checked_sub(body.as_ptr().addr());
         match start.filter(|start| start + length <= body.len()) {
-            Some(start) => Self {
-                body: Arc::clone(body),
-                range: start..start + length,
-            },
+            Some(start) => Self::at(body, start..start + length),
             // A parser may have copied it.
             None => Self::own(json.get().to_owned()),
+        }
+    }
+
+    /// What a body has in a range, which is JSON.
+    pub fn at(body: &Body, range: Range<usize>) -> Self {
+        Self {
+            body: Arc::clone(body),
+            range,
         }
     }
 
@@ -40,7 +45,11 @@ impl RawItem {
 
     pub fn get(&self) -> &str {
         // It was text before.
-        std::str::from_utf8(&self.body[self.range.clone()]).unwrap_or_default()
+        std::str::from_utf8(self.bytes()).unwrap_or_default()
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.body[self.range.clone()]
     }
 }
 

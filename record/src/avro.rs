@@ -1,6 +1,7 @@
 //! A record in Avro.
 
 mod datum;
+mod direct;
 mod error;
 mod item;
 mod schema_text;
@@ -75,6 +76,13 @@ impl Encoder {
 
     /// Appends the record's datum to `out`.
     pub fn encode(&self, record: &Record, out: &mut Vec<u8>) -> Result<(), AvroError> {
+        if direct::append(&self.schema, record, out) {
+            return Ok(());
+        }
+        self.encode_by_library(record, out)
+    }
+
+    fn encode_by_library(&self, record: &Record, out: &mut Vec<u8>) -> Result<(), AvroError> {
         let fields = self.schema.fields.iter().zip(&record.0).map(|(field, value)| {
             let avro = match value {
                 Value::Null => Avro::Null,

@@ -17,12 +17,15 @@ pub mod value;
 
 mod cel;
 mod declared;
+mod elements;
 mod item;
 mod json_number;
+mod members;
 mod outline;
 mod pointer;
 #[cfg(test)]
 mod samples;
+mod scan;
 mod schema;
 mod weight;
 
@@ -31,8 +34,10 @@ pub use self::{
     cel::{Expression, Reads},
 };
 pub use declared::Problem;
+pub use elements::elements;
 pub use item::parse_item;
 pub use map::{Mapped, Reject};
+pub use members::Members;
 pub use outline::{Outline, OutlineValue, parts};
 pub use pointer::{raw_at, raw_within};
 pub use schema::{Field, Origin, RecordSchema};

@@ -1,5 +1,7 @@
 //! Maps an item to a record.
 
+mod texts;
+
 use serde_json::{Number, Value as Json};
 use userpipeline_api::FieldType;
 
@@ -12,6 +14,8 @@ use crate::{
 
 /// Bytes. An index entry of PostgreSQL takes at most 2,704.
 const MAX_KEY: usize = 2048;
+/// Fields. Numbers, times and UUIDs have at most 40 bytes each.
+const SHORT_KEY: usize = 32;
 
 // Classes of rejects.
 const MISSING: &str = "Missing";
@@ -77,8 +81,7 @@ impl RecordSchema {
             map_field(field, &item, if is_order { Some(&mut nanos) } else { None })
         };
         let record = self.fields.iter().map(field).collect::<Result<_, _>>().map(Record)?;
-        self.check_key(&record)?;
-        self.check_version(&record)?;
+        self.check(&record)?;
         let order = self.order(&record, nanos);
         Ok(if deleted {
             (Mapped::Delete(record), order)
@@ -121,6 +124,11 @@ impl RecordSchema {
         }
     }
 
+    fn check(&self, record: &Record) -> Result<(), Reject> {
+        self.check_key(record)?;
+        self.check_version(record)
+    }
+
     fn check_key(&self, record: &Record) -> Result<(), Reject> {
         let reject = |field: &str, reason: String| Reject {
             field: field.to_owned(),
@@ -139,12 +147,21 @@ impl RecordSchema {
                 return Err(reject(&self.fields[position].name, reason));
             }
         }
+        if self.has_short_key(record) {
+            return Ok(());
+        }
         let length = record.key(self).len();
         if length > MAX_KEY {
             let reason = format!("the key has {length} bytes; at most {MAX_KEY} fit into an index");
             return Err(reject(&self.key[0], reason));
         }
         Ok(())
+    }
+
+    /// Whether the key is known to be short without being written.
+    fn has_short_key(&self, record: &Record) -> bool {
+        let mut values = self.key_positions().map(|position| &record.0[position]);
+        self.key.len() <= SHORT_KEY && values.all(|value| !matches!(value, Value::String(_) | Value::Json(_) | Value::Bytes(_)))
     }
 
     fn check_version(&self, record: &Record) -> Result<(), Reject> {

@@ -74,11 +74,18 @@ impl TimeForm {
     pub fn read(&self, json: &Json, has_unit: bool) -> Result<ServedTime, String> {
         let time = match json {
             Json::Number(_) => self.number(json, has_unit)?,
-            Json::String(text) => match (self.epoch, text.trim().parse::<serde_json::Number>()) {
-                (Some(_), Ok(number)) => self.number(&Json::Number(number), has_unit)?,
-                _ => self.text(text)?,
-            },
+            Json::String(text) => return self.read_text(text, has_unit),
             other => return Err(format!("expected a time such as 2023-09-03T10:00:00Z, found {}", kind(other))),
+        };
+        check_millis(time.millis).map(|_| time)
+    }
+
+    /// Reads a time that is text.
+    pub fn read_text(&self, text: &str, has_unit: bool) -> Result<ServedTime, String> {
+        let number = self.epoch.and_then(|_| text.trim().parse::<serde_json::Number>().ok());
+        let time = match number {
+            Some(number) => self.number(&Json::Number(number), has_unit)?,
+            None => self.text(text)?,
         };
         check_millis(time.millis).map(|_| time)
     }

@@ -1,17 +1,23 @@
 //! Measures a run that fetches, maps, lands and publishes users: `bench-ingest --program PATH`, against the local cluster.
 //!
-//! With several programs, they take turns. Each line is `NAME: MEASURED (target T) ok|short`; the exit code is 1 if any is short.
+//! With several programs, they take turns, and with them a bare COPY of the same rows, and dlt, which loads the same pages. Each line
+//! is `NAME: MEASURED (target T) ok|short`; the exit code is 1 if any is short.
 
+mod bare_copy;
+mod pages;
+mod peer;
 mod process;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use randomuser_source::{Config, serve};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use userpipeline_api::names;
 use userpipeline_tests::{World, cluster::host, services::Mounted, stores, world::SOON};
 
 use self::process::Measured;
@@ -19,9 +25,13 @@ use self::process::Measured;
 /// As many as the source serves in one page.
 const PAGE: usize = 5000;
 /// Microseconds.
-const TARGET_CPU: f64 = 30.0;
+const MOST_CPU: f64 = 20.0;
 /// MiB.
-const TARGET_MEMORY: f64 = 40.0;
+const MOST_MEMORY: f64 = 40.0;
+/// Of the records per second of a bare COPY.
+const LEAST_OF_COPY: f64 = 0.5;
+/// Times the records per second of dlt.
+const LEAST_OF_DLT: f64 = 5.0;
 
 /// What a run costs.
 #[derive(Parser)]
@@ -30,65 +40,86 @@ struct Arguments {
     #[arg(long, required = true)]
     program: Vec<PathBuf>,
     /// Pages of 5,000 users, about 5.5 MB each.
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 20)]
     pages: usize,
+    /// Pages that dlt loads: more give the same records per second, and take minutes.
+    #[arg(long, default_value_t = 4)]
+    peer_pages: usize,
     /// Rounds of each program.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Only the programs: neither a bare COPY nor dlt.
+    #[arg(long)]
+    alone: bool,
+}
+
+/// Records per second of what a run is compared with.
+#[derive(Default)]
+struct Compared {
+    copy: Vec<f64>,
+    dlt: Vec<f64>,
 }
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let stop = CancellationToken::new();
-    let source = start_source(&stop).await?;
+    let source = pages::start(arguments.pages, PAGE).await?;
     let users = PAGE * arguments.pages;
     let mut rounds: Vec<Vec<Measured>> = arguments.program.iter().map(|_| Vec::new()).collect();
+    let mut compared = Compared::default();
     for _ in 0..arguments.rounds {
         for (program, rounds) in arguments.program.iter().zip(&mut rounds) {
-            let measured = Box::pin(measure(program, source, users)).await?;
+            let measured = Box::pin(round(program, source, users, &arguments, &mut compared)).await?;
             println!("{}: {}", program.display(), measured.per(users));
             rounds.push(measured);
         }
     }
-    stop.cancel();
     let mut ok = true;
     for (program, rounds) in arguments.program.iter().zip(&rounds) {
         println!("{}, medians of {} rounds of {users} users:", program.display(), rounds.len());
-        ok &= report(
-            "CPU to fetch, map and land a record, µs",
-            TARGET_CPU,
-            rounds.iter().map(|r| r.cpu_per(users)),
-        );
-        ok &= report("peak memory, MiB", TARGET_MEMORY, rounds.iter().map(Measured::peak_mebibytes));
+        ok &= report(rounds, users, &compared);
     }
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn report(name: &str, target: f64, values: impl Iterator<Item = f64>) -> bool {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let median = values.get(values.len() / 2).copied().unwrap_or(f64::NAN);
-    let ok = median <= target;
-    println!("{name}: {median:.1} (target {target:.0}) {}", if ok { "ok" } else { "short" });
+/// Prints the lines of a program. Returns whether all targets are met.
+fn report(rounds: &[Measured], users: usize, compared: &Compared) -> bool {
+    let rate = median(rounds.iter().map(|r| r.per_second(users)));
+    let most = |name: &str, value: f64, target: f64| line(&format!("{name}: {value:.1} (target {target:.0})"), value <= target);
+    let mut ok = most(
+        "CPU to fetch, map and land a record, µs",
+        median(rounds.iter().map(|r| r.cpu_per(users))),
+        MOST_CPU,
+    );
+    ok &= most("peak memory, MiB", median(rounds.iter().map(Measured::peak_mebibytes)), MOST_MEMORY);
+    for (name, others, target) in [
+        ("a bare COPY of the same rows", &compared.copy, LEAST_OF_COPY),
+        ("dlt loading the same pages", &compared.dlt, LEAST_OF_DLT),
+    ] {
+        if others.is_empty() {
+            continue;
+        }
+        let other = median(others.iter().copied());
+        let ratio = rate / other;
+        let text = format!("records per second against {name}: {ratio:.2}, {rate:.0} against {other:.0} (target {target})");
+        ok &= line(&text, ratio >= target);
+    }
     ok
 }
 
-/// The stand-in source without a limit, on this machine.
-async fn start_source(stop: &CancellationToken) -> Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let config = Config {
-        limit_users: 0,
-        limit_window: Duration::from_secs(60),
-        hang_cap: Duration::from_secs(60),
-        max_in_flight: 16,
-    };
-    tokio::spawn(serve(listener, None, config, stop.clone()));
-    Ok(address)
+fn line(text: &str, ok: bool) -> bool {
+    println!("{text} {}", if ok { "ok" } else { "short" });
+    ok
 }
 
-async fn measure(program: &std::path::Path, source: SocketAddr, users: usize) -> Result<Measured> {
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// A run, and what it is compared with.
+async fn round(program: &Path, source: SocketAddr, users: usize, arguments: &Arguments, compared: &mut Compared) -> Result<Measured> {
     // Given the stores of a pipeline without workers
     let world = World::new("bench-ingest").await?;
     let mut pipeline = pipeline(&world, source, users);
@@ -110,6 +141,14 @@ async fn measure(program: &std::path::Path, source: SocketAddr, users: usize) ->
     );
     let landed = stores::number(&db, &statement).await?;
     ensure!(usize::try_from(landed)? == users, "{landed} of {users} users have landed");
+
+    if !arguments.alone {
+        let table = names::landing_table(&world.id());
+        compared.copy.push(bare_copy::measure(&db, &table, users).await?);
+        compared
+            .dlt
+            .push(peer::measure(&world, &db, source, arguments.peer_pages, PAGE).await?);
+    }
     world.clean_up().await?;
     Ok(measured)
 }
@@ -120,6 +159,8 @@ fn pipeline(world: &World, source: SocketAddr, users: usize) -> Value {
     pipeline["spec"]["source"] = json!({"http": {
         "url": format!("http://{source}/api/"),
         "query": [{"name": "results", "value": PAGE.to_string()}],
+        // By default, a run requests one page a second.
+        "rateLimit": {"requests": 1000, "per": "1s"},
         "pagination": {"type": "Repeat"}, "runDuration": "10m", "maxRecordsPerRun": users
     }});
     pipeline

@@ -33,6 +33,10 @@ impl Measured {
         (self.cpu - self.kafka) / records as f64 * 1e6
     }
 
+    pub fn per_second(&self, records: usize) -> f64 {
+        records as f64 / self.elapsed.as_secs_f64()
+    }
+
     pub fn peak_mebibytes(&self) -> f64 {
         self.peak / MIB
     }
@@ -40,7 +44,7 @@ impl Measured {
     pub fn per(&self, records: usize) -> String {
         format!(
             "{:.0} records/s, {:.1} µs of CPU a record, {:.1} more in Kafka's client, {:.1} MiB",
-            records as f64 / self.elapsed.as_secs_f64(),
+            self.per_second(records),
             self.cpu_per(records),
             self.kafka / records as f64 * 1e6,
             self.peak_mebibytes()

@@ -6,7 +6,7 @@ use reqwest::Response;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use userpipeline_api::{Format, text::truncate};
-use userpipeline_record::raw_within;
+use userpipeline_record::{elements, raw_within};
 
 use super::{quote::kind_of_text, timeouts::Timeouts};
 use crate::{
@@ -135,6 +135,17 @@ fn lines(body: &Body) -> Result<Vec<Item>, BodyError> {
 }
 
 fn array(body: &Body, pointer: &str) -> Result<Items, BodyError> {
+    let found = std::str::from_utf8(body).ok().and_then(|document| elements(document, pointer));
+    if let Some(found) = found {
+        return Ok(Items::Found(
+            found.into_iter().map(|range| Item::Json(RawItem::at(body, range))).collect(),
+        ));
+    }
+    parsed_array(body, pointer)
+}
+
+/// The same by a parser, which has the reasons.
+fn parsed_array(body: &Body, pointer: &str) -> Result<Items, BodyError> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(BodyError::CutOff("the response is empty".to_owned()));
     }
@@ -196,6 +207,8 @@ fn shape(body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn json(body: &[u8]) -> Result<Vec<String>, String> {
@@ -272,6 +285,50 @@ mod tests {
             let error = texts(body.as_bytes(), Format::Ndjson, "").unwrap_err();
             assert!(error.starts_with(expected) && !error.contains("secret"), "{body}: {error}");
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn items_are_those_that_a_parser_finds(start in 0..4_usize, parts in prop::collection::vec(part(), 0..8), end in 0..4_usize) {
+            let start = ["", "[", "{\"results\": [", "{\"a\": {\"results\": ["][start];
+            let end = ["", "]", "]}", "]}}"][end];
+            let body = Body::new(format!("{start}{}{end}", parts.concat()).into_bytes());
+            for pointer in ["", "/results", "/a/results"] {
+                let (found, parsed) = (array(&body, pointer), parsed_array(&body, pointer));
+                prop_assert_eq!(format!("{found:?}"), format!("{parsed:?}"), "{}", body.escape_ascii());
+            }
+        }
+    }
+
+    fn part() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            "1",
+            "1.50",
+            "-",
+            ",",
+            ", ",
+            "\"\u{e9}\"",
+            "\"\\u00e9\"",
+            "\"\\ud800\"",
+            "null",
+            "[]",
+            "{}",
+            "{\"a\": [1]}",
+            "[[{}]]",
+            "]",
+            "}",
+            "{",
+            "[",
+            "], \"results\": [",
+            "\"results\": [1]",
+            ": ",
+            " \n",
+            "\\",
+            "\"",
+            "01",
+            "1e999",
+        ])
     }
 
     #[test]

@@ -40,6 +40,15 @@ proptest! {
     }
 
     #[test]
+    fn a_datum_is_the_one_that_the_library_writes(record in record(&every_type())) {
+        let encoder = Encoder::new(every_type()).unwrap();
+        let (mut ours, mut theirs) = (b"before".to_vec(), b"before".to_vec());
+        prop_assert!(direct::append(&every_type(), &record, &mut ours));
+        encoder.encode_by_library(&record, &mut theirs).unwrap();
+        prop_assert_eq!(ours, theirs);
+    }
+
+    #[test]
     fn a_datum_that_ends_too_soon_is_an_error_wherever_it_ends(record in record(&every_type())) {
         let (encoder, decoder) = pair(&every_type());
         let items = ItemReader::new(&every_type().avro_schema().to_string()).unwrap();
@@ -112,4 +121,20 @@ fn a_number_that_is_none_is_not_a_record() {
     let mut datum = vec![2, b'x'];
     datum.extend(f64::NAN.to_le_bytes());
     assert!(matches!(pair(&schema).1.decode(&datum), Err(AvroError::Field { .. })));
+}
+
+#[test]
+fn a_record_that_does_not_fit_the_schema_is_refused_and_nothing_is_written() {
+    let schema = every_type();
+    let fields = schema.fields.len();
+    for values in [vec![Value::Null; fields], vec![Value::Long(1); fields], Vec::new()] {
+        let mut datum = b"before".to_vec();
+        let record = Record(values);
+        assert!(!direct::append(&schema, &record, &mut datum));
+        assert_eq!(datum, b"before");
+        assert!(matches!(
+            Encoder::new(schema.clone()).unwrap().encode(&record, &mut datum),
+            Err(AvroError::Encode(_))
+        ));
+    }
 }

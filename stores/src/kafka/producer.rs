@@ -35,6 +35,12 @@ pub struct Message<'a> {
     pub headers: &'a [(&'a str, &'a [u8])],
 }
 
+/// Messages that the client has, and sends by itself.
+pub struct Queued {
+    messages: Vec<Result<DeliveryFuture, StoreError>>,
+    deadline: Instant,
+}
+
 /// A producer for one topic: idempotent, acknowledged by all in-sync replicas.
 pub struct Producer {
     client: FutureProducer<Reporter>,
@@ -95,16 +101,28 @@ impl Producer {
 
     /// Sends messages and waits until each is acknowledged or has failed, in their order.
     pub async fn send_all(&self, messages: &[Message<'_>]) -> Vec<Result<(), StoreError>> {
-        // All are handed over before the first report is awaited: the client makes batches of what waits.
-        let sent: Vec<_> = messages.iter().map(|message| self.queue(message)).collect();
-        let deadline = Instant::now() + REPORT_TIMEOUT;
-        let mut reports = Vec::with_capacity(sent.len());
-        for queued in sent {
-            reports.push(match queued {
-                Ok(report) => self.delivered(timeout_at(deadline, report).await),
+        self.reports(self.queue_all(messages)).await
+    }
+
+    /// Hands messages over to the client, which sends them, and makes batches of what waits.
+    pub fn queue_all(&self, messages: &[Message<'_>]) -> Queued {
+        Queued {
+            messages: messages.iter().map(|message| self.queue(message)).collect(),
+            deadline: Instant::now() + REPORT_TIMEOUT,
+        }
+    }
+
+    /// Waits until each message is acknowledged or has failed. The reports have the order of the messages.
+    pub async fn reports(&self, queued: Queued) -> Vec<Result<(), StoreError>> {
+        let mut reports = Vec::with_capacity(queued.messages.len());
+        // The last one first: then the others are there, and this task is woken once, not for each of them.
+        for message in queued.messages.into_iter().rev() {
+            reports.push(match message {
+                Ok(report) => self.delivered(timeout_at(queued.deadline, report).await),
                 Err(e) => Err(e),
             });
         }
+        reports.reverse();
         reports
     }
 

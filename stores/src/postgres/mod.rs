@@ -1,6 +1,7 @@
 //! PostgreSQL: connections, values and errors.
 
 mod connection;
+mod copy;
 mod deadline;
 mod errors;
 mod refusal;
@@ -8,6 +9,7 @@ mod value;
 
 pub use self::{
     connection::Connection,
+    copy::{CopyError, CopyRows},
     deadline::answered,
     errors::{explain, is_record_fault},
     value::{PgParam, PgValue, RawJson, landing_type},

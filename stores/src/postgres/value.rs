@@ -85,13 +85,13 @@ impl<'a> FromSql<'a> for PgValue {
     accepts!(TEXT, BOOL, INT8, FLOAT8, DATE, TIMESTAMPTZ, UUID, BYTEA, JSON);
 }
 
-/// JSON as it was served, byte for byte.
+/// JSON as it was served, byte for byte, in UTF-8.
 #[derive(Debug)]
-pub struct RawJson<'a>(pub &'a str);
+pub struct RawJson<'a>(pub &'a [u8]);
 
 impl ToSql for RawJson<'_> {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Failed> {
-        out.put_slice(self.0.as_bytes());
+        out.put_slice(self.0);
         Ok(IsNull::No)
     }
 
