@@ -46,7 +46,12 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ),
     (
         "userpipeline-benches",
-        &["userpipeline-api", "userpipeline-tests", "randomuser-source"],
+        &[
+            "userpipeline-api",
+            "userpipeline-operator",
+            "userpipeline-tests",
+            "randomuser-source",
+        ],
     ),
     ("userpipeline-structure", &[]),
 ];
