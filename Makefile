@@ -56,10 +56,10 @@ test-encryption: cluster ## What the network carries is unreadable; real servers
 	  '$(SWEEP) && cargo test --locked -p userpipeline-tests --test encryption -- --ignored --nocapture --test-threads=1'
 
 N ?= 1000
-bench-operator: cluster ## What the operator costs, with N suspended pipelines (N=1000).
+bench-operator: cluster ## What the operator costs, with N suspended pipelines (N=1000); with SEEDED=1, only one of them needs Jobs.
 	cargo build --quiet --locked --release --bin userpipeline-operator
 	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked -p userpipeline-benches --bin bench-operator -- \
-	  --pipelines $(N) --program "$(CARGO_TARGET_DIR)/release/userpipeline-operator"
+	  --pipelines $(N) $(if $(SEEDED),--seeded) --program "$(CARGO_TARGET_DIR)/release/userpipeline-operator"
 
 bench-encryption: cluster ## Throughput of a worker with TLS against plain text, in turns.
 	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked -p userpipeline-benches --bin bench-encryption

@@ -14,6 +14,8 @@ use tokio::process::{Child, Command};
 use super::proxy::Proxy;
 
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Of `/proc`, on every architecture that Linux supports here.
+const TICKS_PER_SECOND: u64 = 100;
 /// The operator is idle after this time without a write.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -77,6 +79,17 @@ impl Operator {
         Ok(kibibytes * 1024)
     }
 
+    /// The CPU time of all its threads since it started.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let id = self.child.id().context("the operator has ended")?;
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+        // After the name, in parentheses: user and system time are the 12th and 13th field.
+        let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat")?;
+        let fields = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = fields.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+        Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+    }
+
     async fn text(&self) -> Result<String> {
         Ok(reqwest::get(&self.metrics).await?.text().await?)
     }
@@ -92,6 +105,11 @@ impl Operator {
 
     pub async fn reconciles(&self) -> Result<u64> {
         Ok(reconciles(&self.text().await?))
+    }
+
+    /// An upper bound of the 99th percentile of the time that a reconcile took, in seconds.
+    pub async fn reconcile_p99(&self) -> Result<f64> {
+        p99(&self.text().await?).context("no reconcile was measured")
     }
 
     /// Waits for this many reconciliations.
@@ -123,4 +141,44 @@ fn reconciles(metrics: &str) -> u64 {
         .lines()
         .filter(|line| line.starts_with("controller_runtime_reconcile_total"));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+/// The end of the bucket that has the 99th percentile.
+fn p99(metrics: &str) -> Option<f64> {
+    let lines = metrics.lines();
+    let buckets = lines.filter_map(|line| line.strip_prefix("controller_runtime_reconcile_time_seconds_bucket{"));
+    let buckets: Vec<(f64, u64)> = buckets
+        .filter_map(|line| {
+            let (_, bound) = line.split_once("le=\"")?;
+            let (bound, count) = bound.split_once('"')?;
+            let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().ok()? };
+            Some((bound, count.rsplit(' ').next()?.parse().ok()?))
+        })
+        .collect();
+    let total = buckets.iter().map(|(_, count)| *count).max().filter(|total| *total > 0)?;
+    buckets.iter().find(|(_, count)| count * 100 >= total * 99).map(|(bound, _)| *bound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_99th_percentile_is_at_most_the_end_of_its_bucket() {
+        let metrics = |counts: [u64; 3]| {
+            let line = |(bound, count)| {
+                format!("controller_runtime_reconcile_time_seconds_bucket{{le=\"{bound}\",controller=\"userpipeline\"}} {count}")
+            };
+            let lines: Vec<String> = ["0.5", "1.0", "+Inf"].iter().zip(counts).map(line).collect();
+            lines.join("\n")
+        };
+        for (counts, expected) in [
+            ([99, 100, 100], Some(0.5)),
+            ([98, 99, 100], Some(1.0)),
+            ([98, 98, 100], Some(f64::INFINITY)),
+            ([0, 0, 0], None),
+        ] {
+            assert_eq!(p99(&metrics(counts)), expected, "{counts:?}");
+        }
+    }
 }

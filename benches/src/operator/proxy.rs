@@ -1,4 +1,4 @@
-//! A proxy between the operator and the API server that counts requests.
+//! A proxy between the operator and the API server that counts requests, and gives Jobs to the controller of the bench.
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +16,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use kube::Client;
+use serde_json::{Value, json};
+
+use super::controllers::MANAGED_BY;
 
 struct Counts {
     requests: usize,
@@ -99,7 +102,10 @@ async fn pass(State(proxy): State<Proxy>, request: Request) -> Response {
     let Ok(body) = axum::body::to_bytes(body, 4 << 20).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    let request = axum::http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
+    let body = given_to_bench(&parts.method, parts.uri.path(), &body).unwrap_or_else(|| body.to_vec());
+    // The client sets it.
+    parts.headers.remove("content-length");
+    let request = axum::http::Request::from_parts(parts, kube::client::Body::from(body));
     match proxy.client.send(request).await {
         Ok(answer) => {
             let (mut parts, body) = answer.into_parts();
@@ -109,4 +115,14 @@ async fn pass(State(proxy): State<Proxy>, request: Request) -> Response {
         }
         Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
     }
+}
+
+/// The body of a request that applies a Job, which the controller of the bench is to run.
+fn given_to_bench(method: &Method, path: &str, body: &[u8]) -> Option<Vec<u8>> {
+    if *method != Method::PATCH || !path.contains("/jobs/") {
+        return None;
+    }
+    let mut job: Value = serde_json::from_slice(body).ok()?;
+    job["spec"].as_object_mut()?.insert("managedBy".to_owned(), json!(MANAGED_BY));
+    Some(job.to_string().into_bytes())
 }

@@ -47,5 +47,5 @@ pub use self::{
     controller::run,
     model::{Images, Installation, PodMetadata},
     observe::RefusedPods,
-    validate::read_pod_settings,
+    validate::{read_pod_settings, schema_hash},
 };

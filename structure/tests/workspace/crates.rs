@@ -46,7 +46,13 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ),
     (
         "userpipeline-benches",
-        &["userpipeline-api", "userpipeline-record", "userpipeline-tests", "randomuser-source"],
+        &[
+            "userpipeline-api",
+            "userpipeline-operator",
+            "userpipeline-record",
+            "userpipeline-tests",
+            "randomuser-source",
+        ],
     ),
     ("userpipeline-structure", &[]),
 ];

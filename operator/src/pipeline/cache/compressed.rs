@@ -60,8 +60,8 @@ impl<K: DeserializeOwned> Compressed<K> {
                 MAX_WEIGHT >> 20
             )));
         }
-        // Deserialised from a value, so that an error does not name a line and column of a text that no user wrote.
-        serde_json::from_value(serde_json::from_str(&text)?)
+        // Once more from a value where that fails, so that the error does not name a line and column of a text that no user wrote.
+        serde_json::from_str(&text).or_else(|_| serde_json::from_value(serde_json::from_str(&text)?))
     }
 }
 

@@ -5,9 +5,9 @@ mod connections;
 mod deleted;
 mod foreign;
 mod nesting;
+mod owners;
 mod presence;
 mod store;
-mod unowned;
 mod watch;
 
 pub use self::{

@@ -7,7 +7,7 @@ use kube::{
     api::ListParams,
     core::NamespaceResourceScope,
     runtime::{
-        reflector::{ObjectRef, Store, store::Writer},
+        reflector::{Store, store::Writer},
         watcher::Event,
     },
 };
@@ -15,20 +15,20 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use userpipeline_api::names::PipelineId;
 
-use super::{compressed::Compressed, deleted::Deleted, unowned::Unowned};
+use super::{compressed::Compressed, deleted::Deleted, owners::Owners};
 
 #[derive(Clone)]
 pub struct Cache<K: Resource<DynamicType = ()> + Clone + 'static> {
     store: Store<Compressed<K>>,
     deleted: Deleted<K>,
-    unowned: Unowned,
+    owners: Owners<K>,
     absent: watch::Receiver<bool>,
 }
 
 pub struct CacheWriter<K: Resource<DynamicType = ()> + Clone + 'static> {
     pub(super) writer: Writer<Compressed<K>>,
     pub(super) deleted: Deleted<K>,
-    unowned: Unowned,
+    owners: Owners<K>,
     /// The operator works without the kind.
     absent: watch::Sender<bool>,
 }
@@ -38,7 +38,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Default for CacheWriter<K>
         Self {
             writer: Writer::default(),
             deleted: Deleted::default(),
-            unowned: Unowned::default(),
+            owners: Owners::default(),
             absent: watch::Sender::new(false),
         }
     }
@@ -49,7 +49,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheWriter<K> {
         Cache {
             store: self.writer.as_reader(),
             deleted: self.deleted.clone(),
-            unowned: self.unowned.clone(),
+            owners: self.owners.clone(),
             absent: self.absent.subscribe(),
         }
     }
@@ -102,8 +102,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> CacheWriter<K> {
 
     /// Follows a watch.
     pub(super) fn apply(&mut self, event: &Event<Compressed<K>>) {
-        self.unowned.follow(event);
-        self.writer.apply_watcher_event(event);
+        self.owners.apply(event, &mut self.writer);
     }
 }
 
@@ -142,22 +141,15 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
     where
         K: DeserializeOwned,
     {
-        let names = self.unowned.names(namespace);
-        let found = names
-            .iter()
-            .filter_map(|name| self.store.get(&ObjectRef::new(name).within(namespace)));
-        read(&found.collect::<Vec<_>>())
+        read(&self.owners.objects(namespace, None))
     }
 
-    /// The objects of a pipeline, by name.
+    /// The objects of a pipeline, by name. Does not look at those of others.
     pub fn of_pipeline(&self, id: &PipelineId) -> Vec<Arc<K>>
     where
         K: DeserializeOwned,
     {
-        let found = self.store.state_filter(|object| {
-            object.meta().namespace.as_deref() == Some(id.namespace.as_str()) && object.pipeline() == Some(id.name.as_str())
-        });
-        read(&found)
+        read(&self.owners.objects(&id.namespace, Some(&id.name)))
     }
 }
 
@@ -180,39 +172,62 @@ mod tests {
         serde_json::from_value(json!({"metadata": {"namespace": namespace, "name": name, "labels": labels}})).unwrap()
     }
 
+    fn names(found: &[Arc<Job>]) -> Vec<String> {
+        found.iter().map(|job| job.name_any()).collect()
+    }
+
     #[test]
-    fn objects_without_a_pipeline_are_found_by_namespace_after_each_event() {
+    fn objects_are_found_by_their_pipeline_or_namespace_after_each_event() {
         let mut writer = CacheWriter::<Job>::default();
         let cache = writer.cache();
-        let names = |namespace: &str| -> Vec<String> { cache.of_no_pipeline(namespace).iter().map(|job| job.name_any()).collect() };
-        let listed = || {
-            vec![
-                job("b", "check-2", None),
-                job("b", "check-1", None),
-                job("b", "run", Some("users")),
-                job("a", "check", None),
-            ]
+        let unowned = |namespace: &str| names(&cache.of_no_pipeline(namespace));
+        let owned = |namespace: &str, name: &str| {
+            names(&cache.of_pipeline(&PipelineId {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            }))
         };
-        writer.fill(listed());
+        writer.fill(vec![
+            job("b", "check-2", None),
+            job("b", "check-1", None),
+            job("b", "run-2", Some("users")),
+            job("b", "run-1", Some("users")),
+            job("b", "run-3", Some("orders")),
+            job("a", "run-1", Some("users")),
+            job("a", "check", None),
+        ]);
         assert_eq!(
-            (names("a"), names("b")),
-            (vec!["check".to_owned()], vec!["check-1".to_owned(), "check-2".to_owned()])
+            (unowned("a"), unowned("b"), unowned("c")),
+            (vec!["check".to_owned()], vec!["check-1".to_owned(), "check-2".to_owned()], vec![])
         );
-        assert_eq!(names("c"), [""; 0]);
+        assert_eq!(owned("b", "users"), ["run-1", "run-2"]);
+        assert_eq!((owned("b", "orders"), owned("c", "users")), (vec!["run-3".to_owned()], vec![]));
 
         writer.apply(&Event::Apply(job("c", "check", None)));
         writer.apply(&Event::Apply(job("b", "check-1", Some("users"))));
+        writer.apply(&Event::Apply(job("b", "run-1", Some("users"))));
+        writer.apply(&Event::Apply(job("b", "run-2", Some("orders"))));
         writer.apply(&Event::Delete(job("a", "check", None)));
+        writer.apply(&Event::Delete(job("b", "run-3", Some("orders"))));
         assert_eq!(
-            (names("a"), names("b"), names("c")),
+            (unowned("a"), unowned("b"), unowned("c")),
             (vec![], vec!["check-2".to_owned()], vec!["check".to_owned()])
+        );
+        assert_eq!(owned("b", "users"), ["check-1", "run-1"]);
+        assert_eq!(
+            (owned("b", "orders"), owned("a", "users")),
+            (vec!["run-2".to_owned()], vec!["run-1".to_owned()])
         );
 
         // A list takes the place of everything once it is complete
         writer.apply(&Event::Init);
         writer.apply(&Event::InitApply(job("a", "check", None)));
-        assert_eq!(names("c"), ["check"]);
+        assert_eq!((unowned("c"), owned("b", "users").len()), (vec!["check".to_owned()], 2));
         writer.apply(&Event::InitDone);
-        assert_eq!((names("a"), names("b"), names("c")), (vec!["check".to_owned()], vec![], vec![]));
+        assert_eq!(
+            (unowned("a"), unowned("b"), unowned("c")),
+            (vec!["check".to_owned()], vec![], vec![])
+        );
+        assert_eq!(owned("b", "users"), [""; 0]);
     }
 }

@@ -115,7 +115,7 @@ fn validated(pipeline: &UserPipeline, owner: Owner, resolved: &ResolvedPipeline,
     let mut spec = pipeline.spec.clone();
     spec.pods.ingest.proxy.clone_from(&resolved.ingest_proxy);
     let keeps_deletion = spec.deletion_policy == DeletionPolicy::Delete && !spec.connections.is_empty();
-    let schema_hash = schema_hash(&spec, resolved);
+    let schema_hash = hash_of_schema(&spec, resolved);
     let default_tls = DefaultTls::of(pipeline.status.as_ref(), &resolved.spec, &schema_hash);
     let config = |binary, infix| PodConfig::of(resolved, default_tls.mode, binary, infix);
     ValidatedPipeline {
@@ -135,7 +135,7 @@ fn validated(pipeline: &UserPipeline, owner: Owner, resolved: &ResolvedPipeline,
 
 /// The hash of the schema that a Job must have applied. It does not contain the default of TLS, so that no schema Job runs because of
 /// an upgrade.
-fn schema_hash(spec: &UserPipelineSpec, resolved: &ResolvedPipeline) -> String {
+fn hash_of_schema(spec: &UserPipelineSpec, resolved: &ResolvedPipeline) -> String {
     names::hash(&format!(
         "{}\n{}\n{}\n{}\n{}",
         document::reduce(resolved, Binary::Schema),
@@ -148,9 +148,16 @@ fn schema_hash(spec: &UserPipelineSpec, resolved: &ResolvedPipeline) -> String {
     ))
 }
 
+/// What `status.schema.appliedHash` is once the schema of a pipeline without connections is applied: eight hexadecimal digits. `None`
+/// for a pipeline that cannot be resolved.
+pub fn schema_hash(pipeline: &UserPipeline) -> Option<String> {
+    let resolved = resolve(pipeline, &Connections::new()).ok()?;
+    Some(hash_of_schema(&pipeline.spec, &resolved))
+}
+
 /// What holds where a resolved pipeline omits `tls`.
 pub fn default_tls(pipeline: &UserPipeline, resolved: &ResolvedPipeline) -> DefaultTls {
-    DefaultTls::of(pipeline.status.as_ref(), &resolved.spec, &schema_hash(&pipeline.spec, resolved))
+    DefaultTls::of(pipeline.status.as_ref(), &resolved.spec, &hash_of_schema(&pipeline.spec, resolved))
 }
 
 /// The runs of a valid spec.

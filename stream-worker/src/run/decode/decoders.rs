@@ -7,7 +7,7 @@ use std::{
 
 use userpipeline_api::{TopicFormat, document::WorkerPipeline};
 use userpipeline_record::{
-    RecordSchema,
+    Members, RecordSchema,
     avro::{Decoder, ItemReader},
     message,
 };
@@ -42,6 +42,8 @@ pub struct Decoders {
     /// None where nothing is Avro.
     registry: Option<SchemaRegistry>,
     schema: RecordSchema,
+    /// If a record is made of members of its item only.
+    members: Option<Members>,
     /// The format of an external producer, if the topic has one.
     external: Option<TopicFormat>,
     known: HashMap<u32, Known>,
@@ -51,6 +53,7 @@ impl Decoders {
     pub fn new(registry: Option<SchemaRegistry>, schema: RecordSchema, external: Option<TopicFormat>) -> Self {
         Self {
             registry,
+            members: Members::of(&schema),
             schema,
             external,
             known: HashMap::new(),
@@ -71,9 +74,7 @@ impl Decoders {
 
     async fn outcome(&mut self, message: &Message) -> Result<Result<Decoded, RecordFault>, StoreError> {
         match (self.external, &message.payload) {
-            (Some(TopicFormat::Json), Some(payload)) => {
-                Ok(external::document(payload).and_then(|item| external::record(&self.schema, &item, Some(payload), message)))
-            }
+            (Some(TopicFormat::Json), Some(payload)) => Ok(external::from_json(&self.schema, self.members.as_ref(), payload, message)),
             (Some(TopicFormat::Avro), Some(payload)) => match message::split(payload) {
                 Ok((id, datum)) => self.read(id, datum, None, message).await,
                 Err(e) => Ok(Err(RecordFault::new("FrameInvalid", e.to_string()))),

@@ -1,15 +1,25 @@
 //! Messages of an external producer: items, mapped to records like those of any source. Pure.
 
 use serde_json::Value as Json;
-use userpipeline_record::{Mapped, RecordSchema, check_weight};
+use userpipeline_record::{Mapped, Members, RecordSchema, check_weight};
 
 use super::decoded::Decoded;
 use crate::model::{Message, RecordFault, VersionedRecord};
 
 /// The item in a message that holds a JSON document.
-pub fn document(payload: &[u8]) -> Result<Json, RecordFault> {
+fn document(payload: &[u8]) -> Result<Json, RecordFault> {
     check_weight(payload).map_err(|why| RecordFault::new("JsonInvalid", why))?;
     serde_json::from_slice(payload).map_err(|e| RecordFault::new("JsonInvalid", format!("the message's value is no JSON: {e}")))
+}
+
+/// The record in a message that holds a JSON document. `members`: those that the record is made of, if it is only members.
+pub fn from_json(schema: &RecordSchema, members: Option<&Members>, payload: &[u8], message: &Message) -> Result<Decoded, RecordFault> {
+    let text = std::str::from_utf8(payload).ok();
+    match text.zip(members).and_then(|(text, members)| schema.map_text(text, members)) {
+        Some((record, order)) => decoded(schema, Mapped::Upsert(record), order, message),
+        // A parser decides, and has the reason of a fault.
+        None => record(schema, &document(payload)?, Some(payload), message),
+    }
 }
 
 /// The record of an item, which carries its own version; `text` is the item as JSON, if it is JSON. The message's key is not
@@ -23,6 +33,10 @@ pub fn record(schema: &RecordSchema, item: &Json, text: Option<&[u8]>, message: 
         };
         RecordFault::new("RecordInvalid", format!("{place}, from {}: {}", reject.from, reject.reason))
     })?;
+    decoded(schema, mapped, order, message)
+}
+
+fn decoded(schema: &RecordSchema, mapped: Mapped, order: Option<i64>, message: &Message) -> Result<Decoded, RecordFault> {
     let (record, outcome): (_, fn(VersionedRecord) -> Decoded) = match mapped {
         Mapped::Upsert(record) => (record, Decoded::Upsert),
         Mapped::Delete(record) => (record, Decoded::Delete),
@@ -70,6 +84,32 @@ mod tests {
         assert_eq!(found.order, Some(5_000_000));
         let deleted = decode(json!({"device": "d1", "at": 5, "gone": true}));
         assert!(matches!(deleted, Decoded::Delete(_)), "{deleted:?}");
+    }
+
+    #[test]
+    fn a_document_is_the_same_record_whether_it_is_parsed_or_not() {
+        let declared = json!({"key": ["id"], "orderBy": "at", "fields": [
+            {"name": "id", "type": "string", "from": "/id"},
+            {"name": "at", "type": "long", "from": "/at"},
+        ]});
+        let schema = RecordSchema::of(Some(&serde_json::from_value(declared).unwrap())).unwrap();
+        let members = Members::of(&schema);
+        let message = Message::default();
+        for (text, class) in [
+            (r#"{"id": "d1", "at": 5, "more": [1.50]}"#, None),
+            (r#"{"id": "d\u00e9", "at": 5}"#, None),
+            (r#"{"id": "d1", "at": 5, "id": "d2"}"#, None),
+            (r#"{"id": "d1"}"#, Some("RecordInvalid")),
+            (r#"{"id": "d1", "at": "soon"}"#, Some("RecordInvalid")),
+            (r#"{"id": "d1", "at": 5"#, Some("JsonInvalid")),
+            ("", Some("JsonInvalid")),
+        ] {
+            let read = |members| from_json(&schema, members, text.as_bytes(), &message);
+            assert_eq!(read(members.as_ref()), read(None), "{text}");
+            assert_eq!(read(members.as_ref()).err().map(|fault| fault.class), class, "{text}");
+        }
+        let not_text = from_json(&schema, members.as_ref(), b"{\"id\": \"\xff\", \"at\": 5}", &message);
+        assert_eq!(not_text.unwrap_err().class, "JsonInvalid");
     }
 
     #[test]

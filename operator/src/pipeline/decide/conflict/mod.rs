@@ -4,6 +4,7 @@
 //! because comparing every pipeline with every other one would cost too much. While a changed connection has not reached a pipeline,
 //! it has both the resources of the earlier version, which its workers use, and those of the new one.
 
+mod by_id;
 mod resources;
 
 use std::{
@@ -15,8 +16,11 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use userpipeline_api::{ConnectionVersion, Connections, TakenName, UserPipeline, names::PipelineId, resolve};
 
-use self::resources::{Listener, NameUse, Recorded, Resource, Use, Used, resources};
-use crate::pipeline::{cache::CachedPipeline, connections::ConnectionLookup, model::pipeline_id, validate::default_tls};
+use self::{
+    by_id::ById,
+    resources::{Listener, NameUse, Recorded, Resource, Use, Used, resources},
+};
+use crate::pipeline::{cache::CachedPipeline, connections::ConnectionLookup, validate::default_tls};
 
 /// Most names that a schema Job receives: an argument holds 128 KiB. Beyond them, addresses decide.
 const TAKEN_AT_MOST: usize = 500;
@@ -34,7 +38,7 @@ pub struct Conflict {
 
 #[derive(Default)]
 struct Index {
-    known: HashMap<PipelineId, Known>,
+    known: ById<Known>,
     users: HashMap<Arc<Resource>, Vec<(Age, Use)>>,
     /// The change of connections up to which all known pipelines follow them.
     follows: Option<u64>,
@@ -95,30 +99,27 @@ impl ResourceIndex {
             index.drop_outdated(connections);
             index.follows = Some(changes);
         }
-        let mut existing = HashSet::with_capacity(all.len());
+        // The pipeline that is reconciled may be newer than its cached version.
+        let own = PipelineId::of(pipeline);
+        let (mut cached, mut is_own_cached) = (0, false);
         for other in all {
-            existing.insert(pipeline_id(other.as_ref()));
             if !index.knows(other.as_ref()) {
                 // A pipeline that cannot be read writes nothing.
                 let _ = other.read().map(|other| index.insert(&other, connections));
             }
+            let (namespace, name) = names_of(other.as_ref());
+            cached += usize::from(index.known.get(namespace, name).is_some());
+            is_own_cached |= (namespace, name) == (own.namespace.as_str(), own.name.as_str());
         }
-        // The pipeline that is reconciled may be newer than its cached version.
-        let own = PipelineId::of(pipeline);
         // A schema Job identifies stores, and creates objects, without a change of the spec.
         let recorded = Recorded::of(pipeline.status.as_ref()).hash();
-        let is_recorded = index.known.get(&own).is_some_and(|known| known.recorded == recorded);
+        let is_recorded = index.known.of(&own).is_some_and(|known| known.recorded == recorded);
         if !is_recorded || !index.knows(pipeline) {
             index.insert(pipeline, connections);
         }
-        let gone: Vec<PipelineId> = index
-            .known
-            .keys()
-            .filter(|id| !existing.contains(*id) && **id != own)
-            .cloned()
-            .collect();
-        for id in gone {
-            index.remove(&id);
+        let existing = cached + usize::from(!is_own_cached);
+        if index.known.len() > existing {
+            index.remove_gone(all, &own);
         }
         ask(&index, &own)
     }
@@ -126,17 +127,27 @@ impl ResourceIndex {
 
 impl Index {
     fn knows(&self, pipeline: &impl kube::Resource) -> bool {
-        let known = self.known.get(&pipeline_id(pipeline));
-        known.is_some_and(|known| {
-            let is_followed = known.changes_at.is_none() || known.changes_at == pipeline.resource_version();
-            known.uid == pipeline.uid() && known.generation >= pipeline.meta().generation && is_followed
+        let (namespace, name) = names_of(pipeline);
+        let meta = pipeline.meta();
+        self.known.get(namespace, name).is_some_and(|known| {
+            let is_followed = known.changes_at.is_none() || known.changes_at == meta.resource_version;
+            known.uid == meta.uid && known.generation >= meta.generation && is_followed
         })
+    }
+
+    /// Forgets the pipelines that are not among `all`, apart from `own`.
+    fn remove_gone(&mut self, all: &[Arc<CachedPipeline>], own: &PipelineId) {
+        let existing: HashSet<(&str, &str)> = all.iter().map(|other| names_of(other.as_ref())).collect();
+        let is_gone = |id: &PipelineId| !existing.contains(&(id.namespace.as_str(), id.name.as_str())) && id != own;
+        for id in self.known.ids().filter(is_gone).collect::<Vec<_>>() {
+            self.remove(&id);
+        }
     }
 
     /// Forgets the generations of pipelines whose connections have changed, so that they are resolved again.
     fn drop_outdated(&mut self, lookup: &ConnectionLookup) {
-        for (id, known) in &mut self.known {
-            let is_current = |(name, version): &(String, Option<ConnectionVersion>)| lookup.version(&id.namespace, name) == *version;
+        for (namespace, known) in self.known.iter_mut() {
+            let is_current = |(name, version): &(String, Option<ConnectionVersion>)| lookup.version(namespace, name) == *version;
             if !known.connections.iter().all(is_current) {
                 known.generation = None;
             }
@@ -201,7 +212,7 @@ impl Index {
     }
 
     fn shared(&self, id: &PipelineId) -> Vec<String> {
-        let Some(own) = self.known.get(id) else {
+        let Some(own) = self.known.of(id) else {
             return Vec::new();
         };
         let is_shared = |(resource, used): &&(Arc<Resource>, Use)| {
@@ -223,7 +234,7 @@ impl Index {
     }
 
     fn taken_elsewhere(&self, id: &PipelineId) -> Vec<TakenName> {
-        let Some(own) = self.known.get(id) else {
+        let Some(own) = self.known.of(id) else {
             return Vec::new();
         };
         let current = &own.resources[..own.current];
@@ -251,7 +262,7 @@ impl Index {
     }
 
     fn conflict(&self, id: &PipelineId) -> Option<Conflict> {
-        let own = self.known.get(id)?;
+        let own = self.known.of(id)?;
         // Not those that it is leaving: the change may be what ends the conflict.
         let taken = own.resources[..own.current].iter().filter_map(|(resource, used)| {
             let users = self.users.get(resource)?.iter();
@@ -282,6 +293,15 @@ fn precedes((other_age, other): (&Age, Use), (own_age, own): (&Age, Use)) -> boo
         NameUse::Set | NameUse::Reserved => 2,
     };
     (rank(other), other_age) < (rank(own), own_age)
+}
+
+/// Namespace and name.
+fn names_of(pipeline: &impl kube::Resource) -> (&str, &str) {
+    let meta = pipeline.meta();
+    (
+        meta.namespace.as_deref().unwrap_or_default(),
+        meta.name.as_deref().unwrap_or_default(),
+    )
 }
 
 /// None where the pipeline cannot be resolved with these connections.
