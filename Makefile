@@ -3,7 +3,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/userpipeline
 export CARGO_TARGET_DIR := $(CACHE)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help up cluster down clean env check generate test test-long test-exact test-encryption bench-operator bench-encryption bench-ingest packages checkout
+.PHONY: help up cluster down clean env check generate test test-long test-exact test-encryption bench bench-worker bench-ingest bench-operator packages checkout
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,16 +55,26 @@ test-encryption: cluster ## What the network carries is unreadable; real servers
 	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) sh -c \
 	  '$(SWEEP) && cargo test --locked -p userpipeline-tests --test encryption -- --ignored --nocapture --test-threads=1'
 
+bench: ## What everything costs, each result against its target; fails if any is short.
+	@failed=; for one in bench-worker bench-ingest "bench-operator SEEDED=1"; do $(MAKE) $$one || failed="$$failed $$one"; done; \
+	  [ -z "$$failed" ] || { echo "short of a target:$$failed"; exit 1; }
+
 N ?= 1000
 bench-operator: cluster ## What the operator costs, with N suspended pipelines (N=1000); with SEEDED=1, only one of them needs Jobs.
 	cargo build --quiet --locked --release --bin userpipeline-operator
 	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked -p userpipeline-benches --bin bench-operator -- \
 	  --pipelines $(N) $(if $(SEEDED),--seeded) --program "$(CARGO_TARGET_DIR)/release/userpipeline-operator"
 
-bench-encryption: cluster ## Throughput of a worker with TLS against plain text, in turns.
-	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked -p userpipeline-benches --bin bench-encryption
+# With the commit log that most clusters have.
+PERIODIC = benches/with-periodic-commit-log.sh
+bench-worker: cluster packages ## What a worker costs, against Cassandra's driver alone and against Spark.
+	benches/peers/install.sh
+	cargo build --quiet --locked --release --bin stream-worker
+	cargo build --quiet --locked --release -p userpipeline-benches --bin bench-worker
+	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" $(ALONE) $(PERIODIC) "$(CARGO_TARGET_DIR)/release/bench-worker" run \
+	  --program "$(CARGO_TARGET_DIR)/release/stream-worker"
 
-bench-ingest: cluster ## What a run costs that lands 100,000 users, against a bare COPY of the same rows, and dlt.
+bench-ingest: cluster packages ## What a run costs that lands 100,000 users, against a bare COPY of the same rows, and dlt.
 	benches/peers/install.sh
 	cargo build --quiet --locked --release --bin ingest-job
 	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked --release -p userpipeline-benches --bin bench-ingest -- \

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
-use clap::ValueEnum;
+use clap::ValueEnum as _;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use userpipeline_tests::{
@@ -13,37 +13,13 @@ use userpipeline_tests::{
 
 use super::{
     avro,
+    kind::Kind,
     messages::Reading,
     round::{Round, Setting, measure},
     spark::{self, Mode, Spark},
     subject::{Sinks, Subject},
     targets::Measured,
 };
-
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Kind {
-    /// Cassandra's driver alone, with single inserts.
-    Driver,
-    /// Cassandra's driver alone, with batches like the worker's.
-    DriverBatched,
-    /// JSON to Cassandra.
-    Cassandra,
-    /// JSON to both stores.
-    Both,
-    /// JSON to both stores, with TLS on every wire.
-    Encrypted,
-    /// JSON to both stores by four workers.
-    FourWorkers,
-    /// Avro of our runs to Cassandra.
-    Avro,
-    /// Avro of an external producer to Cassandra.
-    ExternalAvro,
-    /// Spark to Cassandra.
-    SparkCassandra,
-    /// Spark to both stores.
-    SparkBoth,
-}
 
 pub struct Backlog {
     rows: u64,

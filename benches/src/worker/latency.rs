@@ -41,6 +41,8 @@ pub struct Latency {
 /// Clients that look for records.
 struct Probe {
     db: Client,
+    /// A connection on which no query waits for others.
+    bare: Client,
     cassandra: Session,
     in_postgres: Statement,
     in_cassandra: PreparedStatement,
@@ -58,11 +60,13 @@ impl Probe {
         let insert = cassandra
             .prepare(format!("INSERT INTO {there} (id, revision) VALUES (?, 0)"))
             .await?;
-        db.batch_execute("CREATE TEMPORARY TABLE bare (id uuid PRIMARY KEY); CREATE TABLE IF NOT EXISTS bench_bare (id uuid PRIMARY KEY)")
+        let bare = stores::postgres(&subject.world.client).await?;
+        bare.batch_execute("CREATE TABLE IF NOT EXISTS bench_bare (id uuid PRIMARY KEY)")
             .await?;
         Ok(Self {
             in_postgres: db.prepare(&format!("SELECT 1 FROM \"{table}\" WHERE id = $1 LIMIT 1")).await?,
-            commit: db.prepare("INSERT INTO bench_bare VALUES ($1)").await?,
+            commit: bare.prepare("INSERT INTO bench_bare VALUES ($1)").await?,
+            bare,
             in_cassandra,
             insert,
             db,
@@ -98,7 +102,7 @@ impl Probe {
     async fn bare(&self) -> Result<(Duration, Duration)> {
         let id = Uuid::new_v4();
         let started = Instant::now();
-        self.db.execute(&self.commit, &[&id]).await?;
+        self.bare.execute(&self.commit, &[&id]).await?;
         let committed = started.elapsed();
         let started = Instant::now();
         self.cassandra.execute_unpaged(&self.insert, (id,)).await?;

@@ -5,6 +5,7 @@
 mod avro;
 mod backlog;
 mod driver;
+mod kind;
 mod latency;
 mod messages;
 mod round;
@@ -19,8 +20,9 @@ use clap::{Parser, Subcommand};
 use userpipeline_benches::report::Report;
 
 use self::{
-    backlog::{Backlog, Kind},
+    backlog::Backlog,
     driver::Driver,
+    kind::Kind,
     round::Setting,
     spark::{Mode, Spark},
     subject::Sinks,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use userpipeline_benches::report::{Report, Target, median};
 
-use super::{backlog::Kind, latency::Latency, round::Round, spark};
+use super::{kind::Kind, latency::Latency, round::Round, spark};
 
 #[derive(Default)]
 pub struct Measured {

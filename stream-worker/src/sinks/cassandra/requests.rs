@@ -1,9 +1,8 @@
 //! Which writes are one request: upserts of the same replica, in an unlogged batch. Pure.
 //!
 //! Such a batch is no transaction, and need not be one: each statement has its own write time, so a part that was written before an
-//! error is written again without effect. Writes are first spread over requests, because a node that syncs its commit log before it
-//! answers writes the statements of a batch one after the other. A batch stays below the limits at which Cassandra warns of a batch by default: 10 partitions,
-//! and 5 KiB.
+//! error is written again without effect. Writes share a request only where there are too many to be sent at once. A batch stays
+//! below the limits at which Cassandra warns of one by default: 10 partitions, and 5 KiB.
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,28 @@
+//! The kinds of backlogs.
+
+use clap::ValueEnum;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Kind {
+    /// Cassandra's driver alone, with single inserts.
+    Driver,
+    /// Cassandra's driver alone, with batches like the worker's.
+    DriverBatched,
+    /// JSON to Cassandra.
+    Cassandra,
+    /// JSON to both stores.
+    Both,
+    /// JSON to both stores, with TLS on every wire.
+    Encrypted,
+    /// JSON to both stores by four workers.
+    FourWorkers,
+    /// Avro of our runs to Cassandra.
+    Avro,
+    /// Avro of an external producer to Cassandra.
+    ExternalAvro,
+    /// Spark to Cassandra.
+    SparkCassandra,
+    /// Spark to both stores.
+    SparkBoth,
+}
