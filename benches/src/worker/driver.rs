@@ -6,8 +6,12 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
 use scylla::{
-    client::session_builder::SessionBuilder,
-    statement::batch::{Batch, BatchType},
+    client::{session::Session, session_builder::SessionBuilder},
+    serialize::row::SerializeRow,
+    statement::{
+        batch::{Batch, BatchType},
+        prepared::PreparedStatement,
+    },
     value::CqlTimestamp,
 };
 use serde_json::Value;
@@ -45,38 +49,53 @@ pub async fn run(arguments: &Driver) -> Result<()> {
         text("table")?
     );
     let insert = session.prepare(insert).await?;
-    let readings: Vec<Reading> = (0..arguments.rows).map(Reading::new).collect();
-    let values = |r: &'static Reading| {
-        let [a, b, c, d, e, f, g] = &r.texts;
-        let (a, b, c, d, e, f, g) = (a.as_str(), b.as_str(), c.as_str(), d.as_str(), e.as_str(), f.as_str(), g.as_str());
-        let registered = CqlTimestamp(r.registered);
-        (
-            r.id,
-            r.revision,
-            a,
-            b,
-            c,
-            d,
-            e,
-            f,
-            g,
-            r.age,
-            r.score,
-            registered,
-            r.active,
-            r.note.as_str(),
-        )
-    };
-    let readings: &'static [Reading] = readings.leak();
+    let readings: &'static [Reading] = (0..arguments.rows).map(Reading::new).collect::<Vec<_>>().leak();
     let mut batch = Batch::new(BatchType::Unlogged);
     for _ in 0..arguments.batch {
         batch.append_statement(insert.clone());
     }
-    ensure!(readings.len() % arguments.batch == 0, "the rows are no whole number of batches");
+    ensure!(
+        readings.len().is_multiple_of(arguments.batch),
+        "the rows are no whole number of batches"
+    );
+    write(&session, &insert, &batch, readings).await
+}
+
+/// The values of the insert.
+fn values(reading: &Reading) -> impl SerializeRow {
+    let [username, email, given_name, family_name, city, country, postcode] = reading.texts.each_ref().map(String::as_str);
+    let Reading {
+        id,
+        revision,
+        age,
+        score,
+        registered,
+        active,
+        note,
+        ..
+    } = reading;
+    (
+        id,
+        revision,
+        username,
+        email,
+        given_name,
+        family_name,
+        city,
+        country,
+        postcode,
+        age,
+        score,
+        CqlTimestamp(*registered),
+        active,
+        note,
+    )
+}
+
+async fn write(session: &Session, insert: &PreparedStatement, batch: &Batch, readings: &[Reading]) -> Result<()> {
     let cpu = || cpu_seconds(std::process::id()).unwrap_or(f64::NAN);
     let (started, before) = (Instant::now(), cpu());
-    let (session, insert, batch) = (&session, &insert, &batch);
-    stream::iter(readings.chunks(arguments.batch))
+    stream::iter(readings.chunks(batch.statements.len()))
         .map(|chunk| async move {
             if let [one] = chunk {
                 session.execute_unpaged(insert, values(one)).await.map(drop)

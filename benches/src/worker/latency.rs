@@ -127,7 +127,7 @@ pub async fn measure(subject: &Subject, table: &str, first: &AtomicU64, lasting:
         for number in 0..PER_TICK {
             let reading = Reading::new(first.fetch_add(1, Ordering::Relaxed));
             let (key, value) = (reading.id.to_string(), reading.json());
-            let produced = Instant::now();
+            let begun = Instant::now();
             let sent = producer
                 .send_result(FutureRecord::to(&topic).key(&key).payload(&value))
                 .map_err(|(e, _)| e)?;
@@ -136,7 +136,7 @@ pub async fn measure(subject: &Subject, table: &str, first: &AtomicU64, lasting:
                 followed.push(tokio::spawn(async move {
                     sent.await?.map_err(|(e, _)| e)?;
                     probe.stored(reading.id).await?;
-                    Ok::<_, anyhow::Error>(produced.elapsed())
+                    Ok::<_, anyhow::Error>(begun.elapsed())
                 }));
             } else if is_measured && number == PER_TICK / 2 {
                 bare.push(tokio::spawn(async move { probe.bare().await }));

@@ -6,6 +6,9 @@ use userpipeline_benches::report::{Report, Target, median};
 
 use super::{kind::Kind, latency::Latency, round::Round, spark};
 
+/// Its name, what was measured, and the target.
+type Line = (&'static str, Option<f64>, Target);
+
 #[derive(Default)]
 pub struct Measured {
     pub worker: BTreeMap<Kind, Vec<Round>>,
@@ -24,76 +27,87 @@ impl Measured {
 
     /// Reports what was measured.
     pub fn report(&self, report: &mut Report) {
-        let mut add = |name: &str, measured: Option<f64>, target: Target| {
+        for (name, measured, target) in self.ratios().into_iter().chain(self.limits()) {
             if let Some(measured) = measured {
                 report.add(name, measured, target);
             }
-        };
+        }
+    }
+
+    fn ratios(&self) -> Vec<Line> {
         let rows = |kind| self.worker(kind, |round| round.rows_per_second);
         let cpu = |kind| self.worker(kind, |round| round.cpu_per_row);
         let rows_of = |kind| self.peer(kind, |peer| peer.rows_per_second);
         let cpu_of = |kind| self.peer(kind, |peer| peer.cpu_per_row);
         let ratio = |a: Option<f64>, b: Option<f64>| Some(a? / b?);
-        let ceiling = [rows_of(Kind::Driver), rows_of(Kind::DriverBatched)]
-            .into_iter()
-            .flatten()
-            .reduce(f64::max);
+        let drivers = [rows_of(Kind::Driver), rows_of(Kind::DriverBatched)];
+        let ceiling = drivers.into_iter().flatten().reduce(f64::max);
+        vec![
+            (
+                "Cassandra only, rows/s against the driver alone",
+                ratio(rows(Kind::Cassandra), ceiling),
+                Target::AtLeast(0.9),
+            ),
+            (
+                "Cassandra only, CPU per row against Spark",
+                ratio(cpu(Kind::Cassandra), cpu_of(Kind::SparkCassandra)),
+                Target::AtMost(0.25),
+            ),
+            (
+                "both stores, rows/s against Spark's append",
+                ratio(rows(Kind::Both), rows_of(Kind::SparkBoth)),
+                Target::AtLeast(1.6),
+            ),
+            (
+                "Avro against JSON, CPU per row",
+                ratio(cpu(Kind::Avro), cpu(Kind::Cassandra)),
+                Target::AtMost(0.7),
+            ),
+            (
+                "external Avro against JSON, CPU per row",
+                ratio(cpu(Kind::ExternalAvro), cpu(Kind::Cassandra)),
+                Target::AtMost(0.7),
+            ),
+            (
+                "TLS against plain text, rows/s",
+                ratio(rows(Kind::Encrypted), rows(Kind::Both)),
+                Target::AtLeast(0.8),
+            ),
+            (
+                "four workers against one, CPU per row",
+                ratio(cpu(Kind::FourWorkers), cpu(Kind::Both)),
+                Target::AtMost(1.15),
+            ),
+        ]
+    }
 
-        add(
-            "Cassandra only, rows/s against the driver alone",
-            ratio(rows(Kind::Cassandra), ceiling),
-            Target::AtLeast(0.9),
-        );
-        add(
-            "Cassandra only, CPU per row against Spark",
-            ratio(cpu(Kind::Cassandra), cpu_of(Kind::SparkCassandra)),
-            Target::AtMost(0.25),
-        );
-        add(
-            "both stores, rows/s against Spark's append",
-            ratio(rows(Kind::Both), rows_of(Kind::SparkBoth)),
-            Target::AtLeast(1.6),
-        );
-        add(
-            "Avro against JSON, CPU per row",
-            ratio(cpu(Kind::Avro), cpu(Kind::Cassandra)),
-            Target::AtMost(0.7),
-        );
-        add(
-            "external Avro against JSON, CPU per row",
-            ratio(cpu(Kind::ExternalAvro), cpu(Kind::Cassandra)),
-            Target::AtMost(0.7),
-        );
-        add(
-            "TLS against plain text, rows/s",
-            ratio(rows(Kind::Encrypted), rows(Kind::Both)),
-            Target::AtLeast(0.8),
-        );
-        add(
-            "four workers against one, CPU per row",
-            ratio(cpu(Kind::FourWorkers), cpu(Kind::Both)),
-            Target::AtMost(1.15),
-        );
+    fn limits(&self) -> Vec<Line> {
         #[allow(clippy::cast_precision_loss)] // a count
-        let waits = self
-            .worker
-            .get(&Kind::FourWorkers)
-            .map(|rounds| rounds.iter().map(|round| round.lock_waits as f64).sum());
-        add("four workers, observed waits for locks in PostgreSQL", waits, Target::AtMost(0.0));
-        let first = self.worker(Kind::Both, |round| round.first_row.as_secs_f64());
-        add("first row after the start, s", first, Target::AtMost(0.5));
+        let waits = |rounds: &Vec<Round>| rounds.iter().map(|round| round.lock_waits as f64).sum();
         let latency = self.latency.as_ref();
-        add(
-            "latency, p50, in COMMIT + insert",
-            latency.map(|l| l.p50 / l.bare),
-            Target::AtMost(3.0),
-        );
-        add(
-            "latency, p99, in COMMIT + insert",
-            latency.map(|l| l.p99 / l.bare),
-            Target::AtMost(8.0),
-        );
-        let peak = self.worker.values().flatten().map(|round| round.peak).reduce(f64::max);
-        add("peak memory, MiB", peak, Target::AtMost(64.0));
+        let peaks = self.worker.values().flatten().map(|round| round.peak);
+        vec![
+            (
+                "four workers, observed waits for locks in PostgreSQL",
+                self.worker.get(&Kind::FourWorkers).map(waits),
+                Target::AtMost(0.0),
+            ),
+            (
+                "first row after the start, s",
+                self.worker(Kind::Both, |round| round.first_row.as_secs_f64()),
+                Target::AtMost(0.5),
+            ),
+            (
+                "latency, p50, in COMMIT + insert",
+                latency.map(|l| l.p50 / l.bare),
+                Target::AtMost(3.0),
+            ),
+            (
+                "latency, p99, in COMMIT + insert",
+                latency.map(|l| l.p99 / l.bare),
+                Target::AtMost(8.0),
+            ),
+            ("peak memory, MiB", peaks.reduce(f64::max), Target::AtMost(64.0)),
+        ]
     }
 }

@@ -29,25 +29,8 @@ use crate::{
 pub async fn session(context: &Arc<WorkerContext>, stop: &CancellationToken) -> Result<(), StoreError> {
     let stop = &stop.child_token();
     let tokens = Arc::new(OwnerTokens::default());
-    let opened = async {
-        wires::check(&context.wires)?;
-        // One writer shows that the stores answer. The others open theirs with their first batch.
-        let mut first = Stores::of(context);
-        let opening = async { first.open(context).await.map_err(|(_, error)| error) };
-        let (topic, ()) = futures::try_join!(topics(context), opening)?;
-        let table = ProgressTable {
-            group: context.pipeline.group_id.clone(),
-            topic: context.pipeline.topic.clone(),
-            topic_id: topic.id.clone(),
-        };
-        let others = std::iter::repeat_with(|| Stores::of(context));
-        let stores = std::iter::once(first).chain(others).take(WRITERS).enumerate();
-        let writers = stores.map(|(number, stores)| Writer::new(number, stores, context, &table, &tokens, stop));
-        let writers = writers.collect::<Result<Vec<_>, _>>()?;
-        Ok((topic, table, writers))
-    };
     let (topic, table, mut writers) = tokio::select! {
-        opened = opened => opened?,
+        opened = open(context, &tokens, stop) => opened?,
         () = stop.cancelled() => return Ok(()),
     };
     let checks = writers[0].health_checks();
@@ -90,6 +73,29 @@ pub async fn session(context: &Arc<WorkerContext>, stop: &CancellationToken) -> 
         () = expiring => Ok(()),
         () = rotating => Ok(()),
     }
+}
+
+/// What a session needs before the group is joined: topics that exist, and writers whose stores answer.
+async fn open(
+    context: &Arc<WorkerContext>,
+    tokens: &Arc<OwnerTokens>,
+    stop: &CancellationToken,
+) -> Result<(TopicState, ProgressTable, Vec<Writer>), StoreError> {
+    wires::check(&context.wires)?;
+    // One writer shows that the stores answer. The others open theirs with their first batch.
+    let mut first = Stores::of(context);
+    let opening = async { first.open(context).await.map_err(|(_, error)| error) };
+    let (topic, ()) = futures::try_join!(topics(context), opening)?;
+    let table = ProgressTable {
+        group: context.pipeline.group_id.clone(),
+        topic: context.pipeline.topic.clone(),
+        topic_id: topic.id.clone(),
+    };
+    let others = std::iter::repeat_with(|| Stores::of(context));
+    let stores = std::iter::once(first).chain(others).take(WRITERS).enumerate();
+    let writers = stores.map(|(number, stores)| Writer::new(number, stores, context, &table, tokens, stop));
+    let writers = writers.collect::<Result<Vec<_>, _>>()?;
+    Ok((topic, table, writers))
 }
 
 /// Both topics must exist before the group is joined.

@@ -45,15 +45,13 @@ pub fn requests<R: Ord>(writes: &[&Write], replica: impl Fn(&Write) -> R) -> Vec
         }
         let replica = replica(write);
         let batch = open.get(&replica).map(|at| &mut requests[*at]);
-        match batch.filter(|batch| batch.positions.len() < statements && batch.bytes + bytes <= MAX_BYTES) {
-            Some(batch) => {
-                batch.positions.push(position);
-                batch.bytes += bytes;
-            }
-            None => {
-                open.insert(replica, requests.len());
-                requests.push(alone());
-            }
+        let has_room = |batch: &&mut Request| batch.positions.len() < statements && batch.bytes + bytes <= MAX_BYTES;
+        if let Some(batch) = batch.filter(has_room) {
+            batch.positions.push(position);
+            batch.bytes += bytes;
+        } else {
+            open.insert(replica, requests.len());
+            requests.push(alone());
         }
     }
     requests

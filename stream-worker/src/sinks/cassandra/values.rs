@@ -69,7 +69,10 @@ fn serialize<'a>(
 /// It fails where the column has another type.
 fn cell(value: &Value, column: &ColumnType<'_>, cell: CellWriter<'_>) -> Result<(), SerializationError> {
     match value {
-        Value::Null => Ok(cell.set_null()).map(drop),
+        Value::Null => {
+            cell.set_null();
+            Ok(())
+        }
         Value::String(text) | Value::Json(text) => text.as_str().serialize(column, cell).map(drop),
         Value::Boolean(truth) => truth.serialize(column, cell).map(drop),
         Value::Long(number) => number.serialize(column, cell).map(drop),
