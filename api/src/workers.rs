@@ -27,15 +27,15 @@ impl Default for Workers {
     }
 }
 
-/// When a batch is written: at the limit that is reached first.
+/// When a batch is written: at once if the worker writes nothing else, and otherwise at the limit that is reached first.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Batch {
-    /// Number of records.
+    /// Most records of a batch.
     #[serde(default = "max_records")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_records: i32,
-    /// Time since the batch's first record.
+    /// How long messages wait for more of them at most, while the worker writes others.
     #[serde(default = "max_latency")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1ms') && duration(self) <= duration('1m')")
         .message("spec.workers.batch.maxLatency must be between 1ms and 1m"))]
