@@ -92,6 +92,7 @@ impl Buffer {
             let Some(waiting) = self.partitions.get_mut(partition) else {
                 continue;
             };
+            let before = batch.len();
             while batch.len() < self.max_records
                 && bytes < MAX_BYTES
                 && let Some(message) = waiting.messages.pop_front()
@@ -101,7 +102,7 @@ impl Buffer {
             }
             if waiting.messages.is_empty() {
                 self.partitions.remove(partition);
-            } else {
+            } else if batch.len() > before {
                 waiting.since = now;
             }
         }
@@ -208,6 +209,15 @@ mod tests {
         assert_eq!(buffer.take(&[0], now).len(), 2);
         buffer.push(message(0, 3, 2 * MAX_BYTES), now);
         assert!(buffer.is_full());
+    }
+
+    #[test]
+    fn a_partition_that_had_no_room_in_a_batch_does_not_begin_to_wait_again() {
+        let now = Instant::now();
+        let mut buffer = filled(2, &[2, 1], now);
+        let later = now + LATENCY / 2;
+        assert_eq!(buffer.take(&[0, 1], later).len(), 2);
+        assert_eq!(buffer.due_in(&BTreeSet::from([0]), later), Some(LATENCY / 2));
     }
 
     #[test]
