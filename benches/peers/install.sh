@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../local/lib.sh"
 
 PEERS=$CACHE/peers
 POM=$ROOT/benches/peers/pom.xml
-WANTED=$(key "$POM" "$PYSPARK_VERSION" "$SPARK_CASSANDRA_CONNECTOR_VERSION" "$POSTGRES_JDBC_VERSION" "$DLT_VERSION")
+VERSIONS=$(key "$POM" "$PYSPARK_VERSION" "$SPARK_CASSANDRA_CONNECTOR_VERSION" "$POSTGRES_JDBC_VERSION" "$DLT_VERSION")
 
 python_packages() {
   python3 -m venv --clear "$PEERS/venv"
@@ -19,7 +19,7 @@ spark_jars() {
     dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$PEERS/jars"
 }
 
-[[ $(cat "$PEERS/installed" 2>/dev/null) != "$WANTED" ]] || exit 0
+[[ $(cat "$PEERS/installed" 2>/dev/null) != "$VERSIONS" ]] || exit 0
 for program in python3 mvn java; do
   command -v "$program" >/dev/null || die "$program is needed to install the peers of the benches. On Debian: python3-venv and maven."
 done
@@ -28,4 +28,4 @@ rm -f "$PEERS/installed"
 say "installing the peers of the benches: PySpark $PYSPARK_VERSION and dlt $DLT_VERSION"
 quietly peers-python python_packages
 quietly peers-jars spark_jars
-echo "$WANTED" >"$PEERS/installed"
+echo "$VERSIONS" >"$PEERS/installed"

@@ -18,6 +18,7 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use serde_json::{Value, json};
 use userpipeline_api::names;
+use userpipeline_benches::report::{Report, Target, median};
 use userpipeline_tests::{World, cluster::host, services::Mounted, stores, world::SOON};
 
 use self::process::Measured;
@@ -74,24 +75,27 @@ async fn main() -> Result<ExitCode> {
             rounds.push(measured);
         }
     }
-    let mut ok = true;
+    let mut report = Report::default();
     for (program, rounds) in arguments.program.iter().zip(&rounds) {
         println!("{}, medians of {} rounds of {users} users:", program.display(), rounds.len());
-        ok &= report(rounds, users, &compared);
+        add(&mut report, rounds, users, &compared);
     }
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(report.exit_code())
 }
 
-/// Prints the lines of a program. Returns whether all targets are met.
-fn report(rounds: &[Measured], users: usize, compared: &Compared) -> bool {
+/// Prints the lines of a program.
+fn add(report: &mut Report, rounds: &[Measured], users: usize, compared: &Compared) {
     let rate = median(rounds.iter().map(|r| r.per_second(users)));
-    let most = |name: &str, value: f64, target: f64| line(&format!("{name}: {value:.1} (target {target:.0})"), value <= target);
-    let mut ok = most(
+    report.add(
         "CPU to fetch, map and land a record, µs",
         median(rounds.iter().map(|r| r.cpu_per(users))),
-        MOST_CPU,
+        Target::AtMost(MOST_CPU),
     );
-    ok &= most("peak memory, MiB", median(rounds.iter().map(Measured::peak_mebibytes)), MOST_MEMORY);
+    report.add(
+        "peak memory, MiB",
+        median(rounds.iter().map(|r| r.peak)),
+        Target::AtMost(MOST_MEMORY),
+    );
     for (name, others, target) in [
         ("a bare COPY of the same rows", &compared.copy, LEAST_OF_COPY),
         ("dlt loading the same pages", &compared.dlt, LEAST_OF_DLT),
@@ -100,22 +104,9 @@ fn report(rounds: &[Measured], users: usize, compared: &Compared) -> bool {
             continue;
         }
         let other = median(others.iter().copied());
-        let ratio = rate / other;
-        let text = format!("records per second against {name}: {ratio:.2}, {rate:.0} against {other:.0} (target {target})");
-        ok &= line(&text, ratio >= target);
+        println!("records per second: {rate:.0}, and of {name} {other:.0}");
+        report.add(&format!("records per second against {name}"), rate / other, Target::AtLeast(target));
     }
-    ok
-}
-
-fn line(text: &str, ok: bool) -> bool {
-    println!("{text} {}", if ok { "ok" } else { "short" });
-    ok
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// A run, and what it is compared with.

@@ -1,12 +1,13 @@
 //! The same pages, loaded by `dlt`.
 
-use std::{env, net::SocketAddr, path::PathBuf, process::Stdio};
+use std::{net::SocketAddr, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::process::Command;
 use tokio_postgres::Client;
+use userpipeline_benches::peers;
 use userpipeline_tests::{
     World,
     cluster::{SERVICES, credentials, host},
@@ -20,15 +21,6 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/load_with_dlt.p
 struct Loaded {
     records: usize,
     seconds: f64,
-}
-
-/// The Python environment that `benches/peers/install.sh` makes.
-fn python() -> Result<PathBuf> {
-    let home = || env::var("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = env::var("XDG_CACHE_HOME").map(PathBuf::from).or_else(|_| home())?;
-    let python = cache.join("userpipeline/peers/venv/bin/python");
-    ensure!(python.exists(), "{} is missing: run benches/peers/install.sh", python.display());
-    Ok(python)
 }
 
 /// Loads pages into a schema of PostgreSQL, which it removes. Returns records per second.
@@ -57,7 +49,7 @@ pub async fn measure(world: &World, db: &Client, source: SocketAddr, pages: usiz
 }
 
 async fn load(arguments: &std::path::Path) -> Result<Loaded> {
-    let output = Command::new(python()?)
+    let output = Command::new(peers::python()?)
         .arg(SCRIPT)
         .arg(arguments)
         .stderr(Stdio::inherit())

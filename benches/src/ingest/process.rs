@@ -9,10 +9,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use tokio::{process::Command, time::sleep};
+use userpipeline_benches::process::{cpu_seconds, cpu_seconds_in, peak_mebibytes};
 
-const MIB: f64 = 1024.0 * 1024.0;
-/// Of the kernel's clock, which counts the CPU time of processes.
-const TICKS_PER_SECOND: f64 = 100.0;
 /// What happens in the last one before the end is not counted.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -22,7 +20,7 @@ pub struct Measured {
     pub cpu: f64,
     /// That of Kafka's client, which publishes.
     pub kafka: f64,
-    /// Of the resident set, in bytes.
+    /// Of the resident set, in MiB.
     pub peak: f64,
 }
 
@@ -37,17 +35,13 @@ impl Measured {
         records as f64 / self.elapsed.as_secs_f64()
     }
 
-    pub fn peak_mebibytes(&self) -> f64 {
-        self.peak / MIB
-    }
-
     pub fn per(&self, records: usize) -> String {
         format!(
             "{:.0} records/s, {:.1} µs of CPU a record, {:.1} more in Kafka's client, {:.1} MiB",
             self.per_second(records),
             self.cpu_per(records),
             self.kafka / records as f64 * 1e6,
-            self.peak_mebibytes()
+            self.peak
         )
     }
 }
@@ -76,10 +70,10 @@ pub async fn run(program: &Path, pipeline: &Path, folder: &Path) -> Result<Measu
             break status;
         }
         // Neither is readable once the process has ended.
-        cpu = cpu_seconds(Path::new(&format!("/proc/{id}"))).unwrap_or(cpu);
+        cpu = cpu_seconds(id).unwrap_or(cpu);
         // Its threads end before the process does.
         kafka = kafka_seconds(id).unwrap_or(kafka).max(kafka);
-        peak = peak_bytes(id).unwrap_or(peak);
+        peak = peak_mebibytes(id).unwrap_or(peak);
         sleep(POLL).await;
     };
     let report = fs::read_to_string(folder.join("report.json")).unwrap_or_default();
@@ -98,24 +92,8 @@ fn kafka_seconds(id: u32) -> Option<f64> {
     for thread in fs::read_dir(format!("/proc/{id}/task")).ok()?.flatten() {
         let name = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
         if name.starts_with("rdk:") || name.starts_with("producer") {
-            seconds = Some(seconds.unwrap_or(0.0) + cpu_seconds(&thread.path())?);
+            seconds = Some(seconds.unwrap_or(0.0) + cpu_seconds_in(&thread.path())?);
         }
     }
     seconds
-}
-
-/// Of a process or a thread.
-fn cpu_seconds(folder: &Path) -> Option<f64> {
-    let stat = fs::read_to_string(folder.join("stat")).ok()?;
-    // The name, in parentheses, may have spaces. User and system time are the 14th and 15th field.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<f64>().ok();
-    Some((ticks()? + ticks()?) / TICKS_PER_SECOND)
-}
-
-fn peak_bytes(id: u32) -> Option<f64> {
-    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: f64 = line.trim().trim_end_matches(" kB").trim().parse().ok()?;
-    Some(kibibytes * 1024.0)
 }

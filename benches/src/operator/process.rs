@@ -11,11 +11,11 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use userpipeline_benches::process::cpu_seconds;
+
 use super::proxy::Proxy;
 
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Of `/proc`, on every architecture that Linux supports here.
-const TICKS_PER_SECOND: u64 = 100;
 /// The operator is idle after this time without a write.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -82,12 +82,8 @@ impl Operator {
     /// The CPU time of all its threads since it started.
     pub fn cpu_time(&self) -> Result<Duration> {
         let id = self.child.id().context("the operator has ended")?;
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
-        // After the name, in parentheses: user and system time are the 12th and 13th field.
-        let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat")?;
-        let fields = fields.split_whitespace().skip(11).take(2);
-        let ticks: u64 = fields.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
-        Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+        let seconds = cpu_seconds(id).context("the operator has ended")?;
+        Ok(Duration::from_secs_f64(seconds))
     }
 
     async fn text(&self) -> Result<String> {

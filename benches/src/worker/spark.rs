@@ -1,6 +1,6 @@
 //! The peer: Spark with the same topic and the same tables, except that it appends to PostgreSQL.
 
-use std::{fs, path::PathBuf, process::Stdio};
+use std::{fs, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -9,6 +9,7 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout},
 };
+use userpipeline_benches::peers;
 use userpipeline_tests::{
     cluster::{SERVICES, credentials},
     services::{PLAIN_CREDENTIALS, host_name},
@@ -18,7 +19,8 @@ use super::subject::{Sinks, Subject};
 
 /// Spark's virtual machine compiles during the first batches.
 const COLD_BATCHES: usize = 5;
-const OFFSETS_PER_TRIGGER: u64 = 50_000;
+/// A multiple of the number of partitions, whose shares are equal.
+const OFFSETS_PER_TRIGGER: u64 = 49_998;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/spark.py");
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,7 +65,8 @@ impl Spark {
             "bootstrapServers": format!("{}:9092", host_name("kafka")), "topic": subject.topic(),
             "offsetsPerTrigger": OFFSETS_PER_TRIGGER,
             "mode": if mode == Mode::Live { "Live" } else { "Backlog" },
-            "records": match mode { Mode::Live => 0, Mode::Backlog { records } => records },
+            "records": match mode { Mode::Live => 0, // Whole batches: a short one at the end would take nearly as long.
+            Mode::Backlog { records } => records / OFFSETS_PER_TRIGGER * OFFSETS_PER_TRIGGER },
             "cassandra": {
                 "host": host_name("cassandra"), "port": 9142, "username": username, "password": password,
                 "keyspace": subject.keyspace(), "table": subject.cassandra_table(),
@@ -72,8 +75,7 @@ impl Spark {
         });
         let file = subject.mounted.folder().join("spark.json");
         fs::write(&file, config.to_string())?;
-        let python = cache()?.join("peers/venv/bin/python");
-        let mut command = subject.network.command(&python);
+        let mut command = subject.network.command(&peers::python()?);
         command.arg(SCRIPT).arg(&file).stdin(Stdio::piped()).stdout(Stdio::piped());
         command.stderr(fs::File::create(subject.mounted.folder().join("spark.log"))?);
         let mut child = command.spawn().context("Spark: benches/peers/install.sh installs it")?;
@@ -116,11 +118,4 @@ impl Spark {
         while self.line(subject).await?.is_some() {}
         Ok(())
     }
-}
-
-/// Where everything is kept that is installed.
-fn cache() -> Result<PathBuf> {
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
-    Ok(cache.context("no HOME")?.join("userpipeline"))
 }
