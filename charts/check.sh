@@ -32,6 +32,8 @@ render own-images --set image.registry=registry.example/team/userpipeline,image.
 render admission --set admission.enabled=true,watchNamespace=team-a,pods.allowedLabels[0]=team,checks.pods.priorityClassName=low
 render without-crds --set crds.enabled=false,rbac.aggregate=false,checks.enabled=false
 
+render strimzi --set watchNamespace=team-a,strimzi.clusters[0].namespace=kafka,strimzi.clusters[0].name=events,strimzi.clusters[0].userNamespace=team-a,strimzi.clusters[1].namespace=kafka,strimzi.clusters[1].name=audit
+
 # What must hold in every shape.
 ! grep -q '^kind: CustomResourceDefinition' "$rendered/without-crds.yaml" || die "crds.enabled=false still renders the CRD"
 grep -q -- '--require-connections' "$rendered/own-images.yaml" || die "connections.required does not reach the operator"
@@ -46,6 +48,9 @@ grep -qF 'key in [\"team\"]' "$rendered/admission.yaml" || die "pods.allowedLabe
 # An edit that leaves a block as it is needs no right to its Secrets.
 ! grep -E '^ *- expression: .*variables\.(secrets|headers)' "$rendered/admission.yaml" | grep -v 'Changed ||' ||
   die "the admission policy checks Secrets that an edit does not change"
+grep -q -- '--strimzi-cluster=kafka/events:team-a' "$rendered/strimzi.yaml" || die "strimzi.clusters does not reach the operator"
+(($(grep -c '^  name: userpipeline-operator-strimzi' "$rendered/strimzi.yaml") == 4)) || die "strimzi.clusters needs one Role and one RoleBinding for each namespace"
+! grep -q 'kafka.strimzi.io' "$rendered/default.yaml" || die "without strimzi.clusters the operator must have no right on Strimzi's resources"
 grep -q 'helm.sh/resource-policy: keep' "$rendered/default.yaml" || die "the CRD would go with the chart"
 (($(grep -c '^kind: ClusterRoleBinding' "$rendered/one-namespace.yaml") == 1)) || die "with watchNamespace the operator must have no right in the whole cluster but to know which one it is"
 for file in "$rendered"/*.yaml; do
@@ -54,4 +59,4 @@ done
 if command helm template userpipeline "$CHART" --set image.pullPolicy=Sometimes >/dev/null 2>&1; then
   die "values.schema.json lets a wrong value pass"
 fi
-echo "chart: lint, 5 renderings, validation: ok"
+echo "chart: lint, 6 renderings, validation: ok"

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Auth, Cassandra, CassandraTls, Certificates, ConnectionCheck, Header, KafkaAuth, KafkaTls, Postgres, Proxy, RegistryAuth, SecretRef,
-    TopicManagement,
+    StrimziListener, TopicManagement,
     kafka::{IS_BOOTSTRAP_SERVERS, IS_REGISTRY_URL},
     source::is_default,
 };
@@ -69,14 +69,24 @@ pub struct UserPipelineConnectionSpec {
 /// A Kafka cluster, and defaults for topics there.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.auth) || !has(self.auth.plain) || (has(self.tls) && self.tls.mode != 'Disable')")
-    .message("spec.kafka.auth.plain needs spec.kafka.tls with mode VerifyFull, because it sends the password itself"))]
+#[x_kube(
+    validation = Rule::new("has(self.bootstrapServers) != has(self.strimzi)")
+        .message("spec.kafka must have exactly one of bootstrapServers and strimzi"),
+    validation = Rule::new("!has(self.strimzi) || !has(self.tls)")
+        .message("spec.kafka.tls is not allowed with spec.kafka.strimzi: the listener decides about encryption, and the Kafka resource has its authorities"),
+    validation = Rule::new("!has(self.auth) || !has(self.auth.plain) || (has(self.tls) && self.tls.mode != 'Disable')")
+        .message("spec.kafka.auth.plain needs spec.kafka.tls with mode VerifyFull, because it sends the password itself"),
+)]
 pub struct KafkaConnection {
-    /// Bootstrap brokers: `host:port`, several separated by commas.
+    /// Bootstrap brokers: `host:port`, several separated by commas. Either these or `strimzi`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 3, max = 2048))]
     #[x_kube(validation = Rule::new(IS_BOOTSTRAP_SERVERS)
         .message("spec.kafka.bootstrapServers must be host:port, or several of them separated by commas"))]
-    pub bootstrap_servers: String,
+    pub bootstrap_servers: Option<String>,
+    /// A Kafka cluster that Strimzi runs in this Kubernetes cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strimzi: Option<StrimziListener>,
     /// Encryption and verification. Without `tls`, traffic is encrypted and the server is verified fully; in a
     /// pipeline that is older than this default, it is plain text (`status.defaultTlsMode`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,7 +111,7 @@ pub struct TopicDefaults {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub config: BTreeMap<String, String>,
-    /// Who creates topics. Default: `Direct`.
+    /// Who creates topics. Default: `Strimzi` where the connection has `strimzi`, otherwise `Direct`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub management: Option<TopicManagement>,
 }

@@ -71,7 +71,8 @@ pub struct TopicSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub config: BTreeMap<String, String>,
-    /// Who creates the topic. Default: what the connection says, or `Direct`.
+    /// Who creates the topic. Default: what the connection says; otherwise `Strimzi` where the connection has
+    /// `strimzi`, and `Direct` elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub management: Option<TopicManagement>,
     /// Whether the pipeline takes over a topic, a dead-letter topic and a subject that it did not create: it
@@ -100,6 +101,9 @@ pub enum TopicManagement {
     /// The pipeline creates the topic, through Kafka's admin API.
     #[default]
     Direct,
+    /// The operator creates a `KafkaTopic`, from which Strimzi's Topic Operator creates the topic. It needs a
+    /// connection with `strimzi`.
+    Strimzi,
     /// The topic is managed externally: it must exist, and is not changed.
     None,
 }

@@ -36,6 +36,7 @@ mod status;
 mod store_identity;
 mod store_object;
 mod stores;
+mod strimzi;
 mod tls;
 mod units;
 mod workers;
@@ -71,6 +72,7 @@ pub use status::{
 pub use store_identity::{StoreAddress, StoreIdentity, StoreKind, TakenName};
 pub use store_object::{StoreObject, StoreObjectKind};
 pub use stores::{Cassandra, Landing, Postgres, TableManagement};
+pub use strimzi::StrimziListener;
 pub use tls::{CaSource, CassandraTls, Certificates, ConfigMapKeyRef, KafkaTls, PostgresTls, PostgresTlsMode, TlsMode};
 pub use units::{Duration, Quantity, bytes};
 pub use workers::{Batch, Workers};

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 use userpipeline_api::PodSettings;
-use userpipeline_operator::pipeline::{Images, Installation, PodMetadata, read_pod_settings};
+use userpipeline_operator::{
+    pipeline::{Images, Installation, PodMetadata, read_pod_settings},
+    strimzi::ListedCluster,
+};
 
 /// Reconciles `UserPipeline` resources.
 #[derive(Parser)]
@@ -57,6 +60,10 @@ pub struct Run {
     /// The name or domain of labels that pipelines may still add; may be repeated.
     #[arg(long = "allowed-pod-label")]
     pub allowed_pod_labels: Vec<String>,
+    /// A Kafka cluster of Strimzi to which connections may refer, as `NAMESPACE/NAME`; or `NAMESPACE/NAME:USER-NAMESPACE` where its User
+    /// Operator reconciles the KafkaUsers of another namespace. May be repeated.
+    #[arg(long = "strimzi-cluster")]
+    pub strimzi_clusters: Vec<ListedCluster>,
     /// The namespace whose pipelines are reconciled. Default: all namespaces.
     #[arg(long)]
     pub watch_namespace: Option<String>,

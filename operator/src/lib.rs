@@ -9,5 +9,6 @@ pub mod identity;
 pub mod leader;
 pub mod metrics;
 pub mod pipeline;
+pub mod strimzi;
 
 pub use identity::MANAGER;

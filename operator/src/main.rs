@@ -92,7 +92,13 @@ async fn operate(run: Run) -> Result<(), Box<dyn std::error::Error>> {
         name: run.lease_name,
         identity: run.identity.clone(),
     };
-    let controllers = Controllers::new(&client, &metrics, installation, &run.identity)?;
+    let controllers = Controllers::new(
+        &client,
+        &metrics,
+        installation,
+        pipeline::Writers::new(&run.strimzi_clusters),
+        &run.identity,
+    )?;
     let scope = run.watch_namespace;
     let led = leader::lead(client, lease, Timing::default(), metrics, leadership, shutdown.clone(), |stop| {
         controllers.run(scope, stop)
@@ -117,9 +123,9 @@ impl Controllers {
         client: &kube::Client,
         metrics: &Metrics,
         installation: Installation,
+        writers: pipeline::Writers,
         identity: &str,
     ) -> Result<Self, Box<dyn std::error::Error>> {
-        let writers = pipeline::Writers::default();
         let (client, caches, metrics) = (|| client.clone(), || writers.caches(), || metrics.clone());
         let pipelines = pipeline::Context::new(client(), caches(), metrics(), installation.clone(), identity.to_owned())?;
         let uses = pipelines.connection_uses();

@@ -6,7 +6,10 @@ use super::{
     error::{Connections, ResolveError},
     kafka::{Kafka, SchemaRegistry, Topic, replicas},
 };
-use crate::{Cassandra, CassandraSink, Postgres, TableManagement, TopicFormat, UserPipelineConnectionSpec, UserPipelineSpec};
+use crate::{
+    Cassandra, CassandraSink, Postgres, StrimziListener, TableManagement, TopicFormat, TopicManagement, UserPipelineConnectionSpec,
+    UserPipelineSpec,
+};
 
 /// The connections that a pipeline names, in its order.
 pub(super) struct Offers<'a>(Vec<(&'a str, &'a UserPipelineConnectionSpec)>);
@@ -95,7 +98,12 @@ pub(super) fn postgres_block(spec: &UserPipelineSpec, offers: &Offers<'_>, probl
     }
 }
 
-pub(super) fn kafka_block(spec: &UserPipelineSpec, offers: &Offers<'_>, problems: &mut Vec<String>) -> Option<Kafka> {
+/// The Kafka block, and the listener that it comes from if Strimzi runs the cluster.
+pub(super) fn kafka_block(
+    spec: &UserPipelineSpec,
+    offers: &Offers<'_>,
+    problems: &mut Vec<String>,
+) -> Option<(Kafka, Option<StrimziListener>)> {
     let own = spec.kafka.clone().unwrap_or_default();
     let block = Block {
         name: "kafka",
@@ -105,17 +113,29 @@ pub(super) fn kafka_block(spec: &UserPipelineSpec, offers: &Offers<'_>, problems
     if !block.is_own && (own.tls.is_some() || own.auth.is_some()) {
         problems.push("spec.kafka: tls and auth belong to bootstrapServers, which is not set: remove them, or set it".to_owned());
     }
-    let (bootstrap_servers, tls, auth, defaults) = match offers.choose(&block, |offer| offer.kafka.as_ref(), problems)? {
-        Choice::Own => (own.bootstrap_servers?, own.tls, own.auth, None),
+    let (bootstrap_servers, tls, auth, defaults, strimzi) = match offers.choose(&block, |offer| offer.kafka.as_ref(), problems)? {
+        Choice::Own => (own.bootstrap_servers?, own.tls, own.auth, None, None),
         Choice::Connection(_, kafka) => (
-            kafka.bootstrap_servers.clone(),
+            kafka.bootstrap_servers.clone()?,
             kafka.tls.clone(),
             kafka.auth.clone(),
             kafka.topic.clone(),
+            kafka.strimzi.clone(),
         ),
     };
     let defaults = defaults.unwrap_or_default();
-    Some(Kafka {
+    let by_default = if strimzi.is_some() {
+        TopicManagement::Strimzi
+    } else {
+        TopicManagement::Direct
+    };
+    let management = own.topic.management.or(defaults.management).unwrap_or(by_default);
+    if management == TopicManagement::Strimzi && strimzi.is_none() {
+        problems.push(
+            "spec.kafka.topic.management: Strimzi needs a connection with kafka.strimzi: name one, or choose Direct or None".to_owned(),
+        );
+    }
+    let kafka = Kafka {
         bootstrap_servers,
         tls,
         auth,
@@ -125,10 +145,11 @@ pub(super) fn kafka_block(spec: &UserPipelineSpec, offers: &Offers<'_>, problems
             partitions: own.topic.partitions,
             replicas: own.topic.replicas.or(defaults.replicas).unwrap_or_else(replicas),
             config: merged(defaults.config, own.topic.config),
-            management: own.topic.management.or(defaults.management).unwrap_or_default(),
+            management,
             adopt: own.topic.adopt,
         },
-    })
+    };
+    Some((kafka, strimzi))
 }
 
 /// The defaults with what the pipeline sets.

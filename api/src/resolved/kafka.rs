@@ -104,7 +104,7 @@ impl Topic {
     pub fn message_limit(&self) -> u64 {
         let declared = self.config.get(MAX_MESSAGE_BYTES).and_then(|text| text.trim().parse().ok());
         declared.unwrap_or(match self.management {
-            TopicManagement::Direct => OUR_LIMIT,
+            TopicManagement::Direct | TopicManagement::Strimzi => OUR_LIMIT,
             TopicManagement::None => KAFKA_LIMIT,
         })
     }

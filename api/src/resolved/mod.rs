@@ -32,7 +32,8 @@ pub fn resolve(pipeline: &UserPipeline, connections: &Connections) -> Result<Res
     let schema_registry = registry_block(spec, &offers, &mut problems);
     let (cassandra, cassandra_sink) = cassandra_sink(spec, &offers, &mut problems);
     let source = source(spec, &offers, &mut problems);
-    let (Some(postgres), Some(kafka), Some((source, ingest_proxy)), true) = (postgres, kafka, source, problems.is_empty()) else {
+    let (Some(postgres), Some((kafka, strimzi)), Some((source, ingest_proxy)), true) = (postgres, kafka, source, problems.is_empty())
+    else {
         return Err(ResolveError::InvalidSpec(problems));
     };
     let resolved = ResolvedSpec {
@@ -56,6 +57,7 @@ pub fn resolve(pipeline: &UserPipeline, connections: &Connections) -> Result<Res
         spec: with_names(resolved, &id),
         id,
         ingest_proxy,
+        strimzi,
     })
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::kafka::{Kafka, SchemaRegistry};
 use crate::{
     Cassandra, CassandraTls, DeadLetter, KafkaTls, Landing, Postgres, PostgresTls, PostgresTlsMode, Proxy, RecordSpec, Retention, Schedule,
-    Sinks, Source, TlsMode, Workers, names::PipelineId,
+    Sinks, Source, StrimziListener, TlsMode, Workers, names::PipelineId,
 };
 
 /// A pipeline whose blocks are complete, and whose names are filled in.
@@ -17,6 +17,8 @@ pub struct ResolvedPipeline {
     pub spec: ResolvedSpec,
     /// Proxy of runs: that of the connection with the source, or `pods.ingest.proxy`.
     pub ingest_proxy: Option<Proxy>,
+    /// The listener that the Kafka block comes from, if Strimzi runs the cluster.
+    pub strimzi: Option<StrimziListener>,
 }
 
 /// The part of a spec that documents are made from, complete.

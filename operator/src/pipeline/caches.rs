@@ -1,4 +1,4 @@
-//! All caches: the pipelines, the connections, and the children.
+//! All caches: the pipelines, the connections, the children, and Strimzi's resources.
 
 use userpipeline_api::{UserPipeline, UserPipelineConnection};
 
@@ -6,12 +6,15 @@ use super::{
     cache::{Cache, CacheWriter},
     children::{ChildCaches, ChildWriters},
 };
+use crate::strimzi::{ListedCluster, Strimzi, StrimziWriters};
 
 #[derive(Clone)]
 pub struct Caches {
     pub pipelines: Cache<UserPipeline>,
     pub connections: Cache<UserPipelineConnection>,
     pub children: ChildCaches,
+    /// Nothing waits until these are filled, because Strimzi may be absent.
+    pub strimzi: Strimzi,
 }
 
 /// The writing ends, for the watches.
@@ -20,14 +23,26 @@ pub struct Writers {
     pub(super) pipelines: CacheWriter<UserPipeline>,
     pub(super) connections: CacheWriter<UserPipelineConnection>,
     pub(super) children: ChildWriters,
+    strimzi: Strimzi,
+    pub(super) strimzi_writers: StrimziWriters,
 }
 
 impl Writers {
+    pub fn new(strimzi_clusters: &[ListedCluster]) -> Self {
+        let (strimzi, strimzi_writers) = Strimzi::new(strimzi_clusters);
+        Self {
+            strimzi,
+            strimzi_writers,
+            ..Self::default()
+        }
+    }
+
     pub fn caches(&self) -> Caches {
         Caches {
             pipelines: self.pipelines.cache(),
             connections: self.connections.cache(),
             children: self.children.caches(),
+            strimzi: self.strimzi.clone(),
         }
     }
 }

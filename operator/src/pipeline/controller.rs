@@ -3,10 +3,13 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use futures::{FutureExt, Stream, StreamExt, channel::mpsc};
-use kube::runtime::{
-    controller::{Action, Config, Error, applier},
-    reflector::{ObjectRef, Store},
-    watcher,
+use kube::{
+    Resource,
+    runtime::{
+        controller::{Action, Config, Error, applier},
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,10 +20,11 @@ use super::{
     caches::Writers,
     children::{ChildKind, VisitWriters},
     context::Context,
-    model::{ConnectionId, pipeline_id},
+    model::{ConnectionId, connection_id, labels, pipeline_id},
     reconcile::reconcile,
     reconcile_error::ReconcileError,
 };
+use crate::strimzi::{Change, Kafka, KafkaTopic, KafkaUser, Observer};
 
 /// Events of one pipeline within this time cause one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -60,6 +64,43 @@ impl Queue {
     fn watch_failed(&self, kind: &str, error: &watcher::Error) {
         self.context.metrics.watch_broke();
         tracing::warn!(%error, kind, "watch failed; it is restarted");
+    }
+}
+
+/// Queues what Strimzi's resources concern.
+#[derive(Clone)]
+struct StrimziObserver(Queue);
+
+impl StrimziObserver {
+    /// Queues the pipeline that the labels of an object name. All, where it is unknown which objects exist.
+    fn owned<K: Resource>(&self, change: Change<K>) {
+        let Change::Object(object) = change else {
+            return self.0.push_all();
+        };
+        let label = |name: &str| object.meta().labels.as_ref()?.get(name).cloned();
+        if let (Some(namespace), Some(name)) = (label(labels::PIPELINE_NAMESPACE), label(labels::PIPELINE)) {
+            self.0.push(PipelineId { namespace, name });
+        }
+    }
+}
+
+impl Observer for StrimziObserver {
+    fn kafka(&self, namespace: &str, _: Change<Kafka>) {
+        let context = &self.0.context;
+        for connection in context.caches.connections.store().state() {
+            let spec = connection.read().ok().and_then(|connection| connection.spec.kafka?.strimzi);
+            if spec.is_some_and(|listener| listener.namespace == namespace) {
+                context.connection_uses.announce(connection_id(connection.as_ref()));
+            }
+        }
+    }
+
+    fn topic(&self, change: Change<KafkaTopic>) {
+        self.owned(change);
+    }
+
+    fn user(&self, change: Change<KafkaUser>) {
+        self.owned(change);
     }
 }
 
@@ -123,9 +164,11 @@ pub async fn run(context: Arc<Context>, writers: Writers, namespace: Option<Stri
             Err(error) => queue.watch_failed("UserPipelineConnection", &error),
         },
     ));
+    let observer = StrimziObserver(watches.queue.clone());
+    writers.strimzi_writers.watch(&context.client, &observer, &mut watches.tasks);
     writers.children.each(&mut watches);
     let Watches { mut tasks, queue, .. } = watches;
-    drop(queue);
+    drop((queue, observer));
 
     // A decision from a cache that is not filled would be wrong.
     tokio::select! {

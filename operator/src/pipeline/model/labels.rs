@@ -9,6 +9,8 @@ use crate::identity::MANAGER;
 
 /// The name of the pipeline that a child belongs to.
 pub const PIPELINE: &str = "userpipeline.dev/pipeline";
+/// The namespace of the pipeline, on objects in other namespaces.
+pub const PIPELINE_NAMESPACE: &str = "userpipeline.dev/pipeline-namespace";
 /// The uid of the pipeline, on objects without an owner reference: they must exist until the pipeline is gone.
 pub const PIPELINE_UID: &str = "userpipeline.dev/pipeline-uid";
 pub const COMPONENT: &str = "app.kubernetes.io/component";

@@ -11,7 +11,12 @@ type Host = (String, &'static str);
 pub fn of_connection(spec: &UserPipelineConnectionSpec) -> BTreeSet<String> {
     let mut hosts = Vec::new();
     hosts.extend(spec.postgres.iter().map(|postgres| postgres.host.as_str()));
-    hosts.extend(spec.kafka.iter().flat_map(|kafka| kafka.bootstrap_servers.split(',')));
+    hosts.extend(
+        spec.kafka
+            .iter()
+            .filter_map(|kafka| kafka.bootstrap_servers.as_ref())
+            .flat_map(|servers| servers.split(',')),
+    );
     hosts.extend(spec.schema_registry.iter().map(|registry| registry.url.as_str()));
     hosts.extend(
         spec.cassandra

@@ -148,6 +148,7 @@ impl Cluster {
             mut pipelines,
             mut connections,
             children,
+            ..
         } = writers;
         let all = |plural: &str| {
             let paths = self.paths("/apis/userpipeline.dev/");

@@ -94,7 +94,7 @@ pub async fn apply(task: &SchemaTask<'_>, claims: &Claims, any_replicas: bool) -
                 }
             }
         }
-        TopicManagement::None => verify_external(&admin, pipeline, found.is_some()).await,
+        TopicManagement::None | TopicManagement::Strimzi => verify_external(&admin, pipeline, found.is_some()).await,
     };
     topics.error = ensured.err();
     Ok(topics)

@@ -71,7 +71,7 @@ async fn check_postgres(server: &Postgres, secrets: &Secrets) -> BlockCheck {
 
 async fn check_kafka(cluster: &KafkaConnection, secrets: &Secrets) -> BlockCheck {
     let brokers = Brokers {
-        bootstrap_servers: cluster.bootstrap_servers.clone(),
+        bootstrap_servers: cluster.bootstrap_servers.clone().unwrap_or_default(),
         tls: cluster.tls.clone(),
         auth: cluster.auth.clone(),
     };

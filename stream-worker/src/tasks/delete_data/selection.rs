@@ -74,7 +74,7 @@ fn why_kept(resource: &Resource, database: &str, pipeline: &SchemaPipeline) -> O
         Kind::Table => tables.postgres,
         Kind::Topic | Kind::Group | Kind::Subject => TableManagement::Direct,
     };
-    let is_external = pipeline.kafka.topic.management == TopicManagement::None;
+    let is_external = pipeline.kafka.topic.management != TopicManagement::Direct;
     if !is_named(resource, pipeline) {
         Some("the spec no longer names it")
     } else if management == TableManagement::None {

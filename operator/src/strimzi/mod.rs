@@ -1,0 +1,107 @@
+//! Strimzi's resources: which clusters the operator may use, and what it observes of them. Strimzi may be absent, be installed later, or
+//! serve either version of its API.
+
+mod clusters;
+mod resources;
+mod served;
+mod view;
+mod watch;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use kube::Client;
+use tokio::task::JoinSet;
+
+pub use self::{
+    clusters::{ClusterId, ListedCluster},
+    resources::{Authentication, Kafka, KafkaTopic, KafkaTopicSpec, KafkaUser, Kind, ListenerSpec, ListenerStatus, StrimziCondition},
+    view::{CHART_VALUE, Objects, Unavailable, View},
+    watch::Change,
+};
+use self::{view::ViewWriter, watch::watch};
+
+/// The listed clusters, each with the views of its namespaces.
+#[derive(Clone, Default)]
+pub struct Strimzi {
+    clusters: Arc<BTreeMap<ClusterId, Cluster>>,
+}
+
+/// What is observed of a cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The namespace whose KafkaUsers its User Operator reconciles.
+    pub user_namespace: String,
+    pub kafkas: View<Kafka>,
+    pub topics: View<KafkaTopic>,
+    pub users: View<KafkaUser>,
+}
+
+/// The writing ends, by namespace.
+#[derive(Default)]
+pub struct StrimziWriters {
+    kafkas: BTreeMap<String, ViewWriter<Kafka>>,
+    topics: BTreeMap<String, ViewWriter<KafkaTopic>>,
+    users: BTreeMap<String, ViewWriter<KafkaUser>>,
+}
+
+/// What happens with observed objects.
+pub trait Observer: Clone + Send + Sync + 'static {
+    /// Of the clusters in this namespace.
+    fn kafka(&self, namespace: &str, change: Change<Kafka>);
+    fn topic(&self, change: Change<KafkaTopic>);
+    fn user(&self, change: Change<KafkaUser>);
+}
+
+impl Strimzi {
+    pub fn new(listed: &[ListedCluster]) -> (Self, StrimziWriters) {
+        let mut writers = StrimziWriters::default();
+        let mut clusters = BTreeMap::new();
+        for ListedCluster { id, user_namespace } in listed {
+            let namespace = &id.namespace;
+            let cluster = Cluster {
+                user_namespace: user_namespace.clone(),
+                kafkas: view(&mut writers.kafkas, Kind::Kafka, namespace),
+                topics: view(&mut writers.topics, Kind::KafkaTopic, namespace),
+                users: view(&mut writers.users, Kind::KafkaUser, user_namespace),
+            };
+            clusters.insert(id.clone(), cluster);
+        }
+        let clusters = Arc::new(clusters);
+        (Self { clusters }, writers)
+    }
+
+    pub fn cluster(&self, id: &ClusterId) -> Result<&Cluster, Unavailable> {
+        self.clusters
+            .get(id)
+            .ok_or_else(|| Unavailable::NotListed { cluster: id.to_string() })
+    }
+}
+
+fn view<K>(writers: &mut BTreeMap<String, ViewWriter<K>>, kind: Kind, namespace: &str) -> View<K> {
+    let writer = writers.entry(namespace.to_owned());
+    writer.or_insert_with(|| ViewWriter::new(kind, namespace)).view()
+}
+
+impl StrimziWriters {
+    /// Starts all watches.
+    pub fn watch(self, client: &Client, observer: &impl Observer, tasks: &mut JoinSet<()>) {
+        for (namespace, writer) in self.kafkas {
+            let (observer, within) = (observer.clone(), namespace.clone());
+            let changed = move |change| observer.kafka(&within, change);
+            tasks.spawn(watch(client.clone(), Kind::Kafka, namespace, writer, changed));
+        }
+        for (namespace, writer) in self.topics {
+            let observer = observer.clone();
+            let changed = move |change| observer.topic(change);
+            tasks.spawn(watch(client.clone(), Kind::KafkaTopic, namespace, writer, changed));
+        }
+        for (namespace, writer) in self.users {
+            let observer = observer.clone();
+            let changed = move |change| observer.user(change);
+            tasks.spawn(watch(client.clone(), Kind::KafkaUser, namespace, writer, changed));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
