@@ -3,7 +3,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/userpipeline
 export CARGO_TARGET_DIR := $(CACHE)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help up cluster down clean env check generate test test-long test-exact test-encryption bench bench-worker bench-ingest bench-operator packages checkout
+.PHONY: help up cluster down clean env check lint generate test test-long test-exact test-encryption bench bench-worker bench-ingest bench-operator packages checkout
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,10 +23,12 @@ clean: ## Removes the cluster and the cache with everything that was built.
 env: ## Prints what puts kubectl, helm, kind and the cluster into your shell: eval "$$(make -s env)".
 	@echo 'export PATH="$(CACHE)/bin:$$PATH" KUBECONFIG="$(CACHE)/kubeconfig" CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)"'
 
-check: checkout packages ## Formatting, lints, every test that needs no cluster, drift of generated files, the chart.
+check: lint ## Formatting, lints, every test that needs no cluster, drift of generated files, the chart.
+	cargo test --locked --workspace --exclude userpipeline-tests
+
+lint: checkout packages ## The same without tests.
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo test --locked --workspace --exclude userpipeline-tests
 	cargo run --quiet --locked -p userpipeline-api --bin generate -- --check
 	charts/check.sh
 
