@@ -1,4 +1,4 @@
-//! How long schema, drain and deletion Jobs wait before they are retried: the same for all three.
+//! How long schema, drain, deletion and check Jobs wait before they are retried: the same for all of them.
 
 use std::time::Duration;
 
