@@ -15,7 +15,8 @@ needs() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo "ensurepip:python3,python3-venv"
     return 0
   fi
-  echo "jq:jq curl:curl mvn:maven pip3:python3-pip"
+  # The compiler is for tests/contract.
+  echo "jq:jq curl:curl mvn:maven javac:default-jdk-headless pip3:python3-pip"
   # An engine that answers needs nothing; a client alone may stand on a machine without an engine.
   docker info >/dev/null 2>&1 || echo "docker:docker.io dockerd:docker.io,containerd,runc,iptables"
 }

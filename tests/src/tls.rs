@@ -59,8 +59,14 @@ impl Authority {
 
     /// Issues a certificate for a host name or an IP address.
     pub fn identity(&self, name: &str) -> Result<Identity> {
+        self.identity_of(&[name])
+    }
+
+    /// Issues a certificate for several host names and IP addresses.
+    pub fn identity_of(&self, names: &[&str]) -> Result<Identity> {
         let key = KeyPair::generate()?;
-        let params = CertificateParams::new(vec![name.to_owned()])?;
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(names)?;
         let certificate = params.signed_by(&key, &self.issuer)?.der().clone();
         Ok(Identity { certificate, key })
     }

@@ -18,6 +18,7 @@ use userpipeline_tests::{
     cluster, eventually,
     exact::{node::Node, volume},
     stores,
+    strimzi::{self, crds},
     world::LABEL,
 };
 
@@ -34,6 +35,8 @@ async fn main() -> Result<()> {
     let client = cluster::connect().await?;
     let swept = BTreeMap::from([
         ("webhooks", webhooks(&client).await?),
+        // Before the namespaces, which could not be deleted otherwise.
+        ("Kafka users and ACLs", strimzi(&client).await?),
         // First, so that no pipeline uses what is removed next.
         ("namespaces", namespaces(&client).await?),
         ("topics", topics().await?),
@@ -56,6 +59,12 @@ async fn webhooks(client: &Client) -> Result<usize> {
         api.delete(&webhook.name_any(), &DeleteParams::default()).await?;
     }
     Ok(found.len())
+}
+
+/// What the stand-in for Strimzi left: its definitions with all resources, and in Kafka users and ACLs.
+async fn strimzi(client: &Client) -> Result<usize> {
+    crds::remove(client).await?;
+    strimzi::remove_users(DASHED_PREFIX).await
 }
 
 async fn namespaces(client: &Client) -> Result<usize> {

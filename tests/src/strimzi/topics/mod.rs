@@ -1,0 +1,6 @@
+//! The Topic Operator.
+
+mod decision;
+mod operator;
+
+pub(super) use operator::TopicOperator;
