@@ -1,5 +1,6 @@
-//! The stand-in for Strimzi does what was observed on a real one. All of these share one version of its definitions.
+//! The stand-in for Strimzi does what was observed on a real one, and pipelines use it. All of these share one version of its definitions.
 
 mod definitions;
+mod pipelines;
 mod topics;
 mod users;

@@ -1,0 +1,334 @@
+//! Pipelines whose Kafka cluster Strimzi runs. The local operator may use one cluster, so this is one story.
+
+use std::{collections::BTreeMap, fs};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use userpipeline_api::{UserPipeline, UserPipelineConnection};
+use userpipeline_stores::kafka::admin::Admin;
+use userpipeline_tests::{
+    World,
+    cluster::{self, OPERATOR_NAMESPACE},
+    eventually,
+    services::{WithFiles, blocks},
+    stores,
+    strimzi::{
+        Installation, KafkaResource,
+        model::read_strictly,
+        resources::{self, CLUSTER_LABEL, KafkaTopic, KafkaUser},
+    },
+    world::SOON,
+};
+
+/// The cluster that the chart's values list, and the namespace of its KafkaUsers (`local/operator.sh`).
+const NAMESPACE: &str = "kafka";
+const CLUSTER: &str = "events";
+const USERS: &str = "strimzi-users";
+/// Of every name in Kafka: the pipelines' name, which is that of their KafkaUsers.
+const PREFIX: &str = "users-";
+
+/// What the story shares.
+struct Story {
+    /// In the namespace of the KafkaUsers.
+    own: World,
+    /// In another one.
+    other: World,
+    topics: Api<KafkaTopic>,
+    users: Api<KafkaUser>,
+    admin: WithFiles<Admin>,
+    /// Makes names in Kafka unique.
+    unique: String,
+}
+
+impl Story {
+    async fn new() -> Result<Self> {
+        let other = World::new("strimzi").await?;
+        let own = World {
+            namespace: USERS.to_owned(),
+            ..other.clone()
+        };
+        own.create_credentials().await?;
+        Ok(Self {
+            topics: resources::topics(&own.client, NAMESPACE).await?,
+            users: resources::users(&own.client, USERS).await?,
+            admin: stores::kafka_admin().await?,
+            unique: format!("{PREFIX}{}", other.namespace.rsplit('-').next().unwrap_or_default()),
+            own,
+            other,
+        })
+    }
+
+    /// A connection with the cluster, and everything else that pipelines need.
+    async fn connect(&self, world: &World, auth: Value) -> Result<()> {
+        let mut spec = blocks();
+        spec["kafka"] = json!({"strimzi": {"cluster": CLUSTER, "namespace": NAMESPACE, "listener": "tls"}, "auth": auth});
+        let connection =
+            json!({"apiVersion": "userpipeline.dev/v1alpha1", "kind": "UserPipelineConnection", "metadata": {"name": "stores"}, "spec": spec});
+        let by = PatchParams::apply("end-to-end").force();
+        let connections = world.api::<UserPipelineConnection>();
+        connections.patch("stores", &by, &Patch::Apply(&connection)).await?;
+        eventually("the connection to be accepted", SOON, async || {
+            let status = connections.get("stores").await?.status.unwrap_or_default();
+            let accepted = status.conditions.iter().any(|c| c.type_ == "Accepted" && c.status == "True");
+            Ok(if accepted { Ok(()) } else { Err(format!("{:?}", status.conditions)) })
+        })
+        .await
+    }
+
+    fn topic(&self, name: &str) -> String {
+        format!("{}.{name}", self.unique)
+    }
+
+    /// The pipeline of a world, with this topic in the cluster.
+    fn pipeline(&self, world: &World, topic: &str) -> Value {
+        let mut pipeline = world.pipeline();
+        let spec = &mut pipeline["spec"];
+        for block in ["postgres", "schemaRegistry", "cassandra"] {
+            spec.as_object_mut().map(|spec| spec.remove(block));
+        }
+        spec["connections"] = json!([{"name": "stores"}]);
+        spec["kafka"] = json!({"groupId": topic, "topic": {"name": topic, "partitions": 3}});
+        spec["deletionPolicy"] = json!("Delete");
+        pipeline
+    }
+
+    /// The KafkaTopic of a topic.
+    async fn resource(&self, topic: &str) -> Result<Option<KafkaTopic>> {
+        let all = self.topics.list(&ListParams::default()).await?.items;
+        Ok(all.into_iter().find(|resource| resource.spec.topic_name.as_deref().unwrap_or(&resource.name_any()) == topic))
+    }
+
+    /// Deletes the pipeline of a world, and waits until it is gone.
+    async fn delete(&self, world: &World) -> Result<()> {
+        let pipelines = world.api::<UserPipeline>();
+        pipelines.delete("users", &DeleteParams::default()).await?;
+        eventually("the pipeline to be gone", SOON, async || {
+            let found = pipelines.get_opt("users").await?;
+            Ok(found.map_or(Ok(()), |found| Err(format!("{:?}", found.status.map(|status| status.conditions)))))
+        })
+        .await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_uses_a_kafka_cluster_of_strimzi_from_creation_to_deletion() -> Result<()> {
+    // Given a Kafka cluster of Strimzi
+    let client = cluster::connect().await?;
+    let strimzi = Installation::start_in(&client, NAMESPACE, CLUSTER, PREFIX).await?;
+    let user_operator = Installation::start_in(&client, USERS, CLUSTER, PREFIX).await?;
+    KafkaResource::create(&client, NAMESPACE, CLUSTER).await?;
+    let story = Story::new().await?;
+
+    a_pipeline_has_topics_and_a_user_of_its_own(&story).await?;
+    a_topic_that_was_created_again_waits_to_be_accepted(&story).await?;
+    a_foreign_resource_is_never_changed(&story).await?;
+    an_adopted_topic_keeps_its_settings(&story).await?;
+    a_restarted_operator_writes_nothing(&story).await?;
+    what_the_pipeline_created_is_deleted_with_it(&story).await?;
+
+    user_operator.clean_up().await?;
+    strimzi.clean_up().await?;
+    story.other.clean_up().await
+}
+
+async fn a_pipeline_has_topics_and_a_user_of_its_own(story: &Story) -> Result<()> {
+    // When a pipeline uses the cluster with a KafkaUser
+    let (world, topic) = (&story.own, story.topic("data"));
+    story.connect(world, json!({"strimziUser": {}})).await?;
+    world.apply(&story.pipeline(world, &topic)).await?;
+    world.ready().await?;
+
+    // Then its topics are KafkaTopics of the cluster, without an owner that could delete them
+    for name in [&topic, &format!("{topic}.dlq")] {
+        let resource = story.resource(name).await?.with_context(|| format!("a KafkaTopic of {name}"))?;
+        ensure!(resource.labels().get(CLUSTER_LABEL).is_some_and(|cluster| cluster == CLUSTER));
+        ensure!(resource.owner_references().is_empty(), "{:?}", resource.owner_references());
+        ensure!(story.admin.topic(name).await?.is_some(), "{name} is in Kafka");
+    }
+
+    // And records go all the way as its user, whom nothing else is granted
+    let run = world.start_run("users-first").await?;
+    world.finished(&run, "Complete").await?;
+    world.drained(400).await?;
+    let users = story.users.list(&ListParams::default()).await?.items;
+    ensure!(users.len() == 1, "{} users", users.len());
+    let rules = users[0].spec.authorization.clone().context("ACLs")?.acls;
+    let names: Vec<_> = rules.iter().filter_map(|rule| rule.resource.name.clone()).collect();
+    ensure!(names.iter().all(|name| name.starts_with(&topic)), "{names:?}");
+
+    // And Strimzi's own model knows all that was written
+    let folder = tempfile::tempdir()?;
+    let mut written: Vec<Value> = users.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+    for resource in story.topics.list(&ListParams::default()).await?.items {
+        written.push(serde_json::to_value(resource)?);
+    }
+    let file = folder.path().join("written.yaml");
+    let documents: Vec<String> = written.iter().map(serde_yaml::to_string).collect::<Result<_, _>>()?;
+    fs::write(&file, documents.join("---\n"))?;
+    read_strictly(&[file])
+}
+
+async fn a_topic_that_was_created_again_waits_to_be_accepted(story: &Story) -> Result<()> {
+    // When somebody deletes the topic in Kafka, and Strimzi creates it again
+    let (world, topic) = (&story.own, story.topic("data"));
+    story.admin.delete_topic(&topic).await?;
+
+    // Then the pipeline is not Ready, and says how to accept the new one
+    let (_, message) = world
+        .condition_where("TopicReady", "False", SOON, |reason, _| reason == "TopicReplaced")
+        .await?;
+    let id = story.admin.topic(&topic).await?.context("the topic")?.id;
+    ensure!(message.contains(&id) && message.contains("accept-topic"), "{message}");
+
+    // And when its id is accepted, records of the next run are stored
+    let accept = Patch::Merge(json!({"metadata": {"annotations": {"userpipeline.dev/accept-topic": id}}}));
+    world
+        .api::<UserPipeline>()
+        .patch("users", &PatchParams::default(), &accept)
+        .await?;
+    world.ready().await?;
+    let mut changed = story.pipeline(world, &topic);
+    changed["spec"]["source"]["http"]["query"][1]["value"] = json!(format!("{}-2", world.seed));
+    world.apply(&changed).await?;
+    world.ready().await?;
+    let run = world.start_run("users-second").await?;
+    world.finished(&run, "Complete").await?;
+    world.drained(800).await
+}
+
+async fn a_foreign_resource_is_never_changed(story: &Story) -> Result<()> {
+    // Given a KafkaTopic of another team
+    let (world, topic) = (&story.other, story.topic("payments"));
+    let version = resources::resource(&world.client, "KafkaTopic").await?.api_version;
+    let foreign = json!({
+        "apiVersion": version, "kind": "KafkaTopic", "metadata": {"name": topic, "labels": {CLUSTER_LABEL: CLUSTER}},
+        "spec": {"partitions": 1, "replicas": 1, "config": {"retention.ms": 123_456}}
+    });
+    let by = PatchParams::apply("another-team");
+    let before = story.topics.patch(&topic, &by, &Patch::Apply(&foreign)).await?;
+
+    // When a pipeline names its topic, Then it is refused, also where it would adopt topics
+    let credentials = json!({"scramSha512": {"credentialsSecretRef": {"name": "kafka-credentials"}}});
+    story.connect(world, credentials).await?;
+    let mut pipeline = story.pipeline(world, &topic);
+    pipeline["spec"]["kafka"]["topic"]["adopt"] = json!(true);
+    world.apply(&pipeline).await?;
+    world
+        .condition_where("TopicReady", "False", SOON, |reason, _| reason == "NotOurs")
+        .await?;
+    story.delete(world).await?;
+    let after = story.topics.get(&topic).await?;
+    ensure!(after.metadata.generation == before.metadata.generation, "the KafkaTopic was changed");
+    story.topics.delete(&topic, &DeleteParams::default()).await?;
+    Ok(())
+}
+
+async fn an_adopted_topic_keeps_its_settings(story: &Story) -> Result<()> {
+    // Given a topic with settings of its own, and without a resource
+    let (world, topic) = (&story.other, story.topic("adopted"));
+    let settings = BTreeMap::from([("retention.ms", "123456789"), ("min.cleanable.dirty.ratio", "0.4")]);
+    let settings: BTreeMap<String, String> = settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    story.admin.create(&topic, 4, 1, &settings).await?;
+
+    // When a pipeline names it, Then it is left alone until the pipeline adopts it
+    let mut pipeline = story.pipeline(world, &topic);
+    world.apply(&pipeline).await?;
+    world
+        .condition_where("TopicReady", "False", SOON, |reason, _| reason == "TopicNotCreated")
+        .await?;
+    pipeline["spec"]["kafka"]["topic"]["adopt"] = json!(true);
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+
+    // Then Strimzi has removed none of its settings
+    let found = story.admin.config(&topic).await?;
+    for (name, value) in &settings {
+        ensure!(found.get(name) == Some(value), "{name}: {:?}", found.get(name));
+    }
+    let partitions = story.admin.topic(&topic).await?.context("the topic")?.partitions;
+    ensure!(partitions == 4, "{partitions} partitions");
+    Ok(())
+}
+
+/// The version of every object that the operator wrote for Strimzi.
+async fn versions(story: &Story) -> Result<BTreeMap<String, Option<String>>> {
+    let mut found = BTreeMap::new();
+    let all = ListParams::default();
+    found.extend(story.topics.list(&all).await?.items.iter().map(|topic| (topic.name_any(), topic.resource_version())));
+    found.extend(story.users.list(&all).await?.items.iter().map(|user| (user.name_any(), user.resource_version())));
+    for world in [&story.own, &story.other] {
+        let connection = world.api::<UserPipelineConnection>().get("stores").await?;
+        found.insert(format!("{}/stores", world.namespace), connection.resource_version());
+        for config_map in world.api::<k8s_openapi::api::core::v1::ConfigMap>().list(&all).await?.items {
+            found.insert(format!("{}/{}", world.namespace, config_map.name_any()), config_map.resource_version());
+        }
+    }
+    Ok(found)
+}
+
+async fn a_restarted_operator_writes_nothing(story: &Story) -> Result<()> {
+    // Given pipelines that are Ready, and what was written for them
+    story.own.ready().await?;
+    story.other.ready().await?;
+    let before = versions(story).await?;
+
+    // When the operator is killed, and its successor reconciles
+    let pods: Api<Pod> = Api::namespaced(story.own.client.clone(), OPERATOR_NAMESPACE);
+    let selector = ListParams::default().labels("app.kubernetes.io/name=userpipeline-operator");
+    let old: Vec<String> = pods.list(&selector).await?.iter().map(ResourceExt::name_any).collect();
+    for name in &old {
+        pods.delete(name, &DeleteParams::default().grace_period(0)).await?;
+    }
+    eventually("the successor to be Ready", SOON, async || {
+        let all = pods.list(&selector).await?.items;
+        let is_ready = |pod: &Pod| {
+            let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+            conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+        };
+        let successor = all.iter().find(|pod| !old.contains(&pod.name_any()) && is_ready(pod));
+        Ok(successor.map(|_| ()).ok_or_else(|| format!("{} pods", all.len())))
+    })
+    .await?;
+    // It has reconciled once it follows a change.
+    let suspend = |suspend: bool| Patch::Merge(json!({"spec": {"suspend": suspend}}));
+    let pipelines = story.other.api::<UserPipeline>();
+    pipelines.patch("users", &PatchParams::default(), &suspend(true)).await?;
+    story.other.condition("Suspended", "True", SOON).await?;
+
+    // Then what Strimzi reads is as before
+    let of_strimzi = |all: BTreeMap<String, Option<String>>| all.into_iter().filter(|(name, _)| !name.contains('/') || name.ends_with("/stores"));
+    let (before, after): (BTreeMap<_, _>, BTreeMap<_, _>) = (of_strimzi(before).collect(), of_strimzi(versions(story).await?).collect());
+    ensure!(before == after, "{before:#?} {after:#?}");
+    Ok(())
+}
+
+async fn what_the_pipeline_created_is_deleted_with_it(story: &Story) -> Result<()> {
+    // When both pipelines are deleted with their data
+    story.delete(&story.own).await?;
+    story.delete(&story.other).await?;
+
+    // Then topics and KafkaUser of the first are gone, and the adopted topic is not
+    for name in ["data", "data.dlq", "adopted.dlq"] {
+        let topic = story.topic(name);
+        ensure!(story.resource(&topic).await?.is_none(), "the KafkaTopic of {topic}");
+        ensure!(story.admin.topic(&topic).await?.is_none(), "{topic}");
+    }
+    let adopted = story.topic("adopted");
+    ensure!(story.resource(&adopted).await?.is_some(), "the KafkaTopic of {adopted}");
+    ensure!(story.admin.topic(&adopted).await?.is_some(), "{adopted}");
+    eventually("the KafkaUser to be gone", SOON, async || {
+        let left = story.users.list(&ListParams::default()).await?.items.len();
+        Ok(if left == 0 { Ok(()) } else { Err(format!("{left} users")) })
+    })
+    .await?;
+    story.topics.delete(&story.resource(&adopted).await?.context("a name")?.name_any(), &DeleteParams::default()).await?;
+    eventually("the adopted topic to be gone", SOON, async || {
+        Ok(story.resource(&adopted).await?.map_or(Ok(()), |left| Err(format!("{:?}", left.status))))
+    })
+    .await
+}
