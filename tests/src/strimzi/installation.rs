@@ -48,7 +48,7 @@ impl Installation {
             client: client.clone(),
             namespace: namespace.to_owned(),
             prefix: prefix.to_owned(),
-            operators: operators,
+            operators,
         })
     }
 

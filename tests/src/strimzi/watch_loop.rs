@@ -9,7 +9,7 @@ use kube::{
     api::ListParams,
     runtime::{
         WatchStreamExt,
-        watcher::{self, Event, metadata_watcher},
+        watcher::{self, Event, watcher},
     },
 };
 use serde::de::DeserializeOwned;
@@ -28,7 +28,7 @@ pub(super) async fn run<K>(api: Api<K>, mut reconciler: impl Reconciler)
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let mut changes = pin!(metadata_watcher(api.clone(), watcher::Config::default()).default_backoff());
+    let mut changes = pin!(watcher(api.clone(), watcher::Config::default()).default_backoff());
     let mut resync = interval(RESYNC);
     resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut known = BTreeSet::new();

@@ -301,6 +301,17 @@ async fn what_kafka_or_strimzi_cannot_do_is_refused_with_a_reason() -> Result<()
     topics.apply("users", json!({}), json!({"partitions": 2, "replicas": 1})).await?;
     topics.ready("users").await?;
 
+    strimzi.clean_up().await?;
+    world.clean_up().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_of_no_cluster_or_of_another_one_is_ignored() -> Result<()> {
+    // Given a Strimzi
+    let world = World::without_secrets("topic-ignored").await?;
+    let strimzi = Installation::start(&world, CLUSTER).await?;
+    let topics = Topics::of(&world).await?;
+
     // When a resource belongs to no cluster, or to another one, Then it has no status
     for labels in [json!({}), json!({CLUSTER_LABEL: "another"})] {
         let topic = json!({

@@ -14,6 +14,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::message::{Reader, Writer, check};
 use crate::{
     cluster::{self, SERVICES, credentials, host},
+    eventually,
     services::Mounted,
 };
 
@@ -34,8 +35,12 @@ pub(super) enum Header {
 }
 
 impl BrokerAdmin {
+    /// Tries for a while: for some seconds after the broker has restarted, its node port refuses connections.
     pub async fn connect() -> Result<Self> {
-        timeout(TIMEOUT, Self::log_in()).await.context("a connection to Kafka")?
+        eventually("a connection to Kafka", TIMEOUT, async || {
+            Ok(Ok(timeout(TIMEOUT, Self::log_in()).await.context("no answer")??))
+        })
+        .await
     }
 
     async fn log_in() -> Result<Self> {

@@ -145,13 +145,13 @@ pub(super) fn settings(spec: &TopicSpec) -> BTreeMap<String, String> {
 
 pub(super) fn changes(spec: &TopicSpec, existing: &Existing) -> Changes {
     let desired = settings(spec);
-    let changed = |name: &String, value: &String| existing.config.get(name) != Some(value);
+    let differs = |name: &String, value: &String| existing.config.get(name) != Some(value);
     let set = |name: &String| existing.dynamic.contains(name);
-    let any = desired.iter().any(|(name, value)| changed(name, value)) || existing.dynamic.iter().any(|name| !desired.contains_key(name));
+    let any = desired.iter().any(|(name, value)| differs(name, value)) || existing.dynamic.iter().any(|name| !desired.contains_key(name));
     // A default that nobody had set stays a default.
     let config: BTreeMap<String, String> = desired
         .into_iter()
-        .filter(|(name, value)| changed(name, value) || set(name))
+        .filter(|(name, value)| differs(name, value) || set(name))
         .collect();
     let mut changes = Changes {
         config: any.then_some(config),

@@ -1,6 +1,6 @@
 //! The Topic Operator, one resource at a time.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Result, bail};
 use kube::{
@@ -121,18 +121,7 @@ impl TopicOperator {
     async fn apply(&self, name: &str, changes: Changes) -> Result<(), Refusal> {
         let mut refused = changes.refused;
         if let Some(config) = changes.config {
-            // This request replaces all settings of the topic, so those that the spec lacks are reset.
-            let request = config
-                .iter()
-                .fold(AlterConfig::new(ResourceSpecifier::Topic(name)), |request, (name, value)| {
-                    request.set(name, value)
-                });
-            let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
-            let error = match self.settings.alter_configs([&request], &options).await {
-                Ok(answers) => answers.into_iter().find_map(Result::err).map(|(_, code)| code.to_string()),
-                Err(error) => Some(error.to_string()),
-            };
-            refused = refused.or_else(|| error.map(|error| Refusal::kafka_error(format!("the settings of {name}: {error}"))));
+            refused = refused.or(self.configure(name, &config).await.err());
         }
         if let Some(partitions) = changes.partitions
             && let Err(error) = self.admin.add_partitions(name, partitions).await
@@ -140,6 +129,21 @@ impl TopicOperator {
             refused.get_or_insert(Refusal::kafka_error(error.to_string()));
         }
         refused.map_or(Ok(()), Err)
+    }
+
+    /// Gives the topic these settings, and no others.
+    async fn configure(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), Refusal> {
+        // The client overlooks the broker's answer to the second request, so this one finds values that are refused.
+        if !config.is_empty() {
+            let altered = self.admin.alter(name, config).await;
+            altered.map_err(|error| Refusal::kafka_error(error.to_string()))?;
+        }
+        // This one replaces all settings of the topic, so those that the spec lacks are reset.
+        let request = AlterConfig::new(ResourceSpecifier::Topic(name));
+        let request = config.iter().fold(request, |request, (name, value)| request.set(name, value));
+        let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+        let replaced = self.settings.alter_configs([&request], &options).await;
+        replaced.map(drop).map_err(|error| Refusal::kafka_error(error.to_string()))
     }
 
     async fn set_finalizer(&self, topic: &KafkaTopic, present: bool) -> Result<()> {
