@@ -76,7 +76,7 @@ pub use store_object::{StoreObject, StoreObjectKind};
 pub use stores::{Cassandra, Landing, Postgres, TableManagement};
 pub use strimzi::StrimziListener;
 pub use tls::{CaSource, CassandraTls, Certificates, ConfigMapKeyRef, KafkaTls, PostgresTls, PostgresTlsMode, TlsMode};
-pub use topics_status::{ExistingTopic, InspectionStatus, TopicResource, TopicsStatus, topic_id};
+pub use topics_status::{ACCEPT_TOPIC, ExistingTopic, InspectionStatus, TopicResource, TopicsStatus, topic_id};
 pub use units::{Duration, Quantity, bytes};
 pub use workers::{Batch, Workers};
 

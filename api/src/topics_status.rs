@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{StrimziListener, status::is_zero};
 
+/// Annotation on a pipeline: ids of topics that are accepted although they replaced others, separated by commas.
+pub const ACCEPT_TOPIC: &str = "userpipeline.dev/accept-topic";
+
 /// The `KafkaTopic` resources of a pipeline, from which Strimzi's Topic Operator creates its topics.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -206,7 +206,12 @@ fn kafka_objects(pipeline: &ResolvedPipeline, default_tls: TlsMode, stores: &[St
         let (host, listener) = broker_address(broker.trim(), &spec.kafka, default_tls, &id.namespace);
         (format!("kafka {host}"), listener)
     });
-    let brokers = brokers.collect::<Vec<_>>();
+    // The listeners of a cluster that Strimzi runs have different addresses.
+    let strimzi = pipeline.strimzi.as_ref().map(|listener| {
+        let cluster = format!("strimzi {}/{}", listener.namespace, listener.cluster);
+        (cluster, Listener::default())
+    });
+    let brokers = brokers.chain(strimzi).collect::<Vec<_>>();
     // Many pipelines may read an externally managed topic.
     let shared = spec.source.topic.is_some() && spec.kafka.topic.management == TopicManagement::None;
     let topic = spec.kafka.topic.name.iter().filter(|_| !shared);
