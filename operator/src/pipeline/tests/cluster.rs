@@ -35,6 +35,7 @@ pub const JOBS: &str = "/apis/batch/v1/namespaces/demo/jobs/";
 pub const CRON_JOB: &str = "/apis/batch/v1/namespaces/demo/cronjobs/users-ingest";
 pub const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/demo/deployments/users-worker";
 pub const CONFIG_MAPS: &str = "/api/v1/namespaces/demo/configmaps/";
+pub const KAFKA_TOPICS: &str = "/apis/kafka.strimzi.io/v1/namespaces/kafka/kafkatopics/";
 pub const PODS: &str = "/api/v1/namespaces/demo/pods/";
 
 /// Fills the caches with the managed objects of their kinds.
@@ -63,6 +64,8 @@ pub struct Cluster {
     pub conflict_once: Mutex<Option<&'static str>>,
     /// Changes each object that is applied to this path, as a mutating webhook does.
     pub webhook: Mutex<Option<Webhook>>,
+    /// The operator has listed Strimzi's resources.
+    pub has_strimzi: Mutex<bool>,
     counter: Mutex<u64>,
 }
 
@@ -142,14 +145,20 @@ impl Cluster {
 
     /// Caches that have just been filled.
     pub fn caches(&self) -> Caches {
-        let writers = Writers::default();
+        let writers = Writers::new(&["kafka/events".parse().unwrap()]);
         let caches = writers.caches();
         let Writers {
             mut pipelines,
             mut connections,
             children,
+            strimzi_writers,
             ..
         } = writers;
+        if *self.has_strimzi.lock().unwrap() {
+            let topics = self.paths(KAFKA_TOPICS);
+            let topics = topics.iter().map(|path| serde_json::from_value(self.get(path)).unwrap());
+            strimzi_writers.fill_topics("kafka", topics.collect());
+        }
         let all = |plural: &str| {
             let paths = self.paths("/apis/userpipeline.dev/");
             let of_kind = paths.iter().filter(|path| path.contains(&format!("/{plural}/")));
@@ -187,17 +196,23 @@ impl Cluster {
 
     /// A Job of this pipeline succeeds.
     pub fn finish_job(&self, path: &str, pipeline: &str) {
+        let message = r#"{"reason":"Applied","message":"","topicReady":true,"partitions":3,"schemaId":7,"kafkaCluster":"k"}"#;
+        self.finish_job_with(path, pipeline, "schema", message);
+    }
+
+    /// A Job of this pipeline succeeds with a report of this container.
+    pub fn finish_job_with(&self, path: &str, pipeline: &str, container: &str, message: &str) {
         let uid = self.get(path)["metadata"]["uid"].clone();
         self.change(path, |job| {
             job["status"] = json!({"completionTime": time(self.next()), "conditions": [{"type": "Complete", "status": "True"}]});
         });
         let mut labels = serde_json::to_value(labels::labels(pipeline, labels::Component::Schema)).unwrap();
+        labels["app.kubernetes.io/component"] = json!(container);
         labels["batch.kubernetes.io/controller-uid"] = uid.clone();
         let owners = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "users-schema", "uid": uid, "controller": true}]);
-        let message = r#"{"reason":"Applied","message":"","topicReady":true,"partitions":3,"schemaId":7,"kafkaCluster":"k"}"#;
         let state = json!({"terminated": {"exitCode": 0, "finishedAt": time(self.next()), "message": message}});
-        let status = json!({"phase": "Succeeded", "containerStatuses": [{"name": "schema", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]});
-        let name = format!("{pipeline}-schema");
+        let status = json!({"phase": "Succeeded", "containerStatuses": [{"name": container, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]});
+        let name = format!("{pipeline}-{container}");
         self.put(
             &format!("{PODS}{name}"),
             json!({"metadata": {"name": name, "namespace": "demo", "labels": labels, "ownerReferences": owners}, "status": status}),

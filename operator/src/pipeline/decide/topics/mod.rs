@@ -98,6 +98,20 @@ impl Decision {
         }
     }
 
+    /// What a plan says beside the KafkaTopics.
+    pub fn plan_note(&self) -> Option<String> {
+        if let Finding::Failed((_, message)) = &self.finding {
+            return Some(message.clone());
+        }
+        let resources = self.status.iter().flat_map(|status| &status.resources);
+        let is_known = |planned: &PlannedTopic| resources.clone().any(|resource| resource.name == planned.name);
+        (!self.apply.iter().all(is_known)).then(|| {
+            "A Job would first read whether the topics of new KafkaTopics exist: with spec.kafka.topic.adopt: true, the KafkaTopics get the settings that these \
+             topics have as well; otherwise they are not created"
+                .to_owned()
+        })
+    }
+
     /// Topics that Strimzi does not manage (any more): its KafkaTopics stay.
     pub fn not_managed(recorded: Option<TopicsStatus>, jobs: &[TaskJob<InspectionReport>]) -> Self {
         let obsolete = jobs.iter().filter(|job| !job.deleting);
