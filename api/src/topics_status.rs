@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{StrimziListener, status::is_zero};
+use crate::{StrimziListener, lists::without_default, status::is_zero};
 
 /// Annotation on a pipeline: ids of topics that are accepted although they replaced others, separated by commas.
 pub const ACCEPT_TOPIC: &str = "userpipeline.dev/accept-topic";
@@ -45,6 +45,7 @@ pub struct TopicResource {
     pub id: Option<String>,
     /// Whether the topic existed before, and was adopted. It is not deleted with the pipeline.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(transform = without_default)]
     pub adopted: bool,
 }
 
@@ -84,7 +85,7 @@ pub struct InspectionStatus {
 
 /// A topic as it was found in Kafka.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct ExistingTopic {
     /// Name of the topic.
     pub name: String,
@@ -98,7 +99,8 @@ pub struct ExistingTopic {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_limit: Option<i64>,
     /// The settings of the topic itself, without defaults of the brokers.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(transform = without_default)]
     pub config: BTreeMap<String, String>,
 }
 

@@ -232,6 +232,53 @@ mod tests {
     }
 
     #[test]
+    fn kafka_topics_go_after_the_job_and_are_awaited() {
+        let done = DeletionStatus {
+            done_at: Some(Time(at(3))),
+            ..DeletionStatus::default()
+        };
+        let topic = |deleted_at: Option<Timestamp>| DeletableTopics::Some(vec![DeletableTopic::named("a", deleted_at)]);
+        let unknown = ("StrimziMissing".to_owned(), "m".to_owned());
+        let delete = DeletionStep::DeleteTopics {
+            cluster: "kafka/events".into(),
+            names: vec!["a".into()],
+        };
+        let await_it = DeletionStep::AwaitTopics(vec!["a".into()]);
+        for (case, recorded, may_have_data, topics, expected) in [
+            ("the Job goes first", None, true, topic(None), DeletionStep::Create(0)),
+            ("then they are deleted", Some(&done), true, topic(None), delete.clone()),
+            ("also where no schema Job was started", None, false, topic(None), delete),
+            ("awaited", Some(&done), true, topic(Some(at(5))), await_it),
+            ("gone", Some(&done), true, DeletableTopics::None, DeletionStep::Release),
+            (
+                "unknown",
+                Some(&done),
+                true,
+                DeletableTopics::Unknown(unknown.clone()),
+                DeletionStep::Wait(Some(unknown), None),
+            ),
+        ] {
+            let decision = decide(
+                &DeletionInput {
+                    may_have_data,
+                    topics: &topics,
+                    ..input(recorded, None)
+                },
+                at(10),
+            );
+            assert_eq!(decision.step, expected, "{case}");
+        }
+        let late = DeletionInput {
+            topics: &topic(Some(at(5))),
+            ..input(Some(&done), None)
+        };
+        let DeletionStep::Wait(Some((reason, _)), None) = decide(&late, at(400)).step else {
+            panic!("it is overdue")
+        };
+        assert_eq!(reason, "EntityOperatorUnresponsive");
+    }
+
+    #[test]
     fn a_stuck_job_is_recreated_when_its_pod_settings_change() {
         let stuck = job(0, None);
         let fixed = DeletionInput {

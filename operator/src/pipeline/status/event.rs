@@ -161,7 +161,7 @@ fn deletion(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Option<(
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-    use userpipeline_api::{Run, RunOutcome, SchemaStatus};
+    use userpipeline_api::{Run, RunOutcome, SchemaStatus, TopicsStatus};
 
     use super::*;
 
@@ -229,6 +229,29 @@ mod tests {
             assert_eq!(reasons(&before, &after), expected, "{before:?} {after:?}");
             assert_eq!(reasons(&after, &after), []);
         }
+    }
+
+    #[test]
+    fn what_strimzi_refuses_and_replaced_topics_are_published_once() {
+        let of = |reason: &str| UserPipelineStatus {
+            topics: Some(TopicsStatus::default()),
+            ..status(&[("TopicReady", if reason == "TopicExists" { "True" } else { "False" }, reason)])
+        };
+        for (before, after, expected) in [
+            ("TopicExists", "KafkaError", vec![Reason::TopicUnready]),
+            ("KafkaError", "KafkaError", vec![]),
+            ("Inspecting", "WaitingForTopicOperator", vec![]),
+            ("TopicExists", "TopicReplaced", vec![Reason::TopicReplaced]),
+            ("TopicReplaced", "TopicExists", vec![]),
+        ] {
+            assert_eq!(reasons(&of(before), &of(after)), expected, "{before} {after}");
+        }
+        let direct = status(&[("TopicReady", "False", "TopicMismatch")]);
+        assert_eq!(
+            reasons(&status(&[]), &direct),
+            [],
+            "that a schema Job failed is an Event of its own"
+        );
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub struct Cluster {
     pub conflict_once: Mutex<Option<&'static str>>,
     /// Changes each object that is applied to this path, as a mutating webhook does.
     pub webhook: Mutex<Option<Webhook>>,
+    /// After so many writes, one fails once. Whether it takes effect nonetheless.
+    pub fails_after: Mutex<Option<(usize, bool)>>,
     /// The operator has listed Strimzi's resources.
     pub has_strimzi: Mutex<bool>,
     counter: Mutex<u64>,
@@ -245,6 +247,23 @@ impl Cluster {
         self.writes();
     }
 
+    /// The fault of this request.
+    fn fault(&self, method: &Method) -> Option<bool> {
+        let mut fails_after = self.fails_after.lock().unwrap();
+        let (left, takes_effect) = fails_after.as_mut().filter(|_| *method != Method::GET)?;
+        match left.checked_sub(1) {
+            Some(fewer) => {
+                *left = fewer;
+                None
+            }
+            None => {
+                let takes_effect = *takes_effect;
+                *fails_after = None;
+                Some(takes_effect)
+            }
+        }
+    }
+
     fn refuse(status: StatusCode, reason: &str, message: &str) -> Response {
         (status, Json(json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status.as_u16(), "reason": reason, "message": message}))).into_response()
     }
@@ -319,22 +338,34 @@ async fn answer(State(cluster): State<Arc<Cluster>>, method: Method, uri: Uri, b
     if method != Method::GET {
         cluster.writes.lock().unwrap().push(format!("{method} {path}"));
     }
-    if method != Method::GET && cluster.conflict_once.lock().unwrap().take_if(|end| path.ends_with(*end)).is_some() {
+    match cluster.fault(&method) {
+        None => respond(&cluster, &method, path, body),
+        Some(takes_effect) => {
+            if takes_effect {
+                respond(&cluster, &method, path, body);
+            }
+            Cluster::refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "crash")
+        }
+    }
+}
+
+fn respond(cluster: &Cluster, method: &Method, path: String, body: Value) -> Response {
+    if *method != Method::GET && cluster.conflict_once.lock().unwrap().take_if(|end| path.ends_with(*end)).is_some() {
         return Cluster::refuse(StatusCode::CONFLICT, "Conflict", "try again");
     }
-    if method != Method::GET && cluster.refused.lock().unwrap().is_some_and(|refused| path.contains(refused)) {
+    if *method != Method::GET && cluster.refused.lock().unwrap().is_some_and(|refused| path.contains(refused)) {
         return Cluster::refuse(StatusCode::FORBIDDEN, "Forbidden", "quota exceeded");
     }
-    if method == Method::GET {
+    if *method == Method::GET {
         return match cluster.objects.lock().unwrap().get(&path) {
             Some(object) => Json(object).into_response(),
             None => Cluster::refuse(StatusCode::NOT_FOUND, "NotFound", "not found"),
         };
     }
-    if method == Method::PATCH {
+    if *method == Method::PATCH {
         return cluster.apply(&path, body);
     }
-    if method == Method::DELETE {
+    if *method == Method::DELETE {
         let Some(object) = cluster.objects.lock().unwrap().get(&path).cloned() else {
             return Cluster::refuse(StatusCode::NOT_FOUND, "NotFound", "not found");
         };

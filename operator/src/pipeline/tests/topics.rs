@@ -1,5 +1,7 @@
 //! Topics that Strimzi manages, in a fake apiserver without Strimzi's operators: the tests act in their place.
 
+mod crashes;
+
 use serde_json::{Value, json};
 
 use super::{cluster::*, connections::*};
@@ -46,23 +48,29 @@ fn reconcile_topics(cluster: &Cluster, id: &str) {
 
 /// Reconciles until nothing is written; the Topic Operator and the Jobs do their part after each.
 async fn settle(cluster: &Cluster, client: &kube::Client, existing: &Value, id: &str) {
-    for _ in 0..12 {
-        cluster.reconcile(client).await.unwrap();
-        if short(cluster.writes()).is_empty() {
+    for _ in 0..20 {
+        let reconciled = cluster.reconcile(client).await;
+        if reconciled.is_ok() && short(cluster.writes()).is_empty() {
             return;
         }
         reconcile_topics(cluster, id);
-        if job(cluster, "inspection").is_some() {
-            finish_inspection(cluster, existing);
-        }
-        if let Some(path) = job(cluster, "schema") {
-            cluster.finish_job_with(&path, "users", "schema", SCHEMA);
-        }
+        finish_jobs(cluster, existing);
         if !cluster.paths(DEPLOYMENT).is_empty() {
             cluster.roll_out();
         }
     }
     panic!("the operator keeps writing: {:#}", cluster.get(PIPELINE)["status"]);
+}
+
+fn finish_jobs(cluster: &Cluster, existing: &Value) {
+    if job(cluster, "inspection").is_some() {
+        finish_inspection(cluster, existing);
+    }
+    for (component, report) in [("schema", SCHEMA), ("deletion", r#"{"reason":"Deleted","message":""}"#)] {
+        if let Some(path) = job(cluster, component) {
+            cluster.finish_job_with(&path, "users", component, report);
+        }
+    }
 }
 
 fn worker_config(cluster: &Cluster) -> String {

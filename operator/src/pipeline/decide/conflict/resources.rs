@@ -301,3 +301,36 @@ fn name(host: &str, namespace: &str) -> String {
     }
     name
 }
+
+#[cfg(test)]
+mod tests {
+    use userpipeline_api::{StrimziListener, resolve};
+
+    use super::*;
+    use crate::pipeline::example;
+
+    #[test]
+    fn a_topic_is_the_same_at_all_listeners_of_a_cluster_that_strimzi_runs() {
+        let topics = |cluster: Option<&str>, servers: &str| {
+            let mut resolved = resolve(&example::pipeline(), &userpipeline_api::Connections::new()).unwrap();
+            resolved.spec.kafka.bootstrap_servers = servers.to_owned();
+            resolved.strimzi = cluster.map(|cluster| StrimziListener {
+                cluster: cluster.to_owned(),
+                namespace: "kafka".into(),
+                listener: "any".into(),
+            });
+            let [used, _] = resources(&resolved, TlsMode::VerifyFull, Recorded::default());
+            let topics = used.into_iter().filter(|(resource, _)| resource.what == "topic demo.users");
+            topics.map(|(resource, _)| resource).collect::<Vec<_>>()
+        };
+        let plain = topics(Some("events"), "plain:9092");
+        for (case, cluster, is_same) in [
+            ("another listener", Some("events"), true),
+            ("another cluster", Some("audit"), false),
+            ("no cluster of Strimzi", None, false),
+        ] {
+            let other = topics(cluster, "external:9094");
+            assert_eq!(plain.iter().any(|resource| other.contains(resource)), is_same, "{case}");
+        }
+    }
+}

@@ -19,11 +19,27 @@ pub fn subject(declared: &StrimziTopics, recorded: &TopicsStatus, slots: &[Slot;
     };
     let deleted: Vec<String> = declared.names().into_iter().zip(slots).map(deleted).collect();
     names::hash(&format!(
-        "{}\n{}\n{}",
+        "{}\n{}\n{}\n{}",
         declared.cluster,
         declared.names().join("\n"),
-        deleted.join("\n")
+        deleted.join("\n"),
+        // What was found before may have changed by then.
+        declared.settings.adopt
     ))
+}
+
+/// The record after a topic was found that must not be touched: as after a failure, it is inspected again, because that may change in Kafka.
+pub fn refused(recorded: &InspectionStatus, subject: &str, (reason, message): &Problem) -> InspectionStatus {
+    InspectionStatus {
+        subject: None,
+        existing: Vec::new(),
+        attempted: Some(subject.to_owned()),
+        failed_attempts: recorded.failed_attempts.saturating_add(1),
+        failed_at: recorded.inspected_at.clone(),
+        failure_reason: Some(reason.clone()),
+        failure_message: Some(message.clone()),
+        ..recorded.clone()
+    }
 }
 
 /// Why the last Job for this subject failed.
@@ -58,7 +74,7 @@ impl TaskRecord for InspectionStatus {
         let is_outdated = inspected_at.is_some_and(|inspected| job.created_at < inspected);
         match &job.progress {
             Progress::Running { .. } => false,
-            Progress::Succeeded { at, .. } => is_outdated || (self.is_done(&job.subject) && inspected_at == Some(*at)),
+            Progress::Succeeded { at, .. } => is_outdated || inspected_at == Some(*at),
             Progress::Failed { .. } => is_outdated || self.failures(&job.subject).0 > job.attempt,
         }
     }
@@ -69,6 +85,8 @@ impl TaskRecord for InspectionStatus {
             inspected_at: Some(Time(at)),
             kafka_cluster: report.kafka_cluster.clone(),
             existing: report.existing.clone(),
+            // They count on where the result is refused.
+            failed_attempts: self.failures(&job.subject).0,
             ..Self::default()
         };
     }

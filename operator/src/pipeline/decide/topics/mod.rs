@@ -16,7 +16,7 @@ use userpipeline_api::{ExistingTopic, InspectionStatus, StoreObject, StoreObject
 
 use self::{
     assess::assess,
-    inspection::{failure, subject},
+    inspection::{failure, refused, subject},
     planned::{Basis, planned},
     slot::Slot,
 };
@@ -31,6 +31,8 @@ use crate::{
 
 /// Nothing reports that somebody else's KafkaTopic is gone.
 const FOREIGN_RETRY: Duration = Duration::from_secs(10);
+/// The next inspection follows after its back-off, if no event comes first.
+const REFUSED_RETRY: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
 pub struct TopicsInput<'a> {
@@ -173,7 +175,10 @@ pub fn decide(input: &TopicsInput<'_>, task_hash: &str, now: Timestamp) -> Decis
     };
     let bases = match bases(input, &recorded, &slots, &inspected) {
         Ok(bases) => bases,
-        Err(problem) => return decision.found(Finding::Failed(problem)),
+        Err(problem) => {
+            refuse(&mut decision, declared, &recorded, &slots, &problem);
+            return decision.found(Finding::Failed(problem));
+        }
     };
     let [topic, dead_letters] = &bases;
     let planned = planned(declared, topic.basis(&slots[0]), dead_letters.basis(&slots[1]));
@@ -216,6 +221,8 @@ fn inspect(
         status.inspection = Some(step.record.clone()).filter(|record| *record != InspectionStatus::default());
     }
     if !slots.iter().any(Slot::is_missing) {
+        let inspection = decision.status.iter_mut().find_map(|status| status.inspection.as_mut());
+        inspection.into_iter().for_each(|inspection| inspection.failed_attempts = 0);
         return Ok(Vec::new());
     }
     decision.requeue = step.requeue;
@@ -234,6 +241,15 @@ fn inspect(
         State::Running(Some(problem)) => Finding::Waiting(problem),
         _ => inspecting,
     })
+}
+
+/// Lets the topics be inspected again.
+fn refuse(decision: &mut Decision, declared: &StrimziTopics, recorded: &TopicsStatus, slots: &[Slot; 2], problem: &Problem) {
+    let (Some(status), Some(inspection)) = (&mut decision.status, &recorded.inspection) else {
+        return;
+    };
+    status.inspection = Some(refused(inspection, &subject(declared, recorded, slots), problem));
+    decision.requeue = Some(REFUSED_RETRY);
 }
 
 /// What a KafkaTopic is planned from.

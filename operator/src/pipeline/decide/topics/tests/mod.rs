@@ -260,6 +260,14 @@ fn an_existing_topic_is_only_touched_if_it_was_created_by_the_pipeline_or_is_ado
             None => {
                 assert_eq!(reason(&decision), ("Failed", "TopicNotCreated"), "{case}");
                 assert_eq!(decision.apply, [], "{case}: not even the other topic");
+                // It may be gone later, so it is inspected again.
+                let again = Case {
+                    recorded: decision.status,
+                    ..Case::default()
+                }
+                .decide();
+                assert_eq!(reason(&again), ("Failed", "TopicNotCreated"), "{case}");
+                assert_eq!(again.inspect.map(|inspection| inspection.attempt), Some(1), "{case}");
             }
             Some(is_adopted) => {
                 assert_eq!(decision.apply.len(), 2, "{case}");
