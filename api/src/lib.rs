@@ -38,6 +38,7 @@ mod store_object;
 mod stores;
 mod strimzi;
 mod tls;
+mod topics_status;
 mod units;
 mod workers;
 
@@ -57,7 +58,8 @@ pub use policies::{DeletionPolicy, SuspendPolicy};
 pub use record::{Epoch, FieldSpec, FieldType, RecordSpec};
 pub use request::{Auth, Format, Method, OAuth2, StoredCursor};
 pub use resolved::{
-    Brokers, Connections, Kafka, MAX_MESSAGE_BYTES, ResolveError, ResolvedPipeline, ResolvedSpec, SchemaRegistry, Topic, resolve,
+    Brokers, Connections, Kafka, MAX_MESSAGE_BYTES, ResolveError, ResolvedPipeline, ResolvedSpec, SchemaRegistry, Topic, dead_letter_limit,
+    resolve,
 };
 pub use retention::Retention;
 pub use run_status::{LastSuccess, Run, RunNowStatus, RunOutcome};
@@ -74,6 +76,7 @@ pub use store_object::{StoreObject, StoreObjectKind};
 pub use stores::{Cassandra, Landing, Postgres, TableManagement};
 pub use strimzi::StrimziListener;
 pub use tls::{CaSource, CassandraTls, Certificates, ConfigMapKeyRef, KafkaTls, PostgresTls, PostgresTlsMode, TlsMode};
+pub use topics_status::{ACCEPT_TOPIC, ExistingTopic, InspectionStatus, TopicResource, TopicsStatus, topic_id};
 pub use units::{Duration, Quantity, bytes};
 pub use workers::{Batch, Workers};
 

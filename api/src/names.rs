@@ -20,6 +20,9 @@ pub const CRON_JOB_LIMIT: usize = 52;
 /// Longest value of a label, and longest name of a Job, which its pods carry as a label.
 pub const LABEL_LIMIT: usize = 63;
 
+/// Longest name of most objects, in characters.
+const OBJECT_LIMIT: usize = 253;
+
 /// Minutes since 1970 that a Job's name can carry as its tick: eight or nine digits, 1989 to 3871. A shorter
 /// number is rather part of a name that a user chose.
 const TICK_MINUTES: Range<i64> = 10_000_000..1_000_000_000;
@@ -117,6 +120,24 @@ pub fn topic(id: &PipelineId) -> String {
 /// Default of `spec.deadLetter.topic`.
 pub fn dead_letter_topic(topic: &str) -> String {
     format!("{topic}.dlq")
+}
+
+/// The `KafkaTopic` of a topic, whose name Kubernetes may not allow.
+pub fn kafka_topic(topic: &str) -> String {
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_part = |part: &str| part.starts_with(is_allowed) && part.ends_with(is_allowed);
+    let has_only = |c: char| is_allowed(c) || c == '-' || c == '.';
+    if topic.chars().all(has_only) && topic.split('.').all(is_part) {
+        return topic.to_owned();
+    }
+    let safe: String = topic
+        .chars()
+        .map(|c| c.to_ascii_lowercase())
+        .map(|c| if is_allowed(c) { c } else { '-' })
+        .collect();
+    let safe = safe.trim_matches('-');
+    let safe = if safe.is_empty() { "topic" } else { safe };
+    cut(safe, &hash(topic), '-', OBJECT_LIMIT)
 }
 
 /// Default of `spec.kafka.groupId`.
@@ -270,6 +291,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_name_of_a_kafka_topic_is_that_of_its_topic_where_kubernetes_allows_it() {
+        for (topic, name) in [
+            ("demo.users", "demo.users".to_owned()),
+            ("demo.users.dlq", "demo.users.dlq".to_owned()),
+            ("Orders", format!("orders-{}", hash("Orders"))),
+            ("orders_v1", format!("orders-v1-{}", hash("orders_v1"))),
+            ("a..b", format!("a--b-{}", hash("a..b"))),
+            ("-a", format!("a-{}", hash("-a"))),
+            ("__", format!("topic-{}", hash("__"))),
+        ] {
+            assert_eq!(kafka_topic(topic), name, "{topic}");
+        }
+    }
+
     fn label() -> impl Strategy<Value = String> {
         "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
     }
@@ -286,6 +322,15 @@ mod tests {
             prop_assert!(topic(&id).len() <= 249 - 4);
             prop_assert!(cron_job(&id.name).len() <= CRON_JOB_LIMIT);
             prop_assert!(workers(&id.name).len() <= CRON_JOB_LIMIT);
+        }
+
+        #[test]
+        fn kubernetes_allows_the_names_of_all_kafka_topics(topic in "[a-zA-Z0-9._-]{1,249}", other in "[a-zA-Z0-9._-]{1,249}") {
+            let name = kafka_topic(&topic);
+            let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+            prop_assert!(name.len() <= 253);
+            prop_assert!(name.split('.').all(|part| part.starts_with(ends) && part.ends_with(ends)), "{name}");
+            prop_assert!(topic == other || name != kafka_topic(&other), "{name}");
         }
 
         #[test]

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{BlockCheck, Interval, RunKind, StoreIdentity, StoreObject, text::truncate};
+use crate::{BlockCheck, ExistingTopic, Interval, RunKind, StoreIdentity, StoreObject, text::truncate};
 
 /// Longest message of a report, in bytes. Kubernetes truncates a termination message at 4096 bytes, JSON
 /// included.
@@ -26,6 +26,9 @@ pub const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// A worker's reason if the topic does not exist. The operator then no longer relies on `TopicReady`.
 pub const TOPIC_MISSING: &str = "TopicMissing";
+
+/// The topic does not have the expected id: it was deleted, and re-created without its messages.
+pub const TOPIC_REPLACED: &str = "TopicReplaced";
 
 /// Port of a worker's `/livez`, `/readyz`, `/metrics` and `/status`.
 pub const WORKER_PORT: u16 = 8080;
@@ -92,6 +95,9 @@ pub struct SchemaReport {
     /// Number of partitions of the topic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<i32>,
+    /// Id of the topic, as Kafka's tools print it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
     /// Id of the schema in the registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_id: Option<i32>,
@@ -110,6 +116,22 @@ pub struct SchemaReport {
     /// The stores that the Job has identified.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub store_identities: Vec<StoreIdentity>,
+}
+
+/// Report of `stream-worker inspect-topics`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InspectionReport {
+    /// Reason for the outcome, in CamelCase: `Inspected`, or the cause of the failure.
+    pub reason: String,
+    /// Message for the outcome.
+    pub message: String,
+    /// Id of the Kafka cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka_cluster: Option<String>,
+    /// The topic and the dead-letter topic, as far as they exist.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub existing: Vec<ExistingTopic>,
 }
 
 /// Report of `stream-worker verify-drained`.

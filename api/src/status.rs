@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{LastSuccess, Run, RunNowStatus, StoreIdentity, StoreObject, TlsMode};
+use crate::{LastSuccess, Run, RunNowStatus, StoreIdentity, StoreObject, TlsMode, TopicsStatus};
 
 /// Status of a pipeline, as the operator observed it.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -63,6 +63,9 @@ pub struct UserPipelineStatus {
     /// Result of the last schema Job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaStatus>,
+    /// The topics that Strimzi manages for the pipeline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topics: Option<TopicsStatus>,
     /// Result of the drain of a suspended pipeline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
@@ -177,6 +180,9 @@ pub struct SchemaStatus {
     /// Number of partitions of the topic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<i32>,
+    /// Id of the topic, as Kafka's tools print it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
     /// Id of the Kafka cluster in which it was applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka_cluster: Option<String>,

@@ -55,6 +55,8 @@ pub const KAFKA_UNREACHABLE: &str = "KafkaUnreachable";
 pub const KAFKA_FAILED: &str = "KafkaFailed";
 /// The topic does not exist.
 pub use userpipeline_api::report::TOPIC_MISSING;
+/// The topic was deleted, and re-created without its messages.
+pub use userpipeline_api::report::TOPIC_REPLACED;
 /// The topic differs from the spec, and cannot be changed to match.
 pub const TOPIC_MISMATCH: &str = "TopicMismatch";
 /// The subject exists, the pipeline did not create it, and its compatibility level would change.

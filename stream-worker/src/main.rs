@@ -10,7 +10,7 @@ use stream_worker::{
     tasks::{
         TaskFiles, apply_schema, check_connection,
         dead_letters::{self, DeadLettersArgs},
-        delete_data, verify_drained,
+        delete_data, inspect_topics, verify_drained,
     },
 };
 use userpipeline_api::{
@@ -39,6 +39,8 @@ enum Command {
     Run(Run),
     /// Creates or alters topic, subject and tables, and exits.
     ApplySchema(ApplySchema),
+    /// Reports which topics exist, with their settings, and exits. Changes nothing.
+    InspectTopics(Task),
     /// After the workers are gone: verifies that the consumer group is empty and has committed what is stored, and exits.
     VerifyDrained(Task),
     /// Lists, shows and redrives dead letters.
@@ -224,6 +226,7 @@ async fn main() -> ExitCode {
             let recorded = (!args.fill_created_objects).then_some(args.created_objects.0);
             Box::pin(delete_data::run(&args.task.files(), args.cluster, recorded)).await
         }
+        Command::InspectTopics(args) => Box::pin(inspect_topics::run(&args.files())).await,
         Command::VerifyDrained(args) => Box::pin(verify_drained::run(&args.files())).await,
         Command::Run(args) => {
             let code = Box::pin(work(args)).await;

@@ -68,6 +68,7 @@ impl Binary {
                 "kafka.auth",
                 "kafka.groupId",
                 "kafka.topic.name",
+                "kafka.topic.id",
                 "schemaRegistry.url",
                 "schemaRegistry.tls",
                 "schemaRegistry.auth",

@@ -23,6 +23,8 @@ pub struct WorkerPipeline {
     pub group_id: String,
     /// The topic.
     pub topic: String,
+    /// The id of the topic. Another topic of this name is not read. None: any is.
+    pub topic_id: Option<String>,
     /// Format of other producers' messages. None if runs write to the topic.
     pub written: Option<TopicFormat>,
     /// Dead-letter topic.
@@ -127,6 +129,7 @@ impl WorkerPipeline {
         }
         let (id, parts) = read::<Parts>(text)?;
         let brokers = parts.kafka.brokers();
+        let topic_id = parts.kafka.topic.id;
         let topic = parts.kafka.topic.name.unwrap_or_else(|| names::topic(&id));
         Ok(Self {
             record: parts.record,
@@ -136,6 +139,7 @@ impl WorkerPipeline {
             dead_letter_topic: parts.dead_letter.topic.unwrap_or_else(|| names::dead_letter_topic(&topic)),
             max_dead_letter_ratio: parts.dead_letter.max_ratio,
             topic,
+            topic_id,
             written: parts.source.topic.as_ref().map(|topic| topic.format),
             registry: parts.schema_registry.map(SchemaRegistry::without_compatibility),
             cassandra: cassandra_target(&id, parts.cassandra, parts.sinks.cassandra)?,

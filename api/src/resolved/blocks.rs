@@ -147,6 +147,7 @@ pub(super) fn kafka_block(
             config: merged(defaults.config, own.topic.config),
             management,
             adopt: own.topic.adopt,
+            id: None,
         },
     };
     Some((kafka, strimzi))

@@ -70,6 +70,10 @@ pub struct Topic {
     /// Whether the pipeline takes over existing topics that it did not create.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopt: bool,
+    /// The id of the topic in Kafka, where Strimzi manages it. Programs refuse a topic with another one: it was
+    /// deleted, and re-created without its messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 impl Default for Topic {
@@ -81,6 +85,7 @@ impl Default for Topic {
             config: BTreeMap::new(),
             management: TopicManagement::default(),
             adopt: false,
+            id: None,
         }
     }
 }

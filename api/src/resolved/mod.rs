@@ -6,6 +6,7 @@ mod http;
 mod kafka;
 mod names;
 mod spec;
+mod topic_settings;
 
 pub(crate) use self::blocks::uses_registry;
 use self::{
@@ -17,8 +18,9 @@ pub use self::{
     error::{Connections, ResolveError},
     kafka::{Brokers, Kafka, MAX_MESSAGE_BYTES, SchemaRegistry, Topic},
     spec::{ResolvedPipeline, ResolvedSpec},
+    topic_settings::dead_letter_limit,
 };
-use crate::{Sinks, UserPipeline, names::PipelineId};
+use crate::{Sinks, StrimziListener, TopicManagement, UserPipeline, names::PipelineId};
 
 /// Completes a pipeline with the blocks of its connections. Each block comes from exactly one place. Only
 /// topic settings and replication are merged; those of the pipeline win.
@@ -53,12 +55,21 @@ pub fn resolve(pipeline: &UserPipeline, connections: &Connections) -> Result<Res
         retention: spec.retention.clone(),
         workers: spec.workers.clone(),
     };
+    let mut spec = with_names(resolved, &id);
+    spec.kafka.topic.id = recorded_topic_id(pipeline, &spec.kafka.topic, strimzi.as_ref());
     Ok(ResolvedPipeline {
-        spec: with_names(resolved, &id),
+        spec,
         id,
         ingest_proxy,
         strimzi,
     })
+}
+
+/// The recorded id of a topic that Strimzi manages.
+fn recorded_topic_id(pipeline: &UserPipeline, topic: &Topic, strimzi: Option<&StrimziListener>) -> Option<String> {
+    let recorded = pipeline.status.as_ref()?.topics.as_ref()?;
+    let is_managed = topic.management == TopicManagement::Strimzi && strimzi.is_some_and(|listener| recorded.is_in(listener));
+    recorded.resource(topic.name.as_deref()?).filter(|_| is_managed)?.id.clone()
 }
 
 #[cfg(test)]

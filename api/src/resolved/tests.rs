@@ -280,3 +280,25 @@ fn blocks_that_the_pipeline_does_not_use_are_not_taken() {
     let avro = resolved(&[&changes[1..], &[("/source", json!({"topic": {"format": "Avro"}}))]].concat());
     assert_eq!(avro.unwrap().spec.schema_registry.unwrap().url, "https://registry.services");
 }
+
+#[test]
+fn a_topic_that_strimzi_manages_has_its_recorded_id_in_the_cluster_where_it_was_recorded() {
+    let listener = json!({"cluster": "events", "namespace": "kafka", "listener": "tls"});
+    for (cluster, management, topic, expected) in [
+        ("kafka/events", "Strimzi", "demo.users", Some("a-b")),
+        ("kafka/audit", "Strimzi", "demo.users", None),
+        ("kafka/events", "Strimzi", "other", None),
+        ("kafka/events", "Direct", "demo.users", None),
+    ] {
+        let mut connections = connections();
+        connections["stores"]["kafka"]["strimzi"] = listener.clone();
+        connections["stores"]["kafka"]["topic"]["management"] = json!(management);
+        let specs: BTreeMap<String, UserPipelineConnectionSpec> = serde_json::from_value(connections).unwrap();
+        let connections: Connections = specs.into_iter().map(|(name, spec)| (name, Ok(spec))).collect();
+        let mut pipeline = pipeline();
+        pipeline["status"] =
+            json!({"topics": {"cluster": cluster, "resources": [{"topic": topic, "name": topic, "uid": "u", "id": "a-b"}]}});
+        let resolved = resolve(&serde_json::from_value(pipeline).unwrap(), &connections).unwrap();
+        assert_eq!(resolved.spec.kafka.topic.id.as_deref(), expected, "{cluster} {management} {topic}");
+    }
+}

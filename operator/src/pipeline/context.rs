@@ -78,7 +78,8 @@ impl Context {
 
     /// Writes the children of the pipeline `id`, whose owner has this uid.
     pub(super) const fn applier<'a>(&'a self, id: &'a PipelineId, uid: &'a str) -> Applier<'a> {
-        Applier::new(&self.client, &self.metrics, &self.caches.children, &self.overrides, id, uid)
+        let Caches { children, strimzi, .. } = &self.caches;
+        Applier::new(&self.client, &self.metrics, children, strimzi, &self.overrides, id, uid)
     }
 
     /// Forgets a pipeline that is gone.

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
 use kube::{ResourceExt, runtime::controller::Action};
 use userpipeline_api::{
-    Image, StoreObject, StoreObjectKind, UserPipeline, UserPipelineStatus, document::Binary, names, names::PipelineId, resolve,
+    Image, StoreObject, StoreObjectKind, TopicsStatus, UserPipeline, UserPipelineStatus, document::Binary, names, names::PipelineId,
+    resolve,
 };
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
     children::Children,
     context::Context,
     decide::{
-        created_objects,
+        DeletableTopics, created_objects,
         deletion::{DeletionInput, DeletionStep, decide},
         held_jobs,
     },
@@ -26,6 +27,7 @@ use super::{
     status::{Reason, deletion_status},
     validate::{ValidateError, default_tls},
 };
+use crate::strimzi::ClusterId;
 
 const REQUEUE: Duration = Duration::from_secs(10);
 
@@ -37,6 +39,9 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
     let mut observed = Observed::cached(pipeline, &context.caches.children, now);
     observed.refusals = context.refused_pods.of(&owner.id, &observed, now).await;
     let recorded = pipeline.status.clone().unwrap_or_default();
+    let all = context.caches.pipelines.store().state();
+    let shared = context.resources.shared(pipeline, &all, &context.connections);
+    let topics = deletable_topics(&recorded, pipeline, &shared, context);
     let input = DeletionInput {
         policy: pipeline.spec.deletion_policy,
         may_have_data: recorded.schema.is_some() || !schema_jobs(&observed).is_empty(),
@@ -44,9 +49,11 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
         recorded: recorded.deletion.as_ref(),
         jobs: &deletion_jobs(&observed),
         task_hash: &owner.task_hash(),
+        topics: &topics,
+        topics_cluster: recorded.topics.as_ref().map_or("", |topics| &topics.cluster),
     };
     let mut decision = decide(&input, now);
-    let (created, deletable) = created_and_deletable(pipeline, &recorded, &observed, context);
+    let (created, deletable) = created_and_deletable(pipeline, &recorded, &observed, &shared);
     let config = deletion_config(pipeline, &observed.children, context);
     // From here on, children must outlive a deletion that starts with the children (`--cascade=foreground`).
     let owner = Owner { reference: None, ..owner };
@@ -103,14 +110,31 @@ fn created_and_deletable(
     pipeline: &UserPipeline,
     recorded: &UserPipelineStatus,
     observed: &Observed,
-    context: &Context,
+    shared: &[String],
 ) -> (Option<Vec<StoreObject>>, Option<Vec<StoreObject>>) {
     let names = names::in_stores(&pipeline.spec, &PipelineId::of(pipeline));
     let created = created_objects(recorded, &schema_jobs(observed), &names);
-    let all = context.caches.pipelines.store().state();
-    let shared = context.resources.shared(pipeline, &all, &context.connections);
-    let deletable = created.as_ref().map(|created| unshared(created, &shared));
+    let deletable = created.as_ref().map(|created| unshared(created, shared));
     (created, deletable)
+}
+
+/// The KafkaTopics that are deleted with the pipeline, in the cluster that was recorded before they were created.
+fn deletable_topics(recorded: &UserPipelineStatus, pipeline: &UserPipeline, shared: &[String], context: &Context) -> DeletableTopics {
+    let names = names::in_stores(&pipeline.spec, &PipelineId::of(pipeline));
+    let uid = pipeline.uid().unwrap_or_default();
+    let observe = |topics: &TopicsStatus| {
+        let cluster = context.caches.strimzi.cluster(&cluster_id(&topics.cluster))?;
+        cluster.topics.select(|_, _| true)
+    };
+    DeletableTopics::of(recorded.topics.as_ref(), &names, &uid, shared, observe)
+}
+
+fn cluster_id(text: &str) -> ClusterId {
+    let (namespace, name) = text.split_once('/').unwrap_or_default();
+    ClusterId {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }
 }
 
 /// What the deletion Job reads, and whether a ConfigMap has it already.
@@ -193,7 +217,8 @@ async fn take(
             applier.apply_deletion(desired, observed).await
         }
         DeletionStep::Clear => applier.clear_deletion(observed).await,
-        DeletionStep::Wait(..) => Ok(()),
+        DeletionStep::DeleteTopics { cluster, names } => applier.delete_kafka_topics(&cluster_id(cluster), names).await,
+        DeletionStep::Wait(..) | DeletionStep::AwaitTopics(_) => Ok(()),
         DeletionStep::Release => {
             applier.clear_deletion(observed).await?;
             applier.set_finalizer(false).await

@@ -23,6 +23,7 @@ mod status;
 mod task;
 #[cfg(test)]
 pub(crate) mod tests;
+mod topics_turn;
 mod unreadable;
 mod upgrade_turn;
 mod validate;

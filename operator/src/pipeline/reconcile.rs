@@ -23,6 +23,7 @@ use super::{
     reconcile_back_off::jitter,
     reconcile_error::ReconcileError,
     status::{MEASURE_EVERY, WriteError, pipeline_sample, pipeline_status, requeue_after},
+    topics_turn::topics_turn,
     unreadable::report_unreadable,
     upgrade_turn::turn,
     validate::{ValidateError, ValidatedPipeline, validate},
@@ -111,6 +112,8 @@ pub async fn converge(
     }
     let connections = connection_turn(pipeline, &valid, observed, &named, context, now);
     let mut decisions = decide(pipeline, &valid, observed, runs, connections, context.ignore_rollout_order, now);
+    let topics = topics_turn(pipeline, &valid, observed, &decisions, context, now);
+    decisions = decisions.with_topics(topics);
     if decisions.schema.create.is_some() {
         decisions.taken_names = context.resources.taken_elsewhere(pipeline, &all, &context.connections);
     }

@@ -18,7 +18,10 @@ pub use self::{
     view::{CHART_VALUE, Objects, Unavailable, View},
     watch::Change,
 };
-use self::{view::ViewWriter, watch::watch};
+use self::{
+    view::ViewWriter,
+    watch::{load, watch},
+};
 
 /// The listed clusters, each with the views of its namespaces.
 #[derive(Clone, Default)]
@@ -83,6 +86,23 @@ fn view<K>(writers: &mut BTreeMap<String, ViewWriter<K>>, kind: Kind, namespace:
 }
 
 impl StrimziWriters {
+    /// Lists the KafkaTopics once, for a plan.
+    pub async fn load_topics(self, client: &Client) -> Result<(), kube::Error> {
+        for (namespace, writer) in self.topics {
+            load(client, Kind::KafkaTopic, &namespace, &writer).await?;
+        }
+        Ok(())
+    }
+
+    /// The KafkaTopics of a namespace, as if they had been listed.
+    #[cfg(test)]
+    pub fn fill_topics(&self, namespace: &str, topics: Vec<KafkaTopic>) {
+        use kube::{ResourceExt, api::ApiResource, core::GroupVersionKind};
+        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(served::GROUP, "v1", "KafkaTopic"), "kafkatopics");
+        let by_name = topics.into_iter().map(|topic| (topic.name_any(), Arc::new(topic))).collect();
+        self.topics[namespace].fill(Objects { resource, by_name });
+    }
+
     /// Starts all watches.
     pub fn watch(self, client: &Client, observer: &impl Observer, tasks: &mut JoinSet<()>) {
         for (namespace, writer) in self.kafkas {

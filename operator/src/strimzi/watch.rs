@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Debug, pin::pin, sync::Arc, time::Duration
 use futures::StreamExt;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::ApiResource,
+    api::{ApiResource, ListParams},
     core::DynamicResourceScope,
     runtime::{
         WatchStreamExt,
@@ -62,6 +62,22 @@ where
         };
         tokio::time::sleep(wait).await;
     }
+}
+
+/// Fills a view once.
+pub async fn load<K>(client: &Client, kind: Kind, namespace: &str, writer: &ViewWriter<K>) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let Some(resource) = served(client, kind).await? else {
+        writer.mark_unavailable(Unavailable::NotServed { kind });
+        return Ok(());
+    };
+    let api: Api<K> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let listed = api.list(&ListParams::default()).await?.items.into_iter();
+    let by_name = listed.map(|object| (object.name_any(), Arc::new(reduced(object)))).collect();
+    writer.fill(Objects { resource, by_name });
+    Ok(())
 }
 
 async fn usable(client: &Client, kind: Kind, namespace: &str) -> Result<Result<ApiResource, Unavailable>, kube::Error> {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{AdminClient, AdminOptions, ConfigEntry, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication},
     client::ClientContext,
     config::FromClientConfigAndContext,
     error::KafkaError,
@@ -77,6 +77,15 @@ impl Admin {
 
     /// The effective settings of a topic, including the brokers' defaults.
     pub async fn config(&self, topic: &str) -> Result<BTreeMap<String, String>, StoreError> {
+        self.settings(topic, |_| true).await
+    }
+
+    /// The settings of the topic itself, without the brokers' defaults.
+    pub async fn own_config(&self, topic: &str) -> Result<BTreeMap<String, String>, StoreError> {
+        self.settings(topic, |entry| entry.source == ConfigSource::DynamicTopic).await
+    }
+
+    async fn settings(&self, topic: &str, wants: impl Fn(&ConfigEntry) -> bool) -> Result<BTreeMap<String, String>, StoreError> {
         let what = format!("reading the settings of topic `{topic}`");
         let results = self
             .bounded(&what, self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options()))
@@ -84,7 +93,8 @@ impl Admin {
         let mut settings = BTreeMap::new();
         for result in results {
             let resource = result.map_err(|code| errors::explain_code(&what, code, ""))?;
-            settings.extend(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
+            let entries = resource.entries.into_iter().filter(|entry| wants(entry));
+            settings.extend(entries.filter_map(|entry| Some((entry.name, entry.value?))));
         }
         Ok(settings)
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
+use userpipeline_api::{ACCEPT_TOPIC, topic_id};
 use userpipeline_stores::{
     StoreError,
-    error::{KAFKA_FAILED, TOPIC_MISSING},
+    error::{KAFKA_FAILED, TOPIC_MISSING, TOPIC_REPLACED},
     kafka::admin::{Admin, TopicState},
     wire::rotated,
 };
@@ -116,5 +117,45 @@ async fn topics(context: &WorkerContext) -> Result<TopicState, StoreError> {
         .topic(&pipeline.dead_letter_topic)
         .await?
         .ok_or_else(|| missing(&pipeline.dead_letter_topic, "spec.deadLetter.topic"))?;
+    verify_id(&pipeline.topic, pipeline.topic_id.as_deref(), &topic.id)?;
     Ok(topic)
+}
+
+/// Whether the topic is the one that the pipeline uses. A topic that Strimzi created again is empty, so what its predecessor had and no
+/// sink is lost: that must not go unnoticed.
+fn verify_id(topic: &str, expected: Option<&str>, found: &str) -> Result<(), StoreError> {
+    let found = topic_id(found);
+    match expected.filter(|expected| *expected != found) {
+        None => Ok(()),
+        Some(expected) => Err(StoreError::configuration(
+            TOPIC_REPLACED,
+            format!(
+                "topic `{topic}` (spec.kafka.topic.name) was deleted and created again: its id is {found}, and the pipeline uses the one with the id \
+                 {expected}. Messages that were not stored yet are lost. To continue with the new topic, annotate the pipeline with \
+                 {ACCEPT_TOPIC}={found}"
+            ),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_with_another_id_than_expected_is_refused() {
+        for (expected, found, refused) in [
+            (None, "a+b/c", false),
+            (Some("a-b_c"), "a+b/c", false),
+            (Some("a-b_c"), "a-b_c", false),
+            (Some("a-b_c"), "new", true),
+        ] {
+            let result = verify_id("users", expected, found);
+            assert_eq!(result.is_err(), refused, "{expected:?} {found}");
+            if let Err(error) = result {
+                assert_eq!(error.reason, TOPIC_REPLACED);
+                assert!(error.message.contains("userpipeline.dev/accept-topic=new"), "{}", error.message);
+            }
+        }
+    }
 }

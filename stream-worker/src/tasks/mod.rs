@@ -5,6 +5,7 @@ mod bookkeeping;
 pub mod check_connection;
 pub mod dead_letters;
 pub mod delete_data;
+pub mod inspect_topics;
 mod runner;
 pub mod verify_drained;
 

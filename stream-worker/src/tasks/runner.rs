@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use userpipeline_api::report::{ConnectionReport, DeletionReport, DrainReport, SchemaReport, cut_message, exit};
+use userpipeline_api::report::{ConnectionReport, DeletionReport, DrainReport, InspectionReport, SchemaReport, cut_message, exit};
 use userpipeline_runtime::leave_report;
 use userpipeline_stores::{Secrets, StoreError, error::PIPELINE_INVALID};
 
@@ -78,6 +78,16 @@ impl TaskReport for SchemaReport {
 }
 
 impl TaskReport for DrainReport {
+    fn failed(reason: &str, message: String) -> Self {
+        Self {
+            reason: reason.to_owned(),
+            message,
+            ..Self::default()
+        }
+    }
+}
+
+impl TaskReport for InspectionReport {
     fn failed(reason: &str, message: String) -> Self {
         Self {
             reason: reason.to_owned(),

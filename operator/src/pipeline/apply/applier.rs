@@ -24,6 +24,7 @@ use crate::{
         children::{ChildCaches, ChildKind, VisitChildren},
         model::{has_name, labels},
     },
+    strimzi::Strimzi,
 };
 
 /// Writes the children of one pipeline.
@@ -31,6 +32,7 @@ pub struct Applier<'a> {
     pub(super) client: &'a Client,
     pub(super) metrics: &'a Metrics,
     caches: &'a ChildCaches,
+    pub(super) strimzi: &'a Strimzi,
     overrides: &'a Overrides,
     pub(super) id: &'a PipelineId,
     /// Of the owner of the children.
@@ -42,6 +44,7 @@ impl<'a> Applier<'a> {
         client: &'a Client,
         metrics: &'a Metrics,
         caches: &'a ChildCaches,
+        strimzi: &'a Strimzi,
         overrides: &'a Overrides,
         id: &'a PipelineId,
         uid: &'a str,
@@ -50,6 +53,7 @@ impl<'a> Applier<'a> {
             client,
             metrics,
             caches,
+            strimzi,
             overrides,
             id,
             uid,
@@ -286,8 +290,8 @@ mod tests {
     async fn apply<K: ChildKind + DeserializeOwned>(client: &Client) -> Result<Option<Arc<K>>, String> {
         let (metrics, id) = (Metrics::new(), crate::pipeline::model::pipeline_id(&crate::pipeline::example()));
         let desired: K = serde_json::from_value(json!({"metadata": {"name": "a", "annotations": {}}})).unwrap();
-        let (caches, overrides) = (ChildWriters::default().caches(), Overrides::default());
-        let applier = Applier::new(client, &metrics, &caches, &overrides, &id, "uid");
+        let (caches, strimzi, overrides) = (ChildWriters::default().caches(), Strimzi::default(), Overrides::default());
+        let applier = Applier::new(client, &metrics, &caches, &strimzi, &overrides, &id, "uid");
         let result = applier.apply(&[], desired).await;
         result.map_err(|error| error.to_string())
     }

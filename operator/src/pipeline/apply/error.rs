@@ -14,6 +14,9 @@ pub enum ApplyError {
     /// The child's pods would run under a ServiceAccount that cannot be applied.
     #[error("not changed, because no pod may run under the ServiceAccount: {why}")]
     NoAccount { reason: &'static str, why: String },
+    /// Strimzi's resources cannot be used.
+    #[error("{why}")]
+    Unavailable { reason: &'static str, why: String },
     #[error("cannot apply {kind} {name}: {}", text(.source))]
     ApplyFailed {
         kind: String,
@@ -34,7 +37,7 @@ impl ApplyError {
             Self::NotOurs { .. } => "NotOurs",
             Self::BeingDeleted { .. } => "BeingDeleted",
             Self::Changed { .. } => "Changed",
-            Self::NoAccount { reason, .. } => reason,
+            Self::NoAccount { reason, .. } | Self::Unavailable { reason, .. } => reason,
             Self::ApplyFailed { .. } => "ApplyFailed",
             Self::DeleteFailed { .. } => "DeleteFailed",
         }

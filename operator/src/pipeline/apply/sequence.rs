@@ -17,13 +17,16 @@ use super::{
     overrides::Override,
     stale_config_maps::{self, used_config_maps},
 };
-use crate::pipeline::{
-    children::{Children, DesiredChildren, VisitChildren},
-    decide::{Decisions, upgrade::Turn},
-    desired::Desired,
-    model::{is_recorded, labels::Component},
-    observe::{Observed, is_of_component},
-    task::Delete,
+use crate::{
+    pipeline::{
+        children::{Children, DesiredChildren, VisitChildren},
+        decide::{Decisions, topics::Decision, upgrade::Turn},
+        desired::Desired,
+        model::{is_recorded, labels::Component},
+        observe::{Observed, is_of_component},
+        task::Delete,
+    },
+    strimzi::KafkaTopic,
 };
 
 /// The applied child; `None` while it is not desired.
@@ -35,6 +38,8 @@ pub struct Applied {
     pub decisions: Decisions,
     /// The ServiceAccount.
     pub account: Result<(), ApplyError>,
+    /// The inspection Job and the KafkaTopics.
+    pub topics: Result<(), ApplyError>,
     /// The schema Job.
     pub schema: Result<(), ApplyError>,
     pub schedule: Child<CronJob>,
@@ -53,6 +58,7 @@ impl Applied {
     pub fn errors(&self) -> impl Iterator<Item = &ApplyError> {
         let results = [
             self.account.as_ref().err(),
+            self.topics.as_ref().err(),
             self.schema.as_ref().err(),
             self.schedule.as_ref().err(),
             self.started.as_ref().err(),
@@ -67,6 +73,8 @@ impl Applied {
         for (job, error) in not_ended {
             let step = if is_of_component(job.as_ref(), Component::Schema) {
                 &mut self.schema
+            } else if is_of_component(job.as_ref(), Component::Inspection) {
+                &mut self.topics
             } else if is_of_component(job.as_ref(), Component::Drain) {
                 &mut self.drained
             } else {
@@ -107,8 +115,13 @@ pub async fn apply(
         Ok(()) => desired.connections.apply_all(live, applier).await.map(drop),
         error => error,
     };
+    // After the finalizer, which a deletion of KafkaTopics needs.
+    let topics = match &schema {
+        Ok(()) => apply_topics(applier, desired.inspection, desired.kafka_topics, &decisions, observed).await,
+        Err(_) => Ok(()),
+    };
     let schema = match schema {
-        Ok(()) => apply_schema(applier, desired.schema, &decisions.schema.delete, observed).await,
+        Ok(()) => apply_jobs(applier, desired.schema, &decisions.schema.delete, observed).await,
         error => error,
     };
     let schedule = with_pods(&account, desired.schedule, live, applier).await;
@@ -137,6 +150,7 @@ pub async fn apply(
     Applied {
         decisions,
         account,
+        topics,
         schema,
         schedule,
         started,
@@ -211,7 +225,20 @@ async fn prepare_deletion(
     config.apply_all(&others, applier).await.map(drop)
 }
 
-async fn apply_schema(applier: &Applier<'_>, desired: DesiredChildren, delete: &[Delete], observed: &Observed) -> Result<(), ApplyError> {
+async fn apply_topics(
+    applier: &Applier<'_>,
+    inspection: DesiredChildren,
+    kafka_topics: Vec<KafkaTopic>,
+    decisions: &Decisions,
+    observed: &Observed,
+) -> Result<(), ApplyError> {
+    let Decision { delete, cluster, .. } = &decisions.topics;
+    apply_jobs(applier, inspection, delete, observed).await?;
+    applier.apply_kafka_topics(cluster.as_ref(), kafka_topics).await
+}
+
+/// Deletes Jobs of a task, then applies the next one.
+async fn apply_jobs(applier: &Applier<'_>, desired: DesiredChildren, delete: &[Delete], observed: &Observed) -> Result<(), ApplyError> {
     let Children { jobs, .. } = &observed.children;
     for delete in delete {
         let Some(job) = jobs.iter().find(|job| job.name_any() == delete.name) else {

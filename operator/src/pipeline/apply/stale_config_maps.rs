@@ -31,7 +31,13 @@ pub(super) fn used_config_maps(desired: &Desired, observed: &Observed) -> BTreeS
     let jobs = unfinished.filter_map(|job| of_job(job));
     let cron_jobs = live.cron_jobs.iter().filter_map(|cron_job| of_cron_job(cron_job));
     let deployments = live.deployments.iter().filter_map(|deployment| of_deployment(deployment));
-    let desired_jobs = desired.schema.jobs.iter().chain(&desired.runs).filter_map(of_job);
+    let desired_jobs = desired
+        .schema
+        .jobs
+        .iter()
+        .chain(&desired.inspection.jobs)
+        .chain(&desired.runs)
+        .filter_map(of_job);
     let desired_cron_jobs = desired.schedule.cron_jobs.iter().filter_map(of_cron_job);
     let desired_deployments = desired.workers.deployments.iter().filter_map(of_deployment);
     pods.chain(jobs)

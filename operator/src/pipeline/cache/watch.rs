@@ -170,10 +170,15 @@ fn relevant_hash(resource: &CachedPipeline) -> u64 {
             meta.uid.hash(&mut hasher);
             meta.annotations.hash(&mut hasher);
             meta.deletion_timestamp.is_some().hash(&mut hasher);
-            let recorded = pipeline
-                .status
-                .as_ref()
-                .map(|status| (&status.schema, &status.drain, &status.deletion, &status.connection_rollout));
+            let recorded = pipeline.status.as_ref().map(|status| {
+                (
+                    &status.schema,
+                    &status.topics,
+                    &status.drain,
+                    &status.deletion,
+                    &status.connection_rollout,
+                )
+            });
             serde_json::to_string(&recorded).ok().hash(&mut hasher);
         }
         Err(error) => (resource.uid(), resource.meta().generation, error.to_string()).hash(&mut hasher),

@@ -12,16 +12,19 @@ use super::{
     schedule::{History, ScheduleInput},
     schema,
     store_identities::store_identities,
+    topics,
     upgrade::Turn,
 };
 use crate::pipeline::{
-    model::{DefaultTls, Gate},
+    model::{DefaultTls, Gate, reasons::WAITING_FOR_TOPICS},
     observe::{Observed, RunJob, drain_jobs, schema_jobs, unfinished_runs, workers_left},
     validate::ValidatedPipeline,
 };
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decisions {
+    /// The KafkaTopics, where Strimzi manages the topics.
+    pub topics: topics::Decision,
     pub schema: schema::Decision,
     pub runs: schedule::Decision,
     pub drain: drain::Decision,
@@ -42,7 +45,24 @@ pub struct Decisions {
     pub taken_names: Vec<TakenName>,
 }
 
-/// Decides everything. `ignore_rollout_order` opens the gate at once: a plan shows the end of a rollout, not its first step.
+impl Decisions {
+    /// With the decision about the topics: no schema Job is created before they are ready.
+    #[must_use]
+    pub fn with_topics(mut self, topics: topics::Decision) -> Self {
+        if let Some((_, message)) = topics.blocks().filter(|_| self.schema.create.is_some()) {
+            let message = format!("the schema Job waits for the topics: {message}");
+            self.schema.create = None;
+            self.schema.finding = schema::Finding::Applying(Some((WAITING_FOR_TOPICS.to_owned(), message)));
+        }
+        if matches!(topics.finding, topics::Finding::Unknown) {
+            self.schema.create = None;
+        }
+        self.topics = topics;
+        self
+    }
+}
+
+/// Decides everything but the topics. `ignore_rollout_order` opens the gate at once: a plan shows the end of a rollout, not its first step.
 pub fn decide(
     pipeline: &UserPipeline,
     valid: &ValidatedPipeline,
@@ -82,6 +102,7 @@ pub fn decide(
         task_hash: &task_hash,
     };
     Decisions {
+        topics: topics::Decision::default(),
         gate: if ignore_rollout_order {
             Gate::Open
         } else {

@@ -1,7 +1,7 @@
 //! What is the next step of a pipeline that is being deleted? Pure.
 //!
 //! Everything that can still write goes first: schedule, runs, workers. Then a Job deletes the pipeline's data. Its result is
-//! recorded before the Job is deleted, and only then the finalizer is removed.
+//! recorded before the Job is deleted. Then the KafkaTopics go, and only when they are gone the finalizer is removed.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use userpipeline_api::{DeletionPolicy, DeletionStatus, report::DeletionReport};
 
+use super::deletable_topics::{DeletableTopic, DeletableTopics, overdue};
 use crate::pipeline::{
     model::Problem,
     observe::TaskJob,
@@ -24,6 +25,10 @@ pub struct DeletionInput<'a> {
     pub writers: Vec<String>,
     pub recorded: Option<&'a DeletionStatus>,
     pub jobs: &'a [TaskJob<DeletionReport>],
+    /// The KafkaTopics that are deleted with the pipeline.
+    pub topics: &'a DeletableTopics,
+    /// Their Kafka cluster, as `NAMESPACE/NAME`.
+    pub topics_cluster: &'a str,
     /// The hash of image and pod settings of the next Job.
     pub task_hash: &'a str,
 }
@@ -38,6 +43,10 @@ pub enum DeletionStep {
     Clear,
     /// Wait for the Job, with what keeps it from succeeding; or for the next attempt.
     Wait(Option<Problem>, Option<Duration>),
+    /// Delete these KafkaTopics of a Kafka cluster (`NAMESPACE/NAME`).
+    DeleteTopics { cluster: String, names: Vec<String> },
+    /// Wait until these KafkaTopics are gone.
+    AwaitTopics(Vec<String>),
     /// Remove the finalizer.
     Release,
 }
@@ -51,8 +60,10 @@ pub struct Decision {
 
 pub fn decide(input: &DeletionInput<'_>, now: Timestamp) -> Decision {
     let status = input.recorded.cloned().unwrap_or_default();
-    let step = if input.policy == DeletionPolicy::Retain || !input.may_have_data || status.done_at.is_some() {
+    let step = if input.policy == DeletionPolicy::Retain || (!input.may_have_data && *input.topics == DeletableTopics::None) {
         DeletionStep::Release
+    } else if status.done_at.is_some() || (!input.may_have_data && input.writers.is_empty()) {
+        delete_topics(input, now)
     } else if !input.writers.is_empty() {
         DeletionStep::Stop(input.writers.clone())
     } else {
@@ -76,6 +87,30 @@ fn delete_data(input: &DeletionInput<'_>, recorded: &DeletionStatus, now: Timest
     Decision {
         step: next,
         status: step.record,
+    }
+}
+
+/// Last, because nothing can write to the topics any more, and a group is deleted before its topic.
+fn delete_topics(input: &DeletionInput<'_>, now: Timestamp) -> DeletionStep {
+    let topics = match input.topics {
+        DeletableTopics::None => return DeletionStep::Release,
+        DeletableTopics::Unknown(why) => return DeletionStep::Wait(Some(why.clone()), None),
+        DeletableTopics::Some(topics) => topics,
+    };
+    let names = |is_wanted: fn(&DeletableTopic) -> bool| {
+        let wanted = topics.iter().filter(|topic| is_wanted(topic));
+        wanted.map(|topic| topic.name.clone()).collect::<Vec<_>>()
+    };
+    let not_deleted = names(|topic| topic.deleted_at.is_none());
+    if !not_deleted.is_empty() {
+        return DeletionStep::DeleteTopics {
+            cluster: input.topics_cluster.to_owned(),
+            names: not_deleted,
+        };
+    }
+    match overdue(topics, input.topics_cluster, now) {
+        Some(problem) => DeletionStep::Wait(Some(problem), None),
+        None => DeletionStep::AwaitTopics(names(|_| true)),
     }
 }
 
@@ -134,6 +169,8 @@ mod tests {
             writers: Vec::new(),
             recorded,
             jobs: job.map_or(&[], std::slice::from_ref),
+            topics: &DeletableTopics::None,
+            topics_cluster: "kafka/events",
             task_hash: "t",
         }
     }
@@ -192,6 +229,53 @@ mod tests {
         assert_eq!(decision.status.done_at, Some(Time(at(3))));
         let done = input(Some(&decision.status), None);
         assert_eq!(decide(&done, at(5)).step, DeletionStep::Release);
+    }
+
+    #[test]
+    fn kafka_topics_go_after_the_job_and_are_awaited() {
+        let done = DeletionStatus {
+            done_at: Some(Time(at(3))),
+            ..DeletionStatus::default()
+        };
+        let topic = |deleted_at: Option<Timestamp>| DeletableTopics::Some(vec![DeletableTopic::named("a", deleted_at)]);
+        let unknown = ("StrimziMissing".to_owned(), "m".to_owned());
+        let delete = DeletionStep::DeleteTopics {
+            cluster: "kafka/events".into(),
+            names: vec!["a".into()],
+        };
+        let await_it = DeletionStep::AwaitTopics(vec!["a".into()]);
+        for (case, recorded, may_have_data, topics, expected) in [
+            ("the Job goes first", None, true, topic(None), DeletionStep::Create(0)),
+            ("then they are deleted", Some(&done), true, topic(None), delete.clone()),
+            ("also where no schema Job was started", None, false, topic(None), delete),
+            ("awaited", Some(&done), true, topic(Some(at(5))), await_it),
+            ("gone", Some(&done), true, DeletableTopics::None, DeletionStep::Release),
+            (
+                "unknown",
+                Some(&done),
+                true,
+                DeletableTopics::Unknown(unknown.clone()),
+                DeletionStep::Wait(Some(unknown), None),
+            ),
+        ] {
+            let decision = decide(
+                &DeletionInput {
+                    may_have_data,
+                    topics: &topics,
+                    ..input(recorded, None)
+                },
+                at(10),
+            );
+            assert_eq!(decision.step, expected, "{case}");
+        }
+        let late = DeletionInput {
+            topics: &topic(Some(at(5))),
+            ..input(Some(&done), None)
+        };
+        let DeletionStep::Wait(Some((reason, _)), None) = decide(&late, at(400)).step else {
+            panic!("it is overdue")
+        };
+        assert_eq!(reason, "EntityOperatorUnresponsive");
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod deletion_job;
 mod deployment;
 mod drain_job;
 mod ingest_job;
+mod inspection_job;
+mod kafka_topic;
 mod objects;
 mod plan_job;
 mod pod;

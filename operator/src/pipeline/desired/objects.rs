@@ -3,12 +3,18 @@
 use k8s_openapi::api::{batch::v1::Job, core::v1::ConfigMap};
 use userpipeline_api::StoreObject;
 
-use super::{config_map, cron_job, deletion_job, deployment, drain_job, ingest_job, pod_disruption_budget, schema_job, service_account};
-use crate::pipeline::{
-    children::DesiredChildren,
-    decide::{Decisions, upgrade::Turn},
-    model::{Gate, Installation, Owner, PodConfig, PodConfigRef, labels, labels::Component},
-    validate::{Ingest, ValidatedPipeline},
+use super::{
+    config_map, cron_job, deletion_job, deployment, drain_job, ingest_job, inspection_job, kafka_topic, pod_disruption_budget, schema_job,
+    service_account,
+};
+use crate::{
+    pipeline::{
+        children::DesiredChildren,
+        decide::{Decisions, upgrade::Turn},
+        model::{Gate, Installation, Owner, PodConfig, PodConfigRef, labels, labels::Component},
+        validate::{Ingest, ValidatedPipeline},
+    },
+    strimzi::KafkaTopic,
 };
 
 #[derive(Clone, Debug)]
@@ -19,6 +25,10 @@ pub struct Desired {
     pub deletion: DesiredChildren,
     /// The connections as the pipeline uses them now.
     pub connections: DesiredChildren,
+    /// The inspection Job and its ConfigMap, if one is due.
+    pub inspection: DesiredChildren,
+    /// In the namespace of Kafka.
+    pub kafka_topics: Vec<KafkaTopic>,
     /// The schema Job and its ConfigMap, if one is due.
     pub schema: DesiredChildren,
     /// The CronJob, and the ConfigMap of runs unless they keep an older one. Empty until a schema was applied.
@@ -38,11 +48,12 @@ impl Desired {
         self.deletion.config_maps.iter().chain(&self.connections.config_maps)
     }
 
-    pub const fn steps(&self) -> [&DesiredChildren; 7] {
+    pub const fn steps(&self) -> [&DesiredChildren; 8] {
         [
             &self.account,
             &self.deletion,
             &self.connections,
+            &self.inspection,
             &self.schema,
             &self.schedule,
             &self.workers,
@@ -62,6 +73,16 @@ pub fn desired(pipeline: &ValidatedPipeline, installation: &Installation, decisi
         },
         deletion: deletion_config(pipeline, decisions),
         connections: connections(pipeline, decisions),
+        inspection: decisions
+            .topics
+            .inspect
+            .as_ref()
+            .map_or_else(DesiredChildren::default, |inspection| DesiredChildren {
+                config_maps: vec![config_map::build(&pipeline.owner, Component::Schema, &pipeline.schema)],
+                jobs: vec![inspection_job::build(pipeline, inspection)],
+                ..DesiredChildren::default()
+            }),
+        kafka_topics: kafka_topics(pipeline, decisions),
         schema: decisions
             .schema
             .create
@@ -88,6 +109,16 @@ pub fn desired(pipeline: &ValidatedPipeline, installation: &Installation, decisi
                 ..DesiredChildren::default()
             }),
     }
+}
+
+fn kafka_topics(pipeline: &ValidatedPipeline, decisions: &Decisions) -> Vec<KafkaTopic> {
+    let decision = &decisions.topics;
+    let cluster = decision.cluster.iter();
+    let build = |cluster| {
+        let planned = decision.apply.iter();
+        planned.map(move |planned| kafka_topic::build(&pipeline.owner, cluster, planned))
+    };
+    cluster.flat_map(build).collect()
 }
 
 /// Like a deletion Job, it has no owner, because it must exist until the pipeline is gone. While the pipeline waits for its turn,

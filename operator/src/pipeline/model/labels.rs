@@ -25,6 +25,10 @@ pub const CHECK_ATTEMPT: &str = "userpipeline.dev/check-attempt";
 pub const SCHEMA_HASH: &str = "userpipeline.dev/schema-hash";
 /// How many schema Jobs of the same hash failed before this one.
 pub const SCHEMA_ATTEMPT: &str = "userpipeline.dev/schema-attempt";
+/// What an inspection Job inspects: a hash of the cluster and the topics.
+pub const INSPECTION: &str = "userpipeline.dev/inspection";
+/// How many inspection Jobs of the same subject failed before this one.
+pub const INSPECTION_ATTEMPT: &str = "userpipeline.dev/inspection-attempt";
 /// The hash of image and pod settings of a task's Job.
 pub const TASK: &str = "userpipeline.dev/task";
 /// How many deletion Jobs failed before this one.
@@ -39,6 +43,13 @@ pub const STOPPED: &str = "userpipeline.dev/stopped";
 pub const CONTAINER_END: &str = "userpipeline.dev/container-end";
 /// An annotation: the hash of the desired object that was applied last.
 pub const DESIRED_HASH: &str = "userpipeline.dev/desired-hash";
+
+/// An annotation on a KafkaTopic: the pipeline did not create the topic, so it is not deleted with the pipeline.
+pub const ADOPTED: &str = "userpipeline.dev/adopted";
+/// An annotation on a KafkaTopic, as JSON: how the topic was found, if it existed before.
+pub const EXISTING_TOPIC: &str = "userpipeline.dev/existing-topic";
+/// Strimzi's label with the name of the Kafka cluster. Objects without it are ignored.
+pub const STRIMZI_CLUSTER: &str = "strimzi.io/cluster";
 
 /// An annotation on a connection or a pipeline: ids of stores that are accepted although they are others than before, separated by
 /// commas.
@@ -71,6 +82,8 @@ pub enum Component {
     Ingest,
     Worker,
     Schema,
+    /// Reads which topics exist before Strimzi gets KafkaTopics for them.
+    Inspection,
     Drain,
     Deletion,
     /// The stored connections; no pod.
@@ -86,6 +99,7 @@ impl Component {
             Self::Ingest => "ingest",
             Self::Worker => "worker",
             Self::Schema => "schema",
+            Self::Inspection => "inspection",
             Self::Drain => "drain",
             Self::Deletion => "deletion",
             Self::Connections => "connections",

@@ -12,6 +12,7 @@ mod pod_config;
 pub mod quantity;
 pub mod reasons;
 mod stored_connections;
+mod strimzi_topics;
 mod time;
 
 pub use self::{
@@ -25,5 +26,6 @@ pub use self::{
     pod_config::{CONFIG_VOLUME, PodConfig, PodConfigRef},
     reasons::Problem,
     stored_connections::{StoredConnection, connections_data, connections_text, stored_connections},
+    strimzi_topics::{PlannedTopic, StrimziTopics},
     time::{elapsed, whole_seconds},
 };

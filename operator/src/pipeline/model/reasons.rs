@@ -13,6 +13,8 @@ pub const CONNECTION_MISSING: &str = "ConnectionMissing";
 pub const CONNECTION_INVALID: &str = "ConnectionInvalid";
 /// A Job was deleted before it ended.
 pub const JOB_DELETED: &str = "JobDeleted";
+/// A schema Job waits until Strimzi has the topics.
+pub const WAITING_FOR_TOPICS: &str = "WaitingForTopics";
 /// Used where neither a pod nor Kubernetes reports a reason.
 pub const UNSPECIFIED: &str = "Unspecified";
 
@@ -28,6 +30,15 @@ pub const IN_PROGRESS: [&str; 10] = [
     "BeingDeleted",
     "Changed",
     "Starting",
+];
+/// The same for `TopicReady`.
+pub const TOPIC_IN_PROGRESS: [&str; 6] = [
+    "Inspecting",
+    "WaitingForTopicOperator",
+    "BeingDeleted",
+    "Changed",
+    "Applying",
+    "Unspecified",
 ];
 /// A child cannot be applied or deleted.
 pub const NOT_APPLIED: [&str; 3] = ["ApplyFailed", "NotOurs", "DeleteFailed"];

@@ -27,7 +27,7 @@ pub use self::{
     replica_sets::ReplicaSets,
     run_jobs::{RunJob, backfill_runs, run_jobs, run_problem, run_problem_after, run_report, unfinished_runs},
     scaled::Scalers,
-    task_jobs::{Progress, TaskJob, deletion_jobs, drain_jobs, is_deletion_job, schema_jobs},
+    task_jobs::{Progress, TaskJob, deletion_jobs, drain_jobs, inspection_jobs, is_deletion_job, schema_jobs},
     worker_status::WorkerClient,
     workers::{
         current_pod_configs, has_other_workers, is_available, is_behind_spec, is_rolled_out, is_rolling_out, rolling_out, workers_left,

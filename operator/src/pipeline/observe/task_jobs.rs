@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use serde::de::DeserializeOwned;
-use userpipeline_api::report::{ConnectionReport, DeletionReport, DrainReport, SchemaReport};
+use userpipeline_api::report::{ConnectionReport, DeletionReport, DrainReport, InspectionReport, SchemaReport};
 
 use super::{
     jobs::{JobEnd, deleted_job_result, job_result, last_report, pod_end, pod_problem},
@@ -65,11 +65,16 @@ macro_rules! explained {
     )*};
 }
 
-explained!(SchemaReport, DrainReport, DeletionReport, ConnectionReport);
+explained!(SchemaReport, InspectionReport, DrainReport, DeletionReport, ConnectionReport);
 
 pub fn schema_jobs(observed: &Observed) -> Vec<TaskJob<SchemaReport>> {
     let is_schema_job = |job: &Job| job.labels().contains_key(labels::SCHEMA_HASH);
     task_jobs(observed, is_schema_job, Some(labels::SCHEMA_HASH), labels::SCHEMA_ATTEMPT)
+}
+
+pub fn inspection_jobs(observed: &Observed) -> Vec<TaskJob<InspectionReport>> {
+    let is_inspection_job = |job: &Job| is_of_component(job, Component::Inspection);
+    task_jobs(observed, is_inspection_job, Some(labels::INSPECTION), labels::INSPECTION_ATTEMPT)
 }
 
 pub fn drain_jobs(observed: &Observed) -> Vec<TaskJob<DrainReport>> {

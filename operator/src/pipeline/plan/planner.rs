@@ -28,11 +28,12 @@ use crate::{
         connections::ConnectionLookup,
         context::Context,
         decide::schema,
-        model::{FINALIZER, Installation, has_finalizer, labels},
+        model::{ConnectionId, FINALIZER, Installation, connection_id, has_finalizer, labels},
         observe::{ForeignField, Observed, run_jobs, schema_jobs},
         reconcile::converge,
         validate::{ValidateError, ValidatedPipeline, validate},
     },
+    strimzi::{ClusterId, ListedCluster},
 };
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,6 +42,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Why earlier versions of connections are used.
     pub connections: Option<String>,
+    /// What keeps KafkaTopics from being as planned, or what a plan cannot know of them.
+    pub topics: Option<String>,
     /// The name of the schema Job that would run first, if one is due.
     pub schema_job: Option<String>,
     /// The printed plan of the schema Job, where one was requested.
@@ -60,7 +63,7 @@ impl Plan {
 
 impl std::fmt::Display for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(problem) = &self.connections {
+        for problem in self.connections.iter().chain(&self.topics) {
             writeln!(f, "! {problem}")?;
         }
         if let Some(job) = &self.schema_job {
@@ -114,7 +117,7 @@ pub async fn plan(
     if before.is_none() {
         set_finalizer(&mut pipeline);
     }
-    let mut writers = Writers::default();
+    let mut writers = Writers::new(&strimzi_clusters(&pipeline, connections));
     let caches = writers.caches();
     writers.connections.fill(connections.all.clone());
     fill(client, &id, writers).await?;
@@ -150,9 +153,27 @@ pub async fn plan(
         schema_job,
         schema,
         foreign: observed.foreign_fields(),
+        topics: applied.decisions.topics.plan_note(),
         connections: applied.decisions.connections.problem.map(|(_, message)| message),
         overridden: applied.overridden,
     })
+}
+
+/// The Kafka clusters of Strimzi that the pipeline's connections name. Whether the operator may use them, the user cannot know.
+fn strimzi_clusters(pipeline: &UserPipeline, connections: &PlannedConnections) -> Vec<ListedCluster> {
+    let id = PipelineId::of(pipeline);
+    let is_named = |connection: &ConnectionId| {
+        let mut named = pipeline.spec.connections.iter();
+        connection.namespace == id.namespace && named.any(|named| named.name == connection.name)
+    };
+    let named = connections.all.iter().filter(|connection| is_named(&connection_id(*connection)));
+    let listeners = named.filter_map(|connection| connection.read().ok()?.spec.kafka?.strimzi);
+    listeners
+        .map(|listener| ListedCluster {
+            id: ClusterId::of(&listener),
+            user_namespace: id.namespace.clone(),
+        })
+        .collect()
 }
 
 /// The Job sends Secrets of the namespace to the hosts that the file names. Only those of connections are known to be right.
@@ -236,7 +257,10 @@ fn with_applied_schema(mut pipeline: UserPipeline, valid: ValidatedPipeline) -> 
 /// Fills the caches once, with lists instead of watches.
 async fn fill(client: &Client, id: &PipelineId, writers: Writers) -> Result<(), PlanError> {
     let Writers {
-        mut pipelines, children, ..
+        mut pipelines,
+        children,
+        strimzi_writers,
+        ..
     } = writers;
     // All namespaces, because a pipeline in another one may use the same resource; only this one where the user may not list more.
     match pipelines.load(client, None, &ListParams::default()).await {
@@ -256,7 +280,7 @@ async fn fill(client: &Client, id: &PipelineId, writers: Writers) -> Result<(), 
     for request in lists.requests {
         request.await?;
     }
-    Ok(())
+    strimzi_writers.load_topics(client).await.map_err(refused("listing KafkaTopics"))
 }
 
 /// A list request for each kind of child.

@@ -1,11 +1,12 @@
 //! The conditions of a pipeline. Pure.
 
 use jiff::Timestamp;
-use userpipeline_api::{SchemaStatus, TlsMode, UserPipeline, UserPipelineStatus, condition, report::TOPIC_MISSING};
+use userpipeline_api::{SchemaStatus, TlsMode, UserPipeline, UserPipelineStatus, condition};
 
 use super::{
     fresh,
     modified::{modified, with_foreign},
+    topic::topic_ready,
     verdict::Verdict,
     workers,
 };
@@ -27,11 +28,7 @@ pub fn of_applied(
     now: Timestamp,
 ) -> Vec<(&'static str, Verdict)> {
     let schema = schema_ready(pipeline, applied);
-    // No event reports that a topic was deleted, but the workers do.
-    let topic = match observed.reports.values().find(|report| report.reason == TOPIC_MISSING) {
-        Some(report) => Verdict::no(&report.reason, &report.message),
-        None => topic_ready(pipeline, applied, before),
-    };
+    let topic = topic_ready(pipeline, applied, observed, before);
     let schedule = schedule_ready(pipeline, applied, observed, now);
     let foreign = observed.foreign_fields();
     let workers = with_foreign(workers::ready(applied, observed), "Deployment", &foreign);
@@ -140,35 +137,6 @@ fn plain_text(default_tls: &DefaultTls) -> String {
 fn schema_failed(status: &SchemaStatus) -> Verdict {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     Verdict::no(&text(&status.failure_reason), &text(&status.failure_message)).or_reason("SchemaFailed")
-}
-
-fn topic_ready(pipeline: &UserPipeline, applied: &Applied, before: &UserPipelineStatus) -> Verdict {
-    let status = &applied.decisions.schema.status;
-    if applied.decisions.schema.is_applied() {
-        let partitions = status.partitions.map_or(String::new(), |n| format!(" with {n} partitions"));
-        return Verdict::yes("TopicExists", &format!("the topic exists{partitions}"));
-    }
-    match applied.decisions.schema.topic_ready {
-        Some(true) => Verdict::yes("TopicExists", "the topic exists"),
-        Some(false) => Verdict::no(
-            status.failure_reason.as_deref().unwrap_or_default(),
-            status.failure_message.as_deref().unwrap_or_default(),
-        )
-        .or_reason("TopicNotReady"),
-        // What a Job reported for this generation stays until another one reports.
-        None => before
-            .conditions
-            .iter()
-            .find(|c| {
-                c.type_ == condition::TOPIC_READY
-                    && c.observed_generation == pipeline.metadata.generation
-                    && c.observed_generation.is_some()
-            })
-            .map_or_else(
-                || Verdict::unknown("WaitingForSchema", "no schema Job has reported on the topic yet"),
-                Verdict::from,
-            ),
-    }
 }
 
 fn schedule_ready(pipeline: &UserPipeline, applied: &Applied, observed: &Observed, now: Timestamp) -> Verdict {

@@ -24,6 +24,10 @@ pub fn deletion_status(pipeline: &UserPipeline, decision: &Decision, problem: Op
             reason.clone(),
             format!("{message}; the operator retries. To delete the pipeline and keep its data, set spec.deletionPolicy to Retain"),
         ),
+        (None, DeletionStep::DeleteTopics { names, .. } | DeletionStep::AwaitTopics(names)) => (
+            DELETING.to_owned(),
+            format!("waiting until Strimzi has deleted the KafkaTopics {}", names.join(", ")),
+        ),
         (None, DeletionStep::Release) => (DELETING.to_owned(), "nothing is left to delete".to_owned()),
         (None, _) => (
             DELETING.to_owned(),

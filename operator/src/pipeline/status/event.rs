@@ -1,9 +1,9 @@
 //! The Events of a changed status: each is published when the status changes, and not again. Pure.
 
-use userpipeline_api::{UserPipelineStatus, condition};
+use userpipeline_api::{UserPipelineStatus, condition, report::TOPIC_REPLACED};
 
 use super::{event_reason::Reason, run_events::run_events};
-use crate::pipeline::model::reasons::{CONNECTION_INVALID, CONNECTION_MISSING, IN_PROGRESS, NOT_APPLIED, PAUSED};
+use crate::pipeline::model::reasons::{CONNECTION_INVALID, CONNECTION_MISSING, IN_PROGRESS, NOT_APPLIED, PAUSED, TOPIC_IN_PROGRESS};
 
 /// The Events of the change from one status to the next.
 pub fn events(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(Reason, String)> {
@@ -27,6 +27,7 @@ pub fn events(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(R
             events.push((reason, new.message));
         }
     }
+    events.extend(topic(before, after).filter(|event| !events.contains(event)));
     events.extend(schema(before, after));
     events.extend(deletion(before, after));
     events.extend(run_events(before, after));
@@ -109,6 +110,22 @@ fn modified(_: Option<&State>, new: &State) -> Option<Reason> {
     }
 }
 
+/// Of topics that Strimzi manages. A schema Job that finds something wrong with a topic has failed, which is an Event of its own.
+fn topic(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Option<(Reason, String)> {
+    after.topics.as_ref().filter(|topics| !topics.retained)?;
+    let new = state(after, condition::TOPIC_READY).filter(|new| new.status == "False")?;
+    let old = state(before, condition::TOPIC_READY);
+    let is_new = old.is_none_or(|old| (&old.status, &old.reason) != (&new.status, &new.reason));
+    if !is_new || TOPIC_IN_PROGRESS.contains(&new.reason.as_str()) {
+        return None;
+    }
+    Some(match new.reason.as_str() {
+        TOPIC_REPLACED => (Reason::TopicReplaced, new.message),
+        reason if NOT_APPLIED.contains(&reason) => (Reason::ApplyFailed, new.message),
+        reason => (Reason::TopicUnready, format!("{reason}: {}", new.message)),
+    })
+}
+
 fn schema(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(Reason, String)> {
     let (old, new) = (before.schema.clone().unwrap_or_default(), after.schema.clone().unwrap_or_default());
     let mut events = Vec::new();
@@ -144,7 +161,7 @@ fn deletion(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Option<(
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-    use userpipeline_api::{Run, RunOutcome, SchemaStatus};
+    use userpipeline_api::{Run, RunOutcome, SchemaStatus, TopicsStatus};
 
     use super::*;
 
@@ -212,6 +229,29 @@ mod tests {
             assert_eq!(reasons(&before, &after), expected, "{before:?} {after:?}");
             assert_eq!(reasons(&after, &after), []);
         }
+    }
+
+    #[test]
+    fn what_strimzi_refuses_and_replaced_topics_are_published_once() {
+        let of = |reason: &str| UserPipelineStatus {
+            topics: Some(TopicsStatus::default()),
+            ..status(&[("TopicReady", if reason == "TopicExists" { "True" } else { "False" }, reason)])
+        };
+        for (before, after, expected) in [
+            ("TopicExists", "KafkaError", vec![Reason::TopicUnready]),
+            ("KafkaError", "KafkaError", vec![]),
+            ("Inspecting", "WaitingForTopicOperator", vec![]),
+            ("TopicExists", "TopicReplaced", vec![Reason::TopicReplaced]),
+            ("TopicReplaced", "TopicExists", vec![]),
+        ] {
+            assert_eq!(reasons(&of(before), &of(after)), expected, "{before} {after}");
+        }
+        let direct = status(&[("TopicReady", "False", "TopicMismatch")]);
+        assert_eq!(
+            reasons(&status(&[]), &direct),
+            [],
+            "that a schema Job failed is an Event of its own"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The reasons of Events: a closed set.
 
 use kube::runtime::events::{Event, EventType};
-use userpipeline_api::text::truncate;
+use userpipeline_api::{report::TOPIC_REPLACED, text::truncate};
 
 use crate::pipeline::model::reasons::{CONNECTION_INVALID, CONNECTION_MISSING};
 
@@ -23,6 +23,10 @@ pub enum Reason {
     /// Topic, subject and tables.
     SchemaApplied,
     SchemaFailed,
+    /// Strimzi, or the operator, refuses the KafkaTopics.
+    TopicUnready,
+    /// The topic was deleted, and created again without its messages.
+    TopicReplaced,
     RunSucceeded,
     RunFailed,
     /// A run succeeded, but the source seems to have more.
@@ -60,6 +64,8 @@ impl Reason {
             Self::ApplyFailed => "ApplyFailed",
             Self::SchemaApplied => "SchemaApplied",
             Self::SchemaFailed => "SchemaFailed",
+            Self::TopicUnready => "TopicUnready",
+            Self::TopicReplaced => TOPIC_REPLACED,
             Self::RunSucceeded => "RunSucceeded",
             Self::RunFailed => "RunFailed",
             Self::DataIncomplete => "DataIncomplete",
@@ -88,6 +94,8 @@ impl Reason {
                 | Self::Unreadable
                 | Self::ApplyFailed
                 | Self::SchemaFailed
+                | Self::TopicUnready
+                | Self::TopicReplaced
                 | Self::RunFailed
                 | Self::DataIncomplete
                 | Self::WorkersUnready

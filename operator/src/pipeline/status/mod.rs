@@ -13,6 +13,7 @@ mod run_events;
 mod sample;
 mod status_cache;
 mod status_writer;
+mod topic;
 mod verdict;
 mod workers;
 

@@ -55,6 +55,7 @@ pub fn pipeline_status(
         status.config_digests.clone_from(&decisions.config_digests);
         status.created_objects.clone_from(&decisions.created_objects);
         status.store_identities.clone_from(&decisions.store_identities);
+        status.topics.clone_from(&decisions.topics.status);
         status.schema = Some(decisions.schema.status.clone()).filter(|schema| *schema != SchemaStatus::default());
     } else {
         // The previous spec is still in effect. Its failed runs count when the spec is fixed.
@@ -95,10 +96,14 @@ pub fn requeue_after(pipeline: &UserPipeline, outcome: Result<&Applied, &Validat
     let soon = match outcome {
         Ok(Applied { decisions, .. }) => {
             let waiting = (decisions.connections.turn == Turn::Waiting).then_some(MEASURE_EVERY);
-            [decisions.schema.requeue, decisions.runs.requeue, decisions.drain.requeue, waiting]
-                .into_iter()
-                .flatten()
-                .min()
+            let decided = [
+                decisions.topics.requeue,
+                decisions.schema.requeue,
+                decisions.runs.requeue,
+                decisions.drain.requeue,
+                waiting,
+            ];
+            decided.into_iter().flatten().min()
         }
         // The older pipeline may be deleted at any moment, and no event of this pipeline reports it.
         Err(ValidateError::Conflict { .. }) => Some(MEASURE_EVERY),

@@ -35,6 +35,7 @@ pub const JOBS: &str = "/apis/batch/v1/namespaces/demo/jobs/";
 pub const CRON_JOB: &str = "/apis/batch/v1/namespaces/demo/cronjobs/users-ingest";
 pub const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/demo/deployments/users-worker";
 pub const CONFIG_MAPS: &str = "/api/v1/namespaces/demo/configmaps/";
+pub const KAFKA_TOPICS: &str = "/apis/kafka.strimzi.io/v1/namespaces/kafka/kafkatopics/";
 pub const PODS: &str = "/api/v1/namespaces/demo/pods/";
 
 /// Fills the caches with the managed objects of their kinds.
@@ -63,6 +64,10 @@ pub struct Cluster {
     pub conflict_once: Mutex<Option<&'static str>>,
     /// Changes each object that is applied to this path, as a mutating webhook does.
     pub webhook: Mutex<Option<Webhook>>,
+    /// After so many writes, one fails once. Whether it takes effect nonetheless.
+    pub fails_after: Mutex<Option<(usize, bool)>>,
+    /// The operator has listed Strimzi's resources.
+    pub has_strimzi: Mutex<bool>,
     counter: Mutex<u64>,
 }
 
@@ -142,14 +147,20 @@ impl Cluster {
 
     /// Caches that have just been filled.
     pub fn caches(&self) -> Caches {
-        let writers = Writers::default();
+        let writers = Writers::new(&["kafka/events".parse().unwrap()]);
         let caches = writers.caches();
         let Writers {
             mut pipelines,
             mut connections,
             children,
+            strimzi_writers,
             ..
         } = writers;
+        if *self.has_strimzi.lock().unwrap() {
+            let topics = self.paths(KAFKA_TOPICS);
+            let topics = topics.iter().map(|path| serde_json::from_value(self.get(path)).unwrap());
+            strimzi_writers.fill_topics("kafka", topics.collect());
+        }
         let all = |plural: &str| {
             let paths = self.paths("/apis/userpipeline.dev/");
             let of_kind = paths.iter().filter(|path| path.contains(&format!("/{plural}/")));
@@ -187,17 +198,23 @@ impl Cluster {
 
     /// A Job of this pipeline succeeds.
     pub fn finish_job(&self, path: &str, pipeline: &str) {
+        let message = r#"{"reason":"Applied","message":"","topicReady":true,"partitions":3,"schemaId":7,"kafkaCluster":"k"}"#;
+        self.finish_job_with(path, pipeline, "schema", message);
+    }
+
+    /// A Job of this pipeline succeeds with a report of this container.
+    pub fn finish_job_with(&self, path: &str, pipeline: &str, container: &str, message: &str) {
         let uid = self.get(path)["metadata"]["uid"].clone();
         self.change(path, |job| {
             job["status"] = json!({"completionTime": time(self.next()), "conditions": [{"type": "Complete", "status": "True"}]});
         });
         let mut labels = serde_json::to_value(labels::labels(pipeline, labels::Component::Schema)).unwrap();
+        labels["app.kubernetes.io/component"] = json!(container);
         labels["batch.kubernetes.io/controller-uid"] = uid.clone();
         let owners = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "users-schema", "uid": uid, "controller": true}]);
-        let message = r#"{"reason":"Applied","message":"","topicReady":true,"partitions":3,"schemaId":7,"kafkaCluster":"k"}"#;
         let state = json!({"terminated": {"exitCode": 0, "finishedAt": time(self.next()), "message": message}});
-        let status = json!({"phase": "Succeeded", "containerStatuses": [{"name": "schema", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]});
-        let name = format!("{pipeline}-schema");
+        let status = json!({"phase": "Succeeded", "containerStatuses": [{"name": container, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]});
+        let name = format!("{pipeline}-{container}");
         self.put(
             &format!("{PODS}{name}"),
             json!({"metadata": {"name": name, "namespace": "demo", "labels": labels, "ownerReferences": owners}, "status": status}),
@@ -228,6 +245,23 @@ impl Cluster {
         self.reconcile(client).await.unwrap();
         assert_eq!(self.condition("Ready").0, "True", "{:#}", self.get(PIPELINE)["status"]);
         self.writes();
+    }
+
+    /// The fault of this request.
+    fn fault(&self, method: &Method) -> Option<bool> {
+        let mut fails_after = self.fails_after.lock().unwrap();
+        let (left, takes_effect) = fails_after.as_mut().filter(|_| *method != Method::GET)?;
+        match left.checked_sub(1) {
+            Some(fewer) => {
+                *left = fewer;
+                None
+            }
+            None => {
+                let takes_effect = *takes_effect;
+                *fails_after = None;
+                Some(takes_effect)
+            }
+        }
     }
 
     fn refuse(status: StatusCode, reason: &str, message: &str) -> Response {
@@ -304,22 +338,34 @@ async fn answer(State(cluster): State<Arc<Cluster>>, method: Method, uri: Uri, b
     if method != Method::GET {
         cluster.writes.lock().unwrap().push(format!("{method} {path}"));
     }
-    if method != Method::GET && cluster.conflict_once.lock().unwrap().take_if(|end| path.ends_with(*end)).is_some() {
+    match cluster.fault(&method) {
+        None => respond(&cluster, &method, path, body),
+        Some(takes_effect) => {
+            if takes_effect {
+                respond(&cluster, &method, path, body);
+            }
+            Cluster::refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "crash")
+        }
+    }
+}
+
+fn respond(cluster: &Cluster, method: &Method, path: String, body: Value) -> Response {
+    if *method != Method::GET && cluster.conflict_once.lock().unwrap().take_if(|end| path.ends_with(*end)).is_some() {
         return Cluster::refuse(StatusCode::CONFLICT, "Conflict", "try again");
     }
-    if method != Method::GET && cluster.refused.lock().unwrap().is_some_and(|refused| path.contains(refused)) {
+    if *method != Method::GET && cluster.refused.lock().unwrap().is_some_and(|refused| path.contains(refused)) {
         return Cluster::refuse(StatusCode::FORBIDDEN, "Forbidden", "quota exceeded");
     }
-    if method == Method::GET {
+    if *method == Method::GET {
         return match cluster.objects.lock().unwrap().get(&path) {
             Some(object) => Json(object).into_response(),
             None => Cluster::refuse(StatusCode::NOT_FOUND, "NotFound", "not found"),
         };
     }
-    if method == Method::PATCH {
+    if *method == Method::PATCH {
         return cluster.apply(&path, body);
     }
-    if method == Method::DELETE {
+    if *method == Method::DELETE {
         let Some(object) = cluster.objects.lock().unwrap().get(&path).cloned() else {
             return Cluster::refuse(StatusCode::NOT_FOUND, "NotFound", "not found");
         };

@@ -137,7 +137,14 @@ fn full() -> Value {
 fn connections() -> Connections {
     let registry = |name: &str| json!({"schemaRegistry": {"url": format!("http://{name}")}});
     let api = json!({"http": {"baseUrl": "http://api"}});
-    let all = [("alpha", registry("alpha")), ("beta", registry("beta")), ("api", api)];
+    let listener = json!({"cluster": "events", "namespace": "kafka", "listener": "plain"});
+    let events = json!({"kafka": {"bootstrapServers": "kafka:9092", "strimzi": listener}});
+    let all = [
+        ("alpha", registry("alpha")),
+        ("beta", registry("beta")),
+        ("api", api),
+        ("events", events),
+    ];
     all.map(|(name, spec)| (name.to_owned(), Ok(serde_json::from_value(spec).unwrap())))
         .into()
 }
@@ -163,6 +170,10 @@ fn make_room(spec: &mut Value, path: &str) {
 /// Sets a value, and makes the parts on the way to it.
 fn set(spec: &mut Value, path: &str, value: Value) {
     make_room(spec, path);
+    if value == "Strimzi" {
+        spec["connections"] = json!([{"name": "events"}]);
+        spec["kafka"] = json!({});
+    }
     let mut at = spec;
     for part in path.trim_start_matches('/').split('/') {
         at = match part.parse::<usize>() {

@@ -22,7 +22,7 @@ use self::{
     pod_settings::pod_settings_problems,
     source::{cron_problem, response_problems},
 };
-use super::model::{DefaultTls, Installation, Owner, PodConfig, PodMetadata, StoredConnection, quantity};
+use super::model::{DefaultTls, Installation, Owner, PodConfig, PodMetadata, StoredConnection, StrimziTopics, quantity};
 
 /// The runs of a pipeline.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub struct ValidatedPipeline {
     /// The hash of the schema that a schema Job must have applied.
     pub schema_hash: String,
     pub default_tls: DefaultTls,
+    /// The topics, where Strimzi manages them.
+    pub topics: Option<StrimziTopics>,
     /// The connections that it uses, to be stored.
     pub connections: Vec<StoredConnection>,
     /// Ids of Kafka clusters and PostgreSQL servers that are accepted although they are others than before.
@@ -75,9 +77,13 @@ impl ValidatedPipeline {
 
     /// Whether the replicas of the topic are the default of a connection, which is for new topics only.
     pub fn has_default_replicas(&self) -> bool {
-        let is_own = |kafka: &KafkaSpec| kafka.bootstrap_servers.is_some() || kafka.topic.replicas.is_some();
-        !self.spec.connections.is_empty() && !self.spec.kafka.as_ref().is_some_and(is_own)
+        has_default_replicas(&self.spec)
     }
+}
+
+fn has_default_replicas(spec: &UserPipelineSpec) -> bool {
+    let is_own = |kafka: &KafkaSpec| kafka.bootstrap_servers.is_some() || kafka.topic.replicas.is_some();
+    !spec.connections.is_empty() && !spec.kafka.as_ref().is_some_and(is_own)
 }
 
 /// Validates a pipeline. Its images must be among those that the operator allows. `connections` are those that it names and that
@@ -126,6 +132,7 @@ fn validated(pipeline: &UserPipeline, owner: Owner, resolved: &ResolvedPipeline,
         schema: config(Binary::Schema, "schema"),
         accepted_stores: Vec::new(),
         connections: Vec::new(),
+        topics: StrimziTopics::of(resolved, has_default_replicas(&spec)),
         deletion: keeps_deletion.then(|| config(Binary::Schema, "deletion")),
         default_tls,
         operator_version,

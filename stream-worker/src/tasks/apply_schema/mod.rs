@@ -12,6 +12,7 @@ mod subject;
 mod topic_permission;
 mod topic_settings;
 mod topics;
+mod verify_topics;
 
 use std::{sync::Arc, time::Duration};
 
@@ -141,6 +142,7 @@ async fn apply(task: SchemaTask<'_>, holder: Option<&Holder>, stores: &ExpectedS
             bounded(topics::apply(&task, &claims, stores.any_replicas)).await,
         ) {
             report.partitions = topics.partitions;
+            report.topic_id = topics.id;
             report.kafka_cluster = topics.cluster;
             report.topic_ready = Some(topics.error.is_none());
             errors.extend(topics.error);

@@ -1,12 +1,9 @@
 //! What a topic must be like, compared with what it is like. Pure.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
-use userpipeline_api::{MAX_MESSAGE_BYTES, Topic};
+use userpipeline_api::{MAX_MESSAGE_BYTES, Topic, dead_letter_limit};
 use userpipeline_stores::{StoreError, error::TOPIC_MISMATCH, kafka::admin::TopicState};
-
-/// What a dead letter's headers add to the message, generously.
-const DEAD_LETTER_HEADERS: u64 = 64 << 10;
 
 /// The limit of a topic's messages, in bytes, that is in force.
 pub fn message_limit(config: &BTreeMap<String, String>) -> Option<u64> {
@@ -78,33 +75,6 @@ pub fn changed_settings(
     missing.map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
-/// The settings of the topic: as declared, and room for large records where there are runs, which reject what is larger.
-pub fn config(topic: &Topic, runs: bool) -> BTreeMap<String, String> {
-    let mut config = topic.config.clone();
-    if runs {
-        config
-            .entry(MAX_MESSAGE_BYTES.to_owned())
-            .or_insert_with(|| topic.message_limit().to_string());
-    }
-    config
-}
-
-/// A dead letter is the message, of at most `limit` bytes, and some headers, so its topic must take larger messages.
-pub fn dead_letter_limit(limit: u64) -> u64 {
-    limit.saturating_add(DEAD_LETTER_HEADERS).min(i32::MAX as u64)
-}
-
-pub fn dead_letter_config(topic: &BTreeMap<String, String>, limit: u64, retention: Duration) -> BTreeMap<String, String> {
-    let mut config = BTreeMap::from([
-        (MAX_MESSAGE_BYTES.to_owned(), dead_letter_limit(limit).to_string()),
-        ("retention.ms".to_owned(), retention.as_millis().to_string()),
-    ]);
-    if let Some(insync) = topic.get("min.insync.replicas") {
-        config.insert("min.insync.replicas".to_owned(), insync.clone());
-    }
-    config
-}
-
 #[cfg(test)]
 mod tests {
     use userpipeline_api::TopicManagement;
@@ -166,8 +136,6 @@ mod tests {
             let changes = changed_settings(&of("1179648"), &of(found), declared);
             assert_eq!(!changes.is_empty(), changed, "{found} {declared}");
         }
-        assert_eq!(config(&Topic::default(), true), of("1179648"));
-        assert_eq!(config(&Topic::default(), false), BTreeMap::new());
     }
 
     #[test]
@@ -203,12 +171,5 @@ mod tests {
             "{}",
             refused.message
         );
-    }
-
-    #[test]
-    fn a_dead_letter_has_room_for_its_headers() {
-        let config = dead_letter_config(&BTreeMap::new(), 5_000_000, Duration::from_secs(3600));
-        assert_eq!(config[MAX_MESSAGE_BYTES], "5065536");
-        assert_eq!(config["retention.ms"], "3600000");
     }
 }

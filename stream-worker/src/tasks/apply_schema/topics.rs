@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use userpipeline_api::{MAX_MESSAGE_BYTES, StoreAddress, StoreObjectKind, TopicManagement, document::SchemaPipeline};
+use userpipeline_api::{MAX_MESSAGE_BYTES, StoreAddress, StoreObjectKind, TopicManagement, document::SchemaPipeline, topic_id};
 use userpipeline_stores::{
     Class, StoreError,
-    error::TOPIC_MISSING,
     kafka::{
         Connection,
         admin::{Admin, TopicState},
@@ -14,9 +13,8 @@ use userpipeline_stores::{
 
 use super::{
     topic_permission::{Permission, permission},
-    topic_settings::{
-        changed_settings, config, dead_letter_config, message_limit, needs_partitions, verify_dead_letter_limit, verify_message_limit,
-    },
+    topic_settings::{changed_settings, message_limit, needs_partitions},
+    verify_topics::{verify_external, verify_strimzi},
 };
 use crate::{
     claims::{Claims, Kind},
@@ -31,6 +29,8 @@ const DEAD_LETTERS: &str = "spec.deadLetter.topic";
 #[derive(Debug, Default)]
 pub struct Topics {
     pub partitions: Option<i32>,
+    /// The id of the topic, where it existed.
+    pub id: Option<String>,
     /// The id of the Kafka cluster, where claims are taken.
     pub cluster: Option<String>,
     /// Why it differs from the spec.
@@ -52,6 +52,7 @@ pub async fn apply(task: &SchemaTask<'_>, claims: &Claims, any_replicas: bool) -
     let found = admin.topic(&pipeline.topic).await?;
     let mut topics = Topics {
         partitions: found.as_ref().map(|f| f.partitions),
+        id: found.as_ref().map(|f| topic_id(&f.id)),
         ..Topics::default()
     };
     let dead_letters = &pipeline.dead_letter_topic;
@@ -60,7 +61,7 @@ pub async fn apply(task: &SchemaTask<'_>, claims: &Claims, any_replicas: bool) -
         let cluster = admin.cluster_id().await?;
         identities.add(StoreAddress::kafka(&pipeline.kafka.bootstrap_servers).identified([cluster.clone()]));
         topics.cluster = Some(cluster.clone());
-        // Externally managed topics are foreign, even those that are still missing.
+        // Those that others create are foreign, even those that are still missing. Strimzi creates its own, before this Job.
         let ours = pipeline.kafka.topic.management == TopicManagement::Direct;
         let is_new = !admin.group_exists(&pipeline.group_id).await?;
         claims.take(Kind::Group, &cluster, &pipeline.group_id, is_new).await?;
@@ -94,33 +95,13 @@ pub async fn apply(task: &SchemaTask<'_>, claims: &Claims, any_replicas: bool) -
                 }
             }
         }
-        TopicManagement::None | TopicManagement::Strimzi => verify_external(&admin, pipeline, found.is_some()).await,
+        TopicManagement::None => verify_external(&admin, pipeline, found.is_some()).await,
+        // The plan itself has the KafkaTopics that would be created or changed.
+        TopicManagement::Strimzi if mode.is_dry_run() => Ok(()),
+        TopicManagement::Strimzi => verify_strimzi(&admin, pipeline, found.as_ref()).await,
     };
     topics.error = ensured.err();
     Ok(topics)
-}
-
-async fn verify_external(admin: &Admin, pipeline: &SchemaPipeline, found: bool) -> Result<(), StoreError> {
-    let missing = |topic: &str, field: &str| {
-        StoreError::configuration(
-            TOPIC_MISSING,
-            format!("topic `{topic}` ({field}) is not there, and spec.kafka.topic.management is None: make it, or choose Direct"),
-        )
-    };
-    let topic = &pipeline.topic;
-    if !found {
-        return Err(missing(topic, "spec.kafka.topic.name"));
-    }
-    let takes = message_limit(&admin.config(topic).await?);
-    if pipeline.landing_table.is_some() {
-        verify_message_limit(topic, &pipeline.kafka.topic, takes)?;
-    }
-    // The first bad message needs it.
-    let dead_letters = &pipeline.dead_letter_topic;
-    if admin.topic(dead_letters).await?.is_none() {
-        return Err(missing(dead_letters, "spec.deadLetter.topic"));
-    }
-    verify_dead_letter_limit(dead_letters, topic, takes, message_limit(&admin.config(dead_letters).await?))
 }
 
 /// Creates or alters topics.
@@ -145,7 +126,7 @@ impl TopicTask<'_> {
                 "Kafka: topic {topic} is made with {} partitions, {} replicas {:?}",
                 desired.partitions,
                 desired.replicas,
-                config(desired, runs)
+                desired.settings(runs)
             )
         }) {
             // With the declared settings only: where the brokers' own limit is higher, it applies.
@@ -158,11 +139,11 @@ impl TopicTask<'_> {
             let found = admin.config(topic).await?;
             limit = limit.max(message_limit(&found).unwrap_or(0));
             let declared = desired.config.contains_key(MAX_MESSAGE_BYTES);
-            let changes = changed_settings(&config(desired, runs), &found, declared);
+            let changes = changed_settings(&desired.settings(runs), &found, declared);
             self.alter(topic, TOPIC, self.permissions[0], &changes).await?;
         }
         let dead_letters = &pipeline.dead_letter_topic;
-        let settings = dead_letter_config(&desired.config, limit, pipeline.dead_letter_retention);
+        let settings = desired.dead_letter_settings(limit, pipeline.dead_letter_retention);
         if admin.topic(dead_letters).await?.is_some() {
             let found = admin.config(dead_letters).await?;
             let changes = changed_settings(&settings, &found, false);

@@ -30,6 +30,10 @@ pub fn select(recorded: &[StoreObject], claims: &[Claim], database: &str, pipeli
         if recorded.iter().any(|object| is_same(object, &claimed)) {
             continue;
         }
+        // The operator deletes the KafkaTopics that it created, and reports the others.
+        if claim.resource.kind == Kind::Topic && pipeline.kafka.topic.management == TopicManagement::Strimzi {
+            continue;
+        }
         let why = if claim.created {
             "status.createdObjects does not list it, or another pipeline uses it"
         } else {
@@ -74,13 +78,15 @@ fn why_kept(resource: &Resource, database: &str, pipeline: &SchemaPipeline) -> O
         Kind::Table => tables.postgres,
         Kind::Topic | Kind::Group | Kind::Subject => TableManagement::Direct,
     };
-    let is_external = pipeline.kafka.topic.management != TopicManagement::Direct;
+    let topics = pipeline.kafka.topic.management;
     if !is_named(resource, pipeline) {
         Some("the spec no longer names it")
     } else if management == TableManagement::None {
         Some("its management is None")
-    } else if is_external && matches!(resource.kind, Kind::Topic | Kind::Subject) {
+    } else if topics == TopicManagement::None && matches!(resource.kind, Kind::Topic | Kind::Subject) {
         Some("spec.kafka.topic.management is None")
+    } else if topics == TopicManagement::Strimzi && resource.kind == Kind::Topic {
+        Some("it has a KafkaTopic")
     } else if resource.kind == Kind::Table && resource.place != database {
         Some("it is in another database than spec.postgres")
     } else {
@@ -143,6 +149,8 @@ spec:
             (Kind::Topic, "demo.users", "Direct", "None", false),
             (Kind::Subject, "demo.users-value", "Direct", "Direct", true),
             (Kind::Subject, "demo.users-value", "Direct", "None", false),
+            (Kind::Topic, "demo.users", "Direct", "Strimzi", false),
+            (Kind::Subject, "demo.users-value", "Direct", "Strimzi", true),
             (Kind::Group, "demo.users", "Direct", "None", true),
             (Kind::Group, "payments", "Direct", "Direct", false),
             (Kind::Table, "demo_users", "None", "Direct", true),

@@ -206,7 +206,12 @@ fn kafka_objects(pipeline: &ResolvedPipeline, default_tls: TlsMode, stores: &[St
         let (host, listener) = broker_address(broker.trim(), &spec.kafka, default_tls, &id.namespace);
         (format!("kafka {host}"), listener)
     });
-    let brokers = brokers.collect::<Vec<_>>();
+    // The listeners of a cluster that Strimzi runs have different addresses.
+    let strimzi = pipeline.strimzi.as_ref().map(|listener| {
+        let cluster = format!("strimzi {}/{}", listener.namespace, listener.cluster);
+        (cluster, Listener::default())
+    });
+    let brokers = brokers.chain(strimzi).collect::<Vec<_>>();
     // Many pipelines may read an externally managed topic.
     let shared = spec.source.topic.is_some() && spec.kafka.topic.management == TopicManagement::None;
     let topic = spec.kafka.topic.name.iter().filter(|_| !shared);
@@ -295,4 +300,37 @@ fn name(host: &str, namespace: &str) -> String {
         name = format!("{name}.{namespace}");
     }
     name
+}
+
+#[cfg(test)]
+mod tests {
+    use userpipeline_api::{StrimziListener, resolve};
+
+    use super::*;
+    use crate::pipeline::example;
+
+    #[test]
+    fn a_topic_is_the_same_at_all_listeners_of_a_cluster_that_strimzi_runs() {
+        let topics = |cluster: Option<&str>, servers: &str| {
+            let mut resolved = resolve(&example::pipeline(), &userpipeline_api::Connections::new()).unwrap();
+            resolved.spec.kafka.bootstrap_servers = servers.to_owned();
+            resolved.strimzi = cluster.map(|cluster| StrimziListener {
+                cluster: cluster.to_owned(),
+                namespace: "kafka".into(),
+                listener: "any".into(),
+            });
+            let [used, _] = resources(&resolved, TlsMode::VerifyFull, Recorded::default());
+            let topics = used.into_iter().filter(|(resource, _)| resource.what == "topic demo.users");
+            topics.map(|(resource, _)| resource).collect::<Vec<_>>()
+        };
+        let plain = topics(Some("events"), "plain:9092");
+        for (case, cluster, is_same) in [
+            ("another listener", Some("events"), true),
+            ("another cluster", Some("audit"), false),
+            ("no cluster of Strimzi", None, false),
+        ] {
+            let other = topics(cluster, "external:9094");
+            assert_eq!(plain.iter().any(|resource| other.contains(resource)), is_same, "{case}");
+        }
+    }
 }

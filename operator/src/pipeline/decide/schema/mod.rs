@@ -155,6 +155,7 @@ impl TaskRecord for SchemaStatus {
             applied_at: Some(Time(at)),
             schema_id: report.schema_id.or(self.schema_id),
             partitions: report.partitions.or(self.partitions),
+            topic_id: report.topic_id.clone().or_else(|| self.topic_id.take()),
             kafka_cluster: report.kafka_cluster.clone().or_else(|| self.kafka_cluster.take()),
             postgres_system: report.postgres_system.clone().or_else(|| self.postgres_system.take()),
             ..Self::default()

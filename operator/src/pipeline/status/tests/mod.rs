@@ -64,6 +64,7 @@ fn applied(deployment: Deployment) -> Applied {
             ..Decisions::default()
         },
         account: Ok(()),
+        topics: Ok(()),
         schema: Ok(()),
         drained: Ok(()),
         schedule: Ok(Some(Arc::default())),
