@@ -61,6 +61,7 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
         error = applier
             .clear_deletion(&observed.children)
             .await
+            .and(applier.clear_kafka_users(&context.caches.strimzi).await)
             .and(applier.set_finalizer(false).await)
             .err();
     }
@@ -196,6 +197,7 @@ async fn take(
         DeletionStep::Wait(..) => Ok(()),
         DeletionStep::Release => {
             applier.clear_deletion(observed).await?;
+            applier.clear_kafka_users(&context.caches.strimzi).await?;
             applier.set_finalizer(false).await
         }
     }

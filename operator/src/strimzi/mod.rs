@@ -70,6 +70,13 @@ impl Strimzi {
         (Self { clusters }, writers)
     }
 
+    /// The KafkaUsers of a namespace. None where no User Operator of a listed cluster reconciles them.
+    pub fn users(&self, namespace: &str) -> Option<&View<KafkaUser>> {
+        let mut clusters = self.clusters.values();
+        let cluster = clusters.find(|cluster| cluster.user_namespace == namespace);
+        cluster.map(|cluster| &cluster.users)
+    }
+
     pub fn cluster(&self, id: &ClusterId) -> Result<&Cluster, Unavailable> {
         self.clusters
             .get(id)
@@ -103,5 +110,7 @@ impl StrimziWriters {
     }
 }
 
+#[cfg(test)]
+mod fill;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ mod drift;
 mod error;
 mod finalizer;
 mod held_jobs;
+mod kafka_users;
 mod overrides;
 mod runs;
 mod sequence;

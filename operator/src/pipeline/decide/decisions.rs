@@ -8,7 +8,7 @@ use super::{
     created_objects::created_objects,
     drain,
     drain::DrainInput,
-    roll_out, schedule,
+    kafka_user, roll_out, schedule,
     schedule::{History, ScheduleInput},
     schema,
     store_identities::store_identities,
@@ -32,6 +32,8 @@ pub struct Decisions {
     pub turn: Turn,
     /// Whether the pipeline may change to the current versions of its connections.
     pub connections: connection_rollout::Decision,
+    /// The user in Kafka.
+    pub kafka_user: kafka_user::Decision,
     /// Of the ConfigMaps that are read back; to be written to the status before these are applied.
     pub config_digests: Vec<String>,
     /// What the pipeline created in stores. None until a pipeline that is older than this record has reported it.
@@ -40,6 +42,19 @@ pub struct Decisions {
     pub store_identities: Vec<StoreIdentity>,
     /// Names that the schema Job refuses where its stores are those of other pipelines. Of a Job that is created now.
     pub taken_names: Vec<TakenName>,
+}
+
+impl Decisions {
+    /// No schema Job starts before it can log in.
+    pub fn use_kafka_user(&mut self, user: kafka_user::Decision) {
+        if let Some(problem) = user.problem()
+            && !self.schema.is_applied()
+        {
+            self.schema.create = None;
+            self.schema.finding = schema::Finding::Applying(Some(problem.clone()));
+        }
+        self.kafka_user = user;
+    }
 }
 
 /// Decides everything. `ignore_rollout_order` opens the gate at once: a plan shows the end of a rollout, not its first step.
@@ -93,6 +108,7 @@ pub fn decide(
         schema,
         turn: Turn::Now,
         connections,
+        kafka_user: kafka_user::Decision::default(),
         config_digests: recorded.config_digests,
         created_objects,
         store_identities: store_identities(&recorded.store_identities, &jobs),

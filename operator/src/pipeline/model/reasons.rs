@@ -17,7 +17,7 @@ pub const JOB_DELETED: &str = "JobDeleted";
 pub const UNSPECIFIED: &str = "Unspecified";
 
 /// Progress, not a fault: no Event is published for `WorkersReady=False` with one of them.
-pub const IN_PROGRESS: [&str; 10] = [
+pub const IN_PROGRESS: [&str; 11] = [
     "RollingOut",
     "Unavailable",
     "WaitingForSchema",
@@ -28,6 +28,9 @@ pub const IN_PROGRESS: [&str; 10] = [
     "BeingDeleted",
     "Changed",
     "Starting",
+    KAFKA_USER_PENDING,
 ];
+/// Strimzi has not reconciled the pipeline's `KafkaUser` yet.
+pub const KAFKA_USER_PENDING: &str = "KafkaUserPending";
 /// A child cannot be applied or deleted.
 pub const NOT_APPLIED: [&str; 3] = ["ApplyFailed", "NotOurs", "DeleteFailed"];

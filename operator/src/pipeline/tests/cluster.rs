@@ -28,6 +28,7 @@ use crate::{
         reconcile::reconcile,
         reconcile_error::ReconcileError,
     },
+    strimzi::ListedCluster,
 };
 
 pub const PIPELINE: &str = "/apis/userpipeline.dev/v1alpha1/namespaces/demo/userpipelines/users";
@@ -63,6 +64,10 @@ pub struct Cluster {
     pub conflict_once: Mutex<Option<&'static str>>,
     /// Changes each object that is applied to this path, as a mutating webhook does.
     pub webhook: Mutex<Option<Webhook>>,
+    /// The Kafka clusters that the chart lists.
+    pub strimzi: Mutex<Vec<ListedCluster>>,
+    /// Whether Strimzi's resources were listed.
+    pub strimzi_is_known: Mutex<bool>,
     counter: Mutex<u64>,
 }
 
@@ -135,6 +140,12 @@ impl Cluster {
         )
     }
 
+    /// The chart lists this Kafka cluster, such as `kafka/events`, and Strimzi's resources were listed.
+    pub fn list_strimzi(&self, cluster: &str) {
+        self.strimzi.lock().unwrap().push(cluster.parse().unwrap());
+        *self.strimzi_is_known.lock().unwrap() = true;
+    }
+
     /// The context of an operator that has just started and filled its caches.
     pub fn context(&self, client: &Client) -> Arc<Context> {
         self.context_of(client, "0.1.0")
@@ -142,8 +153,14 @@ impl Cluster {
 
     /// Caches that have just been filled.
     pub fn caches(&self) -> Caches {
-        let writers = Writers::default();
+        let writers = Writers::new(&self.strimzi.lock().unwrap());
         let caches = writers.caches();
+        if *self.strimzi_is_known.lock().unwrap() {
+            writers.strimzi_writers.fill(|namespace, plural| {
+                let paths = self.paths(&format!("/apis/kafka.strimzi.io/v1/namespaces/{namespace}/{plural}/"));
+                paths.iter().map(|path| self.get(path)).collect()
+            });
+        }
         let Writers {
             mut pipelines,
             mut connections,

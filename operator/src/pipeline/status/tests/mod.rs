@@ -65,6 +65,7 @@ fn applied(deployment: Deployment) -> Applied {
         },
         account: Ok(()),
         schema: Ok(()),
+        kafka_user: Ok(()),
         drained: Ok(()),
         schedule: Ok(Some(Arc::default())),
         started: Ok(()),
