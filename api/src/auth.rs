@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{HeaderSource, SecretRef};
+use crate::{HeaderSource, SecretRef, StrimziUser, UserAuthentication};
 
 /// User name and password.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,11 +27,11 @@ pub struct RegistryAuth {
     pub bearer: Option<HeaderSource>,
 }
 
-/// Authentication to Kafka by SASL: exactly one of these.
+/// Authentication to Kafka: exactly one of these.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.scramSha512), has(self.scramSha256), has(self.plain)].filter(given, given).size() == 1")
-    .message("spec.kafka.auth must have exactly one of scramSha512, scramSha256 and plain"))]
+#[x_kube(validation = Rule::new("[has(self.scramSha512), has(self.scramSha256), has(self.plain), has(self.strimziUser)].filter(given, given).size() == 1")
+    .message("spec.kafka.auth must have exactly one of scramSha512, scramSha256, plain and strimziUser"))]
 pub struct KafkaAuth {
     /// SCRAM-SHA-512.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,6 +42,9 @@ pub struct KafkaAuth {
     /// PLAIN, which sends the password itself. It requires `tls`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plain: Option<Basic>,
+    /// A `KafkaUser` of Strimzi, by the authentication of the listener. Only in a connection with `strimzi`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strimzi_user: Option<StrimziUser>,
 }
 
 /// A mechanism of SASL.
@@ -75,18 +78,69 @@ impl SaslMechanism {
     }
 }
 
+/// How a client of Kafka authenticates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KafkaLogin<'a> {
+    /// By SASL, with the key `password` of a Secret.
+    Password {
+        /// The mechanism.
+        mechanism: SaslMechanism,
+        /// The Secret.
+        secret: &'a SecretRef,
+        /// The user name. None: it is in the key `username`.
+        username: Option<&'a str>,
+    },
+    /// By a client certificate, in the keys `user.crt` and `user.key` of a Secret.
+    Certificate {
+        /// The Secret.
+        secret: &'a SecretRef,
+    },
+    /// By a `KafkaUser` that is known only once the pipeline and the listener are resolved.
+    Unresolved,
+}
+
 impl KafkaAuth {
-    /// The mechanism, and the Secret with user name and password. None if no member is set, which the rules
-    /// refuse.
-    pub fn mechanism(&self) -> Option<(SaslMechanism, &SecretRef)> {
+    /// None if no member is set, which the rules refuse.
+    pub fn login(&self) -> Option<KafkaLogin<'_>> {
+        if let Some(user) = &self.strimzi_user {
+            return Some(user.login());
+        }
         let members = [
             (SaslMechanism::ScramSha512, &self.scram_sha512),
             (SaslMechanism::ScramSha256, &self.scram_sha256),
             (SaslMechanism::Plain, &self.plain),
         ];
-        let mut given = members
+        let mut set = members
             .into_iter()
             .filter_map(|(mechanism, basic)| Some((mechanism, basic.as_ref()?)));
-        given.next().map(|(mechanism, basic)| (mechanism, &basic.credentials_secret_ref))
+        set.next().map(|(mechanism, basic)| KafkaLogin::Password {
+            mechanism,
+            secret: &basic.credentials_secret_ref,
+            username: None,
+        })
+    }
+
+    /// The path of the reference to the Secret, below `auth`.
+    pub fn secret_field(&self) -> String {
+        match self.login() {
+            Some(KafkaLogin::Password { mechanism, .. }) if self.strimzi_user.is_none() => {
+                format!("{}.credentialsSecretRef", mechanism.member())
+            }
+            _ => "strimziUser".to_owned(),
+        }
+    }
+}
+
+impl StrimziUser {
+    fn login(&self) -> KafkaLogin<'_> {
+        match (&self.secret_ref, self.authentication) {
+            (Some(secret), Some(UserAuthentication::ScramSha512)) => KafkaLogin::Password {
+                mechanism: SaslMechanism::ScramSha512,
+                secret,
+                username: Some(self.username.as_deref().unwrap_or(&secret.name)),
+            },
+            (Some(secret), Some(UserAuthentication::Tls)) => KafkaLogin::Certificate { secret },
+            _ => KafkaLogin::Unresolved,
+        }
     }
 }

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Auth, Cassandra, CassandraTls, Certificates, ConnectionCheck, Header, KafkaAuth, KafkaTls, Postgres, Proxy, RegistryAuth, SecretRef,
-    StrimziListener, TopicManagement,
+    Auth, Cassandra, CassandraTls, Certificates, ConnectionCheck, Header, KafkaAuth, KafkaListenerStatus, KafkaTls, Postgres, Proxy,
+    RegistryAuth, SecretRef, StrimziListener, TopicManagement,
     kafka::{IS_BOOTSTRAP_SERVERS, IS_REGISTRY_URL},
     source::is_default,
 };
@@ -74,6 +74,8 @@ pub struct UserPipelineConnectionSpec {
         .message("spec.kafka must have exactly one of bootstrapServers and strimzi"),
     validation = Rule::new("!has(self.strimzi) || !has(self.tls)")
         .message("spec.kafka.tls is not allowed with spec.kafka.strimzi: the listener decides about encryption, and the Kafka resource has its authorities"),
+    validation = Rule::new("!has(self.auth) || !has(self.auth.strimziUser) || has(self.strimzi)")
+        .message("spec.kafka.auth.strimziUser needs spec.kafka.strimzi, whose listener decides how the user authenticates"),
     validation = Rule::new("!has(self.auth) || !has(self.auth.plain) || (has(self.tls) && self.tls.mode != 'Disable')")
         .message("spec.kafka.auth.plain needs spec.kafka.tls with mode VerifyFull, because it sends the password itself"),
 )]
@@ -222,6 +224,9 @@ pub struct UserPipelineConnectionStatus {
     /// Number of pipelines that refer to the connection.
     #[serde(default)]
     pub pipelines: i32,
+    /// The listener of `spec.kafka.strimzi`, as the operator last found it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<KafkaListenerStatus>,
     /// Result of the last check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub check: Option<ConnectionCheck>,

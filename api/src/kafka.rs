@@ -19,6 +19,8 @@ pub(crate) const IS_REGISTRY_URL: &str = "self.matches('^https?://[^@/?#\\\\s]+(
 #[x_kube(
     validation = Rule::new("has(self.bootstrapServers) || (!has(self.tls) && !has(self.auth))")
         .message("spec.kafka.tls and spec.kafka.auth belong to spec.kafka.bootstrapServers: set all of them here, or all in a connection"),
+    validation = Rule::new("!has(self.auth) || !has(self.auth.strimziUser)")
+        .message("spec.kafka.auth.strimziUser is not allowed in a pipeline: name a connection with kafka.strimzi"),
     validation = Rule::new("!has(self.auth) || !has(self.auth.plain) || (has(self.tls) && self.tls.mode != 'Disable')")
         .message("spec.kafka.auth.plain needs spec.kafka.tls with mode VerifyFull, because it sends the password itself"),
 )]

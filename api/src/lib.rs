@@ -42,7 +42,7 @@ mod topics_status;
 mod units;
 mod workers;
 
-pub use auth::{Basic, KafkaAuth, RegistryAuth, SaslMechanism};
+pub use auth::{Basic, KafkaAuth, KafkaLogin, RegistryAuth, SaslMechanism};
 pub use backfill::{Order, PipelineRef, Reprocess, Settled, UserPipelineBackfill, UserPipelineBackfillSpec, UserPipelineBackfillStatus};
 pub use connection::{
     CassandraConnection, ConnectionRef, HttpConnection, KafkaConnection, SchemaRegistryConnection, TopicDefaults, UserPipelineConnection,
@@ -58,8 +58,8 @@ pub use policies::{DeletionPolicy, SuspendPolicy};
 pub use record::{Epoch, FieldSpec, FieldType, RecordSpec};
 pub use request::{Auth, Format, Method, OAuth2, StoredCursor};
 pub use resolved::{
-    Brokers, Connections, Kafka, MAX_MESSAGE_BYTES, ResolveError, ResolvedPipeline, ResolvedSpec, SchemaRegistry, Topic, dead_letter_limit,
-    resolve,
+    Brokers, Connections, Kafka, MAX_MESSAGE_BYTES, PipelineUser, ResolveError, ResolvedPipeline, ResolvedSpec, SchemaRegistry, Topic,
+    dead_letter_limit, resolve,
 };
 pub use retention::Retention;
 pub use run_status::{LastSuccess, Run, RunNowStatus, RunOutcome};
@@ -74,7 +74,7 @@ pub use status::{
 pub use store_identity::{StoreAddress, StoreIdentity, StoreKind, TakenName};
 pub use store_object::{StoreObject, StoreObjectKind};
 pub use stores::{Cassandra, Landing, Postgres, TableManagement};
-pub use strimzi::StrimziListener;
+pub use strimzi::{KafkaListenerStatus, StrimziListener, StrimziUser, UserAuthentication};
 pub use tls::{CaSource, CassandraTls, Certificates, ConfigMapKeyRef, KafkaTls, PostgresTls, PostgresTlsMode, TlsMode};
 pub use topics_status::{ACCEPT_TOPIC, ExistingTopic, InspectionStatus, TopicResource, TopicsStatus, topic_id};
 pub use units::{Duration, Quantity, bytes};

@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 pub use crate::text::digest;
-use crate::{UserPipeline, UserPipelineSpec, resolved::uses_registry, status::Names};
+use crate::{StrimziListener, UserAuthentication, UserPipeline, UserPipelineSpec, resolved::uses_registry, status::Names};
 
 /// Longest name of a keyspace or table in Cassandra, in characters.
 pub const CASSANDRA_LIMIT: usize = 48;
@@ -195,6 +195,19 @@ pub fn backfill_run(pipeline: &str, backfill_uid: &str, minutes: i64) -> String 
 /// labels.
 pub fn workers(name: &str) -> String {
     child(name, "worker", CRON_JOB_LIMIT)
+}
+
+/// The ConfigMap with the authorities of a connection's listener.
+pub fn kafka_authorities(connection: &str) -> String {
+    child(connection, "kafka-ca", LABEL_LIMIT)
+}
+
+/// The `KafkaUser` of a pipeline. It differs for each cluster and authentication, so that a pipeline that changes
+/// either has both users until its workers have changed. Short enough for the common name of a certificate.
+pub fn kafka_user(pipeline: &str, listener: &StrimziListener, authentication: UserAuthentication) -> String {
+    let StrimziListener { cluster, namespace, .. } = listener;
+    let hash = hash(&format!("{namespace}/{cluster}\n{}", authentication.as_str()));
+    child(pipeline, &format!("kafka-{hash}"), LABEL_LIMIT)
 }
 
 /// An index that the pipeline creates on a table, also on an externally managed one, whose own indexes have

@@ -139,6 +139,9 @@ pub struct ConnectionVersion {
     pub uid: String,
     /// Generation of the connection's spec.
     pub generation: i64,
+    /// Hash of the listener in the connection's status, without its certificates. Absent without `kafka.strimzi`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
 }
 
 /// The rollout of a changed connection.

@@ -76,6 +76,15 @@ impl Secrets {
         }
     }
 
+    /// From a Secret that has only the password. `field` is where the spec names it.
+    pub fn password_of(&self, secret: &str, username: &str, field: &str) -> Result<Credentials, StoreError> {
+        Ok(Credentials {
+            secret: secret.to_owned(),
+            username: username.to_owned(),
+            password: self.value(secret, PASSWORD, field)?,
+        })
+    }
+
     /// The value of one key, without the line end that `echo` leaves. `field` is where the spec names the Secret.
     pub fn value(&self, secret: &str, key: &str, field: &str) -> Result<String, StoreError> {
         read(&self.dir, secret, key).map_err(|problem| {

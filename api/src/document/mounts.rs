@@ -1,7 +1,7 @@
 //! The Secrets and ConfigMaps that a pod mounts.
 
 use crate::{
-    Cassandra, Certificates, HttpSource, Kafka, KafkaAuth, KafkaTls, Postgres, RegistryAuth, SchemaRegistry, SecretRef,
+    Cassandra, Certificates, HttpSource, Kafka, KafkaAuth, KafkaLogin, KafkaTls, Postgres, RegistryAuth, SchemaRegistry, SecretRef,
     UserPipelineConnectionSpec,
 };
 
@@ -51,8 +51,9 @@ impl Mounts {
     }
 
     fn brokers(&mut self, auth: Option<&KafkaAuth>, tls: Option<&KafkaTls>) {
-        if let Some((_, secret)) = auth.and_then(KafkaAuth::mechanism) {
-            self.secret(secret);
+        match auth.and_then(KafkaAuth::login) {
+            Some(KafkaLogin::Password { secret, .. } | KafkaLogin::Certificate { secret }) => self.secret(secret),
+            Some(KafkaLogin::Unresolved) | None => {}
         }
         if let Some(tls) = tls {
             self.certificates(&tls.certificates);

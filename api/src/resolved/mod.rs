@@ -4,6 +4,7 @@ mod blocks;
 mod error;
 mod http;
 mod kafka;
+mod kafka_user;
 mod names;
 mod spec;
 mod topic_settings;
@@ -17,6 +18,7 @@ use self::{
 pub use self::{
     error::{Connections, ResolveError},
     kafka::{Brokers, Kafka, MAX_MESSAGE_BYTES, SchemaRegistry, Topic},
+    kafka_user::PipelineUser,
     spec::{ResolvedPipeline, ResolvedSpec},
     topic_settings::dead_letter_limit,
 };
@@ -34,10 +36,13 @@ pub fn resolve(pipeline: &UserPipeline, connections: &Connections) -> Result<Res
     let schema_registry = registry_block(spec, &offers, &mut problems);
     let (cassandra, cassandra_sink) = cassandra_sink(spec, &offers, &mut problems);
     let source = source(spec, &offers, &mut problems);
-    let (Some(postgres), Some((kafka, strimzi)), Some((source, ingest_proxy)), true) = (postgres, kafka, source, problems.is_empty())
+    let (Some(postgres), Some((mut kafka, strimzi)), Some((source, ingest_proxy)), true) = (postgres, kafka, source, problems.is_empty())
     else {
         return Err(ResolveError::InvalidSpec(problems));
     };
+    let kafka_user = strimzi
+        .as_ref()
+        .and_then(|listener| kafka_user::of_pipeline(&mut kafka, listener, &id.name));
     let resolved = ResolvedSpec {
         schedule: spec.schedule.clone(),
         source,
@@ -62,6 +67,7 @@ pub fn resolve(pipeline: &UserPipeline, connections: &Connections) -> Result<Res
         id,
         ingest_proxy,
         strimzi,
+        kafka_user,
     })
 }
 

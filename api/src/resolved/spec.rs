@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use super::kafka::{Kafka, SchemaRegistry};
+use super::{
+    kafka::{Kafka, SchemaRegistry},
+    kafka_user::PipelineUser,
+};
 use crate::{
     Cassandra, CassandraTls, DeadLetter, KafkaTls, Landing, Postgres, PostgresTls, PostgresTlsMode, Proxy, RecordSpec, Retention, Schedule,
     Sinks, Source, StrimziListener, TlsMode, Workers, names::PipelineId,
@@ -19,6 +22,8 @@ pub struct ResolvedPipeline {
     pub ingest_proxy: Option<Proxy>,
     /// The listener that the Kafka block comes from, if Strimzi runs the cluster.
     pub strimzi: Option<StrimziListener>,
+    /// The `KafkaUser` that the operator creates for the pipeline.
+    pub kafka_user: Option<PipelineUser>,
 }
 
 /// The part of a spec that documents are made from, complete.

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::UserPipelineConnectionSpec;
+use crate::{UserPipelineConnectionSpec, document::Binary};
 
 /// A pipeline that takes everything from connections.
 fn pipeline() -> Value {
@@ -301,4 +301,46 @@ fn a_topic_that_strimzi_manages_has_its_recorded_id_in_the_cluster_where_it_was_
         let resolved = resolve(&serde_json::from_value(pipeline).unwrap(), &connections).unwrap();
         assert_eq!(resolved.spec.kafka.topic.id.as_deref(), expected, "{cluster} {management} {topic}");
     }
+}
+
+#[test]
+fn a_pipeline_gets_a_user_of_its_own_unless_the_connection_names_a_secret() {
+    let listener = json!({"cluster": "events", "namespace": "kafka", "listener": "tls"});
+    let with = |user: Value| {
+        let mut connections = connections();
+        connections["stores"]["kafka"] = json!({"strimzi": listener, "bootstrapServers": "b:9093", "auth": {"strimziUser": user}});
+        let specs: BTreeMap<String, UserPipelineConnectionSpec> = serde_json::from_value(connections).unwrap();
+        let connections: Connections = specs.into_iter().map(|(name, spec)| (name, Ok(spec))).collect();
+        resolve(&serde_json::from_value(pipeline()).unwrap(), &connections).unwrap()
+    };
+    let login = |resolved: &ResolvedPipeline| {
+        let auth = resolved.spec.kafka.auth.clone().unwrap();
+        format!("{:?}", auth.login().unwrap())
+    };
+    let (scram, tls) = (
+        with(json!({"authentication": "scram-sha-512"})),
+        with(json!({"authentication": "tls"})),
+    );
+    let names = [&scram, &tls].map(|resolved| resolved.kafka_user.clone().unwrap().name);
+    assert_ne!(names[0], names[1], "both exist until the workers have changed");
+    assert!(names.iter().all(|name| name.starts_with("users-kafka-")), "{names:?}");
+    assert!(
+        login(&scram).contains(&format!("username: Some({:?})", names[0])),
+        "{}",
+        login(&scram)
+    );
+    assert_eq!(
+        login(&tls),
+        format!("Certificate {{ secret: SecretRef {{ name: {:?} }} }}", names[1])
+    );
+    for binary in [Binary::Ingest, Binary::Worker, Binary::Schema] {
+        assert!(binary.mounts(&tls).secrets.contains(&names[1]), "{binary:?}");
+    }
+
+    let copied = with(json!({"authentication": "scram-sha-512", "secretRef": {"name": "shop"}}));
+    assert_eq!(copied.kafka_user, None);
+    assert!(login(&copied).contains("username: Some(\"shop\")"), "{}", login(&copied));
+    let renamed = with(json!({"authentication": "scram-sha-512", "secretRef": {"name": "copy"}, "username": "shop"}));
+    assert!(login(&renamed).contains("username: Some(\"shop\")"), "{}", login(&renamed));
+    assert!(Binary::Schema.mounts(&renamed).secrets.contains(&"copy".to_owned()));
 }

@@ -224,6 +224,54 @@ fn a_connection_is_checked_at_apply() {
 }
 
 #[test]
+fn a_connection_to_strimzi_names_a_listener_and_nothing_that_the_listener_decides() {
+    let listener = json!({"cluster": "events", "namespace": "kafka", "listener": "tls"});
+    let kafka = |members: Value| {
+        let mut kafka = json!({"strimzi": listener});
+        kafka.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        json!({"kafka": kafka})
+    };
+    let login = json!({"credentialsSecretRef": {"name": "kafka"}});
+    for accepted in [
+        kafka(json!({})),
+        kafka(json!({"auth": {"scramSha512": login}, "topic": {"replicas": 3}})),
+        kafka(json!({"auth": {"strimziUser": {}}})),
+        kafka(json!({"auth": {"strimziUser": {"secretRef": {"name": "shop"}, "username": "shop"}}})),
+    ] {
+        assert_eq!(connection(&accepted), None, "{accepted}");
+    }
+    for (refused, says) in [
+        (
+            kafka(json!({"bootstrapServers": "a:9093"})),
+            "exactly one of bootstrapServers and strimzi",
+        ),
+        (json!({"kafka": {}}), "exactly one of bootstrapServers and strimzi"),
+        (kafka(json!({"tls": {}})), "spec.kafka.tls is not allowed with spec.kafka.strimzi"),
+        (
+            json!({"kafka": {"bootstrapServers": "a:9093", "auth": {"strimziUser": {}}}}),
+            "spec.kafka.auth.strimziUser needs spec.kafka.strimzi",
+        ),
+        (
+            kafka(json!({"auth": {"strimziUser": {}, "scramSha512": login}})),
+            "exactly one of scramSha512, scramSha256, plain and strimziUser",
+        ),
+        (
+            kafka(json!({"auth": {"strimziUser": {"username": "shop"}}})),
+            "spec.kafka.auth.strimziUser.username needs secretRef",
+        ),
+        (
+            kafka(json!({"auth": {"strimziUser": {"secretRef": {"name": "shop"}, "username": "A b"}}})),
+            "must be the name of a KafkaUser",
+        ),
+    ] {
+        let found = connection(&refused);
+        assert!(found.as_ref().is_some_and(|found| found.contains(says)), "{says}: {found:?}");
+    }
+    let own = json!({"bootstrapServers": "a:9093", "auth": {"strimziUser": {}}});
+    assert_refused([(with("kafka", own), "spec.kafka.auth.strimziUser is not allowed in a pipeline")]);
+}
+
+#[test]
 fn connections_are_listed_once_and_at_most_four() {
     let crd = serde_json::to_value(<UserPipeline as kube::CustomResourceExt>::crd()).unwrap();
     let list = crd

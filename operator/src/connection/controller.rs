@@ -23,6 +23,7 @@ use super::{
     check::{self, Decision},
     checker::{Checker, owner},
     event::events,
+    found::Finder,
     slots::CheckSlots,
     status::{ConnectionState, connection_status},
     subject::Subject,
@@ -32,7 +33,6 @@ use crate::{
     metrics::Metrics,
     pipeline::{
         CachedConnection, Caches, CheckChildren, ConnectionId, ConnectionUses, EventPublisher, Installation, RefusedPods, connection_id,
-        usable,
     },
 };
 
@@ -133,9 +133,18 @@ pub(super) async fn reconcile(connection: Arc<CachedConnection>, context: Arc<Co
         return Ok(Action::await_change());
     }
     let before: UserPipelineConnectionStatus = serde_json::from_value(connection.status().unwrap_or_default()).unwrap_or_default();
-    let usable = usable(&connection);
+    let now = Timestamp::now();
+    let finder = Finder {
+        client: &context.client,
+        caches: &context.caches,
+        metrics: &context.metrics,
+        installation: &context.installation,
+    };
+    let Some(found) = finder.find(&connection, before.kafka.as_ref(), now).await? else {
+        return Ok(Action::await_change());
+    };
     let is_checked = context.installation.checks_connections;
-    let decision = if let Some(spec) = usable.as_ref().ok().filter(|_| is_checked) {
+    let decision = if let Some(spec) = found.usable.as_ref().filter(|_| is_checked) {
         Some(check(&connection, spec, &before, &context).await?)
     } else {
         context.slots.release(&connection_id(connection.as_ref()));
@@ -144,26 +153,33 @@ pub(super) async fn reconcile(connection: Arc<CachedConnection>, context: Arc<Co
     let (recorded, check_problem, requeue) = match decision {
         Some(Decision {
             check, problem, requeue, ..
-        }) => (check, problem, Action::requeue(requeue)),
-        None => (before.check.clone().unwrap_or_default(), None, Action::await_change()),
+        }) => (check, problem, Some(requeue)),
+        None => (before.check.clone().unwrap_or_default(), None, None),
     };
+    let expiry = found
+        .next_expiry
+        .map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    let requeue = requeue.into_iter().chain(expiry).min();
     let users = context.uses.pipelines(&connection_id(connection.as_ref()));
     let state = ConnectionState {
         generation: connection.meta().generation,
-        problem: usable.err(),
+        is_usable: found.usable.is_some(),
+        problem: found.problem,
+        note: found.note,
+        kafka: found.kafka,
         pipelines: users.len(),
         check: recorded,
         check_problem,
         is_checked,
     };
-    let after = connection_status(&state, &before, Timestamp::now());
+    let after = connection_status(&state, &before, now);
     if before != after {
         write(&connection, &after, &context).await?;
         for event in events(&before, &after, &users) {
             context.events.publish(&event, &connection.object_ref(&())).await;
         }
     }
-    Ok(requeue)
+    Ok(requeue.map_or_else(Action::await_change, Action::requeue))
 }
 
 /// Decides whether a check is due, and writes what follows.

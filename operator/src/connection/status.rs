@@ -1,16 +1,29 @@
 //! The status of a connection. Pure.
 
 use jiff::Timestamp;
-use userpipeline_api::{BlockCheck, ConnectionCheck, UserPipelineConnectionStatus, condition};
+use userpipeline_api::{BlockCheck, ConnectionCheck, KafkaListenerStatus, UserPipelineConnectionStatus, condition};
 
 use crate::pipeline::{Problem, Verdict};
+
+/// The spec is invalid.
+pub const INVALID_SPEC: &str = "InvalidSpec";
+/// The operator lists Strimzi's resources.
+const LISTING: &str = "Waiting";
+/// Problems that end without an edit of the connection.
+const WAITING: [&str; 4] = [LISTING, "KafkaMissing", "KafkaNotReady", "StrimziMissing"];
 
 /// What the status follows from.
 #[derive(Clone, Debug)]
 pub struct ConnectionState {
     pub generation: Option<i64>,
-    /// Why no pipeline can use it.
-    pub problem: Option<String>,
+    /// Why no pipeline can use it; or why no newer state of its Kafka cluster is known.
+    pub problem: Option<Problem>,
+    /// Whether pipelines can use it, perhaps with what was found last.
+    pub is_usable: bool,
+    /// What Strimzi reports of a cluster that can be used.
+    pub note: Option<String>,
+    /// What was found of `kafka.strimzi`.
+    pub kafka: Option<KafkaListenerStatus>,
     /// Pipelines that name it.
     pub pipelines: usize,
     /// The last result.
@@ -23,16 +36,13 @@ pub struct ConnectionState {
 
 /// The new status, after the previous one.
 pub fn connection_status(state: &ConnectionState, before: &UserPipelineConnectionStatus, now: Timestamp) -> UserPipelineConnectionStatus {
-    let accepted = match &state.problem {
-        None => Verdict::yes("Accepted", "pipelines can use the connection"),
-        Some(problem) => Verdict::no(
-            "InvalidSpec",
-            &format!("{problem}. Pipelines continue with the version that they used last"),
-        ),
-    };
+    let accepted = accepted(state);
     // Of a resource as others know it: `kubectl wait`, and kstatus in GitOps controllers.
     let stalled = match &state.problem {
         None => Verdict::no("NotStalled", "pipelines can use the connection"),
+        Some((reason, _)) if WAITING.contains(&reason.as_str()) => {
+            Verdict::no(reason, "no edit of the connection is needed once its Kafka cluster can be used")
+        }
         Some(_) => Verdict::yes(&accepted.reason, &accepted.message),
     };
     let conditions = [
@@ -48,14 +58,40 @@ pub fn connection_status(state: &ConnectionState, before: &UserPipelineConnectio
         observed_generation: state.generation,
         conditions: conditions.collect(),
         pipelines: i32::try_from(state.pipelines).unwrap_or(i32::MAX),
+        kafka: state.kafka.clone(),
         check: Some(state.check.clone()).filter(|check| *check != ConnectionCheck::default()),
+    }
+}
+
+fn accepted(state: &ConnectionState) -> Verdict {
+    let Some((reason, problem)) = &state.problem else {
+        let note = state.note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
+        return Verdict::yes("Accepted", &format!("pipelines can use the connection{note}"));
+    };
+    let meanwhile = if state.is_usable {
+        "Pipelines continue with the address and the authorities that were found last"
+    } else {
+        "Pipelines continue with the version that they used last"
+    };
+    let message = format!("{problem}. {meanwhile}");
+    // Listing takes a moment after each start of the operator.
+    if reason == LISTING {
+        Verdict::unknown(reason, &message)
+    } else {
+        Verdict::no(reason, &message)
     }
 }
 
 fn checked(state: &ConnectionState) -> Verdict {
     let check = &state.check;
-    if state.problem.is_some() {
-        return Verdict::unknown("InvalidSpec", "an invalid connection is not checked");
+    match &state.problem {
+        Some((reason, _)) if !state.is_usable && reason == INVALID_SPEC => {
+            return Verdict::unknown(INVALID_SPEC, "an invalid connection is not checked");
+        }
+        Some((reason, _)) if !state.is_usable => {
+            return Verdict::unknown(reason, "the connection is checked once its Kafka cluster can be used");
+        }
+        _ => {}
     }
     if !state.is_checked {
         return Verdict::unknown("ChecksDisabled", "this installation does not check connections (checks.enabled)");
@@ -109,6 +145,9 @@ mod tests {
         ConnectionState {
             generation: Some(2),
             problem: None,
+            is_usable: true,
+            note: None,
+            kafka: None,
             pipelines: 3,
             check: ConnectionCheck::default(),
             check_problem: None,
@@ -135,7 +174,11 @@ mod tests {
         );
 
         let invalid = ConnectionState {
-            problem: Some("spec.cassandra.replication: `dc1: 0` must name a datacenter".into()),
+            problem: Some((
+                INVALID_SPEC.into(),
+                "spec.cassandra.replication: `dc1: 0` must name a datacenter".into(),
+            )),
+            is_usable: false,
             ..state()
         };
         let second = connection_status(&invalid, &first, at(9));
@@ -146,6 +189,59 @@ mod tests {
             let of = |type_: &str| &status.conditions.iter().find(|c| c.type_ == type_).unwrap().status;
             assert_eq!((of(condition::READY).as_str(), of(condition::STALLED).as_str()), (ready, stalled));
         }
+    }
+
+    #[test]
+    fn a_problem_of_the_kafka_cluster_is_reported_and_what_was_found_last_is_used() {
+        for (reason, is_usable, accepted, stalled, checked, says) in [
+            ("Waiting", false, "Unknown", "False", "Waiting", "the version that they used last"),
+            (
+                "KafkaMissing",
+                false,
+                "False",
+                "False",
+                "KafkaMissing",
+                "the version that they used last",
+            ),
+            (
+                "KafkaMissing",
+                true,
+                "False",
+                "False",
+                "Checking",
+                "the address and the authorities that were found last",
+            ),
+            (
+                "NotAllowed",
+                true,
+                "False",
+                "True",
+                "Checking",
+                "the address and the authorities that were found last",
+            ),
+        ] {
+            let state = ConnectionState {
+                problem: Some((reason.into(), "why".into())),
+                is_usable,
+                ..state()
+            };
+            let status = of(&state);
+            let find = |type_: &str| status.conditions.iter().find(|c| c.type_ == type_).unwrap().clone();
+            let (found, message) = (find(condition::ACCEPTED), find(condition::ACCEPTED).message);
+            assert_eq!((found.status.as_str(), found.reason.as_str()), (accepted, reason));
+            assert!(message.starts_with("why. ") && message.contains(says), "{message}");
+            assert_eq!(find(condition::STALLED).status, stalled, "{reason}");
+            assert_eq!(find(condition::CHECKED).reason, checked, "{reason}");
+        }
+        let noted = ConnectionState {
+            note: Some("Kafka kafka/events is not ready".into()),
+            ..state()
+        };
+        let accepted = of(&noted).conditions.remove(0);
+        assert_eq!(
+            accepted.message,
+            "pipelines can use the connection; Kafka kafka/events is not ready"
+        );
     }
 
     fn block(name: &str, problem: Option<(&str, &str)>) -> BlockCheck {
@@ -210,7 +306,10 @@ mod tests {
             state
         };
         let stuck = change(|state| state.check_problem = Some(("Unschedulable".into(), "no node".into())));
-        let invalid = change(|state| state.problem = Some("x".into()));
+        let invalid = change(|state| {
+            state.problem = Some((INVALID_SPEC.into(), "x".into()));
+            state.is_usable = false;
+        });
         let disabled = change(|state| state.is_checked = false);
         let failed = ConnectionState {
             check: without_report,

@@ -116,6 +116,7 @@ impl VisitWriters for Watches {
         let queue = self.queue.clone();
         let report = move |event| match event {
             ChildEvent::Changed(pipeline) => queue.push(pipeline),
+            ChildEvent::AuthoritiesChanged(connection) => queue.context.connection_uses.announce(connection),
             ChildEvent::PresenceChanged => queue.push_all(),
             ChildEvent::Failed(error) => queue.watch_failed(K::KIND, &error),
         };

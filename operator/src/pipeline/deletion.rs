@@ -68,6 +68,7 @@ pub async fn reconcile_deletion(pipeline: &UserPipeline, context: &Context, now:
         error = applier
             .clear_deletion(&observed.children)
             .await
+            .and(applier.clear_kafka_users(&context.caches.strimzi).await)
             .and(applier.set_finalizer(false).await)
             .err();
     }
@@ -221,6 +222,7 @@ async fn take(
         DeletionStep::Wait(..) | DeletionStep::AwaitTopics(_) => Ok(()),
         DeletionStep::Release => {
             applier.clear_deletion(observed).await?;
+            applier.clear_kafka_users(&context.caches.strimzi).await?;
             applier.set_finalizer(false).await
         }
     }

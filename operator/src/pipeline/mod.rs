@@ -13,6 +13,7 @@ mod deletion;
 mod desired;
 #[cfg(test)]
 mod example;
+mod kafka_user_turn;
 mod model;
 mod observe;
 pub mod plan;
@@ -34,11 +35,11 @@ pub(crate) use self::example::{installation as example_installation, pipeline as
 pub(crate) use self::{
     apply::{Applier, ApplyError, Overrides},
     cache::{CachedConnection, CachedPipeline},
-    connections::{ConnectionUses, usable},
+    connections::{AUTHORITIES_KEY, ConnectionUses, valid_spec, with_listener},
     decide::schedule::{History, NewRun},
-    desired::{backfill_job, check_objects},
+    desired::{authorities_config_map, backfill_job, check_objects},
     model::{ConnectionId, Owner, PodConfig, Problem, connection_id, has_name, labels, owner_reference, whole_seconds},
-    observe::{CheckChildren, Observed, Progress, RunJob, TaskJob, backfill_runs, pods::controller, run_problem},
+    observe::{CheckChildren, Observed, Progress, RunJob, TaskJob, authorities_of, backfill_runs, pods::controller, run_problem},
     status::{EventPublisher, Verdict},
     task::{Delete, State, TaskRecord, advance},
 };

@@ -18,6 +18,7 @@ use super::{
     },
     deletion::reconcile_deletion,
     desired::{Desired, desired},
+    kafka_user_turn::kafka_user,
     model::{config_digests, pipeline_id},
     observe::{Observed, RunJob, observe, run_jobs},
     reconcile_back_off::jitter,
@@ -112,8 +113,10 @@ pub async fn converge(
     }
     let connections = connection_turn(pipeline, &valid, observed, &named, context, now);
     let mut decisions = decide(pipeline, &valid, observed, runs, connections, context.ignore_rollout_order, now);
+    let user = kafka_user(&valid, &decisions, observed, context);
+    decisions.use_kafka_user(user);
     let topics = topics_turn(pipeline, &valid, observed, &decisions, context, now);
-    decisions = decisions.with_topics(topics);
+    decisions.use_topics(topics);
     if decisions.schema.create.is_some() {
         decisions.taken_names = context.resources.taken_elsewhere(pipeline, &all, &context.connections);
     }

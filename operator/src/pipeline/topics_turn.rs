@@ -56,7 +56,11 @@ pub fn topics_turn(
         accepted: &accepted(pipeline),
         skip_inspection: context.ignore_rollout_order,
     };
-    decide(&input, &valid.owner.task_hash(), now)
+    let decision = decide(&input, &valid.owner.task_hash(), now);
+    match decisions.kafka_user.problem() {
+        Some(problem) => decision.before_login(problem),
+        None => decision,
+    }
 }
 
 /// The ids in the annotation. Others than those of topics are ignored.

@@ -73,6 +73,13 @@ impl Strimzi {
         (Self { clusters }, writers)
     }
 
+    /// The KafkaUsers of a namespace. None where no User Operator of a listed cluster reconciles them.
+    pub fn users(&self, namespace: &str) -> Option<&View<KafkaUser>> {
+        let mut clusters = self.clusters.values();
+        let cluster = clusters.find(|cluster| cluster.user_namespace == namespace);
+        cluster.map(|cluster| &cluster.users)
+    }
+
     pub fn cluster(&self, id: &ClusterId) -> Result<&Cluster, Unavailable> {
         self.clusters
             .get(id)
@@ -92,15 +99,6 @@ impl StrimziWriters {
             load(client, Kind::KafkaTopic, &namespace, &writer).await?;
         }
         Ok(())
-    }
-
-    /// The KafkaTopics of a namespace, as if they had been listed.
-    #[cfg(test)]
-    pub fn fill_topics(&self, namespace: &str, topics: Vec<KafkaTopic>) {
-        use kube::{ResourceExt, api::ApiResource, core::GroupVersionKind};
-        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(served::GROUP, "v1", "KafkaTopic"), "kafkatopics");
-        let by_name = topics.into_iter().map(|topic| (topic.name_any(), Arc::new(topic))).collect();
-        self.topics[namespace].fill(Objects { resource, by_name });
     }
 
     /// Starts all watches.
@@ -123,5 +121,7 @@ impl StrimziWriters {
     }
 }
 
+#[cfg(test)]
+mod fill;
 #[cfg(test)]
 mod tests;

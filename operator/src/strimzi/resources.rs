@@ -58,6 +58,29 @@ pub struct KafkaSpec {
 #[serde(rename_all = "camelCase", default)]
 pub struct KafkaClusterSpec {
     pub listeners: Vec<ListenerSpec>,
+    /// None where every user may do everything.
+    pub authorization: Option<Authorization>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Authorization {
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// Of `type: custom`: whether ACLs can be set through Kafka's admin API.
+    pub supports_admin_api: bool,
+}
+
+impl KafkaClusterSpec {
+    /// Whether the User Operator sets the ACLs of users. Elsewhere it refuses a user that has any.
+    pub fn has_acls(&self) -> bool {
+        let authorization = self.authorization.as_ref();
+        authorization.is_some_and(|authorization| match authorization.type_.as_str() {
+            "simple" => true,
+            "custom" => authorization.supports_admin_api,
+            _ => false,
+        })
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -137,6 +160,9 @@ pub struct KafkaTopicStatus {
 #[serde(rename_all = "camelCase", default)]
 pub struct KafkaUserSpec {
     pub authentication: Option<Authentication>,
+    /// With the ACLs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Value>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,10 @@
 //! How to reach a Kafka cluster.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
-use userpipeline_api::{Brokers, SaslMechanism, TlsMode};
+use tokio::{net::TcpStream, time::timeout};
+use userpipeline_api::{Brokers, KafkaLogin, SaslMechanism, TlsMode};
 
 use super::refusal::{Refusal, Refusals, Reporter};
 use crate::{
@@ -14,6 +17,8 @@ use crate::{
 };
 
 const FIELD: &str = "spec.kafka";
+/// Until a broker accepts a connection.
+const REACH: Duration = Duration::from_secs(10);
 
 /// The brokers of a cluster, how to encrypt and how to authenticate. Mounted files are read for each client: librdkafka reads
 /// none of them again.
@@ -29,8 +34,18 @@ impl Connection {
     pub fn new(brokers: &Brokers, secrets: &Secrets) -> Self {
         let tls = brokers.tls.as_ref();
         let mut wire = Wire::new(FIELD, secrets).with_certificates(tls.map(|tls| &tls.certificates));
-        if let Some((mechanism, secret)) = brokers.auth.as_ref().and_then(|auth| auth.mechanism()) {
-            wire = wire.with_credentials(secret, &format!("auth.{}.credentialsSecretRef", mechanism.member()));
+        if let Some(auth) = &brokers.auth {
+            let field = format!("auth.{}", auth.secret_field());
+            wire = match auth.login() {
+                Some(KafkaLogin::Password {
+                    secret,
+                    username: Some(username),
+                    ..
+                }) => wire.with_credentials(secret, &field).with_username(username),
+                Some(KafkaLogin::Password { secret, .. }) => wire.with_credentials(secret, &field),
+                Some(KafkaLogin::Certificate { secret }) => wire.with_user_certificate(secret, &field),
+                Some(KafkaLogin::Unresolved) | None => wire,
+            };
         }
         Self {
             brokers: brokers.clone(),
@@ -86,12 +101,18 @@ impl Connection {
     }
 
     fn secure(&self, config: &mut ClientConfig, material: &Material) -> Result<(), StoreError> {
-        let mechanism = self
-            .brokers
-            .auth
-            .as_ref()
-            .and_then(|auth| auth.mechanism())
-            .map(|(mechanism, _)| mechanism);
+        let mechanism = match self.brokers.auth.as_ref().and_then(|auth| auth.login()) {
+            Some(KafkaLogin::Password { mechanism, .. }) => Some(mechanism),
+            Some(KafkaLogin::Certificate { .. }) if !self.is_encrypted() => {
+                let message = "spec.kafka.auth.strimziUser: a client certificate needs a listener with TLS";
+                return Err(StoreError::configuration(PIPELINE_INVALID, message));
+            }
+            Some(KafkaLogin::Unresolved) => {
+                let message = "spec.kafka.auth.strimziUser needs secretRef and authentication: only the operator can find them";
+                return Err(StoreError::configuration(PIPELINE_INVALID, message));
+            }
+            Some(KafkaLogin::Certificate { .. }) | None => None,
+        };
         let protocol = match (self.is_encrypted(), mechanism) {
             (false, Some(SaslMechanism::Plain)) => {
                 let message = "spec.kafka.auth.plain needs spec.kafka.tls with mode VerifyFull, because it sends the password itself";
@@ -147,6 +168,29 @@ impl Connection {
             )),
             None => Ok(()),
         }
+    }
+
+    /// Fails if no broker can be reached, or its certificate is refused. Nothing is authenticated: a broker that requires a client
+    /// certificate was reached.
+    pub async fn reach(&self) -> Result<(), StoreError> {
+        if self.is_encrypted() {
+            let config = client_config(&self.wire, &self.wire.read()?, Verification::Name)?;
+            match handshake::problem(&self.addresses(), config).await {
+                Some((_, TlsProblem::ClientRefused { .. })) => return Ok(()),
+                Some(_) => self.verify().await?,
+                None => {}
+            }
+        }
+        for address in self.addresses() {
+            if matches!(timeout(REACH, TcpStream::connect(&address)).await, Ok(Ok(_))) {
+                return Ok(());
+            }
+        }
+        let message = format!(
+            "Kafka at {} does not answer (spec.kafka.bootstrapServers)",
+            self.brokers.bootstrap_servers
+        );
+        Err(StoreError::transient(KAFKA_UNREACHABLE, message))
     }
 
     /// Why brokers do not answer: certificates, credentials, or the network. Other errors stay as they are.
@@ -257,6 +301,40 @@ mod tests {
             assert_eq!(config.get("ssl.endpoint.identification.algorithm"), verifies);
             // librdkafka was built with what this needs.
             config.create::<rdkafka::consumer::BaseConsumer>().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_kafka_user_logs_in_as_its_listener_authenticates() {
+        let user =
+            |secret: &str, authentication: &str| json!({"strimziUser": {"secretRef": {"name": secret}, "authentication": authentication}});
+        // Only the password is in the Secret of a KafkaUser.
+        let scram = config(&json!({"bootstrapServers": "kafka:9093", "tls": {"mode": "Disable"}, "auth": user("login", "scram-sha-512")}));
+        let scram = scram.unwrap();
+        let settings = ["security.protocol", "sasl.mechanism", "sasl.username", "sasl.password"].map(|name| scram.get(name).unwrap());
+        assert_eq!(settings, ["SASL_PLAINTEXT", "SCRAM-SHA-512", "login", "one"]);
+
+        let place = "Secret `other` (spec.kafka.auth.strimziUser)";
+        for (auth, reason, says) in [
+            (
+                user("other", "scram-sha-512"),
+                CREDENTIALS_MISSING,
+                format!("{place} not found: create it with the key `password`"),
+            ),
+            (
+                user("other", "tls"),
+                CREDENTIALS_MISSING,
+                format!("{place} not found: create it with the key `user.crt`"),
+            ),
+            (
+                json!({"strimziUser": {}}),
+                PIPELINE_INVALID,
+                "needs secretRef and authentication".to_owned(),
+            ),
+        ] {
+            let error = config(&json!({"bootstrapServers": "kafka:9093", "auth": auth})).unwrap_err();
+            assert_eq!(error.reason, reason);
+            assert!(error.message.contains(&says), "{error}");
         }
     }
 

@@ -11,9 +11,30 @@ use crate::{
     error::{CERTIFICATE_EXPIRED, CERTIFICATE_REFUSED, CREDENTIALS_MISSING, TLS_MISMATCH},
 };
 
+/// A client certificate in a Secret.
+#[derive(Clone, Debug)]
+struct ClientSecret {
+    name: String,
+    /// Where the spec names the Secret.
+    field: String,
+    /// The keys with the certificate and its private key.
+    keys: [&'static str; 2],
+}
+
 /// The keys of a Secret of type kubernetes.io/tls.
-pub const CERTIFICATE: &str = "tls.crt";
-pub const PRIVATE_KEY: &str = "tls.key";
+const TLS_KEYS: [&str; 2] = ["tls.crt", "tls.key"];
+/// Those of the Secret of a `KafkaUser`.
+const USER_KEYS: [&str; 2] = ["user.crt", "user.key"];
+
+/// A user name and a password in a Secret.
+#[derive(Clone, Debug)]
+struct Login {
+    secret: String,
+    /// Where the spec names the Secret.
+    field: String,
+    /// None: it is in the Secret.
+    username: Option<String>,
+}
 
 /// The mounted files of a connection to a store. They are read for each connection, so that a rotation takes effect.
 #[derive(Clone, Debug)]
@@ -21,11 +42,11 @@ pub struct Wire {
     /// The path of its block in the resource, such as `spec.postgres`.
     pub field: &'static str,
     secrets: Secrets,
-    certificates: Certificates,
+    ca: Option<CaSource>,
+    client: Option<ClientSecret>,
     /// The public authorities are accepted besides those of `ca`.
     pub(super) accepts_public: bool,
-    /// A Secret with user name and password, and the field that names it.
-    credentials: Option<(SecretRef, String)>,
+    login: Option<Login>,
     /// A key of a Secret with a token, and the field that names it.
     token: Option<(SecretKeyRef, String)>,
 }
@@ -35,16 +56,23 @@ impl Wire {
         Self {
             field,
             secrets: secrets.clone(),
-            certificates: Certificates::default(),
+            ca: None,
+            client: None,
             accepts_public: false,
-            credentials: None,
+            login: None,
             token: None,
         }
     }
 
     #[must_use]
     pub fn with_certificates(mut self, certificates: Option<&Certificates>) -> Self {
-        self.certificates = certificates.cloned().unwrap_or_default();
+        let Certificates { ca, client_secret_ref } = certificates.cloned().unwrap_or_default();
+        self.ca = ca;
+        self.client = client_secret_ref.map(|secret| ClientSecret {
+            name: secret.name,
+            field: format!("{}.tls.clientSecretRef", self.field),
+            keys: TLS_KEYS,
+        });
         self
     }
 
@@ -58,7 +86,31 @@ impl Wire {
     /// `field` is where the block names the Secret.
     #[must_use]
     pub fn with_credentials(mut self, secret: &SecretRef, field: &str) -> Self {
-        self.credentials = Some((secret.clone(), format!("{}.{field}", self.field)));
+        self.login = Some(Login {
+            secret: secret.name.clone(),
+            field: format!("{}.{field}", self.field),
+            username: None,
+        });
+        self
+    }
+
+    /// As [`Self::with_credentials`], with a user name that is not in the Secret.
+    #[must_use]
+    pub fn with_username(mut self, username: &str) -> Self {
+        if let Some(login) = &mut self.login {
+            login.username = Some(username.to_owned());
+        }
+        self
+    }
+
+    /// The client certificate of a `KafkaUser`. `field` is where the block names its Secret.
+    #[must_use]
+    pub fn with_user_certificate(mut self, secret: &SecretRef, field: &str) -> Self {
+        self.client = Some(ClientSecret {
+            name: secret.name.clone(),
+            field: format!("{}.{field}", self.field),
+            keys: USER_KEYS,
+        });
         self
     }
 
@@ -81,20 +133,23 @@ impl Wire {
     pub fn read(&self) -> Result<Material, StoreError> {
         let mut problems = Vec::new();
         let mut material = Material::default();
-        if let Some((secret, field)) = &self.credentials {
-            material.credentials = keep(self.secrets.credentials(&secret.name, field), &mut problems)?;
+        if let Some(Login { secret, field, username }) = &self.login {
+            let credentials = match username {
+                None => self.secrets.credentials(secret, field),
+                Some(username) => self.secrets.password_of(secret, username, field),
+            };
+            material.credentials = keep(credentials, &mut problems)?;
         }
         if let Some((key, field)) = &self.token {
             material.token = keep(self.secrets.value(&key.name, &key.key, field), &mut problems)?;
         }
-        if let Some(ca) = &self.certificates.ca {
+        if let Some(ca) = &self.ca {
             material.ca = keep(self.secrets.authorities(ca, &self.ca_field()), &mut problems)?;
         }
-        if let Some(secret) = &self.certificates.client_secret_ref {
-            let field = self.client_field();
-            let value = |key| self.secrets.value(&secret.name, key, &field);
-            let certificate = keep(value(CERTIFICATE), &mut problems)?;
-            let key = keep(value(PRIVATE_KEY), &mut problems)?;
+        if let Some(ClientSecret { name, field, keys }) = &self.client {
+            let [certificate, key] = keys.map(|key| self.secrets.value(name, key, field));
+            let certificate = keep(certificate, &mut problems)?;
+            let key = keep(key, &mut problems)?;
             material.client = certificate
                 .zip(key)
                 .map(|(certificate, key)| ClientCertificate { certificate, key });
@@ -113,7 +168,7 @@ impl Wire {
 
     /// The authorities' certificates, for messages.
     pub(super) fn authorities(&self) -> String {
-        match &self.certificates.ca {
+        match &self.ca {
             Some(ca) => place(ca, &self.ca_field()),
             None => format!("the image's public authorities ({} is not set)", self.ca_field()),
         }
@@ -121,20 +176,19 @@ impl Wire {
 
     /// The client certificate, for messages.
     pub(super) fn client_certificate(&self) -> Option<String> {
-        let secret = self.certificates.client_secret_ref.as_ref()?;
-        let field = self.client_field();
+        let ClientSecret { name, field, keys } = self.client.as_ref()?;
+        let [certificate, key] = keys;
         Some(format!(
-            "the client certificate in keys `{CERTIFICATE}` and `{PRIVATE_KEY}` of Secret `{}` ({field})",
-            secret.name
+            "the client certificate in keys `{certificate}` and `{key}` of Secret `{name}` ({field})"
         ))
     }
 
     /// The user name and password, for messages.
     pub fn credentials_place(&self) -> String {
-        let secret = self
-            .credentials
-            .as_ref()
-            .map(|(secret, field)| format!("the keys `username` and `password` of Secret `{}` ({field})", secret.name));
+        let secret = self.login.as_ref().map(|Login { secret, field, username }| match username {
+            None => format!("the keys `username` and `password` of Secret `{secret}` ({field})"),
+            Some(username) => format!("user `{username}` with the key `password` of Secret `{secret}` ({field})"),
+        });
         let token = self
             .token
             .as_ref()

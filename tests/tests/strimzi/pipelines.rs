@@ -67,15 +67,18 @@ impl Story {
     async fn connect(&self, world: &World, auth: Value) -> Result<()> {
         let mut spec = blocks();
         spec["kafka"] = json!({"strimzi": {"cluster": CLUSTER, "namespace": NAMESPACE, "listener": "tls"}, "auth": auth});
-        let connection =
-            json!({"apiVersion": "userpipeline.dev/v1alpha1", "kind": "UserPipelineConnection", "metadata": {"name": "stores"}, "spec": spec});
+        let connection = json!({"apiVersion": "userpipeline.dev/v1alpha1", "kind": "UserPipelineConnection", "metadata": {"name": "stores"}, "spec": spec});
         let by = PatchParams::apply("end-to-end").force();
         let connections = world.api::<UserPipelineConnection>();
         connections.patch("stores", &by, &Patch::Apply(&connection)).await?;
         eventually("the connection to be accepted", SOON, async || {
             let status = connections.get("stores").await?.status.unwrap_or_default();
             let accepted = status.conditions.iter().any(|c| c.type_ == "Accepted" && c.status == "True");
-            Ok(if accepted { Ok(()) } else { Err(format!("{:?}", status.conditions)) })
+            Ok(if accepted {
+                Ok(())
+            } else {
+                Err(format!("{:?}", status.conditions))
+            })
         })
         .await
     }
@@ -100,7 +103,9 @@ impl Story {
     /// The KafkaTopic of a topic.
     async fn resource(&self, topic: &str) -> Result<Option<KafkaTopic>> {
         let all = self.topics.list(&ListParams::default()).await?.items;
-        Ok(all.into_iter().find(|resource| resource.spec.topic_name.as_deref().unwrap_or(&resource.name_any()) == topic))
+        Ok(all
+            .into_iter()
+            .find(|resource| resource.spec.topic_name.as_deref().unwrap_or(&resource.name_any()) == topic))
     }
 
     /// Deletes the pipeline of a world, and waits until it is gone.
@@ -187,10 +192,7 @@ async fn a_topic_that_was_created_again_waits_to_be_accepted(story: &Story) -> R
 
     // And when its id is accepted, records of the next run are stored
     let accept = Patch::Merge(json!({"metadata": {"annotations": {"userpipeline.dev/accept-topic": id}}}));
-    world
-        .api::<UserPipeline>()
-        .patch("users", &PatchParams::default(), &accept)
-        .await?;
+    world.api::<UserPipeline>().patch("users", &PatchParams::default(), &accept).await?;
     world.ready().await?;
     let mut changed = story.pipeline(world, &topic);
     changed["spec"]["source"]["http"]["query"][1]["value"] = json!(format!("{}-2", world.seed));
@@ -223,7 +225,10 @@ async fn a_foreign_resource_is_never_changed(story: &Story) -> Result<()> {
         .await?;
     story.delete(world).await?;
     let after = story.topics.get(&topic).await?;
-    ensure!(after.metadata.generation == before.metadata.generation, "the KafkaTopic was changed");
+    ensure!(
+        after.metadata.generation == before.metadata.generation,
+        "the KafkaTopic was changed"
+    );
     story.topics.delete(&topic, &DeleteParams::default()).await?;
     Ok(())
 }
@@ -232,7 +237,10 @@ async fn an_adopted_topic_keeps_its_settings(story: &Story) -> Result<()> {
     // Given a topic with settings of its own, and without a resource
     let (world, topic) = (&story.other, story.topic("adopted"));
     let settings = BTreeMap::from([("retention.ms", "123456789"), ("min.cleanable.dirty.ratio", "0.4")]);
-    let settings: BTreeMap<String, String> = settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let settings: BTreeMap<String, String> = settings
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
     story.admin.create(&topic, 4, 1, &settings).await?;
 
     // When a pipeline names it, Then it is left alone until the pipeline adopts it
@@ -259,13 +267,32 @@ async fn an_adopted_topic_keeps_its_settings(story: &Story) -> Result<()> {
 async fn versions(story: &Story) -> Result<BTreeMap<String, Option<String>>> {
     let mut found = BTreeMap::new();
     let all = ListParams::default();
-    found.extend(story.topics.list(&all).await?.items.iter().map(|topic| (topic.name_any(), topic.resource_version())));
-    found.extend(story.users.list(&all).await?.items.iter().map(|user| (user.name_any(), user.resource_version())));
+    found.extend(
+        story
+            .topics
+            .list(&all)
+            .await?
+            .items
+            .iter()
+            .map(|topic| (topic.name_any(), topic.resource_version())),
+    );
+    found.extend(
+        story
+            .users
+            .list(&all)
+            .await?
+            .items
+            .iter()
+            .map(|user| (user.name_any(), user.resource_version())),
+    );
     for world in [&story.own, &story.other] {
         let connection = world.api::<UserPipelineConnection>().get("stores").await?;
         found.insert(format!("{}/stores", world.namespace), connection.resource_version());
         for config_map in world.api::<k8s_openapi::api::core::v1::ConfigMap>().list(&all).await?.items {
-            found.insert(format!("{}/{}", world.namespace, config_map.name_any()), config_map.resource_version());
+            found.insert(
+                format!("{}/{}", world.namespace, config_map.name_any()),
+                config_map.resource_version(),
+            );
         }
     }
     Ok(found)
@@ -301,7 +328,8 @@ async fn a_restarted_operator_writes_nothing(story: &Story) -> Result<()> {
     story.other.condition("Suspended", "True", SOON).await?;
 
     // Then what Strimzi reads is as before
-    let of_strimzi = |all: BTreeMap<String, Option<String>>| all.into_iter().filter(|(name, _)| !name.contains('/') || name.ends_with("/stores"));
+    let of_strimzi =
+        |all: BTreeMap<String, Option<String>>| all.into_iter().filter(|(name, _)| !name.contains('/') || name.ends_with("/stores"));
     let (before, after): (BTreeMap<_, _>, BTreeMap<_, _>) = (of_strimzi(before).collect(), of_strimzi(versions(story).await?).collect());
     ensure!(before == after, "{before:#?} {after:#?}");
     Ok(())
@@ -326,9 +354,18 @@ async fn what_the_pipeline_created_is_deleted_with_it(story: &Story) -> Result<(
         Ok(if left == 0 { Ok(()) } else { Err(format!("{left} users")) })
     })
     .await?;
-    story.topics.delete(&story.resource(&adopted).await?.context("a name")?.name_any(), &DeleteParams::default()).await?;
+    story
+        .topics
+        .delete(
+            &story.resource(&adopted).await?.context("a name")?.name_any(),
+            &DeleteParams::default(),
+        )
+        .await?;
     eventually("the adopted topic to be gone", SOON, async || {
-        Ok(story.resource(&adopted).await?.map_or(Ok(()), |left| Err(format!("{:?}", left.status))))
+        Ok(story
+            .resource(&adopted)
+            .await?
+            .map_or(Ok(()), |left| Err(format!("{:?}", left.status))))
     })
     .await
 }

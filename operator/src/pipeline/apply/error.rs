@@ -1,5 +1,7 @@
 //! Why a child is not as desired.
 
+use crate::strimzi::Unavailable;
+
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// A foreign object has the name.
@@ -14,9 +16,9 @@ pub enum ApplyError {
     /// The child's pods would run under a ServiceAccount that cannot be applied.
     #[error("not changed, because no pod may run under the ServiceAccount: {why}")]
     NoAccount { reason: &'static str, why: String },
-    /// Strimzi's resources cannot be used.
-    #[error("{why}")]
-    Unavailable { reason: &'static str, why: String },
+    /// Strimzi's resources cannot be used, or it is not known yet which exist.
+    #[error("{0}")]
+    Unavailable(Unavailable),
     #[error("cannot apply {kind} {name}: {}", text(.source))]
     ApplyFailed {
         kind: String,
@@ -37,7 +39,8 @@ impl ApplyError {
             Self::NotOurs { .. } => "NotOurs",
             Self::BeingDeleted { .. } => "BeingDeleted",
             Self::Changed { .. } => "Changed",
-            Self::NoAccount { reason, .. } | Self::Unavailable { reason, .. } => reason,
+            Self::NoAccount { reason, .. } => reason,
+            Self::Unavailable(why) => why.reason(),
             Self::ApplyFailed { .. } => "ApplyFailed",
             Self::DeleteFailed { .. } => "DeleteFailed",
         }

@@ -7,6 +7,7 @@ mod error;
 mod finalizer;
 mod held_jobs;
 mod kafka_topics;
+mod kafka_users;
 mod overrides;
 mod runs;
 mod sequence;

@@ -40,6 +40,8 @@ pub struct Applied {
     pub account: Result<(), ApplyError>,
     /// The inspection Job and the KafkaTopics.
     pub topics: Result<(), ApplyError>,
+    /// The user in Kafka.
+    pub kafka_user: Result<(), ApplyError>,
     /// The schema Job.
     pub schema: Result<(), ApplyError>,
     pub schedule: Child<CronJob>,
@@ -59,6 +61,7 @@ impl Applied {
         let results = [
             self.account.as_ref().err(),
             self.topics.as_ref().err(),
+            self.kafka_user.as_ref().err(),
             self.schema.as_ref().err(),
             self.schedule.as_ref().err(),
             self.started.as_ref().err(),
@@ -106,6 +109,7 @@ pub async fn apply(
     let live = &observed.children;
 
     let account = desired.account.apply_all(live, applier).await.map(drop);
+    let kafka_user = applier.apply_kafka_user(desired.kafka_user.as_ref(), &decisions.kafka_user).await;
     let recorded = recorded.and_then(|()| usable(&account));
     let schema = match recorded {
         Ok(()) => prepare_deletion(applier, pipeline, desired.deletion, &decisions.config_digests, live).await,
@@ -151,6 +155,7 @@ pub async fn apply(
         decisions,
         account,
         topics,
+        kafka_user,
         schema,
         schedule,
         started,
@@ -199,6 +204,7 @@ async fn delete_leftovers(
     for job in live.jobs.iter().filter(|job| ended.contains(&&job.name_any())) {
         leftovers.extend(applier.delete(job.as_ref()).await.err());
     }
+    leftovers.extend(applier.delete_stale_kafka_users(&decisions.kafka_user).await);
     leftovers
 }
 

@@ -18,7 +18,7 @@ use serde::{
     de::{DeserializeOwned, Error as _},
 };
 use serde_json::{Value, value::RawValue};
-use userpipeline_api::{UserPipeline, UserPipelineConnection};
+use userpipeline_api::{UserPipeline, UserPipelineConnection, names};
 use userpipeline_record::weight;
 
 use super::{foreign, nesting};
@@ -40,6 +40,8 @@ pub struct Compressed<K> {
     metadata: ObjectMeta,
     /// The pipeline that a child belongs to.
     pipeline: Option<Box<str>>,
+    /// Of a connection: the hash of the listener in its status.
+    listener: Option<Box<str>>,
     /// Deflated JSON, about a third of its size.
     text: Box<[u8]>,
     kind: PhantomData<fn() -> K>,
@@ -105,6 +107,11 @@ impl<K> Compressed<K> {
     pub fn pipeline(&self) -> Option<&str> {
         self.pipeline.as_deref()
     }
+
+    /// The hash of what a connection's status has of its Kafka listener, without the certificates, which pods read from elsewhere.
+    pub fn listener(&self) -> Option<&str> {
+        self.listener.as_deref()
+    }
 }
 
 fn deflated(text: &str) -> std::io::Result<Box<[u8]>> {
@@ -135,6 +142,10 @@ impl<'de, K: Resource<DynamicType = ()>> Deserialize<'de> for Compressed<K> {
         let head: Head = serde_json::from_str(metadata).map_err(D::Error::custom)?;
         let mut members: BTreeMap<String, &RawValue> = serde_json::from_str(metadata).map_err(D::Error::custom)?;
         // Half of the text, and little of it is used.
+        let listener = match object.get("status") {
+            Some(status) if K::kind(&()) == UserPipelineConnection::kind(&()) => listener_hash(status),
+            _ => None,
+        };
         let managed_fields = members.remove("managedFields").and_then(|all| foreign::reduced(&K::kind(&()), all));
         let managed_fields = managed_fields.and_then(|fields| serde_json::value::to_raw_value(&fields).ok());
         if let Some(managed_fields) = &managed_fields {
@@ -157,10 +168,23 @@ impl<'de, K: Resource<DynamicType = ()>> Deserialize<'de> for Compressed<K> {
                 .labels
                 .and_then(|mut labels| labels.remove(labels::PIPELINE))
                 .map(String::into_boxed_str),
+            listener,
             text: deflated(&text).map_err(D::Error::custom)?,
             kind: PhantomData,
         })
     }
+}
+
+fn listener_hash(status: &RawValue) -> Option<Box<str>> {
+    #[derive(Deserialize)]
+    struct Status {
+        kafka: Option<BTreeMap<String, Value>>,
+    }
+    let Status { kafka } = serde_json::from_str(status.get()).ok()?;
+    let mut kafka = kafka?;
+    kafka.remove("certificates");
+    let text = serde_json::to_string(&kafka).ok()?;
+    Some(names::hash(&text).into_boxed_str())
 }
 
 impl<K: Resource<DynamicType = ()>> Resource for Compressed<K> {
@@ -210,6 +234,20 @@ mod tests {
         assert_eq!(read.data.unwrap()["k"], "v");
         assert_eq!(read.metadata.labels.unwrap()["x"], "y");
         assert_eq!(read.metadata.managed_fields, None);
+    }
+
+    #[test]
+    fn a_connection_has_another_hash_for_another_listener_and_not_for_another_certificate() {
+        let hash = |kafka: Value| {
+            let connection = json!({"metadata": {"name": "a"}, "spec": {}, "status": {"kafka": kafka}});
+            let cached: CachedConnection = serde_json::from_value(connection).unwrap();
+            cached.listener().map(str::to_owned)
+        };
+        let one = hash(json!({"bootstrapServers": "a:9093", "certificates": ["x"]}));
+        assert!(one.is_some());
+        assert_eq!(hash(json!({"bootstrapServers": "a:9093", "certificates": ["x", "y"]})), one);
+        assert_ne!(hash(json!({"bootstrapServers": "b:9093", "certificates": ["x"]})), one);
+        assert_eq!(hash(Value::Null), None);
     }
 
     #[test]

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::pipeline::model::{ConnectionId, connection_id, labels::CHECK_NOW};
 
-/// Watches connections. `changed` receives each one that was created, deleted, given another spec, or whose check is requested, after
-/// the cache has it; and errors.
+/// Watches connections. `changed` receives each one that was created, deleted, given another spec, whose listener was found or changed,
+/// or whose check is requested, after the cache has it; and errors.
 pub async fn watch_connections(
     scope: Scope,
     mut writer: CacheWriter<UserPipelineConnection>,
@@ -56,10 +56,14 @@ pub async fn watch_connections(
     }
 }
 
-/// Whether its spec or the requested check differs from the cached one. The operator's own writes change only the status.
+/// Whether its spec, the listener in its status, or the requested check differs from the cached one. The operator's other writes change
+/// nothing that pipelines use.
 fn is_changed(connection: &CachedConnection, writer: &CacheWriter<UserPipelineConnection>) -> bool {
     let about = ObjectRef::<CachedConnection>::new(&connection.name_any()).within(&connection.namespace().unwrap_or_default());
-    let version = |connection: &CachedConnection| (connection.uid(), connection.meta().generation);
+    let version = |connection: &CachedConnection| {
+        let listener = connection.listener().map(str::to_owned);
+        (connection.uid(), connection.meta().generation, listener)
+    };
     let cached = writer.writer.as_reader().get(&about);
     cached.is_none_or(|cached| version(&cached) != version(connection) || cached.annotation(CHECK_NOW) != connection.annotation(CHECK_NOW))
 }
@@ -90,8 +94,14 @@ mod tests {
         connection
     }
 
-    /// Lists `stores` and `crm`; then the status of `stores` changes, its spec changes, its check is requested, its status changes, and
-    /// `crm` is deleted.
+    fn with_listener(name: &str, generation: i64, servers: &str) -> Value {
+        let mut connection = annotated(name, generation);
+        connection["status"] = json!({"kafka": {"bootstrapServers": servers}});
+        connection
+    }
+
+    /// Lists `stores` and `crm`; then the status of `stores` changes, its spec changes, its check is requested, its status changes, its
+    /// listener is found, is written again, and changes, and `crm` is deleted.
     async fn apiserver() -> Client {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let app = Router::new().fallback(|uri: Uri| async move {
@@ -105,6 +115,9 @@ mod tests {
                 json!({"type": "MODIFIED", "object": connection("stores", 2)}),
                 json!({"type": "MODIFIED", "object": annotated("stores", 2)}),
                 json!({"type": "MODIFIED", "object": annotated("stores", 2)}),
+                json!({"type": "MODIFIED", "object": with_listener("stores", 2, "a:9093")}),
+                json!({"type": "MODIFIED", "object": with_listener("stores", 2, "a:9093")}),
+                json!({"type": "MODIFIED", "object": with_listener("stores", 2, "b:9093")}),
                 json!({"type": "DELETED", "object": connection("crm", 1)}),
             ];
             let events = events.map(|event| Ok::<_, std::io::Error>(format!("{event}\n")));
@@ -117,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_changed_specs_and_requested_checks_are_reported_and_the_cache_has_them_by_then() {
+    async fn only_changed_specs_listeners_and_requested_checks_are_reported_and_the_cache_has_them_by_then() {
         let scope = Scope {
             client: apiserver().await,
             namespace: None,
@@ -134,12 +147,14 @@ mod tests {
                 .unwrap()
                 .push((name, cached.and_then(|cached| cached.meta().generation)));
         }));
-        while seen.lock().unwrap().len() < 5 {
+        while seen.lock().unwrap().len() < 7 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let expected = [
             ("stores", Some(1)),
             ("crm", Some(1)),
+            ("stores", Some(2)),
+            ("stores", Some(2)),
             ("stores", Some(2)),
             ("stores", Some(2)),
             ("crm", None),

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     identity::MANAGER,
-    pipeline::model::{labels, pipeline_id},
+    pipeline::model::{ConnectionId, labels, labels::Component, pipeline_id},
 };
 
 /// Objects in one page of a list: the allocator keeps the memory of the largest response.
@@ -78,6 +78,8 @@ pub async fn watch_pipelines(
 pub enum ChildEvent {
     /// A child of this pipeline changed.
     Changed(PipelineId),
+    /// The authorities of this connection changed.
+    AuthoritiesChanged(ConnectionId),
     /// The optional kind became absent or present, which concerns every pipeline.
     PresenceChanged,
     Failed(watcher::Error),
@@ -123,6 +125,8 @@ where
                 namespace: child.namespace().unwrap_or_default(),
                 name: name.to_owned(),
             }));
+        } else if let Some(connection) = child.read().ok().and_then(|child| connection_with_authorities(&child)) {
+            report(ChildEvent::AuthoritiesChanged(connection));
         }
     };
     let mut departures = Departures::new(writer.writer.as_reader());
@@ -158,6 +162,16 @@ where
         }
     }
     None
+}
+
+/// The connection to which a ConfigMap with authorities belongs. Nothing else of a connection reports its changes.
+fn connection_with_authorities(child: &impl ResourceExt) -> Option<ConnectionId> {
+    let component = child.labels().get(labels::COMPONENT)?;
+    (component == Component::Authorities.as_str()).then_some(())?;
+    Some(ConnectionId {
+        namespace: child.namespace().unwrap_or_default(),
+        name: child.labels().get(labels::CONNECTION)?.clone(),
+    })
 }
 
 /// A hash of what of a pipeline needs a reconcile: not the measurements that the operator itself writes.

@@ -15,6 +15,7 @@ use userpipeline_api::{
 };
 
 use super::{
+    listener::with_listener,
     named::{NamedConnections, last_used},
     used::{blocks, used},
 };
@@ -166,12 +167,24 @@ fn version(connection: &CachedConnection) -> ConnectionVersion {
         name: connection.name_any(),
         uid: connection.uid().unwrap_or_default(),
         generation: connection.meta().generation.unwrap_or_default(),
+        listener: connection.listener().map(str::to_owned),
     }
 }
 
-/// The spec of a connection, or why no pipeline can use it.
+/// The spec of a connection with what its status says of the listener of `kafka.strimzi`, or why no pipeline can use it.
 pub fn usable(connection: &CachedConnection) -> Result<UserPipelineConnectionSpec, String> {
-    let spec = connection.read().map_err(|error| format!("cannot be read: {error}"))?.spec;
+    let read = connection.read().map_err(|error| format!("cannot be read: {error}"))?;
+    let listener = read.status.and_then(|status| status.kafka);
+    with_listener(&connection.name_any(), checked(read.spec)?, listener.as_ref())
+}
+
+/// The spec of a connection as written, or why it is invalid.
+pub fn valid_spec(connection: &CachedConnection) -> Result<UserPipelineConnectionSpec, String> {
+    let read = connection.read().map_err(|error| format!("cannot be read: {error}"))?;
+    checked(read.spec)
+}
+
+fn checked(spec: UserPipelineConnectionSpec) -> Result<UserPipelineConnectionSpec, String> {
     let problems = connection_problems(&spec);
     if problems.is_empty() { Ok(spec) } else { Err(problems.join("; ")) }
 }
@@ -220,7 +233,8 @@ mod tests {
             ConnectionVersion {
                 name: "good".into(),
                 uid: "uid-good".into(),
-                generation: 3
+                generation: 3,
+                listener: None,
             }
         );
         assert_eq!(named.accepted_stores, ["7/users", "a_-B"]);

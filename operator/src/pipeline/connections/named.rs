@@ -70,6 +70,7 @@ impl NamedConnections {
                     name: name.to_owned(),
                     uid: recorded.map(|recorded| recorded.uid.clone()).unwrap_or_default(),
                     generation: last.generation,
+                    listener: recorded.and_then(|recorded| recorded.listener.clone()),
                 };
                 self.use_connection(version, last.spec.clone(), &pipeline.spec);
             }

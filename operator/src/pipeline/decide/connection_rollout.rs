@@ -119,6 +119,7 @@ mod tests {
             name: "stores".into(),
             uid: "u".into(),
             generation,
+            listener: None,
         }
     }
 

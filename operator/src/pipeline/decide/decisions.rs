@@ -8,7 +8,7 @@ use super::{
     created_objects::created_objects,
     drain,
     drain::DrainInput,
-    roll_out, schedule,
+    kafka_user, roll_out, schedule,
     schedule::{History, ScheduleInput},
     schema,
     store_identities::store_identities,
@@ -35,6 +35,8 @@ pub struct Decisions {
     pub turn: Turn,
     /// Whether the pipeline may change to the current versions of its connections.
     pub connections: connection_rollout::Decision,
+    /// The user in Kafka.
+    pub kafka_user: kafka_user::Decision,
     /// Of the ConfigMaps that are read back; to be written to the status before these are applied.
     pub config_digests: Vec<String>,
     /// What the pipeline created in stores. None until a pipeline that is older than this record has reported it.
@@ -46,9 +48,8 @@ pub struct Decisions {
 }
 
 impl Decisions {
-    /// With the decision about the topics: no schema Job is created before they are ready.
-    #[must_use]
-    pub fn with_topics(mut self, topics: topics::Decision) -> Self {
+    /// No schema Job is created before the topics are ready.
+    pub fn use_topics(&mut self, topics: topics::Decision) {
         if let Some((_, message)) = topics.blocks().filter(|_| self.schema.create.is_some()) {
             let message = format!("the schema Job waits for the topics: {message}");
             self.schema.create = None;
@@ -58,11 +59,21 @@ impl Decisions {
             self.schema.create = None;
         }
         self.topics = topics;
-        self
+    }
+
+    /// No schema Job starts before it can log in.
+    pub fn use_kafka_user(&mut self, user: kafka_user::Decision) {
+        if let Some(problem) = user.problem()
+            && !self.schema.is_applied()
+        {
+            self.schema.create = None;
+            self.schema.finding = schema::Finding::Applying(Some(problem.clone()));
+        }
+        self.kafka_user = user;
     }
 }
 
-/// Decides everything but the topics. `ignore_rollout_order` opens the gate at once: a plan shows the end of a rollout, not its first step.
+/// Decides everything but topics and user of Strimzi. `ignore_rollout_order` opens the gate at once: a plan shows the end of a rollout, not its first step.
 pub fn decide(
     pipeline: &UserPipeline,
     valid: &ValidatedPipeline,
@@ -114,6 +125,7 @@ pub fn decide(
         schema,
         turn: Turn::Now,
         connections,
+        kafka_user: kafka_user::Decision::default(),
         config_digests: recorded.config_digests,
         created_objects,
         store_identities: store_identities(&recorded.store_identities, &jobs),

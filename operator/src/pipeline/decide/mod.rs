@@ -8,6 +8,7 @@ mod deletable_topics;
 pub mod deletion;
 pub mod drain;
 pub mod held_jobs;
+pub mod kafka_user;
 pub mod roll_out;
 pub mod schedule;
 pub mod schema;

@@ -1,8 +1,8 @@
 //! The desired children of a [`ValidatedPipeline`](super::validate::ValidatedPipeline), a file per kind. No client.
 
 mod backfill_job;
-mod check_job;
 mod config_map;
+mod connection;
 mod cron_job;
 mod deletion_job;
 mod deployment;
@@ -10,6 +10,7 @@ mod drain_job;
 mod ingest_job;
 mod inspection_job;
 mod kafka_topic;
+mod kafka_user;
 mod objects;
 mod plan_job;
 mod pod;
@@ -21,7 +22,7 @@ mod task_job;
 
 pub use self::{
     backfill_job::backfill_job,
-    check_job::check_objects,
+    connection::{authorities_config_map, check_objects},
     objects::{Desired, deletion_account, deletion_objects, desired},
     plan_job::plan_objects,
 };

@@ -1,11 +1,12 @@
 //! The desired children of a pipeline by the step that applies them.
 
 use k8s_openapi::api::{batch::v1::Job, core::v1::ConfigMap};
+use serde_json::Value;
 use userpipeline_api::StoreObject;
 
 use super::{
-    config_map, cron_job, deletion_job, deployment, drain_job, ingest_job, inspection_job, kafka_topic, pod_disruption_budget, schema_job,
-    service_account,
+    config_map, cron_job, deletion_job, deployment, drain_job, ingest_job, inspection_job, kafka_topic, kafka_user::kafka_user,
+    pod_disruption_budget, schema_job, service_account,
 };
 use crate::{
     pipeline::{
@@ -21,6 +22,8 @@ use crate::{
 pub struct Desired {
     /// The ServiceAccount of all pods.
     pub account: DesiredChildren,
+    /// The user in Kafka.
+    pub kafka_user: Option<Value>,
     /// The config of a later deletion Job, where connections may have changed by then.
     pub deletion: DesiredChildren,
     /// The connections as the pipeline uses them now.
@@ -71,6 +74,7 @@ pub fn desired(pipeline: &ValidatedPipeline, installation: &Installation, decisi
             accounts: vec![service_account::build(&pipeline.owner)],
             ..DesiredChildren::default()
         },
+        kafka_user: kafka_user(pipeline, &decisions.kafka_user),
         deletion: deletion_config(pipeline, decisions),
         connections: connections(pipeline, decisions),
         inspection: decisions

@@ -15,7 +15,7 @@ pub const PIPELINE_NAMESPACE: &str = "userpipeline.dev/pipeline-namespace";
 pub const PIPELINE_UID: &str = "userpipeline.dev/pipeline-uid";
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// The name of the connection that a check belongs to. Such objects have no pipeline.
+/// The name of the connection that a check, or a ConfigMap with authorities, belongs to. Such objects have no pipeline.
 pub const CONNECTION: &str = "userpipeline.dev/connection";
 /// What a check Job checks: the generation of the connection, and the nonce of a request, such as `3` or `3.NONCE`.
 pub const CHECK: &str = "userpipeline.dev/check";
@@ -90,6 +90,10 @@ pub enum Component {
     Connections,
     /// The check of a connection.
     Check,
+    /// The authorities of a connection's Kafka listener; no pod.
+    Authorities,
+    /// The user in Kafka; no pod.
+    KafkaUser,
 }
 
 impl Component {
@@ -104,6 +108,8 @@ impl Component {
             Self::Deletion => "deletion",
             Self::Connections => "connections",
             Self::Check => "check",
+            Self::Authorities => "authorities",
+            Self::KafkaUser => "kafka-user",
         }
     }
 }

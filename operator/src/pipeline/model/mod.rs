@@ -6,6 +6,7 @@ mod finalizer;
 mod gate;
 mod ids;
 mod images;
+mod kafka_user;
 pub mod labels;
 mod owner;
 mod pod_config;
@@ -22,6 +23,7 @@ pub use self::{
     gate::Gate,
     ids::{ConnectionId, connection_id, has_name, pipeline_id},
     images::{Images, Installation, PodMetadata},
+    kafka_user::{Acl, AclResource, RequestedUser},
     owner::{Owner, owner_reference},
     pod_config::{CONFIG_VOLUME, PodConfig, PodConfigRef},
     reasons::Problem,

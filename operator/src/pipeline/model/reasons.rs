@@ -19,7 +19,7 @@ pub const WAITING_FOR_TOPICS: &str = "WaitingForTopics";
 pub const UNSPECIFIED: &str = "Unspecified";
 
 /// Progress, not a fault: no Event is published for `WorkersReady=False` with one of them.
-pub const IN_PROGRESS: [&str; 10] = [
+pub const IN_PROGRESS: [&str; 11] = [
     "RollingOut",
     "Unavailable",
     "WaitingForSchema",
@@ -30,6 +30,7 @@ pub const IN_PROGRESS: [&str; 10] = [
     "BeingDeleted",
     "Changed",
     "Starting",
+    KAFKA_USER_PENDING,
 ];
 /// The same for `TopicReady`.
 pub const TOPIC_IN_PROGRESS: [&str; 6] = [
@@ -40,5 +41,7 @@ pub const TOPIC_IN_PROGRESS: [&str; 6] = [
     "Applying",
     "Unspecified",
 ];
+/// Strimzi has not reconciled the pipeline's `KafkaUser` yet.
+pub const KAFKA_USER_PENDING: &str = "KafkaUserPending";
 /// A child cannot be applied or deleted.
 pub const NOT_APPLIED: [&str; 3] = ["ApplyFailed", "NotOurs", "DeleteFailed"];

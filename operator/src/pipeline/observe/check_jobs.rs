@@ -12,14 +12,14 @@ use serde::de::DeserializeOwned;
 use userpipeline_api::{names::PipelineId, report::ConnectionReport};
 
 use super::{
-    observed::{Observed, RecentlyDeleted},
+    observed::{Observed, RecentlyDeleted, is_of_component},
     refused_pods::RefusedPods,
     task_jobs::{TaskJob, check_jobs},
 };
 use crate::pipeline::{
     cache::Cache,
     children::{ChildCaches, Children},
-    model::{ConnectionId, labels},
+    model::{ConnectionId, labels, labels::Component},
 };
 
 /// What the operator created for a connection.
@@ -56,10 +56,20 @@ impl CheckChildren {
         observed.refusals = refused_pods.of(&id, &observed, now).await;
         Self {
             tasks: check_jobs(&observed),
-            config_maps: owned(&caches.config_maps, connection, uid),
+            config_maps: with_component(owned(&caches.config_maps, connection, uid), Component::Check),
             jobs: observed.children.jobs,
         }
     }
+}
+
+/// The ConfigMaps with the authorities of this connection, or of an earlier one of the same name.
+pub fn authorities_of(connection: &ConnectionId, caches: &ChildCaches) -> Vec<Arc<ConfigMap>> {
+    with_component(labelled(&caches.config_maps, connection), Component::Authorities)
+}
+
+fn with_component(mut config_maps: Vec<Arc<ConfigMap>>, component: Component) -> Vec<Arc<ConfigMap>> {
+    config_maps.retain(|config_map| is_of_component(config_map.as_ref(), component));
+    config_maps
 }
 
 /// Jobs that a policy deleted when they ended, and their pods.

@@ -4,6 +4,7 @@ mod check_jobs;
 mod container_end;
 mod foreign;
 mod jobs;
+mod kafka_users;
 mod observed;
 pub mod pods;
 mod reading;
@@ -17,10 +18,11 @@ mod worker_status;
 mod workers;
 
 pub use self::{
-    check_jobs::CheckChildren,
+    check_jobs::{CheckChildren, authorities_of},
     container_end::ContainerEnd,
     foreign::ForeignField,
     jobs::{held_open, job_end},
+    kafka_users::{KafkaUsers, LiveUser, has_acls, kafka_users, mounted_secrets},
     observed::{Observed, is_of_component},
     reading::observe,
     refused_pods::RefusedPods,

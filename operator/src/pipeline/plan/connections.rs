@@ -12,7 +12,7 @@ use super::{
     error::{PlanError, refused},
     hosts::of_connection,
 };
-use crate::pipeline::{cache::CachedConnection, model::connection_id};
+use crate::pipeline::{cache::CachedConnection, connections::usable, model::connection_id};
 
 /// The connections of the cluster, and those of a file in their place.
 #[derive(Debug)]
@@ -46,9 +46,9 @@ pub async fn connections(client: &Client, documents: &Documents, manager: &str) 
 fn hosts(connections: &[CachedConnection]) -> BTreeMap<String, BTreeSet<String>> {
     let mut hosts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for connection in connections {
-        let Ok(read) = connection.read() else { continue };
+        let Ok(spec) = usable(connection) else { continue };
         let namespace = connection_id(connection).namespace;
-        hosts.entry(namespace).or_default().extend(of_connection(&read.spec));
+        hosts.entry(namespace).or_default().extend(of_connection(&spec));
     }
     hosts
 }

@@ -92,7 +92,7 @@ pub fn of_invalid(error: &ValidateError) -> Vec<(&'static str, Verdict)> {
 }
 
 fn schema_ready(pipeline: &UserPipeline, applied: &Applied) -> Verdict {
-    if let Err(error) = &applied.schema {
+    if let Some(error) = applied.schema.as_ref().err().or(applied.kafka_user.as_ref().err()) {
         return Verdict::failed(error);
     }
     let status = &applied.decisions.schema.status;

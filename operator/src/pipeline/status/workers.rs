@@ -48,6 +48,15 @@ pub fn ready(applied: &Applied, observed: &Observed) -> Verdict {
 }
 
 fn of_workers(applied: &Applied, observed: &Observed) -> Verdict {
+    let user = &applied.decisions.kafka_user;
+    let blocking = if matches!(applied.workers, Ok(None)) {
+        user.problem()
+    } else {
+        user.failure()
+    };
+    if let Some((reason, message)) = blocking.filter(|_| applied.workers.is_ok()) {
+        return Verdict::no(reason, message);
+    }
     let deployment = match &applied.workers {
         Err(error) => return Verdict::failed(error),
         Ok(None) => return Verdict::no("WaitingForSchema", "workers start once the schema is applied"),

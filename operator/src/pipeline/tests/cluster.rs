@@ -28,6 +28,7 @@ use crate::{
         reconcile::reconcile,
         reconcile_error::ReconcileError,
     },
+    strimzi::ListedCluster,
 };
 
 pub const PIPELINE: &str = "/apis/userpipeline.dev/v1alpha1/namespaces/demo/userpipelines/users";
@@ -66,8 +67,10 @@ pub struct Cluster {
     pub webhook: Mutex<Option<Webhook>>,
     /// After so many writes, one fails once. Whether it takes effect nonetheless.
     pub fails_after: Mutex<Option<(usize, bool)>>,
-    /// The operator has listed Strimzi's resources.
-    pub has_strimzi: Mutex<bool>,
+    /// The Kafka clusters that the chart lists.
+    pub strimzi: Mutex<Vec<ListedCluster>>,
+    /// Whether Strimzi's resources were listed.
+    pub strimzi_is_known: Mutex<bool>,
     counter: Mutex<u64>,
 }
 
@@ -140,6 +143,12 @@ impl Cluster {
         )
     }
 
+    /// The chart lists this Kafka cluster, such as `kafka/events`, and Strimzi's resources were listed.
+    pub fn list_strimzi(&self, cluster: &str) {
+        self.strimzi.lock().unwrap().push(cluster.parse().unwrap());
+        *self.strimzi_is_known.lock().unwrap() = true;
+    }
+
     /// The context of an operator that has just started and filled its caches.
     pub fn context(&self, client: &Client) -> Arc<Context> {
         self.context_of(client, "0.1.0")
@@ -147,20 +156,20 @@ impl Cluster {
 
     /// Caches that have just been filled.
     pub fn caches(&self) -> Caches {
-        let writers = Writers::new(&["kafka/events".parse().unwrap()]);
+        let writers = Writers::new(&self.strimzi.lock().unwrap());
         let caches = writers.caches();
+        if *self.strimzi_is_known.lock().unwrap() {
+            writers.strimzi_writers.fill(|namespace, plural| {
+                let paths = self.paths(&format!("/apis/kafka.strimzi.io/v1/namespaces/{namespace}/{plural}/"));
+                paths.iter().map(|path| self.get(path)).collect()
+            });
+        }
         let Writers {
             mut pipelines,
             mut connections,
             children,
-            strimzi_writers,
             ..
         } = writers;
-        if *self.has_strimzi.lock().unwrap() {
-            let topics = self.paths(KAFKA_TOPICS);
-            let topics = topics.iter().map(|path| serde_json::from_value(self.get(path)).unwrap());
-            strimzi_writers.fill_topics("kafka", topics.collect());
-        }
         let all = |plural: &str| {
             let paths = self.paths("/apis/userpipeline.dev/");
             let of_kind = paths.iter().filter(|path| path.contains(&format!("/{plural}/")));

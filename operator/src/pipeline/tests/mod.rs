@@ -9,6 +9,7 @@ mod evolution;
 mod fields;
 mod forged;
 mod identity;
+mod kafka_users;
 mod moved;
 mod others;
 mod ownership;

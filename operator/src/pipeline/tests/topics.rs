@@ -20,7 +20,7 @@ fn with_strimzi(cluster: &Cluster, change: impl FnOnce(&mut Value)) {
     *stores = serde_json::from_value(spec).unwrap();
     put_connections(cluster, &connections);
     cluster.change(PIPELINE, change);
-    *cluster.has_strimzi.lock().unwrap() = true;
+    cluster.list_strimzi("kafka/events");
 }
 
 fn job(cluster: &Cluster, component: &str) -> Option<String> {
@@ -128,7 +128,7 @@ async fn given_an_operator_that_has_not_listed_kafka_topics_yet_then_a_ready_pip
     let (cluster, client) = Cluster::start().await;
     with_strimzi(&cluster, |_| {});
     settle(&cluster, &client, &json!([]), "a-b").await;
-    *cluster.has_strimzi.lock().unwrap() = false;
+    *cluster.strimzi_is_known.lock().unwrap() = false;
     cluster.reconcile(&client).await.unwrap();
     assert_eq!(cluster.writes(), [""; 0]);
     assert_eq!(cluster.condition("TopicReady").0, "True");

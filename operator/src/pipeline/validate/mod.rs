@@ -3,6 +3,7 @@
 mod bounds;
 mod connections;
 mod error;
+mod kafka_user;
 mod placeholders;
 mod pod_settings;
 mod source;
@@ -18,11 +19,12 @@ use userpipeline_record::{RecordSchema, bookkeeping};
 pub use self::{connections::connection_problems, error::ValidateError, pod_settings::read_pod_settings};
 use self::{
     connections::{own_addresses, replication_problem},
+    kafka_user::requested_user,
     placeholders::{misplaced_placeholders, placeholder_problems},
     pod_settings::pod_settings_problems,
     source::{cron_problem, response_problems},
 };
-use super::model::{DefaultTls, Installation, Owner, PodConfig, PodMetadata, StoredConnection, StrimziTopics, quantity};
+use super::model::{DefaultTls, Installation, Owner, PodConfig, PodMetadata, RequestedUser, StoredConnection, StrimziTopics, quantity};
 
 /// The runs of a pipeline.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ pub struct ValidatedPipeline {
     pub default_tls: DefaultTls,
     /// The topics, where Strimzi manages them.
     pub topics: Option<StrimziTopics>,
+    /// The user in Kafka that the operator creates for it.
+    pub kafka_user: Option<RequestedUser>,
     /// The connections that it uses, to be stored.
     pub connections: Vec<StoredConnection>,
     /// Ids of Kafka clusters and PostgreSQL servers that are accepted although they are others than before.
@@ -130,6 +134,7 @@ fn validated(pipeline: &UserPipeline, owner: Owner, resolved: &ResolvedPipeline,
         worker: config(Binary::Worker, "worker"),
         schema_hash,
         schema: config(Binary::Schema, "schema"),
+        kafka_user: requested_user(resolved, spec.deletion_policy),
         accepted_stores: Vec::new(),
         connections: Vec::new(),
         topics: StrimziTopics::of(resolved, has_default_replicas(&spec)),

@@ -92,6 +92,19 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// Without the inspection Job, which could not log in.
+    #[must_use]
+    pub fn before_login(self, problem: &Problem) -> Self {
+        if self.inspect.is_none() {
+            return self;
+        }
+        Self {
+            inspect: None,
+            finding: Finding::Waiting(problem.clone()),
+            ..self
+        }
+    }
+
     /// Why no schema Job may be created now.
     pub const fn blocks(&self) -> Option<&Problem> {
         match &self.finding {

@@ -66,6 +66,7 @@ fn applied(deployment: Deployment) -> Applied {
         account: Ok(()),
         topics: Ok(()),
         schema: Ok(()),
+        kafka_user: Ok(()),
         drained: Ok(()),
         schedule: Ok(Some(Arc::default())),
         started: Ok(()),

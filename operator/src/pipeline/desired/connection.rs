@@ -1,7 +1,8 @@
-//! The check Job of a connection. It belongs to the connection, and to no pipeline.
+//! What belongs to a connection, and to no pipeline: its check Job, and the authorities of its Kafka listener.
 
 use k8s_openapi::api::{batch::v1::Job, core::v1::ConfigMap};
 use kube::core::ObjectMeta;
+use userpipeline_api::names;
 
 use super::{config_map, task_job::Task};
 use crate::pipeline::model::{
@@ -32,6 +33,18 @@ pub fn check_objects(owner: &Owner, config: &PodConfig, subject: &str, attempt: 
     let mut config_map = config_map::build(owner, Component::Check, config);
     belong_to_connection(&mut config_map.metadata, owner);
     (config_map, job)
+}
+
+/// The ConfigMap with the authorities of the listener that the connection `owner` uses. Pods mount it, and follow its changes.
+pub fn authorities_config_map(owner: &Owner, key: &str, bundle: String) -> ConfigMap {
+    let name = names::kafka_authorities(&owner.id.name);
+    let mut config_map = ConfigMap {
+        metadata: labels::meta(owner, name, Component::Authorities),
+        data: Some([(key.to_owned(), bundle)].into()),
+        ..ConfigMap::default()
+    };
+    belong_to_connection(&mut config_map.metadata, owner);
+    config_map
 }
 
 fn belong_to_connection(metadata: &mut ObjectMeta, owner: &Owner) {

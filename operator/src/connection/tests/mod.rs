@@ -1,5 +1,7 @@
 //! Reconciles a connection against a fake apiserver.
 
+mod strimzi;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
