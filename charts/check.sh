@@ -49,7 +49,7 @@ grep -qF 'key in [\"team\"]' "$rendered/admission.yaml" || die "pods.allowedLabe
 ! grep -E '^ *- expression: .*variables\.(secrets|headers)' "$rendered/admission.yaml" | grep -v 'Changed ||' ||
   die "the admission policy checks Secrets that an edit does not change"
 grep -q -- '--strimzi-cluster=kafka/events:team-a' "$rendered/strimzi.yaml" || die "strimzi.clusters does not reach the operator"
-(($(grep -c '^  name: userpipeline-operator-strimzi' "$rendered/strimzi.yaml") == 4)) || die "strimzi.clusters needs one Role and one RoleBinding for each namespace"
+(($(grep -A1 '^metadata:$' "$rendered/strimzi.yaml" | grep -c '^  name: userpipeline-operator-strimzi$') == 4)) || die "strimzi.clusters needs one Role and one RoleBinding for each namespace"
 ! grep -q 'kafka.strimzi.io' "$rendered/default.yaml" || die "without strimzi.clusters the operator must have no right on Strimzi's resources"
 grep -q 'helm.sh/resource-policy: keep' "$rendered/default.yaml" || die "the CRD would go with the chart"
 (($(grep -c '^kind: ClusterRoleBinding' "$rendered/one-namespace.yaml") == 1)) || die "with watchNamespace the operator must have no right in the whole cluster but to know which one it is"

@@ -81,7 +81,7 @@ fn kafka_takes_one_mechanism_and_plain_only_with_explicit_tls() {
     ] {
         assert_eq!(refusal(kafka(tls.clone(), auth.clone())), None, "{tls:?} {auth}");
     }
-    let one = "spec.kafka.auth must have exactly one of scramSha512, scramSha256 and plain";
+    let one = "spec.kafka.auth must have exactly one of scramSha512, scramSha256, plain and strimziUser";
     let plain = "spec.kafka.auth.plain needs spec.kafka.tls with mode VerifyFull";
     assert_refused([
         (kafka(None, json!({})), one),

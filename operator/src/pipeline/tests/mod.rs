@@ -24,11 +24,7 @@ use serde_json::json;
 
 use std::sync::Arc;
 
-use super::{
-    cache::CachedPipeline,
-    model::{FINALIZER, labels},
-    reconcile::reconcile,
-};
+use super::{cache::CachedPipeline, model::labels, reconcile::reconcile};
 
 #[tokio::test]
 async fn given_a_new_pipeline_then_the_schema_goes_first_and_the_rest_follows_its_success() {
@@ -357,45 +353,4 @@ async fn given_an_older_pipeline_with_the_same_table_then_the_newer_one_changes_
     cluster.objects.lock().unwrap().remove(&older);
     cluster.reconcile(&client).await.unwrap();
     assert_eq!(cluster.condition("Ready"), ("False".into(), "Applying".into()));
-}
-
-#[tokio::test]
-async fn given_data_to_delete_then_a_finalizer_keeps_the_pipeline_until_a_job_has_deleted_it() {
-    let (cluster, client) = Cluster::start().await;
-    cluster.change(PIPELINE, |pipeline| pipeline["spec"]["deletionPolicy"] = json!("Delete"));
-    cluster.reconcile(&client).await.unwrap();
-    let writes = short(cluster.writes());
-    let place = |what: &str| writes.iter().position(|write| write.contains(what)).unwrap();
-    assert!(place("userpipelines/users") < place("jobs/users-schema-"), "{writes:?}");
-    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([FINALIZER]));
-    cluster.finish_schema_job();
-    cluster.reconcile(&client).await.unwrap();
-
-    // Writers go first
-    cluster.change(PIPELINE, |pipeline| {
-        pipeline["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z");
-    });
-    cluster.reconcile(&client).await.unwrap();
-    assert!(cluster.paths(CRON_JOB).is_empty() && cluster.paths(DEPLOYMENT).is_empty() && cluster.paths(JOBS).is_empty());
-    assert_eq!(cluster.condition("Ready"), ("False".into(), "Deleting".into()));
-    cluster.writes();
-
-    // Then a Job deletes the data, and nothing that it needs has an owner
-    cluster.reconcile(&client).await.unwrap();
-    let job = cluster.paths(JOBS).pop().expect("a deletion Job");
-    assert!(job.ends_with("users-deletion-0") && cluster.get(&job)["metadata"].get("ownerReferences").is_none());
-    cluster.writes();
-    cluster.reconcile(&client).await.unwrap();
-    assert_eq!(cluster.writes(), [""; 0], "it only waits");
-
-    // When the Job succeeds, that is recorded first; then the Job and the finalizer go
-    cluster.finish_schema_job();
-    cluster.reconcile(&client).await.unwrap();
-    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([FINALIZER]));
-    *cluster.conflict_once.lock().unwrap() = Some("userpipelines/users");
-    cluster.reconcile(&client).await.expect_err("it is retried");
-    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([FINALIZER]));
-    cluster.reconcile(&client).await.unwrap();
-    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([]));
-    assert!(cluster.paths(JOBS).is_empty());
 }
