@@ -1,10 +1,15 @@
 //! A record in Avro.
 
+mod cursor;
 mod datum;
+#[cfg(test)]
+mod datum_samples;
 mod direct;
 mod error;
 mod item;
 mod schema_text;
+mod shape;
+mod typed;
 mod writer_schema;
 
 use apache_avro::{reader::datum::GenericDatumReader, types::Value as Avro, util::max_allocation_bytes, writer::datum::GenericDatumWriter};
@@ -13,7 +18,12 @@ use uuid::Uuid;
 
 use userpipeline_api::FieldType;
 
-use self::{datum::whole, error::MAX_ALLOCATION, writer_schema::parse};
+use self::{
+    datum::whole,
+    error::MAX_ALLOCATION,
+    typed::TypedReader,
+    writer_schema::{names, parse},
+};
 pub use self::{error::AvroError, item::ItemReader};
 use crate::{Field, Record, RecordSchema, Value, convert};
 
@@ -112,6 +122,8 @@ impl Encoder {
 pub struct Decoder {
     schema: RecordSchema,
     reader: GenericDatumReader<'static>,
+    /// If the writer's fields have the types of ours.
+    typed: Option<TypedReader>,
 }
 
 impl Decoder {
@@ -119,14 +131,23 @@ impl Decoder {
     pub fn new(schema: RecordSchema, writer_schema: &str) -> Result<Self, AvroError> {
         max_allocation_bytes(MAX_ALLOCATION);
         let ours = parse(&schema.avro_schema().to_string())?;
-        let reader = GenericDatumReader::builder(parse(writer_schema)?)
+        let writer = parse(writer_schema)?;
+        let reader = GenericDatumReader::builder(writer)
             .reader_schema(ours)
             .build()
             .map_err(|e| AvroError::Decode(Box::new(e)))?;
-        Ok(Self { schema, reader })
+        let typed = TypedReader::new(&schema, writer, &names(writer)?);
+        Ok(Self { schema, reader, typed })
     }
 
     pub fn decode(&self, datum: &[u8]) -> Result<Record, AvroError> {
+        match self.typed.as_ref().and_then(|typed| typed.read(&self.schema, datum)) {
+            Some(record) => Ok(record),
+            None => self.decode_by_library(datum),
+        }
+    }
+
+    fn decode_by_library(&self, datum: &[u8]) -> Result<Record, AvroError> {
         let value = whole(&self.reader, datum)?;
         let Avro::Record(values) = value else {
             return Err(AvroError::Field {

@@ -25,6 +25,7 @@ mod outline;
 mod pointer;
 #[cfg(test)]
 mod samples;
+mod scalar;
 mod scan;
 mod schema;
 mod weight;

@@ -1,5 +1,6 @@
 //! Maps an item to a record.
 
+mod scalars;
 mod texts;
 
 use serde_json::{Number, Value as Json};

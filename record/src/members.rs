@@ -30,7 +30,7 @@ pub(crate) enum Source {
 type Names = Vec<(String, Place)>;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Place {
+pub(crate) enum Place {
     /// The position of the value.
     Value(usize),
     /// The position of the object.
@@ -62,8 +62,35 @@ impl Members {
         Some(members)
     }
 
+    /// The members with the names of the fields, in their order.
+    pub(crate) fn of_fields(schema: &RecordSchema) -> Self {
+        let names = schema.fields.iter().enumerate();
+        Self {
+            objects: vec![
+                names
+                    .map(|(position, field)| (field.name.clone(), Place::Value(position)))
+                    .collect(),
+            ],
+            pointers: schema.fields.iter().map(|field| format!("/{}", field.name)).collect(),
+            fields: (0..schema.fields.len()).map(Source::Value).collect(),
+        }
+    }
+
     pub(crate) fn fields(&self) -> &[Source] {
         &self.fields
+    }
+
+    /// The number of values.
+    pub(crate) fn len(&self) -> usize {
+        self.pointers.len()
+    }
+
+    /// What a member of an object is, if it is read. The item is the object 0.
+    pub(crate) fn place(&self, object: usize, name: &str) -> Option<Place> {
+        self.objects[object]
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, place)| *place)
     }
 
     fn add_template(&mut self, mut rest: &str) -> Option<Source> {

@@ -15,9 +15,9 @@ use super::{
     avro,
     kind::Kind,
     messages::Reading,
-    round::{Round, Setting, measure},
+    round::{Round, measure},
     spark::{self, Mode, Spark},
-    subject::{Sinks, Subject},
+    subject::{Setting, Sinks, Subject},
     targets::Measured,
 };
 
@@ -113,6 +113,7 @@ impl Backlog {
             sinks,
             encrypted: kind == Kind::Encrypted,
             workers: if kind == Kind::FourWorkers { 4 } else { 1 },
+            batch: None,
         };
         measure(subject.context("its topic")?, &setting, self.rows).await
     }

@@ -1,9 +1,10 @@
-//! Measures a worker: `bench-worker run --program PATH`, against the local cluster.
+//! Measures a worker: `bench-worker run --program PATH`, against the local cluster. `bench-worker curves` has no targets.
 //!
 //! Each target is a line `NAME: MEASURED (target T) ok|short`; the exit code is 1 if any is short.
 
 mod avro;
 mod backlog;
+mod curves;
 mod driver;
 mod kind;
 mod latency;
@@ -21,11 +22,11 @@ use userpipeline_benches::report::Report;
 
 use self::{
     backlog::Backlog,
+    curves::Curves,
     driver::Driver,
     kind::Kind,
-    round::Setting,
     spark::{Mode, Spark},
-    subject::Sinks,
+    subject::{Setting, Sinks},
 };
 
 /// Messages to one stream that are followed through it.
@@ -41,6 +42,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(Arguments),
+    Curves(Curves),
     Driver(Driver),
 }
 
@@ -68,6 +70,7 @@ struct Arguments {
 async fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Run(arguments) => Box::pin(bench(&arguments)).await,
+        Command::Curves(arguments) => Box::pin(curves::run(&arguments)).await.map(|()| ExitCode::SUCCESS),
         Command::Driver(arguments) => driver::run(&arguments).await.map(|()| ExitCode::SUCCESS),
     }
 }
@@ -104,6 +107,7 @@ async fn latencies(arguments: &Arguments, backlog: &Backlog, measured: &mut targ
             sinks: Sinks::Both,
             encrypted: true,
             workers: 1,
+            batch: None,
         };
         let worker = round::drained(subject, &setting).await?;
         let found = latency::measure(subject, &subject.postgres_table(), &next, LIVE).await?;

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    path::Path,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -14,20 +13,11 @@ use tokio::{
 };
 use userpipeline_benches::process::{cpu_seconds, peak_mebibytes};
 
-use super::subject::{Sinks, Subject};
+use super::subject::{Setting, Subject};
 
 const BACKLOG: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(10);
 const STOP: Duration = Duration::from_secs(60);
-
-/// How workers are run.
-#[derive(Clone, Copy)]
-pub struct Setting<'a> {
-    pub program: &'a Path,
-    pub sinks: Sinks,
-    pub encrypted: bool,
-    pub workers: usize,
-}
 
 pub struct Round {
     /// From the first stored batch on.
@@ -69,7 +59,7 @@ impl Worker {
         let child = command
             .arg("run")
             .arg("--pipeline")
-            .arg(subject.file(setting.sinks, setting.encrypted)?)
+            .arg(subject.file(setting)?)
             .arg("--secrets")
             .arg(folder.join("secrets"))
             .arg("--config-maps")

@@ -1,6 +1,9 @@
 //! The pipeline that is measured: its topic and its tables, without workers of its own.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -27,6 +30,17 @@ pub enum Sinks {
     Both,
 }
 
+/// How workers are run.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    pub program: &'a Path,
+    pub sinks: Sinks,
+    pub encrypted: bool,
+    pub workers: usize,
+    /// Most records of a batch, if not the default.
+    pub batch: Option<u32>,
+}
+
 pub struct Subject {
     pub world: World,
     pub network: NodeNetwork,
@@ -38,13 +52,17 @@ pub struct Subject {
 impl Subject {
     /// Creates the pipeline, and waits for its topic and tables. `source`: what its topic has.
     pub async fn create(name: &str, source: &Value) -> Result<Self> {
+        Self::with_partitions(name, source, PARTITIONS).await
+    }
+
+    pub async fn with_partitions(name: &str, source: &Value, partitions: i32) -> Result<Self> {
         let world = World::new(&format!("bench-{name}")).await?;
         world.copy_credentials(PLAIN_CREDENTIALS).await?;
         let mut pipeline = world.pipeline();
         let spec = &mut pipeline["spec"];
         spec["source"] = source.clone();
         spec["record"] = messages::record();
-        spec["kafka"]["topic"]["partitions"] = json!(PARTITIONS);
+        spec["kafka"]["topic"]["partitions"] = json!(partitions);
         spec["workers"] = json!({"replicas": 0});
         if source["topic"].is_object() {
             spec.as_object_mut().map(|spec| spec.remove("schedule"));
@@ -99,9 +117,12 @@ impl Subject {
     }
 
     /// The pipeline as a file for workers.
-    pub fn file(&self, sinks: Sinks, encrypted: bool) -> Result<PathBuf> {
+    pub fn file(&self, setting: &Setting<'_>) -> Result<PathBuf> {
         let mut pipeline = self.pipeline.clone();
-        if !encrypted {
+        if let Some(records) = setting.batch {
+            pipeline["spec"]["workers"]["batch"] = json!({"maxRecords": records});
+        }
+        if !setting.encrypted {
             pipeline = in_plain_text(pipeline, Some(&json!({"mode": "Disable"})));
             pipeline["spec"]["postgres"]["credentialsSecretRef"]["name"] = json!(PLAIN_CREDENTIALS.1);
             pipeline["spec"]["source"] = self.pipeline["spec"]["source"].clone();
@@ -109,7 +130,7 @@ impl Subject {
                 pipeline["spec"].as_object_mut().map(|spec| spec.remove("schemaRegistry"));
             }
         }
-        if sinks == Sinks::Cassandra {
+        if setting.sinks == Sinks::Cassandra {
             pipeline["spec"]["sinks"].as_object_mut().map(|sinks| sinks.remove("postgres"));
         }
         let path = self.mounted.folder().join("pipeline.yaml");

@@ -2,6 +2,8 @@
 
 /// Bytes. A corrupt message may contain any length, so allocations are limited.
 pub const MAX_ALLOCATION: usize = 16 << 20;
+/// Bytes, and decimal places, of a decimal. The time to write it grows with the square.
+pub const MAX_DECIMAL: usize = 512;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AvroError {

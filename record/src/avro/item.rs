@@ -1,57 +1,56 @@
 //! A datum of any schema as an item, so that external Avro messages are mapped like JSON items.
 
-use std::collections::HashMap;
-
-use apache_avro::{
-    Schema,
-    reader::datum::GenericDatumReader,
-    schema::{Name, ResolvedSchema},
-    types::Value as Avro,
-    util::max_allocation_bytes,
-};
-use base64::Engine as _;
-use serde_json::{Map, Number, Value as Json};
+use apache_avro::{Schema, reader::datum::GenericDatumReader, types::Value as Avro, util::max_allocation_bytes};
+use serde_json::{Map, Value as Json};
 
 use super::{
     datum::whole,
-    error::{AvroError, MAX_ALLOCATION},
-    writer_schema::parse,
+    error::{AvroError, MAX_ALLOCATION, MAX_DECIMAL},
+    shape::{Names, Shape},
+    writer_schema::{names, parse},
 };
-use crate::{time::date, value::BASE64};
-
-/// Bytes, and decimal places, of a decimal. The time to write it grows with the square.
-const MAX_DECIMAL: usize = 512;
+use crate::{Members, Record, RecordSchema, scalar::Scalar};
 
 /// Decodes data of one writer's schema to items.
 pub struct ItemReader {
     reader: GenericDatumReader<'static>,
     schema: &'static Schema,
     /// Named schemas, to which others refer.
-    names: HashMap<Name, &'static Schema>,
+    names: Names,
+    /// What records are made of, if that can be read without building items.
+    members: Option<(Members, Shape)>,
 }
 
 impl ItemReader {
-    /// Expensive: create one per schema id and reuse it.
-    pub fn new(writer_schema: &str) -> Result<Self, AvroError> {
+    /// Expensive: create one per schema id and reuse it. `members`: what records are made of, if they are only members.
+    pub fn new(writer_schema: &str, members: Option<&Members>) -> Result<Self, AvroError> {
         max_allocation_bytes(MAX_ALLOCATION);
         let schema = parse(writer_schema)?;
         let reader = GenericDatumReader::builder(schema)
             .build()
             .map_err(|e| AvroError::Decode(Box::new(e)))?;
-        let resolved = ResolvedSchema::new(schema).map_err(|e| AvroError::WriterSchema(Box::new(e)))?;
-        let names = resolved.get_names().iter().map(|(name, schema)| (name.clone(), *schema)).collect();
-        Ok(Self { reader, schema, names })
+        let names = names(schema)?;
+        let members = members.and_then(|members| Some((members.clone(), Shape::new(schema, &names, members)?)));
+        Ok(Self {
+            reader,
+            schema,
+            names,
+            members,
+        })
+    }
+
+    /// The record of a datum, with the value of `orderBy`. `schema`: that of the members. None if the item has to be read: it may be a
+    /// record or not.
+    pub fn record(&self, schema: &RecordSchema, datum: &[u8]) -> Option<(Record, Option<i64>)> {
+        let (members, shape) = self.members.as_ref()?;
+        schema.map_scalars(members, &shape.read(datum, members)?)
     }
 
     pub fn read(&self, datum: &[u8]) -> Result<Json, AvroError> {
         self.json(whole(&self.reader, datum)?, Some(self.schema))
     }
 
-    /// The value as JSON:
-    /// - times in milliseconds since 1970, dates as text, bytes in base64;
-    /// - decimals as text with all their digits;
-    /// - NaN and infinities as text, as in Avro's JSON encoding;
-    /// - a day that is not in the calendar as its number.
+    /// The value as JSON: times in milliseconds since 1970, decimals as text with all their digits, and other scalars as [`Scalar`] has them.
     fn json(&self, value: Avro, schema: Option<&Schema>) -> Result<Json, AvroError> {
         let schema = match schema {
             Some(Schema::Ref { name }) => self.names.get(name).copied(),
@@ -102,29 +101,33 @@ impl ItemReader {
                 }
                 decimal_text(&bytes, scale).into()
             }
-            (value, _) => scalar(value),
+            (Avro::String(text) | Avro::Enum(_, text), _) => text.into(),
+            (value, _) => scalar(&value),
         })
     }
 }
 
-fn scalar(value: Avro) -> Json {
-    match value {
-        Avro::Boolean(truth) => truth.into(),
-        Avro::Int(number) | Avro::TimeMillis(number) => number.into(),
-        Avro::Long(number) | Avro::TimeMicros(number) | Avro::TimestampMillis(number) | Avro::LocalTimestampMillis(number) => number.into(),
-        Avro::TimestampMicros(micros) | Avro::LocalTimestampMicros(micros) => micros.div_euclid(1000).into(),
-        Avro::TimestampNanos(nanos) | Avro::LocalTimestampNanos(nanos) => nanos.div_euclid(1_000_000).into(),
-        Avro::Float(number) => fraction(decimal(number)),
-        Avro::Double(number) => fraction(number),
-        Avro::Date(days) => date(days).map_or_else(|| days.into(), |date| date.to_string().into()),
-        Avro::String(text) | Avro::Enum(_, text) => text.into(),
-        Avro::Uuid(uuid) => uuid.to_string().into(),
-        Avro::Bytes(bytes) | Avro::Fixed(_, bytes) => BASE64.encode(&bytes).into(),
-        Avro::BigDecimal(number) => number.to_string().into(),
-        Avro::Duration(duration) => BASE64.encode(<[u8; 12]>::from(duration)).into(),
+fn scalar(value: &Avro) -> Json {
+    let scalar = match value {
+        Avro::Boolean(truth) => Scalar::Boolean(*truth),
+        Avro::Int(number) | Avro::TimeMillis(number) => Scalar::Number((*number).into()),
+        Avro::Long(number) | Avro::TimeMicros(number) | Avro::TimestampMillis(number) | Avro::LocalTimestampMillis(number) => {
+            Scalar::Number(*number)
+        }
+        Avro::TimestampMicros(micros) | Avro::LocalTimestampMicros(micros) => Scalar::Number(micros.div_euclid(1000)),
+        Avro::TimestampNanos(nanos) | Avro::LocalTimestampNanos(nanos) => Scalar::Number(nanos.div_euclid(1_000_000)),
+        Avro::Float(number) => Scalar::Single(*number),
+        Avro::Double(number) => Scalar::Double(*number),
+        Avro::Date(days) => Scalar::Date(*days),
+        Avro::String(text) | Avro::Enum(_, text) => Scalar::Text(text),
+        Avro::Uuid(uuid) => Scalar::Uuid(*uuid),
+        Avro::Bytes(bytes) | Avro::Fixed(_, bytes) => Scalar::Bytes(bytes),
+        Avro::BigDecimal(number) => return number.to_string().into(),
+        Avro::Duration(duration) => return Scalar::Bytes(&<[u8; 12]>::from(*duration)).json(),
         // The others contain values.
-        _ => Json::Null,
-    }
+        _ => Scalar::Null,
+    };
+    scalar.json()
 }
 
 /// The text of a two's-complement number in big-endian order with so many decimal places: `19.90`.
@@ -159,20 +162,6 @@ fn decimal_text(bytes: &[u8], scale: usize) -> String {
     text
 }
 
-fn fraction(number: f64) -> Json {
-    match Number::from_f64(number) {
-        Some(number) => number.into(),
-        None if number.is_nan() => "NaN".into(),
-        None if number > 0.0 => "Infinity".into(),
-        None => "-Infinity".into(),
-    }
-}
-
-/// The shortest number that is equal in single precision: 0.1 stays 0.1.
-fn decimal(number: f32) -> f64 {
-    number.to_string().parse().unwrap_or_else(|_| f64::from(number))
-}
-
 #[cfg(test)]
 mod tests {
     use apache_avro::{Schema, writer::datum::GenericDatumWriter};
@@ -205,7 +194,7 @@ mod tests {
         ]);
         let writer = GenericDatumWriter::builder(&schema).build().unwrap();
         writer.write_value(&mut datum, value).unwrap();
-        let reader = ItemReader::new(&text).unwrap();
+        let reader = ItemReader::new(&text, None).unwrap();
         assert_eq!(
             reader.read(&datum).unwrap(),
             json!({"device": {"id": "d1"}, "at": 1_700_000_000_123_i64, "day": "2022-01-08", "celsius": 0.1, "kind": "B", "raw": "/w==", "tags": {"x": [1]}})
@@ -243,7 +232,7 @@ mod tests {
             {"name": "line", "type": {"type": "record", "name": "Line", "fields": [{"name": "net", "type": fixed}]}},
             {"name": "lines", "type": {"type": "array", "items": "Line"}}, {"name": "taxes", "type": {"type": "map", "values": "Money"}},
         ]});
-        let reader = ItemReader::new(&text.to_string()).unwrap();
+        let reader = ItemReader::new(&text.to_string(), None).unwrap();
         let datum = [
             &[4, 0x07, 0xcf][..],
             &[2, 2, 0xf6],
@@ -263,7 +252,7 @@ mod tests {
         let text = json!({"type": "record", "name": "Odd", "fields": [
             {"name": "f", "type": "float"}, {"name": "d", "type": "double"}, {"name": "day", "type": {"type": "int", "logicalType": "date"}}
         ]});
-        let reader = ItemReader::new(&text.to_string()).unwrap();
+        let reader = ItemReader::new(&text.to_string(), None).unwrap();
         for (number, expected) in [(f64::NAN, "NaN"), (f64::INFINITY, "Infinity"), (f64::NEG_INFINITY, "-Infinity")] {
             #[allow(clippy::cast_possible_truncation)] // NaN and infinities are the same in single precision.
             let mut datum = (number as f32).to_le_bytes().to_vec();

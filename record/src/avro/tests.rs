@@ -51,7 +51,7 @@ proptest! {
     #[test]
     fn a_datum_that_ends_too_soon_is_an_error_wherever_it_ends(record in record(&every_type())) {
         let (encoder, decoder) = pair(&every_type());
-        let items = ItemReader::new(&every_type().avro_schema().to_string()).unwrap();
+        let items = ItemReader::new(&every_type().avro_schema().to_string(), None).unwrap();
         let mut datum = Vec::new();
         encoder.encode(&record, &mut datum).unwrap();
         for length in 0..datum.len() {

@@ -39,6 +39,12 @@ pub fn parse(text: &str) -> Result<&'static Schema, AvroError> {
     Ok(Box::leak(Box::new(schema)))
 }
 
+/// The named schemas within one.
+pub fn names(schema: &'static Schema) -> Result<HashMap<Name, &'static Schema>, AvroError> {
+    let resolved = ResolvedSchema::new(schema).map_err(|e| AvroError::WriterSchema(Box::new(e)))?;
+    Ok(resolved.get_names().iter().map(|(name, schema)| (name.clone(), *schema)).collect())
+}
+
 /// The worst case of a datum.
 #[derive(Clone, Copy, Default)]
 struct Cost {

@@ -78,7 +78,7 @@ fn is_absent(text: &str) -> bool {
     text.is_empty() || text == "null"
 }
 
-fn absent(field: &Field) -> Option<Value> {
+pub(super) fn absent(field: &Field) -> Option<Value> {
     match &field.default {
         Some(default) => Some(default.clone()),
         None => field.optional.then_some(Value::Null),

@@ -10,7 +10,7 @@ use userpipeline_stores::{
 };
 use uuid::Uuid;
 
-use super::table::{Advance, ProgressTable};
+use super::table::{Advance, ProgressStatements, ProgressTable};
 
 /// A worker that stopped in mid-transaction (paused, partitioned from the network) must not hold its rows' locks for ever:
 /// the next owner waits for them.
@@ -18,6 +18,7 @@ const IDLE_IN_TRANSACTION: &str = "SET idle_in_transaction_session_timeout = '60
 
 pub struct ProgressConnection {
     client: Client,
+    statements: ProgressStatements,
     /// Other credentials or certificates need another connection.
     opened_with: Fingerprint,
 }
@@ -26,15 +27,21 @@ impl ProgressConnection {
     /// Connects, and fails here where the progress table is missing.
     pub async fn open(connection: &Connection, application: &str) -> Result<Self, StoreError> {
         let (client, opened_with) = connection.open(application).await?;
-        client
-            .batch_execute(IDLE_IN_TRANSACTION)
-            .await
-            .map_err(|e| postgres::explain("PostgreSQL", &e))?;
-        client
-            .query("SELECT 1 FROM userpipeline.progress LIMIT 0", &[])
-            .await
-            .map_err(|e| postgres::explain("reading userpipeline.progress", &e))?;
-        Ok(Self { client, opened_with })
+        // Sent at once: each would wait for the answer to the one before.
+        let (limited, readable, prepared) = futures::join!(
+            client.batch_execute(IDLE_IN_TRANSACTION),
+            client.query("SELECT 1 FROM userpipeline.progress LIMIT 0", &[]),
+            ProgressStatements::prepare(&client),
+        );
+        let reading = |e| postgres::explain("reading userpipeline.progress", &e);
+        limited.map_err(|e| postgres::explain("PostgreSQL", &e))?;
+        readable.map_err(reading)?;
+        let statements = prepared.map_err(reading)?;
+        Ok(Self {
+            client,
+            statements,
+            opened_with,
+        })
     }
 
     /// Whether credentials or certificates have changed since it was opened.
@@ -52,7 +59,11 @@ impl ProgressConnection {
 
     pub async fn begin<'a>(&'a mut self, table: &'a ProgressTable) -> Result<BatchTransaction<'a>, StoreError> {
         let transaction = ended(self.client.transaction()).await?;
-        Ok(BatchTransaction { transaction, table })
+        Ok(BatchTransaction {
+            transaction,
+            table,
+            statements: &self.statements,
+        })
     }
 }
 
@@ -60,6 +71,7 @@ impl ProgressConnection {
 pub struct BatchTransaction<'a> {
     transaction: Transaction<'a>,
     table: &'a ProgressTable,
+    statements: &'a ProgressStatements,
 }
 
 impl<'a> BatchTransaction<'a> {
@@ -70,12 +82,15 @@ impl<'a> BatchTransaction<'a> {
 
     /// See [`ProgressTable::lock`].
     pub async fn lock(&self, owners: &BTreeMap<i32, Uuid>) -> Result<BTreeMap<i32, i64>, StoreError> {
-        ended(self.table.lock(&self.transaction, owners)).await
+        ended(self.table.lock(&self.transaction, self.statements, owners)).await
     }
 
-    /// Advances the locked rows and commits.
-    pub async fn commit(self, advances: &BTreeMap<i32, Advance>) -> Result<(), StoreError> {
-        ended(self.table.advance(&self.transaction, advances)).await?;
+    /// Advances the locked rows, which takes effect with the commit.
+    pub async fn advance(&self, advances: &BTreeMap<i32, Advance>) -> Result<(), StoreError> {
+        ended(self.table.advance(&self.transaction, self.statements, advances)).await
+    }
+
+    pub async fn commit(self) -> Result<(), StoreError> {
         ended(self.transaction.commit()).await
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tokio_postgres::{Client, Error, Transaction};
+use tokio_postgres::{Client, Error, Statement, Transaction};
 use uuid::Uuid;
 
 /// How far a batch advances a partition.
@@ -23,6 +23,27 @@ pub struct ProgressTable {
     pub topic: String,
     /// A topic that was deleted and re-created has another one.
     pub topic_id: String,
+}
+
+const LOCK: &str = "SELECT p.partition, p.next_offset FROM userpipeline.progress p \
+     JOIN unnest($3::integer[], $4::uuid[]) AS u (partition, owner) ON u.partition = p.partition AND u.owner = p.owner \
+     WHERE p.group_id = $1 AND p.topic_id = $2 ORDER BY p.partition FOR UPDATE OF p";
+const ADVANCE: &str = "UPDATE userpipeline.progress AS p SET next_offset = greatest(p.next_offset, u.next_offset), stored = p.stored + u.stored, \
+     dead_lettered = p.dead_lettered + u.dead_lettered, updated_at = now() \
+     FROM unnest($3::integer[], $4::bigint[], $5::bigint[], $6::bigint[]) AS u (partition, next_offset, stored, dead_lettered) \
+     WHERE p.group_id = $1 AND p.topic_id = $2 AND p.partition = u.partition";
+
+/// The statements of each batch, prepared on a connection.
+pub struct ProgressStatements {
+    lock: Statement,
+    advance: Statement,
+}
+
+impl ProgressStatements {
+    pub async fn prepare(client: &Client) -> Result<Self, Error> {
+        let (lock, advance) = futures::try_join!(client.prepare(LOCK), client.prepare(ADVANCE))?;
+        Ok(Self { lock, advance })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -67,29 +88,35 @@ impl ProgressTable {
 
     /// Locks the rows that are still owned under the given tokens, and returns their offsets. A missing partition has
     /// another owner.
-    pub async fn lock(&self, transaction: &Transaction<'_>, owners: &BTreeMap<i32, Uuid>) -> Result<BTreeMap<i32, i64>, Error> {
-        let statement = "SELECT p.partition, p.next_offset FROM userpipeline.progress p \
-             JOIN unnest($3::integer[], $4::uuid[]) AS u (partition, owner) ON u.partition = p.partition AND u.owner = p.owner \
-             WHERE p.group_id = $1 AND p.topic_id = $2 ORDER BY p.partition FOR UPDATE OF p";
+    pub async fn lock(
+        &self,
+        transaction: &Transaction<'_>,
+        statements: &ProgressStatements,
+        owners: &BTreeMap<i32, Uuid>,
+    ) -> Result<BTreeMap<i32, i64>, Error> {
         let (partitions, tokens): (Vec<i32>, Vec<Uuid>) = owners.iter().map(|(p, o)| (*p, *o)).unzip();
         let rows = transaction
-            .query(statement, &[&self.group, &self.topic_id, &partitions, &tokens])
+            .query(&statements.lock, &[&self.group, &self.topic_id, &partitions, &tokens])
             .await?;
         Ok(rows.iter().map(|row| (row.get("partition"), row.get("next_offset"))).collect())
     }
 
     /// Advances rows that [`ProgressTable::lock`] has locked. An offset never decreases, not even after a replay.
-    pub async fn advance(&self, transaction: &Transaction<'_>, advances: &BTreeMap<i32, Advance>) -> Result<(), Error> {
-        let statement = "UPDATE userpipeline.progress AS p SET next_offset = greatest(p.next_offset, u.next_offset), stored = p.stored + u.stored, \
-             dead_lettered = p.dead_lettered + u.dead_lettered, updated_at = now() \
-             FROM unnest($3::integer[], $4::bigint[], $5::bigint[], $6::bigint[]) AS u (partition, next_offset, stored, dead_lettered) \
-             WHERE p.group_id = $1 AND p.topic_id = $2 AND p.partition = u.partition";
+    pub async fn advance(
+        &self,
+        transaction: &Transaction<'_>,
+        statements: &ProgressStatements,
+        advances: &BTreeMap<i32, Advance>,
+    ) -> Result<(), Error> {
         let partitions: Vec<i32> = advances.keys().copied().collect();
         let next: Vec<i64> = advances.values().map(|a| a.next_offset).collect();
         let stored: Vec<i64> = advances.values().map(|a| a.stored).collect();
         let dead: Vec<i64> = advances.values().map(|a| a.dead_lettered).collect();
         transaction
-            .execute(statement, &[&self.group, &self.topic_id, &partitions, &next, &stored, &dead])
+            .execute(
+                &statements.advance,
+                &[&self.group, &self.topic_id, &partitions, &next, &stored, &dead],
+            )
             .await
             .map(drop)
     }

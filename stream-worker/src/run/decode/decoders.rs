@@ -112,10 +112,7 @@ impl Decoders {
         }
         Ok(match (&self.known[&id], envelope) {
             (Known::Decoder(decoder), Some(envelope)) => read(&self.schema, decoder, envelope, datum, message.origin()),
-            (Known::External(reader), _) => reader
-                .read(datum)
-                .map_err(|e| RecordFault::quoting("DecodeFailed", e.to_string()))
-                .and_then(|item| external::record(&self.schema, &item, None, message)),
+            (Known::External(reader), _) => external::from_avro(&self.schema, reader, datum, message),
             (Known::Unreadable(why), _) => Err(RecordFault::new(
                 "SchemaUnreadable",
                 format!("schema {id} cannot be read as `{}`: {why}", self.schema.name),
@@ -140,7 +137,7 @@ impl Decoders {
             return Ok(Known::Unknown(Instant::now()));
         };
         let known = if self.external.is_some() {
-            ItemReader::new(&text).map(|reader| Known::External(Box::new(reader)))
+            ItemReader::new(&text, self.members.as_ref()).map(|reader| Known::External(Box::new(reader)))
         } else {
             Decoder::new(self.schema.clone(), &text).map(|decoder| Known::Decoder(Box::new(decoder)))
         };

@@ -1,7 +1,7 @@
 //! Messages of an external producer: items, mapped to records like those of any source. Pure.
 
 use serde_json::Value as Json;
-use userpipeline_record::{Mapped, Members, RecordSchema, check_weight};
+use userpipeline_record::{Mapped, Members, RecordSchema, avro::ItemReader, check_weight};
 
 use super::decoded::Decoded;
 use crate::model::{Message, RecordFault, VersionedRecord};
@@ -20,6 +20,18 @@ pub fn from_json(schema: &RecordSchema, members: Option<&Members>, payload: &[u8
         // A parser decides, and has the reason of a fault.
         None => record(schema, &document(payload)?, Some(payload), message),
     }
+}
+
+/// The record in a message that holds a datum.
+pub fn from_avro(schema: &RecordSchema, reader: &ItemReader, datum: &[u8], message: &Message) -> Result<Decoded, RecordFault> {
+    if let Some((record, order)) = reader.record(schema, datum) {
+        return decoded(schema, Mapped::Upsert(record), order, message);
+    }
+    // The item decides, and has the reason of a fault.
+    let item = reader
+        .read(datum)
+        .map_err(|e| RecordFault::quoting("DecodeFailed", e.to_string()))?;
+    record(schema, &item, None, message)
 }
 
 /// The record of an item, which carries its own version; `text` is the item as JSON, if it is JSON. The message's key is not

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     dead_letters::DeadLetters,
     metrics::Metrics,
-    model::{Faults, Message, RecordFault, Write},
+    model::{Faults, Message, RecordFault, Stored, Write},
     progress::{Advance, BatchTransaction},
     run::{
         arbitration::{Arbitrated, arbitrate},
@@ -41,17 +41,22 @@ impl Writer {
             sent,
         } = work;
         let transaction = progress.begin(&self.table).await.map_err(Failure::bookkeeping)?;
-        let previous = transaction.lock(&batch.owners).await.map_err(Failure::bookkeeping)?;
+        let candidates = writes.as_deref_mut().unwrap_or_default();
+        // Statements of the transaction that do not depend on each other are sent at once, and run in this order.
+        let (previous, stored) = futures::join!(
+            transaction.lock(&batch.owners),
+            stored(&self.stores.sinks, &transaction, candidates, &unwritten.faults)
+        );
+        let previous = previous.map_err(Failure::bookkeeping)?;
         let fenced: BTreeSet<i32> = batch.owners.keys().filter(|p| !previous.contains_key(p)).copied().collect();
         if !fenced.is_empty() {
             return Err(Failure::Fenced(fenced));
         }
 
-        let candidates = writes.as_deref_mut().unwrap_or_default();
         let Arbitrated {
             winners: writes,
             is_unordered,
-        } = select(&self.stores.sinks, &transaction, candidates, &unwritten.faults).await?;
+        } = select(stored?.as_ref(), candidates, &unwritten.faults);
         if is_unordered {
             self.context.status.unordered_messages();
         }
@@ -65,7 +70,10 @@ impl Writer {
             sent.extend(arrived);
             failed.map_or(Ok(()), |e| Err(Failure::Store(Store::DeadLetters, e)))
         };
-        let (results, ()) = tokio::try_join!(to_sinks, to_dead_letters)?;
+        // It is sent before the writes: after one that is refused, PostgreSQL refuses it as well. Without a commit it has no effect.
+        let advances = advances(&batch.messages, unwritten, &previous);
+        let advancing = async { transaction.advance(&advances).await.map_err(Failure::bookkeeping) };
+        let ((), results, ()) = futures::try_join!(advancing, to_sinks, to_dead_letters)?;
 
         let mut faults = refused_by_sinks(&self.stores.sinks, &results, &writes);
         let searches: Vec<_> = searches(&self.stores.sinks, &results).collect();
@@ -78,8 +86,7 @@ impl Writer {
             }
             return Err(Failure::Refused(faults));
         }
-        let advances = advances(&batch.messages, unwritten, &previous);
-        transaction.commit(&advances).await.map_err(Failure::bookkeeping)?;
+        transaction.commit().await.map_err(Failure::bookkeeping)?;
         let committed_at = Timestamp::now();
         let sinks = self.stores.sinks.iter().zip(&results);
         let acknowledged = Acknowledged {
@@ -114,22 +121,27 @@ fn arbiter(sinks: &[ActiveSink]) -> Option<(&ActiveSink, &dyn Arbiter)> {
     sinks.iter().find_map(|sink| Some((sink, sink.writer.arbiter()?)))
 }
 
-/// The writes that reach the sinks: one for each key.
-async fn select<'a>(
+/// What the sink that decides versions has of the records, by key. None where the pipeline has no such sink.
+async fn stored(
     sinks: &[ActiveSink],
     transaction: &BatchTransaction<'_>,
-    writes: &'a mut [Write],
+    writes: &[Write],
     faults: &Faults,
-) -> Result<Arbitrated<'a>, Failure> {
-    let Some((sink, arbiter)) = arbiter(sinks) else {
-        return Ok(Arbitrated {
+) -> Result<Option<BTreeMap<String, Stored>>, Failure> {
+    let Some((sink, arbiter)) = arbiter(sinks) else { return Ok(None) };
+    let stored = arbiter.stored(transaction.inner(), &newest(writes, faults)).await;
+    stored.map(Some).map_err(|e| Failure::Store(Store::Sink(sink.name()), e))
+}
+
+/// The writes that reach the sinks: one for each key. `stored`: what the sink that decides versions has.
+fn select<'a>(stored: Option<&BTreeMap<String, Stored>>, writes: &'a mut [Write], faults: &Faults) -> Arbitrated<'a> {
+    match stored {
+        Some(stored) => arbitrate(writes, faults, stored),
+        None => Arbitrated {
             winners: newest(writes, faults),
             is_unordered: false,
-        });
-    };
-    let stored = arbiter.stored(transaction.inner(), &newest(writes, faults)).await;
-    let stored = stored.map_err(|e| Failure::Store(Store::Sink(sink.name()), e))?;
-    Ok(arbitrate(writes, faults, &stored))
+        },
+    }
 }
 
 /// The results in the order of the sinks; none where there is nothing to write. Concurrently, except that a sink that decides

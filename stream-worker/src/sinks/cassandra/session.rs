@@ -43,8 +43,10 @@ impl PreparedSession {
             prepared.set_is_idempotent(true);
             Ok::<_, StoreError>(prepared)
         };
-        let insert = prepare(schema.cassandra_insert_cql(&target.keyspace, &target.table)).await?;
-        let delete = prepare(schema.cassandra_delete_cql(&target.keyspace, &target.table)).await?;
+        let (insert, delete) = futures::try_join!(
+            prepare(schema.cassandra_insert_cql(&target.keyspace, &target.table)),
+            prepare(schema.cassandra_delete_cql(&target.keyspace, &target.table))
+        )?;
         let inserts = (0..=MAX_STATEMENTS).map(|statements| {
             let mut batch = Batch::new_with_statements(BatchType::Unlogged, vec![insert.clone().into(); statements]);
             batch.set_is_idempotent(true);

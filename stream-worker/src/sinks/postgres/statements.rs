@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::OptionFuture;
 use tokio_postgres::{Client, Error, Row, Statement, Transaction, types::ToSql};
 use userpipeline_record::RecordSchema;
 use userpipeline_stores::{
@@ -47,25 +48,20 @@ impl Statements {
         } else {
             (schema.sink_upsert(table), schema.sink_delete(table))
         };
-        let delete = if schema.has_deletes() {
-            Some(Delete {
-                statement: prepare(delete).await?,
-                exclusive_lock: RecordSchema::sink_lock(table, true),
-                shared_lock: RecordSchema::sink_lock(table, false),
-            })
-        } else {
-            None
-        };
-        let stored = if is_arbiter {
-            Some(prepare(schema.sink_stored(table)).await?)
-        } else {
-            None
-        };
+        // Sent at once: each would wait for the answer to the one before.
+        let delete = OptionFuture::from(schema.has_deletes().then(|| prepare(delete)));
+        let stored = OptionFuture::from(is_arbiter.then(|| prepare(schema.sink_stored(table))));
+        let (upsert, delete, stored) = futures::join!(prepare(upsert), delete, stored);
+        let delete = delete.transpose()?.map(|statement| Delete {
+            statement,
+            exclusive_lock: RecordSchema::sink_lock(table, true),
+            shared_lock: RecordSchema::sink_lock(table, false),
+        });
         Ok(Self {
-            upsert: prepare(upsert).await?,
+            upsert: upsert?,
             schema: schema.clone(),
             delete,
-            stored,
+            stored: stored.transpose()?,
         })
     }
 
