@@ -21,7 +21,7 @@ impl Applier<'_> {
         let Some(id) = id.filter(|_| !desired.is_empty()) else {
             return Ok(());
         };
-        let cluster = self.strimzi.cluster(id).map_err(unavailable)?;
+        let cluster = self.strimzi.cluster(id).map_err(|why| unavailable(&why))?;
         for topic in desired {
             self.apply_kafka_topic(cluster, topic).await?;
         }
@@ -30,7 +30,7 @@ impl Applier<'_> {
 
     async fn apply_kafka_topic(&self, cluster: &Cluster, mut desired: KafkaTopic) -> Result<(), ApplyError> {
         let name = desired.name_any();
-        let observed = cluster.topics.select(|other, _| other == name).map_err(unavailable)?;
+        let observed = cluster.topics.select(|other, _| other == name).map_err(|why| unavailable(&why))?;
         let api = self.kafka_topics(&desired, &observed.resource);
         let live = match observed.by_name.get(&name) {
             Some(live) => Some(live.as_ref().clone()),
@@ -64,11 +64,11 @@ impl Applier<'_> {
 
     /// Deletes KafkaTopics of this pipeline, exactly in their observed versions.
     pub async fn delete_kafka_topics(&self, id: &ClusterId, names: &[String]) -> Result<(), ApplyError> {
-        let cluster = self.strimzi.cluster(id).map_err(unavailable)?;
+        let cluster = self.strimzi.cluster(id).map_err(|why| unavailable(&why))?;
         let observed = cluster
             .topics
             .select(|name, _| names.iter().any(|deleted| deleted == name))
-            .map_err(unavailable)?;
+            .map_err(|why| unavailable(&why))?;
         for topic in observed.by_name.values() {
             self.delete_kafka_topic(&observed.resource, topic).await?;
         }
@@ -128,7 +128,7 @@ fn is_current(live: &KafkaTopic, desired: &KafkaTopic) -> bool {
 
 fn failed(topic: &KafkaTopic, verb: &'static str, source: kube::Error) -> ApplyError {
     match source {
-        kube::Error::Api(status) if status.code == 403 => unavailable(Unavailable::NotAllowed {
+        kube::Error::Api(status) if status.code == 403 => unavailable(&Unavailable::NotAllowed {
             kind: Kind::KafkaTopic,
             namespace: topic.namespace().unwrap_or_default(),
             verb,
@@ -141,7 +141,7 @@ fn failed(topic: &KafkaTopic, verb: &'static str, source: kube::Error) -> ApplyE
     }
 }
 
-fn unavailable(why: Unavailable) -> ApplyError {
+fn unavailable(why: &Unavailable) -> ApplyError {
     ApplyError::Unavailable {
         reason: why.reason(),
         why: why.to_string(),

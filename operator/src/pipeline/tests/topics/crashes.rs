@@ -36,7 +36,7 @@ async fn play(existing: &Value, policy: &str, is_deleted: bool, fault: Option<(u
     settle(&cluster, &client, existing, "a-b").await;
     if is_deleted {
         cluster.change(PIPELINE, |pipeline| {
-            pipeline["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z")
+            pipeline["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z");
         });
         settle(&cluster, &client, existing, "a-b").await;
     }
