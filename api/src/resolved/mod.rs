@@ -63,8 +63,8 @@ pub fn resolve(pipeline: &UserPipeline, connections: &Connections) -> Result<Res
     let mut spec = with_names(resolved, &id);
     spec.kafka.topic.id = recorded_topic_id(pipeline, &spec.kafka.topic, strimzi.as_ref());
     Ok(ResolvedPipeline {
-        spec,
         id,
+        spec,
         ingest_proxy,
         strimzi,
         kafka_user,

@@ -134,15 +134,8 @@ async fn reconcile(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
     let uid = backfill.uid().unwrap_or_default();
     // It applies nothing, so nothing can be overridden.
     let overrides = Overrides::default();
-    let applier = Applier::new(
-        &context.client,
-        &context.metrics,
-        &context.caches.children,
-        &context.caches.strimzi,
-        &overrides,
-        &id,
-        &uid,
-    );
+    let (metrics, children, strimzi) = (&context.metrics, &context.caches.children, &context.caches.strimzi);
+    let applier = Applier::new(&context.client, metrics, children, strimzi, &overrides, &id, &uid);
     let started = start(backfill, cron_job, &decision.create, &applier).await;
     let outdated = outdated(&decision, pipeline.as_ref(), &runs);
     let mut all_deleted = outdated.len() == decision.delete.len();

@@ -259,7 +259,7 @@ async fn fill(client: &Client, id: &PipelineId, writers: Writers) -> Result<(), 
     let Writers {
         mut pipelines,
         children,
-        strimzi_writers,
+        strimzi_views,
         ..
     } = writers;
     // All namespaces, because a pipeline in another one may use the same resource; only this one where the user may not list more.
@@ -280,7 +280,7 @@ async fn fill(client: &Client, id: &PipelineId, writers: Writers) -> Result<(), 
     for request in lists.requests {
         request.await?;
     }
-    strimzi_writers.load_topics(client).await.map_err(refused("listing KafkaTopics"))
+    strimzi_views.load_topics(client).await.map_err(refused("listing KafkaTopics"))
 }
 
 /// A list request for each kind of child.

@@ -12,7 +12,6 @@ pub fn topic_ready(pipeline: &UserPipeline, applied: &Applied, observed: &Observ
     let topics = &applied.decisions.topics;
     let by_strimzi = match (&applied.topics, &topics.finding) {
         (Err(error), _) => Some(Verdict::failed(error)),
-        (Ok(()), Finding::NotManaged) => None,
         (Ok(()), Finding::Unknown) => Some(unchanged(pipeline, before, "the KafkaTopics are not listed yet")),
         (Ok(()), Finding::Waiting((reason, message)) | Finding::Failed((reason, message))) => Some(Verdict::no(reason, message)),
         (Ok(()), Finding::Ready(message)) => Some(Verdict::yes("TopicExists", message)),
@@ -20,7 +19,7 @@ pub fn topic_ready(pipeline: &UserPipeline, applied: &Applied, observed: &Observ
             reason,
             &format!("{message}; the schema Job found the topic as the spec declares it"),
         )),
-        (Ok(()), Finding::Unverified(_)) => None,
+        (Ok(()), Finding::NotManaged | Finding::Unverified(_)) => None,
     };
     // No event reports that a topic was deleted or replaced, but the workers do.
     let is_about_topic = |reason: &str| reason == TOPIC_MISSING || reason == TOPIC_REPLACED;

@@ -159,7 +159,7 @@ impl Cluster {
         let writers = Writers::new(&self.strimzi.lock().unwrap());
         let caches = writers.caches();
         if *self.strimzi_is_known.lock().unwrap() {
-            writers.strimzi_writers.fill(|namespace, plural| {
+            writers.strimzi_views.fill(|namespace, plural| {
                 let paths = self.paths(&format!("/apis/kafka.strimzi.io/v1/namespaces/{namespace}/{plural}/"));
                 paths.iter().map(|path| self.get(path)).collect()
             });
@@ -260,17 +260,13 @@ impl Cluster {
     fn fault(&self, method: &Method) -> Option<bool> {
         let mut fails_after = self.fails_after.lock().unwrap();
         let (left, takes_effect) = fails_after.as_mut().filter(|_| *method != Method::GET)?;
-        match left.checked_sub(1) {
-            Some(fewer) => {
-                *left = fewer;
-                None
-            }
-            None => {
-                let takes_effect = *takes_effect;
-                *fails_after = None;
-                Some(takes_effect)
-            }
+        if let Some(fewer) = left.checked_sub(1) {
+            *left = fewer;
+            return None;
         }
+        let takes_effect = *takes_effect;
+        *fails_after = None;
+        Some(takes_effect)
     }
 
     fn refuse(status: StatusCode, reason: &str, message: &str) -> Response {
@@ -348,17 +344,17 @@ async fn answer(State(cluster): State<Arc<Cluster>>, method: Method, uri: Uri, b
         cluster.writes.lock().unwrap().push(format!("{method} {path}"));
     }
     match cluster.fault(&method) {
-        None => respond(&cluster, &method, path, body),
+        None => respond(&cluster, &method, &path, body),
         Some(takes_effect) => {
             if takes_effect {
-                respond(&cluster, &method, path, body);
+                respond(&cluster, &method, &path, body);
             }
             Cluster::refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "crash")
         }
     }
 }
 
-fn respond(cluster: &Cluster, method: &Method, path: String, body: Value) -> Response {
+fn respond(cluster: &Cluster, method: &Method, path: &str, body: Value) -> Response {
     if *method != Method::GET && cluster.conflict_once.lock().unwrap().take_if(|end| path.ends_with(*end)).is_some() {
         return Cluster::refuse(StatusCode::CONFLICT, "Conflict", "try again");
     }
@@ -366,16 +362,16 @@ fn respond(cluster: &Cluster, method: &Method, path: String, body: Value) -> Res
         return Cluster::refuse(StatusCode::FORBIDDEN, "Forbidden", "quota exceeded");
     }
     if *method == Method::GET {
-        return match cluster.objects.lock().unwrap().get(&path) {
+        return match cluster.objects.lock().unwrap().get(path) {
             Some(object) => Json(object).into_response(),
             None => Cluster::refuse(StatusCode::NOT_FOUND, "NotFound", "not found"),
         };
     }
     if *method == Method::PATCH {
-        return cluster.apply(&path, body);
+        return cluster.apply(path, body);
     }
     if *method == Method::DELETE {
-        let Some(object) = cluster.objects.lock().unwrap().get(&path).cloned() else {
+        let Some(object) = cluster.objects.lock().unwrap().get(path).cloned() else {
             return Cluster::refuse(StatusCode::NOT_FOUND, "NotFound", "not found");
         };
         for key in ["uid", "resourceVersion"] {
@@ -383,7 +379,7 @@ fn respond(cluster: &Cluster, method: &Method, path: String, body: Value) -> Res
                 return Cluster::refuse(StatusCode::CONFLICT, "Conflict", "precondition");
             }
         }
-        cluster.objects.lock().unwrap().remove(&path);
+        cluster.objects.lock().unwrap().remove(path);
         return Json(object).into_response();
     }
     if let Some(name) = body["metadata"]["name"].as_str().filter(|_| !path.ends_with("/events")) {

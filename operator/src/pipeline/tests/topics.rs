@@ -219,7 +219,7 @@ async fn given_data_to_delete_then_the_kafka_topics_that_the_pipeline_created_go
 
     // When the pipeline is deleted, then the KafkaTopics stay until a Job has deleted everything else
     cluster.change(PIPELINE, |pipeline| {
-        pipeline["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z")
+        pipeline["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z");
     });
     cluster.reconcile(&client).await.unwrap();
     cluster.reconcile(&client).await.unwrap();
@@ -235,7 +235,7 @@ async fn given_data_to_delete_then_the_kafka_topics_that_the_pipeline_created_go
     assert_eq!(cluster.paths(KAFKA_TOPICS), [DEAD_LETTERS]);
     cluster.put(TOPIC, held);
     cluster.change(TOPIC, |topic| {
-        topic["metadata"]["deletionTimestamp"] = json!(jiff::Timestamp::now().to_string())
+        topic["metadata"]["deletionTimestamp"] = json!(jiff::Timestamp::now().to_string());
     });
     cluster.reconcile(&client).await.unwrap();
     assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([FINALIZER]));
@@ -243,7 +243,7 @@ async fn given_data_to_delete_then_the_kafka_topics_that_the_pipeline_created_go
 
     // After five minutes it says what does not respond
     cluster.change(TOPIC, |topic| {
-        topic["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z")
+        topic["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z");
     });
     cluster.reconcile(&client).await.unwrap();
     assert_eq!(cluster.condition("Ready"), ("False".into(), "EntityOperatorUnresponsive".into()));

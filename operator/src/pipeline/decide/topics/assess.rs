@@ -114,8 +114,7 @@ fn replaced(topic: &str, before: &str, found: &str) -> Problem {
     let message = format!(
         "topic `{topic}` was deleted in Kafka and created again without its messages: its id is {found} instead of {before}. Messages that were not stored \
          yet are lost; the workers wait. To continue with the new topic, annotate the pipeline: kubectl annotate userpipeline NAME \
-         {}={found} --overwrite",
-        ACCEPT_TOPIC
+         {ACCEPT_TOPIC}={found} --overwrite"
     );
     (TOPIC_REPLACED.to_owned(), message)
 }

@@ -234,8 +234,9 @@ fn inspect(
         status.inspection = Some(step.record.clone()).filter(|record| *record != InspectionStatus::default());
     }
     if !slots.iter().any(Slot::is_missing) {
-        let inspection = decision.status.iter_mut().find_map(|status| status.inspection.as_mut());
-        inspection.into_iter().for_each(|inspection| inspection.failed_attempts = 0);
+        if let Some(inspection) = decision.status.as_mut().and_then(|status| status.inspection.as_mut()) {
+            inspection.failed_attempts = 0;
+        }
         return Ok(Vec::new());
     }
     decision.requeue = step.requeue;
@@ -336,11 +337,11 @@ fn not_created(topic: &str, field: &str) -> Problem {
 
 /// Whether a KafkaTopic concerns a pipeline with these topics: it has the name of one of theirs, or declares one of them.
 pub fn concerns(declared: &StrimziTopics, name: &str, object: &KafkaTopic) -> bool {
-    let declares = object.spec.topic(name);
+    let of_object = object.spec.topic(name);
     declared
         .names()
         .into_iter()
-        .any(|topic| topic == declares || names::kafka_topic(topic) == name)
+        .any(|topic| topic == of_object || names::kafka_topic(topic) == name)
 }
 
 #[cfg(test)]

@@ -74,7 +74,9 @@ fn limit(existing: &ExistingTopic) -> Option<u64> {
 
 /// The declared settings over the existing ones. Where the limit of messages is not declared, a higher one is fine.
 fn union(mut declared: BTreeMap<String, String>, existing: Option<&ExistingTopic>, is_limit_declared: bool) -> BTreeMap<String, String> {
-    declared.values_mut().for_each(|value| *value = value.trim().to_owned());
+    for value in declared.values_mut() {
+        *value = value.trim().to_owned();
+    }
     let Some(existing) = existing else { return declared };
     let needed = declared.get(MAX_MESSAGE_BYTES).and_then(|text| text.parse::<u64>().ok());
     if !is_limit_declared && needed.is_some() && limit(existing) >= needed {

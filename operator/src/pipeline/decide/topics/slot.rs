@@ -27,8 +27,8 @@ impl Slot {
         let is_of_cluster = |live: &KafkaTopic| live.labels().get(labels::STRIMZI_CLUSTER) == Some(&cluster.name);
         let Some(live) = observed.by_name.get(&name) else {
             // Those without the label are ignored by Strimzi.
-            let declares = |(name, live): &(&String, &Arc<KafkaTopic>)| live.spec.topic(name) == topic && is_of_cluster(live);
-            return match observed.by_name.iter().find(declares) {
+            let has_topic = |(name, live): &(&String, &Arc<KafkaTopic>)| live.spec.topic(name) == topic && is_of_cluster(live);
+            return match observed.by_name.iter().find(has_topic) {
                 None => Ok(Self::Missing),
                 Some((other, _)) => Err(not_ours(topic, &format!("{}/{other}", cluster.namespace))),
             };

@@ -58,7 +58,7 @@ fn the_kafka_topics_of_an_earlier_pipeline_of_the_same_name_are_adopted() {
     let planned = planned_new();
     let of_earlier = |planned: &PlannedTopic, id: &str| {
         live(planned, id, |topic| {
-            topic["metadata"]["labels"][labels::PIPELINE_UID] = json!("earlier")
+            topic["metadata"]["labels"][labels::PIPELINE_UID] = json!("earlier");
         })
     };
     let decision = Case {
