@@ -24,15 +24,15 @@ pub struct Writers {
     pub(super) connections: CacheWriter<UserPipelineConnection>,
     pub(super) children: ChildWriters,
     strimzi: Strimzi,
-    pub(super) strimzi_writers: StrimziWriters,
+    pub(super) strimzi_views: StrimziWriters,
 }
 
 impl Writers {
     pub fn new(strimzi_clusters: &[ListedCluster]) -> Self {
-        let (strimzi, strimzi_writers) = Strimzi::new(strimzi_clusters);
+        let (strimzi, strimzi_views) = Strimzi::new(strimzi_clusters);
         Self {
             strimzi,
-            strimzi_writers,
+            strimzi_views,
             ..Self::default()
         }
     }

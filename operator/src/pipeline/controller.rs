@@ -166,7 +166,7 @@ pub async fn run(context: Arc<Context>, writers: Writers, namespace: Option<Stri
         },
     ));
     let observer = StrimziObserver(watches.queue.clone());
-    writers.strimzi_writers.watch(&context.client, &observer, &mut watches.tasks);
+    writers.strimzi_views.watch(&context.client, &observer, &mut watches.tasks);
     writers.children.each(&mut watches);
     let Watches { mut tasks, queue, .. } = watches;
     drop((queue, observer));

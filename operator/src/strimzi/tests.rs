@@ -31,7 +31,7 @@ fn refusal(code: u16) -> axum::response::Response {
     (StatusCode::from_u16(code).unwrap(), Json(status)).into_response()
 }
 
-async fn answer(request: Request, serves: u8) -> axum::response::Response {
+fn answer(request: &Request, serves: u8) -> axum::response::Response {
     let (path, query) = (
         request.uri().path().to_owned(),
         request.uri().query().unwrap_or_default().to_owned(),
@@ -64,7 +64,10 @@ async fn answer(request: Request, serves: u8) -> axum::response::Response {
 
 async fn client(serves: Arc<AtomicU8>) -> Client {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let app = Router::new().fallback(move |request: Request| answer(request, serves.load(Ordering::SeqCst)));
+    let app = Router::new().fallback(move |request: Request| {
+        let answered = answer(&request, serves.load(Ordering::SeqCst));
+        async move { answered }
+    });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await });

@@ -156,7 +156,7 @@ impl Cluster {
         let writers = Writers::new(&self.strimzi.lock().unwrap());
         let caches = writers.caches();
         if *self.strimzi_is_known.lock().unwrap() {
-            writers.strimzi_writers.fill(|namespace, plural| {
+            writers.strimzi_views.fill(|namespace, plural| {
                 let paths = self.paths(&format!("/apis/kafka.strimzi.io/v1/namespaces/{namespace}/{plural}/"));
                 paths.iter().map(|path| self.get(path)).collect()
             });
