@@ -33,9 +33,9 @@ pub async fn apply(
         name: owner.id.name.clone(),
     };
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), &id.namespace);
-    let cached = authorities_of(&id, &caches.children);
-    let cached = cached.into_iter().find(|live| live.name_any() == name && is_owned(live, owner));
-    let live = match cached {
+    let mut known = authorities_of(&id, &caches.children).into_iter();
+    let known = known.find(|live| live.name_any() == name && is_owned(live, owner));
+    let live = match known {
         Some(live) if is_current(&live, &desired) => return Ok(Ok(())),
         Some(live) => (*live).clone(),
         None => {

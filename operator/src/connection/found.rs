@@ -105,8 +105,8 @@ impl Finder<'_> {
 
     /// Pods mount the ConfigMap as soon as the status has the listener.
     async fn write_authorities(&self, connection: &CachedConnection, resolution: Resolution) -> Result<Resolution, kube::Error> {
-        let certificates = resolution.kafka.iter().filter(|kafka| kafka.tls).map(|kafka| &kafka.certificates);
-        let (Some(certificates), Some(owner)) = (certificates.last(), owner(connection, self.installation)) else {
+        let certificates = resolution.kafka.as_ref().filter(|kafka| kafka.tls).map(|kafka| &kafka.certificates);
+        let (Some(certificates), Some(owner)) = (certificates, owner(connection, self.installation)) else {
             return Ok(resolution);
         };
         let written = authorities_config_map::apply(certificates, &owner, self.caches, self.client, self.metrics).await?;

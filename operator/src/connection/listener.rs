@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use userpipeline_api::{KafkaConnection, KafkaListenerStatus, StrimziListener, UserAuthentication};
 
-use super::authorities::authorities;
+use super::authorities::{Authorities, authorities};
 use crate::{
     pipeline::Problem,
     strimzi::{Kafka, StrimziCondition, Unavailable},
@@ -93,7 +93,7 @@ fn of_kafka(
     let authorities = if listener.tls {
         authorities(&found.certificates, trusted, now)
     } else {
-        Default::default()
+        Authorities::default()
     };
     if listener.tls && authorities.certificates.is_empty() {
         return Err(waiting("authority"));
@@ -300,7 +300,7 @@ mod tests {
                 "no authority of listener `tls` yet",
             ),
         ] {
-            let mut case = Case {
+            let case = Case {
                 kafka: connection(&Value::Null),
                 found,
                 recorded: None,
@@ -311,17 +311,22 @@ mod tests {
             assert!(problem(&first).1.contains(says), "{:?}", first.problem);
 
             if reason != "ListenerMissing" && says != "no authority of listener `tls` yet" {
-                case.recorded = Some(KafkaListenerStatus {
-                    strimzi: case.kafka.strimzi.clone().unwrap(),
-                    bootstrap_servers: "b:9093".to_owned(),
-                    tls: true,
-                    authentication: None,
-                    certificates: vec![pem.clone()],
-                });
-                let later = resolved(&case, listener);
-                assert_eq!((later.problem, later.kafka), (first.problem, case.recorded));
+                assert_recorded_stays(case, &pem, &first);
             }
         }
+    }
+
+    /// With something recorded, the problem is the same, and what was recorded stays.
+    fn assert_recorded_stays(mut case: Case, pem: &str, first: &Resolution) {
+        case.recorded = Some(KafkaListenerStatus {
+            strimzi: case.kafka.strimzi.clone().unwrap(),
+            bootstrap_servers: "b:9093".to_owned(),
+            tls: true,
+            authentication: None,
+            certificates: vec![pem.to_owned()],
+        });
+        let later = resolved(&case, "tls");
+        assert_eq!((&later.problem, &later.kafka), (&first.problem, &case.recorded));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use tokio::{net::TcpStream, time::timeout};
-use userpipeline_api::{Brokers, KafkaLogin, SaslMechanism, TlsMode};
+use userpipeline_api::{Brokers, KafkaAuth, KafkaLogin, SaslMechanism, TlsMode};
 
 use super::refusal::{Refusal, Refusals, Reporter};
 use crate::{
@@ -101,7 +101,7 @@ impl Connection {
     }
 
     fn secure(&self, config: &mut ClientConfig, material: &Material) -> Result<(), StoreError> {
-        let mechanism = match self.brokers.auth.as_ref().and_then(|auth| auth.login()) {
+        let mechanism = match self.brokers.auth.as_ref().and_then(KafkaAuth::login) {
             Some(KafkaLogin::Password { mechanism, .. }) => Some(mechanism),
             Some(KafkaLogin::Certificate { .. }) if !self.is_encrypted() => {
                 let message = "spec.kafka.auth.strimziUser: a client certificate needs a listener with TLS";

@@ -97,7 +97,7 @@ pub fn decide(input: &KafkaUserInput<'_>) -> Decision {
         },
     };
     let is_usable = matches!(state, State::NotNeeded | State::Ready);
-    let stale = listed.filter(|_| is_usable && input.is_rolled_out);
+    let replaceable = listed.filter(|_| is_usable && input.is_rolled_out);
     let is_stale = |user: &&LiveUser| {
         let name = user.0.name_any();
         input.requested.is_none_or(|requested| requested.name != name) && !input.mounted.contains(&name)
@@ -105,7 +105,7 @@ pub fn decide(input: &KafkaUserInput<'_>) -> Decision {
     Decision {
         state,
         apply,
-        stale: stale
+        stale: replaceable
             .into_iter()
             .flat_map(|listed| &listed.users)
             .filter(is_stale)

@@ -32,7 +32,7 @@ pub fn counts(outcome: Result<&Applied, &ValidateError>, observed: &Observed, id
 
 /// Whether the desired number of workers runs the current spec and is ready.
 pub fn ready(applied: &Applied, observed: &Observed) -> Verdict {
-    let verdict = of_workers(applied, observed);
+    let verdict = login_failure(applied).unwrap_or_else(|| of_workers(applied, observed));
     if verdict.is_false() && applied.decisions.connections.turn == Turn::Waiting {
         let message = format!(
             "{}. A connection has changed: this pipeline gets it once fewer pipelines roll out",
@@ -47,16 +47,18 @@ pub fn ready(applied: &Applied, observed: &Observed) -> Verdict {
     verdict
 }
 
-fn of_workers(applied: &Applied, observed: &Observed) -> Verdict {
+/// Why workers cannot log in to Kafka. A user that is not ready yet matters only where there are none.
+fn login_failure(applied: &Applied) -> Option<Verdict> {
     let user = &applied.decisions.kafka_user;
-    let blocking = if matches!(applied.workers, Ok(None)) {
-        user.problem()
-    } else {
-        user.failure()
+    let problem = match &applied.workers {
+        Err(_) => None,
+        Ok(None) => user.problem(),
+        Ok(Some(_)) => user.failure(),
     };
-    if let Some((reason, message)) = blocking.filter(|_| applied.workers.is_ok()) {
-        return Verdict::no(reason, message);
-    }
+    problem.map(|(reason, message)| Verdict::no(reason, message))
+}
+
+fn of_workers(applied: &Applied, observed: &Observed) -> Verdict {
     let deployment = match &applied.workers {
         Err(error) => return Verdict::failed(error),
         Ok(None) => return Verdict::no("WaitingForSchema", "workers start once the schema is applied"),

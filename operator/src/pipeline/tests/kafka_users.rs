@@ -198,14 +198,14 @@ async fn given_a_deletion_with_its_data_then_the_user_outlives_the_deletion_job(
         "a deletion in the foreground begins with what has an owner"
     );
     cluster.change(PIPELINE, |pipeline| {
-        pipeline["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z")
+        pipeline["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z");
     });
     let mut had_job = false;
     for _ in 0..12 {
         let _ = cluster.reconcile(&client).await;
         for job in cluster.paths(JOBS) {
             had_job |= job.contains("delet");
-            assert_eq!(users(&cluster), [path.clone()], "while {job} is there");
+            assert_eq!(users(&cluster), std::slice::from_ref(&path), "while {job} is there");
             cluster.finish_job(&job, "users");
         }
     }

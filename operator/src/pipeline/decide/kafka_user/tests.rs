@@ -32,20 +32,20 @@ fn user(name: &str, spec: &Value, status: &Value) -> Arc<KafkaUser> {
     Arc::new(serde_json::from_value(user).unwrap())
 }
 
-fn live(users: Vec<Arc<KafkaUser>>) -> Option<Result<KafkaUsers, Unavailable>> {
+fn live(users: Vec<Arc<KafkaUser>>) -> KafkaUsers {
     let resource = ApiResource::from_gvk_with_plural(
         &kube::api::GroupVersionKind::gvk("kafka.strimzi.io", "v1", "KafkaUser"),
         "kafkausers",
     );
     let users = users.into_iter().map(LiveUser).collect();
-    Some(Ok(KafkaUsers { resource, users }))
+    KafkaUsers { resource, users }
 }
 
 fn input<'a>(requested: Option<&'a RequestedUser>, mounted: &'a BTreeSet<String>) -> KafkaUserInput<'a> {
     KafkaUserInput {
         requested,
         namespace: "demo",
-        live: live(Vec::new()),
+        live: Some(Ok(live(Vec::new()))),
         cluster: Ok(UserCluster {
             user_namespace: "demo".into(),
             has_acls: Some(true),
@@ -92,7 +92,7 @@ fn a_user_is_ready_only_when_strimzi_says_so_of_its_current_spec() {
         ),
     ] {
         let input = KafkaUserInput {
-            live: live(vec![user("users-kafka-1", &json!({}), &status)]),
+            live: Some(Ok(live(vec![user("users-kafka-1", &json!({}), &status)]))),
             ..input(Some(&requested), &mounted)
         };
         let decision = decide(&input);
@@ -142,7 +142,13 @@ fn what_is_unknown_or_not_allowed_is_reported_and_nothing_is_applied() {
         ),
         ("not listed", None, Err(not_listed), "NotAllowed", true),
         ("watched elsewhere", None, Ok(elsewhere), "UserNamespaceMismatch", true),
-        ("Kafka is unknown", live(Vec::new()), Ok(unknown), "KafkaUserPending", false),
+        (
+            "Kafka is unknown",
+            Some(Ok(live(Vec::new()))),
+            Ok(unknown),
+            "KafkaUserPending",
+            false,
+        ),
     ] {
         let input = KafkaUserInput {
             live: users,
@@ -176,7 +182,9 @@ fn acls_are_left_out_where_none_are_enforced_and_earlier_ones_stay_until_the_wor
         ("Kafka is unknown, and it has none", Some(&without), None, true, None),
     ] {
         let input = KafkaUserInput {
-            live: live(spec.into_iter().map(|spec| user("users-kafka-1", spec, &Value::Null)).collect()),
+            live: Some(Ok(live(
+                spec.into_iter().map(|spec| user("users-kafka-1", spec, &Value::Null)).collect(),
+            ))),
             cluster: Ok(UserCluster {
                 user_namespace: "demo".into(),
                 has_acls,
@@ -205,7 +213,7 @@ fn an_earlier_user_is_deleted_once_no_pod_mounts_its_secret() {
         let unready = user("users-kafka-1", &json!({}), &Value::Null);
         let users = vec![old.clone(), if is_ready { current.clone() } else { unready }];
         let input = KafkaUserInput {
-            live: live(users),
+            live: Some(Ok(live(users))),
             is_rolled_out,
             ..input(requested, mounted)
         };
