@@ -159,7 +159,7 @@ async fn a_pipeline_has_topics_and_a_user_of_its_own(story: &Story) -> Result<()
     // And records go all the way as its user, whom nothing else is granted
     let run = world.start_run("users-first").await?;
     world.finished(&run, "Complete").await?;
-    world.drained(400).await?;
+    world.drained(1).await?;
     let users = story.users.list(&ListParams::default()).await?.items;
     ensure!(users.len() == 1, "{} users", users.len());
     let rules = users[0].spec.authorization.clone().context("ACLs")?.acls;
@@ -198,9 +198,16 @@ async fn a_topic_that_was_created_again_waits_to_be_accepted(story: &Story) -> R
     changed["spec"]["source"]["http"]["query"][1]["value"] = json!(format!("{}-2", world.seed));
     world.apply(&changed).await?;
     world.ready().await?;
+    let stored = world
+        .get()
+        .await?
+        .status
+        .unwrap_or_default()
+        .totals
+        .map_or(0, |totals| totals.stored);
     let run = world.start_run("users-second").await?;
     world.finished(&run, "Complete").await?;
-    world.drained(800).await
+    world.drained(stored + 1).await
 }
 
 async fn a_foreign_resource_is_never_changed(story: &Story) -> Result<()> {

@@ -16,9 +16,14 @@ fn with_strimzi(cluster: &Cluster, change: impl FnOnce(&mut Value)) {
     let mut connections = use_connections(cluster);
     let stores = connections.get_mut("stores").unwrap().as_mut().unwrap();
     let mut spec = serde_json::to_value(&*stores).unwrap();
-    spec["kafka"]["strimzi"] = json!({"cluster": "events", "namespace": "kafka", "listener": "plain"});
+    let listener = json!({"cluster": "events", "namespace": "kafka", "listener": "plain"});
+    spec["kafka"]["strimzi"] = listener.clone();
     *stores = serde_json::from_value(spec).unwrap();
     put_connections(cluster, &connections);
+    cluster.change(STORES, |connection| {
+        connection["status"] =
+            json!({"kafka": {"strimzi": listener, "bootstrapServers": "events-kafka-bootstrap.kafka:9092", "tls": false}});
+    });
     cluster.change(PIPELINE, change);
     cluster.list_strimzi("kafka/events");
 }
