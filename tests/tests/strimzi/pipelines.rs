@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, TypeMeta},
 };
 use serde_json::{Value, json};
 use userpipeline_api::{UserPipeline, UserPipelineConnection};
@@ -128,6 +128,10 @@ async fn a_pipeline_uses_a_kafka_cluster_of_strimzi_from_creation_to_deletion() 
     let user_operator = Installation::start_in(&client, USERS, CLUSTER, PREFIX).await?;
     KafkaResource::create(&client, NAMESPACE, CLUSTER).await?;
     let story = Story::new().await?;
+    // Of a story that failed.
+    if story.own.api::<UserPipeline>().get_opt("users").await?.is_some() {
+        story.delete(&story.own).await?;
+    }
 
     a_pipeline_has_topics_and_a_user_of_its_own(&story).await?;
     a_topic_that_was_created_again_waits_to_be_accepted(&story).await?;
@@ -168,9 +172,18 @@ async fn a_pipeline_has_topics_and_a_user_of_its_own(story: &Story) -> Result<()
 
     // And Strimzi's own model knows all that was written
     let folder = tempfile::tempdir()?;
-    let mut written: Vec<Value> = users.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
-    for resource in story.topics.list(&ListParams::default()).await?.items {
-        written.push(serde_json::to_value(resource)?);
+    let mut written = Vec::new();
+    for (kind, namespace) in [("KafkaUser", USERS), ("KafkaTopic", NAMESPACE)] {
+        let resource = resources::resource(&world.client, kind).await?;
+        let all: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), namespace, &resource);
+        for mut object in all.list(&ListParams::default()).await?.items {
+            object.metadata.managed_fields = None;
+            object.types = Some(TypeMeta {
+                api_version: resource.api_version.clone(),
+                kind: resource.kind.clone(),
+            });
+            written.push(object);
+        }
     }
     let file = folder.path().join("written.yaml");
     let documents: Vec<String> = written.iter().map(serde_yaml::to_string).collect::<Result<_, _>>()?;
