@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{status::is_zero, text::truncate};
+use crate::{omitted::is_zero, text::truncate};
 
 /// Longest message of a block, in bytes: the report of all blocks must fit a termination message.
 const MESSAGE_LIMIT: usize = 240;

@@ -19,6 +19,7 @@ mod connection_check;
 mod error_rule;
 mod kafka;
 mod lists;
+mod omitted;
 mod pagination;
 mod pipeline;
 mod pods;

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{LastSuccess, Run, RunNowStatus, StoreIdentity, StoreObject, TlsMode, TopicsStatus};
+use crate::{LastSuccess, Run, RunNowStatus, StoreIdentity, StoreObject, TlsMode, TopicsStatus, omitted::is_zero};
 
 /// Status of a pipeline, as the operator observed it.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -312,9 +312,4 @@ pub struct Totals {
     /// Number of messages sent to the dead-letter topic.
     #[serde(default)]
     pub dead_lettered: i64,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands a reference
-pub(crate) const fn is_zero(n: &i32) -> bool {
-    *n == 0
 }

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{StrimziListener, lists::without_default, status::is_zero};
+use crate::{StrimziListener, lists::without_default, omitted::is_zero};
 
 /// Annotation on a pipeline: ids of topics that are accepted although they replaced others, separated by commas.
 pub const ACCEPT_TOPIC: &str = "userpipeline.dev/accept-topic";

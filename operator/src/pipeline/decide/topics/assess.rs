@@ -4,7 +4,8 @@ use kube::ResourceExt;
 use userpipeline_api::{ACCEPT_TOPIC, TopicResource, TopicsStatus, report::TOPIC_REPLACED};
 
 use super::{
-    Finding, TopicsInput,
+    finding::Finding,
+    input::TopicsInput,
     readiness::{Readiness, WAITING_FOR_STRIMZI, readiness},
     slot::Slot,
 };

@@ -4,6 +4,8 @@
 //! the KafkaTopic then carries what must outlive the record.
 
 mod assess;
+mod finding;
+mod input;
 mod inspection;
 mod planned;
 mod readiness;
@@ -20,13 +22,14 @@ use self::{
     planned::{Basis, planned},
     slot::Slot,
 };
+pub use self::{finding::Finding, input::TopicsInput};
 use crate::{
     pipeline::{
-        model::{Owner, PlannedTopic, Problem, StrimziTopics},
+        model::{PlannedTopic, Problem, StrimziTopics},
         observe::TaskJob,
         task::{Delete, State, TaskRecord, advance},
     },
-    strimzi::{ClusterId, KafkaTopic, Objects, Unavailable},
+    strimzi::{ClusterId, KafkaTopic, Unavailable},
 };
 
 /// Nothing reports that somebody else's KafkaTopic is gone.
@@ -34,46 +37,12 @@ const FOREIGN_RETRY: Duration = Duration::from_secs(10);
 /// The next inspection follows after its back-off, if no event comes first.
 const REFUSED_RETRY: Duration = Duration::from_secs(1);
 
-#[derive(Clone, Copy, Debug)]
-pub struct TopicsInput<'a> {
-    pub declared: &'a StrimziTopics,
-    pub owner: &'a Owner,
-    pub recorded: Option<&'a TopicsStatus>,
-    /// The KafkaTopics with the names or the topics of the pipeline.
-    pub observed: &'a Result<Objects<KafkaTopic>, Unavailable>,
-    pub jobs: &'a [TaskJob<InspectionReport>],
-    /// What the pipeline created in stores.
-    pub created: &'a [StoreObject],
-    /// Ids of Kafka clusters that the pipeline may use. Empty: any.
-    pub kafka_clusters: &'a [String],
-    /// The id of a topic that Strimzi does not manage, from the schema Job.
-    pub verified_id: Option<&'a str>,
-    /// Ids of topics that are accepted although they replaced others.
-    pub accepted: &'a [String],
-    /// Nothing is inspected, as if no topic existed: for a plan.
-    pub skip_inspection: bool,
-}
-
 /// An inspection Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewInspection {
     pub subject: String,
     /// How many failed before it.
     pub attempt: i32,
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Finding {
-    /// Strimzi does not manage the topics.
-    #[default]
-    NotManaged,
-    /// The KafkaTopics are not cached yet.
-    Unknown,
-    Waiting(Problem),
-    Failed(Problem),
-    /// A topic that the Topic Operator does not touch: the schema Job verifies it.
-    Unverified(Problem),
-    Ready(String),
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -8,8 +8,12 @@ use userpipeline_api::{InspectionStatus, Topic, TopicManagement};
 
 use super::*;
 use crate::{
-    pipeline::{example, model::labels, observe::Progress},
-    strimzi::Kind,
+    pipeline::{
+        example,
+        model::{Owner, labels},
+        observe::Progress,
+    },
+    strimzi::{Kind, Objects},
 };
 
 const SECOND: i64 = 1_700_000_000;
