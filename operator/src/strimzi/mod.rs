@@ -60,9 +60,9 @@ impl Strimzi {
             let namespace = &id.namespace;
             let cluster = Cluster {
                 user_namespace: user_namespace.clone(),
-                kafkas: view(&mut writers.kafkas, Kind::Kafka, namespace),
-                topics: view(&mut writers.topics, Kind::KafkaTopic, namespace),
-                users: view(&mut writers.users, Kind::KafkaUser, user_namespace),
+                kafkas: view_of(&mut writers.kafkas, Kind::Kafka, namespace),
+                topics: view_of(&mut writers.topics, Kind::KafkaTopic, namespace),
+                users: view_of(&mut writers.users, Kind::KafkaUser, user_namespace),
             };
             clusters.insert(id.clone(), cluster);
         }
@@ -84,7 +84,7 @@ impl Strimzi {
     }
 }
 
-fn view<K>(writers: &mut BTreeMap<String, ViewWriter<K>>, kind: Kind, namespace: &str) -> View<K> {
+fn view_of<K>(writers: &mut BTreeMap<String, ViewWriter<K>>, kind: Kind, namespace: &str) -> View<K> {
     let writer = writers.entry(namespace.to_owned());
     writer.or_insert_with(|| ViewWriter::new(kind, namespace)).view()
 }
