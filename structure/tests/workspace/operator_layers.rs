@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["apply"],
     &["status"],
     &["reconcile_back_off", "context", "reconcile_error"],
-    &["connection_turn", "topics_turn"],
+    &["connection_turn", "kafka_user_turn", "topics_turn"],
     &["deletion", "unreadable", "upgrade_turn"],
     &["reconcile"],
     &["controller", "plan"],

@@ -9,7 +9,7 @@ use kube::{
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, TypeMeta},
 };
 use serde_json::{Value, json};
-use userpipeline_api::{UserPipeline, UserPipelineConnection};
+use userpipeline_api::{UserPipeline, UserPipelineConnection, topic_id};
 use userpipeline_stores::kafka::admin::Admin;
 use userpipeline_tests::{
     World,
@@ -200,7 +200,7 @@ async fn a_topic_that_was_created_again_waits_to_be_accepted(story: &Story) -> R
     let (_, message) = world
         .condition_where("TopicReady", "False", SOON, |reason, _| reason == "TopicReplaced")
         .await?;
-    let id = story.admin.topic(&topic).await?.context("the topic")?.id;
+    let id = topic_id(&story.admin.topic(&topic).await?.context("the topic")?.id);
     ensure!(message.contains(&id) && message.contains("accept-topic"), "{message}");
 
     // And when its id is accepted, records of the next run are stored

@@ -8,6 +8,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use userpipeline_api::topic_id;
 use userpipeline_tests::{
     World, eventually, stores,
     strimzi::{
@@ -120,7 +121,7 @@ async fn a_topic_is_created_changed_re_created_and_deleted() -> Result<()> {
         .await?;
     let ready = topics.ready("users").await?;
     let state = admin.topic(&name).await?.context("the topic")?;
-    assert_eq!((state.partitions, Some(state.id.as_str())), (2, id(&ready)));
+    assert_eq!((state.partitions, Some(topic_id(&state.id).as_str())), (2, id(&ready)));
     assert_eq!(
         ready.status.as_ref().and_then(|status| status.topic_name.clone()),
         Some(name.clone())
@@ -217,7 +218,7 @@ async fn an_existing_topic_is_adopted_and_loses_the_settings_that_the_spec_lacks
         .apply("users", json!({}), json!({"partitions": 3, "config": {"retention.ms": 200_000}}))
         .await?;
     let ready = topics.ready("users").await?;
-    assert_eq!(id(&ready), Some(created.id.as_str()));
+    assert_eq!(id(&ready), Some(topic_id(&created.id).as_str()));
     let settings = admin.config(&name).await?;
     assert_eq!(
         (settings["retention.ms"].as_str(), settings["cleanup.policy"].as_str()),

@@ -180,7 +180,8 @@ impl TopicOperator {
                 topic.metadata.generation
             },
             topic_name: decision::is_managed(topic).then(name),
-            topic_id,
+            // As Kafka prints it.
+            topic_id: topic_id.as_deref().map(userpipeline_api::topic_id),
             conditions: vec![condition],
         };
         let unchanged = same(&status.conditions, &old.conditions)
