@@ -24,7 +24,7 @@ const PAGES: [&str; 12] = [
 ];
 /// Pages that are not: they install the product or another one, run its programs outside of a cluster, need an API of others, or are
 /// for look-up.
-const NOT_OPERATIONS: [&str; 13] = [
+const NOT_OPERATIONS: [&str; 15] = [
     "start/quick-start",
     "start/install",
     "how-to/by-hand",
@@ -33,6 +33,8 @@ const NOT_OPERATIONS: [&str; 13] = [
     "how-to/encrypt",
     "how-to/gitops",
     "how-to/pagination",
+    "how-to/sizing",
+    "how-to/strimzi",
     "reference/fields",
     "reference/metrics",
     "reference/record",

@@ -87,19 +87,6 @@ impl Story {
         format!("{}.{name}", self.unique)
     }
 
-    /// The pipeline of a world, with this topic in the cluster.
-    fn pipeline(&self, world: &World, topic: &str) -> Value {
-        let mut pipeline = world.pipeline();
-        let spec = &mut pipeline["spec"];
-        for block in ["postgres", "schemaRegistry", "cassandra"] {
-            spec.as_object_mut().map(|spec| spec.remove(block));
-        }
-        spec["connections"] = json!([{"name": "stores"}]);
-        spec["kafka"] = json!({"groupId": topic, "topic": {"name": topic, "partitions": 3}});
-        spec["deletionPolicy"] = json!("Delete");
-        pipeline
-    }
-
     /// The KafkaTopic of a topic.
     async fn resource(&self, topic: &str) -> Result<Option<KafkaTopic>> {
         let all = self.topics.list(&ListParams::default()).await?.items;
@@ -118,6 +105,19 @@ impl Story {
         })
         .await
     }
+}
+
+/// The pipeline of a world, with this topic in the cluster.
+fn pipeline(world: &World, topic: &str) -> Value {
+    let mut pipeline = world.pipeline();
+    let spec = &mut pipeline["spec"];
+    for block in ["postgres", "schemaRegistry", "cassandra"] {
+        spec.as_object_mut().map(|spec| spec.remove(block));
+    }
+    spec["connections"] = json!([{"name": "stores"}]);
+    spec["kafka"] = json!({"groupId": topic, "topic": {"name": topic, "partitions": 3}});
+    spec["deletionPolicy"] = json!("Delete");
+    pipeline
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,7 +149,7 @@ async fn a_pipeline_has_topics_and_a_user_of_its_own(story: &Story) -> Result<()
     // When a pipeline uses the cluster with a KafkaUser
     let (world, topic) = (&story.own, story.topic("data"));
     story.connect(world, json!({"strimziUser": {}})).await?;
-    world.apply(&story.pipeline(world, &topic)).await?;
+    world.apply(&pipeline(world, &topic)).await?;
     world.ready().await?;
 
     // Then its topics are KafkaTopics of the cluster, without an owner that could delete them
@@ -207,7 +207,7 @@ async fn a_topic_that_was_created_again_waits_to_be_accepted(story: &Story) -> R
     let accept = Patch::Merge(json!({"metadata": {"annotations": {"userpipeline.dev/accept-topic": id}}}));
     world.api::<UserPipeline>().patch("users", &PatchParams::default(), &accept).await?;
     world.ready().await?;
-    let mut changed = story.pipeline(world, &topic);
+    let mut changed = pipeline(world, &topic);
     changed["spec"]["source"]["http"]["query"][1]["value"] = json!(format!("{}-2", world.seed));
     world.apply(&changed).await?;
     world.ready().await?;
@@ -237,9 +237,9 @@ async fn a_foreign_resource_is_never_changed(story: &Story) -> Result<()> {
     // When a pipeline names its topic, Then it is refused, also where it would adopt topics
     let credentials = json!({"scramSha512": {"credentialsSecretRef": {"name": "kafka-credentials"}}});
     story.connect(world, credentials).await?;
-    let mut pipeline = story.pipeline(world, &topic);
-    pipeline["spec"]["kafka"]["topic"]["adopt"] = json!(true);
-    world.apply(&pipeline).await?;
+    let mut refused = pipeline(world, &topic);
+    refused["spec"]["kafka"]["topic"]["adopt"] = json!(true);
+    world.apply(&refused).await?;
     world
         .condition_where("TopicReady", "False", SOON, |reason, _| reason == "NotOurs")
         .await?;
@@ -264,13 +264,13 @@ async fn an_adopted_topic_keeps_its_settings(story: &Story) -> Result<()> {
     story.admin.create(&topic, 4, 1, &settings).await?;
 
     // When a pipeline names it, Then it is left alone until the pipeline adopts it
-    let mut pipeline = story.pipeline(world, &topic);
-    world.apply(&pipeline).await?;
+    let mut adopting = pipeline(world, &topic);
+    world.apply(&adopting).await?;
     world
         .condition_where("TopicReady", "False", SOON, |reason, _| reason == "TopicNotCreated")
         .await?;
-    pipeline["spec"]["kafka"]["topic"]["adopt"] = json!(true);
-    world.apply(&pipeline).await?;
+    adopting["spec"]["kafka"]["topic"]["adopt"] = json!(true);
+    world.apply(&adopting).await?;
     world.ready().await?;
 
     // Then Strimzi has removed none of its settings

@@ -87,15 +87,7 @@ impl Writer {
             return Err(Failure::Refused(faults));
         }
         transaction.commit().await.map_err(Failure::bookkeeping)?;
-        let committed_at = Timestamp::now();
-        let sinks = self.stores.sinks.iter().zip(&results);
-        let acknowledged = Acknowledged {
-            sinks: sinks
-                .map(|(sink, result)| (sink.name(), result.stored_at.unwrap_or(committed_at)))
-                .collect(),
-            records: writes.len(),
-            bytes: writes.iter().map(|write| write.record.size()).sum(),
-        };
+        let acknowledged = acknowledged(&self.stores.sinks, &results, &writes, Timestamp::now());
         Ok((advances, acknowledged))
     }
 }
@@ -113,6 +105,17 @@ impl SinkResult {
             outcome: WriteOutcome::Stored { refused: Vec::new() },
             stored_at: None,
         }
+    }
+}
+
+fn acknowledged(sinks: &[ActiveSink], results: &[SinkResult], writes: &[&Write], committed_at: Timestamp) -> Acknowledged {
+    let sinks = sinks.iter().zip(results);
+    Acknowledged {
+        sinks: sinks
+            .map(|(sink, result)| (sink.name(), result.stored_at.unwrap_or(committed_at)))
+            .collect(),
+        records: writes.len(),
+        bytes: writes.iter().map(|write| write.record.size()).sum(),
     }
 }
 
