@@ -1,12 +1,22 @@
 //! Other versions of Strimzi's definitions, and none. They belong to the whole cluster, so this is a test program of its own, which cargo runs
 //! when no other one runs, with one test.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use anyhow::Result;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
 use serde_json::json;
+use userpipeline_api::UserPipelineConnection;
 use userpipeline_tests::{
-    World, eventually,
+    World,
+    cluster::OPERATOR_NAMESPACE,
+    eventually,
     strimzi::{
-        Installation,
+        Installation, KafkaResource,
         crds::{self, Version},
         resources::{self, CLUSTER_LABEL},
     },
@@ -53,5 +63,52 @@ async fn topics_are_managed_in_whichever_version_is_served() -> Result<()> {
     })
     .await?;
     userpipeline_tests::strimzi::remove_users(&world.namespace).await?;
+    the_operator_notices_definitions_that_come_later(&world).await?;
     world.clean_up().await
+}
+
+/// Given no definitions.
+async fn the_operator_notices_definitions_that_come_later(world: &World) -> Result<()> {
+    // When a connection refers to a cluster, Then the operator says that Strimzi is missing
+    world.create_credentials().await?;
+    let connection = json!({
+        "apiVersion": "userpipeline.dev/v1alpha1", "kind": "UserPipelineConnection", "metadata": {"name": "events"},
+        "spec": {"kafka": {
+            "strimzi": {"cluster": "events", "namespace": "kafka", "listener": "tls"},
+            "auth": {"scramSha512": {"credentialsSecretRef": {"name": "kafka-credentials"}}}
+        }}
+    });
+    let connections = world.api::<UserPipelineConnection>();
+    let by = PatchParams::apply("end-to-end").force();
+    connections.patch("events", &by, &Patch::Apply(&connection)).await?;
+    let accepted = async |status: &str, reason: &str, within: Duration| {
+        eventually(&format!("Accepted={status} ({reason})"), within, async || {
+            let conditions = connections.get("events").await?.status.unwrap_or_default().conditions;
+            let met = conditions
+                .iter()
+                .any(|c| c.type_ == "Accepted" && c.status == status && c.reason == reason);
+            Ok(if met { Ok(()) } else { Err(format!("{conditions:?}")) })
+        })
+        .await
+    };
+    accepted("False", "StrimziMissing", SOON).await?;
+
+    // And when they are installed, Then it uses the cluster within a minute, without a restart
+    let restarts = restarts(world).await?;
+    crds::replace(&world.client, Version::V1).await?;
+    KafkaResource::create(&world.client, "kafka", "events").await?;
+    accepted("True", "Accepted", Duration::from_secs(60)).await?;
+    assert_eq!(self::restarts(world).await?, restarts);
+    crds::remove(&world.client).await
+}
+
+/// How often containers of the operator restarted, by pod.
+async fn restarts(world: &World) -> Result<BTreeMap<String, i32>> {
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
+    let all = pods.list(&ListParams::default()).await?.items.into_iter();
+    let counts = all.map(|pod| {
+        let statuses = pod.status.clone().and_then(|status| status.container_statuses).unwrap_or_default();
+        (pod.name_any(), statuses.iter().map(|status| status.restart_count).sum())
+    });
+    Ok(counts.collect())
 }

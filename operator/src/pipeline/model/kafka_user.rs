@@ -44,5 +44,5 @@ impl Acl {
 }
 
 fn named(type_: &str, name: &impl Serialize) -> Value {
-    json!({"type": type_, "name": name, "patternType": "literal"})
+    json!({"type": type_, "name": name})
 }

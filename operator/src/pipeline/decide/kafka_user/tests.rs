@@ -164,7 +164,7 @@ fn what_is_unknown_or_not_allowed_is_reported_and_nothing_is_applied() {
 #[test]
 fn acls_are_left_out_where_none_are_enforced_and_earlier_ones_stay_until_the_workers_have_changed() {
     let (requested, mounted) = (requested(), BTreeSet::new());
-    let acl = |topic: &str| json!({"resource": {"type": "topic", "name": topic, "patternType": "literal"}, "operations": ["Read"]});
+    let acl = |topic: &str| json!({"resource": {"type": "topic", "name": topic}, "operations": ["Read"]});
     let with_acls = json!({"authorization": {"type": "simple", "acls": [acl("old")]}});
     let without = json!({});
     for (case, spec, has_acls, is_rolled_out, expected) in [
