@@ -82,11 +82,8 @@ fn worker_pod(name: &str, status: &Value) -> Arc<Pod> {
 }
 
 fn condition<'a>(status: &'a UserPipelineStatus, type_: &str) -> (&'a str, &'a str, &'a str) {
-    let found = status
-        .conditions
-        .iter()
-        .find(|c| c.type_ == type_)
-        .unwrap_or_else(|| panic!("{type_} is missing"));
+    let found = status.conditions.iter().find(|c| c.type_ == type_);
+    let found = found.unwrap_or_else(|| panic!("{type_} is missing"));
     (&found.status, &found.reason, &found.message)
 }
 
