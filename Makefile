@@ -41,7 +41,7 @@ SWEEP = cargo run --quiet --locked -p userpipeline-tests --bin sweep
 
 test: cluster ## Every test: unit, integration, and end-to-end in the local cluster, without what earlier ones have left there.
 	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" $(ALONE) sh -c \
-	  '$(SWEEP) && cargo test --locked --workspace -- --test-threads=4 && \
+	  '$(SWEEP) && cargo test --locked --workspace -- --test-threads=5 && \
 	  local/services/with-servers.sh cargo test --locked --workspace --test wires -- --ignored'
 
 test-long: cluster ## The operator, crashed at each write of each scenario (CRASH_SCENARIO=… plays one of them), a backlog of a million, and a changed connection of 30 pipelines: an hour.
