@@ -120,6 +120,26 @@ async fn given_a_new_pipeline_then_its_schema_waits_for_the_user_and_its_pods_mo
 }
 
 #[tokio::test]
+async fn given_topics_that_strimzi_manages_then_their_inspection_waits_for_the_user_too() {
+    // Given a pipeline whose topics Strimzi manages, and a user that is not ready
+    let (cluster, client) = start().await;
+    cluster.change(&format!("{CONNECTIONS}stores"), |connection| {
+        connection["spec"]["kafka"]["topic"]["management"] = json!("Strimzi");
+    });
+    writes(&cluster, &client).await;
+    assert_eq!(cluster.paths(JOBS), [""; 0]);
+    assert_eq!(cluster.condition("TopicReady").1, "KafkaUserPending");
+
+    // When it is ready, Then a Job logs in with it and reads which topics exist
+    report(&cluster, &users(&cluster)[0], &ready());
+    writes(&cluster, &client).await;
+    let [job] = &cluster.paths(JOBS)[..] else {
+        panic!("{:?}", cluster.paths(JOBS))
+    };
+    assert!(job.contains("users-inspection"), "{job}");
+}
+
+#[tokio::test]
 async fn given_a_changed_or_failing_user_then_it_is_corrected_or_reported_and_a_restart_writes_nothing() {
     let (cluster, client) = start().await;
     settle(&cluster, &client).await;
