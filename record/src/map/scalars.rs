@@ -17,23 +17,10 @@ impl RecordSchema {
     /// Maps an item that was not served as JSON, with the value of `orderBy` as [`RecordSchema::map_ordered`] has it. `found`: the values
     /// of `members`, which are those of this schema. None if the item has to be built: it may be a record or not.
     pub(crate) fn map_scalars(&self, members: &Members, found: &[Scalar<'_>]) -> Option<(Record, Option<i64>)> {
-        let mut nanos = None;
-        let mut values = Vec::with_capacity(self.fields.len());
-        for (field, source) in self.fields.iter().zip(members.fields()) {
-            let nanos = if self.order_by.as_ref() == Some(&field.name) {
-                Some(&mut nanos)
-            } else {
-                None
-            };
-            values.push(match source {
-                Source::Value(position) => value(field, found[*position], nanos)?,
-                Source::Template(parts, end) => fill(field, parts, end, found)?,
-            });
-        }
-        let record = Record(values);
-        self.check(&record).ok()?;
-        let order = self.order(&record, nanos);
-        Some((record, order))
+        self.map_members(members, |field, source, nanos| match source {
+            Source::Value(position) => value(field, found[*position], nanos),
+            Source::Template(parts, end) => fill(field, parts, end, found),
+        })
     }
 }
 

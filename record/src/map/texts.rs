@@ -12,6 +12,19 @@ impl RecordSchema {
     /// item has to be parsed: it may be a record or not.
     pub fn map_text(&self, item: &str, members: &Members) -> Option<(Record, Option<i64>)> {
         let texts = members.find(item)?;
+        self.map_members(members, |field, source, nanos| match source {
+            Source::Value(position) => value(field, texts[*position], nanos),
+            Source::Template(parts, end) => fill(field, parts, end, &texts),
+        })
+    }
+
+    /// Maps an item whose members were found. `read` reads a field from its source, and the time as it was served if it is that of
+    /// `orderBy`.
+    pub(super) fn map_members(
+        &self,
+        members: &Members,
+        read: impl Fn(&Field, &Source, Option<&mut Option<i64>>) -> Option<Value>,
+    ) -> Option<(Record, Option<i64>)> {
         let mut nanos = None;
         let mut values = Vec::with_capacity(self.fields.len());
         for (field, source) in self.fields.iter().zip(members.fields()) {
@@ -20,10 +33,7 @@ impl RecordSchema {
             } else {
                 None
             };
-            values.push(match source {
-                Source::Value(position) => value(field, texts[*position], nanos)?,
-                Source::Template(parts, end) => fill(field, parts, end, &texts)?,
-            });
+            values.push(read(field, source, nanos)?);
         }
         let record = Record(values);
         self.check(&record).ok()?;
