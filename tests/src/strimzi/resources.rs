@@ -49,7 +49,7 @@ pub struct UserSpec {
 pub struct Authentication {
     #[serde(rename = "type")]
     pub kind: AuthenticationType,
-    /// Of scram-sha-512 only: a password of one's own.
+    /// Of scram-sha-512 only: a password that the user chose.
     pub password: Option<Value>,
 }
 

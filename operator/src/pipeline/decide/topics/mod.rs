@@ -32,7 +32,7 @@ use crate::{
     strimzi::{ClusterId, KafkaTopic, Unavailable},
 };
 
-/// Nothing reports that somebody else's KafkaTopic is gone.
+/// No watch reports that an externally managed KafkaTopic is gone.
 const FOREIGN_RETRY: Duration = Duration::from_secs(10);
 /// The next inspection follows after its back-off, if no event comes first.
 const REFUSED_RETRY: Duration = Duration::from_secs(1);
