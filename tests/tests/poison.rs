@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use userpipeline_api::UserPipeline;
 use userpipeline_tests::{
     cluster,
-    crash::{Lease, Sandbox, trial},
+    crash::{Lease, Sandbox, Setup, trial},
 };
 
 /// How long the idle operator is observed.
@@ -88,7 +88,7 @@ async fn poisoned(change: Value) -> Result<String> {
         ensure!(after == before, "it leaves {after:#}\ninstead of {before:#}");
         Ok(())
     };
-    trial(scenario, None).await?;
+    trial(Setup::Plain, scenario, None).await?;
     Ok(report.into_inner())
 }
 
@@ -135,7 +135,7 @@ async fn an_edited_pipeline_equals_one_created_with_the_same_spec() -> Result<()
                 ends.borrow_mut().push(children);
                 Ok(())
             };
-            trial(scenario, None).await.with_context(|| change.to_string())?;
+            trial(Setup::Plain, scenario, None).await.with_context(|| change.to_string())?;
         }
         let ends = ends.into_inner();
         ensure!(ends[0] == ends[1], "{change}: {:#}\ninstead of {:#}", ends[0], ends[1]);

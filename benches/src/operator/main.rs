@@ -26,6 +26,7 @@ use userpipeline_api::UserPipeline;
 use userpipeline_tests::{
     cluster,
     crash::{Lease, kubelet},
+    strimzi::in_memory::InMemoryKafka,
     world::LABEL,
 };
 
@@ -72,7 +73,7 @@ async fn bench(arguments: &Arguments) -> Result<Vec<Line>> {
     let namespaces = Api::<Namespace>::all(client.clone());
     namespaces.create(&PostParams::default(), &manifest).await?;
     let controllers = futures::future::join3(
-        kubelet::run(client.clone(), namespace.clone()),
+        kubelet::run(client.clone(), namespace.clone(), InMemoryKafka::default()),
         controllers::complete_jobs(client.clone(), namespace.clone()),
         controllers::observe_deployments(client.clone(), namespace.clone()),
     );

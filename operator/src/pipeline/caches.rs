@@ -6,7 +6,7 @@ use super::{
     cache::{Cache, CacheWriter},
     children::{ChildCaches, ChildWriters},
 };
-use crate::strimzi::{ListedCluster, Strimzi, StrimziWriters};
+use crate::strimzi::{ListedCluster, Retry, Strimzi, StrimziWriters};
 
 #[derive(Clone)]
 pub struct Caches {
@@ -35,6 +35,13 @@ impl Writers {
             strimzi_views,
             ..Self::default()
         }
+    }
+
+    /// With other pauses between attempts to watch Strimzi's resources.
+    #[must_use]
+    pub const fn with_strimzi_retry(mut self, retry: Retry) -> Self {
+        self.strimzi_views.retry = retry;
+        self
     }
 
     pub fn caches(&self) -> Caches {

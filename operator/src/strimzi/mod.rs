@@ -16,7 +16,7 @@ pub use self::{
     clusters::{ClusterId, ListedCluster},
     resources::{Authentication, Kafka, KafkaTopic, KafkaTopicSpec, KafkaUser, Kind, ListenerSpec, ListenerStatus, StrimziCondition},
     view::{CHART_VALUE, Objects, Unavailable, View},
-    watch::Change,
+    watch::{Change, Retry},
 };
 use self::{
     view::ViewWriter,
@@ -45,6 +45,7 @@ pub struct StrimziWriters {
     kafkas: BTreeMap<String, ViewWriter<Kafka>>,
     topics: BTreeMap<String, ViewWriter<KafkaTopic>>,
     users: BTreeMap<String, ViewWriter<KafkaUser>>,
+    pub retry: Retry,
 }
 
 /// What happens with observed objects.
@@ -94,29 +95,41 @@ fn view_of<K>(writers: &mut BTreeMap<String, ViewWriter<K>>, kind: Kind, namespa
 
 impl StrimziWriters {
     /// Lists the KafkaTopics once, for a plan.
-    pub async fn load_topics(self, client: &Client) -> Result<(), kube::Error> {
-        for (namespace, writer) in self.topics {
-            load(client, Kind::KafkaTopic, &namespace, &writer).await?;
+    pub async fn load_topics(&self, client: &Client) -> Result<(), kube::Error> {
+        for (namespace, writer) in &self.topics {
+            load(client, Kind::KafkaTopic, namespace, writer).await?;
+        }
+        Ok(())
+    }
+
+    /// Lists the KafkaUsers once, for a plan, and the `Kafka` resources, which decide whether users have ACLs.
+    pub async fn load_users(&self, client: &Client) -> Result<(), kube::Error> {
+        for (namespace, writer) in &self.kafkas {
+            load(client, Kind::Kafka, namespace, writer).await?;
+        }
+        for (namespace, writer) in &self.users {
+            load(client, Kind::KafkaUser, namespace, writer).await?;
         }
         Ok(())
     }
 
     /// Starts all watches.
     pub fn watch(self, client: &Client, observer: &impl Observer, tasks: &mut JoinSet<()>) {
+        let retry = self.retry;
         for (namespace, writer) in self.kafkas {
             let (observer, within) = (observer.clone(), namespace.clone());
             let changed = move |change| observer.kafka(&within, change);
-            tasks.spawn(watch(client.clone(), Kind::Kafka, namespace, writer, changed));
+            tasks.spawn(watch(client.clone(), Kind::Kafka, namespace, writer, retry, changed));
         }
         for (namespace, writer) in self.topics {
             let observer = observer.clone();
             let changed = move |change| observer.topic(change);
-            tasks.spawn(watch(client.clone(), Kind::KafkaTopic, namespace, writer, changed));
+            tasks.spawn(watch(client.clone(), Kind::KafkaTopic, namespace, writer, retry, changed));
         }
         for (namespace, writer) in self.users {
             let observer = observer.clone();
             let changed = move |change| observer.user(change);
-            tasks.spawn(watch(client.clone(), Kind::KafkaUser, namespace, writer, changed));
+            tasks.spawn(watch(client.clone(), Kind::KafkaUser, namespace, writer, retry, changed));
         }
     }
 }

@@ -88,7 +88,12 @@ async fn crds_that_come_later_and_another_served_version_are_noticed_and_a_faili
     let writer = ViewWriter::new(Kind::KafkaTopic, "kafka");
     let topics = writer.view();
     let client = client(serves.clone()).await;
-    let task = tokio::spawn(watch(client, Kind::KafkaTopic, "kafka".to_owned(), writer, |_| {}));
+    let soon = Duration::from_millis(50);
+    let retry = Retry {
+        unavailable: soon,
+        failed: soon,
+    };
+    let task = tokio::spawn(watch(client, Kind::KafkaTopic, "kafka".to_owned(), writer, retry, |_| {}));
     let kind = Kind::KafkaTopic;
     until(&topics, |found| found.as_ref().err() == Some(&Unavailable::NotServed { kind })).await;
 

@@ -20,11 +20,25 @@ use super::{
     view::{Objects, Unavailable, ViewWriter},
 };
 
-/// The time between two attempts to watch a kind that is unavailable. With the list request, it is in use within a minute of its
-/// installation.
-const RETRY_UNAVAILABLE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 50_000 });
-/// The time after a request that failed.
-const RETRY_FAILED: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5_000 });
+/// The pauses before the next attempt to watch a kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// While it is unavailable.
+    pub unavailable: Duration,
+    /// After a request that failed.
+    pub failed: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            // With the list request, a kind is in use within a minute of its installation.
+            unavailable: Duration::from_secs(50),
+            failed: Duration::from_secs(5),
+        }
+    }
+}
+
 /// Objects in one page of a list.
 const PAGE: u32 = 100;
 
@@ -37,7 +51,7 @@ pub enum Change<K> {
 }
 
 /// Watches for ever.
-pub async fn watch<K>(client: Client, kind: Kind, namespace: String, writer: ViewWriter<K>, changed: impl Fn(Change<K>))
+pub async fn watch<K>(client: Client, kind: Kind, namespace: String, writer: ViewWriter<K>, retry: Retry, changed: impl Fn(Change<K>))
 where
     K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
@@ -45,19 +59,19 @@ where
         let wait = match usable(&client, kind, &namespace).await {
             Ok(Ok(resource)) => {
                 follow(&client, &resource, &namespace, &writer, &changed).await;
-                RETRY_FAILED
+                retry.failed
             }
             Ok(Err(why)) => {
                 if writer.mark_unavailable(why.clone()) {
                     tracing::info!(kind = kind.name(), namespace, "{why}");
                     changed(Change::Availability);
                 }
-                RETRY_UNAVAILABLE
+                retry.unavailable
             }
             // It may be served none the less, so what is known stays.
             Err(error) => {
                 tracing::warn!(kind = kind.name(), namespace, %error, "asking whether the kind is served failed; it is retried");
-                RETRY_FAILED
+                retry.failed
             }
         };
         tokio::time::sleep(wait).await;

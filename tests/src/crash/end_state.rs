@@ -10,13 +10,18 @@ use k8s_openapi::{
         policy::v1::PodDisruptionBudget,
     },
 };
-use kube::{Api, Client, api::ListParams};
+use kube::{
+    Api, Client,
+    api::{DynamicObject, ListParams},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineConnection};
 
+use crate::strimzi::{in_memory::InMemoryKafka, resources};
+
 /// Times, uids and counters.
-const VARYING_KEYS: [&str; 23] = [
+const VARYING_KEYS: [&str; 24] = [
     "uid",
     "resourceVersion",
     "creationTimestamp",
@@ -32,6 +37,7 @@ const VARYING_KEYS: [&str; 23] = [
     "since",
     "verifiedAt",
     "checkedAt",
+    "inspectedAt",
     "appliedAt",
     "effectiveSince",
     "startedAt",
@@ -68,6 +74,17 @@ pub async fn of(client: &Client, namespace: &str) -> Result<Value> {
     Ok(all)
 }
 
+/// The resources of Strimzi, which may be of either version, and the topics that Kafka has.
+pub async fn of_strimzi(client: &Client, namespace: &str, kafka: &InMemoryKafka) -> Result<Value> {
+    let mut all = json!({"inKafka": without_varying_values(json!(kafka.topics()), namespace)});
+    for kind in ["KafkaTopic", "KafkaUser"] {
+        let resource = resources::resource(client, kind).await?;
+        let found: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+        all[kind] = comparable(&found.list(&ListParams::default()).await?.items, namespace);
+    }
+    Ok(all)
+}
+
 async fn list<K>(client: &Client, namespace: &str, labels: &str) -> Result<Value>
 where
     K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Serialize,
@@ -75,13 +92,14 @@ where
     let found = Api::<K>::namespaced(client.clone(), namespace)
         .list(&ListParams::default().labels(labels))
         .await?;
-    let mut objects: Vec<Value> = found
-        .items
-        .iter()
-        .map(|object| without_varying_values(json!(object), namespace))
-        .collect();
+    Ok(comparable(&found.items, namespace))
+}
+
+fn comparable(objects: &[impl Serialize], namespace: &str) -> Value {
+    let objects = objects.iter();
+    let mut objects: Vec<Value> = objects.map(|object| without_varying_values(json!(object), namespace)).collect();
     objects.sort_by_key(ToString::to_string);
-    Ok(Value::Array(objects))
+    Value::Array(objects)
 }
 
 fn without_varying_values(value: Value, namespace: &str) -> Value {

@@ -8,17 +8,21 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use serde_json::{Value, json};
-use userpipeline_api::report::{ConnectionReport, DeletionReport, DrainReport, RunReport, SchemaReport};
+use userpipeline_api::report::{ConnectionReport, DeletionReport, DrainReport, InspectionReport, RunReport, SchemaReport};
 
-/// Serves the pods of a namespace until it is aborted.
-pub async fn run(client: Client, namespace: String) {
+use crate::strimzi::in_memory::InMemoryKafka;
+
+const KAFKA_CLUSTER: &str = "kafka";
+
+/// Serves the pods of a namespace until it is aborted. What Jobs read in Kafka is in `kafka`.
+pub async fn run(client: Client, namespace: String, kafka: InMemoryKafka) {
     let pods: Api<Pod> = Api::namespaced(client, &namespace);
     watcher(pods.clone(), watcher::Config::default())
         .default_backoff()
         .applied_objects()
         .for_each(|event| async {
             if let Ok(pod) = event
-                && let Some(status) = status(&pod)
+                && let Some(status) = status(&pod, &kafka)
             {
                 // A pod that is gone or has changed comes with another event.
                 let _ = pods
@@ -30,7 +34,7 @@ pub async fn run(client: Client, namespace: String) {
 }
 
 /// The next status of a pod, if it needs one.
-fn status(pod: &Pod) -> Option<Value> {
+fn status(pod: &Pod, kafka: &InMemoryKafka) -> Option<Value> {
     let old = pod.status.clone().unwrap_or_default();
     let is_finished = matches!(old.phase.as_deref(), Some("Succeeded" | "Failed"));
     let unscheduled = old
@@ -52,14 +56,28 @@ fn status(pod: &Pod) -> Option<Value> {
     if is_finished || pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
-    let message = match component.as_str() {
+    let message = report(component, pod, kafka);
+    Some(json!({"phase": "Succeeded", "startTime": now, "conditions": [scheduled],
+        "containerStatuses": [{"name": component, "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now, "message": message.to_string()}}}]}))
+}
+
+/// The report of a Job's program.
+fn report(component: &str, pod: &Pod, kafka: &InMemoryKafka) -> Value {
+    match component {
         "schema" => json!(SchemaReport {
             reason: "Applied".to_owned(),
             topic_ready: Some(true),
-            kafka_cluster: Some("kafka".into()),
+            kafka_cluster: Some(KAFKA_CLUSTER.to_owned()),
             partitions: Some(6),
             schema_id: Some(7),
             ..SchemaReport::default()
+        }),
+        "inspection" => json!(InspectionReport {
+            reason: "Inspected".to_owned(),
+            message: "inspected".to_owned(),
+            kafka_cluster: Some(KAFKA_CLUSTER.to_owned()),
+            existing: kafka.topics(),
         }),
         "drain" => json!(DrainReport {
             reason: "Drained".to_owned(),
@@ -82,10 +100,7 @@ fn status(pod: &Pod) -> Option<Value> {
             landed: 1,
             ..RunReport::default()
         }),
-    };
-    Some(json!({"phase": "Succeeded", "startTime": now, "conditions": [scheduled],
-        "containerStatuses": [{"name": component, "image": "", "imageID": "", "ready": false, "restartCount": 0,
-            "state": {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now, "message": message.to_string()}}}]}))
+    }
 }
 
 /// The value of `--run-id`.

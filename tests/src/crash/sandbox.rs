@@ -16,43 +16,96 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use userpipeline_api::{UserPipeline, UserPipelineBackfill, UserPipelineStatus};
 
 use super::{end_state, write_interceptor::WriteInterceptor};
-use crate::{eventually, world::LABEL};
+use crate::{
+    eventually,
+    services::authority,
+    strimzi::{
+        crds,
+        in_memory::{self, InMemoryKafka},
+    },
+    world::LABEL,
+};
 
 const SOON: Duration = Duration::from_secs(90);
 /// The operator is idle after this time without a write. It must be longer than the first back-off after a failure.
 const QUIET: Duration = Duration::from_millis(1800);
 
+/// The `Kafka` resource of a trial with Strimzi.
+pub const STRIMZI_CLUSTER: &str = "events";
+
+/// What a trial has besides a Kubernetes cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setup {
+    /// Stores that Jobs report on.
+    Plain,
+    /// A Kafka cluster of Strimzi.
+    Strimzi,
+    /// The same, but Strimzi's definitions are not served until [`Sandbox::install_strimzi`].
+    StrimziLater,
+}
+
 pub struct Sandbox {
-    client: Client,
+    pub client: Client,
     pub namespace: String,
     interceptor: Arc<WriteInterceptor>,
+    setup: Setup,
+    /// The topics of Strimzi's Kafka cluster.
+    pub kafka: InMemoryKafka,
 }
 
 impl Sandbox {
-    pub(super) async fn open(client: Client, interceptor: Arc<WriteInterceptor>) -> Result<Self> {
+    pub(super) async fn open(client: Client, interceptor: Arc<WriteInterceptor>, setup: Setup) -> Result<Self> {
         let namespace = format!("crash-{}", &uuid::Uuid::new_v4().simple().to_string()[..10]);
         let manifest = json!({"metadata": {"name": namespace, "labels": {LABEL: "true"}}});
         Api::<Namespace>::all(client.clone())
             .create(&PostParams::default(), &serde_json::from_value(manifest)?)
             .await?;
+        if setup != Setup::Plain {
+            in_memory::create_kafka(&client, &namespace, STRIMZI_CLUSTER, &authority(&client).await?).await?;
+        }
+        interceptor.hide_strimzi(setup == Setup::StrimziLater);
         Ok(Self {
             client,
             namespace,
             interceptor,
+            setup,
+            kafka: InMemoryKafka::default(),
         })
     }
 
+    pub(super) fn start_strimzi(&self, tasks: &mut JoinSet<()>) {
+        if self.setup == Setup::Plain {
+            return;
+        }
+        let (client, namespace) = (|| self.client.clone(), || self.namespace.clone());
+        tasks.spawn(report(self.kafka.clone().serve_topics(client(), namespace())));
+        tasks.spawn(report(in_memory::serve_users(client(), namespace())));
+    }
+
+    /// From now on, the API server serves Strimzi's definitions.
+    pub fn install_strimzi(&self) {
+        self.interceptor.hide_strimzi(false);
+    }
+
     pub(super) async fn close(self) -> Result<()> {
+        if self.setup != Setup::Plain {
+            crds::release_topics(&self.client, Some(&self.namespace)).await?;
+        }
         let namespaces = Api::<Namespace>::all(self.client.clone());
         let _ = namespaces.delete(&self.namespace, &DeleteParams::background()).await;
         Ok(())
     }
 
     pub(super) async fn end_state(&self) -> Result<Value> {
-        end_state::of(&self.client, &self.namespace).await
+        let mut all = end_state::of(&self.client, &self.namespace).await?;
+        if self.setup != Setup::Plain {
+            all["strimzi"] = end_state::of_strimzi(&self.client, &self.namespace, &self.kafka).await?;
+        }
+        Ok(all)
     }
 
     pub fn api<K>(&self) -> Api<K>
@@ -243,4 +296,9 @@ impl Sandbox {
     {
         Ok(self.api::<K>().get_opt(name).await?.and_then(|object| object.uid()))
     }
+}
+
+/// A part of Strimzi that ends makes its trial fail, because nothing answers any more.
+async fn report(part: impl Future<Output = Result<()>>) {
+    println!("a part of Strimzi ended: {:?}", part.await);
 }

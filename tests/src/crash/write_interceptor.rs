@@ -2,8 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,7 +15,11 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tower::{BoxError, service_fn};
 
+use crate::strimzi::resources::GROUP;
+
 const DELAY: Duration = Duration::from_secs(3);
+/// A question that has the form of a write.
+const ACCESS_REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -65,6 +71,7 @@ struct State {
 pub struct WriteInterceptor {
     state: Mutex<State>,
     crash: Notify,
+    hides_strimzi: AtomicBool,
 }
 
 impl WriteInterceptor {
@@ -81,7 +88,18 @@ impl WriteInterceptor {
         Self {
             state: Mutex::new(state),
             crash: Notify::new(),
+            hides_strimzi: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the API server answers the operator as if Strimzi's definitions were not installed. They belong to the whole cluster, so a
+    /// trial cannot remove them.
+    pub fn hide_strimzi(&self, hides: bool) {
+        self.hides_strimzi.store(hides, Ordering::SeqCst);
+    }
+
+    fn is_hidden(&self, path: &str) -> bool {
+        self.hides_strimzi.load(Ordering::SeqCst) && path.starts_with(&format!("/apis/{GROUP}"))
     }
 
     fn with<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
@@ -175,8 +193,12 @@ pub fn client(client: Client, interceptor: Arc<WriteInterceptor>) -> Client {
 }
 
 async fn pass(client: Client, request: Request<Body>, interceptor: &Arc<WriteInterceptor>) -> Result<Response<Body>, BoxError> {
+    let path = request.uri().path();
+    if interceptor.is_hidden(path) {
+        return refusal(StatusCode::NOT_FOUND, "NotFound");
+    }
     // The operator does not react to failed Events.
-    if request.method() == Method::GET || request.uri().path().ends_with("/events") || request.uri().path().contains("/events/") {
+    if request.method() == Method::GET || path == ACCESS_REVIEWS || path.ends_with("/events") || path.contains("/events/") {
         return Ok(client.send(request).await?);
     }
     let fault = interceptor.record(&request);

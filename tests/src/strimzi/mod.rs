@@ -8,6 +8,7 @@
 pub mod broker_admin;
 mod conditions;
 pub mod crds;
+pub mod in_memory;
 mod installation;
 mod kafka_resource;
 pub mod model;
