@@ -75,7 +75,8 @@ pub(super) fn of<'a>(
 ) -> Vec<&'a ConfigMap> {
     let is_unused = |config_map: &ConfigMap| !used.contains(&config_map.name_any()) && config_map.metadata.deletion_timestamp.is_none();
     let is_replaced = |config_map: &ConfigMap| match config_map.labels().get(labels::COMPONENT).map(String::as_str) {
-        Some("schema") => true,
+        // The next Job that is held back has the same one.
+        Some("schema") => !decisions.is_strimzi_pending(),
         Some("ingest") => is_settled(&desired.schedule.config_maps, observed, now),
         Some("worker") => is_settled(&desired.workers.config_maps, observed, now),
         Some("deletion") => is_of_no_schema(config_map, desired, &decisions.schema.status),

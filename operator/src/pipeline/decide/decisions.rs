@@ -61,6 +61,11 @@ impl Decisions {
         self.topics = topics;
     }
 
+    /// Whether Jobs wait for what is not known yet of Strimzi's resources: an operator that has just started has not listed them.
+    pub const fn is_strimzi_pending(&self) -> bool {
+        matches!(self.topics.finding, topics::Finding::Unknown) || matches!(self.kafka_user.state, kafka_user::State::Pending(_))
+    }
+
     /// No schema Job starts before it can log in.
     pub fn use_kafka_user(&mut self, user: kafka_user::Decision) {
         if let Some(problem) = user.problem()
