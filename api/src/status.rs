@@ -249,6 +249,13 @@ pub struct DeletionStatus {
     /// Message of the last deletion Job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Names of the `KafkaTopic` resources that are deleted with the pipeline, after the deletion Job.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    pub kafka_topics: Vec<String>,
+    /// Time at which Strimzi had deleted their topics.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topics_deleted_at: Option<Time>,
     /// Number of failed deletion Jobs.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failed_attempts: i32,

@@ -219,7 +219,7 @@ async fn take(
         }
         DeletionStep::Clear => applier.clear_deletion(observed).await,
         DeletionStep::DeleteTopics { cluster, names } => applier.delete_kafka_topics(&cluster_id(cluster), names).await,
-        DeletionStep::Wait(..) | DeletionStep::AwaitTopics(_) => Ok(()),
+        DeletionStep::Wait(..) | DeletionStep::AwaitTopics | DeletionStep::Record => Ok(()),
         DeletionStep::Release => {
             applier.clear_deletion(observed).await?;
             applier.clear_kafka_users(&context.caches.strimzi).await?;

@@ -1,7 +1,8 @@
 //! What is the next step of a pipeline that is being deleted? Pure.
 //!
 //! Everything that can still write goes first: schedule, runs, workers. Then a Job deletes the pipeline's data. Its result is
-//! recorded before the Job is deleted. Then the KafkaTopics go, and only when they are gone the finalizer is removed.
+//! recorded before the Job is deleted. Then the KafkaTopics go, and only when they are gone, and that is recorded, the finalizer is
+//! removed.
 
 use std::time::Duration;
 
@@ -45,8 +46,10 @@ pub enum DeletionStep {
     Wait(Option<Problem>, Option<Duration>),
     /// Delete these KafkaTopics of a Kafka cluster (`NAMESPACE/NAME`).
     DeleteTopics { cluster: String, names: Vec<String> },
-    /// Wait until these KafkaTopics are gone.
-    AwaitTopics(Vec<String>),
+    /// Wait until the KafkaTopics are gone.
+    AwaitTopics,
+    /// Write the status, which is read back before the next step.
+    Record,
     /// Remove the finalizer.
     Release,
 }
@@ -60,10 +63,11 @@ pub struct Decision {
 
 pub fn decide(input: &DeletionInput<'_>, now: Timestamp) -> Decision {
     let status = input.recorded.cloned().unwrap_or_default();
-    let step = if input.policy == DeletionPolicy::Retain || (!input.may_have_data && *input.topics == DeletableTopics::None) {
+    let has_topics = *input.topics != DeletableTopics::None || !status.kafka_topics.is_empty();
+    let step = if input.policy == DeletionPolicy::Retain || (!input.may_have_data && !has_topics) {
         DeletionStep::Release
     } else if status.done_at.is_some() || (!input.may_have_data && input.writers.is_empty()) {
-        delete_topics(input, now)
+        return delete_topics(input, status, now);
     } else if !input.writers.is_empty() {
         DeletionStep::Stop(input.writers.clone())
     } else {
@@ -75,42 +79,60 @@ pub fn decide(input: &DeletionInput<'_>, now: Timestamp) -> Decision {
 fn delete_data(input: &DeletionInput<'_>, recorded: &DeletionStatus, now: Timestamp) -> Decision {
     let step = advance("", input.task_hash, recorded, input.jobs, now);
     let failure = last_failure(&step.record);
+    let mut status = step.record;
     let next = match step.state {
         _ if !step.delete.is_empty() => DeletionStep::Clear,
         // Recorded first: the status that is read back releases the pipeline.
-        State::Done => DeletionStep::Wait(None, None),
+        State::Done => {
+            record_topics(&mut status, input.topics);
+            DeletionStep::Wait(None, None)
+        }
         State::Running(problem) => DeletionStep::Wait(problem.or(failure), None),
         State::BackingOff(wait) => DeletionStep::Wait(failure, Some(wait).filter(|_| input.jobs.iter().all(|job| job.gone))),
         State::Due(attempt) => DeletionStep::Create(attempt),
         State::Blocked => DeletionStep::Wait(failure, None),
     };
-    Decision {
-        step: next,
-        status: step.record,
-    }
+    Decision { step: next, status }
 }
 
-/// Last, because nothing can write to the topics any more, and a group is deleted before its topic.
-fn delete_topics(input: &DeletionInput<'_>, now: Timestamp) -> DeletionStep {
-    let topics = match input.topics {
-        DeletableTopics::None => return DeletionStep::Release,
-        DeletableTopics::Unknown(why) => return DeletionStep::Wait(Some(why.clone()), None),
-        DeletableTopics::Some(topics) => topics,
+/// Last, because nothing can write to the topics any more, and a group is deleted before its topic. What is deleted is recorded before,
+/// and that it is gone is recorded before the pipeline is released: an Event lists it.
+fn delete_topics(input: &DeletionInput<'_>, mut status: DeletionStatus, now: Timestamp) -> Decision {
+    let step = match input.topics {
+        DeletableTopics::None if status.kafka_topics.is_empty() || status.topics_deleted_at.is_some() => DeletionStep::Release,
+        DeletableTopics::None => {
+            status.topics_deleted_at = Some(Time(now));
+            DeletionStep::Record
+        }
+        DeletableTopics::Unknown(why) => DeletionStep::Wait(Some(why.clone()), None),
+        DeletableTopics::Some(_) if record_topics(&mut status, input.topics) => DeletionStep::Record,
+        DeletableTopics::Some(topics) => next_of_topics(topics, input.topics_cluster, now),
     };
-    let names = |is_wanted: fn(&DeletableTopic) -> bool| {
-        let wanted = topics.iter().filter(|topic| is_wanted(topic));
-        wanted.map(|topic| topic.name.clone()).collect::<Vec<_>>()
-    };
-    let not_deleted = names(|topic| topic.deleted_at.is_none());
-    if !not_deleted.is_empty() {
-        return DeletionStep::DeleteTopics {
-            cluster: input.topics_cluster.to_owned(),
-            names: not_deleted,
-        };
+    Decision { step, status }
+}
+
+/// Returns whether the record did not have them all.
+fn record_topics(status: &mut DeletionStatus, topics: &DeletableTopics) -> bool {
+    let DeletableTopics::Some(topics) = topics else { return false };
+    let before = status.kafka_topics.len();
+    for topic in topics {
+        if !status.kafka_topics.contains(&topic.name) {
+            status.kafka_topics.push(topic.name.clone());
+        }
     }
-    match overdue(topics, input.topics_cluster, now) {
+    status.kafka_topics.len() > before
+}
+
+fn next_of_topics(topics: &[DeletableTopic], cluster: &str, now: Timestamp) -> DeletionStep {
+    let not_deleted = topics.iter().filter(|topic| topic.deleted_at.is_none());
+    let names: Vec<String> = not_deleted.map(|topic| topic.name.clone()).collect();
+    if !names.is_empty() {
+        let cluster = cluster.to_owned();
+        return DeletionStep::DeleteTopics { cluster, names };
+    }
+    match overdue(topics, cluster, now) {
         Some(problem) => DeletionStep::Wait(Some(problem), None),
-        None => DeletionStep::AwaitTopics(names(|_| true)),
+        None => DeletionStep::AwaitTopics,
     }
 }
 
@@ -232,27 +254,50 @@ mod tests {
     }
 
     #[test]
-    fn kafka_topics_go_after_the_job_and_are_awaited() {
+    fn kafka_topics_go_after_the_job_and_are_awaited_and_recorded() {
         let done = DeletionStatus {
             done_at: Some(Time(at(3))),
             ..DeletionStatus::default()
         };
+        let recorded = DeletionStatus {
+            kafka_topics: vec!["a".into()],
+            ..done.clone()
+        };
+        let gone = DeletionStatus {
+            topics_deleted_at: Some(Time(at(9))),
+            ..recorded.clone()
+        };
         let topic = |deleted_at: Option<Timestamp>| DeletableTopics::Some(vec![DeletableTopic::named("a", deleted_at)]);
         let unknown = ("StrimziMissing".to_owned(), "m".to_owned());
-        let delete = DeletionStep::DeleteTopics {
+        let delete = || DeletionStep::DeleteTopics {
             cluster: "kafka/events".into(),
             names: vec!["a".into()],
         };
-        let await_it = DeletionStep::AwaitTopics(vec!["a".into()]);
         for (case, recorded, may_have_data, topics, expected) in [
             ("the Job goes first", None, true, topic(None), DeletionStep::Create(0)),
-            ("then they are deleted", Some(&done), true, topic(None), delete.clone()),
-            ("also where no schema Job was started", None, false, topic(None), delete),
-            ("awaited", Some(&done), true, topic(Some(at(5))), await_it),
-            ("gone", Some(&done), true, DeletableTopics::None, DeletionStep::Release),
+            ("then they are recorded", Some(&done), true, topic(None), DeletionStep::Record),
+            ("then they are deleted", Some(&recorded), true, topic(None), delete()),
+            (
+                "also where no schema Job was started",
+                Some(&recorded),
+                false,
+                topic(None),
+                delete(),
+            ),
+            ("awaited", Some(&recorded), true, topic(Some(at(5))), DeletionStep::AwaitTopics),
+            ("gone", Some(&recorded), true, DeletableTopics::None, DeletionStep::Record),
+            (
+                "gone without data",
+                Some(&recorded),
+                false,
+                DeletableTopics::None,
+                DeletionStep::Record,
+            ),
+            ("recorded", Some(&gone), true, DeletableTopics::None, DeletionStep::Release),
+            ("there were none", Some(&done), true, DeletableTopics::None, DeletionStep::Release),
             (
                 "unknown",
-                Some(&done),
+                Some(&recorded),
                 true,
                 DeletableTopics::Unknown(unknown.clone()),
                 DeletionStep::Wait(Some(unknown), None),
@@ -267,10 +312,13 @@ mod tests {
                 at(10),
             );
             assert_eq!(decision.step, expected, "{case}");
+            if decision.step == DeletionStep::Record {
+                assert_eq!(decision.status.kafka_topics, ["a"], "{case}");
+            }
         }
         let late = DeletionInput {
             topics: &topic(Some(at(5))),
-            ..input(Some(&done), None)
+            ..input(Some(&recorded), None)
         };
         let DeletionStep::Wait(Some((reason, _)), None) = decide(&late, at(400)).step else {
             panic!("it is overdue")

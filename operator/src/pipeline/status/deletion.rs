@@ -24,9 +24,12 @@ pub fn deletion_status(pipeline: &UserPipeline, decision: &Decision, problem: Op
             reason.clone(),
             format!("{message}; the operator retries. To delete the pipeline and keep its data, set spec.deletionPolicy to Retain"),
         ),
-        (None, DeletionStep::DeleteTopics { names, .. } | DeletionStep::AwaitTopics(names)) => (
+        (None, DeletionStep::DeleteTopics { .. } | DeletionStep::AwaitTopics | DeletionStep::Record) => (
             DELETING.to_owned(),
-            format!("waiting until Strimzi has deleted the KafkaTopics {}", names.join(", ")),
+            format!(
+                "waiting until Strimzi has deleted the KafkaTopics {}",
+                decision.status.kafka_topics.join(", ")
+            ),
         ),
         (None, DeletionStep::Release) => (DELETING.to_owned(), "nothing is left to delete".to_owned()),
         (None, _) => (

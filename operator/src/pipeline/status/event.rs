@@ -1,6 +1,6 @@
 //! The Events of a changed status: each is published when the status changes, and not again. Pure.
 
-use userpipeline_api::{UserPipelineStatus, condition, report::TOPIC_REPLACED};
+use userpipeline_api::{DeletionStatus, UserPipelineStatus, condition, report::TOPIC_REPLACED};
 
 use super::{event_reason::Reason, run_events::run_events};
 use crate::pipeline::model::reasons::{CONNECTION_INVALID, CONNECTION_MISSING, IN_PROGRESS, NOT_APPLIED, PAUSED, TOPIC_IN_PROGRESS};
@@ -145,10 +145,10 @@ fn schema(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Vec<(Reaso
 
 fn deletion(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Option<(Reason, String)> {
     let (old, new) = (before.deletion.clone().unwrap_or_default(), after.deletion.clone()?);
-    let message = new.message.unwrap_or_default();
-    if new.done_at.is_some() && old.done_at.is_none() {
-        return Some((Reason::DataDeleted, message));
+    if let Some(deleted) = deleted(&new).filter(|_| deleted(&old).is_none()) {
+        return Some((Reason::DataDeleted, deleted));
     }
+    let message = new.message.unwrap_or_default();
     let failed = new.failed_attempts > old.failed_attempts;
     failed.then(|| {
         (
@@ -156,6 +156,18 @@ fn deletion(before: &UserPipelineStatus, after: &UserPipelineStatus) -> Option<(
             format!("{}: {message}", new.failure_reason.unwrap_or_default()),
         )
     })
+}
+
+/// What was deleted and what was not, once that is complete. Notes are cut at their end, which may list much that was kept.
+fn deleted(status: &DeletionStatus) -> Option<String> {
+    let message = status.message.clone().unwrap_or_default();
+    if status.kafka_topics.is_empty() {
+        return status.done_at.is_some().then_some(message);
+    }
+    status.topics_deleted_at.as_ref()?;
+    let topics = format!("deleted KafkaTopics: {}", status.kafka_topics.join(", "));
+    let others = Some(message).filter(|message| !message.is_empty());
+    Some(std::iter::once(topics).chain(others).collect::<Vec<_>>().join("; "))
 }
 
 #[cfg(test)]
@@ -271,5 +283,35 @@ mod tests {
             ..UserPipelineStatus::default()
         };
         assert_eq!(reasons(&before, &after), [Reason::SchemaFailed, Reason::RunFailed]);
+    }
+
+    #[test]
+    fn what_was_deleted_is_published_once_when_kafka_topics_are_gone_too() {
+        let time = || Some(Time(jiff::Timestamp::UNIX_EPOCH));
+        let of = |done: bool, topics: &[&str], topics_gone: bool| UserPipelineStatus {
+            deletion: Some(DeletionStatus {
+                done_at: time().filter(|_| done),
+                message: done.then(|| "deleted: table a".to_owned()),
+                kafka_topics: topics.iter().map(|&name| name.to_owned()).collect(),
+                topics_deleted_at: time().filter(|_| topics_gone),
+                ..DeletionStatus::default()
+            }),
+            ..UserPipelineStatus::default()
+        };
+        for (before, after, expected) in [
+            (of(false, &[], false), of(true, &[], false), Some("deleted: table a")),
+            (of(true, &[], false), of(true, &[], false), None),
+            (of(false, &[], false), of(true, &["t", "d"], false), None),
+            (
+                of(true, &["t", "d"], false),
+                of(true, &["t", "d"], true),
+                Some("deleted KafkaTopics: t, d; deleted: table a"),
+            ),
+            (of(false, &["t"], false), of(false, &["t"], true), Some("deleted KafkaTopics: t")),
+            (of(true, &["t", "d"], true), of(true, &["t", "d"], true), None),
+        ] {
+            let expected: Vec<_> = expected.map(|note| (Reason::DataDeleted, note.to_owned())).into_iter().collect();
+            assert_eq!(events(&before, &after), expected);
+        }
     }
 }

@@ -140,6 +140,35 @@ async fn given_an_operator_that_has_not_listed_kafka_topics_yet_then_a_ready_pip
 }
 
 #[tokio::test]
+async fn given_an_operator_that_restarts_before_it_creates_the_schema_job_then_the_config_of_the_job_stays() {
+    // Given the operator has created the ConfigMap of the schema Job, and then ends
+    let (cluster, client) = Cluster::start().await;
+    with_strimzi(&cluster, |_| {});
+    for _ in 0..12 {
+        if job(&cluster, "schema").is_some() {
+            break;
+        }
+        finish_jobs(&cluster, &json!([]));
+        let _ = cluster.reconcile(&client).await;
+        reconcile_topics(&cluster, "a-b");
+    }
+    let path = job(&cluster, "schema").expect("a schema Job");
+    cluster.objects.lock().unwrap().remove(&path);
+    let configs = || cluster.paths(&format!("{CONFIG_MAPS}users-schema-"));
+    let before = configs();
+    assert_eq!(before.len(), 1, "{before:?}");
+
+    // When its successor has not listed KafkaTopics yet, Then the ConfigMap stays until it has
+    *cluster.strimzi_is_known.lock().unwrap() = false;
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(configs(), before);
+    *cluster.strimzi_is_known.lock().unwrap() = true;
+    settle(&cluster, &client, &json!([]), "a-b").await;
+    assert_eq!(cluster.condition("Ready").0, "True", "{:#}", cluster.get(PIPELINE)["status"]);
+    assert_eq!(configs(), [""; 0]);
+}
+
+#[tokio::test]
 async fn given_an_existing_topic_then_it_is_refused_unless_it_is_adopted_with_its_settings() {
     let (cluster, client) = Cluster::start().await;
     with_strimzi(&cluster, |_| {});
@@ -261,8 +290,15 @@ async fn given_data_to_delete_then_the_kafka_topics_that_the_pipeline_created_go
         "{message}"
     );
 
-    // And when it is gone, the pipeline is released
+    // And when it is gone, that is recorded and published before the pipeline is released
     cluster.objects.lock().unwrap().remove(TOPIC);
+    cluster.writes();
+    cluster.reconcile(&client).await.unwrap();
+    let deletion = cluster.get(PIPELINE)["status"]["deletion"].clone();
+    assert_eq!(deletion["kafkaTopics"], json!(["demo.users"]));
+    assert!(deletion["topicsDeletedAt"].is_string(), "{deletion}");
+    assert!(cluster.writes().iter().any(|write| write.contains("/events")));
+    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([FINALIZER]));
     cluster.reconcile(&client).await.unwrap();
     assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([]));
     assert_eq!(cluster.paths(KAFKA_TOPICS), [DEAD_LETTERS], "an adopted topic stays");
