@@ -1,5 +1,7 @@
 //! The user that a pipeline logs in with in Kafka, as it is now.
 
+use std::collections::BTreeSet;
+
 use super::{
     context::Context,
     decide::{
@@ -12,10 +14,10 @@ use super::{
     validate::ValidatedPipeline,
 };
 
-/// A plan has no user, because it lists none.
+/// A plan shows the end of a rollout: no pod has an earlier user.
 pub fn kafka_user(valid: &ValidatedPipeline, decisions: &Decisions, observed: &Observed, context: &Context) -> Decision {
     // While the pipeline waits for its turn, pods log in as before.
-    if context.ignore_rollout_order || decisions.connections.turn == Turn::Waiting {
+    if decisions.connections.turn == Turn::Waiting {
         return Decision::default();
     }
     let (id, strimzi) = (&valid.owner.id, &context.caches.strimzi);
@@ -33,13 +35,16 @@ pub fn kafka_user(valid: &ValidatedPipeline, decisions: &Decisions, observed: &O
             })
         },
     );
+    let is_plan = context.ignore_rollout_order;
+    let mounted = if is_plan { BTreeSet::new() } else { mounted_secrets(observed) };
     decide(&KafkaUserInput {
         requested,
         namespace: &id.namespace,
         live,
         cluster,
-        is_rolled_out: decisions.gate == Gate::Open && workers_are_current(valid, observed),
-        mounted: &mounted_secrets(observed),
+        is_rolled_out: is_plan || (decisions.gate == Gate::Open && workers_are_current(valid, observed)),
+        mounted: &mounted,
+        assumes_ready: is_plan,
     })
 }
 

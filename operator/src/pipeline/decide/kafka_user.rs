@@ -26,6 +26,8 @@ pub struct KafkaUserInput<'a> {
     pub is_rolled_out: bool,
     /// Secrets that pods mount.
     pub mounted: &'a BTreeSet<String>,
+    /// Whether a user that is applied counts as ready: for a plan.
+    pub assumes_ready: bool,
 }
 
 /// The cluster of a requested user.
@@ -92,6 +94,7 @@ pub fn decide(input: &KafkaUserInput<'_>) -> Decision {
     let (state, apply) = match input.requested {
         None => (State::NotNeeded, None),
         Some(requested) => match requested_user(input, requested) {
+            Ok((_, desired)) if input.assumes_ready => (State::Ready, Some(desired)),
             Ok((state, desired)) => (state, Some(desired)),
             Err(state) => (state, None),
         },

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use kube::{Client, ResourceExt, api::ListParams};
 use serde_json::Value;
 use userpipeline_api::{
-    DeletionPolicy, PodSettings, ResolvedPipeline, SchemaStatus, StoreObject, UserPipeline, names, names::PipelineId, resolve,
+    DeletionPolicy, KafkaAuth, PodSettings, ResolvedPipeline, SchemaStatus, StoreObject, StrimziListener, UserPipeline, names,
+    names::PipelineId, resolve,
 };
 
 use super::{
@@ -44,6 +45,8 @@ pub struct Plan {
     pub connections: Option<String>,
     /// What keeps KafkaTopics from being as planned, or what a plan cannot know of them.
     pub topics: Option<String>,
+    /// What keeps the KafkaUser from being as planned.
+    pub kafka_user: Option<String>,
     /// The name of the schema Job that would run first, if one is due.
     pub schema_job: Option<String>,
     /// The printed plan of the schema Job, where one was requested.
@@ -63,7 +66,7 @@ impl Plan {
 
 impl std::fmt::Display for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for problem in self.connections.iter().chain(&self.topics) {
+        for problem in self.connections.iter().chain(&self.topics).chain(&self.kafka_user) {
             writeln!(f, "! {problem}")?;
         }
         if let Some(job) = &self.schema_job {
@@ -117,10 +120,12 @@ pub async fn plan(
     if before.is_none() {
         set_finalizer(&mut pipeline);
     }
-    let mut writers = Writers::new(&strimzi_clusters(&pipeline, connections));
+    let listeners = strimzi_listeners(&pipeline, connections);
+    let mut writers = Writers::new(&listeners.iter().map(|kafka| cluster(kafka, &id)).collect::<Vec<_>>());
     let caches = writers.caches();
     writers.connections.fill(connections.all.clone());
-    fill(client, &id, writers).await?;
+    let needs_user = listeners.iter().any(has_user);
+    fill(client, &id, needs_user, writers).await?;
 
     let observed = Observed::cached(&pipeline, &caches.children, now);
     let named = ConnectionLookup::new(caches.connections.clone(), caches.children.config_maps.clone()).named_by(&pipeline);
@@ -154,26 +159,35 @@ pub async fn plan(
         schema,
         foreign: observed.foreign_fields(),
         topics: applied.decisions.topics.plan_note(),
+        kafka_user: applied.decisions.kafka_user.problem().map(|(_, message)| message.clone()),
         connections: applied.decisions.connections.problem.map(|(_, message)| message),
         overridden: applied.overridden,
     })
 }
 
-/// The Kafka clusters of Strimzi that the pipeline's connections name. Whether the operator may use them, the user cannot know.
-fn strimzi_clusters(pipeline: &UserPipeline, connections: &PlannedConnections) -> Vec<ListedCluster> {
+/// The Kafka blocks of the pipeline's connections that refer to a cluster of Strimzi.
+fn strimzi_listeners(pipeline: &UserPipeline, connections: &PlannedConnections) -> Vec<(StrimziListener, Option<KafkaAuth>)> {
     let id = PipelineId::of(pipeline);
     let is_named = |connection: &ConnectionId| {
         let mut named = pipeline.spec.connections.iter();
         connection.namespace == id.namespace && named.any(|named| named.name == connection.name)
     };
     let named = connections.all.iter().filter(|connection| is_named(&connection_id(*connection)));
-    let listeners = named.filter_map(|connection| connection.read().ok()?.spec.kafka?.strimzi);
-    listeners
-        .map(|listener| ListedCluster {
-            id: ClusterId::of(&listener),
-            user_namespace: id.namespace.clone(),
-        })
-        .collect()
+    let blocks = named.filter_map(|connection| connection.read().ok()?.spec.kafka);
+    blocks.filter_map(|kafka| Some((kafka.strimzi?, kafka.auth))).collect()
+}
+
+/// Whether the operator may use it, the user cannot know. A connection with `auth.strimziUser` is usable only where the User Operator watches
+/// the namespace of its pipelines.
+fn cluster((listener, _): &(StrimziListener, Option<KafkaAuth>), id: &PipelineId) -> ListedCluster {
+    ListedCluster {
+        id: ClusterId::of(listener),
+        user_namespace: id.namespace.clone(),
+    }
+}
+
+fn has_user((_, auth): &(StrimziListener, Option<KafkaAuth>)) -> bool {
+    auth.as_ref().is_some_and(|auth| auth.strimzi_user.is_some())
 }
 
 /// The Job sends Secrets of the namespace to the hosts that the file names. Only those of connections are known to be right.
@@ -255,7 +269,7 @@ fn with_applied_schema(mut pipeline: UserPipeline, valid: ValidatedPipeline) -> 
 }
 
 /// Fills the caches once, with lists instead of watches.
-async fn fill(client: &Client, id: &PipelineId, writers: Writers) -> Result<(), PlanError> {
+async fn fill(client: &Client, id: &PipelineId, needs_user: bool, writers: Writers) -> Result<(), PlanError> {
     let Writers {
         mut pipelines,
         children,
@@ -280,7 +294,12 @@ async fn fill(client: &Client, id: &PipelineId, writers: Writers) -> Result<(), 
     for request in lists.requests {
         request.await?;
     }
-    strimzi_views.load_topics(client).await.map_err(refused("listing KafkaTopics"))
+    strimzi_views.load_topics(client).await.map_err(refused("listing KafkaTopics"))?;
+    match strimzi_views.load_users(client).await {
+        // Without a user of its own, a pipeline has at most an earlier one.
+        Err(kube::Error::Api(status)) if status.code == 403 && !needs_user => Ok(()),
+        loaded => loaded.map_err(refused("listing Kafka resources and KafkaUsers")),
+    }
 }
 
 /// A list request for each kind of child.

@@ -52,6 +52,7 @@ fn input<'a>(requested: Option<&'a RequestedUser>, mounted: &'a BTreeSet<String>
         }),
         is_rolled_out: true,
         mounted,
+        assumes_ready: false,
     }
 }
 
@@ -221,4 +222,28 @@ fn an_earlier_user_is_deleted_once_no_pod_mounts_its_secret() {
         let stale: Vec<String> = decision.stale.iter().map(|user| user.0.name_any()).collect();
         assert_eq!(stale, expected, "{case}");
     }
+}
+
+#[test]
+fn a_plan_shows_which_user_is_created_and_which_earlier_one_is_deleted_or_what_keeps_it_from_that() {
+    let (requested, mounted) = (requested(), BTreeSet::new());
+    let old = || user("users-kafka-0", &json!({}), &Value::Null);
+    let planned = |live: Option<Result<KafkaUsers, Unavailable>>, requested| {
+        decide(&KafkaUserInput {
+            live,
+            assumes_ready: true,
+            ..input(requested, &mounted)
+        })
+    };
+    let new = planned(Some(Ok(live(vec![old()]))), Some(&requested));
+    let stale: Vec<String> = new.stale.iter().map(|user| user.0.name_any()).collect();
+    assert_eq!(
+        (new.apply.is_some(), new.problem(), stale),
+        (true, None, vec!["users-kafka-0".to_owned()])
+    );
+    assert_eq!(planned(Some(Ok(live(vec![old()]))), None).stale.len(), 1);
+
+    let kind = Kind::KafkaUser;
+    let missing = planned(Some(Err(Unavailable::NotServed { kind })), Some(&requested));
+    assert_eq!(missing.problem().map(|(reason, _)| reason.as_str()), Some("StrimziMissing"));
 }
