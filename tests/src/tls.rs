@@ -3,12 +3,13 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Result;
 use axum::serve::Listener;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::{
     RootCertStore, ServerConfig,
@@ -34,8 +35,19 @@ fn pem(kind: &str, der: &[u8]) -> String {
 
 impl Authority {
     pub fn new() -> Result<Self> {
-        let key = KeyPair::generate()?;
+        Self::of(CertificateParams::new(Vec::new())?)
+    }
+
+    /// An authority that expires so long from now.
+    pub fn expiring(after: Duration) -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
+        let expires = Timestamp::now().checked_add(after)?.as_second();
+        params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(expires)?);
+        Self::of(params)
+    }
+
+    fn of(mut params: CertificateParams) -> Result<Self> {
+        let key = KeyPair::generate()?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key)?.der().clone();
         Ok(Self {
