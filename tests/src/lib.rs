@@ -10,6 +10,7 @@ pub mod eventually;
 pub mod exact;
 pub mod examples;
 pub mod expected;
+pub mod guide;
 pub mod metrics_adapter;
 mod pods;
 pub mod random;

@@ -1,11 +1,14 @@
 //! Executes the guides: applies every manifest and runs every command and statement in their order.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt};
-use serde_json::Value;
-use userpipeline_tests::{World, eventually, stores};
+use userpipeline_tests::{
+    World, eventually,
+    guide::{self, Shell, Step, build_operator, steps},
+    stores,
+};
 
 /// Pages below `docs/` that are followed: their manifests are applied, their commands and statements executed.
 const PAGES: [&str; 12] = [
@@ -24,7 +27,7 @@ const PAGES: [&str; 12] = [
 ];
 /// Pages that are not: they install the product or another one, run its programs outside of a cluster, need an API of others, or are
 /// for look-up.
-const NOT_OPERATIONS: [&str; 15] = [
+const NOT_OPERATIONS: [&str; 14] = [
     "start/quick-start",
     "start/install",
     "how-to/by-hand",
@@ -34,13 +37,14 @@ const NOT_OPERATIONS: [&str; 15] = [
     "how-to/gitops",
     "how-to/pagination",
     "how-to/sizing",
-    "how-to/strimzi",
     "reference/fields",
     "reference/metrics",
     "reference/record",
     "reference/source",
     "reference/status-and-events",
 ];
+/// Pages that a story of its own follows: that of Strimzi is in `tests/tests/strimzi`.
+const IN_STORIES: [&str; 1] = ["how-to/strimzi"];
 /// Rooms whose pages have commands, so that each page must be in one of the lists above.
 const ROOMS: [&str; 3] = ["start", "how-to", "reference"];
 /// Rooms whose pages explain, and have no commands to follow.
@@ -49,53 +53,9 @@ const WITHIN: Duration = Duration::from_secs(240);
 /// Pages in parallel.
 const AT_ONCE: usize = 6;
 
-/// A step of a page.
-#[derive(Debug)]
-enum Step {
-    /// Applies a whole manifest.
-    Apply(Value),
-    /// Changes a part of the pipeline.
-    Change(Value),
-    /// A command line.
-    Run(String),
-    /// A statement for the PostgreSQL of the pipeline.
-    Query(String),
-}
-
-fn steps(page: &str) -> Result<Vec<Step>> {
-    let mut steps = Vec::new();
-    let mut lines = page.lines().peekable();
-    while let Some(line) = lines.next() {
-        if line == "```yaml" {
-            let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
-            let value: Value = serde_yaml::from_str(&block.join("\n")).with_context(|| block.join("\n"))?;
-            steps.push(if value.get("kind").is_some() {
-                Step::Apply(value)
-            } else {
-                Step::Change(value)
-            });
-        }
-        let Some(command) = line.strip_prefix("    ") else { continue };
-        let word = command.split(' ').next().unwrap_or_default();
-        if ["kubectl", "helm", "userpipeline-operator"].contains(&word) {
-            steps.push(Step::Run(command.to_owned()));
-        }
-        if ["SELECT", "DELETE", "UPDATE"].contains(&word) {
-            let mut statement = command.to_owned();
-            while !statement.trim_end().ends_with(';') {
-                statement.push(' ');
-                statement.push_str(lines.next().context("the end of a statement")?);
-            }
-            steps.push(Step::Query(statement));
-        }
-    }
-    Ok(steps)
-}
-
 /// Executes a page, with the namespace of the test in the place of `demo`.
 async fn follow(page: &str) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let text = std::fs::read_to_string(root.join(format!("docs/{page}.md")))?;
+    let text = guide::text(page)?;
     let (_, name) = page.split_once('/').context("a room and a page")?;
     let world = World::new(&format!("guide-{name}")).await?;
     world.create_connections().await?;
@@ -108,23 +68,25 @@ async fn follow(page: &str) -> Result<()> {
     world.ready().await?;
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("pipeline.yaml"), serde_yaml::to_string(&pipeline)?)?;
-    std::os::unix::fs::symlink(root.join("charts"), folder.path().join("charts"))?;
+    std::os::unix::fs::symlink(guide::repository().join("charts"), folder.path().join("charts"))?;
     let shell = Shell::new(folder.path(), &namespace)?;
     for step in steps {
         match &step {
-            Step::Apply(manifest) => {
-                shell
-                    .run(&format!("kubectl apply --server-side -f - <<'EOF'\n{manifest}\nEOF"))
-                    .await
-            }
+            Step::Apply(manifest) => shell
+                .run(&format!("kubectl apply --server-side -f - <<'EOF'\n{manifest}\nEOF"))
+                .await
+                .map(drop),
             Step::Change(change) => {
                 let change = change.to_string();
                 shell
                     .run(&format!("kubectl patch userpipeline users --type merge -p '{change}'"))
                     .await
+                    .map(drop)
             }
             // The objects of a step may take a moment to exist.
-            Step::Run(command) => eventually(command, WITHIN, async || Ok(shell.run(command).await.map_err(|e| format!("{e:#}")))).await,
+            Step::Run(command) => eventually(command, WITHIN, async || Ok(shell.run(command).await.map_err(|e| format!("{e:#}"))))
+                .await
+                .map(drop),
             Step::Query(statement) => {
                 let db = stores::postgres(&world.client).await?;
                 db.batch_execute(statement).await.map_err(Into::into)
@@ -135,68 +97,9 @@ async fn follow(page: &str) -> Result<()> {
     world.clean_up().await
 }
 
-/// Builds the operator for its command `plan`.
-fn build_operator() -> Result<()> {
-    let program = "userpipeline-operator";
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "-p", program, "--bin", program])
-        .status()?;
-    ensure!(built.success(), "the operator's program is not built");
-    Ok(())
-}
-
-/// A shell with the programs of a reader, in the namespace of the test.
-#[derive(Clone)]
-struct Shell {
-    folder: std::path::PathBuf,
-    kubeconfig: std::path::PathBuf,
-    path: String,
-}
-
-impl Shell {
-    fn new(folder: &Path, namespace: &str) -> Result<Self> {
-        let target = std::env::current_exe()?;
-        let target = target.parent().and_then(Path::parent).context("where programs are")?;
-        let kubeconfig = folder.join("kubeconfig");
-        std::fs::copy(std::env::var("KUBECONFIG").context("KUBECONFIG is not set")?, &kubeconfig)?;
-        let shell = Self {
-            folder: folder.to_owned(),
-            kubeconfig,
-            path: format!("{}:{}", target.display(), std::env::var("PATH").unwrap_or_default()),
-        };
-        shell.execute(&format!(
-            "kubectl config set-context kind-userpipeline --namespace={namespace} && kubectl config use-context kind-userpipeline"
-        ))?;
-        Ok(shell)
-    }
-
-    fn execute(&self, command: &str) -> Result<()> {
-        let output = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", command])
-            .current_dir(&self.folder)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .env("PATH", &self.path)
-            .output()?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        ensure!(
-            output.status.success(),
-            "{command}: {}: {}{}",
-            output.status,
-            text(&output.stdout),
-            text(&output.stderr)
-        );
-        Ok(())
-    }
-
-    async fn run(&self, command: &str) -> Result<()> {
-        let (shell, command) = (self.clone(), command.to_owned());
-        tokio::task::spawn_blocking(move || shell.execute(&command)).await?
-    }
-}
-
 /// Room and name of each page of these rooms; a room's `README.md` is its list of pages.
 fn pages_of(rooms: &[&str]) -> Result<Vec<String>> {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let docs = guide::repository().join("docs");
     let mut pages = Vec::new();
     for room in rooms {
         for file in std::fs::read_dir(docs.join(room))? {
@@ -212,7 +115,8 @@ fn pages_of(rooms: &[&str]) -> Result<Vec<String>> {
 #[test]
 fn every_page_is_followed_or_known_not_to_be_an_operation() -> Result<()> {
     for page in pages_of(&ROOMS)? {
-        let known = PAGES.contains(&page.as_str()) || NOT_OPERATIONS.contains(&page.as_str());
+        let lists: [&[&str]; 3] = [&PAGES, &NOT_OPERATIONS, &IN_STORIES];
+        let known = lists.iter().any(|pages| pages.contains(&page.as_str()));
         ensure!(known, "docs/{page}.md is not among the pages of this test");
     }
     Ok(())
@@ -220,9 +124,8 @@ fn every_page_is_followed_or_known_not_to_be_an_operation() -> Result<()> {
 
 #[test]
 fn a_page_that_explains_has_no_commands_to_follow() -> Result<()> {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
     for page in pages_of(&ROOMS_WITHOUT_COMMANDS)? {
-        let steps = steps(&std::fs::read_to_string(docs.join(format!("{page}.md")))?)?;
+        let steps = steps(&guide::text(&page)?)?;
         ensure!(steps.is_empty(), "docs/{page}.md has commands that no test executes: {steps:?}");
     }
     Ok(())

@@ -10,147 +10,81 @@ use kube::{
 };
 use serde_json::{Value, json};
 use userpipeline_api::{UserPipeline, UserPipelineConnection, topic_id};
-use userpipeline_stores::kafka::admin::Admin;
 use userpipeline_tests::{
-    World,
     cluster::{self, OPERATOR_NAMESPACE},
     eventually,
-    services::{WithFiles, blocks},
-    stores,
+    guide::build_operator,
     strimzi::{
         Installation, KafkaResource,
         model::read_strictly,
-        resources::{self, CLUSTER_LABEL, KafkaTopic, KafkaUser},
+        resources::{self, AuthenticationType, CLUSTER_LABEL},
     },
     world::SOON,
 };
 
-/// The cluster that the chart's values list, and the namespace of its KafkaUsers (`local/operator.sh`).
-const NAMESPACE: &str = "kafka";
-const CLUSTER: &str = "events";
-const USERS: &str = "strimzi-users";
-/// Of every name in Kafka: the pipelines' name, which is that of their KafkaUsers.
-const PREFIX: &str = "users-";
-
-/// What the story shares.
-struct Story {
-    /// In the namespace of the KafkaUsers.
-    own: World,
-    /// In another one.
-    other: World,
-    topics: Api<KafkaTopic>,
-    users: Api<KafkaUser>,
-    admin: WithFiles<Admin>,
-    /// Makes names in Kafka unique.
-    unique: String,
-}
-
-impl Story {
-    async fn new() -> Result<Self> {
-        let other = World::new("strimzi").await?;
-        let own = World {
-            namespace: USERS.to_owned(),
-            ..other.clone()
-        };
-        own.create_credentials().await?;
-        Ok(Self {
-            topics: resources::topics(&own.client, NAMESPACE).await?,
-            users: resources::users(&own.client, USERS).await?,
-            admin: stores::kafka_admin().await?,
-            unique: format!("{PREFIX}{}", other.namespace.rsplit('-').next().unwrap_or_default()),
-            own,
-            other,
-        })
-    }
-
-    /// A connection with the cluster, and everything else that pipelines need.
-    async fn connect(&self, world: &World, auth: Value) -> Result<()> {
-        let mut spec = blocks();
-        spec["kafka"] = json!({"strimzi": {"cluster": CLUSTER, "namespace": NAMESPACE, "listener": "tls"}, "auth": auth});
-        let connection = json!({"apiVersion": "userpipeline.dev/v1alpha1", "kind": "UserPipelineConnection", "metadata": {"name": "stores"}, "spec": spec});
-        let by = PatchParams::apply("end-to-end").force();
-        let connections = world.api::<UserPipelineConnection>();
-        connections.patch("stores", &by, &Patch::Apply(&connection)).await?;
-        eventually("the connection to be accepted", SOON, async || {
-            let status = connections.get("stores").await?.status.unwrap_or_default();
-            let accepted = status.conditions.iter().any(|c| c.type_ == "Accepted" && c.status == "True");
-            Ok(if accepted {
-                Ok(())
-            } else {
-                Err(format!("{:?}", status.conditions))
-            })
-        })
-        .await
-    }
-
-    fn topic(&self, name: &str) -> String {
-        format!("{}.{name}", self.unique)
-    }
-
-    /// The KafkaTopic of a topic.
-    async fn resource(&self, topic: &str) -> Result<Option<KafkaTopic>> {
-        let all = self.topics.list(&ListParams::default()).await?.items;
-        Ok(all
-            .into_iter()
-            .find(|resource| resource.spec.topic_name.as_deref().unwrap_or(&resource.name_any()) == topic))
-    }
-
-    /// Deletes the pipeline of a world, and waits until it is gone.
-    async fn delete(&self, world: &World) -> Result<()> {
-        let pipelines = world.api::<UserPipeline>();
-        pipelines.delete("users", &DeleteParams::default()).await?;
-        eventually("the pipeline to be gone", SOON, async || {
-            let found = pipelines.get_opt("users").await?;
-            Ok(found.map_or(Ok(()), |found| Err(format!("{:?}", found.status.map(|status| status.conditions)))))
-        })
-        .await
-    }
-}
-
-/// The pipeline of a world, with this topic in the cluster.
-fn pipeline(world: &World, topic: &str) -> Value {
-    let mut pipeline = world.pipeline();
-    let spec = &mut pipeline["spec"];
-    for block in ["postgres", "schemaRegistry", "cassandra"] {
-        spec.as_object_mut().map(|spec| spec.remove(block));
-    }
-    spec["connections"] = json!([{"name": "stores"}]);
-    spec["kafka"] = json!({"groupId": topic, "topic": {"name": topic, "partitions": 3}});
-    spec["deletionPolicy"] = json!("Delete");
-    pipeline
-}
+use crate::story::{CLUSTER, NAMESPACE, PREFIX, Story, USERS, listener, pipeline};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_uses_a_kafka_cluster_of_strimzi_from_creation_to_deletion() -> Result<()> {
-    // Given a Kafka cluster of Strimzi
+    // Before any timeout starts: a first build takes minutes.
+    tokio::task::spawn_blocking(build_operator).await??;
+    // Given a Kafka cluster of Strimzi, as the guide declares it, which the local operator may use
     let client = cluster::connect().await?;
     let strimzi = Installation::start_in(&client, NAMESPACE, CLUSTER, PREFIX).await?;
     let user_operator = Installation::start_in(&client, USERS, CLUSTER, PREFIX).await?;
-    KafkaResource::create(&client, NAMESPACE, CLUSTER).await?;
     let story = Story::new().await?;
+    let declared = story.page.lock().await.create_kafka(&client).await?;
+    KafkaResource::create(&client, NAMESPACE, CLUSTER).await?;
+    story.page.lock().await.assert_values().await?;
     // Of a story that failed.
     if story.own.api::<UserPipeline>().get_opt("users").await?.is_some() {
         story.delete(&story.own).await?;
     }
 
-    a_pipeline_has_topics_and_a_user_of_its_own(&story).await?;
+    a_pipeline_has_topics_and_a_user_of_its_own(&story, &declared).await?;
     a_topic_that_was_created_again_waits_to_be_accepted(&story).await?;
+    a_pipeline_logs_in_with_a_certificate_when_its_listener_requires_one(&story).await?;
     a_foreign_resource_is_never_changed(&story).await?;
     an_adopted_topic_keeps_its_settings(&story).await?;
     a_restarted_operator_writes_nothing(&story).await?;
     what_the_pipeline_created_is_deleted_with_it(&story).await?;
 
+    story.page.into_inner().assert_followed()?;
     user_operator.clean_up().await?;
     strimzi.clean_up().await?;
     story.other.clean_up().await
 }
 
-async fn a_pipeline_has_topics_and_a_user_of_its_own(story: &Story) -> Result<()> {
-    // When a pipeline uses the cluster with a KafkaUser
+async fn a_pipeline_has_topics_and_a_user_of_its_own(story: &Story, declared: &Value) -> Result<()> {
+    // Given the connection of the guide
     let (world, topic) = (&story.own, story.topic("data"));
-    story.connect(world, json!({"strimziUser": {}})).await?;
-    world.apply(&pipeline(world, &topic)).await?;
+    let mut page = story.page.lock().await;
+    story.connect(world, &page.connection()?["spec"]["kafka"]).await?;
+    let found = page.run("kubectl get upc").await?;
+    ensure!(found.contains("bootstrapServers") && found.contains("BEGIN CERTIFICATE"), "{found}");
+
+    // When a pipeline that uses it is planned, Then its topics and its user would be created, and are not
+    let pipeline = pipeline(world, &topic);
+    page.write("pipeline.yaml", &pipeline)?;
+    let plan = page.run("userpipeline-operator plan").await?;
+    for line in [
+        format!("+ KafkaTopic {topic}"),
+        format!("+ KafkaTopic {topic}.dlq"),
+        "+ KafkaUser users-kafka-".to_owned(),
+    ] {
+        ensure!(plan.contains(&line), "{line} in {plan}");
+    }
+    ensure!(story.resource(&topic).await?.is_none(), "a plan creates nothing");
+
+    // When it is applied, Then it becomes ready
+    page.run("kubectl apply").await?;
     world.ready().await?;
+    let found = page.run("kubectl get userpipelines,kafkausers").await?;
+    ensure!(found.contains("kafkauser.kafka.strimzi.io/users-kafka-"), "{found}");
+    let found = page.run("kubectl get kafkatopics").await?;
+    ensure!(found.contains(&topic), "{found}");
+    drop(page);
+    nothing_is_planned_but_what_changes(story, &pipeline, &topic).await?;
 
     // Then its topics are KafkaTopics of the cluster, without an owner that could delete them
     for name in [&topic, &format!("{topic}.dlq")] {
@@ -186,9 +120,26 @@ async fn a_pipeline_has_topics_and_a_user_of_its_own(story: &Story) -> Result<()
         }
     }
     let file = folder.path().join("written.yaml");
-    let documents: Vec<String> = written.iter().map(serde_yaml::to_string).collect::<Result<_, _>>()?;
+    let mut documents: Vec<String> = written.iter().map(serde_yaml::to_string).collect::<Result<_, _>>()?;
+    documents.push(serde_yaml::to_string(declared)?);
     fs::write(&file, documents.join("---\n"))?;
     read_strictly(&[file])
+}
+
+async fn nothing_is_planned_but_what_changes(story: &Story, pipeline: &Value, topic: &str) -> Result<()> {
+    let page = story.page.lock().await;
+    let plan = "userpipeline-operator plan -f pipeline.yaml";
+    eventually("a plan without changes", SOON, async || {
+        Ok(page.shell.run(plan).await.map(drop).map_err(|error| format!("{error:#}")))
+    })
+    .await?;
+    let mut more = pipeline.clone();
+    more["spec"]["kafka"]["topic"]["partitions"] = json!(4);
+    page.write("pipeline.yaml", &more)?;
+    let planned = page.shell.run(&format!("{plan} || test $? = 1")).await?;
+    ensure!(planned.contains(&format!("~ KafkaTopic {topic}")), "{planned}");
+    ensure!(!planned.contains("KafkaUser"), "{planned}");
+    Ok(())
 }
 
 async fn a_topic_that_was_created_again_waits_to_be_accepted(story: &Story) -> Result<()> {
@@ -204,23 +155,51 @@ async fn a_topic_that_was_created_again_waits_to_be_accepted(story: &Story) -> R
     ensure!(message.contains(&id) && message.contains("accept-topic"), "{message}");
 
     // And when its id is accepted, records of the next run are stored
-    let accept = Patch::Merge(json!({"metadata": {"annotations": {"userpipeline.dev/accept-topic": id}}}));
-    world.api::<UserPipeline>().patch("users", &PatchParams::default(), &accept).await?;
+    story
+        .page
+        .lock()
+        .await
+        .run_with("kubectl annotate", ("=ID", &format!("={id}")))
+        .await?;
     world.ready().await?;
-    let mut changed = pipeline(world, &topic);
-    changed["spec"]["source"]["http"]["query"][1]["value"] = json!(format!("{}-2", world.seed));
+    records_go_all_the_way(story, "second").await
+}
+
+/// Other records than those of earlier runs.
+async fn records_go_all_the_way(story: &Story, run: &str) -> Result<()> {
+    let world = &story.own;
+    let mut changed = pipeline(world, &story.topic("data"));
+    changed["spec"]["source"]["http"]["query"][1]["value"] = json!(format!("{}-{run}", world.seed));
     world.apply(&changed).await?;
     world.ready().await?;
-    let stored = world
-        .get()
-        .await?
-        .status
-        .unwrap_or_default()
-        .totals
-        .map_or(0, |totals| totals.stored);
-    let run = world.start_run("users-second").await?;
+    let status = world.get().await?.status.unwrap_or_default();
+    let stored = status.totals.map_or(0, |totals| totals.stored);
+    let run = world.start_run(&format!("users-{run}")).await?;
     world.finished(&run, "Complete").await?;
     world.drained(stored + 1).await
+}
+
+async fn a_pipeline_logs_in_with_a_certificate_when_its_listener_requires_one(story: &Story) -> Result<()> {
+    // When the connection has the listener that authenticates clients by certificates
+    story.connect(&story.own, &listener("mutual", &json!({"strimziUser": {}}))).await?;
+
+    // Then the pipeline has a user with a certificate instead of the one with a password
+    eventually("only a user with a certificate", SOON, async || {
+        let users = story.users.list(&ListParams::default()).await?.items;
+        let types: Vec<_> = { users.iter() }
+            .filter_map(|user| Some(user.spec.authentication.as_ref()?.kind))
+            .collect();
+        Ok(if types == [AuthenticationType::Tls] {
+            Ok(())
+        } else {
+            Err(format!("{types:?}"))
+        })
+    })
+    .await?;
+    story.own.ready().await?;
+
+    // And records go all the way as that user
+    records_go_all_the_way(story, "third").await
 }
 
 async fn a_foreign_resource_is_never_changed(story: &Story) -> Result<()> {
@@ -236,7 +215,7 @@ async fn a_foreign_resource_is_never_changed(story: &Story) -> Result<()> {
 
     // When a pipeline names its topic, Then it is refused, also where it would adopt topics
     let credentials = json!({"scramSha512": {"credentialsSecretRef": {"name": "kafka-credentials"}}});
-    story.connect(world, credentials).await?;
+    story.connect(world, &listener("tls", &credentials)).await?;
     let mut refused = pipeline(world, &topic);
     refused["spec"]["kafka"]["topic"]["adopt"] = json!(true);
     world.apply(&refused).await?;
