@@ -8,8 +8,9 @@ use serde_json::Value;
 use userpipeline_tests::{World, eventually, stores};
 
 /// Pages below `docs/` that are followed: their manifests are applied, their commands and statements executed.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "start/first-pipeline",
+    "how-to/aggregate",
     "how-to/record",
     "how-to/schedule",
     "how-to/backfill",
