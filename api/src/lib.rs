@@ -12,6 +12,7 @@ pub mod placeholder;
 pub mod report;
 pub mod text;
 
+mod aggregates;
 mod auth;
 mod backfill;
 mod connection;
@@ -43,6 +44,7 @@ mod topics_status;
 mod units;
 mod workers;
 
+pub use aggregates::{Aggregate, AggregateSinks, AggregateTable, AggregateValue, AggregateView, AggregateWindow, CountRecords};
 pub use auth::{Basic, KafkaAuth, KafkaLogin, RegistryAuth, SaslMechanism};
 pub use backfill::{Order, PipelineRef, Reprocess, Settled, UserPipelineBackfill, UserPipelineBackfillSpec, UserPipelineBackfillStatus};
 pub use connection::{

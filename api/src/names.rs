@@ -78,17 +78,27 @@ pub fn in_stores(spec: &UserPipelineSpec, id: &PipelineId) -> Names {
     let group = kafka.and_then(|kafka| kafka.group_id.clone());
     let cassandra = spec.sinks.cassandra.as_ref().map(|sink| {
         let keyspace = sink.keyspace.clone().unwrap_or_else(|| keyspace(id));
-        format!("{keyspace}.{}", sink.table.clone().unwrap_or_else(|| cassandra_table(id)))
+        (keyspace, sink.table.clone().unwrap_or_else(|| cassandra_table(id)))
+    });
+    let aggregate_tables = cassandra.iter().flat_map(|(keyspace, sink)| {
+        let tables = spec.aggregates.iter().filter_map(|aggregate| aggregate.cassandra_table(sink));
+        tables.map(move |table| format!("{keyspace}.{table}"))
     });
     let table = |set: &Option<String>, derived: fn(&PipelineId) -> String| set.clone().unwrap_or_else(|| derived(id));
+    let sink = spec.sinks.postgres.as_ref().map(|sink| table(&sink.table, postgres_table));
+    let views = sink
+        .iter()
+        .flat_map(|sink| spec.aggregates.iter().map(|aggregate| aggregate.view(sink)));
     Names {
         subject: uses_registry(spec).then(|| subject(&topic)),
         dead_letter_topic: Some(spec.dead_letter.topic.clone().unwrap_or_else(|| dead_letter_topic(&topic))),
         topic: Some(topic),
         consumer_group: Some(group.unwrap_or_else(|| group_id(id))),
         landing_table: spec.source.http.as_ref().map(|_| table(&spec.landing.table, landing_table)),
-        postgres_table: spec.sinks.postgres.as_ref().map(|sink| table(&sink.table, postgres_table)),
-        cassandra_table: cassandra,
+        aggregate_views: views.collect(),
+        postgres_table: sink.clone(),
+        aggregate_tables: aggregate_tables.collect(),
+        cassandra_table: cassandra.map(|(keyspace, table)| format!("{keyspace}.{table}")),
     }
 }
 
@@ -110,6 +120,35 @@ pub fn keyspace(id: &PipelineId) -> String {
 /// Default of `spec.sinks.cassandra.table`.
 pub fn cassandra_table(id: &PipelineId) -> String {
     id.identifier("", CASSANDRA_LIMIT)
+}
+
+/// Default of the view of an aggregate.
+pub fn aggregate_view(sink_table: &str, aggregate: &str) -> String {
+    let plain = format!("{sink_table}_{aggregate}");
+    if plain.len() <= POSTGRES_LIMIT {
+        return plain;
+    }
+    cut(&plain, &hash(&plain), '_', POSTGRES_LIMIT)
+}
+
+/// Default of the table of an aggregate in Cassandra.
+pub fn aggregate_table(sink_table: &str, aggregate: &str) -> String {
+    let plain = format!("{sink_table}_{aggregate}");
+    if plain.len() <= CASSANDRA_LIMIT {
+        return plain;
+    }
+    cut(&plain, &hash(&plain), '_', CASSANDRA_LIMIT)
+}
+
+/// What the names of the tables and functions behind a view begin with. It leaves room for ten characters. `definition`: the hash of the
+/// aggregate.
+pub fn totals(view: &str, definition: &str) -> String {
+    let room = POSTGRES_LIMIT - 10;
+    let plain = format!("{view}_{definition}");
+    if plain.len() <= room {
+        return plain;
+    }
+    format!("{}_{definition}", cut(view, &hash(view), '_', room - definition.len() - 1))
 }
 
 /// Default of `spec.kafka.topic.name`.

@@ -1,6 +1,5 @@
 //! Values that are left out of documents and statuses.
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands a reference
-pub(crate) const fn is_zero(n: &i32) -> bool {
-    *n == 0
+pub(crate) fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }

@@ -4,8 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cassandra, ConnectionRef, DeadLetter, DeletionPolicy, Image, KafkaSpec, Landing, Pods, Postgres, RecordSpec, Retention, RunNow,
-    Schedule, SchemaRegistrySpec, Sinks, Source, SuspendPolicy, UserPipelineStatus, Workers,
+    Aggregate, Cassandra, ConnectionRef, DeadLetter, DeletionPolicy, Image, KafkaSpec, Landing, Pods, Postgres, RecordSpec, Retention,
+    RunNow, Schedule, SchemaRegistrySpec, Sinks, Source, SuspendPolicy, UserPipelineStatus, Workers,
 };
 
 /// Moves records from an HTTP API or a Kafka topic into Cassandra and PostgreSQL, through a landing table and
@@ -75,6 +75,8 @@ use crate::{
         .message("spec.cassandra is set but nothing is written there: add spec.sinks.cassandra, or remove spec.cassandra"),
     validation = Rule::new("!has(self.sinks.postgres) || !has(self.sinks.postgres.table) || !has(self.landing.table) || self.sinks.postgres.table != self.landing.table")
         .message("spec.landing.table and spec.sinks.postgres.table must differ: one has the fetched records, the other the stored ones"),
+    validation = Rule::new("!has(self.aggregates) || self.aggregates.size() == 0 || (has(self.sinks.postgres) && (!has(self.sinks.postgres.management) || self.sinks.postgres.management == 'Direct'))")
+        .message("spec.aggregates need spec.sinks.postgres with management Direct: triggers on its table keep the totals exact"),
     validation = Rule::new("!has(self.deadLetter.topic) || !has(self.kafka) || !has(self.kafka.topic.name) || self.deadLetter.topic != self.kafka.topic.name")
         .message("spec.deadLetter.topic must differ from spec.kafka.topic.name, or workers would read dead letters as records"),
     // On the spec, because a rule on an optional block does not see that the block is added or removed.
@@ -151,6 +153,10 @@ pub struct UserPipelineSpec {
     pub cassandra: Option<Cassandra>,
     /// Stores that workers write to: at least one.
     pub sinks: Sinks,
+    /// Totals of the stored records by group and window of time. They need `sinks.postgres`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub aggregates: Vec<Aggregate>,
     /// Messages that cannot be read, or that a store refuses for their content.
     #[serde(default)]
     pub dead_letter: DeadLetter,

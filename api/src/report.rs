@@ -234,6 +234,8 @@ pub struct StoredTotals {
     pub bytes: i64,
     /// Number of record versions published.
     pub published: i64,
+    /// Number of record versions that an aggregate did not count, because their windows had expired.
+    pub late: i64,
     /// Rejected items, by field and class.
     pub rejects: Vec<RejectTotal>,
 }

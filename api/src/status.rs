@@ -127,6 +127,12 @@ pub struct Names {
     /// Sink table in Cassandra, as `keyspace.table`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cassandra_table: Option<String>,
+    /// Tables of the aggregates in Cassandra, as `keyspace.table`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aggregate_tables: Vec<String>,
+    /// Views of the aggregates in PostgreSQL.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aggregate_views: Vec<String>,
 }
 
 /// A version of a connection.
@@ -319,4 +325,8 @@ pub struct Totals {
     /// Number of messages sent to the dead-letter topic.
     #[serde(default)]
     pub dead_lettered: i64,
+    /// Number of record versions that an aggregate did not count, because their windows had expired. One that several
+    /// aggregates did not count is counted for each.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub late: i64,
 }

@@ -108,6 +108,14 @@ pub const DDL: &[&str] = &[
     // a version, so it does not expire.
     "ALTER TABLE userpipeline.tombstones ADD COLUMN IF NOT EXISTS order_by bigint, ADD COLUMN IF NOT EXISTS partition integer,
         ADD COLUMN IF NOT EXISTS message_offset bigint, ADD COLUMN IF NOT EXISTS ahead boolean NOT NULL DEFAULT false",
+    // Aggregates: the view that users read, and what the names of the tables and functions behind it begin with. `late`: rows that
+    // arrived after their windows had expired, in total. `mirrored`: Cassandra has what earlier transactions changed.
+    "CREATE TABLE IF NOT EXISTS userpipeline.aggregates (
+        view_name text PRIMARY KEY,
+        sink_table text NOT NULL,
+        totals text NOT NULL,
+        late bigint NOT NULL DEFAULT 0,
+        mirrored xid8)",
 ];
 
 /// The number of a request to a source, to be sent next.
@@ -167,6 +175,9 @@ pub fn fingerprint() -> String {
 pub const TOTALS: &str = "SELECT coalesce(sum(items), 0)::bigint, coalesce(sum(bytes), 0)::bigint, coalesce(sum(published), 0)::bigint \
      FROM (SELECT items, bytes, published FROM userpipeline.runs WHERE pipeline = $1 \
      UNION ALL SELECT items, bytes, published FROM userpipeline.forgotten WHERE pipeline = $1) AS counted";
+
+/// Record versions that aggregates of the table `$1` did not count, in total.
+pub const LATE: &str = "SELECT coalesce(sum(late), 0)::bigint FROM userpipeline.aggregates WHERE sink_table = $1";
 
 /// Total rejects of the pipeline `$1` by field and class.
 pub const REJECTS: &str = "SELECT field, class, items FROM userpipeline.reject_totals WHERE pipeline = $1 ORDER BY field, class";

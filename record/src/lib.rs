@@ -1,6 +1,7 @@
 //! The schema of a record as data, and what derives from it: mapping from JSON, Avro, and the tables of PostgreSQL and
 //! Cassandra. Pure: no client and no IO.
 
+pub mod aggregate;
 mod arbitration;
 pub mod avro;
 pub mod bookkeeping;

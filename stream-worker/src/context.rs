@@ -1,7 +1,7 @@
 //! What all parts of a worker share.
 
 use userpipeline_api::document::WorkerPipeline;
-use userpipeline_record::RecordSchema;
+use userpipeline_record::{RecordSchema, aggregate::Aggregate};
 use userpipeline_stores::{Secrets, kafka, postgres, wire::Wire};
 
 use crate::{heartbeat::Heartbeat, metrics::Metrics, status::Status, wires::wires};
@@ -9,6 +9,7 @@ use crate::{heartbeat::Heartbeat, metrics::Metrics, status::Status, wires::wires
 pub struct WorkerContext {
     pub pipeline: WorkerPipeline,
     pub schema: RecordSchema,
+    pub aggregates: Vec<Aggregate>,
     pub secrets: Secrets,
     pub kafka: kafka::Connection,
     pub postgres: postgres::Connection,
@@ -22,7 +23,7 @@ pub struct WorkerContext {
 }
 
 impl WorkerContext {
-    pub fn new(pipeline: WorkerPipeline, schema: RecordSchema, secrets: Secrets, instance: &str) -> Self {
+    pub fn new(pipeline: WorkerPipeline, schema: RecordSchema, aggregates: Vec<Aggregate>, secrets: Secrets, instance: &str) -> Self {
         Self {
             kafka: kafka::Connection::new(&pipeline.brokers, &secrets),
             postgres: postgres::Connection::new(&pipeline.postgres, &secrets),
@@ -35,6 +36,7 @@ impl WorkerContext {
             ),
             pipeline,
             schema,
+            aggregates,
             secrets,
             instance: format!("stream-worker {instance}"),
             status: Status::default(),

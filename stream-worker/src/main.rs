@@ -18,7 +18,7 @@ use userpipeline_api::{
     document::{CONFIG_MAPS, WorkerPipeline},
     report::{TERMINATION_LOG, exit},
 };
-use userpipeline_record::RecordSchema;
+use userpipeline_record::{RecordSchema, aggregate::Aggregate};
 use userpipeline_runtime::{abort_on_panic, init_logs, install_crypto_provider};
 use userpipeline_stores::Secrets;
 
@@ -242,8 +242,12 @@ async fn work(args: Run) -> u8 {
     let read = std::fs::read_to_string(path)
         .map_err(|e| e.to_string())
         .and_then(|text| WorkerPipeline::read(&text).map_err(|e| e.to_string()))
-        .and_then(|pipeline| Ok((RecordSchema::read(pipeline.record.as_ref())?, pipeline)));
-    let (schema, pipeline) = match read {
+        .and_then(|pipeline| {
+            let schema = RecordSchema::read(pipeline.record.as_ref())?;
+            let aggregates = Aggregate::read(&pipeline.aggregates, &schema, pipeline.sink_tables())?;
+            Ok((schema, aggregates, pipeline))
+        });
+    let (schema, aggregates, pipeline) = match read {
         Ok(read) => read,
         Err(error) => {
             tracing::error!(path = %path.display(), error, "the pipeline's file cannot be used");
@@ -251,7 +255,7 @@ async fn work(args: Run) -> u8 {
         }
     };
     let span = tracing::info_span!("worker", pipeline = %pipeline.id);
-    let context = Arc::new(WorkerContext::new(pipeline, schema, secrets, &args.instance));
+    let context = Arc::new(WorkerContext::new(pipeline, schema, aggregates, secrets, &args.instance));
     match tracing::Instrument::instrument(run::run(context, args.listen), span).await {
         Ok(()) => exit::DONE,
         Err(error) => {

@@ -62,6 +62,7 @@ pub struct Metrics {
     commit_age: Gauge<f64, AtomicU64>,
     retries: Family<Store, Counter>,
     expired: Family<Rows, Counter>,
+    mirrored: Counter,
     not_after: Family<Connection, Gauge>,
     lag: Family<Partition, Gauge>,
     started: Instant,
@@ -150,6 +151,7 @@ impl Metrics {
             "expired_rows",
             "Rows deleted because they were kept long enough, by what they were",
         );
+        let mirrored = register(r, "mirrored_totals", "Changed totals of aggregates written to Cassandra");
         let not_after = register(
             r,
             "certificate_not_after_seconds",
@@ -173,6 +175,7 @@ impl Metrics {
             started: Instant::now(),
             retries,
             expired,
+            mirrored,
             not_after,
             lag,
             shown: Mutex::default(),
@@ -214,6 +217,11 @@ impl Metrics {
     /// Rows were deleted because they were kept long enough.
     pub fn expired(&self, what: &'static str, rows: u64) {
         self.expired.get_or_create(&Rows { what }).inc_by(rows);
+    }
+
+    /// Totals of aggregates were written to Cassandra.
+    pub fn mirrored(&self, totals: usize) {
+        self.mirrored.inc_by(totals as u64);
     }
 
     /// Takes up the certificates as they are mounted now. A connection without certificates has no series.

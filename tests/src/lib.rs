@@ -21,6 +21,7 @@ pub mod strimzi;
 pub mod test_source;
 pub mod tls;
 pub mod topic_source;
+pub mod totals;
 pub mod webhook;
 pub mod world;
 

@@ -86,6 +86,9 @@ async fn inject_all(trial: &Trial, faults: Vec<Fault>, within: Option<Duration>,
             healed.with_context(|| format!("healing {fault}"))?;
             let (duration, healed_at) = (began.elapsed(), Instant::now());
             trial.recovered().await.with_context(|| format!("after {fault}"))?;
+            comparison::check_aggregates(trial)
+                .await
+                .with_context(|| format!("after {fault}"))?;
             println!(
                 "{:6.1}s {fault}: {} ({duration:.1?}, recovered after {:.1?})",
                 started.elapsed().as_secs_f64(),

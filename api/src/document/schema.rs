@@ -8,8 +8,8 @@ use super::{
     worker::{CassandraSinkParts, CassandraTarget, TopicPart, cassandra_target},
 };
 use crate::{
-    Cassandra, Compaction, DeadLetter, Duration, Kafka, Landing, Postgres, RecordSpec, SchemaRegistry, Sinks, TableManagement, names,
-    names::PipelineId,
+    Aggregate, Cassandra, Compaction, DeadLetter, Duration, Kafka, Landing, Postgres, RecordSpec, SchemaRegistry, Sinks, TableManagement,
+    names, names::PipelineId,
 };
 
 /// Who creates each table.
@@ -38,6 +38,8 @@ pub struct SchemaPipeline {
     pub tables: Tables,
     /// The sink table in PostgreSQL, if that is a sink.
     pub postgres_table: Option<String>,
+    /// Aggregates of the sink table.
+    pub aggregates: Vec<Aggregate>,
     /// Brokers and topic, with all names filled in.
     pub kafka: Kafka,
     /// Name of the topic.
@@ -61,6 +63,14 @@ pub struct SchemaPipeline {
 }
 
 impl SchemaPipeline {
+    /// The tables of the sinks in PostgreSQL and Cassandra.
+    pub fn sink_tables(&self) -> (Option<&str>, Option<&str>) {
+        (
+            self.postgres_table.as_deref(),
+            self.cassandra.as_ref().map(|target| target.table.as_str()),
+        )
+    }
+
     /// Parses a pipeline's file.
     pub fn read(text: &str) -> Result<Self, DocumentError> {
         #[derive(Deserialize, Serialize)]
@@ -76,6 +86,8 @@ impl SchemaPipeline {
             schema_registry: Option<SchemaRegistry>,
             cassandra: Option<Cassandra>,
             sinks: Sinks,
+            #[serde(default)]
+            aggregates: Vec<Aggregate>,
             #[serde(default)]
             dead_letter: DeadLetter,
         }
@@ -109,6 +121,7 @@ impl SchemaPipeline {
                 .map(|sink| sink.table.unwrap_or_else(|| names::postgres_table(&id))),
             group_id: parts.kafka.group_id.clone().unwrap_or_else(|| names::group_id(&id)),
             kafka: parts.kafka,
+            aggregates: parts.aggregates,
             dead_letter_topic: parts.dead_letter.topic.unwrap_or_else(|| names::dead_letter_topic(&topic)),
             dead_letter_retention: parts.dead_letter.retention.into(),
             topic,

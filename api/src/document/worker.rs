@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{DocumentError, read};
 use crate::{
-    Batch, Brokers, Cassandra, DeadLetter, Kafka, Landing, Postgres, RecordSpec, Retention, SchemaRegistry, TableManagement, TopicFormat,
-    TopicSource, names, names::PipelineId,
+    Aggregate, Batch, Brokers, Cassandra, DeadLetter, Kafka, Landing, Postgres, RecordSpec, Retention, SchemaRegistry, TableManagement,
+    TopicFormat, TopicSource, names, names::PipelineId,
 };
 
 /// A pipeline, as `stream-worker` reads it.
@@ -37,6 +37,8 @@ pub struct WorkerPipeline {
     pub cassandra: Option<CassandraTarget>,
     /// The table in PostgreSQL, if that is a sink.
     pub postgres_table: Option<String>,
+    /// Aggregates of that table.
+    pub aggregates: Vec<Aggregate>,
     /// When a batch is written.
     pub batch: Batch,
     /// The landing table. None with `source.topic`.
@@ -100,6 +102,14 @@ pub(super) fn cassandra_target(
 }
 
 impl WorkerPipeline {
+    /// The tables of the sinks in PostgreSQL and Cassandra.
+    pub fn sink_tables(&self) -> (Option<&str>, Option<&str>) {
+        (
+            self.postgres_table.as_deref(),
+            self.cassandra.as_ref().map(|target| target.table.as_str()),
+        )
+    }
+
     /// Parses a pipeline's file.
     pub fn read(text: &str) -> Result<Self, DocumentError> {
         #[derive(Default, Deserialize)]
@@ -118,6 +128,8 @@ impl WorkerPipeline {
             schema_registry: Option<SchemaRegistry>,
             cassandra: Option<Cassandra>,
             sinks: SinkParts,
+            #[serde(default)]
+            aggregates: Vec<Aggregate>,
             #[serde(default)]
             dead_letter: DeadLetter,
             #[serde(default)]
@@ -147,6 +159,7 @@ impl WorkerPipeline {
                 .sinks
                 .postgres
                 .map(|sink| sink.table.unwrap_or_else(|| names::postgres_table(&id))),
+            aggregates: parts.aggregates,
             batch: parts.workers.batch,
             landing_table: parts
                 .source

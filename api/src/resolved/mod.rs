@@ -56,6 +56,7 @@ pub fn resolve(pipeline: &UserPipeline, connections: &Connections) -> Result<Res
             cassandra: cassandra_sink,
             postgres: spec.sinks.postgres.clone(),
         },
+        aggregates: spec.aggregates.clone(),
         dead_letter: spec.dead_letter.clone(),
         retention: spec.retention.clone(),
         workers: spec.workers.clone(),

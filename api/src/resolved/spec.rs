@@ -7,8 +7,8 @@ use super::{
     kafka_user::PipelineUser,
 };
 use crate::{
-    Cassandra, CassandraTls, DeadLetter, KafkaTls, Landing, Postgres, PostgresTls, PostgresTlsMode, Proxy, RecordSpec, Retention, Schedule,
-    Sinks, Source, StrimziListener, TlsMode, Workers, names::PipelineId,
+    Aggregate, Cassandra, CassandraTls, DeadLetter, KafkaTls, Landing, Postgres, PostgresTls, PostgresTlsMode, Proxy, RecordSpec,
+    Retention, Schedule, Sinks, Source, StrimziListener, TlsMode, Workers, names::PipelineId,
 };
 
 /// A pipeline whose blocks are complete, and whose names are filled in.
@@ -52,6 +52,9 @@ pub struct ResolvedSpec {
     pub cassandra: Option<Cassandra>,
     /// Sinks.
     pub sinks: Sinks,
+    /// Aggregates.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub aggregates: Vec<Aggregate>,
     /// Dead letters.
     pub dead_letter: DeadLetter,
     /// Retention of what the pipeline stores beside its sinks.

@@ -1,6 +1,7 @@
 //! How long a message takes from its producer to both stores, against the least that it could take.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,10 +10,13 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use futures::future::{join_all, try_join};
+use futures::future::join_all;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use scylla::{client::session::Session, statement::prepared::PreparedStatement};
-use tokio::time::{interval, sleep};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    time::{MissedTickBehavior, interval},
+};
 use tokio_postgres::{Client, Statement};
 use userpipeline_benches::report::{median, quantile};
 use userpipeline_tests::stores;
@@ -26,7 +30,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// One message in so many ticks is followed.
 const FOLLOWED: u64 = 10;
 const WARM_UP: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(1);
+const POLL: Duration = Duration::from_millis(2);
 /// A message that takes longer is lost.
 const LOST: Duration = Duration::from_secs(60);
 
@@ -64,7 +68,9 @@ impl Probe {
         bare.batch_execute("CREATE TABLE IF NOT EXISTS bench_bare (id uuid PRIMARY KEY)")
             .await?;
         Ok(Self {
-            in_postgres: db.prepare(&format!("SELECT 1 FROM \"{table}\" WHERE id = $1 LIMIT 1")).await?,
+            in_postgres: db
+                .prepare(&format!("SELECT DISTINCT id FROM \"{table}\" WHERE id = ANY($1)"))
+                .await?,
             commit: bare.prepare("INSERT INTO bench_bare VALUES ($1)").await?,
             bare,
             in_cassandra,
@@ -74,28 +80,42 @@ impl Probe {
         })
     }
 
-    /// Waits until both stores have a record.
-    async fn stored(&self, id: Uuid) -> Result<()> {
-        let started = Instant::now();
-        let postgres = async {
-            while self.db.query(&self.in_postgres, &[&id]).await?.is_empty() {
-                ensure!(started.elapsed() < LOST, "PostgreSQL has no record {id} after {LOST:?}");
-                sleep(POLL).await;
+    /// Looks for the records that come until the channel closes: how long each took, in milliseconds. One query at a time asks for all of
+    /// them, so that looking costs the same however long they take.
+    async fn follow(&self, mut coming: UnboundedReceiver<(Uuid, Instant)>) -> Result<Vec<f64>> {
+        let (mut missing, mut taken): (Vec<(Uuid, Instant)>, Vec<f64>) = (Vec::new(), Vec::new());
+        let mut ticks = interval(POLL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            while let Ok(next) = coming.try_recv() {
+                missing.push(next);
             }
-            Ok(())
-        };
-        let cassandra = async {
-            let has = async || {
-                let found = self.cassandra.execute_unpaged(&self.in_cassandra, (id,)).await?;
-                Ok::<_, anyhow::Error>(found.into_rows_result()?.rows_num() > 0)
-            };
-            while !has().await? {
-                ensure!(started.elapsed() < LOST, "Cassandra has no record {id} after {LOST:?}");
-                sleep(POLL).await;
+            if missing.is_empty() {
+                if coming.is_closed() && coming.is_empty() {
+                    return Ok(taken);
+                }
+                continue;
             }
-            Ok(())
-        };
-        try_join(postgres, cassandra).await.map(drop)
+            let ids: Vec<Uuid> = missing.iter().map(|(id, _)| *id).collect();
+            let rows = self.db.query(&self.in_postgres, &[&ids]).await?;
+            let in_postgres: BTreeSet<Uuid> = rows.iter().map(|row| row.get(0)).collect();
+            let mut left = Vec::new();
+            for (id, begun) in missing {
+                if in_postgres.contains(&id) && self.is_in_cassandra(id).await? {
+                    taken.push(begun.elapsed().as_secs_f64() * 1e3);
+                } else {
+                    ensure!(begun.elapsed() < LOST, "the stores do not have record {id} after {LOST:?}");
+                    left.push((id, begun));
+                }
+            }
+            missing = left;
+        }
+    }
+
+    async fn is_in_cassandra(&self, id: Uuid) -> Result<bool> {
+        let found = self.cassandra.execute_unpaged(&self.in_cassandra, (id,)).await?;
+        Ok(found.into_rows_result()?.rows_num() > 0)
     }
 
     /// The time of one COMMIT, and that of one insert.
@@ -115,9 +135,14 @@ pub async fn measure(subject: &Subject, table: &str, first: &AtomicU64, lasting:
     let probe = Arc::new(Probe::open(subject, table).await?);
     let producer: FutureProducer = stores::kafka_config().await?.set("acks", "all").set("linger.ms", "0").create()?;
     let topic = subject.topic();
+    let (follow, coming) = unbounded_channel();
+    let following = tokio::spawn({
+        let probe = Arc::clone(&probe);
+        async move { probe.follow(coming).await }
+    });
     let mut ticks = interval(TICK);
     let started = Instant::now();
-    let (mut followed, mut bare) = (Vec::new(), Vec::new());
+    let mut bare = Vec::new();
     for tick in 0_u64.. {
         ticks.tick().await;
         if started.elapsed() > WARM_UP + lasting {
@@ -128,32 +153,29 @@ pub async fn measure(subject: &Subject, table: &str, first: &AtomicU64, lasting:
             let reading = Reading::new(first.fetch_add(1, Ordering::Relaxed));
             let (key, value) = (reading.id.to_string(), reading.json());
             let begun = Instant::now();
-            let sent = producer
-                .send_result(FutureRecord::to(&topic).key(&key).payload(&value))
-                .map_err(|(e, _)| e)?;
-            let probe = Arc::clone(&probe);
+            // One that does not arrive is missed in the stores.
+            drop(
+                producer
+                    .send_result(FutureRecord::to(&topic).key(&key).payload(&value))
+                    .map_err(|(e, _)| e)?,
+            );
             if is_measured && number == 0 {
-                followed.push(tokio::spawn(async move {
-                    sent.await?.map_err(|(e, _)| e)?;
-                    probe.stored(reading.id).await?;
-                    Ok::<_, anyhow::Error>(begun.elapsed())
-                }));
+                follow.send((reading.id, begun))?;
             } else if is_measured && number == PER_TICK / 2 {
+                let probe = Arc::clone(&probe);
                 bare.push(tokio::spawn(async move { probe.bare().await }));
             }
         }
     }
-    let mut milliseconds = Vec::new();
-    for elapsed in join_all(followed).await {
-        milliseconds.push(elapsed??.as_secs_f64() * 1e3);
-    }
+    drop(follow);
+    let milliseconds = following.await??;
     let (mut commits, mut inserts) = (Vec::new(), Vec::new());
     for times in join_all(bare).await {
         let (commit, insert) = times??;
         commits.push(commit.as_secs_f64() * 1e3);
         inserts.push(insert.as_secs_f64() * 1e3);
     }
-    probe.db.batch_execute("DROP TABLE IF EXISTS bench_bare").await?;
+    probe.bare.batch_execute("DROP TABLE IF EXISTS bench_bare").await?;
     Ok(Latency {
         p50: median(milliseconds.iter().copied()),
         p99: quantile(milliseconds, 0.99),

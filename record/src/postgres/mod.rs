@@ -6,10 +6,11 @@ mod column;
 mod landing;
 mod quoting;
 mod sink;
+pub mod totals;
 
 pub use self::{
     column::{column_type, landing_type},
-    quoting::quote,
+    quoting::{literal, quote},
 };
 use crate::{Field, RecordSchema};
 

@@ -4,19 +4,21 @@ use tokio_postgres::{Client, Error};
 use userpipeline_api::report::{RejectTotal, StoredTotals};
 use userpipeline_record::bookkeeping;
 
-/// The totals of a pipeline: of its group over all partitions, including deleted incarnations of the topic, and of its
-/// runs. They never decrease.
-pub async fn totals(client: &Client, group: &str, pipeline: &str) -> Result<StoredTotals, Error> {
+/// The totals of a pipeline: of its group over all partitions, including deleted incarnations of the topic, of its
+/// runs, and of the aggregates of its sink table. They never decrease.
+pub async fn totals(client: &Client, group: &str, pipeline: &str, sink_table: Option<&str>) -> Result<StoredTotals, Error> {
     let statement = "SELECT coalesce(sum(stored), 0)::bigint AS stored, coalesce(sum(dead_lettered), 0)::bigint AS dead_lettered FROM userpipeline.progress WHERE group_id = $1";
     let stored = client.query_one(statement, &[&group]).await?;
     let fetched = client.query_one(bookkeeping::TOTALS, &[&pipeline]).await?;
     let rejects = client.query(bookkeeping::REJECTS, &[&pipeline]).await?;
+    let late = client.query_one(bookkeeping::LATE, &[&sink_table]).await?;
     Ok(StoredTotals {
         stored: stored.get("stored"),
         dead_lettered: stored.get("dead_lettered"),
         items: fetched.get(0),
         bytes: fetched.get(1),
         published: fetched.get(2),
+        late: late.get(0),
         rejects: rejects
             .iter()
             .map(|row| RejectTotal {

@@ -4,6 +4,7 @@ pub mod arbitration;
 pub mod batch;
 pub mod consume;
 pub mod decode;
+mod mirror;
 mod retention;
 mod session;
 mod supervisor;

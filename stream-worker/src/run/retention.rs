@@ -1,4 +1,4 @@
-//! Deletes expired rows: landed records, the ledger's runs, rejects, tombstones. In small batches, so that nothing waits for
+//! Deletes expired rows: landed records, the ledger's runs, rejects, tombstones, windows of aggregates. In small batches, so that nothing waits for
 //! their locks, and by one worker at a time.
 
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tokio_postgres::{Client, Error, types::ToSql};
 use userpipeline_api::{TableManagement, document::WorkerPipeline};
-use userpipeline_record::{RecordSchema, bookkeeping, postgres::quote};
+use userpipeline_record::{RecordSchema, aggregate::Aggregate, bookkeeping, postgres::quote};
 use userpipeline_stores::{
     StoreError,
     postgres::{self, answered},
@@ -29,7 +29,7 @@ const SWEEP_SEED: i64 = 0x7570_7265_7400_0000;
 const INDEX_SEED: i64 = SWEEP_SEED + 1;
 
 /// The rows that the pipeline keeps for a limited time.
-fn declared(pipeline: &WorkerPipeline, schema: &RecordSchema) -> Vec<Expiry> {
+fn declared(pipeline: &WorkerPipeline, schema: &RecordSchema, aggregates: &[Aggregate]) -> Vec<Expiry> {
     let retention = &pipeline.retention;
     let seconds = |limit: userpipeline_api::Duration| Duration::from(limit).as_secs_f64();
     let id = pipeline.id.to_string();
@@ -47,7 +47,7 @@ fn declared(pipeline: &WorkerPipeline, schema: &RecordSchema) -> Vec<Expiry> {
         key: Some(id.clone()),
         returns_count: false,
     });
-    let of_sinks = sinks::ALL.iter().filter_map(|sink| sink.retention(pipeline));
+    let of_sinks = sinks::ALL.iter().flat_map(|sink| sink.retention(pipeline, aggregates));
     // Last, because it may be slow as long as its index does not exist.
     let landing = retention.landing.zip(pipeline.landing_table.as_ref()).map(|(limit, table)| Expiry {
         rows: "landing",
@@ -61,7 +61,7 @@ fn declared(pipeline: &WorkerPipeline, schema: &RecordSchema) -> Vec<Expiry> {
 
 /// Deletes expired rows periodically, if the pipeline declares any.
 pub async fn run(context: &WorkerContext) {
-    let declared = declared(&context.pipeline, &context.schema);
+    let declared = declared(&context.pipeline, &context.schema, &context.aggregates);
     if declared.is_empty() {
         return;
     }
@@ -214,10 +214,10 @@ spec:
     fn only_declared_rows_are_deleted() {
         let mut pipeline = WorkerPipeline::read(PIPELINE).unwrap();
         let schema = RecordSchema::user();
-        assert_eq!(declared(&pipeline, &schema), []);
+        assert_eq!(declared(&pipeline, &schema, &[]), []);
         pipeline.retention.landing = Some(Duration::from_secs(3600).into());
         pipeline.retention.tombstones = Some(Duration::from_millis(1500).into());
-        let found: Vec<_> = declared(&pipeline, &schema)
+        let found: Vec<_> = declared(&pipeline, &schema, &[])
             .iter()
             .map(|expiry| (expiry.rows, expiry.seconds))
             .collect();

@@ -15,7 +15,7 @@ use userpipeline_stores::{
 use super::{
     batch::WRITERS,
     consume::{self, Event},
-    retention, watch,
+    mirror, retention, watch,
     write::{Stores, Writer},
 };
 use crate::{
@@ -61,6 +61,10 @@ pub async fn session(context: &Arc<WorkerContext>, stop: &CancellationToken) -> 
         retention::run(context).await;
         std::future::pending::<()>().await;
     };
+    let mirroring = async {
+        mirror::run(context).await;
+        std::future::pending::<()>().await;
+    };
     let rotating = async {
         rotated(context.kafka.wire(), &consuming.opened_with).await;
         tracing::info!("Kafka's credentials or certificates have changed: rejoining the group with the new ones");
@@ -72,6 +76,7 @@ pub async fn session(context: &Arc<WorkerContext>, stop: &CancellationToken) -> 
         () = writing => Ok(()),
         () = watching => Ok(()),
         () = expiring => Ok(()),
+        () = mirroring => Ok(()),
         () = rotating => Ok(()),
     }
 }

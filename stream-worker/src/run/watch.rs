@@ -124,7 +124,9 @@ async fn totals(context: &WorkerContext, client: &mut Option<(Client, Fingerprin
         *client = Some(context.postgres.open(&context.instance).await?);
     }
     let Some((connected, _)) = client else { return Ok(()) };
-    let asked = tokio::time::timeout(TIMEOUT, progress::totals(connected, &pipeline.group_id, &pipeline.id.to_string())).await;
+    let id = pipeline.id.to_string();
+    let asking = progress::totals(connected, &pipeline.group_id, &id, pipeline.postgres_table.as_deref());
+    let asked = tokio::time::timeout(TIMEOUT, asking).await;
     let answer = match asked {
         Ok(answer) => answer.map_err(|e| postgres::explain("reading userpipeline.progress", &e)),
         Err(_) => Err(StoreError::transient(POSTGRES_UNREACHABLE, "PostgreSQL does not answer")),

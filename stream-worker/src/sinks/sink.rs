@@ -8,7 +8,7 @@ use userpipeline_api::{
     StoreIdentity,
     document::{SchemaPipeline, WorkerPipeline},
 };
-use userpipeline_record::RecordSchema;
+use userpipeline_record::{RecordSchema, aggregate::Aggregate};
 use userpipeline_stores::{Secrets, StoreError};
 
 use crate::{
@@ -26,6 +26,11 @@ pub trait Sink: Sync {
 
     /// Whether it writes in the batch's transaction, with statements that are prepared on the connection of the bookkeeping.
     fn uses_transaction(&self) -> bool {
+        false
+    }
+
+    /// Whether it writes after the others rather than with them, because others wait from its write to the end of the transaction.
+    fn is_last(&self, _pipeline: &WorkerPipeline) -> bool {
         false
     }
 
@@ -78,12 +83,13 @@ pub trait Sink: Sync {
     }
 
     /// Rows that the sink keeps for a limited time in the bookkeeping's database.
-    fn retention(&self, _pipeline: &WorkerPipeline) -> Option<Expiry> {
-        None
+    fn retention(&self, _pipeline: &WorkerPipeline, _aggregates: &[Aggregate]) -> Vec<Expiry> {
+        Vec::new()
     }
 }
 
 /// What a sink is given to apply its schema.
+#[derive(Clone, Copy)]
 pub struct SchemaTask<'a> {
     pub pipeline: &'a SchemaPipeline,
     pub schema: &'a RecordSchema,
@@ -154,6 +160,8 @@ pub trait Arbiter: Send + Sync {
 pub struct ActiveSink {
     pub sink: &'static dyn Sink,
     pub writer: Box<dyn SinkWriter>,
+    /// See [`Sink::is_last`].
+    pub is_last: bool,
 }
 
 impl ActiveSink {

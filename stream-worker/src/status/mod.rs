@@ -34,6 +34,8 @@ pub enum Trouble {
     Bookkeeping,
     /// A sink does not answer, though nothing needs writing.
     Sink(&'static str),
+    /// Cassandra does not have the newest totals of an aggregate.
+    Mirror,
 }
 
 #[derive(Default)]

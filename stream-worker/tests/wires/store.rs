@@ -81,7 +81,7 @@ impl Store {
         let table = format!("e2e_wires_{}", Uuid::new_v4().simple());
         let pipeline = WorkerPipeline::read(&pipeline(&table).to_string()).unwrap();
         let schema = RecordSchema::read(pipeline.record.as_ref()).unwrap();
-        let context = WorkerContext::new(pipeline, schema.clone(), secrets, "wires");
+        let context = WorkerContext::new(pipeline, schema.clone(), Vec::new(), secrets, "wires");
         let mut client = context.postgres.connect("wires").await.unwrap();
         create_bookkeeping(&mut client).await;
         for statement in [schema.sink_ddl(&table), RecordSchema::sink_add_order(&table)] {

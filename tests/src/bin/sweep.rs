@@ -14,6 +14,7 @@ use rdkafka::{
     client::DefaultClientContext,
     types::RDKafkaErrorCode as Code,
 };
+use userpipeline_record::postgres::{quote, totals::Names};
 use userpipeline_tests::{
     cluster, eventually,
     exact::{node::Node, volume},
@@ -115,8 +116,29 @@ async fn subjects() -> Result<usize> {
     Ok(left.len())
 }
 
+/// Before the tables whose rows they count.
+async fn aggregates(db: &tokio_postgres::Client) -> Result<()> {
+    let left = "SELECT view_name, totals FROM userpipeline.aggregates WHERE starts_with(sink_table, $1)";
+    let is_there = db
+        .query_one("SELECT to_regclass('userpipeline.aggregates') IS NOT NULL", &[])
+        .await?;
+    if !is_there.get::<_, bool>(0) {
+        return Ok(());
+    }
+    for row in db.query(left, &[&UNDERSCORED_PREFIX]).await? {
+        let (view, totals): (String, String) = (row.get(0), row.get(1));
+        let mut statements = vec![format!("DROP VIEW IF EXISTS {} CASCADE", quote(&view))];
+        statements.extend(Names::of(totals).drop());
+        db.batch_execute(&statements.join("; ")).await?;
+        db.execute("DELETE FROM userpipeline.aggregates WHERE view_name = $1", &[&view])
+            .await?;
+    }
+    Ok(())
+}
+
 async fn tables(client: &Client) -> Result<usize> {
     let db = stores::postgres(client).await?;
+    aggregates(&db).await?;
     let rows = db
         .query(
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE starts_with(tablename, $1)",

@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use userpipeline_api::{RecordSpec, names};
-use userpipeline_record::{Record, RecordSchema, avro::Decoder, message};
+use userpipeline_record::{Record, RecordSchema, avro::Decoder, message, postgres::quote};
 
 use super::{
     Trial,
     garbage::Garbage,
     rejected,
-    source_model::{Revision, record},
+    source_model::{Revision, aggregates, record},
 };
 use crate::{
     declared::{self, Row},
     stores::{self, TopicMessage},
+    totals::Snapshot,
 };
 
 /// The number of compared records and messages.
@@ -53,6 +54,7 @@ pub async fn compare(trial: &Trial, last_invalid: &BTreeSet<String>) -> Result<C
         .context("the dead letters")?;
     topic(trial, &messages, &planted, &last).await.context("the topic")?;
     totals(trial, &db, &messages, &planted).await?;
+    check_aggregates(trial).await?;
     let rejects = rejected::rejects(trial, &db, last_invalid).await.context("the rejects")?;
     Ok(Compared {
         records: rows.len(),
@@ -171,6 +173,19 @@ async fn topic(trial: &Trial, messages: &[TopicMessage], planted: &BTreeMap<Vec<
         ensure!(version == Some(&revision.revision), "the newest is {version:?} of {revision:?}");
     }
     Ok(())
+}
+
+/// The totals are those of the rows, at any moment.
+pub async fn check_aggregates(trial: &Trial) -> Result<()> {
+    let mut db = stores::postgres(&trial.world.client).await?;
+    let table = names::postgres_table(&trial.world.id());
+    let declared: Vec<Value> = serde_json::from_value(aggregates())?;
+    let views: Vec<String> = declared
+        .iter()
+        .map(|aggregate| quote(&names::aggregate_view(&table, aggregate["name"].as_str().unwrap_or_default())))
+        .collect();
+    let snapshot = Snapshot::take(&mut db, &quote(&table), &views).await?;
+    snapshot.check(&declared).context("the aggregates")
 }
 
 /// STORED counts every offset once, despite redelivery.

@@ -37,6 +37,19 @@ pub fn record() -> Value {
     ]})
 }
 
+/// `spec.aggregates` of the pipeline.
+pub fn aggregates() -> Value {
+    json!([
+        {"name": "by_device", "groupBy": ["device"], "values": [
+            {"name": "records", "count": {}}, {"name": "names", "countDistinct": "name"}, {"name": "revisions", "sum": "revision"},
+            {"name": "least", "min": "level"}, {"name": "newest", "max": "revision"},
+        ]},
+        {"name": "by_day", "groupBy": ["ok"], "window": {"on": "at", "every": "24h", "timeZone": "Europe/Berlin"}, "values": [
+            {"name": "records", "count": {}}, {"name": "average", "avg": "seq"},
+        ]},
+    ])
+}
+
 struct Inner {
     /// The current revision of each key, from 1.
     revisions: Vec<i64>,

@@ -23,7 +23,7 @@ use super::{
     garbage::Garbage,
     node::Node,
     services,
-    source_model::{SourceModel, record},
+    source_model::{SourceModel, aggregates, record},
     source_server::SourceServer,
     volume::{self, Volume},
 };
@@ -80,6 +80,7 @@ impl Trial {
         http["timeout"] = json!("3s");
         pipeline["spec"]["kafka"]["topic"]["partitions"] = json!(PARTITIONS);
         pipeline["spec"]["workers"] = json!({"replicas": WORKERS, "batch": {"maxRecords": 50}});
+        pipeline["spec"]["aggregates"] = aggregates();
         world.apply(&pipeline).await?;
         world.ready().await?;
         let trial = Self {

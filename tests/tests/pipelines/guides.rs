@@ -11,8 +11,9 @@ use userpipeline_tests::{
 };
 
 /// Pages below `docs/` that are followed: their manifests are applied, their commands and statements executed.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "start/first-pipeline",
+    "how-to/aggregate",
     "how-to/record",
     "how-to/schedule",
     "how-to/backfill",

@@ -1,6 +1,7 @@
 //! Tests of pipelines in a healthy cluster. Each has its own namespace, so they run in parallel.
 
 mod admission;
+mod aggregates;
 mod attempts;
 mod autoscaling;
 mod backfills;

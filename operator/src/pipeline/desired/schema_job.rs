@@ -10,6 +10,9 @@ use crate::pipeline::{
     validate::ValidatedPipeline,
 };
 
+/// The totals of a large table take long.
+const AGGREGATES_DEADLINE_SECONDS: i64 = 3600;
+
 pub(super) fn build(pipeline: &ValidatedPipeline, installation: &Installation, decisions: &Decisions, attempt: i32) -> Job {
     let hash = &pipeline.schema_hash;
     let mut expected = expected_stores(pipeline, &decisions.schema.status);
@@ -27,7 +30,11 @@ pub(super) fn build(pipeline: &ValidatedPipeline, installation: &Installation, d
         arguments: &arguments,
         labels: &[(labels::SCHEMA_HASH, hash), (labels::SCHEMA_ATTEMPT, &attempt.to_string())],
     };
-    task.build(&pipeline.owner, &pipeline.schema.reference())
+    let mut job = task.build(&pipeline.owner, &pipeline.schema.reference());
+    if let Some(spec) = job.spec.as_mut().filter(|_| !pipeline.spec.aggregates.is_empty()) {
+        spec.active_deadline_seconds = Some(AGGREGATES_DEADLINE_SECONDS);
+    }
+    job
 }
 
 /// The record of what the pipeline created, which is filled from claims in a pipeline that is older than it.

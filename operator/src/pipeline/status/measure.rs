@@ -50,6 +50,7 @@ fn totals(before: Option<&Totals>, observed: &Observed) -> Option<Totals> {
     for report in stored {
         totals.stored = totals.stored.max(report.stored);
         totals.dead_lettered = totals.dead_lettered.max(report.dead_lettered);
+        totals.late = totals.late.max(report.late);
     }
     Some(totals)
 }

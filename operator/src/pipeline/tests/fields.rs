@@ -163,6 +163,16 @@ fn make_room(spec: &mut Value, path: &str) {
             spec["pods"]["ingest"] = json!({});
             spec["connections"] = json!([{"name": "api"}]);
         }
+        _ if path.starts_with("/aggregates/") => {
+            let at = ["at", "seen"].map(|name| json!({"name": name, "type": "timestamp", "from": "/at"}));
+            spec["record"]["fields"].as_array_mut().unwrap().extend(at);
+            let value = if path.contains("/values/0/") && !path.ends_with("/name") {
+                json!({"name": "n"})
+            } else {
+                json!({"name": "n", "count": {}})
+            };
+            spec["aggregates"] = json!([{"name": "a", "window": {"on": "at", "every": "1h"}, "values": [value]}]);
+        }
         _ => {}
     }
 }
@@ -224,6 +234,10 @@ fn values(path: &str, schema: &Value) -> Vec<Value> {
         "/source/http/path" => return vec![json!("/one"), json!("/two")],
         "/source/http/errors/0/when" => return vec![json!("status == 404"), json!("has(answer.Note)")],
         "/source/http/pagination/endWhen" => return vec![json!("!has(answer.next)"), json!("page > 3")],
+        "/aggregates/0/groupBy" => return vec![json!(["one"]), json!(["two"])],
+        "/aggregates/0/window/on" => return vec![json!("at"), json!("seen")],
+        "/aggregates/0/window/hop" => return vec![json!("30m"), json!("15m")],
+        _ if path.starts_with("/aggregates/0/values/0/") && schema["type"] == "string" => return vec![json!("two"), json!("one")],
         "/source/http/pagination/endOnStatus" => return vec![json!([400]), json!([404])],
         _ => {}
     }

@@ -1,5 +1,6 @@
 //! Validates what the CRD's schema cannot. No client.
 
+mod aggregates;
 mod bounds;
 mod connections;
 mod error;
@@ -16,14 +17,15 @@ use userpipeline_api::{
 };
 use userpipeline_record::{RecordSchema, bookkeeping};
 
-pub use self::{connections::connection_problems, error::ValidateError, pod_settings::read_pod_settings};
 use self::{
+    aggregates::aggregate_problems,
     connections::{own_addresses, replication_problem},
     kafka_user::requested_user,
     placeholders::{misplaced_placeholders, placeholder_problems},
     pod_settings::pod_settings_problems,
     source::{cron_problem, response_problems},
 };
+pub use self::{connections::connection_problems, error::ValidateError, pod_settings::read_pod_settings};
 use super::model::{DefaultTls, Installation, Owner, PodConfig, PodMetadata, RequestedUser, StoredConnection, StrimziTopics, quantity};
 
 /// The runs of a pipeline.
@@ -202,8 +204,11 @@ fn spec_problems(written: &UserPipelineSpec, resolved: &ResolvedPipeline, pod_me
     for (field, problem) in misplaced_placeholders(written) {
         check(&field, Err(problem));
     }
-    for problem in RecordSchema::of(spec.record.as_ref()).err().into_iter().flatten() {
-        check(&problem.field, Err(problem.problem));
+    match RecordSchema::of(spec.record.as_ref()) {
+        Ok(schema) => aggregate_problems(spec, &schema)
+            .into_iter()
+            .for_each(|problem| check(&problem.field, Err(problem.problem))),
+        Err(problems) => problems.into_iter().for_each(|problem| check(&problem.field, Err(problem.problem))),
     }
     if let Some(sink) = &spec.sinks.cassandra {
         check("spec.sinks.cassandra.replication", replication_problem(&sink.replication));

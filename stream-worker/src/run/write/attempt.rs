@@ -148,7 +148,7 @@ fn select<'a>(stored: Option<&BTreeMap<String, Stored>>, writes: &'a mut [Write]
 }
 
 /// The results in the order of the sinks; none where there is nothing to write. Concurrently, except that a sink that decides
-/// versions comes first.
+/// versions comes first, and otherwise one that locks what others need comes last.
 async fn write_to_sinks(
     sinks: &[ActiveSink],
     transaction: &BatchTransaction<'_>,
@@ -169,7 +169,7 @@ async fn write_to_sinks(
         Ok(SinkResult { outcome, stored_at })
     };
     let Some((first, _)) = arbiter(sinks) else {
-        return try_join_all(sinks.iter().map(write)).await;
+        return last_after_others(sinks, write).await;
     };
     let mut decided = Some(write(first).await?);
     let is_refused = decided.as_ref().is_some_and(|result| result.outcome == WriteOutcome::Refused);
@@ -185,6 +185,20 @@ async fn write_to_sinks(
         }
     });
     try_join_all(all).await
+}
+
+async fn last_after_others(
+    sinks: &[ActiveSink],
+    write: impl AsyncFn(&ActiveSink) -> Result<SinkResult, Failure>,
+) -> Result<Vec<SinkResult>, Failure> {
+    let mut results: Vec<(usize, SinkResult)> = Vec::with_capacity(sinks.len());
+    for is_last in [false, true] {
+        let turn = sinks.iter().enumerate().filter(|(_, sink)| sink.is_last == is_last);
+        let writing = turn.map(async |(position, sink)| Ok((position, write(sink).await?)));
+        results.extend(try_join_all(writing).await?);
+    }
+    results.sort_by_key(|(position, _)| *position);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
 /// Sends dead letters: the origins of those that arrived, and an error where some did not.

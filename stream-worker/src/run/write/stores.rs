@@ -23,6 +23,7 @@ impl Stores {
             Some(ActiveSink {
                 sink,
                 writer: sink.writer(context)?,
+                is_last: sink.is_last(&context.pipeline),
             })
         });
         Self {
@@ -44,7 +45,7 @@ impl Stores {
             let opened = answered(ProgressConnection::open(&context.postgres, &context.instance)).await;
             opened.flatten().map(Some).map_err(bookkeeping)
         };
-        let opening = try_join_all(self.sinks.iter_mut().map(async |ActiveSink { sink, writer }| {
+        let opening = try_join_all(self.sinks.iter_mut().map(async |ActiveSink { sink, writer, .. }| {
             let opened = writer.open().await;
             opened.map_err(|e| (Store::Sink(sink.name()), e))
         }));
@@ -76,7 +77,7 @@ impl Stores {
         if is_transaction_failed {
             self.progress = None;
         }
-        for ActiveSink { sink, writer } in &mut self.sinks {
+        for ActiveSink { sink, writer, .. } in &mut self.sinks {
             if is_failed(*sink) || (is_transaction_failed && sink.uses_transaction()) {
                 writer.close(error);
             }

@@ -7,19 +7,32 @@ mod requests;
 mod retention;
 mod schema;
 mod session;
+mod totals;
 mod values;
 mod write;
 
 use futures::future::LocalBoxFuture;
 use userpipeline_api::{StoreIdentity, document::SchemaPipeline};
+use userpipeline_record::aggregate::Aggregate;
 use userpipeline_stores::{Secrets, StoreError};
 
-use self::{cluster::connection, write::CassandraWriter};
+use self::cluster::connection;
+pub use self::{
+    totals::{apply_mirrors, mirror_target},
+    write::CassandraWriter,
+};
 use super::sink::{SchemaTask, Sink, SinkWriter};
 use crate::{
     claims::{Claims, Kind, Resource},
     context::WorkerContext,
 };
+
+/// A writer of the totals of an aggregate. None where Cassandra does not have them.
+pub fn mirror_writer(context: &WorkerContext, aggregate: &Aggregate) -> Option<CassandraWriter> {
+    let target = mirror_target(context.pipeline.cassandra.as_ref()?, aggregate)?;
+    let connection = connection(&target, &context.secrets);
+    Some(CassandraWriter::new(target, connection, aggregate.mirror_schema()?))
+}
 
 pub struct Cassandra;
 

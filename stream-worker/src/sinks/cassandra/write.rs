@@ -45,6 +45,13 @@ impl CassandraWriter {
         }
     }
 
+    /// Writes rows outside of a batch, and returns those that are refused, by position and why.
+    pub async fn write_rows(&mut self, writes: &[&Write]) -> Result<Vec<(usize, String)>, StoreError> {
+        self.reopen().await?;
+        let written = self.write_all(writes).await;
+        written.inspect_err(|error| self.close(error))
+    }
+
     async fn reopen(&mut self) -> Result<(), StoreError> {
         let rotated = |prepared: &PreparedSession| prepared.is_rotated(&self.connection);
         if self.prepared.as_ref().is_none_or(rotated) {

@@ -1,5 +1,6 @@
 //! The table in PostgreSQL, in the bookkeeping's database.
 
+pub mod aggregates;
 mod bisect;
 pub mod delete;
 mod schema;
@@ -10,7 +11,7 @@ mod write;
 use futures::future::LocalBoxFuture;
 use tokio_postgres::Transaction;
 use userpipeline_api::document::WorkerPipeline;
-use userpipeline_record::bookkeeping;
+use userpipeline_record::{aggregate::Aggregate, bookkeeping};
 use userpipeline_stores::StoreError;
 
 use self::{table::claim, write::PostgresWriter};
@@ -32,6 +33,11 @@ impl Sink for Postgres {
         let table = context.pipeline.postgres_table.as_ref()?;
         let is_arbiter = context.pipeline.written.is_some();
         Some(Box::new(PostgresWriter::new(table.clone(), context.schema.clone(), is_arbiter)))
+    }
+
+    /// The totals are locked from its write to the end of the transaction.
+    fn is_last(&self, pipeline: &WorkerPipeline) -> bool {
+        !pipeline.aggregates.is_empty()
     }
 
     fn claim_in_transaction<'a>(
@@ -56,15 +62,26 @@ impl Sink for Postgres {
         Box::pin(schema::apply(task, transaction))
     }
 
-    /// Tombstones: the versions of deleted records.
-    fn retention(&self, pipeline: &WorkerPipeline) -> Option<Expiry> {
-        let limit: std::time::Duration = pipeline.retention.tombstones?.into();
-        Some(Expiry {
+    /// Tombstones: the versions of deleted records. Windows: the totals of windows that have expired.
+    fn retention(&self, pipeline: &WorkerPipeline, aggregates: &[Aggregate]) -> Vec<Expiry> {
+        let tombstones = pipeline.retention.tombstones.zip(pipeline.postgres_table.clone());
+        let tombstones = tombstones.map(|(limit, table)| Expiry {
             rows: "tombstones",
-            seconds: limit.as_secs_f64(),
+            seconds: std::time::Duration::from(limit).as_secs_f64(),
             statement: bookkeeping::EXPIRE_TOMBSTONES.to_owned(),
-            key: Some(pipeline.postgres_table.clone()?),
+            key: Some(table),
             returns_count: false,
-        })
+        });
+        let windows = aggregates.iter().filter_map(|aggregate| {
+            let (seconds, statement) = aggregate.expire()?;
+            Some(Expiry {
+                rows: "windows",
+                seconds,
+                statement,
+                key: None,
+                returns_count: false,
+            })
+        });
+        tombstones.into_iter().chain(windows).collect()
     }
 }

@@ -1,9 +1,10 @@
-//! The schema Job: creates or alters topic, subject and tables, in this order: PostgreSQL, Cassandra, topic, subject.
+//! The schema Job: creates or alters topic, subject and tables, in this order: PostgreSQL, Cassandra, topic, aggregates, subject.
 //!
 //! PostgreSQL goes first, because it has the claims: nothing is touched before it is claimed. The other sinks and the topic do
 //! not depend on each other, so all are tried and every error is reported. The subject comes last and only without an error:
 //! from then on records may be published, and the tables must be able to hold them.
 
+mod aggregates;
 mod evolution;
 mod identity;
 mod landing;
@@ -129,7 +130,7 @@ async fn apply(task: SchemaTask<'_>, holder: Option<&Holder>, stores: &ExpectedS
         postgres::apply(&task, &connection, holder).await?;
         Ok((ids, Claims::open(holder, &connection, mode.is_dry_run()).await?))
     };
-    if let Some((ids, claims)) = record(&mut errors, "PostgreSQL", bounded(claims).await) {
+    if let Some((ids, claims)) = record(&mut errors, "PostgreSQL", Box::pin(bounded(claims)).await) {
         report.postgres_system = ids.postgres_system;
         for sink in sinks::ALL {
             if let Some((step, applying)) = sink.apply_schema(&task, &claims) {
@@ -147,6 +148,8 @@ async fn apply(task: SchemaTask<'_>, holder: Option<&Holder>, stores: &ExpectedS
             report.topic_ready = Some(topics.error.is_none());
             errors.extend(topics.error);
         }
+        let aggregates = Box::pin(aggregates::apply(&task, &connection, holder, &claims));
+        record(&mut errors, "the aggregates", within(aggregates::TIMEOUT, aggregates).await);
         if errors.is_empty()
             && let Some(registry) = &pipeline.schema_registry
         {
@@ -155,7 +158,17 @@ async fn apply(task: SchemaTask<'_>, holder: Option<&Holder>, stores: &ExpectedS
             report.schema_id = id.and_then(|id| i32::try_from(id).ok());
         }
     }
-    let exit = conclude(&mut report, &errors);
+    finish(report, &errors, holder, identities)
+}
+
+/// The report with what was claimed, created and identified.
+fn finish(
+    mut report: SchemaReport,
+    errors: &[StoreError],
+    holder: Option<&Holder>,
+    identities: &StoreIdentities,
+) -> Finished<SchemaReport> {
+    let exit = conclude(&mut report, errors);
     report.has_all_claimed = errors.is_empty() && holder.is_some_and(|holder| holder.created.is_filled());
     report.created_objects = holder.map_or_else(Vec::new, |holder| holder.created.created());
     report.store_identities = identities.known();
@@ -178,13 +191,17 @@ fn record<T>(errors: &mut Vec<StoreError>, step: &str, result: Result<T, StoreEr
 }
 
 async fn bounded<T>(step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    within(STEP_TIMEOUT, step).await
+}
+
+async fn within<T>(limit: Duration, step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let timeout = || {
         Err(StoreError::transient(
             "TimedOut",
-            format!("a step took longer than {} seconds", STEP_TIMEOUT.as_secs()),
+            format!("a step took longer than {} seconds", limit.as_secs()),
         ))
     };
-    tokio::time::timeout(STEP_TIMEOUT, step).await.unwrap_or_else(|_| timeout())
+    tokio::time::timeout(limit, step).await.unwrap_or_else(|_| timeout())
 }
 
 /// Sets reason and message, and returns the exit code. With a configuration error a retry is useless.

@@ -1,0 +1,29 @@
+//! What is behind the aggregates of a sink table.
+
+use tokio_postgres::{Error, Transaction};
+use userpipeline_record::postgres::{quote, totals::Names};
+
+/// Drops totals, and the triggers on the sink table. Their view must not use them any more.
+pub async fn drop_totals(transaction: &Transaction<'_>, totals: &str) -> Result<(), Error> {
+    for statement in Names::of(totals.to_owned()).drop() {
+        transaction.batch_execute(&statement).await?;
+    }
+    Ok(())
+}
+
+/// Drops a view and its totals.
+pub async fn drop_aggregate(transaction: &Transaction<'_>, view: &str, totals: &str) -> Result<(), Error> {
+    transaction.batch_execute(&format!("DROP VIEW IF EXISTS {}", quote(view))).await?;
+    drop_totals(transaction, totals).await?;
+    let forget = "DELETE FROM userpipeline.aggregates WHERE view_name = $1";
+    transaction.execute(forget, &[&view]).await.map(drop)
+}
+
+/// Drops all aggregates of a sink table, or the one with this view.
+pub async fn drop_aggregates(transaction: &Transaction<'_>, name: &str) -> Result<(), Error> {
+    let of = "SELECT view_name, totals FROM userpipeline.aggregates WHERE sink_table = $1 OR view_name = $1";
+    for row in transaction.query(of, &[&name]).await? {
+        drop_aggregate(transaction, row.get(0), row.get(1)).await?;
+    }
+    Ok(())
+}
