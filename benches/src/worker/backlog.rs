@@ -17,7 +17,7 @@ use super::{
     messages::Reading,
     round::{Round, measure},
     spark::{self, Mode, Spark},
-    subject::{Setting, Sinks, Subject},
+    subject::{PARTITIONS, Setting, Sinks, Subject},
     targets::Measured,
 };
 
@@ -25,19 +25,35 @@ pub struct Backlog {
     rows: u64,
     kinds: Vec<Kind>,
     pub json: Subject,
+    aggregate: Option<Subject>,
     avro: Option<Subject>,
     external_avro: Option<Subject>,
+}
+
+/// Produces so many readings in JSON.
+async fn produce(subject: &Subject, rows: u64) -> Result<()> {
+    let message = |number| {
+        let reading = Reading::new(number);
+        (reading.id.to_string(), reading.json().into_bytes(), None)
+    };
+    subject.produce(0..rows, message).await
 }
 
 impl Backlog {
     pub async fn create(rows: u64, only: &[Kind]) -> Result<Self> {
         let kinds = if only.is_empty() { Kind::value_variants() } else { only };
-        let json = Subject::create("json", &json!({"topic": {"format": "JSON"}})).await?;
-        json.produce(0..rows, |n| {
-            let reading = Reading::new(n);
-            (reading.id.to_string(), reading.json().into_bytes(), None)
-        })
-        .await?;
+        let source = json!({"topic": {"format": "JSON"}});
+        let json = Subject::create("json", &source).await?;
+        produce(&json, rows).await?;
+        let mut aggregate = None;
+        if kinds.contains(&Kind::Aggregate) {
+            let totals = json!([{"name": "totals", "groupBy": ["given_name", "family_name", "age"], "values": [
+                {"name": "records", "count": {}}, {"name": "score", "sum": "score"},
+            ]}]);
+            let subject = Box::pin(Subject::with_aggregates("totals", &source, PARTITIONS, &totals)).await?;
+            produce(&subject, rows).await?;
+            aggregate = Some(subject);
+        }
         let (mut avro, mut external_avro) = (None, None);
         if kinds.contains(&Kind::Avro) {
             avro = Some(Box::pin(avro::create(rows, false)).await?);
@@ -49,13 +65,17 @@ impl Backlog {
             rows,
             kinds: kinds.to_vec(),
             json,
+            aggregate,
             avro,
             external_avro,
         })
     }
 
     pub async fn remove(self) -> Result<()> {
-        for subject in [Some(self.json), self.avro, self.external_avro].into_iter().flatten() {
+        for subject in [Some(self.json), self.aggregate, self.avro, self.external_avro]
+            .into_iter()
+            .flatten()
+        {
             subject.remove().await?;
         }
         Ok(())
@@ -100,12 +120,13 @@ impl Backlog {
 
     async fn work(&self, kind: Kind, program: &std::path::Path) -> Result<Round> {
         let subject = match kind {
+            Kind::Aggregate => self.aggregate.as_ref(),
             Kind::Avro => self.avro.as_ref(),
             Kind::ExternalAvro => self.external_avro.as_ref(),
             _ => Some(&self.json),
         };
         let sinks = match kind {
-            Kind::Both | Kind::Encrypted | Kind::FourWorkers => Sinks::Both,
+            Kind::Both | Kind::Encrypted | Kind::FourWorkers | Kind::Aggregate => Sinks::Both,
             _ => Sinks::Cassandra,
         };
         let setting = Setting {

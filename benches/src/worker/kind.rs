@@ -17,6 +17,8 @@ pub enum Kind {
     Encrypted,
     /// JSON to both stores by four workers.
     FourWorkers,
+    /// JSON to both stores, with an aggregate of 4,096 groups.
+    Aggregate,
     /// Avro of our runs to Cassandra.
     Avro,
     /// Avro of an external producer to Cassandra.

@@ -56,12 +56,17 @@ impl Subject {
     }
 
     pub async fn with_partitions(name: &str, source: &Value, partitions: i32) -> Result<Self> {
+        Self::with_aggregates(name, source, partitions, &json!([])).await
+    }
+
+    pub async fn with_aggregates(name: &str, source: &Value, partitions: i32, aggregates: &Value) -> Result<Self> {
         let world = World::new(&format!("bench-{name}")).await?;
         world.copy_credentials(PLAIN_CREDENTIALS).await?;
         let mut pipeline = world.pipeline();
         let spec = &mut pipeline["spec"];
         spec["source"] = source.clone();
         spec["record"] = messages::record();
+        spec["aggregates"] = aggregates.clone();
         spec["kafka"]["topic"]["partitions"] = json!(partitions);
         spec["workers"] = json!({"replicas": 0});
         if source["topic"].is_object() {

@@ -74,6 +74,11 @@ impl Measured {
                 Target::AtLeast(0.8),
             ),
             (
+                "an aggregate of 4,096 groups against none, rows/s",
+                ratio(rows(Kind::Aggregate), rows(Kind::Both)),
+                Target::AtLeast(0.4),
+            ),
+            (
                 "four workers against one, CPU per row",
                 ratio(cpu(Kind::FourWorkers), cpu(Kind::Both)),
                 Target::AtMost(1.15),
