@@ -38,6 +38,7 @@ use crate::{
     printcolumn(name = "Stored", type_ = "integer", json_path = ".status.totals.stored", description = "Topic offsets acknowledged by every sink, in total"),
     printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag", description = "Messages on the topic that are not stored yet; empty while a partition has no ready worker"),
     printcolumn(name = "Dead", type_ = "integer", json_path = ".status.totals.deadLettered", description = "Messages sent to the dead-letter topic, in total"),
+    printcolumn(name = "Filtered", type_ = "integer", json_path = ".status.totals.filtered", priority = 1, description = "Record versions landed, or messages stored with source.topic, that do not pass spec.record.where, in total"),
     printcolumn(name = "Workers", type_ = "string", json_path = ".status.workers.summary", description = "Ready and desired workers"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Owner", type_ = "string", json_path = ".spec.owner", priority = 1),

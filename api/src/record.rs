@@ -25,6 +25,8 @@ use crate::lists::without_default;
         .message("spec.record.orderBy cannot be changed, because stored versions could not be compared: create a new pipeline instead"),
     validation = Rule::new("!has(oldSelf.deleteWhen) || has(self.deleteWhen)")
         .message("spec.record.deleteWhen cannot be removed, because the topic may still have deletes: set it to 'false', so that no item is a delete"),
+    validation = Rule::new("!has(oldSelf.where) || has(self.where)")
+        .message("spec.record.where cannot be removed, because landed records and messages may be filtered: set it to 'true', so that every record passes"),
     validation = Rule::new("self.name == oldSelf.name && self.__namespace__ == oldSelf.__namespace__")
         .message("spec.record.name and namespace cannot be changed, because Avro would take it for another record"),
 )]
@@ -60,6 +62,13 @@ pub struct RecordSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub delete_when: Option<String>,
+    /// CEL expression over the fields, by name: `country == 'CH' && age >= 18`. Only records for which it is
+    /// true are stored. A newer version that does not pass deletes its record, and one that passes again
+    /// restores it. An error rejects the item. A change applies to the records that are fetched or received
+    /// from then on. Default: every record is stored.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub filter: Option<String>,
     /// Fields, in the order of the columns.
     #[schemars(length(min = 1, max = 128), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub fields: Vec<FieldSpec>,

@@ -68,6 +68,8 @@ pub struct RunReport {
     pub bytes: i64,
     /// Number of record versions landed: new records and changed ones.
     pub landed: i64,
+    /// Number of landed record versions that do not pass `spec.record.where`.
+    pub filtered: i64,
     /// Number of record versions published, including those of interrupted runs.
     pub published: i64,
     /// Number of rejected items.
@@ -236,6 +238,9 @@ pub struct StoredTotals {
     pub published: i64,
     /// Number of record versions that an aggregate did not count, because their windows had expired.
     pub late: i64,
+    /// Number of record versions landed, or with `source.topic` of messages stored, that do not pass
+    /// `spec.record.where`.
+    pub filtered: i64,
     /// Rejected items, by field and class.
     pub rejects: Vec<RejectTotal>,
 }

@@ -97,6 +97,9 @@ pub struct Run {
     #[serde(default)]
     #[schemars(transform = without_default)]
     pub landed: i64,
+    /// Number of these record versions that do not pass `spec.record.where`.
+    #[serde(default, skip_serializing_if = "is_zero_count")]
+    pub filtered: i64,
     /// Number of record versions that this run published, including those left by an interrupted run.
     #[serde(default)]
     #[schemars(transform = without_default)]
@@ -105,6 +108,11 @@ pub struct Run {
     #[serde(default)]
     #[schemars(transform = without_default)]
     pub rejected: i64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands a reference
+const fn is_zero_count(n: &i64) -> bool {
+    *n == 0
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde hands a reference

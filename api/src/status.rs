@@ -329,4 +329,8 @@ pub struct Totals {
     /// aggregates did not count is counted for each.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub late: i64,
+    /// Number of record versions landed, or with `source.topic` of messages stored, that do not pass
+    /// `spec.record.where`.
+    #[serde(default)]
+    pub filtered: i64,
 }

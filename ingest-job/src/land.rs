@@ -1,6 +1,6 @@
 //! A page into the landing table: one transaction, a fixed number of round trips.
 
-use tokio_postgres::{Client, Statement, Transaction, types::Type};
+use tokio_postgres::{Client, Row, Statement, Transaction, types::Type};
 use userpipeline_record::{RecordSchema, bookkeeping};
 use userpipeline_stores::{
     StoreError,
@@ -35,6 +35,7 @@ const IS_ALONE: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, $2
 pub struct Landing {
     table: String,
     types: Vec<Type>,
+    has_filter: bool,
     copy: Statement,
     upsert: Statement,
     /// With `orderBy`.
@@ -74,8 +75,10 @@ impl Landing {
         let fields = schema.fields.iter().map(|f| landing_type(f.field_type));
         Ok(Self {
             table: table.to_owned(),
+            has_filter: schema.filter.is_some(),
             types: [Type::INT4, Type::BOOL, Type::INT8]
                 .into_iter()
+                .chain(schema.filter.is_some().then_some(Type::BOOL))
                 .chain(fields)
                 .chain([Type::JSON])
                 .collect(),
@@ -120,7 +123,7 @@ impl Landing {
         };
         if !page.records.is_empty() {
             self.copy(&transaction, page).await.map_err(|e| copy_failed(&self.table, e))?;
-            landed.landed = self.upsert(&transaction, key, request).await.map_err(failed)?;
+            (landed.landed, landed.filtered) = self.upsert(&transaction, key, request).await.map_err(failed)?;
         }
         if !page.rejects.is_empty() {
             self.reject(&transaction, key, page).await.map_err(failed)?;
@@ -134,16 +137,21 @@ impl Landing {
         Ok(())
     }
 
-    /// Returns the number of landed versions.
-    async fn upsert(&self, transaction: &Transaction<'_>, key: &Key, request: i64) -> Result<i64, tokio_postgres::Error> {
+    /// Returns the number of landed versions, and that of those among them that do not pass.
+    async fn upsert(&self, transaction: &Transaction<'_>, key: &Key, request: i64) -> Result<(i64, i64), tokio_postgres::Error> {
+        let counts = |row: &Row| (row.get(0), if self.has_filter { row.get(1) } else { 0 });
         let Some(arbiter) = &self.arbiter else {
+            if self.has_filter {
+                let row = transaction.query_one(&self.upsert, &[&key.run_id]).await?;
+                return Ok(counts(&row));
+            }
             let landed = transaction.execute(&self.upsert, &[&key.run_id]).await?;
-            return Ok(i64::try_from(landed).unwrap_or(i64::MAX));
+            return Ok((i64::try_from(landed).unwrap_or(i64::MAX), 0));
         };
         let row = transaction.query_one(&arbiter.is_alone, &[&key.pipeline, &ACTIVE_SEED]).await?;
         let has_others = !row.get::<_, bool>(0);
         let row = transaction.query_one(&self.upsert, &[&key.run_id, &request, &has_others]).await?;
-        Ok(row.get(0))
+        Ok(counts(&row))
     }
 
     async fn reject(&self, transaction: &Transaction<'_>, key: &Key, page: &MappedPage) -> Result<(), tokio_postgres::Error> {
@@ -166,6 +174,9 @@ impl Landing {
             let raw = RawJson(item.raw.bytes());
             let mut row = rows.row(&self.types)?;
             row.put(&position)?.put(&item.deleted)?.put(&item.order)?;
+            if self.has_filter {
+                row.put(&item.filtered)?;
+            }
             for value in &item.record.0 {
                 row.put(&PgParam(value))?;
             }

@@ -38,11 +38,10 @@ const OPEN: &str = "INSERT INTO userpipeline.runs AS r (pipeline, run_id, job, s
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'Running') \
      ON CONFLICT (pipeline, run_id) DO UPDATE SET state = 'Running', attempt = r.attempt + 1, job = excluded.job, finished_at = NULL, reason = NULL, \
      message = NULL, kind = excluded.kind, interval_start = excluded.interval_start, interval_end = excluded.interval_end, \
-     arguments = excluded.arguments WHERE r.state <> 'Succeeded' AND NOT ($9 AND r.state = 'Failed' AND r.job <> excluded.job) RETURNING attempt, pages, items, bytes, landed, published, rejected";
-const COUNTS: &str =
-    "SELECT attempt, pages, items, bytes, landed, published, rejected, state FROM userpipeline.runs WHERE pipeline = $1 AND run_id = $2";
+     arguments = excluded.arguments WHERE r.state <> 'Succeeded' AND NOT ($9 AND r.state = 'Failed' AND r.job <> excluded.job) RETURNING attempt, pages, items, bytes, landed, filtered, published, rejected";
+const COUNTS: &str = "SELECT attempt, pages, items, bytes, landed, filtered, published, rejected, state FROM userpipeline.runs WHERE pipeline = $1 AND run_id = $2";
 const ADVANCE: &str = "UPDATE userpipeline.runs SET pages = pages + $4, items = items + $5, bytes = bytes + $6, landed = landed + $7, published = published + $8, \
-     rejected = rejected + $9 WHERE pipeline = $1 AND run_id = $2 AND attempt = $3 AND state = 'Running'";
+     rejected = rejected + $9, filtered = filtered + $10 WHERE pipeline = $1 AND run_id = $2 AND attempt = $3 AND state = 'Running'";
 const CLOSE: &str = "UPDATE userpipeline.runs SET state = $4, reason = $5, message = $6, finished_at = now() \
      WHERE pipeline = $1 AND run_id = $2 AND attempt = $3 AND state = 'Running'";
 
@@ -164,6 +163,7 @@ fn counts(row: &Row) -> Counts {
         items: row.get("items"),
         bytes: row.get("bytes"),
         landed: row.get("landed"),
+        filtered: row.get("filtered"),
         published: row.get("published"),
         rejected: row.get("rejected"),
     }
@@ -215,6 +215,7 @@ pub async fn advance(transaction: &Transaction<'_>, key: &Key, by: Counts) -> Re
                 &by.landed,
                 &by.published,
                 &by.rejected,
+                &by.filtered,
             ],
         )
         .await

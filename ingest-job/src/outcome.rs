@@ -36,6 +36,8 @@ pub struct Counts {
     pub bytes: i64,
     /// Record versions.
     pub landed: i64,
+    /// Landed record versions that do not pass the filter.
+    pub filtered: i64,
     /// Record versions.
     pub published: i64,
     pub rejected: i64,
@@ -50,6 +52,7 @@ impl Add for Counts {
             items: self.items + other.items,
             bytes: self.bytes + other.bytes,
             landed: self.landed + other.landed,
+            filtered: self.filtered + other.filtered,
             published: self.published + other.published,
             rejected: self.rejected + other.rejected,
         }
@@ -258,12 +261,18 @@ fn summary(counts: Counts, first_reject: Option<&str>) -> String {
         pages,
         items,
         landed,
+        filtered,
         published,
         rejected,
         bytes: _,
     } = counts;
+    let filtered = if filtered == 0 {
+        String::new()
+    } else {
+        format!(" ({filtered} filtered)")
+    };
     let first = first_reject.map(|first| format!("; the first reject: {first}")).unwrap_or_default();
-    format!("pages {pages}, items {items}, landed {landed}, published {published}, rejected {rejected}{first}")
+    format!("pages {pages}, items {items}, landed {landed}{filtered}, published {published}, rejected {rejected}{first}")
 }
 
 #[cfg(test)]

@@ -54,6 +54,8 @@ pub struct MappedItem {
     /// With `orderBy`, see [`RecordSchema::map_ordered`].
     pub order: Option<i64>,
     pub deleted: bool,
+    /// It does not pass `spec.record.where`.
+    pub filtered: bool,
     pub raw: RawItem,
 }
 
@@ -78,10 +80,11 @@ impl MappedPage {
                 }
             };
             match map_item(&raw, schema, &needs, max_record) {
-                Ok((record, order, deleted)) => page.records.push(MappedItem {
-                    record,
+                Ok((mapped, order)) => page.records.push(MappedItem {
+                    deleted: matches!(mapped, Mapped::Delete(_)),
+                    filtered: matches!(mapped, Mapped::Filtered(_)),
+                    record: mapped.into_record(),
                     order,
-                    deleted,
                     raw,
                 }),
                 Err(error) => page.rejects.push(RejectedItem {
@@ -131,8 +134,8 @@ impl Needs {
     }
 }
 
-/// The record of an item, the value of `orderBy`, and whether the item deletes the record.
-fn map_item(raw: &RawItem, schema: &RecordSchema, needs: &Needs, max_record: usize) -> Result<(Record, Option<i64>, bool), MappingError> {
+/// The record of an item, and the value of `orderBy`.
+fn map_item(raw: &RawItem, schema: &RecordSchema, needs: &Needs, max_record: usize) -> Result<(Mapped, Option<i64>), MappingError> {
     let error = |class, reason, raw| MappingError {
         field: String::new(),
         class,
@@ -145,33 +148,30 @@ fn map_item(raw: &RawItem, schema: &RecordSchema, needs: &Needs, max_record: usi
     let as_text = || Some(as_text(text));
     check_weight(text.as_bytes()).map_err(|reason| error(TOO_LARGE, reason, as_text()))?;
     let mapped = needs.members.as_ref().and_then(|members| schema.map_text(text, members));
-    let (record, order, deleted) = if let Some((record, order)) = mapped {
-        (record, order, false)
+    let (mapped, order) = if let Some(mapped) = mapped {
+        mapped
     } else {
         let item = parse_item(text, &needs.reads).map_err(|e| error(UNREADABLE, parse_error(&e), as_text()))?;
         map_parsed(&item, text, schema)?
     };
-    let size = record.size();
+    // Of what does not pass, a message has no content.
+    let size = if let Mapped::Upsert(record) = &mapped { record.size() } else { 0 };
     if size > max_record {
         let reason = format!(
             "the record has about {size} bytes, and a message holds at most {max_record}: see max.message.bytes in spec.kafka.topic.config"
         );
         return Err(error(TOO_LARGE, reason, None));
     }
-    Ok((record, order, deleted))
+    Ok((mapped, order))
 }
 
-fn map_parsed(item: &Json, text: &str, schema: &RecordSchema) -> Result<(Record, Option<i64>, bool), MappingError> {
+fn map_parsed(item: &Json, text: &str, schema: &RecordSchema) -> Result<(Mapped, Option<i64>), MappingError> {
     let mapped = schema.map_ordered(item, Some(text.as_bytes()));
-    let (mapped, order) = mapped.map_err(|reject| MappingError {
+    mapped.map_err(|reject| MappingError {
         reason: format!("from {}: {}", reject.from, reject.reason),
         class: reject.class,
         field: reject.field,
         raw: None,
-    })?;
-    Ok(match mapped {
-        Mapped::Upsert(record) => (record, order, false),
-        Mapped::Delete(record) => (record, order, true),
     })
 }
 

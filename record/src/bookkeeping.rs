@@ -116,6 +116,13 @@ pub const DDL: &[&str] = &[
         totals text NOT NULL,
         late bigint NOT NULL DEFAULT 0,
         mirrored xid8)",
+    // Whether a record was deleted because it does not pass `spec.record.where`. Of equal values of `orderBy`, such a tombstone does
+    // not win over a later message.
+    "ALTER TABLE userpipeline.tombstones ADD COLUMN IF NOT EXISTS filtered boolean NOT NULL DEFAULT false",
+    // Landed record versions, and with `source.topic` messages, that did not pass `spec.record.where`.
+    "ALTER TABLE userpipeline.runs ADD COLUMN IF NOT EXISTS filtered bigint NOT NULL DEFAULT 0",
+    "ALTER TABLE userpipeline.forgotten ADD COLUMN IF NOT EXISTS filtered bigint NOT NULL DEFAULT 0",
+    "ALTER TABLE userpipeline.progress ADD COLUMN IF NOT EXISTS filtered bigint NOT NULL DEFAULT 0",
 ];
 
 /// The number of a request to a source, to be sent next.
@@ -145,11 +152,11 @@ pub fn exists_query(statement: &str) -> Option<String> {
 /// how many. A run without an end is deleted two weeks later, which is longer than a run may last.
 pub const EXPIRE_RUNS: &str = "WITH old AS (SELECT run_id FROM userpipeline.runs WHERE pipeline = $1 \
      AND (finished_at < now() - make_interval(secs => $2) OR finished_at IS NULL AND started_at < now() - make_interval(secs => $2, days => 14)) ORDER BY started_at LIMIT $3 FOR UPDATE SKIP LOCKED), \
-     gone AS (DELETE FROM userpipeline.runs AS r USING old WHERE r.pipeline = $1 AND r.run_id = old.run_id RETURNING r.items, r.bytes, r.landed, r.published), \
-     kept AS (INSERT INTO userpipeline.forgotten AS f (pipeline, items, bytes, landed, published) \
-     SELECT $1, sum(items)::bigint, sum(bytes)::bigint, sum(landed)::bigint, sum(published)::bigint FROM gone HAVING count(*) > 0 \
+     gone AS (DELETE FROM userpipeline.runs AS r USING old WHERE r.pipeline = $1 AND r.run_id = old.run_id RETURNING r.items, r.bytes, r.landed, r.published, r.filtered), \
+     kept AS (INSERT INTO userpipeline.forgotten AS f (pipeline, items, bytes, landed, published, filtered) \
+     SELECT $1, sum(items)::bigint, sum(bytes)::bigint, sum(landed)::bigint, sum(published)::bigint, sum(filtered)::bigint FROM gone HAVING count(*) > 0 \
      ON CONFLICT (pipeline) DO UPDATE SET items = f.items + excluded.items, bytes = f.bytes + excluded.bytes, \
-     landed = f.landed + excluded.landed, published = f.published + excluded.published) SELECT count(*) FROM gone";
+     landed = f.landed + excluded.landed, published = f.published + excluded.published, filtered = f.filtered + excluded.filtered) SELECT count(*) FROM gone";
 
 /// Deletes up to `$3` rejects of the pipeline `$1` that are older than `$2` seconds.
 pub const EXPIRE_REJECTS: &str = "DELETE FROM userpipeline.rejects WHERE id = ANY(ARRAY(SELECT id FROM userpipeline.rejects \
@@ -171,10 +178,10 @@ pub fn fingerprint() -> String {
     format!("{:.16x}", Sha256::digest(DDL.join("\n").as_bytes()))
 }
 
-/// Total items, their bytes, and record versions published by the pipeline `$1`.
-pub const TOTALS: &str = "SELECT coalesce(sum(items), 0)::bigint, coalesce(sum(bytes), 0)::bigint, coalesce(sum(published), 0)::bigint \
-     FROM (SELECT items, bytes, published FROM userpipeline.runs WHERE pipeline = $1 \
-     UNION ALL SELECT items, bytes, published FROM userpipeline.forgotten WHERE pipeline = $1) AS counted";
+/// Total items, their bytes, record versions published, and record versions that did not pass the filter, of the pipeline `$1`.
+pub const TOTALS: &str = "SELECT coalesce(sum(items), 0)::bigint, coalesce(sum(bytes), 0)::bigint, coalesce(sum(published), 0)::bigint, \
+     coalesce(sum(filtered), 0)::bigint FROM (SELECT items, bytes, published, filtered FROM userpipeline.runs WHERE pipeline = $1 \
+     UNION ALL SELECT items, bytes, published, filtered FROM userpipeline.forgotten WHERE pipeline = $1) AS counted";
 
 /// Record versions that aggregates of the table `$1` did not count, in total.
 pub const LATE: &str = "SELECT coalesce(sum(late), 0)::bigint FROM userpipeline.aggregates WHERE sink_table = $1";

@@ -2,7 +2,7 @@
 
 use userpipeline_api::{FieldSpec, FieldType, RecordSpec};
 
-use crate::{Expression, Field, Origin, RecordSchema, convert::convert_time, time_form::TimeForm};
+use crate::{Expression, Field, Filter, Origin, RecordSchema, convert::convert_time, time_form::TimeForm};
 
 /// A problem of a declaration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,7 @@ impl RecordSchema {
             problems.add("spec.record.deleteWhen", problem);
             None
         });
+        let filter = problems.filter(spec);
         if !problems.0.is_empty() {
             return Err(problems.0);
         }
@@ -47,6 +48,7 @@ impl RecordSchema {
             cluster_by: spec.cluster_by.clone(),
             order_by: spec.order_by.clone(),
             delete_when,
+            filter,
             fields,
         })
     }
@@ -80,6 +82,12 @@ impl Problems {
             }
         }
         fields
+    }
+
+    fn filter(&mut self, spec: &RecordSpec) -> Option<Filter> {
+        let fields: Vec<(&str, FieldType)> = spec.fields.iter().map(|field| (field.name.as_str(), field.field_type)).collect();
+        let filter = Filter::compile(spec.filter.as_deref()?, &fields);
+        filter.map_err(|problem| self.add("spec.record.where", problem)).ok()
     }
 
     fn check_key(&mut self, spec: &RecordSpec) {
@@ -207,7 +215,7 @@ mod tests {
     }
 
     fn good() -> Json {
-        json!({"key": ["device", "at"], "clusterBy": ["at"], "orderBy": "at", "deleteWhen": "has(item.gone)", "fields": [
+        json!({"key": ["device", "at"], "clusterBy": ["at"], "orderBy": "at", "deleteWhen": "has(item.gone)", "where": "celsius > 0.0", "fields": [
             {"name": "device", "type": "string", "from": "/device"},
             {"name": "at", "type": "timestamp", "from": "/at"},
             {"name": "celsius", "type": "double", "expr": "(item.f - 32.0) / 1.8", "optional": true},
@@ -282,6 +290,22 @@ mod tests {
             record.pointer_mut(parent).unwrap()[last] = bad;
             let problems = read(record).unwrap_err();
             assert!(problems.iter().any(|p| p.to_string().contains(expected)), "{pointer}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn a_problem_of_the_filter_has_its_position() {
+        for (bad, expected) in [
+            (
+                "place != 'x' && celsus > 0.0",
+                "spec.record.where: `place != 'x' && celsus > 0.0` reads `celsus` at 1:17, which is not among spec.record.fields",
+            ),
+            ("celsius >", "spec.record.where: `celsius >` is not a CEL expression: 1:10: "),
+        ] {
+            let mut record = good();
+            record["where"] = json!(bad);
+            let problems = read(record).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].to_string().contains(expected), "{problems:?}");
         }
     }
 

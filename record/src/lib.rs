@@ -33,12 +33,12 @@ mod weight;
 
 pub use self::{
     arbitration::{Rank, next_version},
-    cel::{Expression, Reads},
+    cel::{Expression, Filter, Reads},
 };
 pub use declared::Problem;
 pub use elements::elements;
 pub use item::parse_item;
-pub use map::{Mapped, Reject};
+pub use map::{FILTER_INVALID, Mapped, Reject};
 pub use members::Members;
 pub use outline::{Outline, OutlineValue, parts};
 pub use pointer::{raw_at, raw_within};

@@ -21,6 +21,8 @@ const SHORT_KEY: usize = 32;
 // Classes of rejects.
 const MISSING: &str = "Missing";
 const VALUE_INVALID: &str = "ValueInvalid";
+/// The filter has no value for the record.
+pub const FILTER_INVALID: &str = "FilterInvalid";
 
 struct Item<'a> {
     json: &'a Json,
@@ -43,7 +45,7 @@ pub struct Reject {
     pub field: String,
     /// The pointer or the expression.
     pub from: String,
-    /// In CamelCase: `Missing`, `ValueInvalid`, `ExpressionFailed`, `KeyInvalid`, `VersionInvalid`.
+    /// In CamelCase: `Missing`, `ValueInvalid`, `ExpressionFailed`, `KeyInvalid`, `VersionInvalid`, `FilterInvalid`.
     pub class: &'static str,
     pub reason: String,
 }
@@ -51,8 +53,17 @@ pub struct Reject {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mapped {
     Upsert(Record),
+    /// A record that does not pass the filter: its earlier version is deleted, but it ranks as an upsert.
+    Filtered(Record),
     /// Key and, with `orderBy`, version of a deleted record. The other fields are null.
     Delete(Record),
+}
+
+impl Mapped {
+    pub fn into_record(self) -> Record {
+        let (Self::Upsert(record) | Self::Filtered(record) | Self::Delete(record)) = self;
+        record
+    }
 }
 
 impl RecordSchema {
@@ -84,11 +95,25 @@ impl RecordSchema {
         let record = self.fields.iter().map(field).collect::<Result<_, _>>().map(Record)?;
         self.check(&record)?;
         let order = self.order(&record, nanos);
-        Ok(if deleted {
-            (Mapped::Delete(record), order)
-        } else {
-            (Mapped::Upsert(record), order)
-        })
+        let mapped = if deleted { Mapped::Delete(record) } else { self.filter(record)? };
+        Ok((mapped, order))
+    }
+
+    /// Whether a record passes the filter.
+    fn filter(&self, record: Record) -> Result<Mapped, Reject> {
+        let Some(filter) = &self.filter else {
+            return Ok(Mapped::Upsert(record));
+        };
+        match filter.passes(&record) {
+            Ok(true) => Ok(Mapped::Upsert(record)),
+            Ok(false) => Ok(Mapped::Filtered(record)),
+            Err(reason) => Err(Reject {
+                field: "where".to_owned(),
+                from: filter.text().to_owned(),
+                class: FILTER_INVALID,
+                reason,
+            }),
+        }
     }
 
     /// The value of `orderBy`. `nanos`: its time as it was served, if that is more precise than the record's.

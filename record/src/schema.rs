@@ -7,7 +7,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use userpipeline_api::FieldType;
 
-use crate::{Expression, Value, time_form::TimeForm};
+use crate::{Expression, Filter, Value, time_form::TimeForm};
 
 /// The origin of a field in an item.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +62,8 @@ pub struct RecordSchema {
     pub order_by: Option<String>,
     /// True for an item that deletes its record.
     pub delete_when: Option<Expression>,
+    /// True for a record that is stored.
+    pub filter: Option<Filter>,
     pub fields: Vec<Field>,
 }
 
@@ -89,6 +91,7 @@ impl RecordSchema {
             cluster_by: Vec::new(),
             order_by: None,
             delete_when: None,
+            filter: None,
             fields: vec![
                 field("id", Uuid, "/login/uuid", "The source's own identity of the user"),
                 field("first_name", String, "/name/first", "Given name"),
@@ -135,9 +138,9 @@ impl RecordSchema {
         field.optional || field.default.is_some()
     }
 
-    /// Whether items and messages can delete records.
+    /// Whether items and messages can delete records: a record that leaves the filter is deleted.
     pub const fn has_deletes(&self) -> bool {
-        self.delete_when.is_some()
+        self.delete_when.is_some() || self.filter.is_some()
     }
 
     /// Changes when the schema Job must run again, because tables and subject derive from the schema.

@@ -46,6 +46,8 @@ struct Partition {
     partition: i32,
 }
 
+const FILTERED: &str = "Messages stored, with source.topic, whose record does not pass spec.record.where";
+
 pub struct Metrics {
     registry: Registry,
     pub records: Counter,
@@ -53,6 +55,8 @@ pub struct Metrics {
     pub bytes: Counter,
     /// Offsets that every sink acknowledged, counted once.
     pub stored: Counter,
+    /// Of these, those whose record does not pass `spec.record.where`. Runs decide that before the topic.
+    pub filtered: Counter,
     pub batches: Counter,
     pub batch_records: Histogram,
     pub in_flight: Gauge,
@@ -131,6 +135,7 @@ impl Metrics {
             "Bytes of the messages delivered by the brokers: keys, values and headers",
         );
         let stored = register(r, "stored", "Topic offsets acknowledged by every sink, counted once");
+        let filtered = register(r, "filtered", FILTERED);
         let dead_letters = register(
             r,
             "dead_letters",
@@ -151,7 +156,7 @@ impl Metrics {
             "expired_rows",
             "Rows deleted because they were kept long enough, by what they were",
         );
-        let mirrored = register(r, "mirrored_totals", "Changed totals of aggregates written to Cassandra");
+        let mirrored = register(r, "mirror_writes", "Changed totals of aggregates written to Cassandra");
         let not_after = register(
             r,
             "certificate_not_after_seconds",
@@ -165,6 +170,7 @@ impl Metrics {
             records,
             bytes,
             stored,
+            filtered,
             batches,
             batch_records,
             in_flight,
@@ -305,6 +311,7 @@ mod tests {
         for name in [
             "records_total",
             "stored_total",
+            "filtered_total",
             "dead_letters_total{class=\"DecodeFailed\"} 1",
             "batches_total",
             "batch_records_count",

@@ -77,6 +77,7 @@ fn what_is_stored_already_cannot_be_declared_otherwise() {
         ("/orderBy", Value::Null, "spec.record.orderBy cannot be changed"),
         ("/name", json!("Other"), "name and namespace cannot be changed"),
         ("/deleteWhen", Value::Null, "spec.record.deleteWhen cannot be removed"),
+        ("/where", Value::Null, "spec.record.where cannot be removed"),
         ("/fields/2/type", json!("long"), "the type of a field cannot be changed"),
         ("/fields/2/optional", json!(false), "whether a field is optional cannot be changed"),
     ] {
@@ -88,6 +89,7 @@ fn what_is_stored_already_cannot_be_declared_otherwise() {
     let fields = more["fields"].as_array_mut().unwrap();
     fields.push(json!({"name": "level", "type": "int", "from": "/level", "default": 1}));
     fields[2]["doc"] = json!("Given name");
+    more["where"] = json!("true");
     parse(with("spec.record", more)).validate_cel_update(&old).unwrap();
 }
 

@@ -45,7 +45,7 @@ fn without(path: &str) -> Value {
 
 /// A record of three fields, with one value set, at a JSON pointer.
 fn record(pointer: &str, value: Value) -> Value {
-    let mut record = json!({"key": ["id", "at"], "clusterBy": ["at"], "orderBy": "at", "deleteWhen": "has(item.gone)", "fields": [
+    let mut record = json!({"key": ["id", "at"], "clusterBy": ["at"], "orderBy": "at", "deleteWhen": "has(item.gone)", "where": "name != ''", "fields": [
         {"name": "id", "type": "string", "from": "/id"},
         {"name": "at", "type": "timestamp", "from": "/at"},
         {"name": "name", "type": "string", "from": "/name/first", "optional": true},

@@ -6,6 +6,7 @@ fn counts(items: i64, landed: i64, rejected: i64) -> Counts {
         items,
         bytes: 0,
         landed,
+        filtered: 0,
         published: landed,
         rejected,
     }
@@ -61,6 +62,20 @@ fn the_message_has_the_last_error_and_the_number_of_attempts() {
         "the source failed 4 times in a row; the last error: status 503 (pages 2, items 15, landed 9, published 9, rejected 6)"
     );
     assert_eq!(failure.exit, exit::RETRY);
+}
+
+#[test]
+fn the_message_says_how_many_landed_records_do_not_pass() {
+    let filtered = Counts {
+        filtered: 4,
+        published: 6,
+        ..counts(10, 10, 0)
+    };
+    let message = decide(FetchEnd::Exhausted, Counts::default(), filtered, None, 0.1).unwrap();
+    assert!(
+        message.contains("items 10, landed 10 (4 filtered), published 6, rejected 0"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod filter;
 mod model;
+mod pipeline;
 mod server;
 mod versions;

@@ -25,12 +25,32 @@ pub struct Response {
     pub items: Vec<Served>,
 }
 
+/// The content of records that do not pass the filter.
+pub const OUT: &str = "out";
+
 pub fn schema() -> RecordSchema {
-    let declared = json!({"key": ["id"], "orderBy": "at", "deleteWhen": "has(item.gone)", "fields": [
+    declared(&json!({"orderBy": "at"}))
+}
+
+/// The same with a filter.
+pub fn filtered(is_ordered: bool) -> RecordSchema {
+    let filter = format!("content != '{OUT}'");
+    declared(&if is_ordered {
+        json!({"orderBy": "at", "where": filter})
+    } else {
+        json!({"where": filter})
+    })
+}
+
+fn declared(more: &Value) -> RecordSchema {
+    let mut declared = json!({"key": ["id"], "deleteWhen": "has(item.gone)", "fields": [
         {"name": "id", "type": "long", "from": "/id"},
         {"name": "at", "type": "timestamp", "from": "/at"},
         {"name": "content", "type": "string", "from": "/content", "optional": true},
     ]});
+    for (name, value) in more.as_object().unwrap() {
+        declared[name] = value.clone();
+    }
     RecordSchema::of(Some(&serde_json::from_value(declared).unwrap())).unwrap()
 }
 
@@ -51,9 +71,9 @@ impl Served {
 }
 
 impl Response {
-    pub fn page(&self) -> MappedPage {
+    pub fn page(&self, schema: &RecordSchema) -> MappedPage {
         let raw = |served: &Served| Item::Json(RawItem::own(served.item().to_string()));
-        let page = MappedPage::map(self.items.iter().map(raw).collect(), i64::MAX, &schema(), 10_000);
+        let page = MappedPage::map(self.items.iter().map(raw).collect(), i64::MAX, schema, 10_000);
         assert!(page.rejects.is_empty(), "{:?}", page.rejects);
         page
     }

@@ -86,6 +86,7 @@ pub(super) struct Pipelines {
     published: Totals,
     stored: Totals,
     dead_lettered: Totals,
+    filtered: Totals,
     rejected: Family<RejectLabels, Counter>,
     /// The labels of each pipeline's series of rejects.
     reject_labels: Arc<Mutex<HashMap<PipelineId, Vec<RejectLabels>>>>,
@@ -142,6 +143,8 @@ impl Pipelines {
             "Messages sent to the dead-letter topic",
             &new.dead_lettered,
         );
+        let filtered = "Record versions landed, or messages stored with source.topic, that do not pass spec.record.where";
+        add(registry, "pipeline_filtered_records", filtered, &new.filtered);
         let rejected = "Rejected items by field (empty where the whole item is rejected) and class";
         add(registry, "pipeline_rejected_items", rejected, &new.rejected);
         new
@@ -190,6 +193,7 @@ impl Pipelines {
             (&self.published, totals.published),
             (&self.stored, totals.stored),
             (&self.dead_lettered, totals.dead_lettered),
+            (&self.filtered, totals.filtered),
         ] {
             advance(&counters.get_or_create(labels), total);
         }
@@ -236,6 +240,7 @@ impl Pipelines {
             &self.published,
             &self.stored,
             &self.dead_lettered,
+            &self.filtered,
         ] {
             counters.remove(&labels);
         }

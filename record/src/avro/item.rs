@@ -9,7 +9,7 @@ use super::{
     shape::{Names, Shape},
     writer_schema::{names, parse},
 };
-use crate::{Members, Record, RecordSchema, scalar::Scalar};
+use crate::{Mapped, Members, RecordSchema, scalar::Scalar};
 
 /// Decodes data of one writer's schema to items.
 pub struct ItemReader {
@@ -41,7 +41,7 @@ impl ItemReader {
 
     /// The record of a datum, with the value of `orderBy`. `schema`: that of the members. None if the item has to be read: it may be a
     /// record or not.
-    pub fn record(&self, schema: &RecordSchema, datum: &[u8]) -> Option<(Record, Option<i64>)> {
+    pub fn record(&self, schema: &RecordSchema, datum: &[u8]) -> Option<(Mapped, Option<i64>)> {
         let (members, shape) = self.members.as_ref()?;
         schema.map_scalars(members, &shape.read(datum, members)?)
     }

@@ -32,6 +32,39 @@ pub fn check(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Where a name stands first in the text of an expression, outside of texts and comments and not as a member: `line:column` from 1, as
+/// the parser counts. Empty if it does not.
+pub fn position(text: &str, name: &str) -> String {
+    let bytes = text.as_bytes();
+    let (mut at, mut is_member) = (0, false);
+    while let Some(byte) = bytes.get(at) {
+        let length = match byte {
+            b'/' if bytes.get(at + 1) == Some(&b'/') => line(&bytes[at..]),
+            b'"' | b'\'' => literal(&bytes[at..], false),
+            byte if is_word(*byte) => {
+                let word = word(&bytes[at..]);
+                if !is_member && &bytes[at..at + word] == name.as_bytes() {
+                    return line_and_column(&text[..at]);
+                }
+                word
+            }
+            _ => 1,
+        };
+        if !byte.is_ascii_whitespace() {
+            is_member = *byte == b'.';
+        }
+        at += length;
+    }
+    String::new()
+}
+
+/// Of what follows a text.
+pub fn line_and_column(before: &str) -> String {
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("{line}:{column}")
+}
+
 /// What is open at one level of brackets.
 #[derive(Clone, Copy, Default)]
 struct Level {
@@ -191,6 +224,20 @@ mod tests {
             differences.as_str(),
         ] {
             assert_eq!(check(text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_found_where_it_is_a_variable() {
+        for (text, expected) in [
+            ("age > 1", "1:1"),
+            ("'age' + item.age == \"age\" || é == age", "1:35"),
+            ("pages == 1 &&\n  age > 1", "2:3"),
+            ("1 // age\n== age", "2:4"),
+            ("item. age", ""),
+            ("ages == 1", ""),
+        ] {
+            assert_eq!(position(text, "age"), expected, "{text}");
         }
     }
 

@@ -5,11 +5,16 @@ use std::collections::{HashMap, HashSet};
 use cel::{
     ExecutionError, Value as Cel,
     common::{
-        types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt},
+        types::{CelBool, CelBytes, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelTimestamp, CelUInt, NULL_TYPE},
         value::Val,
     },
 };
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Json};
+
+use crate::value::Value;
+
+const DAY: i64 = 86_400_000;
 
 /// A number in JSON is an `int` where it is written as a whole number, as in Kubernetes' own rules. Texts are borrowed from the item.
 pub fn from_json<'v>(json: &'v Json) -> Box<dyn Val + 'v> {
@@ -24,6 +29,47 @@ pub fn from_json<'v>(json: &'v Json) -> Box<dyn Val + 'v> {
         Json::String(text) => Box::new(CelString::from(text.as_str())),
         Json::Array(items) => Box::new(CelList::from(items.iter().map(from_json).collect::<Vec<_>>())),
         Json::Object(members) => object(members.iter()),
+    }
+}
+
+/// A value of a record. A day is the time at which it begins in UTC. `document`: of a field of type json.
+pub fn from_value<'v>(value: &'v Value, document: &'v Json) -> Box<dyn Val + 'v> {
+    match value {
+        Value::Null => Box::new(CelNull),
+        Value::String(text) => Box::new(CelString::from(text.as_str())),
+        Value::Boolean(truth) => Box::new(CelBool::from(*truth)),
+        Value::Long(number) => Box::new(CelInt::from(*number)),
+        Value::Double(number) => Box::new(CelDouble::from(*number)),
+        Value::Date(days) => time(i64::from(*days) * DAY),
+        Value::Timestamp(millis) => time(*millis),
+        Value::Uuid(uuid) => Box::new(CelString::from(uuid.to_string())),
+        Value::Bytes(bytes) => Box::new(CelBytes::from(bytes.as_slice())),
+        Value::Json(_) => from_json(document),
+    }
+}
+
+/// A record has only years that a time can have.
+fn time<'v>(millis: i64) -> Box<dyn Val + 'v> {
+    match DateTime::<Utc>::from_timestamp_millis(millis) {
+        Some(time) => Box::new(CelTimestamp::from(time.fixed_offset())),
+        None => Box::new(CelNull),
+    }
+}
+
+/// Whether an operator or a function has no value because an operand is null.
+pub fn is_of_null(error: &ExecutionError) -> bool {
+    use ExecutionError as E;
+    let null = NULL_TYPE.name();
+    match error {
+        E::NoSuchOverload(overload) => overload.argument_types().iter().any(|name| name == null),
+        E::UnexpectedType { got, .. } => got == null,
+        E::UnsupportedBinaryOperator(_, left, right) | E::ValuesNotComparable(left, right) | E::UnsupportedIndex(left, right) => {
+            [left, right].contains(&&Cel::Null)
+        }
+        E::UnsupportedTargetType { target: value } | E::NotSupportedAsMethod { target: value, .. } | E::UnsupportedKeyType(value) => {
+            *value == Cel::Null
+        }
+        _ => false,
     }
 }
 

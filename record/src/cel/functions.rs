@@ -7,7 +7,10 @@ use cel::{
     Context, DeclarationError, Env, ExecutionError,
     common::{
         traits::Container,
-        types::{BYTES_TYPE, CelBool, CelBytes, CelList, CelMap, CelString, CelTimestamp, DYN_TYPE, LIST_TYPE, MAP_TYPE, STRING_TYPE},
+        types::{
+            BYTES_TYPE, CelBool, CelBytes, CelList, CelMap, CelNull, CelString, CelTimestamp, DYN_TYPE, LIST_TYPE, MAP_TYPE, NULL_TYPE,
+            STRING_TYPE,
+        },
         value::{CowVal, Val},
     },
     extensions,
@@ -107,11 +110,13 @@ pub fn own_form(function: &str) -> Option<&'static str> {
 }
 
 thread_local! {
+    /// What every evaluation starts with.
+    pub static BASE: Context<'static, 'static> = context();
     static STANDARD: Env = Env::default().with_optional_support(false).with_stdlib();
 }
 
 /// A context with all of them.
-pub fn context() -> Context<'static, 'static> {
+fn context() -> Context<'static, 'static> {
     // What is declared is fixed, so a conflict shows in every test.
     let mut context = Context::with_env(Arc::new(env().unwrap_or_default()));
     for (name, function) in [("max", cel::functions::max as fn(_) -> _), ("min", cel::functions::min)] {
@@ -226,6 +231,9 @@ fn string<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
     }
     match STANDARD.with(|standard| standard.find_overload("string", &arguments)) {
         Some(string) => string(arguments),
+        None if arguments.first().is_some_and(|value| value.downcast_ref::<CelNull>().is_some()) => {
+            Err(ExecutionError::no_such_overload("string", vec![NULL_TYPE.name().to_owned()]))
+        }
         None => Err(ExecutionError::function_error("string", "a value of this type has no text")),
     }
 }

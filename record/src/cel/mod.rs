@@ -1,10 +1,13 @@
-//! Expressions in CEL (https://cel.dev) over a source's item or page: bounded text, bounded evaluation, and the same value for the same item.
+//! Expressions in CEL (https://cel.dev) over a source's item or page, or over a record: bounded text, bounded evaluation, and the same value for the same item.
 
 mod bounds;
 mod budget;
 mod convert;
+mod filter;
 #[allow(clippy::needless_pass_by_value)] // The library defines the signature.
 mod functions;
+mod kinds;
+mod parse;
 mod reads;
 mod rewrite;
 #[cfg(test)]
@@ -12,10 +15,11 @@ mod tests;
 
 use std::sync::Arc;
 
-use cel::{Context, ExecutionError, IdedExpr, Value as Cel, parser::PrattParser};
+use cel::{Context, ExecutionError, IdedExpr, Value as Cel};
 use serde_json::Value as Json;
 
-pub use self::reads::Reads;
+pub use self::{filter::Filter, reads::Reads};
+use self::{functions::BASE, parse::parse};
 
 /// The variable of a record's expressions.
 const ITEM: &str = "item";
@@ -24,13 +28,6 @@ pub const PAGE_VARIABLES: [&str; 4] = ["answer", "items", "page", "headers"];
 
 /// The variables of expressions over a response: its status, its headers, and the response.
 pub const RESPONSE_VARIABLES: [&str; 3] = ["status", "headers", "answer"];
-
-/// The library's own bound on brackets within each other; ours is below and comes first.
-const PARSER_DEPTH: u16 = 64;
-
-thread_local! {
-    static BASE: Context<'static, 'static> = functions::context();
-}
 
 /// A compiled expression.
 #[derive(Clone)]
@@ -59,13 +56,7 @@ impl Expression {
 
     /// Compiles an expression over these variables.
     pub fn compile_over(variables: &[&'static str], text: &str) -> Result<Self, String> {
-        bounds::check(text)?;
-        // Of the library's two parsers the one whose time is linear in the text: https://github.com/cel-rust/cel-rust/pull/324.
-        let parser = PrattParser::new().max_recursion_depth(PARSER_DEPTH).error_recovery_limit(1);
-        let mut tree = parser
-            .parse(text)
-            .map_err(|error| format!("`{text}` is not a CEL expression: {}", first_line(&error.to_string())))?;
-        rewrite::check_depth(&tree).map_err(|why| format!("`{text}` {why}"))?;
+        let mut tree = parse(text)?;
         rewrite::check_names(&tree, variables).map_err(|why| format!("`{text}` {why}"))?;
         let variables = variables.iter().map(|name| (*name, Reads::of(&tree, name))).collect();
         rewrite::rewrite(&mut tree).map_err(|why| format!("`{text}` {why}"))?;
@@ -110,12 +101,6 @@ impl Expression {
     pub fn text(&self) -> &str {
         &self.text
     }
-}
-
-/// Line and column, and what is wrong, of a message that also draws the text.
-fn first_line(text: &str) -> &str {
-    let line = text.lines().next().unwrap_or_default();
-    line.trim_start_matches("ERROR: ").trim_start_matches("<input>:")
 }
 
 impl PartialEq for Expression {

@@ -30,6 +30,21 @@ pub fn check_depth(tree: &IdedExpr) -> Result<(), String> {
 
 /// Refuses names that are not declared.
 pub fn check_names(tree: &IdedExpr, declared: &[&str]) -> Result<(), String> {
+    if let Some(unknown) = unknown_variables(tree, declared).first() {
+        let list = declared.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        return Err(match declared {
+            [_] => format!("reads `{unknown}`, but the only variable is {list}"),
+            _ => format!("reads `{unknown}`, but the only variables are {list}"),
+        });
+    }
+    match unknown_function(tree) {
+        Some(unknown) => Err(format!("calls `{unknown}`, which does not exist")),
+        None => Ok(()),
+    }
+}
+
+/// The variables that are neither declared nor of a loop, sorted.
+pub fn unknown_variables(tree: &IdedExpr, declared: &[&str]) -> Vec<String> {
     let mut bound = BTreeSet::new();
     let mut rest = vec![tree];
     while let Some(node) = rest.pop() {
@@ -40,25 +55,20 @@ pub fn check_names(tree: &IdedExpr, declared: &[&str]) -> Result<(), String> {
         rest.extend(children(node));
     }
     let references = tree.references();
-    let variables = references.variables();
-    if let Some(unknown) = variables.into_iter().find(|name| !declared.contains(name) && !bound.contains(name)) {
-        let list = declared.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        return Err(match declared {
-            [_] => format!("reads `{unknown}`, but the only variable is {list}"),
-            _ => format!("reads `{unknown}`, but the only variables are {list}"),
-        });
-    }
+    let unknown = references.variables().into_iter();
+    let unknown = unknown.filter(|name| !declared.contains(name) && !bound.contains(name));
+    let unknown: BTreeSet<String> = unknown.map(str::to_owned).collect();
+    unknown.into_iter().collect()
+}
+
+/// A function that does not exist.
+pub fn unknown_function(tree: &IdedExpr) -> Option<String> {
     // Operators are functions as well, with names of their own kind. A leading dot calls the same function by its absolute name.
     let named = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.'));
-    match references
-        .functions()
-        .into_iter()
-        .filter(named)
-        .find(|name| !FUNCTIONS.contains(name))
-    {
-        Some(unknown) => Err(format!("calls `{unknown}`, which does not exist")),
-        None => Ok(()),
-    }
+    let references = tree.references();
+    let functions = references.functions().into_iter().filter(named);
+    let unknown: BTreeSet<&str> = functions.filter(|name| !FUNCTIONS.contains(name)).collect();
+    unknown.first().map(|&name| name.to_owned())
 }
 
 pub fn children(node: &IdedExpr) -> Vec<&IdedExpr> {

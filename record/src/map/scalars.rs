@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::texts::absent;
 use crate::{
-    Field, Members, Record, RecordSchema, Value,
+    Field, Mapped, Members, RecordSchema, Value,
     convert::{convert, plain_text},
     members::Source,
     scalar::Scalar,
@@ -16,7 +16,7 @@ use crate::{
 impl RecordSchema {
     /// Maps an item that was not served as JSON, with the value of `orderBy` as [`RecordSchema::map_ordered`] has it. `found`: the values
     /// of `members`, which are those of this schema. None if the item has to be built: it may be a record or not.
-    pub(crate) fn map_scalars(&self, members: &Members, found: &[Scalar<'_>]) -> Option<(Record, Option<i64>)> {
+    pub(crate) fn map_scalars(&self, members: &Members, found: &[Scalar<'_>]) -> Option<(Mapped, Option<i64>)> {
         self.map_members(members, |field, source, nanos| match source {
             Source::Value(position) => value(field, found[*position], nanos),
             Source::Template(parts, end) => fill(field, parts, end, found),

@@ -25,7 +25,7 @@ fn item() -> Json {
 fn user(item: &Json) -> Record {
     match RecordSchema::user().map(item, None).unwrap() {
         Mapped::Upsert(record) => record,
-        Mapped::Delete(_) => panic!("not deleted"),
+        other => panic!("not an upsert: {other:?}"),
     }
 }
 
@@ -208,6 +208,59 @@ fn an_item_that_says_so_deletes_its_record_and_needs_no_more_than_key_and_versio
         (json!({"id": 7, "at": 5}), "name"),
     ] {
         assert_eq!(schema.map(&item, None).unwrap_err().field, field, "{item}");
+    }
+}
+
+#[test]
+fn a_record_is_kept_filtered_deleted_or_rejected() {
+    let schema = declared(
+        json!({"key": ["id"], "deleteWhen": "has(item.gone) && item.gone", "where": "country == 'CH' && 36 % age == 0", "fields": [
+            {"name": "id", "type": "long", "from": "/id"},
+            {"name": "country", "type": "string", "from": "/country", "default": "CH"},
+            {"name": "age", "type": "long", "expr": "item.years * 1", "optional": true},
+        ]}),
+    );
+    let upsert = |values: [Value; 3]| Ok(Mapped::Upsert(Record(values.to_vec())));
+    let filtered = |values: [Value; 3]| Ok(Mapped::Filtered(Record(values.to_vec())));
+    let (id, swiss) = (Value::Long(7), || Value::String("CH".into()));
+    for (item, expected) in [
+        (
+            json!({"id": 7, "country": "CH", "years": 18}),
+            upsert([id.clone(), swiss(), Value::Long(18)]),
+        ),
+        // It reads fields, not the item: a default counts.
+        (json!({"id": 7, "years": 18}), upsert([id.clone(), swiss(), Value::Long(18)])),
+        (
+            json!({"id": 7, "country": "AT", "years": 18}),
+            filtered([id.clone(), Value::String("AT".into()), Value::Long(18)]),
+        ),
+        (
+            json!({"id": 7, "country": "CH", "years": 17}),
+            filtered([id.clone(), swiss(), Value::Long(17)]),
+        ),
+        (
+            json!({"id": 7, "country": "CH", "years": 0}),
+            Err(("where", "FilterInvalid", "division by zero")),
+        ),
+        (
+            json!({"id": 7, "country": "CH", "years": "x"}),
+            Err(("age", "ExpressionFailed", "")),
+        ),
+        // A deletion is one whether the record would pass or not.
+        (
+            json!({"id": 7, "country": "AT", "years": 18, "gone": true}),
+            Ok(Mapped::Delete(Record(vec![id, Value::Null, Value::Null]))),
+        ),
+    ] {
+        let mapped = schema.map(&item, None);
+        match expected {
+            Ok(expected) => assert_eq!(mapped, Ok(expected), "{item}"),
+            Err((field, class, reason)) => {
+                let reject = mapped.unwrap_err();
+                assert_eq!((reject.field.as_str(), reject.class), (field, class), "{item}");
+                assert!(reject.reason.contains(reason), "{reject}");
+            }
+        }
     }
 }
 

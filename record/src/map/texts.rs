@@ -5,12 +5,12 @@ use serde_json::Value as Json;
 use userpipeline_api::FieldType;
 use uuid::Uuid;
 
-use crate::{Field, Members, Record, RecordSchema, Value, convert::convert, members::Source};
+use crate::{Field, Mapped, Members, Record, RecordSchema, Value, convert::convert, members::Source};
 
 impl RecordSchema {
     /// Maps an item, with the value of `orderBy` as [`RecordSchema::map_ordered`] has it. `members`: those of this schema. None if the
     /// item has to be parsed: it may be a record or not.
-    pub fn map_text(&self, item: &str, members: &Members) -> Option<(Record, Option<i64>)> {
+    pub fn map_text(&self, item: &str, members: &Members) -> Option<(Mapped, Option<i64>)> {
         let texts = members.find(item)?;
         self.map_members(members, |field, source, nanos| match source {
             Source::Value(position) => value(field, texts[*position], nanos),
@@ -24,7 +24,7 @@ impl RecordSchema {
         &self,
         members: &Members,
         read: impl Fn(&Field, &Source, Option<&mut Option<i64>>) -> Option<Value>,
-    ) -> Option<(Record, Option<i64>)> {
+    ) -> Option<(Mapped, Option<i64>)> {
         let mut nanos = None;
         let mut values = Vec::with_capacity(self.fields.len());
         for (field, source) in self.fields.iter().zip(members.fields()) {
@@ -38,7 +38,8 @@ impl RecordSchema {
         let record = Record(values);
         self.check(&record).ok()?;
         let order = self.order(&record, nanos);
-        Some((record, order))
+        // The item has the reason of a reject.
+        Some((self.filter(record).ok()?, order))
     }
 }
 
@@ -123,7 +124,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{Mapped, map::Reject, parse_item};
+    use crate::{map::Reject, parse_item};
 
     fn schema() -> RecordSchema {
         let optional = |name: &str, kind: &str| json!({"name": name, "type": kind, "from": format!("/more/{name}"), "optional": true});
@@ -149,18 +150,18 @@ mod tests {
         ] {
             fields.push(optional(kind, kind));
         }
-        let record = json!({"key": ["id"], "orderBy": "at", "fields": fields});
+        // It passes, does not pass, meets null, and fails.
+        let filter = "string != 'a' && (double < 5.0 || 7 / long > 0)";
+        let record = json!({"key": ["id"], "orderBy": "at", "where": filter, "fields": fields});
         RecordSchema::read(Some(&serde_json::from_value(record).unwrap())).unwrap()
     }
 
-    fn parsed(schema: &RecordSchema, text: &str) -> Result<(Record, Option<i64>), Option<Reject>> {
+    fn parsed(schema: &RecordSchema, text: &str) -> Result<(Mapped, Option<i64>), Option<Reject>> {
         let item = parse_item(text, &schema.item_reads()).map_err(|_| None)?;
-        match schema.map_ordered(&item, Some(text.as_bytes())).map_err(Some)? {
-            (Mapped::Upsert(record) | Mapped::Delete(record), order) => Ok((record, order)),
-        }
+        schema.map_ordered(&item, Some(text.as_bytes())).map_err(Some)
     }
 
-    fn mapped(schema: &RecordSchema, text: &str) -> Option<(Record, Option<i64>)> {
+    fn mapped(schema: &RecordSchema, text: &str) -> Option<(Mapped, Option<i64>)> {
         schema.map_text(text, &Members::of(schema).unwrap())
     }
 

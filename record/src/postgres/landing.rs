@@ -3,14 +3,14 @@
 use userpipeline_api::{FieldType, names};
 
 use super::{
-    Column, DELETED, FETCHED_MILLIS, ORDER_BY, REQUEST, RUN_ID, VERSION, added_columns,
+    Column, DELETED, FETCHED_MILLIS, FILTERED, ORDER_BY, REQUEST, RUN_ID, VERSION, added_columns,
     column::{add_column, default_clause, landing_type},
     quoting::{literal, quote},
 };
 use crate::{Field, RecordSchema};
 
 /// The greatest version that expired from each landing table: see [`crate::bookkeeping`].
-const EXPIRED: &str = "userpipeline.expired_versions";
+pub(super) const EXPIRED: &str = "userpipeline.expired_versions";
 
 impl RecordSchema {
     /// Creates the landing table. Rows whose `_version` and `_published_version` differ are the outbox. A deleted record keeps its
@@ -18,7 +18,7 @@ impl RecordSchema {
     pub fn landing_ddl(&self, table: &str) -> String {
         format!(
             "CREATE TABLE IF NOT EXISTS {table} ({}, _raw json NOT NULL, {VERSION} bigint NOT NULL, _published_version bigint, _run_id text NOT NULL, \
-                 _deleted boolean NOT NULL DEFAULT false, _ingested_at timestamptz NOT NULL DEFAULT now(), {}PRIMARY KEY ({}))",
+                 _deleted boolean NOT NULL DEFAULT false, {}_ingested_at timestamptz NOT NULL DEFAULT now(), {}PRIMARY KEY ({}))",
             self.column_definitions(|f| {
                 let column = landing_type(f.field_type);
                 let constraint = if self.is_key(f) {
@@ -28,6 +28,11 @@ impl RecordSchema {
                 };
                 format!("{column}{constraint}")
             }),
+            if self.filter.is_some() {
+                format!("{FILTERED} boolean NOT NULL DEFAULT false, ")
+            } else {
+                String::new()
+            },
             if self.order_by.is_some() {
                 format!("{ORDER_BY} bigint, {REQUEST} bigint, ")
             } else {
@@ -118,13 +123,19 @@ impl RecordSchema {
         let order = [(ORDER_BY.to_owned(), "int8"), (REQUEST.to_owned(), "int8")];
         let order = order.into_iter().filter(|_| self.order_by.is_some());
         let fields = self.fields.iter().map(|f| (f.name.clone(), landing_type(f.field_type)));
-        fields.chain(added_columns()).chain(own).chain(order).collect()
+        let filtered = self.filter.is_some().then(|| (FILTERED.to_owned(), "bool"));
+        fields.chain(added_columns()).chain(own).chain(filtered).chain(order).collect()
     }
 
     /// Creates the temporary table into which a page is copied. Each commit empties it.
     pub fn landing_batch_ddl(&self) -> String {
         format!(
-            "CREATE TEMPORARY TABLE IF NOT EXISTS landing_batch (_position integer NOT NULL, _deleted boolean NOT NULL, {ORDER_BY} bigint, {}, _raw json NOT NULL) ON COMMIT DELETE ROWS",
+            "CREATE TEMPORARY TABLE IF NOT EXISTS landing_batch (_position integer NOT NULL, _deleted boolean NOT NULL, {ORDER_BY} bigint, {}{}, _raw json NOT NULL) ON COMMIT DELETE ROWS",
+            if self.filter.is_some() {
+                "_filtered boolean NOT NULL, "
+            } else {
+                ""
+            },
             self.column_definitions(|f| landing_type(f.field_type).to_owned())
         )
     }
@@ -132,32 +143,52 @@ impl RecordSchema {
     /// Copies a page, in binary format.
     pub fn landing_copy(&self) -> String {
         format!(
-            "COPY landing_batch (_position, _deleted, {ORDER_BY}, {}, _raw) FROM STDIN BINARY",
+            "COPY landing_batch (_position, _deleted, {ORDER_BY}, {}{}, _raw) FROM STDIN BINARY",
+            self.filtered_column(),
             self.columns()
         )
     }
 
-    /// Moves the copied page into the landing table. `$1` is the run's id. The number of rows is the number of landed versions.
+    /// Moves the copied page into the landing table. `$1` is the run's id. The number of rows is the number of landed versions; with a
+    /// filter there is one row, with the number of landed versions and that of those among them that do not pass.
     ///
     /// For records without `orderBy`: the last item of a key wins, an unchanged record keeps its version, and a changed one gets a
     /// greater version.
     pub fn landing_upsert(&self, table: &str) -> String {
+        const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
         let columns = self.columns();
-        format!(
-            "INSERT INTO {table} AS t ({columns}, _raw, _deleted, {VERSION}, _run_id) \
-             SELECT {columns}, _raw, _deleted, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, $1 \
-             FROM (SELECT DISTINCT ON ({key}) * FROM pg_temp.landing_batch ORDER BY {key}, _position DESC) AS page ORDER BY {key} \
-             ON CONFLICT ({key}) DO UPDATE SET {sets}_raw = excluded._raw, _deleted = excluded._deleted, _run_id = excluded._run_id, \
-             _ingested_at = now(), {VERSION} = greatest(excluded.{VERSION}, t.{VERSION} + 1) WHERE {changed}",
-            table = quote(table),
+        let next = format!("greatest(excluded.{VERSION}, t.{VERSION} + 1)");
+        let page = format!(
+            "(SELECT DISTINCT ON ({key}) * FROM pg_temp.landing_batch ORDER BY {key}, _position DESC) AS page",
+            key = self.key_columns()
+        );
+        // The version is needed twice.
+        let (version, page) = if self.filter.is_some() {
+            ("_new", format!("(SELECT *, {NOW} AS _new FROM {page}) AS page"))
+        } else {
+            (NOW, page)
+        };
+        let upsert = format!(
+            "INSERT INTO {quoted} AS t ({columns}, _raw, _deleted, {filtered}{VERSION}, _run_id) \
+             SELECT {columns}, _raw, _deleted, {values}{version}, $1 FROM {page} ORDER BY {key} \
+             ON CONFLICT ({key}) DO UPDATE SET {sets}_raw = excluded._raw, _deleted = excluded._deleted, {take}_run_id = excluded._run_id, \
+             _ingested_at = now(), {VERSION} = {next} WHERE {changed}",
+            quoted = quote(table),
+            filtered = self.filtered_columns(),
+            values = self.filtered_values(table, version),
             key = self.key_columns(),
             sets = self.take_excluded(),
+            take = self.take_filtered(table, &next),
             changed = self.values_differ("t", "excluded"),
-        )
+        );
+        if self.filter.is_none() {
+            return upsert;
+        }
+        format!("WITH landed AS ({upsert} RETURNING {FILTERED}) SELECT count(*), count(*) FILTER (WHERE {FILTERED}) FROM landed")
     }
 
     /// The same with `orderBy`. `$2` is the number of the request, and `$3` whether other runs of the pipeline are active. Returns the
-    /// number of landed versions.
+    /// number of landed versions, and with a filter that of those among them that do not pass.
     ///
     /// - A greater `orderBy` wins. Of equal ones, a deletion wins over an upsert; otherwise the response that was requested later.
     /// - An unchanged record keeps its version, and a changed one gets max(`orderBy`, last + 1).
@@ -166,32 +197,47 @@ impl RecordSchema {
     /// - A value of `orderBy` up to the greatest expired version gets a greater version, because a store may have that of a row that
     ///   expired.
     pub fn landing_upsert_ordered(&self, table: &str) -> String {
-        let columns = self.columns();
+        let (columns, name) = (self.columns(), literal(table));
         let changed = self.values_differ("t", "excluded");
         let (of_page, of_excluded) = (self.order_version("page."), self.order_version("excluded."));
         let (of_page, of_excluded) = (of_page.unwrap_or_default(), of_excluded.unwrap_or_default());
-        let when_changed = |column: &str, value: &str| format!("{column} = CASE WHEN {changed} THEN {value} ELSE t.{column} END");
+        let when_changed = |value: &str, column: &str| format!("CASE WHEN {changed} THEN {value} ELSE t.{column} END");
+        let next = when_changed(&format!("greatest(excluded.{VERSION}, t.{VERSION} + 1)"), VERSION);
+        let first = format!("{of_page} + ({of_page} <= coalesce((SELECT version FROM {EXPIRED} WHERE table_name = {name}), 0))::int");
+        let page = format!(
+            "(SELECT DISTINCT ON ({key}) * FROM pg_temp.landing_batch ORDER BY {key}, {ORDER_BY} DESC, _deleted DESC, _position DESC) AS page",
+            key = self.key_columns()
+        );
+        // The version is needed twice.
+        let (version, page) = if self.filter.is_some() {
+            ("_new", format!("(SELECT *, {first} AS _new FROM {page}) AS page"))
+        } else {
+            (first.as_str(), page)
+        };
+        let (returned, counts) = if self.filter.is_some() {
+            (format!(", {FILTERED}"), format!(", count(*) FILTER (WHERE {FILTERED})"))
+        } else {
+            (String::new(), String::new())
+        };
         format!(
-            "WITH landed AS (INSERT INTO {table} AS t ({columns}, _raw, _deleted, {VERSION}, _run_id, {ORDER_BY}, {REQUEST}) \
-             SELECT {columns}, _raw, _deleted, {of_page} + ({of_page} <= coalesce((SELECT version FROM {EXPIRED} WHERE table_name = {name}), 0))::int, \
-             $1, {ORDER_BY}, $2 \
-             FROM (SELECT DISTINCT ON ({key}) * FROM pg_temp.landing_batch ORDER BY {key}, {ORDER_BY} DESC, _deleted DESC, _position DESC) AS page \
-             ORDER BY {key} \
-             ON CONFLICT ({key}) DO UPDATE SET {sets}_deleted = excluded._deleted, {ORDER_BY} = excluded.{ORDER_BY}, {REQUEST} = excluded.{REQUEST}, \
-             {raw}, {run}, {time}, {version} \
+            "WITH landed AS (INSERT INTO {quoted} AS t ({columns}, _raw, _deleted, {filtered}{VERSION}, _run_id, {ORDER_BY}, {REQUEST}) \
+             SELECT {columns}, _raw, _deleted, {values}{version}, $1, {ORDER_BY}, $2 FROM {page} ORDER BY {key} \
+             ON CONFLICT ({key}) DO UPDATE SET {sets}_deleted = excluded._deleted, {take}{ORDER_BY} = excluded.{ORDER_BY}, {REQUEST} = excluded.{REQUEST}, \
+             _raw = {raw}, _run_id = {run}, _ingested_at = {time}, {VERSION} = {next} \
              WHERE CASE WHEN t.{ORDER_BY} IS NULL THEN ({of_excluded}, excluded._deleted) > (t.{VERSION}, t._deleted) \
              OR ({of_excluded}, excluded._deleted) = (t.{VERSION}, t._deleted) AND ($3 OR {changed}) \
              ELSE (excluded.{ORDER_BY}, excluded._deleted, excluded.{REQUEST}) > (t.{ORDER_BY}, t._deleted, t.{REQUEST}) \
              AND ($3 OR excluded.{ORDER_BY} > t.{ORDER_BY} OR {changed}) END \
-             RETURNING _ingested_at = now() AS is_new) SELECT count(*) FROM landed WHERE is_new",
-            table = quote(table),
-            name = literal(table),
+             RETURNING _ingested_at = now() AS is_new{returned}) SELECT count(*){counts} FROM landed WHERE is_new",
+            quoted = quote(table),
+            filtered = self.filtered_columns(),
+            values = self.filtered_values(table, version),
             key = self.key_columns(),
             sets = self.take_excluded(),
-            raw = when_changed("_raw", "excluded._raw"),
-            run = when_changed("_run_id", "excluded._run_id"),
-            time = when_changed("_ingested_at", "now()"),
-            version = when_changed(VERSION, &format!("greatest(excluded.{VERSION}, t.{VERSION} + 1)")),
+            take = self.take_filtered(table, &next),
+            raw = when_changed("excluded._raw", "_raw"),
+            run = when_changed("excluded._run_id", "_run_id"),
+            time = when_changed("now()", "_ingested_at"),
         )
     }
 
@@ -208,8 +254,9 @@ impl RecordSchema {
     /// Reads and locks up to `$1` pending rows, of any run. Rows that another publisher has locked are skipped.
     pub fn pending_select(&self, table: &str) -> String {
         format!(
-            "SELECT {}, {VERSION}, {DELETED}, (extract(epoch FROM coalesce(_ingested_at, now())) * 1000)::bigint AS {FETCHED_MILLIS}, {RUN_ID} FROM {} WHERE _published_version IS DISTINCT FROM {VERSION} ORDER BY {VERSION} LIMIT $1 FOR UPDATE SKIP LOCKED",
+            "SELECT {}, {VERSION}, {}, (extract(epoch FROM coalesce(_ingested_at, now())) * 1000)::bigint AS {FETCHED_MILLIS}, {RUN_ID} FROM {} WHERE _published_version IS DISTINCT FROM {VERSION} ORDER BY {VERSION} LIMIT $1 FOR UPDATE SKIP LOCKED",
             self.columns(),
+            self.without_content(),
             quote(table)
         )
     }
@@ -234,7 +281,12 @@ impl RecordSchema {
                 format!("{of}.{}{text}", quote(&f.name))
             };
             let others = self.fields.iter().filter(|f| !self.is_key(f)).map(column);
-            others.chain([format!("{of}._deleted")]).collect::<Vec<_>>().join(", ")
+            let filtered = self.filter.is_some().then(|| format!("{of}.{FILTERED}"));
+            others
+                .chain([format!("{of}._deleted")])
+                .chain(filtered)
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         format!("({}) IS DISTINCT FROM ({})", row(left), row(right))
     }

@@ -4,6 +4,7 @@
 
 mod column;
 mod landing;
+mod landing_filter;
 mod quoting;
 mod sink;
 pub mod totals;
@@ -24,6 +25,8 @@ pub const REQUEST: &str = "_request";
 pub const PARTITION: &str = "_partition";
 pub const OFFSET: &str = "_offset";
 pub const DELETED: &str = "_deleted";
+/// Whether the landed record does not pass `spec.record.where`.
+pub const FILTERED: &str = "_filtered";
 /// The run that landed a row.
 pub const RUN_ID: &str = "_run_id";
 /// In the result of [`RecordSchema::pending_select`]: the time of landing, in milliseconds since 1970.

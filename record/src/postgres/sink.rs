@@ -114,7 +114,7 @@ impl RecordSchema {
     }
 
     /// The same with `source.topic`: arrays of the values of `orderBy`, of partitions, of offsets, and whether the version is ahead
-    /// of `orderBy` follow.
+    /// of `orderBy` follow; with a filter, also whether the record does not pass.
     pub fn sink_delete_ordered(&self, table: &str) -> String {
         self.delete(table, true)
     }
@@ -129,6 +129,11 @@ impl RecordSchema {
             for column in ["order_by", "partition", "message_offset", "ahead"] {
                 more = format!("{more}, {column}");
                 sets = format!("{sets}, {column} = excluded.{column}");
+            }
+            if self.filter.is_some() {
+                arrays = format!("{arrays}, ${}::boolean[]", k + 5);
+                more.push_str(", filtered");
+                sets.push_str(", filtered = excluded.filtered");
             }
         }
         format!(
@@ -145,7 +150,8 @@ impl RecordSchema {
 
     /// With `source.topic`: what the table has of some records. The parameters are an array per key column, the array of versions,
     /// which is not read, and the array of the keys as text. A row has the position of its key, counted from 1, and version, value
-    /// of `orderBy`, partition, offset, and whether it is a tombstone. A key may have a row and a tombstone.
+    /// of `orderBy`, partition, offset, and whether it is a deletion, which a tombstone of a record that does not pass the filter is
+    /// not. A key may have a row and a tombstone.
     pub fn sink_stored(&self, table: &str) -> String {
         let k = self.key.len() + 2;
         let names = self.key_columns();
@@ -161,8 +167,9 @@ impl RecordSchema {
         if !self.has_deletes() {
             return rows;
         }
+        let is_deletion = if self.filter.is_some() { "NOT d.filtered" } else { "true" };
         format!(
-            "{rows} UNION ALL SELECT g._n, d.version, d.order_by, d.partition, d.message_offset, true FROM {keys} \
+            "{rows} UNION ALL SELECT g._n, d.version, d.order_by, d.partition, d.message_offset, {is_deletion} FROM {keys} \
              JOIN {TOMBSTONES} AS d ON d.table_name = {} AND d.key = g._key",
             literal(table)
         )

@@ -8,6 +8,10 @@ fn statements(schema: &RecordSchema) -> String {
         RecordSchema::landing_add_deleted("raw_users"),
         RecordSchema::landing_pending_index("raw_users").1,
     ];
+    if schema.filter.is_some() {
+        all.push(RecordSchema::landing_add_filtered("raw_users"));
+        all.extend(schema.landing_announce_expiry("raw_users"));
+    }
     all.extend([
         schema.sink_ddl("created_users"),
         schema.landing_batch_ddl(),
@@ -51,6 +55,22 @@ fn the_statements_of_a_declared_record_are_those_that_were_reviewed() {
     insta::assert_snapshot!(statements(
         &RecordSchema::of(Some(&serde_json::from_value(declared).unwrap())).unwrap()
     ));
+}
+
+#[test]
+fn the_statements_of_a_record_with_a_filter_are_those_that_were_reviewed() {
+    let declared = |order_by: Option<&str>| {
+        let mut declared = json!({"key": ["device"], "where": "celsius > 30.0", "fields": [
+            {"name": "device", "type": "long", "from": "/device"},
+            {"name": "seen", "type": "long", "from": "/seen"},
+            {"name": "celsius", "type": "double", "from": "/celsius"},
+        ]});
+        if let Some(field) = order_by {
+            declared["orderBy"] = field.into();
+        }
+        statements(&RecordSchema::of(Some(&serde_json::from_value(declared).unwrap())).unwrap())
+    };
+    insta::assert_snapshot!([declared(None), declared(Some("seen"))].join(";\n\n\n"));
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub struct Write {
     /// Its values; of a delete, those of its key.
     pub record: Record,
     pub deleted: bool,
+    /// It is deleted because its record does not pass `spec.record.where`.
+    pub filtered: bool,
     /// The sink that decides versions has it already.
     pub is_stored: bool,
 }
@@ -41,6 +43,7 @@ pub struct Stored {
     pub version: i64,
     /// Value of `orderBy`, partition and offset. None in a row of an earlier version.
     pub message: Option<(i64, (i32, i64))>,
+    /// Not if its record does not pass `spec.record.where`.
     pub deleted: bool,
 }
 
@@ -53,9 +56,23 @@ impl Write {
         Self::new(record, true)
     }
 
+    /// A record that does not pass `spec.record.where`.
+    pub fn filtered(record: VersionedRecord) -> Self {
+        Self {
+            filtered: true,
+            ..Self::new(record, true)
+        }
+    }
+
+    /// Whether its message is a deletion. A record that does not pass ranks as an upsert, so that it returns with a later message that
+    /// has the same value of `orderBy`.
+    pub const fn is_deletion(&self) -> bool {
+        self.deleted && !self.filtered
+    }
+
     /// The rank among the messages of an external producer.
     pub fn rank(&self) -> Option<Rank<(i32, i64)>> {
-        let (deleted, arrival) = (self.deleted, self.origin);
+        let (deleted, arrival) = (self.is_deletion(), self.origin);
         self.order.map(|order| Rank { order, deleted, arrival })
     }
 
@@ -75,6 +92,7 @@ impl Write {
             order_version: version,
             record,
             deleted,
+            filtered: false,
             is_stored: false,
         }
     }

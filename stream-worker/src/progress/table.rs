@@ -14,6 +14,8 @@ pub struct Advance {
     pub stored: i64,
     /// Offsets that are dead letters with this batch and were not before.
     pub dead_lettered: i64,
+    /// Of the stored ones, those whose record does not pass `spec.record.where`.
+    pub filtered: i64,
 }
 
 /// The progress rows of one group and one topic.
@@ -29,8 +31,8 @@ const LOCK: &str = "SELECT p.partition, p.next_offset FROM userpipeline.progress
      JOIN unnest($3::integer[], $4::uuid[]) AS u (partition, owner) ON u.partition = p.partition AND u.owner = p.owner \
      WHERE p.group_id = $1 AND p.topic_id = $2 ORDER BY p.partition FOR UPDATE OF p";
 const ADVANCE: &str = "UPDATE userpipeline.progress AS p SET next_offset = greatest(p.next_offset, u.next_offset), stored = p.stored + u.stored, \
-     dead_lettered = p.dead_lettered + u.dead_lettered, updated_at = now() \
-     FROM unnest($3::integer[], $4::bigint[], $5::bigint[], $6::bigint[]) AS u (partition, next_offset, stored, dead_lettered) \
+     dead_lettered = p.dead_lettered + u.dead_lettered, filtered = p.filtered + u.filtered, updated_at = now() \
+     FROM unnest($3::integer[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[]) AS u (partition, next_offset, stored, dead_lettered, filtered) \
      WHERE p.group_id = $1 AND p.topic_id = $2 AND p.partition = u.partition";
 
 /// The statements of each batch, prepared on a connection.
@@ -112,10 +114,11 @@ impl ProgressTable {
         let next: Vec<i64> = advances.values().map(|a| a.next_offset).collect();
         let stored: Vec<i64> = advances.values().map(|a| a.stored).collect();
         let dead: Vec<i64> = advances.values().map(|a| a.dead_lettered).collect();
+        let filtered: Vec<i64> = advances.values().map(|a| a.filtered).collect();
         transaction
             .execute(
                 &statements.advance,
-                &[&self.group, &self.topic_id, &partitions, &next, &stored, &dead],
+                &[&self.group, &self.topic_id, &partitions, &next, &stored, &dead, &filtered],
             )
             .await
             .map(drop)

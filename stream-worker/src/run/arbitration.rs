@@ -47,7 +47,7 @@ pub fn arbitrate<'a>(writes: &'a mut [Write], faults: &Faults, stored: &BTreeMap
                 *last = Some(Stored {
                     version,
                     message: write.order.map(|order| (order, write.origin)),
-                    deleted: write.deleted,
+                    deleted: write.is_deletion(),
                 });
                 *winner = Some((i, false));
             }
@@ -71,7 +71,7 @@ pub fn arbitrate<'a>(writes: &'a mut [Write], faults: &Faults, stored: &BTreeMap
 /// Whether only the numbers of their partitions decide between two messages.
 fn have_no_order(stored: &Stored, write: &Write) -> bool {
     let is_elsewhere = |(order, (partition, _)): (i64, (i32, i64))| write.order == Some(order) && write.origin.0 != partition;
-    write.deleted == stored.deleted && stored.message.is_some_and(is_elsewhere)
+    write.is_deletion() == stored.deleted && stored.message.is_some_and(is_elsewhere)
 }
 
 fn verdict(stored: Option<&Stored>, write: &Write) -> Verdict {
@@ -81,7 +81,7 @@ fn verdict(stored: Option<&Stored>, write: &Write) -> Verdict {
     let next = || Verdict::Newer(next_version(write.order_version, Some(stored.version)));
     let (Some(rank), Some((order, arrival))) = (write.rank(), stored.message) else {
         // Its message is not known: the value of `orderBy` is the version.
-        let is_older = (write.order_version, write.deleted) < (stored.version, stored.deleted);
+        let is_older = (write.order_version, write.is_deletion()) < (stored.version, stored.deleted);
         return if is_older { Verdict::Older } else { next() };
     };
     let deleted = stored.deleted;

@@ -93,6 +93,7 @@ impl Unwritten {
     pub fn sort_out(&mut self, origin: (i32, i64), decoded: Decoded) -> Option<Write> {
         match decoded {
             Decoded::Upsert(record) => return Some(Write::upsert(record)),
+            Decoded::Filtered(record) => return Some(Write::filtered(record)),
             Decoded::Delete(record) => return Some(Write::delete(record)),
             Decoded::Drop => {
                 self.dropped.insert(origin);
@@ -111,9 +112,19 @@ impl Unwritten {
     }
 }
 
+/// The messages whose records do not pass `spec.record.where`.
+pub fn filtered(writes: &[Write]) -> BTreeSet<(i32, i64)> {
+    writes.iter().filter(|write| write.filtered).map(|write| write.origin).collect()
+}
+
 /// How far a batch advances each partition. `previous` is the recorded offset: offsets before it were counted then. A dropped
-/// message only advances.
-pub fn advances(messages: &[Message], unwritten: &Unwritten, previous: &BTreeMap<i32, i64>) -> BTreeMap<i32, Advance> {
+/// message only advances. `filtered` messages are stored, too.
+pub fn advances(
+    messages: &[Message],
+    unwritten: &Unwritten,
+    filtered: &BTreeSet<(i32, i64)>,
+    previous: &BTreeMap<i32, i64>,
+) -> BTreeMap<i32, Advance> {
     let mut advances: BTreeMap<i32, Advance> = BTreeMap::new();
     for message in messages {
         let advance = advances.entry(message.partition).or_default();
@@ -123,6 +134,7 @@ pub fn advances(messages: &[Message], unwritten: &Unwritten, previous: &BTreeMap
             advance.dead_lettered += 1;
         } else if is_new && !unwritten.dropped.contains(&message.origin()) {
             advance.stored += 1;
+            advance.filtered += i64::from(filtered.contains(&message.origin()));
         }
     }
     advances
@@ -219,6 +231,7 @@ mod tests {
             next_offset: a.0,
             stored: a.1,
             dead_lettered: a.2,
+            filtered: 0,
         };
         for (previous, first) in [
             (0, (10, 2, 2)),
@@ -227,7 +240,7 @@ mod tests {
             (10, (10, 0, 0)),
             (50, (10, 0, 0)),
         ] {
-            let advances = advances(&messages, &unwritten, &BTreeMap::from([(0, previous), (1, 0)]));
+            let advances = advances(&messages, &unwritten, &BTreeSet::new(), &BTreeMap::from([(0, previous), (1, 0)]));
             assert_eq!(
                 advances,
                 BTreeMap::from([(0, expected(first)), (1, expected((1, 1, 0)))]),
@@ -243,13 +256,53 @@ mod tests {
         assert_eq!(unwritten.sort_out((0, 5), Decoded::Drop), None);
         assert_eq!(unwritten.sort_out((1, 7), Decoded::Drop), None);
         assert!(unwritten.faults.is_empty() && unwritten.contains((0, 5)));
-        let advances = advances(&messages, &unwritten, &BTreeMap::from([(0, 4), (1, 7)]));
+        let advances = advances(&messages, &unwritten, &BTreeSet::new(), &BTreeMap::from([(0, 4), (1, 7)]));
         let expected = |next_offset, stored| Advance {
             next_offset,
             stored,
-            dead_lettered: 0,
+            ..Advance::default()
         };
         assert_eq!(advances, BTreeMap::from([(0, expected(6, 1)), (1, expected(8, 0))]));
+    }
+
+    #[test]
+    fn a_message_that_does_not_pass_counts_once_and_as_stored_unless_a_store_refuses_it() {
+        // Given three messages that do not pass, of which a store refuses one
+        let messages = [message(0, 4), message(0, 5), message(0, 6), message(0, 7)];
+        let writes: Vec<Write> = (5..8)
+            .map(|offset| Write {
+                filtered: true,
+                ..write("a", offset, offset)
+            })
+            .collect();
+        let unwritten = Unwritten {
+            faults: dead(&[(0, 6)]),
+            ..Unwritten::default()
+        };
+        for (previous, stored, filtered_now) in [(4, 3, 2), (6, 1, 1), (8, 0, 0)] {
+            // When the batch is stored, the first time or again
+            let advances = advances(&messages, &unwritten, &filtered(&writes), &BTreeMap::from([(0, previous)]));
+
+            // Then the others are counted unless they were before
+            assert_eq!(
+                (advances[&0].stored, advances[&0].filtered),
+                (stored, filtered_now),
+                "from {previous}"
+            );
+        }
+    }
+
+    #[test]
+    fn of_equal_messages_one_that_does_not_pass_is_no_deletion() {
+        let message = |offset, filtered| Write {
+            order: Some(5),
+            deleted: filtered,
+            filtered,
+            ..write("a", 5, offset)
+        };
+        let newest_of = |writes: &[Write]| newest(writes, &Faults::new())[0].origin.1;
+        assert_eq!(newest_of(&[message(1, true), message(2, false)]), 2, "it returns");
+        assert_eq!(newest_of(&[message(1, false), message(2, true)]), 2, "it leaves");
     }
 
     #[test]
@@ -310,7 +363,7 @@ mod tests {
             let (mut next, mut stored) = (0, 0);
             let mut deliver = |from: i64, to: i64| {
                 let messages: Vec<Message> = (from..to).map(|o| message(0, o)).collect();
-                if let Some(advance) = advances(&messages, &Unwritten::default(), &BTreeMap::from([(0, next)])).get(&0) {
+                if let Some(advance) = advances(&messages, &Unwritten::default(), &BTreeSet::new(), &BTreeMap::from([(0, next)])).get(&0) {
                     next = next.max(advance.next_offset);
                     stored += advance.stored;
                 }

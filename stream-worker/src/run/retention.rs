@@ -35,6 +35,7 @@ fn declared(pipeline: &WorkerPipeline, schema: &RecordSchema, aggregates: &[Aggr
     let id = pipeline.id.to_string();
     let runs = retention.runs.map(|limit| Expiry {
         rows: "runs",
+        announcements: Vec::new(),
         seconds: seconds(limit),
         statement: bookkeeping::EXPIRE_RUNS.to_owned(),
         key: Some(id.clone()),
@@ -42,6 +43,7 @@ fn declared(pipeline: &WorkerPipeline, schema: &RecordSchema, aggregates: &[Aggr
     });
     let rejects = retention.rejects.map(|limit| Expiry {
         rows: "rejects",
+        announcements: Vec::new(),
         seconds: seconds(limit),
         statement: bookkeeping::EXPIRE_REJECTS.to_owned(),
         key: Some(id.clone()),
@@ -51,6 +53,7 @@ fn declared(pipeline: &WorkerPipeline, schema: &RecordSchema, aggregates: &[Aggr
     // Last, because it may be slow as long as its index does not exist.
     let landing = retention.landing.zip(pipeline.landing_table.as_ref()).map(|(limit, table)| Expiry {
         rows: "landing",
+        announcements: schema.landing_announce_expiry(table),
         seconds: seconds(limit),
         statement: schema.landing_expire(table),
         key: None,
@@ -130,6 +133,14 @@ async fn sweep(context: &WorkerContext, declared: &[Expiry]) -> Result<(), Store
     // An error does not keep other rows.
     let mut wrong = Ok(());
     for expiry in declared {
+        match is_announced(&client, expiry).await {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(error) => {
+                wrong = Err(error);
+                continue;
+            }
+        }
         let mut deleted = 0;
         loop {
             let rows = match answered(expire(&client, expiry)).await?.map_err(|e| failed(&e)) {
@@ -151,6 +162,17 @@ async fn sweep(context: &WorkerContext, declared: &[Expiry]) -> Result<(), Store
         }
     }
     wrong
+}
+
+/// Whether rows may be deleted: it was known before this sweep that they expire.
+async fn is_announced(client: &Client, expiry: &Expiry) -> Result<bool, StoreError> {
+    for statement in &expiry.announcements {
+        let new = answered(client.execute(statement, &[])).await?.map_err(|e| failed(&e))?;
+        if new > 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Indexing a large table has no time limit. Only schema changes of that table wait for it; when this worker ends, so does the

@@ -191,6 +191,9 @@ pub trait HealthCheck: Send + Sync {
 pub struct Expiry {
     /// The rows' name in metrics and logs.
     pub rows: &'static str,
+    /// Record that such rows expire. Where one of these statements has an effect, none is deleted in the same sweep, so that statements
+    /// of others that do not see it end first.
+    pub announcements: Vec<String>,
     /// Their limit, in seconds.
     pub seconds: f64,
     /// Takes the key, if there is one, the seconds, and the number of rows to delete at most.

@@ -182,9 +182,10 @@ async fn record(pipeline: &WorkerPipeline, secrets: &Secrets, letter: &Letter) -
         .decode(&letter.message)
         .await
         .ok()?;
-    let (Decoded::Upsert(VersionedRecord { record, .. }) | Decoded::Delete(VersionedRecord { record, .. })) = decoded else {
+    let (Decoded::Upsert(decoded) | Decoded::Filtered(decoded) | Decoded::Delete(decoded)) = decoded else {
         return None;
     };
+    let VersionedRecord { record, .. } = decoded;
     let names = schema.fields.iter().map(|field| field.name.clone());
     let values = record.0.iter().map(userpipeline_record::Value::to_json);
     Some(names.zip(values).collect::<serde_json::Map<_, _>>().into())

@@ -58,7 +58,7 @@ fn pipeline(table: &str) -> Value {
     let tls = json!({"ca": {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}}});
     let address = variable("WIRES_POSTGRES");
     let (host, port) = address.rsplit_once(':').unwrap();
-    let record = json!({"key": ["id"], "orderBy": "revision", "deleteWhen": "has(item.gone)", "fields": [
+    let record = json!({"key": ["id"], "orderBy": "revision", "deleteWhen": "has(item.gone)", "where": "rising >= 0", "fields": [
         {"name": "id", "type": "long", "from": "/id"},
         {"name": "revision", "type": "long", "from": "/revision"},
         {"name": "rising", "type": "long", "from": "/rising"},

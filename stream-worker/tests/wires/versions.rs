@@ -34,7 +34,7 @@ impl Random {
         let (key, revision) = (self.below(KEYS), 1 + self.below(3));
         // Cassandra would take the greater value of each column, of equal write times.
         let columns = [key, revision, offset, -offset].map(Value::Long);
-        let deleted = self.below(10) == 0;
+        let kind = self.below(10);
         let record = VersionedRecord {
             origin: (0, offset),
             key: key.to_string(),
@@ -42,7 +42,11 @@ impl Random {
             order: Some(revision),
             record: Record(columns.to_vec()),
         };
-        if deleted { Write::delete(record) } else { Write::upsert(record) }
+        match kind {
+            0 => Write::delete(record),
+            1 | 2 => Write::filtered(record),
+            _ => Write::upsert(record),
+        }
     }
 }
 

@@ -24,6 +24,8 @@ use crate::{
 pub struct Compared {
     pub records: usize,
     pub deleted: usize,
+    /// Whose last revision does not pass the filter.
+    pub filtered: usize,
     pub messages: usize,
     pub dead_letters: usize,
     /// Distinct rejects.
@@ -58,7 +60,8 @@ pub async fn compare(trial: &Trial, last_invalid: &BTreeSet<String>) -> Result<C
     let rejects = rejected::rejects(trial, &db, last_invalid).await.context("the rejects")?;
     Ok(Compared {
         records: rows.len(),
-        deleted: last.len() - rows.len(),
+        deleted: last.iter().filter(|revision| revision.landed.is_none()).count(),
+        filtered: last.iter().filter(|revision| revision.is_filtered()).count(),
         messages: messages.len(),
         dead_letters,
         rejects,
@@ -101,11 +104,14 @@ async fn landing(trial: &Trial, db: &tokio_postgres::Client, last: &[Revision]) 
             row["_version"] == revision.revision && row["_published_version"] == revision.revision,
             "{row} is not {revision:?}"
         );
-        ensure!(row["_deleted"] == revision.row.is_none(), "{row} is not {revision:?}");
-        for (name, field_type) in fields.iter().filter(|_| revision.row.is_some()) {
+        ensure!(
+            row["_deleted"] == revision.landed.is_none() && row["_filtered"] == revision.is_filtered(),
+            "{row} is not {revision:?}"
+        );
+        for (name, field_type) in fields.iter().filter(|_| revision.landed.is_some()) {
             let (found, expected) = (
                 declared::text(field_type, &row[name])?,
-                &revision.row.as_ref().context("a row")?[name],
+                &revision.landed.as_ref().context("a row")?[name],
             );
             ensure!(found == *expected, "{name} is {found:?} and must be {expected:?}: {row}");
         }
@@ -137,7 +143,8 @@ fn row_of(schema: &RecordSchema, record: &Record) -> Result<Row> {
         .collect()
 }
 
-/// Every message is a served revision, and the newest one of each record is its last revision.
+/// Every message is a served revision, and the newest one of each record is its last revision, or has deleted it before revisions that
+/// do not pass.
 async fn topic(trial: &Trial, messages: &[TopicMessage], planted: &BTreeMap<Vec<u8>, Garbage>, last: &[Revision]) -> Result<()> {
     let spec: RecordSpec = serde_json::from_value(record())?;
     let schema = RecordSchema::read(Some(&spec)).map_err(anyhow::Error::msg)?;
@@ -169,8 +176,14 @@ async fn topic(trial: &Trial, messages: &[TopicMessage], planted: &BTreeMap<Vec<
         *newest = (*newest).max(version);
     }
     for revision in last {
-        let version = newest.get(&revision.key());
-        ensure!(version == Some(&revision.revision), "the newest is {version:?} of {revision:?}");
+        let version = newest.get(&revision.key()).copied();
+        let key = trial.source_model.key(&revision.device, revision.seq).context("a key")?;
+        let is_last = version == Some(revision.revision);
+        let is_gone = version.is_none_or(|version| trial.source_model.revision(key, version).row.is_none());
+        ensure!(
+            is_last || revision.row.is_none() && is_gone,
+            "the newest is {version:?} of {revision:?}"
+        );
     }
     Ok(())
 }

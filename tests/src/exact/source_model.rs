@@ -19,11 +19,15 @@ pub const PAGE: usize = 200;
 /// Every fifth revision of a key deletes its record.
 const DELETED_EVERY: i64 = 5;
 
+/// A record that is not `ok` passes the filter above this level. About one in five does not pass; of some the level is null.
+const PASSING_LEVEL: f64 = 1e8;
+
 const TEXTS: [&str; 8] = ["", "plain", "日本語", "العربية", "👩‍👩‍👧", "e\u{301}", "'; --", "\\N"];
 
 /// `spec.record` of the pipeline.
 pub fn record() -> Value {
-    json!({"key": ["device", "seq"], "clusterBy": ["seq"], "orderBy": "revision", "deleteWhen": "has(item.gone)", "fields": [
+    let filter = format!("ok || level > {PASSING_LEVEL:?}");
+    json!({"key": ["device", "seq"], "clusterBy": ["seq"], "orderBy": "revision", "deleteWhen": "has(item.gone)", "where": filter, "fields": [
         {"name": "device", "type": "string", "from": "/device"},
         {"name": "seq", "type": "int", "from": "/seq"},
         {"name": "revision", "type": "long", "from": "/revision"},
@@ -82,6 +86,8 @@ pub struct Revision {
     pub seq: i64,
     pub revision: i64,
     /// `None`: deleted.
+    pub landed: Option<Row>,
+    /// `None`: deleted, or it does not pass the filter.
     pub row: Option<Row>,
 }
 
@@ -89,6 +95,10 @@ impl Revision {
     /// The key of its message.
     pub fn key(&self) -> String {
         json!([self.device, self.seq]).to_string()
+    }
+
+    pub const fn is_filtered(&self) -> bool {
+        self.landed.is_some() && self.row.is_none()
     }
 }
 
@@ -185,12 +195,13 @@ impl SourceModel {
     pub fn revision(&self, key: usize, revision: i64) -> Revision {
         let (device, seq) = name_of(key);
         let item = self.item(key, revision);
-        let row = (revision % DELETED_EVERY != 0).then(|| row(&item));
+        let landed = (revision % DELETED_EVERY != 0).then(|| row(&item));
         Revision {
             device,
             seq,
             revision,
-            row,
+            row: landed.clone().filter(|_| passes(&item)),
+            landed,
         }
     }
 
@@ -221,6 +232,11 @@ fn name_of(key: usize) -> (String, i64) {
     (format!("dévice {}", key % 37), i64::try_from(key).unwrap_or_default())
 }
 
+/// Whether an item's record passes the filter.
+fn passes(item: &Value) -> bool {
+    item["ok"] == true || item["level"].as_f64().is_some_and(|level| level > PASSING_LEVEL)
+}
+
 /// The row of an item, in the form in which [`crate::declared`] reads rows from the stores.
 fn row(item: &Value) -> Row {
     let fields = crate::declared::fields(&record());
@@ -244,9 +260,33 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use userpipeline_api::RecordSpec;
-    use userpipeline_record::RecordSchema;
+    use userpipeline_record::{Mapped, RecordSchema};
 
     use super::*;
+
+    #[test]
+    fn a_revision_is_stored_filtered_or_deleted_as_the_record_says() {
+        let (model, spec) = (SourceModel::new(7), serde_json::from_value::<RecordSpec>(record()).unwrap());
+        let schema = RecordSchema::read(Some(&spec)).unwrap();
+        let mut filtered = 0;
+        for (key, number) in (0..400).flat_map(|key| (1..6).map(move |number| (key, number))) {
+            let revision = model.revision(key, number);
+            let item = model.item(key, number);
+            let expected = match (&revision.landed, &revision.row) {
+                (Some(_), Some(_)) => "stored",
+                (Some(_), None) => "filtered",
+                (None, _) => "deleted",
+            };
+            let found = match schema.map(&item, Some(item.to_string().as_bytes())).unwrap() {
+                Mapped::Upsert(_) => "stored",
+                Mapped::Filtered(_) => "filtered",
+                Mapped::Delete(_) => "deleted",
+            };
+            assert_eq!(found, expected, "{item}");
+            filtered += usize::from(found == "filtered");
+        }
+        assert!((200..800).contains(&filtered), "{filtered} of 2000");
+    }
 
     #[test]
     fn only_invalid_items_are_rejected_and_for_the_expected_reason() {

@@ -89,6 +89,7 @@ fn other_texts() -> Vec<Attack> {
             "/record/deleteWhen",
             json!(nested("!(", "true", ")", 300)),
         ),
+        attack("spec.record.where", "/record/where", json!(nested("!(", "true", ")", 300))),
         attack(
             "spec.record.fields[2].template",
             "/record/fields/2/template",

@@ -11,6 +11,7 @@ mod dead_letters;
 mod deletions;
 mod every_type;
 mod existing_tables;
+mod filters;
 mod freshness;
 mod gitops;
 mod guides;

@@ -131,6 +131,7 @@ fn result(kind: RunKind, due: Option<Timestamp>, job: &Job, end: &JobEnd, observ
         message: end.with_note(message),
         warning: report.warning.filter(|_| end.succeeded),
         landed: report.landed,
+        filtered: report.filtered,
         published: report.published,
         rejected: report.rejected,
     }

@@ -51,6 +51,7 @@ fn totals(before: Option<&Totals>, observed: &Observed) -> Option<Totals> {
         totals.stored = totals.stored.max(report.stored);
         totals.dead_lettered = totals.dead_lettered.max(report.dead_lettered);
         totals.late = totals.late.max(report.late);
+        totals.filtered = totals.filtered.max(report.filtered);
     }
     Some(totals)
 }

@@ -199,6 +199,23 @@ fn set(spec: &mut Value, path: &str, value: Value) {
     *at = value;
 }
 
+/// Values of a part of a record.
+fn of_record(path: &str) -> Vec<Value> {
+    let texts = match path {
+        "key" => return vec![json!(["one"]), json!(["two", "one"])],
+        "clusterBy" => return vec![json!(["two"]), json!([])],
+        "orderBy" => vec!["two"],
+        "deleteWhen" | "fields/0/expr" => vec!["has(item.gone)", "item.one == '1'"],
+        "where" => vec!["one == 'x'", "size(one) > 2"],
+        "fields/0/from" => vec!["/three", "/four"],
+        "fields/0/template" => vec!["{/three} {/four}", "{/five}"],
+        "fields/0/timeZone" => vec!["Europe/Berlin", "Asia/Tokyo"],
+        "fields/0/format" => vec!["RFC2822", "HTTP"],
+        _ => vec!["alpha", "beta"],
+    };
+    texts.into_iter().map(Value::from).collect()
+}
+
 /// Values that the schema may take.
 fn values(path: &str, schema: &Value) -> Vec<Value> {
     if path.ends_with("/resources") {
@@ -214,21 +231,11 @@ fn values(path: &str, schema: &Value) -> Vec<Value> {
         let spread = |key: &str| json!([{"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "DoNotSchedule"}]);
         return vec![spread("a"), spread("b")];
     }
-    if path.starts_with("/record/") {
-        let texts = match path.trim_start_matches("/record/") {
-            "key" => return vec![json!(["one"]), json!(["two", "one"])],
-            "clusterBy" => return vec![json!(["two"]), json!([])],
-            "orderBy" => vec!["two"],
-            "deleteWhen" | "fields/0/expr" => vec!["has(item.gone)", "item.one == '1'"],
-            "fields/0/from" => vec!["/three", "/four"],
-            "fields/0/template" => vec!["{/three} {/four}", "{/five}"],
-            "fields/0/timeZone" => vec!["Europe/Berlin", "Asia/Tokyo"],
-            "fields/0/format" => vec!["RFC2822", "HTTP"],
-            _ => vec!["alpha", "beta"],
-        };
-        if schema["enum"].is_null() && schema["type"] != "boolean" {
-            return texts.into_iter().map(Value::from).collect();
-        }
+    if let Some(path) = path.strip_prefix("/record/")
+        && schema["enum"].is_null()
+        && schema["type"] != "boolean"
+    {
+        return of_record(path);
     }
     match path {
         "/source/http/path" => return vec![json!("/one"), json!("/two")],

@@ -1,5 +1,6 @@
 //! What expressions give, and what they refuse.
 
+mod filter;
 mod limits;
 
 use serde_json::{Value as Json, json};

@@ -5,6 +5,8 @@ use crate::model::{RecordFault, VersionedRecord};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decoded {
     Upsert(VersionedRecord),
+    /// The record does not pass `spec.record.where`: an earlier version is deleted.
+    Filtered(VersionedRecord),
     Delete(VersionedRecord),
     /// Nothing is stored; the partition advances past the message.
     Drop,
@@ -16,7 +18,7 @@ impl Decoded {
     /// With the value of `orderBy`.
     #[must_use]
     pub fn with_order(mut self, value: Option<i64>) -> Self {
-        if let Self::Upsert(record) | Self::Delete(record) = &mut self {
+        if let Self::Upsert(record) | Self::Filtered(record) | Self::Delete(record) = &mut self {
             record.order = value;
         }
         self

@@ -1,7 +1,7 @@
 //! Messages of an external producer: items, mapped to records like those of any source. Pure.
 
 use serde_json::Value as Json;
-use userpipeline_record::{Mapped, Members, RecordSchema, avro::ItemReader, check_weight};
+use userpipeline_record::{FILTER_INVALID, Mapped, Members, RecordSchema, avro::ItemReader, check_weight};
 
 use super::decoded::Decoded;
 use crate::model::{Message, RecordFault, VersionedRecord};
@@ -16,7 +16,7 @@ fn document(payload: &[u8]) -> Result<Json, RecordFault> {
 pub fn from_json(schema: &RecordSchema, members: Option<&Members>, payload: &[u8], message: &Message) -> Result<Decoded, RecordFault> {
     let text = std::str::from_utf8(payload).ok();
     match text.zip(members).and_then(|(text, members)| schema.map_text(text, members)) {
-        Some((record, order)) => decoded(schema, Mapped::Upsert(record), order, message),
+        Some((mapped, order)) => decoded(schema, mapped, order, message),
         // A parser decides, and has the reason of a fault.
         None => record(schema, &document(payload)?, Some(payload), message),
     }
@@ -24,8 +24,8 @@ pub fn from_json(schema: &RecordSchema, members: Option<&Members>, payload: &[u8
 
 /// The record in a message that holds a datum.
 pub fn from_avro(schema: &RecordSchema, reader: &ItemReader, datum: &[u8], message: &Message) -> Result<Decoded, RecordFault> {
-    if let Some((record, order)) = reader.record(schema, datum) {
-        return decoded(schema, Mapped::Upsert(record), order, message);
+    if let Some((mapped, order)) = reader.record(schema, datum) {
+        return decoded(schema, mapped, order, message);
     }
     // The item decides, and has the reason of a fault.
     let item = reader
@@ -40,10 +40,17 @@ pub fn record(schema: &RecordSchema, item: &Json, text: Option<&[u8]>, message: 
     let (mapped, order) = schema.map_ordered(item, text).map_err(|reject| {
         let place = if reject.field.is_empty() {
             "the record".to_owned()
+        } else if reject.class == FILTER_INVALID {
+            "spec.record.where".to_owned()
         } else {
             format!("field `{}`", reject.field)
         };
-        RecordFault::new("RecordInvalid", format!("{place}, from {}: {}", reject.from, reject.reason))
+        let class = if reject.class == FILTER_INVALID {
+            FILTER_INVALID
+        } else {
+            "RecordInvalid"
+        };
+        RecordFault::new(class, format!("{place}, from {}: {}", reject.from, reject.reason))
     })?;
     decoded(schema, mapped, order, message)
 }
@@ -51,6 +58,7 @@ pub fn record(schema: &RecordSchema, item: &Json, text: Option<&[u8]>, message: 
 fn decoded(schema: &RecordSchema, mapped: Mapped, order: Option<i64>, message: &Message) -> Result<Decoded, RecordFault> {
     let (record, outcome): (_, fn(VersionedRecord) -> Decoded) = match mapped {
         Mapped::Upsert(record) => (record, Decoded::Upsert),
+        Mapped::Filtered(record) => (record, Decoded::Filtered),
         Mapped::Delete(record) => (record, Decoded::Delete),
     };
     let version = schema
@@ -122,6 +130,28 @@ mod tests {
         }
         let not_text = from_json(&schema, members.as_ref(), b"{\"id\": \"\xff\", \"at\": 5}", &message);
         assert_eq!(not_text.unwrap_err().class, "JsonInvalid");
+    }
+
+    #[test]
+    fn an_item_that_does_not_pass_the_filter_is_told_from_one_that_cannot_be_judged() {
+        let declared = json!({"key": ["id"], "orderBy": "at", "where": "100 / age > 2", "fields": [
+            {"name": "id", "type": "string", "from": "/id"},
+            {"name": "at", "type": "long", "from": "/at"},
+            {"name": "age", "type": "long", "from": "/age", "optional": true},
+        ]});
+        let schema = RecordSchema::of(Some(&serde_json::from_value(declared).unwrap())).unwrap();
+        let members = Members::of(&schema);
+        assert!(members.is_some());
+        let message = Message::default();
+        for (age, expected) in [("18", Ok(false)), ("50", Ok(true)), ("null", Ok(true)), ("0", Err("FilterInvalid"))] {
+            let text = format!(r#"{{"id": "d1", "at": 5, "age": {age}}}"#);
+            let read = |members| from_json(&schema, members, text.as_bytes(), &message);
+            assert_eq!(read(members.as_ref()), read(None), "{text}");
+            let is_filtered = read(None).map(|decoded| matches!(decoded, Decoded::Filtered(_)));
+            assert_eq!(is_filtered.map_err(|fault| fault.class), expected, "{text}");
+        }
+        let fault = from_json(&schema, None, br#"{"id": "d1", "at": 5, "age": 0}"#, &message).unwrap_err();
+        assert_eq!(fault.message, "spec.record.where, from 100 / age > 2: division by zero");
     }
 
     #[test]

@@ -32,6 +32,8 @@ impl Writer {
         }
         let stored: i64 = advances.values().map(|a| a.stored).sum();
         metrics.stored.inc_by(u64::try_from(stored).unwrap_or(0));
+        let filtered: i64 = advances.values().map(|a| a.filtered).sum();
+        metrics.filtered.inc_by(u64::try_from(filtered).unwrap_or(0));
         metrics.batches.inc();
         #[allow(clippy::cast_precision_loss)] // A batch has at most some thousands.
         metrics.batch_records.observe(work.batch.messages.len() as f64);

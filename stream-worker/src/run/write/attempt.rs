@@ -22,7 +22,7 @@ use crate::{
     progress::{Advance, BatchTransaction},
     run::{
         arbitration::{Arbitrated, arbitrate},
-        batch::{advances, newest},
+        batch::{advances, filtered, newest},
     },
     sinks::{ActiveSink, Arbiter, WriteOutcome},
 };
@@ -53,6 +53,7 @@ impl Writer {
             return Err(Failure::Fenced(fenced));
         }
 
+        let filtered = filtered(candidates);
         let Arbitrated {
             winners: writes,
             is_unordered,
@@ -71,7 +72,7 @@ impl Writer {
             failed.map_or(Ok(()), |e| Err(Failure::Store(Store::DeadLetters, e)))
         };
         // It is sent before the writes: after one that is refused, PostgreSQL refuses it as well. Without a commit it has no effect.
-        let advances = advances(&batch.messages, unwritten, &previous);
+        let advances = advances(&batch.messages, unwritten, &filtered, &previous);
         let advancing = async { transaction.advance(&advances).await.map_err(Failure::bookkeeping) };
         let ((), results, ()) = futures::try_join!(advancing, to_sinks, to_dead_letters)?;
 

@@ -67,6 +67,7 @@ impl Sink for Postgres {
         let tombstones = pipeline.retention.tombstones.zip(pipeline.postgres_table.clone());
         let tombstones = tombstones.map(|(limit, table)| Expiry {
             rows: "tombstones",
+            announcements: Vec::new(),
             seconds: std::time::Duration::from(limit).as_secs_f64(),
             statement: bookkeeping::EXPIRE_TOMBSTONES.to_owned(),
             key: Some(table),
@@ -76,6 +77,7 @@ impl Sink for Postgres {
             let (seconds, statement) = aggregate.expire()?;
             Some(Expiry {
                 rows: "windows",
+                announcements: Vec::new(),
                 seconds,
                 statement,
                 key: None,

@@ -149,6 +149,9 @@ impl Statements {
             values.extend([&arrays.orders as &(dyn ToSql + Sync), &arrays.partitions, &arrays.offsets]);
             if parameters == Parameters::Delete {
                 values.push(&arrays.ahead);
+                if self.schema.filter.is_some() {
+                    values.push(&arrays.filtered);
+                }
             }
         }
         values
@@ -170,6 +173,7 @@ struct Arrays<'a> {
     offsets: Vec<i64>,
     /// Whether the version is ahead of `orderBy`.
     ahead: Vec<bool>,
+    filtered: Vec<bool>,
 }
 
 impl<'a> Arrays<'a> {
@@ -181,6 +185,7 @@ impl<'a> Arrays<'a> {
             partitions: writes.iter().map(|w| w.origin.0).collect(),
             offsets: writes.iter().map(|w| w.origin.1).collect(),
             ahead: writes.iter().map(|w| w.version > w.order_version).collect(),
+            filtered: writes.iter().map(|w| w.filtered).collect(),
         }
     }
 }

@@ -4,7 +4,7 @@ use tokio_postgres::{Error, Transaction};
 use userpipeline_api::TableManagement;
 use userpipeline_record::{
     RecordSchema,
-    postgres::{REQUEST, quote},
+    postgres::{FILTERED, REQUEST, quote},
 };
 use userpipeline_stores::{StoreError, postgres::explain};
 
@@ -43,6 +43,9 @@ async fn create(table: &Table<'_>) -> Result<(), StoreError> {
     }
     if schema.order_by.is_some() && !found.is_empty() && !found.iter().any(|column| column.name == REQUEST) {
         table.execute(&RecordSchema::landing_add_order(name)).await.map_err(failed)?;
+    }
+    if schema.filter.is_some() && !found.is_empty() && !found.iter().any(|column| column.name == FILTERED) {
+        table.execute(&RecordSchema::landing_add_filtered(name)).await.map_err(failed)?;
     }
     for column in table.columns().await? {
         let field = schema
