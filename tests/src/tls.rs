@@ -48,6 +48,10 @@ impl Authority {
 
     fn of(mut params: CertificateParams) -> Result<Self> {
         let key = KeyPair::generate()?;
+        // OpenSSL looks for an issuer by its name, and takes the first of that name.
+        params
+            .distinguished_name
+            .push(DnType::CommonName, format!("authority {}", uuid::Uuid::new_v4().simple()));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key)?.der().clone();
         Ok(Self {

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -21,6 +22,9 @@ use super::{
     conditions::{plain, same, write_status},
     resources::{self, FINALIZER, KafkaTopic, KafkaUser, TopicSpec, TopicStatus, UserStatus},
 };
+
+/// After a request that failed.
+const RETRY: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Topics {
@@ -74,14 +78,18 @@ impl InMemoryKafka {
     /// Reconciles the KafkaTopics of a namespace until it is aborted.
     pub async fn serve_topics(self, client: Client, namespace: String) -> Result<()> {
         let api = resources::topics(&client, &namespace).await?;
-        let mut changed = pin!(watcher(api.clone(), watcher::Config::default()).default_backoff().applied_objects());
-        while let Some(topic) = changed.next().await {
-            let Ok(topic) = topic else { continue };
-            if let Err(error) = self.reconcile(&api, &topic).await {
-                println!("in-memory Kafka: {}: {error:#}", topic.name_any());
+        loop {
+            let mut changed = pin!(watcher(api.clone(), watcher::Config::default()).default_backoff().applied_objects());
+            while let Some(topic) = changed.next().await {
+                let Ok(topic) = topic else { continue };
+                if let Err(error) = self.reconcile(&api, &topic).await {
+                    println!("in-memory Kafka: {}: {error:#}", topic.name_any());
+                    break;
+                }
             }
+            // Then all are listed again.
+            tokio::time::sleep(RETRY).await;
         }
-        Ok(())
     }
 
     async fn reconcile(&self, api: &Api<KafkaTopic>, topic: &KafkaTopic) -> Result<()> {
@@ -119,25 +127,31 @@ impl InMemoryKafka {
 /// Reports the KafkaUsers of a namespace as ready until it is aborted. They get no Secrets.
 pub async fn serve_users(client: Client, namespace: String) -> Result<()> {
     let api: Api<KafkaUser> = resources::users(&client, &namespace).await?;
-    let mut changed = pin!(watcher(api.clone(), watcher::Config::default()).default_backoff().applied_objects());
-    while let Some(user) = changed.next().await {
-        let Ok(user) = user else { continue };
-        let name = user.name_any();
-        if user.status.clone().unwrap_or_default().observed_generation == user.metadata.generation {
-            continue;
+    loop {
+        let mut changed = pin!(watcher(api.clone(), watcher::Config::default()).default_backoff().applied_objects());
+        while let Some(user) = changed.next().await {
+            let Ok(user) = user else { continue };
+            if let Err(error) = report_ready(&api, &user).await {
+                println!("in-memory Kafka: {}: {error}", user.name_any());
+                break;
+            }
         }
-        let status = UserStatus {
-            conditions: vec![plain("Ready")],
-            observed_generation: user.metadata.generation,
-            username: Some(name.clone()),
-            secret: Some(name.clone()),
-        };
-        // One that is gone needs no status.
-        if let Err(error) = write_status(&api, &name, &status).await {
-            println!("in-memory Kafka: {name}: {error}");
-        }
+        tokio::time::sleep(RETRY).await;
     }
-    Ok(())
+}
+
+async fn report_ready(api: &Api<KafkaUser>, user: &KafkaUser) -> kube::Result<()> {
+    let name = user.name_any();
+    if user.status.clone().unwrap_or_default().observed_generation == user.metadata.generation {
+        return Ok(());
+    }
+    let status = UserStatus {
+        conditions: vec![plain("Ready")],
+        observed_generation: user.metadata.generation,
+        username: Some(name.clone()),
+        secret: Some(name.clone()),
+    };
+    write_status(api, &name, &status).await
 }
 
 /// Creates a `Kafka` that is ready, with the listener `tls`, whose certificates are of this authority.

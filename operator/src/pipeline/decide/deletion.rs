@@ -303,21 +303,28 @@ mod tests {
                 DeletionStep::Wait(Some(unknown), None),
             ),
         ] {
-            let decision = decide(
-                &DeletionInput {
-                    may_have_data,
-                    topics: &topics,
-                    ..input(recorded, None)
-                },
-                at(10),
-            );
+            let input = DeletionInput {
+                may_have_data,
+                topics: &topics,
+                ..input(recorded, None)
+            };
+            let decision = decide(&input, at(10));
             assert_eq!(decision.step, expected, "{case}");
             if decision.step == DeletionStep::Record {
                 assert_eq!(decision.status.kafka_topics, ["a"], "{case}");
             }
         }
+    }
+
+    #[test]
+    fn kafka_topics_that_stay_after_their_deletion_are_reported() {
+        let recorded = DeletionStatus {
+            done_at: Some(Time(at(3))),
+            kafka_topics: vec!["a".into()],
+            ..DeletionStatus::default()
+        };
         let late = DeletionInput {
-            topics: &topic(Some(at(5))),
+            topics: &DeletableTopics::Some(vec![DeletableTopic::named("a", Some(at(5)))]),
             ..input(Some(&recorded), None)
         };
         let DeletionStep::Wait(Some((reason, _)), None) = decide(&late, at(400)).step else {

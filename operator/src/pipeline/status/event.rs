@@ -298,7 +298,7 @@ mod tests {
             }),
             ..UserPipelineStatus::default()
         };
-        for (before, after, expected) in [
+        let table = vec![
             (of(false, &[], false), of(true, &[], false), Some("deleted: table a")),
             (of(true, &[], false), of(true, &[], false), None),
             (of(false, &[], false), of(true, &["t", "d"], false), None),
@@ -309,7 +309,8 @@ mod tests {
             ),
             (of(false, &["t"], false), of(false, &["t"], true), Some("deleted KafkaTopics: t")),
             (of(true, &["t", "d"], true), of(true, &["t", "d"], true), None),
-        ] {
+        ];
+        for (before, after, expected) in table {
             let expected: Vec<_> = expected.map(|note| (Reason::DataDeleted, note.to_owned())).into_iter().collect();
             assert_eq!(events(&before, &after), expected);
         }
