@@ -3,7 +3,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/userpipeline
 export CARGO_TARGET_DIR := $(CACHE)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help up cluster down clean env check lint generate test test-long test-exact test-encryption bench bench-worker bench-curves bench-ingest bench-operator packages checkout
+.PHONY: help up cluster down clean env check lint generate test test-long test-exact test-encryption test-spark bench bench-worker bench-curves bench-ingest bench-operator packages checkout
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,11 @@ test-exact: cluster ## Everything breaks while records go the whole way, then al
 test-encryption: cluster ## What the network carries is unreadable; real servers with expired certificates are refused; and all passwords and certificates are rotated while records flow.
 	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) sh -c \
 	  '$(SWEEP) && cargo test --locked -p userpipeline-tests --test encryption -- --ignored --nocapture --test-threads=1'
+
+test-spark: cluster packages ## PySpark and a pipeline have the same totals of the same items.
+	benches/peers/install.sh
+	KUBECONFIG="$(CACHE)/kubeconfig" PYSPARK_PYTHON="$(CACHE)/peers/venv/bin/python" $(ALONE) sh -c \
+	  '$(SWEEP) && cargo test --locked -p userpipeline-tests --test spark -- --ignored --nocapture'
 
 bench: ## What everything costs, each result against its target; fails if any is short.
 	@failed=; for one in bench-worker bench-ingest "bench-operator SEEDED=1"; do $(MAKE) $$one || failed="$$failed $$one"; done; \

@@ -39,6 +39,7 @@ impl Aggregate {
             key,
             order_by: None,
             delete_when: None,
+            filter: None,
             fields: groups.chain(windows).chain(values).collect(),
         })
     }

@@ -44,8 +44,8 @@ const NOT_OPERATIONS: [&str; 14] = [
     "reference/source",
     "reference/status-and-events",
 ];
-/// Pages that a story of its own follows: that of Strimzi is in `tests/tests/strimzi`.
-const IN_STORIES: [&str; 1] = ["how-to/strimzi"];
+/// Pages that a story of its own follows: `tests/tests/spark` and `tests/tests/strimzi`.
+const IN_STORIES: [&str; 2] = ["how-to/from-spark", "how-to/strimzi"];
 /// Rooms whose pages have commands, so that each page must be in one of the lists above.
 const ROOMS: [&str; 3] = ["start", "how-to", "reference"];
 /// Rooms whose pages explain, and have no commands to follow.
