@@ -66,7 +66,7 @@ impl Aggregate {
 pub struct AggregateWindow {
     /// Field of type `timestamp`, neither optional nor without a value, that decides the window of a record.
     #[schemars(length(min = 1, max = 48))]
-    pub on: String,
+    pub field: String,
     /// Length of a window: a divisor of 24h, such as `15m` or `6h`, or a multiple of it. Windows below a day
     /// are counted from the midnight of `timeZone`. Windows of days are calendar days there, also where the
     /// clocks change; `168h` is a week from Monday.

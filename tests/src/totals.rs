@@ -136,7 +136,7 @@ fn seconds(duration: &str) -> Result<i64> {
 /// The windows that have a row: start and end of each.
 fn windows(declared: &Value, row: &Value) -> Result<Vec<(Option<Timestamp>, Option<Timestamp>)>> {
     let window = &declared["window"];
-    let Some(on) = window["on"].as_str() else {
+    let Some(on) = window["field"].as_str() else {
         return Ok(vec![(None, None)]);
     };
     let at = time(&row[on])?;

@@ -157,10 +157,10 @@ impl Check<'_> {
     }
 
     fn window(&mut self, declared: &userpipeline_api::AggregateWindow) -> Option<Window> {
-        let on = self.field("window.on", &declared.on)?;
+        let on = self.field("window.field", &declared.field)?;
         if on.field_type != FieldType::Timestamp || on.optional {
             self.add(
-                "window.on",
+                "window.field",
                 format!(
                     "`{}` must be a field of type timestamp that is not optional: each record needs its window",
                     on.name

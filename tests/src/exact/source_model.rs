@@ -48,7 +48,7 @@ pub fn aggregates() -> Value {
             {"name": "records", "count": {}}, {"name": "names", "countDistinct": "name"}, {"name": "revisions", "sum": "revision"},
             {"name": "least", "min": "level"}, {"name": "newest", "max": "revision"},
         ]},
-        {"name": "by_day", "groupBy": ["ok"], "window": {"on": "at", "every": "24h", "timeZone": "Europe/Berlin"}, "values": [
+        {"name": "by_day", "groupBy": ["ok"], "window": {"field": "at", "every": "24h", "timeZone": "Europe/Berlin"}, "values": [
             {"name": "records", "count": {}}, {"name": "average", "avg": "seq"},
         ]},
     ])

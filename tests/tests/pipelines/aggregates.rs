@@ -51,32 +51,32 @@ fn declared() -> Vec<Value> {
         aggregate(
             "by_hour",
             json!(["country"]),
-            json!({"window": {"on": "at", "every": "1h", "timeZone": "Europe/Berlin"}}),
+            json!({"window": {"field": "at", "every": "1h", "timeZone": "Europe/Berlin"}}),
         ),
         aggregate(
             "by_quarter_day",
             json!([]),
-            json!({"window": {"on": "at", "every": "6h", "timeZone": "America/Sao_Paulo"}}),
+            json!({"window": {"field": "at", "every": "6h", "timeZone": "America/Sao_Paulo"}}),
         ),
         aggregate(
             "by_day",
             json!(["country"]),
-            json!({"window": {"on": "at", "every": "24h", "timeZone": "America/Sao_Paulo"}}),
+            json!({"window": {"field": "at", "every": "24h", "timeZone": "America/Sao_Paulo"}}),
         ),
         aggregate(
             "by_week",
             json!([]),
-            json!({"window": {"on": "at", "every": "168h", "timeZone": "Asia/Kolkata"}}),
+            json!({"window": {"field": "at", "every": "168h", "timeZone": "Asia/Kolkata"}}),
         ),
         aggregate(
             "overlapping",
             json!(["country"]),
-            json!({"window": {"on": "at", "every": "6h", "hop": "2h"}}),
+            json!({"window": {"field": "at", "every": "6h", "hop": "2h"}}),
         ),
         aggregate(
             "recent",
             json!(["country"]),
-            json!({"window": {"on": "at", "every": "1h"}, "keep": "48h"}),
+            json!({"window": {"field": "at", "every": "1h"}, "keep": "48h"}),
         ),
     ]
 }

@@ -171,7 +171,7 @@ fn make_room(spec: &mut Value, path: &str) {
             } else {
                 json!({"name": "n", "count": {}})
             };
-            spec["aggregates"] = json!([{"name": "a", "window": {"on": "at", "every": "1h"}, "values": [value]}]);
+            spec["aggregates"] = json!([{"name": "a", "window": {"field": "at", "every": "1h"}, "values": [value]}]);
         }
         _ => {}
     }
@@ -242,7 +242,7 @@ fn values(path: &str, schema: &Value) -> Vec<Value> {
         "/source/http/errors/0/when" => return vec![json!("status == 404"), json!("has(answer.Note)")],
         "/source/http/pagination/endWhen" => return vec![json!("!has(answer.next)"), json!("page > 3")],
         "/aggregates/0/groupBy" => return vec![json!(["one"]), json!(["two"])],
-        "/aggregates/0/window/on" => return vec![json!("at"), json!("seen")],
+        "/aggregates/0/window/field" => return vec![json!("at"), json!("seen")],
         "/aggregates/0/window/hop" => return vec![json!("30m"), json!("15m")],
         _ if path.starts_with("/aggregates/0/values/0/") && schema["type"] == "string" => return vec![json!("two"), json!("one")],
         "/source/http/pagination/endOnStatus" => return vec![json!([400]), json!([404])],

@@ -32,9 +32,9 @@ fn a_sound_aggregate_has_no_problem() {
     for more in [
         json!({}),
         json!({"groupBy": []}),
-        json!({"groupBy": ["country", "age"], "window": {"on": "at", "every": "15m", "timeZone": "Europe/Berlin"}, "keep": "24h"}),
-        json!({"window": {"on": "at", "every": "24h", "hop": "1h"}, "sinks": {"cassandra": {}}}),
-        json!({"groupBy": [], "window": {"on": "at", "every": "168h"}, "sinks": {"cassandra": {"table": "weeks"}}}),
+        json!({"groupBy": ["country", "age"], "window": {"field": "at", "every": "15m", "timeZone": "Europe/Berlin"}, "keep": "24h"}),
+        json!({"window": {"field": "at", "every": "24h", "hop": "1h"}, "sinks": {"cassandra": {}}}),
+        json!({"groupBy": [], "window": {"field": "at", "every": "168h"}, "sinks": {"cassandra": {"table": "weeks"}}}),
         json!({"values": [{"name": "a", "countDistinct": "country"}, {"name": "b", "sum": "weight"}, {"name": "c", "max": "at"}]}),
     ] {
         assert_eq!(problems(with(&more)), Vec::<String>::new(), "{more}");
@@ -90,19 +90,19 @@ fn a_problem_of_a_group_or_value_names_its_field_and_says_what_to_do() {
 fn a_problem_of_a_window_or_sink_names_its_field_and_says_what_to_do() {
     for (more, says) in [
         (
-            json!({"window": {"on": "seen", "every": "1h"}}),
-            "spec.aggregates[0].window.on: `seen` must be a field of type timestamp that is not optional",
+            json!({"window": {"field": "seen", "every": "1h"}}),
+            "spec.aggregates[0].window.field: `seen` must be a field of type timestamp that is not optional",
         ),
         (
-            json!({"window": {"on": "at", "every": "7h"}}),
+            json!({"window": {"field": "at", "every": "7h"}}),
             "spec.aggregates[0].window.every: neither divides 24h nor is a multiple of it",
         ),
         (
-            json!({"window": {"on": "at", "every": "1h", "timeZone": "Mars/Olympus"}}),
+            json!({"window": {"field": "at", "every": "1h", "timeZone": "Mars/Olympus"}}),
             "spec.aggregates[0].window.timeZone: ",
         ),
         (
-            json!({"window": {"on": "at", "every": "24h", "hop": "30m"}}),
+            json!({"window": {"field": "at", "every": "24h", "hop": "30m"}}),
             "spec.aggregates[0].window.hop: puts each record into 48 windows",
         ),
         (json!({"keep": "24h"}), "spec.aggregates[0].keep: needs window"),

@@ -22,7 +22,7 @@ fn aggregate(declared: serde_json::Value) -> Aggregate {
 fn full() -> Aggregate {
     aggregate(json!({
         "name": "by_hour", "groupBy": ["country"], "keep": "48h",
-        "window": {"on": "registered", "every": "1h", "timeZone": "Europe/Berlin"},
+        "window": {"field": "registered", "every": "1h", "timeZone": "Europe/Berlin"},
         "values": [
             {"name": "users", "count": {}},
             {"name": "names", "countDistinct": "username"},
@@ -52,7 +52,7 @@ fn the_statements_of_each_function_and_a_window_are_those_that_were_reviewed() {
 #[test]
 fn the_statements_of_totals_that_cassandra_has_too_are_those_that_were_reviewed() {
     insta::assert_snapshot!(text(&aggregate(json!({
-        "name": "by_name", "groupBy": ["username"], "keep": "48h", "window": {"on": "registered", "every": "6h", "hop": "2h"},
+        "name": "by_name", "groupBy": ["username"], "keep": "48h", "window": {"field": "registered", "every": "6h", "hop": "2h"},
         "values": [{"name": "users", "count": {}}, {"name": "ages", "sum": "age"}, {"name": "newest", "max": "dob"}],
         "sinks": {"cassandra": {}},
     }))));
@@ -70,7 +70,7 @@ fn the_names_of_totals_fit_into_postgresql_with_what_follows_them() {
 #[test]
 fn each_change_of_a_definition_changes_the_names_of_its_totals() {
     let definition = |every: &str, value: serde_json::Value| {
-        let window = json!({"on": "registered", "every": every});
+        let window = json!({"field": "registered", "every": every});
         aggregate(json!({"name": "a", "window": window, "values": [value]})).names()
     };
     let first = definition("1h", json!({"name": "n", "count": {}}));
