@@ -123,9 +123,13 @@ fn failed(e: &Error) -> StoreError {
 
 impl Mirror {
     async fn pass(&mut self, context: &WorkerContext, client: &mut Client) -> Result<(), StoreError> {
-        let since = match &self.since {
-            Some(since) => since.clone(),
-            None => self.recorded(client).await?,
+        let since = match self.since.take() {
+            Some(since) => since,
+            None => match self.recorded(client).await? {
+                Some(since) => since,
+                // A schema Job has dropped or replaced the totals: this worker is about to be replaced, too.
+                None => return Ok(()),
+            },
         };
         let snapshot = client
             .build_transaction()
@@ -174,10 +178,11 @@ impl Mirror {
         Ok(())
     }
 
-    async fn recorded(&self, client: &Client) -> Result<String, StoreError> {
-        let row = answered(client.query_one(&self.statements.since, &[])).await?;
-        let since: Option<String> = row.map_err(|e| failed(&e))?.get(0);
-        Ok(since.unwrap_or_else(|| "0".to_owned()))
+    /// The transaction before which everything was mirrored. None where the totals of this definition are gone.
+    async fn recorded(&self, client: &Client) -> Result<Option<String>, StoreError> {
+        let row = answered(client.query_opt(&self.statements.since, &[])).await?;
+        let row = row.map_err(|e| failed(&e))?;
+        Ok(row.map(|row| row.get::<_, Option<String>>(0).unwrap_or_else(|| "0".to_owned())))
     }
 
     /// Records that Cassandra has everything before `horizon`.
