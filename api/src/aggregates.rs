@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, lists::without_default, names, source::DurationText};
+use crate::{Duration, lists::without_default, source::DurationText};
 
 /// Totals of the records that are stored in `sinks.postgres`, by group and window of time.
 ///
@@ -40,20 +40,6 @@ pub struct Aggregate {
     #[serde(default)]
     #[schemars(transform = without_default)]
     pub sinks: AggregateSinks,
-}
-
-impl Aggregate {
-    /// Name of the view of an aggregate of this table.
-    pub fn view(&self, sink_table: &str) -> String {
-        let set = self.sinks.postgres.view.clone();
-        set.unwrap_or_else(|| names::aggregate_view(sink_table, &self.name))
-    }
-
-    /// Name of its table beside this table in Cassandra. None if it has none there.
-    pub fn cassandra_table(&self, sink_table: &str) -> Option<String> {
-        let set = self.sinks.cassandra.as_ref()?.table.clone();
-        Some(set.unwrap_or_else(|| names::aggregate_table(sink_table, &self.name)))
-    }
 }
 
 /// Windows of time.

@@ -1,6 +1,6 @@
 //! From declared aggregates (`spec.aggregates`) to data, or their problems.
 
-use userpipeline_api::{FieldType, zone};
+use userpipeline_api::{FieldType, names, zone};
 
 use super::{Aggregate, AggregateValue, Column, Function, Length, Window};
 use crate::{Field, Problem, RecordSchema};
@@ -65,13 +65,13 @@ impl Check<'_> {
     fn aggregate(&mut self, declared: &userpipeline_api::Aggregate, sink_table: &str, cassandra: Option<&str>) -> Aggregate {
         let aggregate = Aggregate {
             name: declared.name.clone(),
-            view: declared.view(sink_table),
+            view: names::view(declared, sink_table),
             sink_table: sink_table.to_owned(),
             group_by: self.group_by(&declared.group_by),
             window: declared.window.as_ref().and_then(|window| self.window(window)),
             values: self.values(&declared.values),
             keep: declared.keep.map(|keep| std::time::Duration::from(keep).as_secs()),
-            mirror: cassandra.and_then(|table| declared.cassandra_table(table)),
+            mirror: cassandra.and_then(|table| names::mirror(declared, table)),
         };
         if declared.sinks.cassandra.is_some() {
             self.mirror(&aggregate, cassandra);

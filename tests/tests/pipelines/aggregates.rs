@@ -201,7 +201,7 @@ async fn check(world: &World, declared: &[Value]) -> Result<usize> {
     let mut db = stores::postgres(&world.client).await?;
     let table = names::postgres_table(&world.id());
     let aggregates: Vec<userpipeline_api::Aggregate> = serde_json::from_value(json!(declared))?;
-    let views: Vec<String> = aggregates.iter().map(|aggregate| quote(&aggregate.view(&table))).collect();
+    let views: Vec<String> = aggregates.iter().map(|aggregate| quote(&names::view(aggregate, &table))).collect();
     let snapshot = Snapshot::take(&mut db, &quote(&table), &views).await?;
     snapshot.check(declared)?;
     Ok(snapshot.rows.len())

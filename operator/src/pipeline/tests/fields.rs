@@ -1,5 +1,6 @@
 //! Every field of the spec, from the CRD's schema: each takes effect, and no value crashes the operator.
 
+mod aggregates;
 use std::sync::LazyLock;
 
 use kube::CustomResourceExt;
@@ -163,16 +164,7 @@ fn make_room(spec: &mut Value, path: &str) {
             spec["pods"]["ingest"] = json!({});
             spec["connections"] = json!([{"name": "api"}]);
         }
-        _ if path.starts_with("/aggregates/") => {
-            let at = ["at", "seen"].map(|name| json!({"name": name, "type": "timestamp", "from": "/at"}));
-            spec["record"]["fields"].as_array_mut().unwrap().extend(at);
-            let value = if path.contains("/values/0/") && !path.ends_with("/name") {
-                json!({"name": "n"})
-            } else {
-                json!({"name": "n", "count": {}})
-            };
-            spec["aggregates"] = json!([{"name": "a", "window": {"field": "at", "every": "1h"}, "values": [value]}]);
-        }
+        _ if path.starts_with("/aggregates/") => aggregates::make_room(spec, path),
         _ => {}
     }
 }
@@ -237,14 +229,13 @@ fn values(path: &str, schema: &Value) -> Vec<Value> {
     {
         return of_record(path);
     }
+    if let Some(values) = aggregates::values(path, schema) {
+        return values;
+    }
     match path {
         "/source/http/path" => return vec![json!("/one"), json!("/two")],
         "/source/http/errors/0/when" => return vec![json!("status == 404"), json!("has(answer.Note)")],
         "/source/http/pagination/endWhen" => return vec![json!("!has(answer.next)"), json!("page > 3")],
-        "/aggregates/0/groupBy" => return vec![json!(["one"]), json!(["two"])],
-        "/aggregates/0/window/field" => return vec![json!("at"), json!("seen")],
-        "/aggregates/0/window/hop" => return vec![json!("30m"), json!("15m")],
-        _ if path.starts_with("/aggregates/0/values/0/") && schema["type"] == "string" => return vec![json!("two"), json!("one")],
         "/source/http/pagination/endOnStatus" => return vec![json!([400]), json!([404])],
         _ => {}
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use userpipeline_api::FieldType;
 
 use super::{
-    CHANGED_BY, GROUP, REVISION, ROWS, WINDOW,
+    columns::{CHANGED_BY, GROUP, REVISION, ROWS, WINDOW},
     names::Names,
     tables::{Sum, occurring},
 };

@@ -2,7 +2,7 @@
 
 use userpipeline_api::FieldType;
 
-use super::{CHANGED_BY, REVISION, ROWS, WINDOW};
+use super::columns::{CHANGED_BY, REVISION, ROWS, WINDOW};
 use crate::{
     aggregate::{Aggregate, Column, Function},
     postgres::{literal, quote},

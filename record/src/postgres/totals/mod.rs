@@ -4,6 +4,7 @@
 //! equal `GROUP BY` over the sink table at any moment, whoever writes to it.
 
 mod changes;
+mod columns;
 mod mirror;
 mod names;
 mod tables;
@@ -12,16 +13,6 @@ mod view;
 
 pub use self::{mirror::MirrorStatements, names::Names};
 use crate::aggregate::{Aggregate, AggregateValue};
-
-/// The group of a row: the SHA-256 of its values, because a key of PostgreSQL can neither be null nor long.
-const GROUP: &str = "_group";
-/// The start of its window; without windows, the least time.
-const WINDOW: &str = "_window";
-/// Of totals that Cassandra has too: a number that increases with each change, and the transaction of the last one.
-const REVISION: &str = "_revision";
-const CHANGED_BY: &str = "_changed_by";
-/// Number of records.
-const ROWS: &str = "_rows";
 
 /// The statements that create an aggregate and fill it from the sink table.
 pub struct Statements {

@@ -1,6 +1,6 @@
 //! The names of what is behind a view.
 
-use super::{CHANGED_BY, REVISION};
+use super::columns::{CHANGED_BY, REVISION};
 use crate::postgres::{literal, quote};
 
 /// Values of an aggregate.

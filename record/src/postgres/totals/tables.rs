@@ -2,7 +2,10 @@
 
 use userpipeline_api::FieldType;
 
-use super::{CHANGED_BY, GROUP, REVISION, ROWS, WINDOW, names::Names};
+use super::{
+    columns::{CHANGED_BY, GROUP, REVISION, ROWS, WINDOW},
+    names::Names,
+};
 use crate::{
     aggregate::{Aggregate, Column, Function},
     postgres::{column_type, literal, quote},

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{
-    GROUP, ROWS, WINDOW,
     changes::{Sources, list},
+    columns::{GROUP, ROWS, WINDOW},
     names::{Event, Names},
 };
 use crate::{

@@ -1,6 +1,9 @@
 //! The view that users read.
 
-use super::{GROUP, ROWS, WINDOW, names::Names};
+use super::{
+    columns::{GROUP, ROWS, WINDOW},
+    names::Names,
+};
 use crate::{
     aggregate::{Aggregate, Function},
     postgres::{literal, quote},
