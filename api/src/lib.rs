@@ -20,6 +20,7 @@ mod connection_check;
 mod error_rule;
 mod kafka;
 mod lists;
+mod mask;
 mod omitted;
 mod pagination;
 mod pipeline;
@@ -54,6 +55,7 @@ pub use connection::{
 pub use connection_check::{BlockCheck, ConnectionCheck};
 pub use error_rule::{ErrorAction, ErrorRule};
 pub use kafka::{Compatibility, DeadLetter, KafkaSpec, SchemaRegistrySpec, TopicManagement, TopicSpec};
+pub use mask::{BucketPeriod, MaskKind, MaskSpec};
 pub use pagination::{EmptyPage, Pagination, PaginationType};
 pub use pipeline::{UserPipeline, UserPipelineSpec};
 pub use pods::{Image, PodSettings, Pods, Proxy};
@@ -76,7 +78,7 @@ pub use status::{
 };
 pub use store_identity::{StoreAddress, StoreIdentity, StoreKind, TakenName};
 pub use store_object::{StoreObject, StoreObjectKind};
-pub use stores::{Cassandra, Landing, Postgres, TableManagement};
+pub use stores::{Cassandra, Landing, Postgres, RawItems, TableManagement};
 pub use strimzi::{KafkaListenerStatus, StrimziListener, StrimziUser, UserAuthentication};
 pub use tls::{CaSource, CassandraTls, Certificates, ConfigMapKeyRef, KafkaTls, PostgresTls, PostgresTlsMode, TlsMode};
 pub use topics_status::{ACCEPT_TOPIC, ExistingTopic, InspectionStatus, TopicResource, TopicsStatus, topic_id};

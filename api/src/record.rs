@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::lists::without_default;
+use crate::{MaskSpec, lists::without_default};
 
 /// A record. Mapping, the topic's Avro schema and the tables follow from it. A field that is optional or has
 /// a default can be added and removed at any time. Any other change would break stored data, and is refused.
@@ -18,6 +18,10 @@ use crate::lists::without_default;
         .message("spec.record.clusterBy must name some but not all fields of spec.record.key: the others are the partition key"),
     validation = Rule::new("!has(self.orderBy) || self.fields.exists(f, f.name == self.orderBy && !(has(f.optional) && f.optional) && f.type in ['timestamp', 'int', 'long'])")
         .message("spec.record.orderBy must name a field of type timestamp, int or long that is not optional"),
+    validation = Rule::new("self.key.all(k, !self.fields.exists(f, f.name == k && has(f.mask) && f.mask.with != 'HMAC'))")
+        .message("a field of spec.record.key can be masked only with HMAC, because other masks give different records the same key"),
+    validation = Rule::new("!has(self.orderBy) || !self.fields.exists(f, f.name == self.orderBy && has(f.mask))")
+        .message("the field of spec.record.orderBy cannot have a mask, because versions follow its values: remove the mask, or order by another field"),
     validation = Rule::new("self.key == oldSelf.key").message("spec.record.key cannot be changed, because stored rows are found by it: create a new pipeline instead"),
     validation = Rule::new("(has(self.clusterBy) ? self.clusterBy : []) == (has(oldSelf.clusterBy) ? oldSelf.clusterBy : [])")
         .message("spec.record.clusterBy cannot be changed, because Cassandra cannot alter a table's key: create a new pipeline instead"),
@@ -83,6 +87,16 @@ pub struct RecordSpec {
     validation = Rule::new("!has(self.template) || self.type == 'string'").message("a field with a template must have type string"),
     validation = Rule::new("!(has(self.epoch) || has(self.timeZone) || has(self.format)) || self.type == 'timestamp'")
         .message("epoch, timeZone and format of a field need type timestamp"),
+    validation = Rule::new("!has(self.mask) || self.mask.with != 'HMAC' || self.type in ['string', 'uuid']")
+        .message("mask.with: HMAC needs a field of type string or uuid: use Bucket for a number, a date or a timestamp"),
+    validation = Rule::new("!has(self.mask) || self.mask.with != 'Truncate' || self.type == 'string'")
+        .message("mask.with: Truncate needs a field of type string: use Bucket for a number, a date or a timestamp"),
+    validation = Rule::new("!has(self.mask) || self.mask.with != 'Redact' || self.type == 'string' || (has(self.optional) && self.optional)")
+        .message("mask.with: Redact needs a field that is optional or of type string, because its values become null or ***"),
+    validation = Rule::new("!has(self.mask) || self.mask.with != 'Bucket' || (has(self.mask.size) && self.type in ['int', 'long', 'double']) || (has(self.mask.period) && self.type in ['date', 'timestamp'])")
+        .message("mask.with: Bucket needs size in a field of type int, long or double, and period in one of type date or timestamp"),
+    validation = Rule::new("has(self.mask) == has(oldSelf.mask) && (!has(self.mask) || self.mask == oldSelf.mask)")
+        .message("the mask of a field cannot be added, changed or removed, because stored rows keep their values: add another field instead"),
     validation = Rule::new("self.type == oldSelf.type").message("the type of a field cannot be changed: add another field instead"),
     validation = Rule::new("(has(self.optional) && self.optional) == (has(oldSelf.optional) && oldSelf.optional)").message("whether a field is optional cannot be changed: add another field instead"),
 )]
@@ -136,6 +150,11 @@ pub struct FieldSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub format: Option<String>,
+    /// Replaces the values before they are landed, so the landing table, the topic and the stores have only
+    /// masked values. `where`, `deleteWhen` and `orderBy` read the values of the source. It needs
+    /// `source.http`, and cannot be changed later. Default: values are stored as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<MaskSpec>,
     /// Description of the field, which becomes part of the Avro schema.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512))]

@@ -43,6 +43,22 @@ pub struct Landing {
     /// Who creates the table.
     #[serde(default)]
     pub management: TableManagement,
+    /// What `_raw` of the landing table and `raw` of rejects have of an item. Default: `Masked` if a field has
+    /// a mask, otherwise `Keep`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raw: Option<RawItems>,
+}
+
+/// What `_raw` of the landing table and `raw` of rejects have of an item: the item, the item without what fields
+/// with a mask read, or null. Default: `Masked` if a field has a mask, otherwise `Keep`.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RawItems {
+    /// The item.
+    Keep,
+    /// The item, in which `***` replaces what fields with a mask read. Null for an item that is not JSON.
+    Masked,
+    /// Null.
+    None,
 }
 
 /// Who creates a table.

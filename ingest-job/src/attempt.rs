@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 use userpipeline_api::{RunKind, document::IngestPipeline, placeholder::Values};
-use userpipeline_record::RecordSchema;
+use userpipeline_record::{RawForm, RecordSchema};
 use userpipeline_stores::{Secrets, StoreError};
 
 use crate::{
@@ -19,6 +19,7 @@ pub struct Attempt<'a> {
     pipeline: &'a IngestPipeline,
     ledger: &'a mut Ledger,
     schema: RecordSchema,
+    raw_form: RawForm,
     values: Values,
     cursor: Option<Cursor>,
     source: Source,
@@ -42,7 +43,7 @@ impl<'a> Attempt<'a> {
         secrets: &Secrets,
         ledger: &'a mut Ledger,
     ) -> Result<Self, Failure> {
-        let schema = RecordSchema::read(pipeline.record.as_ref()).map_err(|problems| Failure::configuration(PIPELINE_INVALID, problems))?;
+        let schema = read_schema(pipeline, secrets)?;
         let cursor = load_cursor(pipeline, &values, ledger).await?;
         values.cursor = cursor.as_ref().map(|cursor| cursor.sent().to_owned());
         let source = Source::new(&fill_placeholders(&pipeline.source, &values)?, secrets)?;
@@ -58,6 +59,7 @@ impl<'a> Attempt<'a> {
         Ok(Self {
             pipeline,
             ledger,
+            raw_form: RawForm::of(&schema, pipeline.raw),
             schema,
             values,
             cursor,
@@ -113,7 +115,7 @@ impl<'a> Attempt<'a> {
         } = page;
         drop(body);
         self.note = self.note.take().or(note);
-        let page = MappedPage::map(items, limit, &self.schema, self.pipeline.max_record);
+        let page = MappedPage::map(items, limit, &self.schema, self.pipeline.max_record, &self.raw_form);
         if self.first_reject.is_none() {
             self.first_reject = page.rejects.first().map(ToString::to_string);
         }
@@ -236,6 +238,18 @@ impl<'a> Attempt<'a> {
         transaction.commit().await.map_err(|e| cursor::failed(&e))?;
         let message = format!("{message}; {}", cursor.summary());
         Ok(Success { message, warning })
+    }
+}
+
+/// The record, with the keys of its masks.
+fn read_schema(pipeline: &IngestPipeline, secrets: &Secrets) -> Result<RecordSchema, Failure> {
+    let invalid = |problems| Failure::configuration(PIPELINE_INVALID, problems);
+    let mut schema = RecordSchema::read(pipeline.record.as_ref()).map_err(invalid)?;
+    let problems = schema.read_mask_keys(|secret, field| secrets.value(&secret.name, &secret.key, field))?;
+    if problems.is_empty() {
+        Ok(schema)
+    } else {
+        Err(invalid(problems.join("; ")))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value as Json, value::RawValue};
 use userpipeline_api::text::truncate;
-use userpipeline_record::{Mapped, Members, Reads, Record, RecordSchema, check_weight, parse_item};
+use userpipeline_record::{Mapped, Members, RawForm, Reads, Record, RecordSchema, check_weight, parse_item};
 
 use crate::raw_item::RawItem;
 
@@ -63,11 +63,13 @@ pub struct MappedItem {
 pub struct MappedPage {
     pub records: Vec<MappedItem>,
     pub rejects: Vec<RejectedItem>,
+    /// The size of its items as they were served.
+    bytes: usize,
 }
 
 impl MappedPage {
-    /// Maps up to `limit` items. Records of more than `max_record` bytes are rejected.
-    pub fn map(mut items: Vec<Item>, limit: i64, schema: &RecordSchema, max_record: usize) -> Self {
+    /// Maps up to `limit` items. Records of more than `max_record` bytes are rejected. `raw_form`: what is stored of the items themselves.
+    pub fn map(mut items: Vec<Item>, limit: i64, schema: &RecordSchema, max_record: usize, raw_form: &RawForm) -> Self {
         items.truncate(usize::try_from(limit).unwrap_or(0));
         let needs = Needs::of(schema);
         let mut page = Self::default();
@@ -75,23 +77,30 @@ impl MappedPage {
             let raw = match item {
                 Item::Json(raw) => raw,
                 Item::InvalidLine(line) => {
-                    page.rejects.push(reject_line(&line));
+                    let mut rejected = reject_line(&line);
+                    page.bytes += rejected.raw.bytes().len();
+                    rejected.raw = stored(rejected.raw, raw_form, false);
+                    page.rejects.push(rejected);
                     continue;
                 }
             };
+            page.bytes += raw.bytes().len();
             match map_item(&raw, schema, &needs, max_record) {
                 Ok((mapped, order)) => page.records.push(MappedItem {
                     deleted: matches!(mapped, Mapped::Delete(_)),
                     filtered: matches!(mapped, Mapped::Filtered(_)),
                     record: mapped.into_record(),
                     order,
-                    raw,
+                    raw: stored(raw, raw_form, true),
                 }),
                 Err(error) => page.rejects.push(RejectedItem {
                     field: error.field,
                     class: error.class,
                     reason: storable(&error.reason),
-                    raw: error.raw.unwrap_or(raw),
+                    raw: match error.raw {
+                        Some(text) => stored(text, raw_form, false),
+                        None => stored(raw, raw_form, true),
+                    },
                 }),
             }
         }
@@ -99,9 +108,8 @@ impl MappedPage {
     }
 
     /// The size of its items.
-    pub fn bytes(&self) -> usize {
-        let records = self.records.iter().map(|record| record.raw.bytes().len());
-        records.chain(self.rejects.iter().map(|reject| reject.raw.bytes().len())).sum()
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The number of its items.
@@ -175,6 +183,14 @@ fn map_parsed(item: &Json, text: &str, schema: &RecordSchema) -> Result<(Mapped,
     })
 }
 
+/// What is stored of an item. `is_item`: it is JSON as it was served.
+fn stored(raw: RawItem, form: &RawForm, is_item: bool) -> RawItem {
+    match form.replacement(raw.get(), is_item) {
+        Some(replacement) => RawItem::own(replacement),
+        None => raw,
+    }
+}
+
 /// A line that is not JSON is stored as text, with replacements for invalid UTF-8.
 fn reject_line(line: &[u8]) -> RejectedItem {
     let e = serde_json::from_slice::<&RawValue>(line).err();
@@ -237,7 +253,13 @@ mod tests {
     #[test]
     fn a_page_is_cut_at_the_limit() {
         for (items, limit, taken) in [(5, 10, 5), (5, 5, 5), (5, 3, 3), (5, 0, 0), (5, -1, 0), (0, 10, 0)] {
-            let page = MappedPage::map((0..items).map(|_| item(&user())).collect(), limit, &RecordSchema::user(), ENOUGH);
+            let page = MappedPage::map(
+                (0..items).map(|_| item(&user())).collect(),
+                limit,
+                &RecordSchema::user(),
+                ENOUGH,
+                &RawForm::Keep,
+            );
             assert_eq!((page.items(), page.rejects.len()), (taken, 0), "{items} {limit}");
         }
     }
@@ -250,7 +272,7 @@ mod tests {
             .replace(':', " : ")
             .replace("http : ", "http:")
             .replace("03 : 04 : 05", "03:04:05");
-        let page = MappedPage::map(vec![item(&text)], 1, &RecordSchema::user(), ENOUGH);
+        let page = MappedPage::map(vec![item(&text)], 1, &RecordSchema::user(), ENOUGH, &RawForm::Keep);
         assert_eq!(page.records[0].raw.get(), text);
     }
 
@@ -265,7 +287,7 @@ mod tests {
             (raw(&deep), "", "cannot be parsed"),
             (raw("\"\\ud800\""), "", "cannot be parsed"),
         ] {
-            let page = MappedPage::map(vec![Item::Json(item)], 1, &RecordSchema::user(), ENOUGH);
+            let page = MappedPage::map(vec![Item::Json(item)], 1, &RecordSchema::user(), ENOUGH, &RawForm::Keep);
             let rejected = &page.rejects[0];
             assert_eq!(rejected.field, field, "{}", rejected.reason);
             let shown = if field.is_empty() {
@@ -283,10 +305,68 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_a_masked_value_is_stored_whether_its_item_is_a_record_or_not() {
+        // Given a record with masks, and expressions that fail for some of the values
+        let year = json!({"with": "Bucket", "period": "Year"});
+        let record = json!({"key": ["id"], "where": "100 / (age - 56) > 0", "deleteWhen": "item.id == 7 && int(item.email) > 0", "fields": [
+            {"name": "id", "type": "long", "from": "/id"},
+            {"name": "email", "type": "string", "from": "/email", "mask": {"with": "Truncate", "length": 1}},
+            {"name": "age", "type": "long", "from": "/age", "mask": {"with": "Bucket", "size": 10}},
+            {"name": "born", "type": "date", "from": "/born", "optional": true, "mask": year},
+            {"name": "at", "type": "timestamp", "from": "/at", "format": "%d.%m.%Y", "timeZone": "UTC", "optional": true, "mask": year},
+            {"name": "pin", "type": "long", "expr": "has(item.pin) ? int(item.pin) : 0", "mask": {"with": "Bucket", "size": 100}},
+        ]});
+        let schema = RecordSchema::read(Some(&serde_json::from_value(record).unwrap())).unwrap();
+        let plain = r#"{"id": 1, "email": "secret", "age": 57}"#;
+        for (text, class) in [
+            (plain, ""),
+            (
+                r#"{"id": 1, "email": "s\u0065cret", "age": 57, "age": 57, "born": "1957-05-07", "pin": "5757"}"#,
+                "",
+            ),
+            (&plain.replace('1', "\"x\""), "ValueInvalid"),
+            (&plain.replace("\"secret\"", "[\"secret\"]"), "ValueInvalid"),
+            (&plain.replace("57", "\"57\""), "ValueInvalid"),
+            (&plain.replace("57", "57, \"born\": \"57-57-57\""), "ValueInvalid"),
+            (&plain.replace("57", "57, \"at\": \"57.57.57\""), "ValueInvalid"),
+            (&plain.replace("57", "57, \"pin\": \"secret\""), "ExpressionFailed"),
+            (&plain.replace('1', "7"), "ExpressionFailed"),
+            (&plain.replace("57", "56"), "FilterInvalid"),
+            (&plain.replace("secret", &"secret".repeat(2000)), ""),
+            (&plain.replace("secret", "secret\\ud800"), "Unreadable"),
+            (r#""secret""#, "ExpressionFailed"),
+            ("secret", "Unreadable"),
+        ] {
+            // When items are mapped, also such that are rejected
+            let items = match text {
+                "secret" => vec![Item::InvalidLine(text.as_bytes().into())],
+                text => vec![item(text)],
+            };
+            let page = MappedPage::map(items, 1, &schema, 1000, &RawForm::of(&schema, None));
+
+            // Then neither record, item nor reason has the value, and the size is that of what was served
+            let found = page.rejects.first().map_or("", |reject| reject.class);
+            assert_eq!(found, class, "{text}");
+            let records = page
+                .records
+                .iter()
+                .map(|record| format!("{:?} {}", record.record, record.raw.get()));
+            let rejects = page
+                .rejects
+                .iter()
+                .map(|reject| format!("{reject} {} {}", reject.reason, reject.raw.get()));
+            let stored: String = records.chain(rejects).collect();
+            let quoted = ["secret", "57\"", " 57", "57-", "57."].iter().find(|value| stored.contains(*value));
+            assert_eq!(quoted, None, "{text}: {stored}");
+            assert!(page.bytes() >= text.len(), "{text}");
+        }
+    }
+
+    #[test]
     fn an_item_that_is_not_parsed_is_stored_as_text() {
         let heavy = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
         for (text, class) in [("\"\\ud800\"", "Unreadable"), (&heavy, "TooLarge")] {
-            let page = MappedPage::map(vec![item(text)], 1, &RecordSchema::user(), ENOUGH);
+            let page = MappedPage::map(vec![item(text)], 1, &RecordSchema::user(), ENOUGH, &RawForm::Keep);
             let rejected = &page.rejects[0];
             assert_eq!(rejected.class, class);
             assert_eq!(serde_json::from_str::<String>(rejected.raw.get()).unwrap(), text);
@@ -302,7 +382,7 @@ mod tests {
         ] {
             let items = || vec![item(&user()), Item::InvalidLine(text.into()), item(&user())];
 
-            let page = MappedPage::map(items(), 3, &RecordSchema::user(), ENOUGH);
+            let page = MappedPage::map(items(), 3, &RecordSchema::user(), ENOUGH, &RawForm::Keep);
 
             assert_eq!((page.items(), page.records.len(), page.rejects.len()), (3, 2, 1), "{stored}");
             let rejected = &page.rejects[0];
@@ -311,7 +391,7 @@ mod tests {
             assert!(!rejected.reason.contains("oops"), "{}", rejected.reason);
             assert_eq!(serde_json::from_str::<String>(rejected.raw.get()).unwrap(), stored);
             assert_eq!(
-                MappedPage::map(items(), 2, &RecordSchema::user(), ENOUGH).items(),
+                MappedPage::map(items(), 2, &RecordSchema::user(), ENOUGH, &RawForm::Keep).items(),
                 2,
                 "the limit counts lines"
             );

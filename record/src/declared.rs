@@ -2,7 +2,7 @@
 
 use userpipeline_api::{FieldSpec, FieldType, RecordSpec};
 
-use crate::{Expression, Field, Filter, Origin, RecordSchema, convert::convert_time, time_form::TimeForm};
+use crate::{Expression, Field, Filter, Mask, Origin, RecordSchema, convert::convert_time, time_form::TimeForm};
 
 /// A problem of a declaration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +76,9 @@ impl Problems {
                     format!("`{}` is declared twice", declared.name),
                 );
             }
-            match field(declared) {
+            let is_key = spec.key.contains(&declared.name);
+            let is_order = spec.order_by.as_ref() == Some(&declared.name);
+            match field(declared, is_key, is_order) {
                 Ok(field) => fields.push(field),
                 Err((part, problem)) => self.add(format!("spec.record.fields[{i}]{part}"), problem),
             }
@@ -144,7 +146,7 @@ fn find<'a>(spec: &'a RecordSpec, name: &str) -> Option<&'a FieldSpec> {
     spec.fields.iter().find(|field| field.name == name)
 }
 
-fn field(spec: &FieldSpec) -> Result<Field, (&'static str, String)> {
+fn field(spec: &FieldSpec, is_key: bool, is_order: bool) -> Result<Field, (&'static str, String)> {
     let from = match (&spec.from, &spec.template, &spec.expr) {
         (Some(pointer), None, None) => Origin::Pointer(pointer.clone()),
         (None, Some(template), None) => {
@@ -177,6 +179,7 @@ fn field(spec: &FieldSpec) -> Result<Field, (&'static str, String)> {
         optional: spec.optional,
         default: default.map_err(|problem| (".default", problem))?,
         doc: spec.doc.clone(),
+        mask: Mask::of(spec, is_key, is_order)?,
         time_form,
     })
 }
@@ -306,6 +309,27 @@ mod tests {
             record["where"] = json!(bad);
             let problems = read(record).unwrap_err();
             assert!(problems.len() == 1 && problems[0].to_string().contains(expected), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn a_mask_that_does_not_fit_names_its_field() {
+        for (pointer, mask, expected) in [
+            (
+                "/fields/1",
+                json!({"with": "Bucket", "period": "Day"}),
+                "spec.record.fields[1].mask: the field of spec.record.orderBy cannot have a mask",
+            ),
+            (
+                "/fields/0",
+                json!({"with": "Redact"}),
+                "spec.record.fields[0].mask.with: a field of spec.record.key can be masked only with HMAC",
+            ),
+        ] {
+            let mut record = good();
+            record.pointer_mut(pointer).unwrap()["mask"] = mask;
+            let problems = read(record).unwrap_err();
+            assert!(problems.iter().any(|p| p.to_string().contains(expected)), "{problems:?}");
         }
     }
 

@@ -12,18 +12,25 @@ impl RecordSchema {
     /// What a record needs of an item.
     pub fn item_reads(&self) -> Reads {
         let mut reads = Reads::Nothing;
-        for Field { from, .. } in &self.fields {
-            match from {
-                Origin::Pointer(pointer) => add_pointer(&mut reads, pointer),
-                Origin::Template(template) => pointers(template).for_each(|pointer| add_pointer(&mut reads, pointer)),
-                Origin::Expression(expression) => reads.add_all(&expression.reads("item")),
-            }
+        for field in &self.fields {
+            reads.add_all(&field_reads(field));
         }
         if let Some(expression) = &self.delete_when {
             reads.add_all(&expression.reads("item"));
         }
         reads
     }
+}
+
+/// What a field needs of an item.
+pub(crate) fn field_reads(field: &Field) -> Reads {
+    let mut reads = Reads::Nothing;
+    match &field.from {
+        Origin::Pointer(pointer) => add_pointer(&mut reads, pointer),
+        Origin::Template(template) => pointers(template).for_each(|pointer| add_pointer(&mut reads, pointer)),
+        Origin::Expression(expression) => reads.add_all(&expression.reads("item")),
+    }
+    reads
 }
 
 /// Parses an item. `reads`: see [`RecordSchema::item_reads`]; the rest may be absent. Invalid JSON is refused in every part of it.

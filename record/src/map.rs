@@ -1,5 +1,6 @@
 //! Maps an item to a record.
 
+mod masking;
 mod scalars;
 mod texts;
 
@@ -45,7 +46,7 @@ pub struct Reject {
     pub field: String,
     /// The pointer or the expression.
     pub from: String,
-    /// In CamelCase: `Missing`, `ValueInvalid`, `ExpressionFailed`, `KeyInvalid`, `VersionInvalid`, `FilterInvalid`.
+    /// In CamelCase: `Missing`, `ValueInvalid`, `ExpressionFailed`, `KeyInvalid`, `VersionInvalid`, `FilterInvalid`, `MaskInvalid`.
     pub class: &'static str,
     pub reason: String,
 }
@@ -95,18 +96,22 @@ impl RecordSchema {
         let record = self.fields.iter().map(field).collect::<Result<_, _>>().map(Record)?;
         self.check(&record)?;
         let order = self.order(&record, nanos);
-        let mapped = if deleted { Mapped::Delete(record) } else { self.filter(record)? };
+        let mapped = if deleted {
+            Mapped::Delete(self.mask(record)?)
+        } else {
+            self.filter(record)?
+        };
         Ok((mapped, order))
     }
 
-    /// Whether a record passes the filter.
+    /// Whether a record passes the filter, which reads the values before they are masked.
     fn filter(&self, record: Record) -> Result<Mapped, Reject> {
         let Some(filter) = &self.filter else {
-            return Ok(Mapped::Upsert(record));
+            return self.mask(record).map(Mapped::Upsert);
         };
         match filter.passes(&record) {
-            Ok(true) => Ok(Mapped::Upsert(record)),
-            Ok(false) => Ok(Mapped::Filtered(record)),
+            Ok(true) => self.mask(record).map(Mapped::Upsert),
+            Ok(false) => self.mask(record).map(Mapped::Filtered),
             Err(reason) => Err(Reject {
                 field: "where".to_owned(),
                 from: filter.text().to_owned(),

@@ -7,7 +7,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use userpipeline_api::FieldType;
 
-use crate::{Expression, Filter, Value, time_form::TimeForm};
+use crate::{Expression, Filter, Mask, Value, time_form::TimeForm};
 
 /// The origin of a field in an item.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,12 +30,14 @@ pub struct Field {
     /// For items in which the field is absent or null.
     pub default: Option<Value>,
     pub doc: String,
+    /// How values are replaced. Neither tables nor subject derive from it.
+    pub mask: Option<Mask>,
     /// How the source writes times. Neither tables nor subject derive from it.
     pub(crate) time_form: TimeForm,
 }
 
-/// Without the form of times, which is not part of the fingerprint.
-#[allow(clippy::missing_fields_in_debug)] // Not that field.
+/// Without mask and form of times, which are not part of the fingerprint.
+#[allow(clippy::missing_fields_in_debug)] // Not those fields.
 impl fmt::Debug for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Field")
@@ -81,6 +83,7 @@ impl RecordSchema {
             },
             optional: false,
             default: None,
+            mask: None,
             doc: doc.to_owned(),
             time_form: TimeForm::default(),
         };

@@ -6,7 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
 use super::file::{DocumentError, read};
-use crate::{Brokers, HttpSource, Kafka, Landing, Postgres, RecordSpec, SchemaRegistry, Source, names, names::PipelineId, schedule::utc};
+use crate::{
+    Brokers, HttpSource, Kafka, Landing, Postgres, RawItems, RecordSpec, SchemaRegistry, Source, names, names::PipelineId, schedule::utc,
+};
 
 /// A pipeline, as `ingest-job` reads it.
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub struct IngestPipeline {
     pub postgres: Postgres,
     /// The landing table.
     pub landing_table: String,
+    /// What is stored of items as they were served.
+    pub raw: Option<RawItems>,
     /// How to reach the brokers.
     pub brokers: Brokers,
     /// The topic.
@@ -77,6 +81,7 @@ impl IngestPipeline {
             ));
         }
         Ok(Self {
+            raw: parts.landing.raw,
             landing_table: parts.landing.table.unwrap_or_else(|| names::landing_table(&id)),
             brokers: parts.kafka.brokers(),
             max_record: parts.kafka.topic.record_limit(),

@@ -48,6 +48,7 @@ impl Binary {
                 "record",
                 "postgres",
                 "landing.table",
+                "landing.raw",
                 "kafka.bootstrapServers",
                 "kafka.tls",
                 "kafka.auth",
@@ -106,7 +107,10 @@ impl Binary {
         let mut mounts = Mounts::default();
         mounts.stores(&spec.postgres, &spec.kafka, spec.schema_registry.as_ref());
         match self {
-            Self::Ingest => spec.source.http.iter().for_each(|http| mounts.source(http)),
+            Self::Ingest => {
+                spec.source.http.iter().for_each(|http| mounts.source(http));
+                spec.record.iter().for_each(|record| mounts.masks(record));
+            }
             Self::Worker | Self::Schema => spec.cassandra.iter().for_each(|cassandra| mounts.cassandra(cassandra)),
         }
         mounts.sorted()

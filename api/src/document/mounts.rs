@@ -1,8 +1,8 @@
 //! The Secrets and ConfigMaps that a pod mounts.
 
 use crate::{
-    Cassandra, Certificates, HttpSource, Kafka, KafkaAuth, KafkaLogin, KafkaTls, Postgres, RegistryAuth, SchemaRegistry, SecretRef,
-    UserPipelineConnectionSpec,
+    Cassandra, Certificates, HttpSource, Kafka, KafkaAuth, KafkaLogin, KafkaTls, Postgres, RecordSpec, RegistryAuth, SchemaRegistry,
+    SecretRef, UserPipelineConnectionSpec,
 };
 
 /// Where a pod mounts ConfigMaps with certificates, each as a folder. The programs' default, so that the
@@ -80,6 +80,12 @@ impl Mounts {
     pub(super) fn source(&mut self, source: &HttpSource) {
         self.secrets.extend(source.secrets().map(str::to_owned));
         self.certificates(&source.tls);
+    }
+
+    pub(super) fn masks(&mut self, record: &RecordSpec) {
+        let masks = record.fields.iter().filter_map(|field| field.mask.as_ref());
+        self.secrets
+            .extend(masks.filter_map(|mask| Some(mask.key_secret_ref.as_ref()?.name.clone())));
     }
 
     pub(super) fn sorted(mut self) -> Self {

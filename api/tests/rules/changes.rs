@@ -78,6 +78,16 @@ fn what_is_stored_already_cannot_be_declared_otherwise() {
         ("/name", json!("Other"), "name and namespace cannot be changed"),
         ("/deleteWhen", Value::Null, "spec.record.deleteWhen cannot be removed"),
         ("/where", Value::Null, "spec.record.where cannot be removed"),
+        (
+            "/fields/2/mask",
+            Value::Null,
+            "the mask of a field cannot be added, changed or removed",
+        ),
+        (
+            "/fields/2/mask/length",
+            json!(2),
+            "the mask of a field cannot be added, changed or removed",
+        ),
         ("/fields/2/type", json!("long"), "the type of a field cannot be changed"),
         ("/fields/2/optional", json!(false), "whether a field is optional cannot be changed"),
     ] {

@@ -48,7 +48,7 @@ fn record(pointer: &str, value: Value) -> Value {
     let mut record = json!({"key": ["id", "at"], "clusterBy": ["at"], "orderBy": "at", "deleteWhen": "has(item.gone)", "where": "name != ''", "fields": [
         {"name": "id", "type": "string", "from": "/id"},
         {"name": "at", "type": "timestamp", "from": "/at"},
-        {"name": "name", "type": "string", "from": "/name/first", "optional": true},
+        {"name": "name", "type": "string", "from": "/name/first", "optional": true, "mask": {"with": "Truncate", "length": 1}},
     ]});
     let (parent, last) = pointer.rsplit_once('/').unwrap();
     let parent = record.pointer_mut(parent).unwrap();
@@ -61,7 +61,7 @@ fn from_topic(format: &str) -> Value {
     let mut resource = with("spec.source", json!({"topic": {"format": format}}));
     let spec = resource["spec"].as_object_mut().unwrap();
     spec.remove("schedule");
-    spec.insert("record".to_owned(), record("/orderBy", json!("at")));
+    spec.insert("record".to_owned(), record("/fields/2/mask", Value::Null));
     resource
 }
 

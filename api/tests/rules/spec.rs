@@ -1,8 +1,98 @@
 //! A spec that cannot work is refused.
 
 use serde_json::{Value, json};
+use userpipeline_api::UserPipeline;
 
-use crate::{assert_refused, example, from_topic, parse, record, with, without};
+use crate::{assert_refused, example, from_topic, parse, record, refusal, with, without};
+
+#[test]
+fn a_mask_has_what_it_needs_and_no_more() {
+    let with_mask = |mask: Value| with("spec.record", record("/fields/2/mask", mask));
+    assert_refused([
+        (with_mask(json!({"with": "HMAC"})), "mask.keySecretRef is required with HMAC"),
+        (
+            with_mask(json!({"with": "Redact", "keySecretRef": {"name": "a", "key": "b"}})),
+            "mask.keySecretRef is required with HMAC, and not allowed otherwise",
+        ),
+        (with_mask(json!({"with": "Truncate"})), "mask.length is required with Truncate"),
+        (
+            with_mask(json!({"with": "Redact", "length": 1})),
+            "mask.length is required with Truncate, and not allowed otherwise",
+        ),
+        (
+            with_mask(json!({"with": "Bucket"})),
+            "exactly one of mask.size and mask.period is required with Bucket",
+        ),
+        (
+            with_mask(json!({"with": "Bucket", "size": 1, "period": "Day"})),
+            "exactly one of mask.size and mask.period is required with Bucket",
+        ),
+        (with_mask(json!({"with": "Redact", "size": 1})), "neither is allowed otherwise"),
+    ]);
+    for (mask, message) in [
+        (json!({"with": "Hash"}), "unknown variant"),
+        (json!({"with": "Truncate", "length": -1}), "invalid value"),
+    ] {
+        let error = serde_json::from_value::<UserPipeline>(with_mask(mask)).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+    let mut topic = from_topic("JSON");
+    topic["spec"]["record"] = record("/orderBy", json!("at"));
+    assert_refused([(topic, "a mask of a field of spec.record needs spec.source.http")]);
+    assert_eq!(refusal(with_mask(json!({"with": "Redact"}))), None);
+}
+
+#[test]
+fn a_mask_fits_the_type_and_the_use_of_its_field() {
+    let key = json!({"name": "masks", "key": "email"});
+    let masked = |field: usize, field_type: &str, mask: Value| {
+        let mut record = record("/fields/2/mask", Value::Null);
+        record["fields"][field]["type"] = json!(field_type);
+        record["fields"][field]["mask"] = mask;
+        with("spec.record", record)
+    };
+    let hmac = || json!({"with": "HMAC", "keySecretRef": key});
+    let bucket = |member: &str, value: Value| json!({"with": "Bucket", member: value});
+    let mut required = masked(2, "long", json!({"with": "Redact"}));
+    required["spec"]["record"]["fields"][2]["optional"] = json!(false);
+    assert_refused([
+        (masked(2, "long", hmac()), "mask.with: HMAC needs a field of type string or uuid"),
+        (
+            masked(2, "json", json!({"with": "Truncate", "length": 1})),
+            "mask.with: Truncate needs a field of type string",
+        ),
+        (required, "mask.with: Redact needs a field that is optional or of type string"),
+        (
+            masked(2, "string", bucket("size", json!(5))),
+            "mask.with: Bucket needs size in a field",
+        ),
+        (
+            masked(2, "long", bucket("period", json!("Day"))),
+            "mask.with: Bucket needs size in a field",
+        ),
+        (
+            masked(2, "date", bucket("size", json!(5))),
+            "mask.with: Bucket needs size in a field",
+        ),
+        (
+            masked(0, "string", json!({"with": "Redact"})),
+            "a field of spec.record.key can be masked only with HMAC",
+        ),
+        (
+            masked(1, "timestamp", bucket("period", json!("Day"))),
+            "the field of spec.record.orderBy cannot have a mask",
+        ),
+    ]);
+    for accepted in [
+        masked(2, "uuid", hmac()),
+        masked(0, "string", hmac()),
+        masked(2, "json", json!({"with": "Redact"})),
+        masked(2, "double", bucket("size", json!(5))),
+        masked(2, "date", bucket("period", json!("Year"))),
+    ] {
+        assert_eq!(refusal(accepted), None);
+    }
+}
 
 #[test]
 fn a_topic_that_others_write_to_has_no_runs_and_records_with_versions() {

@@ -7,7 +7,7 @@ use ingest_job::{
     raw_item::RawItem,
 };
 use serde_json::{Value, json};
-use userpipeline_record::{Rank, RecordSchema};
+use userpipeline_record::{Rank, RawForm, RecordSchema};
 
 /// An item: its key, the value of `orderBy` in microseconds after a second, its content, and whether it deletes the record.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ impl Served {
 impl Response {
     pub fn page(&self, schema: &RecordSchema) -> MappedPage {
         let raw = |served: &Served| Item::Json(RawItem::own(served.item().to_string()));
-        let page = MappedPage::map(self.items.iter().map(raw).collect(), i64::MAX, schema, 10_000);
+        let page = MappedPage::map(self.items.iter().map(raw).collect(), i64::MAX, schema, 10_000, &RawForm::Keep);
         assert!(page.rejects.is_empty(), "{:?}", page.rejects);
         page
     }

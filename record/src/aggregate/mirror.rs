@@ -16,6 +16,7 @@ impl Aggregate {
             optional,
             default: None,
             doc: String::new(),
+            mask: None,
             time_form: TimeForm::default(),
         };
         let groups = self.group_by.iter().map(|column| field(&column.name, column.field_type, false));

@@ -136,7 +136,18 @@ pub fn detours(listener: &str) -> Vec<Attempt> {
 /// Labels and annotations of pods that steer a webhook, which adds a container with any Secret.
 pub fn injections() -> Vec<Attempt> {
     let pods = |program: &str, field: &str, key: &str| vec![("/pods", json!({program: {field: {key: "true"}}}))];
+    let mask = json!({"with": "HMAC", "keySecretRef": {"name": "postgres-credentials", "key": "password"}});
+    let record = json!({"name": "User", "namespace": "dev.userpipeline", "key": ["id"], "fields": [
+        {"name": "id", "type": "uuid", "from": "/login/uuid"},
+        {"name": "email", "type": "string", "from": "/email", "mask": mask},
+    ]});
     vec![
+        // The masked values of known ones would tell which of some passwords it is.
+        Attempt::refused(
+            "a password as the key of a mask",
+            vec![("/record", record)],
+            "spec.record.fields: a mask names Secret postgres-credentials, which you may not read",
+        ),
         Attempt::refused(
             "an annotation of workers that injects a sidecar",
             pods("workers", "annotations", "sidecar.istio.io/userVolume"),

@@ -1,6 +1,8 @@
 //! Every field of the spec, from the CRD's schema: each takes effect, and no value crashes the operator.
 
 mod aggregates;
+mod record;
+
 use std::sync::LazyLock;
 
 use kube::CustomResourceExt;
@@ -165,6 +167,7 @@ fn make_room(spec: &mut Value, path: &str) {
             spec["connections"] = json!([{"name": "api"}]);
         }
         _ if path.starts_with("/aggregates/") => aggregates::make_room(spec, path),
+        _ if path.starts_with("/record/fields/0/mask/") => record::mask(&mut spec["record"]["fields"][0], path),
         _ => {}
     }
 }
@@ -191,23 +194,6 @@ fn set(spec: &mut Value, path: &str, value: Value) {
     *at = value;
 }
 
-/// Values of a part of a record.
-fn of_record(path: &str) -> Vec<Value> {
-    let texts = match path {
-        "key" => return vec![json!(["one"]), json!(["two", "one"])],
-        "clusterBy" => return vec![json!(["two"]), json!([])],
-        "orderBy" => vec!["two"],
-        "deleteWhen" | "fields/0/expr" => vec!["has(item.gone)", "item.one == '1'"],
-        "where" => vec!["one == 'x'", "size(one) > 2"],
-        "fields/0/from" => vec!["/three", "/four"],
-        "fields/0/template" => vec!["{/three} {/four}", "{/five}"],
-        "fields/0/timeZone" => vec!["Europe/Berlin", "Asia/Tokyo"],
-        "fields/0/format" => vec!["RFC2822", "HTTP"],
-        _ => vec!["alpha", "beta"],
-    };
-    texts.into_iter().map(Value::from).collect()
-}
-
 /// Values that the schema may take.
 fn values(path: &str, schema: &Value) -> Vec<Value> {
     if path.ends_with("/resources") {
@@ -223,13 +209,7 @@ fn values(path: &str, schema: &Value) -> Vec<Value> {
         let spread = |key: &str| json!([{"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "DoNotSchedule"}]);
         return vec![spread("a"), spread("b")];
     }
-    if let Some(path) = path.strip_prefix("/record/")
-        && schema["enum"].is_null()
-        && schema["type"] != "boolean"
-    {
-        return of_record(path);
-    }
-    if let Some(values) = aggregates::values(path, schema) {
+    if let Some(values) = record::values(path, schema).or_else(|| aggregates::values(path, schema)) {
         return values;
     }
     match path {
