@@ -17,6 +17,7 @@ mod gitops;
 mod guides;
 mod hostile;
 mod keys;
+mod masks;
 mod mistakes;
 mod nodes;
 mod not_ours;
