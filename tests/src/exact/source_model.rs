@@ -19,6 +19,9 @@ pub const PAGE: usize = 200;
 /// Every fifth revision of a key deletes its record.
 const DELETED_EVERY: i64 = 5;
 
+/// The characters of `contact` that its mask leaves.
+const CONTACT: usize = 4;
+
 /// A record that is not `ok` passes the filter above this level. About one in five does not pass; of some the level is null.
 const PASSING_LEVEL: f64 = 1e8;
 
@@ -38,7 +41,17 @@ pub fn record() -> Value {
         {"name": "ref", "type": "uuid", "from": "/ref"},
         {"name": "blob", "type": "bytes", "from": "/blob"},
         {"name": "extra", "type": "json", "from": "/extra", "optional": true},
+        {"name": "contact", "type": "string", "from": "/contact", "mask": {"with": "Truncate", "length": CONTACT}},
     ]})
+}
+
+/// An item as it is stored, beside its record.
+fn stored_item(item: &Value) -> String {
+    let mut item = item.clone();
+    if let Some(contact) = item.get_mut("contact") {
+        *contact = json!("***");
+    }
+    item.to_string()
 }
 
 /// `spec.aggregates` of the pipeline.
@@ -59,7 +72,7 @@ struct Inner {
     revisions: Vec<i64>,
     /// The newest served revision of each key.
     served: Vec<i64>,
-    /// By their JSON.
+    /// By their JSON as it is stored.
     invalid_items: BTreeMap<String, InvalidItem>,
     random: SplitMix64,
 }
@@ -163,7 +176,7 @@ impl SourceModel {
             let served = 0;
             inner
                 .invalid_items
-                .entry(item.to_string())
+                .entry(stored_item(&item))
                 .or_insert(InvalidItem { field, class, served })
                 .served += 1;
             items.push(item);
@@ -189,6 +202,7 @@ impl SourceModel {
             "ref": uuid::Uuid::from_u64_pair(random.next_u64(), random.next_u64()).to_string(),
             "blob": STANDARD.encode(random.next_u64().to_be_bytes()),
             "extra": if random.next_u64().is_multiple_of(4) { Value::Null } else { json!({"n": [revision, null], text: key}) },
+            "contact": format!("{text}{key}.{revision}"),
         })
     }
 
@@ -218,7 +232,7 @@ impl SourceModel {
         (key < KEYS && name_of(key).0 == device).then_some(key)
     }
 
-    /// The served items that must be rejected, by their JSON.
+    /// The served items that must be rejected, by their JSON as it is stored.
     pub fn invalid_items(&self) -> BTreeMap<String, InvalidItem> {
         self.inner().invalid_items.clone()
     }
@@ -242,6 +256,7 @@ fn row(item: &Value) -> Row {
     let fields = crate::declared::fields(&record());
     let cell = |(name, field_type): (String, String)| {
         let text = match &item[&name] {
+            Value::String(text) if name == "contact" => Some(text.chars().take(CONTACT).collect()),
             Value::String(text) if field_type == "bytes" => Some(hexadecimal(&STANDARD.decode(text).unwrap_or_default())),
             value => crate::declared::text(&field_type, value).unwrap_or_default(),
         };
@@ -296,7 +311,10 @@ mod tests {
             for item in model.page(page, false) {
                 let text = item.to_string();
                 let rejected = schema.map(&item, Some(text.as_bytes())).err().map(|why| (why.field, why.class));
-                let expected = model.invalid_items().get(&text).map(|item| (item.field.to_owned(), item.class));
+                let expected = model
+                    .invalid_items()
+                    .get(&stored_item(&item))
+                    .map(|item| (item.field.to_owned(), item.class));
                 assert_eq!(rejected, expected, "{text}");
             }
         }
