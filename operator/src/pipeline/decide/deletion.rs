@@ -48,6 +48,8 @@ pub enum DeletionStep {
     DeleteTopics { cluster: String, names: Vec<String> },
     /// Wait until the KafkaTopics are gone.
     AwaitTopics,
+    /// Wait until the operator can read the KafkaTopics, with what keeps it from that.
+    AwaitStrimzi(Problem),
     /// Write the status, which is read back before the next step.
     Record,
     /// Remove the finalizer.
@@ -104,7 +106,7 @@ fn delete_topics(input: &DeletionInput<'_>, mut status: DeletionStatus, now: Tim
             status.topics_deleted_at = Some(Time(now));
             DeletionStep::Record
         }
-        DeletableTopics::Unknown(why) => DeletionStep::Wait(Some(why.clone()), None),
+        DeletableTopics::Unknown(why) => DeletionStep::AwaitStrimzi(why.clone()),
         DeletableTopics::Some(_) if record_topics(&mut status, input.topics) => DeletionStep::Record,
         DeletableTopics::Some(topics) => next_of_topics(topics, input.topics_cluster, now),
     };
@@ -300,7 +302,7 @@ mod tests {
                 Some(&recorded),
                 true,
                 DeletableTopics::Unknown(unknown.clone()),
-                DeletionStep::Wait(Some(unknown), None),
+                DeletionStep::AwaitStrimzi(unknown),
             ),
         ] {
             let input = DeletionInput {

@@ -305,6 +305,31 @@ async fn given_data_to_delete_then_the_kafka_topics_that_the_pipeline_created_go
 }
 
 #[tokio::test]
+async fn given_a_deleted_namespace_and_no_right_to_the_kafka_topics_then_the_pipeline_is_released() {
+    let (cluster, client) = Cluster::start().await;
+    with_strimzi(&cluster, |pipeline| pipeline["spec"]["deletionPolicy"] = json!("Delete"));
+    settle(&cluster, &client, &json!([]), "a-b").await;
+
+    // Given the operator has lost the right, and the pipeline's other data is deleted
+    cluster.strimzi.lock().unwrap().clear();
+    cluster.change(PIPELINE, |pipeline| {
+        pipeline["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z");
+    });
+    settle(&cluster, &client, &json!([]), "a-b").await;
+    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([FINALIZER]), "the right may come back");
+    assert_eq!(cluster.condition("Ready"), ("False".into(), "NotAllowed".into()));
+
+    // When the namespace is deleted, then it need not wait for the right
+    *cluster.terminating.lock().unwrap() = true;
+    for path in cluster.paths("/api/v1/namespaces/demo/serviceaccounts/") {
+        remove(&cluster, &path);
+    }
+    cluster.reconcile(&client).await.unwrap();
+    assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([]));
+    assert_eq!(cluster.paths(KAFKA_TOPICS), [TOPIC, DEAD_LETTERS]);
+}
+
+#[tokio::test]
 async fn given_the_policy_retain_or_another_management_then_the_kafka_topics_stay() {
     let (cluster, client) = Cluster::start().await;
     with_strimzi(&cluster, |pipeline| pipeline["spec"]["deletionPolicy"] = json!("Delete"));
