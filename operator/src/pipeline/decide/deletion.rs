@@ -48,7 +48,7 @@ pub enum DeletionStep {
     DeleteTopics { cluster: String, names: Vec<String> },
     /// Wait until the KafkaTopics are gone.
     AwaitTopics,
-    /// Wait until the operator can read the KafkaTopics, with what keeps it from that.
+    /// Wait for Strimzi, with what keeps the KafkaTopics from being deleted.
     AwaitStrimzi(Problem),
     /// Write the status, which is read back before the next step.
     Record,
@@ -133,7 +133,7 @@ fn next_of_topics(topics: &[DeletableTopic], cluster: &str, now: Timestamp) -> D
         return DeletionStep::DeleteTopics { cluster, names };
     }
     match overdue(topics, cluster, now) {
-        Some(problem) => DeletionStep::Wait(Some(problem), None),
+        Some(problem) => DeletionStep::AwaitStrimzi(problem),
         None => DeletionStep::AwaitTopics,
     }
 }
@@ -329,7 +329,7 @@ mod tests {
             topics: &DeletableTopics::Some(vec![DeletableTopic::named("a", Some(at(5)))]),
             ..input(Some(&recorded), None)
         };
-        let DeletionStep::Wait(Some((reason, _)), None) = decide(&late, at(400)).step else {
+        let DeletionStep::AwaitStrimzi((reason, _)) = decide(&late, at(400)).step else {
             panic!("it is overdue")
         };
         assert_eq!(reason, "EntityOperatorUnresponsive");
