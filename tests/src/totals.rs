@@ -6,6 +6,14 @@ use anyhow::{Context, Result};
 use jiff::{Timestamp, ToSpan, civil::date, tz::TimeZone};
 use serde_json::{Value, json};
 use tokio_postgres::{Client, IsolationLevel};
+use userpipeline_api::names;
+
+use crate::{
+    World,
+    declared::{self, Fields},
+    eventually, stores,
+    world::SOON,
+};
 
 /// Totals by the text of their groups and window; values in the order of their names.
 pub type Totals = BTreeMap<String, Value>;
@@ -69,6 +77,55 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+/// Waits until Cassandra has the totals of an aggregate that PostgreSQL has.
+pub async fn await_mirror(world: &World, record: &Value, declared: &Value) -> Result<()> {
+    let fields = mirrored_fields(record, declared)?;
+    let name = declared["name"].as_str().context("a name")?;
+    let (id, client) = (world.id(), &world.client);
+    let view = names::aggregate_view(&names::postgres_table(&id), name);
+    let table = names::aggregate_table(&names::cassandra_table(&id), name);
+    let (db, session) = (stores::postgres(client).await?, stores::cassandra(client).await?);
+    eventually(&format!("the totals {name} in Cassandra"), SOON, async || {
+        let expected = declared::postgres(&db, &view, &fields).await?;
+        let found = declared::cassandra(&session, &names::keyspace(&id), &table, &fields).await?;
+        let surplus: Vec<_> = found.iter().filter(|row| !expected.contains(row)).take(3).collect();
+        Ok(if found == expected && !found.is_empty() {
+            Ok(())
+        } else {
+            Err(format!(
+                "{} totals, and not {}; for example {surplus:?}",
+                found.len(),
+                expected.len()
+            ))
+        })
+    })
+    .await
+}
+
+/// The columns of an aggregate's table in Cassandra, with their types.
+fn mirrored_fields(record: &Value, declared: &Value) -> Result<Fields> {
+    let types: BTreeMap<String, String> = declared::fields(record).into_iter().collect();
+    let of_field = |name: &Value| {
+        let name = name.as_str().context("the name of a field")?;
+        Ok((name.to_owned(), types.get(name).context("a field")?.clone()))
+    };
+    let groups = declared["groupBy"].as_array().into_iter().flatten().map(of_field);
+    let mut fields = groups.collect::<Result<Fields>>()?;
+    if declared["window"].is_object() {
+        fields.extend(["window_start", "window_end"].map(|name| (name.to_owned(), "timestamp".to_owned())));
+    }
+    for value in declared["values"].as_array().into_iter().flatten() {
+        let function = ["sum", "min", "max"].iter().find(|function| value[**function].is_string());
+        let value_type = match function {
+            Some(function) => of_field(&value[*function])?.1,
+            None if value["avg"].is_string() => "double".to_owned(),
+            None => "long".to_owned(),
+        };
+        fields.push((value["name"].as_str().context("a name")?.to_owned(), value_type));
+    }
+    Ok(fields)
 }
 
 fn key(declared: &Value, row: &Value) -> Result<String> {

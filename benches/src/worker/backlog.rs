@@ -26,6 +26,7 @@ pub struct Backlog {
     kinds: Vec<Kind>,
     pub json: Subject,
     aggregate: Option<Subject>,
+    one_group: Option<Subject>,
     avro: Option<Subject>,
     external_avro: Option<Subject>,
 }
@@ -39,20 +40,29 @@ async fn produce(subject: &Subject, rows: u64) -> Result<()> {
     subject.produce(0..rows, message).await
 }
 
+/// With the number of records and the sum of a field, by groups.
+async fn aggregated(name: &str, partitions: i32, group_by: &[&str], rows: u64) -> Result<Subject> {
+    let totals = json!([{"name": "totals", "groupBy": group_by, "values": [
+        {"name": "records", "count": {}}, {"name": "score", "sum": "score"},
+    ]}]);
+    let source = json!({"topic": {"format": "JSON"}});
+    let subject = Box::pin(Subject::with_aggregates(name, &source, partitions, &totals)).await?;
+    produce(&subject, rows).await?;
+    Ok(subject)
+}
+
 impl Backlog {
     pub async fn create(rows: u64, only: &[Kind]) -> Result<Self> {
         let kinds = if only.is_empty() { Kind::value_variants() } else { only };
         let source = json!({"topic": {"format": "JSON"}});
         let json = Subject::create("json", &source).await?;
         produce(&json, rows).await?;
-        let mut aggregate = None;
-        if kinds.contains(&Kind::Aggregate) {
-            let totals = json!([{"name": "totals", "groupBy": ["given_name", "family_name", "age"], "values": [
-                {"name": "records", "count": {}}, {"name": "score", "sum": "score"},
-            ]}]);
-            let subject = Box::pin(Subject::with_aggregates("totals", &source, PARTITIONS, &totals)).await?;
-            produce(&subject, rows).await?;
-            aggregate = Some(subject);
+        let (mut aggregate, mut one_group) = (None, None);
+        if kinds.contains(&Kind::Aggregate) || kinds.contains(&Kind::AggregateFourWorkers) {
+            aggregate = Some(aggregated("totals", PARTITIONS, &["given_name", "family_name", "age"], rows).await?);
+        }
+        if kinds.contains(&Kind::AggregateOneGroup) {
+            one_group = Some(aggregated("one-group", 8, &[], rows).await?);
         }
         let (mut avro, mut external_avro) = (None, None);
         if kinds.contains(&Kind::Avro) {
@@ -66,16 +76,15 @@ impl Backlog {
             kinds: kinds.to_vec(),
             json,
             aggregate,
+            one_group,
             avro,
             external_avro,
         })
     }
 
     pub async fn remove(self) -> Result<()> {
-        for subject in [Some(self.json), self.aggregate, self.avro, self.external_avro]
-            .into_iter()
-            .flatten()
-        {
+        let others = [self.aggregate, self.one_group, self.avro, self.external_avro];
+        for subject in others.into_iter().flatten().chain([self.json]) {
             subject.remove().await?;
         }
         Ok(())
@@ -120,20 +129,26 @@ impl Backlog {
 
     async fn work(&self, kind: Kind, program: &std::path::Path) -> Result<Round> {
         let subject = match kind {
-            Kind::Aggregate => self.aggregate.as_ref(),
+            Kind::Aggregate | Kind::AggregateFourWorkers => self.aggregate.as_ref(),
+            Kind::AggregateOneGroup => self.one_group.as_ref(),
             Kind::Avro => self.avro.as_ref(),
             Kind::ExternalAvro => self.external_avro.as_ref(),
             _ => Some(&self.json),
         };
         let sinks = match kind {
-            Kind::Both | Kind::Encrypted | Kind::FourWorkers | Kind::Aggregate => Sinks::Both,
-            _ => Sinks::Cassandra,
+            Kind::Cassandra | Kind::Avro | Kind::ExternalAvro => Sinks::Cassandra,
+            _ => Sinks::Both,
         };
         let setting = Setting {
             program,
             sinks,
             encrypted: kind == Kind::Encrypted,
-            workers: if kind == Kind::FourWorkers { 4 } else { 1 },
+            filtered: kind == Kind::Filter,
+            workers: match kind {
+                Kind::FourWorkers | Kind::AggregateFourWorkers => 4,
+                Kind::AggregateOneGroup => 8,
+                _ => 1,
+            },
             batch: None,
         };
         measure(subject.context("its topic")?, &setting, self.rows).await

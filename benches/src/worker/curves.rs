@@ -48,6 +48,7 @@ pub async fn run(curves: &Curves) -> Result<()> {
                     program: &curves.program,
                     sinks,
                     encrypted: false,
+                    filtered: false,
                     workers,
                     batch,
                 };

@@ -17,8 +17,14 @@ pub enum Kind {
     Encrypted,
     /// JSON to both stores by four workers.
     FourWorkers,
+    /// JSON to both stores, with a filter that all records pass.
+    Filter,
     /// JSON to both stores, with an aggregate of 4,096 groups.
     Aggregate,
+    /// The same by four workers.
+    AggregateFourWorkers,
+    /// JSON to both stores by eight workers, with an aggregate of one group.
+    AggregateOneGroup,
     /// Avro of our runs to Cassandra.
     Avro,
     /// Avro of an external producer to Cassandra.

@@ -106,6 +106,7 @@ async fn latencies(arguments: &Arguments, backlog: &Backlog, measured: &mut targ
             program,
             sinks: Sinks::Both,
             encrypted: true,
+            filtered: false,
             workers: 1,
             batch: None,
         };

@@ -12,6 +12,9 @@ const SIZE: usize = 397;
 pub const COLUMNS: &str = "id uuid, revision bigint, username text, email text, given_name text, family_name text, city text, country text, \
      postcode text, age bigint, score double precision, registered timestamptz, active boolean, note text";
 
+/// Passed by all of them.
+pub const FILTER: &str = "age >= 18 && country != ''";
+
 /// The record that they are mapped to.
 pub fn record() -> Value {
     let field = |name: &str, kind: &str| json!({"name": name, "type": kind, "from": format!("/{name}")});

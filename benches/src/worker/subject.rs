@@ -36,6 +36,8 @@ pub struct Setting<'a> {
     pub program: &'a Path,
     pub sinks: Sinks,
     pub encrypted: bool,
+    /// With a filter that all records pass.
+    pub filtered: bool,
     pub workers: usize,
     /// Most records of a batch, if not the default.
     pub batch: Option<u32>,
@@ -126,6 +128,9 @@ impl Subject {
         let mut pipeline = self.pipeline.clone();
         if let Some(records) = setting.batch {
             pipeline["spec"]["workers"]["batch"] = json!({"maxRecords": records});
+        }
+        if setting.filtered {
+            pipeline["spec"]["record"]["where"] = json!(messages::FILTER);
         }
         if !setting.encrypted {
             pipeline = in_plain_text(pipeline, Some(&json!({"mode": "Disable"})));

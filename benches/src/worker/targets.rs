@@ -74,6 +74,11 @@ impl Measured {
                 Target::AtLeast(0.8),
             ),
             (
+                "a filter that all records pass against none, rows/s",
+                ratio(rows(Kind::Filter), rows(Kind::Both)),
+                Target::AtLeast(0.9),
+            ),
+            (
                 "an aggregate of 4,096 groups against none, rows/s",
                 ratio(rows(Kind::Aggregate), rows(Kind::Both)),
                 Target::AtLeast(0.4),
@@ -82,6 +87,16 @@ impl Measured {
                 "four workers against one, CPU per row",
                 ratio(cpu(Kind::FourWorkers), cpu(Kind::Both)),
                 Target::AtMost(1.15),
+            ),
+            (
+                "four workers against one with an aggregate, CPU per row",
+                ratio(cpu(Kind::AggregateFourWorkers), cpu(Kind::Aggregate)),
+                Target::AtMost(1.15),
+            ),
+            (
+                "an aggregate against Spark's append, CPU per row",
+                ratio(cpu(Kind::Aggregate), cpu_of(Kind::SparkBoth)),
+                Target::AtMost(0.25),
             ),
         ]
     }

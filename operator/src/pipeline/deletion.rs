@@ -219,6 +219,9 @@ async fn take(
         }
         DeletionStep::Clear => applier.clear_deletion(observed).await,
         DeletionStep::DeleteTopics { cluster, names } => applier.delete_kafka_topics(&cluster_id(cluster), names).await,
+        // Strimzi, or the right to its resources, may never come back, which must not keep a namespace from being deleted: in one that
+        // is, even this fails.
+        DeletionStep::AwaitStrimzi(_) => applier.apply_deletion(deletion_account(owner), observed).await,
         DeletionStep::Wait(..) | DeletionStep::AwaitTopics | DeletionStep::Record => Ok(()),
         DeletionStep::Release => {
             applier.clear_deletion(observed).await?;

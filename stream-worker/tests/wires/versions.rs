@@ -11,16 +11,16 @@ use stream_worker::model::{VersionedRecord, Write};
 use userpipeline_record::{Record, Value};
 use uuid::Uuid;
 
-use crate::store::{Rows, Store};
+use crate::store::{Rows, Store, address};
 
 const KEYS: u64 = 5;
 const MESSAGES: i64 = 60;
 const TRIALS: usize = 12;
 
-struct Random(TestRng);
+pub struct Random(TestRng);
 
 impl Random {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let seed = [Uuid::new_v4(), Uuid::new_v4()].map(Uuid::into_bytes).concat();
         println!("seed {seed:?}");
         Self(TestRng::from_seed(RngAlgorithm::ChaCha, &seed))
@@ -30,7 +30,8 @@ impl Random {
         i64::try_from(self.0.next_u64() % bound).unwrap()
     }
 
-    fn message(&mut self, offset: i64) -> Write {
+    /// A new version of a record, which deletes it, does not pass the filter, or is stored.
+    pub fn message(&mut self, offset: i64) -> Write {
         let (key, revision) = (self.below(KEYS), 1 + self.below(3));
         // Cassandra would take the greater value of each column, of equal write times.
         let columns = [key, revision, offset, -offset].map(Value::Long);
@@ -50,7 +51,8 @@ impl Random {
     }
 }
 
-fn expected(messages: &[Write]) -> Rows {
+/// The rows after all messages.
+pub fn expected(messages: &[Write]) -> Rows {
     let mut newest: BTreeMap<&str, &Write> = BTreeMap::new();
     for message in messages {
         let best = newest.entry(&message.key).or_insert(message);
@@ -68,7 +70,8 @@ fn expected(messages: &[Write]) -> Rows {
 async fn postgresql_ends_with_the_messages_that_the_rule_names() {
     let mut random = Random::new();
     for trial in 0..TRIALS {
-        let mut store = Store::create().await;
+        let store = Store::create().await;
+        let mut writer = store.writer(address()).await;
         let messages: Vec<Write> = (0..MESSAGES).map(|offset| random.message(offset)).collect();
         let mut next = 0;
         while next < messages.len() {
@@ -76,14 +79,14 @@ async fn postgresql_ends_with_the_messages_that_the_rule_names() {
             let end = (next + size).min(messages.len());
             // One in three attempts is lost, and the next one has other batches.
             let commits = random.below(3) > 0;
-            store.attempt(&messages[next..end], commits).await;
+            writer.attempt(&messages[next..end], commits).await.unwrap();
             next = if commits { end } else { next };
         }
         let rows = expected(&messages);
         for replayed in [false, true] {
             assert_eq!(store.rows().await, rows, "trial {trial}, replayed {replayed}: {messages:#?}");
             for batch in messages.chunks(7) {
-                store.attempt(batch, true).await;
+                writer.attempt(batch, true).await.unwrap();
             }
         }
         store.drop().await;

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     declared::{self, Row},
     stores::{self, TopicMessage},
-    totals::Snapshot,
+    totals::{Snapshot, await_mirror},
 };
 
 /// The number of compared records and messages.
@@ -57,6 +57,7 @@ pub async fn compare(trial: &Trial, last_invalid: &BTreeSet<String>) -> Result<C
     topic(trial, &messages, &planted, &last).await.context("the topic")?;
     totals(trial, &db, &messages, &planted).await?;
     check_aggregates(trial).await?;
+    check_mirrors(trial).await?;
     let rejects = rejected::rejects(trial, &db, last_invalid).await.context("the rejects")?;
     Ok(Compared {
         records: rows.len(),
@@ -199,6 +200,15 @@ pub async fn check_aggregates(trial: &Trial) -> Result<()> {
         .collect();
     let snapshot = Snapshot::take(&mut db, &quote(&table), &views).await?;
     snapshot.check(&declared).context("the aggregates")
+}
+
+/// Once nothing changes, Cassandra has the same totals.
+async fn check_mirrors(trial: &Trial) -> Result<()> {
+    let declared: Vec<Value> = serde_json::from_value(aggregates())?;
+    for mirrored in declared.iter().filter(|aggregate| aggregate["sinks"]["cassandra"].is_object()) {
+        await_mirror(&trial.world, &record(), mirrored).await?;
+    }
+    Ok(())
 }
 
 /// STORED counts every offset once, despite redelivery.

@@ -62,8 +62,8 @@ pub fn aggregates() -> Value {
             {"name": "least", "min": "level"}, {"name": "newest", "max": "revision"},
         ]},
         {"name": "by_day", "groupBy": ["ok"], "window": {"field": "at", "every": "24h", "timeZone": "Europe/Berlin"}, "values": [
-            {"name": "records", "count": {}}, {"name": "average", "avg": "seq"},
-        ]},
+            {"name": "records", "count": {}}, {"name": "average", "avg": "seq"}, {"name": "last", "max": "at"},
+        ], "sinks": {"cassandra": {}}},
     ])
 }
 

@@ -6,7 +6,14 @@ use serde_json::{Value, json};
 use tokio_postgres::{Client, error::SqlState};
 use userpipeline_api::names;
 use userpipeline_record::{RecordSchema, aggregate::Aggregate, bookkeeping, postgres::quote};
-use userpipeline_tests::{World, cluster, eventually, random::SplitMix64, stores, test_source::TestSource, totals::Snapshot, world::SOON};
+use userpipeline_tests::{
+    World, cluster, eventually,
+    random::SplitMix64,
+    stores,
+    test_source::TestSource,
+    totals::{Snapshot, await_mirror},
+    world::SOON,
+};
 
 use crate::plans::plan;
 
@@ -216,36 +223,7 @@ fn by_name() -> Value {
 
 /// Waits until Cassandra has the totals of [`by_name`] that PostgreSQL has.
 async fn mirrored(world: &World) -> Result<()> {
-    let (db, session) = (stores::postgres(&world.client).await?, stores::cassandra(&world.client).await?);
-    let columns = "name, users, ages, spent, last";
-    let view = names::aggregate_view(&names::postgres_table(&world.id()), "by_name");
-    let keyspace = names::keyspace(&world.id());
-    let table = names::aggregate_table(&names::cassandra_table(&world.id()), "by_name");
-    eventually("the totals in Cassandra", SOON, async || {
-        let rows = db
-            .query(
-                &format!("SELECT name, users, ages::bigint, spent::float8, last FROM \"{view}\""),
-                &[],
-            )
-            .await?;
-        let mut expected: Vec<(String, i64, i64, f64, i64)> = rows
-            .iter()
-            .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4)))
-            .collect();
-        let found = session
-            .query_unpaged(format!("SELECT {columns} FROM \"{keyspace}\".\"{table}\""), ())
-            .await?;
-        let found = found.into_rows_result()?;
-        let mut found: Vec<(String, i64, i64, f64, i64)> = found.rows()?.collect::<Result<_, _>>()?;
-        expected.sort_by(|a, b| a.0.cmp(&b.0));
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(if found == expected && !found.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{found:?}, and not {expected:?}"))
-        })
-    })
-    .await
+    await_mirror(world, &record(), &by_name()).await
 }
 
 fn person(id: i64, revision: i64) -> Value {

@@ -48,6 +48,8 @@ pub enum DeletionStep {
     DeleteTopics { cluster: String, names: Vec<String> },
     /// Wait until the KafkaTopics are gone.
     AwaitTopics,
+    /// Wait for Strimzi, with what keeps the KafkaTopics from being deleted.
+    AwaitStrimzi(Problem),
     /// Write the status, which is read back before the next step.
     Record,
     /// Remove the finalizer.
@@ -104,7 +106,7 @@ fn delete_topics(input: &DeletionInput<'_>, mut status: DeletionStatus, now: Tim
             status.topics_deleted_at = Some(Time(now));
             DeletionStep::Record
         }
-        DeletableTopics::Unknown(why) => DeletionStep::Wait(Some(why.clone()), None),
+        DeletableTopics::Unknown(why) => DeletionStep::AwaitStrimzi(why.clone()),
         DeletableTopics::Some(_) if record_topics(&mut status, input.topics) => DeletionStep::Record,
         DeletableTopics::Some(topics) => next_of_topics(topics, input.topics_cluster, now),
     };
@@ -131,7 +133,7 @@ fn next_of_topics(topics: &[DeletableTopic], cluster: &str, now: Timestamp) -> D
         return DeletionStep::DeleteTopics { cluster, names };
     }
     match overdue(topics, cluster, now) {
-        Some(problem) => DeletionStep::Wait(Some(problem), None),
+        Some(problem) => DeletionStep::AwaitStrimzi(problem),
         None => DeletionStep::AwaitTopics,
     }
 }
@@ -300,7 +302,7 @@ mod tests {
                 Some(&recorded),
                 true,
                 DeletableTopics::Unknown(unknown.clone()),
-                DeletionStep::Wait(Some(unknown), None),
+                DeletionStep::AwaitStrimzi(unknown),
             ),
         ] {
             let input = DeletionInput {
@@ -327,7 +329,7 @@ mod tests {
             topics: &DeletableTopics::Some(vec![DeletableTopic::named("a", Some(at(5)))]),
             ..input(Some(&recorded), None)
         };
-        let DeletionStep::Wait(Some((reason, _)), None) = decide(&late, at(400)).step else {
+        let DeletionStep::AwaitStrimzi((reason, _)) = decide(&late, at(400)).step else {
             panic!("it is overdue")
         };
         assert_eq!(reason, "EntityOperatorUnresponsive");

@@ -20,7 +20,7 @@ pub fn deletion_status(pipeline: &UserPipeline, decision: &Decision, problem: Op
             DELETING.to_owned(),
             format!("deleting children that can still write first: {}", writers.join(", ")),
         ),
-        (None, DeletionStep::Wait(Some((reason, message)), _)) => (
+        (None, DeletionStep::Wait(Some((reason, message)), _) | DeletionStep::AwaitStrimzi((reason, message))) => (
             reason.clone(),
             format!("{message}; the operator retries. To delete the pipeline and keep its data, set spec.deletionPolicy to Retain"),
         ),

@@ -305,6 +305,49 @@ async fn given_data_to_delete_then_the_kafka_topics_that_the_pipeline_created_go
 }
 
 #[tokio::test]
+async fn given_a_deleted_namespace_and_kafka_topics_that_cannot_be_deleted_then_the_pipeline_is_released() {
+    for (reason, is_allowed) in [("NotAllowed", false), ("EntityOperatorUnresponsive", true)] {
+        let (cluster, client) = Cluster::start().await;
+        with_strimzi(&cluster, |pipeline| pipeline["spec"]["deletionPolicy"] = json!("Delete"));
+        settle(&cluster, &client, &json!([]), "a-b").await;
+
+        // Given the operator has lost the right, or the Topic Operator does not run, and the other data is deleted
+        if !is_allowed {
+            cluster.strimzi.lock().unwrap().clear();
+        }
+        cluster.change(PIPELINE, |pipeline| {
+            pipeline["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z");
+        });
+        let held = cluster.get(TOPIC);
+        settle(&cluster, &client, &json!([]), "a-b").await;
+        if is_allowed {
+            cluster.change(PIPELINE, |pipeline| pipeline["metadata"]["finalizers"] = json!([FINALIZER]));
+            cluster.put(TOPIC, held);
+            cluster.change(TOPIC, |topic| {
+                topic["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z")
+            });
+            cluster.reconcile(&client).await.unwrap();
+        }
+        assert_eq!(
+            cluster.get(PIPELINE)["metadata"]["finalizers"],
+            json!([FINALIZER]),
+            "{reason}: it may end"
+        );
+        assert_eq!(cluster.condition("Ready"), ("False".into(), reason.into()));
+        let topics = cluster.paths(KAFKA_TOPICS);
+
+        // When the namespace is deleted, then it need not wait
+        *cluster.terminating.lock().unwrap() = true;
+        for path in cluster.paths("/api/v1/namespaces/demo/serviceaccounts/") {
+            remove(&cluster, &path);
+        }
+        cluster.reconcile(&client).await.unwrap();
+        assert_eq!(cluster.get(PIPELINE)["metadata"]["finalizers"], json!([]), "{reason}");
+        assert_eq!(cluster.paths(KAFKA_TOPICS), topics, "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn given_the_policy_retain_or_another_management_then_the_kafka_topics_stay() {
     let (cluster, client) = Cluster::start().await;
     with_strimzi(&cluster, |pipeline| pipeline["spec"]["deletionPolicy"] = json!("Delete"));
