@@ -1,14 +1,13 @@
 //! Masks: values that nothing stores as they were served.
 
-mod hmac;
+use std::fmt;
 
-use std::fmt::{self, Write as _};
-
+use hmac::{Hmac, Mac};
 use jiff::civil::Date;
+use sha2::Sha256;
 use userpipeline_api::{BucketPeriod, FieldSpec, FieldType, MaskKind, MaskSpec, SecretKeyRef};
 use uuid::{Builder, Uuid};
 
-use self::hmac::Hmac;
 use crate::{
     time::{date, days},
     value::Value,
@@ -36,7 +35,7 @@ pub enum Mask {
 #[derive(Clone)]
 pub struct HmacKey {
     pub secret: SecretKeyRef,
-    hmac: Option<Hmac>,
+    hmac: Option<Hmac<Sha256>>,
 }
 
 /// Without the key.
@@ -58,7 +57,7 @@ impl HmacKey {
         if key.len() < MIN_KEY {
             return Err(format!("has {} bytes; an HMAC needs at least {MIN_KEY}", key.len()));
         }
-        self.hmac = Some(Hmac::new(key.as_bytes()));
+        self.hmac = Hmac::new_from_slice(key.as_bytes()).ok();
         Ok(())
     }
 }
@@ -149,26 +148,18 @@ fn start(day: i32, period: BucketPeriod) -> Option<i32> {
     }))
 }
 
-fn keyed(hmac: &Hmac, value: &Value) -> Option<Value> {
+fn keyed(hmac: &Hmac<Sha256>, value: &Value) -> Option<Value> {
+    let digest = |message: &[u8]| hmac.clone().chain_update(message).finalize().into_bytes();
     match value {
-        Value::String(text) => Some(Value::String(hexadecimal(&hmac.of(text.as_bytes())))),
+        Value::String(text) => Some(Value::String(format!("{:x}", digest(text.as_bytes())))),
         Value::Uuid(uuid) => {
-            let digest = hmac.of(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+            let digest = digest(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
             // Version 8: the bits have a meaning of our own.
             let bytes = digest.first_chunk()?;
             Some(Value::Uuid(Builder::from_custom_bytes(*bytes).into_uuid()))
         }
         _ => None,
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // A text takes everything.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 #[cfg(test)]
