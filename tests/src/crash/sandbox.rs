@@ -101,7 +101,7 @@ impl Sandbox {
         Ok(())
     }
 
-    /// The trial's operator has ended, and nobody else may remove its finalizers.
+    /// The trial's operator has ended, and the cluster's one may have no right to what it would delete.
     async fn release_pipelines(&self) -> Result<()> {
         let pipelines = self.api::<UserPipeline>();
         let released = Patch::Merge(json!({"metadata": {"finalizers": null}}));
