@@ -41,7 +41,8 @@ SWEEP = cargo run --quiet --locked -p userpipeline-tests --bin sweep
 
 test: cluster ## Every test: unit, integration, and end-to-end in the local cluster, without what earlier ones have left there.
 	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" $(ALONE) sh -c \
-	  '$(SWEEP) && cargo test --locked --workspace -- --test-threads=5 && \
+	  'cargo test --quiet --locked --workspace --no-run && "$(CARGO_TARGET_DIR)/debug/sweep" && \
+	  cargo test --locked --workspace -- --test-threads=5 && \
 	  local/services/with-servers.sh cargo test --locked --workspace --test wires -- --ignored'
 
 test-long: cluster ## The operator, crashed at each write of each scenario (CRASH_SCENARIO=… plays one of them), a backlog of a million, and a changed connection of 30 pipelines: an hour.

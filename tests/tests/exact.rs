@@ -17,7 +17,7 @@ use userpipeline_tests::{
 
 const SEED: u64 = 1;
 /// A sample starts no fault after this time.
-const SAMPLE: Duration = Duration::from_secs(210);
+const SAMPLE: Duration = Duration::from_secs(120);
 /// Per fault, until it has an effect.
 const ATTEMPTS: usize = 6;
 /// In the end.

@@ -28,6 +28,8 @@ async fn a_batch_that_is_cut_off_at_any_message_to_postgresql_is_stored_whole_or
         let (old, from) = (store.rows().await, messages.len());
         let next = i64::try_from(from).unwrap();
         messages.extend((next..next + BATCH).map(|offset| random.message(offset)));
+        // Without a message that wins, nothing would be written.
+        messages.push(random.newest(next + BATCH));
         let new = expected(&messages);
         let proxy = Proxy::start(address()).await;
         let mut interrupted = store.writer(proxy.address()).await;

@@ -14,6 +14,8 @@ use uuid::Uuid;
 use crate::store::{Rows, Store, address};
 
 const KEYS: u64 = 5;
+/// Versions begin with 1.
+const NEWEST: u64 = 3;
 const MESSAGES: i64 = 60;
 const TRIALS: usize = 12;
 
@@ -32,7 +34,17 @@ impl Random {
 
     /// A new version of a record, which deletes it, does not pass the filter, or is stored.
     pub fn message(&mut self, offset: i64) -> Write {
-        let (key, revision) = (self.below(KEYS), 1 + self.below(3));
+        let revision = 1 + self.below(NEWEST);
+        self.message_of(revision, offset)
+    }
+
+    /// The same, with the newest version, which wins against all earlier messages.
+    pub fn newest(&mut self, offset: i64) -> Write {
+        self.message_of(NEWEST.cast_signed(), offset)
+    }
+
+    fn message_of(&mut self, revision: i64, offset: i64) -> Write {
+        let key = self.below(KEYS);
         // Cassandra would take the greater value of each column, of equal write times.
         let columns = [key, revision, offset, -offset].map(Value::Long);
         let kind = self.below(10);

@@ -95,8 +95,23 @@ impl Sandbox {
         if self.setup != Setup::Plain {
             crds::release_topics(&self.client, Some(&self.namespace)).await?;
         }
+        self.release_pipelines().await?;
         let namespaces = Api::<Namespace>::all(self.client.clone());
         let _ = namespaces.delete(&self.namespace, &DeleteParams::background()).await;
+        Ok(())
+    }
+
+    /// The trial's operator has ended, and the cluster's one may have no right to what it would delete.
+    async fn release_pipelines(&self) -> Result<()> {
+        let pipelines = self.api::<UserPipeline>();
+        let released = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        for pipeline in pipelines.list_metadata(&ListParams::default()).await?.items {
+            let (name, by) = (pipeline.name_any(), PatchParams::default());
+            match pipelines.patch_metadata(&name, &by, &released).await {
+                Err(error) if !matches!(&error, kube::Error::Api(status) if status.is_not_found()) => return Err(error.into()),
+                _ => {}
+            }
+        }
         Ok(())
     }
 

@@ -187,7 +187,7 @@ async fn touch(other: &World, n: usize) -> Result<()> {
 
 /// The pipeline that carries the attacks: suspended, so that it costs nothing but its reconciliations.
 fn carrier(world: &World) -> Value {
-    let record = json!({"key": ["id"], "deleteWhen": "false", "fields": [
+    let record = json!({"key": ["id"], "where": "id != ''", "deleteWhen": "false", "fields": [
         {"name": "id", "type": "string", "from": "/id"},
         {"name": "x", "type": "string", "expr": "item.x", "optional": true},
         {"name": "t", "type": "string", "template": "{/t}", "optional": true},

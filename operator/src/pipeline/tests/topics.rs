@@ -324,7 +324,7 @@ async fn given_a_deleted_namespace_and_kafka_topics_that_cannot_be_deleted_then_
             cluster.change(PIPELINE, |pipeline| pipeline["metadata"]["finalizers"] = json!([FINALIZER]));
             cluster.put(TOPIC, held);
             cluster.change(TOPIC, |topic| {
-                topic["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z")
+                topic["metadata"]["deletionTimestamp"] = json!("2025-01-02T00:00:00Z");
             });
             cluster.reconcile(&client).await.unwrap();
         }
