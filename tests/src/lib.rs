@@ -12,6 +12,7 @@ pub mod examples;
 pub mod expected;
 pub mod guide;
 pub mod metrics_adapter;
+pub mod operator_pods;
 mod pods;
 pub mod random;
 pub mod services;

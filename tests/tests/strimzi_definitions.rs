@@ -1,20 +1,16 @@
 //! Other versions of Strimzi's definitions, and none. They belong to the whole cluster, so this is a test program of its own, which cargo runs
 //! when no other one runs, with one test.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
-use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api, ResourceExt,
-    api::{ListParams, Patch, PatchParams},
-};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use userpipeline_api::UserPipelineConnection;
 use userpipeline_tests::{
     World,
-    cluster::OPERATOR_NAMESPACE,
     eventually,
+    operator_pods::OperatorPods,
     strimzi::{
         Installation, KafkaResource,
         crds::{self, Version},
@@ -94,21 +90,10 @@ async fn the_operator_notices_definitions_that_come_later(world: &World) -> Resu
     accepted("False", "StrimziMissing", SOON).await?;
 
     // And when they are installed, Then it uses the cluster within a minute, without a restart
-    let restarts = restarts(world).await?;
+    let before = OperatorPods::observe(&world.client).await?;
     crds::replace(&world.client, Version::V1).await?;
     KafkaResource::create(&world.client, "kafka", "events").await?;
     accepted("True", "Accepted", Duration::from_secs(60)).await?;
-    assert_eq!(self::restarts(world).await?, restarts);
+    OperatorPods::observe(&world.client).await?.ensure_kept_running(&before)?;
     crds::remove(&world.client).await
-}
-
-/// How often containers of the operator restarted, by pod.
-async fn restarts(world: &World) -> Result<BTreeMap<String, i32>> {
-    let pods: Api<Pod> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
-    let all = pods.list(&ListParams::default()).await?.items.into_iter();
-    let counts = all.map(|pod| {
-        let statuses = pod.status.clone().and_then(|status| status.container_statuses).unwrap_or_default();
-        (pod.name_any(), statuses.iter().map(|status| status.restart_count).sum())
-    });
-    Ok(counts.collect())
 }

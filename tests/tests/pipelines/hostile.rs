@@ -3,14 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api, ResourceExt,
-    api::{ListParams, Patch, PatchParams},
-};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use userpipeline_api::UserPipeline;
-use userpipeline_tests::{World, cluster::OPERATOR_NAMESPACE, eventually, world::SOON};
+use userpipeline_tests::{World, eventually, operator_pods::OperatorPods, world::SOON};
 
 /// How long the operator may take for another pipeline while it is under attack.
 const OTHERS: Duration = Duration::from_secs(20);
@@ -154,18 +150,6 @@ fn deep(levels: usize, around: fn(Value) -> Value) -> Value {
     (0..levels).fold(json!(1), |inner, _| around(inner))
 }
 
-async fn operators(world: &World) -> Result<Vec<(String, i32)>> {
-    let pods = Api::<Pod>::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
-    let ours = ListParams::default().labels("app.kubernetes.io/name=userpipeline-operator");
-    let pods = pods.list(&ours).await?.items;
-    ensure!(!pods.is_empty(), "the operator has no pod");
-    let restarts = |pod: &Pod| {
-        let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-        statuses.map(|container| container.restart_count).sum()
-    };
-    Ok(pods.iter().map(|pod| (pod.name_any(), restarts(pod))).collect())
-}
-
 /// Changes the other pipeline, and waits until the operator has seen it.
 async fn touch(other: &World, n: usize) -> Result<()> {
     let description =
@@ -209,7 +193,7 @@ async fn hostile_texts_fail_their_own_pipeline_and_no_other() -> Result<()> {
     let good = carrier(&hostile);
     other.apply(&carrier(&other)).await?;
     other.condition_where("Suspended", "True", SOON, |_, _| true).await?;
-    let before = operators(&hostile).await?;
+    let before = OperatorPods::observe(&hostile.client).await?;
 
     let (mut refused, mut reported) = (0, 0);
     for (n, attack) in attacks().into_iter().enumerate() {
@@ -242,7 +226,7 @@ async fn hostile_texts_fail_their_own_pipeline_and_no_other() -> Result<()> {
     }
 
     // And the operator did not restart
-    assert_eq!(operators(&hostile).await?, before);
+    OperatorPods::observe(&hostile.client).await?.ensure_kept_running(&before)?;
     assert!(reported >= 35, "refused {refused}, reported {reported}");
 
     // When the text is corrected, then its own pipeline is well again
