@@ -3,6 +3,7 @@
 //! [`run::execute`] performs a run and returns its report.
 
 pub mod attempt;
+pub mod cli;
 pub mod cursor;
 pub mod fetch;
 pub mod land;

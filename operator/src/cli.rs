@@ -4,7 +4,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 use userpipeline_api::PodSettings;
-use userpipeline_operator::{
+
+use crate::{
     pipeline::{Images, Installation, PodMetadata, read_pod_settings},
     strimzi::ListedCluster,
 };
@@ -34,7 +35,7 @@ pub struct Run {
     #[arg(long)]
     pub lease_namespace: String,
     /// The name of that Lease.
-    #[arg(long, default_value = userpipeline_operator::MANAGER)]
+    #[arg(long, default_value = crate::MANAGER)]
     pub lease_name: String,
     /// The identity of this instance in the leader election: the pod's name.
     #[arg(long)]
@@ -133,7 +134,7 @@ pub struct Plan {
     #[arg(long, default_value = "userpipeline-system")]
     pub operator_namespace: String,
     /// The name of the operator's Deployment, which has the images and rules of the installation.
-    #[arg(long, default_value = userpipeline_operator::MANAGER)]
+    #[arg(long, default_value = crate::MANAGER)]
     pub operator_name: String,
 }
 

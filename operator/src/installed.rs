@@ -1,11 +1,12 @@
 //! The arguments of the operator in the cluster, so that a plan uses the same images.
 
+use crate::{
+    MANAGER,
+    cli::{Cli, Command, Run},
+};
 use clap::Parser;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client};
-use userpipeline_operator::MANAGER;
-
-use crate::cli::{Cli, Command, Run};
 
 /// The arguments of the Deployment with this namespace and name. It is not searched for: anyone can label a Deployment of their own
 /// as the operator's, and a plan would create a Job from its images.

@@ -3,6 +3,7 @@
 
 pub mod back_off;
 pub mod claims;
+pub mod cli;
 pub mod context;
 pub mod created_objects;
 pub mod dead_letters;

@@ -8,8 +8,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use userpipeline_api::UserPipelineConnection;
 use userpipeline_tests::{
-    World,
-    eventually,
+    World, eventually,
     operator_pods::OperatorPods,
     strimzi::{
         Installation, KafkaResource,
