@@ -62,14 +62,17 @@ pub fn text(page: &str) -> Result<String> {
     Ok(std::fs::read_to_string(repository().join(format!("docs/{page}.md")))?)
 }
 
-/// Builds the operator for its command `plan`.
-pub fn build_operator() -> Result<()> {
-    let program = "userpipeline-operator";
+/// The operator's program for its command `plan`. `make cluster` has built it already where this machine is like the images.
+pub fn operator_program() -> Result<PathBuf> {
+    let name = "userpipeline-operator";
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "-p", program, "--bin", program])
+        .args(["build", "--quiet", "--locked", "--release", "--bin", name])
+        .current_dir(repository())
         .status()?;
     ensure!(built.success(), "the operator's program is not built");
-    Ok(())
+    let test = std::env::current_exe()?;
+    let target = test.ancestors().nth(3).context("the target directory")?;
+    Ok(target.join("release").join(name))
 }
 
 /// A shell with the programs of a reader, in the namespace of the test.
@@ -82,14 +85,14 @@ pub struct Shell {
 
 impl Shell {
     pub fn new(folder: &Path, namespace: &str) -> Result<Self> {
-        let target = std::env::current_exe()?;
-        let target = target.parent().and_then(Path::parent).context("where programs are")?;
+        let program = operator_program()?;
+        let programs = program.parent().context("where programs are")?;
         let kubeconfig = folder.join("kubeconfig");
         std::fs::copy(std::env::var("KUBECONFIG").context("KUBECONFIG is not set")?, &kubeconfig)?;
         let shell = Self {
             folder: folder.to_owned(),
             kubeconfig,
-            path: format!("{}:{}", target.display(), std::env::var("PATH").unwrap_or_default()),
+            path: format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default()),
         };
         shell.execute(&format!(
             "kubectl config set-context kind-userpipeline --namespace={namespace} && kubectl config use-context kind-userpipeline"

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use userpipeline_tests::{
     cluster::{SERVICES, credentials},
@@ -14,7 +14,7 @@ use userpipeline_tests::{
 use super::{
     avro,
     kind::Kind,
-    messages::Reading,
+    messages::{self, GROUPS, Reading},
     round::{Round, measure},
     spark::{self, Mode, Spark},
     subject::{PARTITIONS, Setting, Sinks, Subject},
@@ -27,6 +27,7 @@ pub struct Backlog {
     pub json: Subject,
     aggregate: Option<Subject>,
     one_group: Option<Subject>,
+    pub mirrored: Option<Subject>,
     avro: Option<Subject>,
     external_avro: Option<Subject>,
 }
@@ -40,12 +41,10 @@ async fn produce(subject: &Subject, rows: u64) -> Result<()> {
     subject.produce(0..rows, message).await
 }
 
-/// With the number of records and the sum of a field, by groups.
-async fn aggregated(name: &str, partitions: i32, group_by: &[&str], rows: u64) -> Result<Subject> {
-    let totals = json!([{"name": "totals", "groupBy": group_by, "values": [
-        {"name": "records", "count": {}}, {"name": "score", "sum": "score"},
-    ]}]);
+/// With an aggregate in PostgreSQL, and in Cassandra if that is one of its sinks.
+async fn aggregated(name: &str, partitions: i32, group_by: &[&str], sinks: &Value, rows: u64) -> Result<Subject> {
     let source = json!({"topic": {"format": "JSON"}});
+    let totals = messages::totals(group_by, sinks);
     let subject = Box::pin(Subject::with_aggregates(name, &source, partitions, &totals)).await?;
     produce(&subject, rows).await?;
     Ok(subject)
@@ -57,12 +56,17 @@ impl Backlog {
         let source = json!({"topic": {"format": "JSON"}});
         let json = Subject::create("json", &source).await?;
         produce(&json, rows).await?;
-        let (mut aggregate, mut one_group) = (None, None);
+        let (mut aggregate, mut one_group, mut mirrored) = (None, None, None);
+        let postgres = json!({"postgres": {}});
         if kinds.contains(&Kind::Aggregate) || kinds.contains(&Kind::AggregateFourWorkers) {
-            aggregate = Some(aggregated("totals", PARTITIONS, &["given_name", "family_name", "age"], rows).await?);
+            aggregate = Some(aggregated("totals", PARTITIONS, &GROUPS, &postgres, rows).await?);
         }
         if kinds.contains(&Kind::AggregateOneGroup) {
-            one_group = Some(aggregated("one-group", 8, &[], rows).await?);
+            one_group = Some(aggregated("one-group", 8, &[], &postgres, rows).await?);
+        }
+        if kinds.contains(&Kind::AggregateMirrored) {
+            let both = json!({"postgres": {}, "cassandra": {}});
+            mirrored = Some(aggregated("mirrored", PARTITIONS, &GROUPS, &both, rows).await?);
         }
         let (mut avro, mut external_avro) = (None, None);
         if kinds.contains(&Kind::Avro) {
@@ -77,13 +81,14 @@ impl Backlog {
             json,
             aggregate,
             one_group,
+            mirrored,
             avro,
             external_avro,
         })
     }
 
     pub async fn remove(self) -> Result<()> {
-        let others = [self.aggregate, self.one_group, self.avro, self.external_avro];
+        let others = [self.aggregate, self.one_group, self.mirrored, self.avro, self.external_avro];
         for subject in others.into_iter().flatten().chain([self.json]) {
             subject.remove().await?;
         }
@@ -131,6 +136,7 @@ impl Backlog {
         let subject = match kind {
             Kind::Aggregate | Kind::AggregateFourWorkers => self.aggregate.as_ref(),
             Kind::AggregateOneGroup => self.one_group.as_ref(),
+            Kind::AggregateMirrored => self.mirrored.as_ref(),
             Kind::Avro => self.avro.as_ref(),
             Kind::ExternalAvro => self.external_avro.as_ref(),
             _ => Some(&self.json),

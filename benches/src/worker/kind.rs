@@ -25,6 +25,8 @@ pub enum Kind {
     AggregateFourWorkers,
     /// JSON to both stores by eight workers, with an aggregate of one group.
     AggregateOneGroup,
+    /// As [`Self::Aggregate`], with the totals in both stores.
+    AggregateMirrored,
     /// Avro of our runs to Cassandra.
     Avro,
     /// Avro of an external producer to Cassandra.

@@ -2,16 +2,12 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
 use futures::future::join_all;
-use rdkafka::producer::{FutureProducer, FutureRecord};
 use scylla::{client::session::Session, statement::prepared::PreparedStatement};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
@@ -22,11 +18,11 @@ use userpipeline_benches::report::{median, quantile};
 use userpipeline_tests::stores;
 use uuid::Uuid;
 
-use super::{messages::Reading, subject::Subject};
+use super::{
+    steady::{PER_TICK, steadily},
+    subject::Subject,
+};
 
-const PER_TICK: u64 = 20;
-/// 2,000 messages a second.
-const TICK: Duration = Duration::from_millis(10);
 /// One message in so many ticks is followed.
 const FOLLOWED: u64 = 10;
 const WARM_UP: Duration = Duration::from_secs(5);
@@ -133,40 +129,23 @@ impl Probe {
 /// Produces new messages, beginning with the number `first`, for so long, and follows some of them.
 pub async fn measure(subject: &Subject, table: &str, first: &AtomicU64, lasting: Duration) -> Result<Latency> {
     let probe = Arc::new(Probe::open(subject, table).await?);
-    let producer: FutureProducer = stores::kafka_config().await?.set("acks", "all").set("linger.ms", "0").create()?;
-    let topic = subject.topic();
     let (follow, coming) = unbounded_channel();
     let following = tokio::spawn({
         let probe = Arc::clone(&probe);
         async move { probe.follow(coming).await }
     });
-    let mut ticks = interval(TICK);
-    let started = Instant::now();
     let mut bare = Vec::new();
-    for tick in 0_u64.. {
-        ticks.tick().await;
-        if started.elapsed() > WARM_UP + lasting {
-            break;
+    steadily(subject, first, WARM_UP + lasting, |message| {
+        let is_measured = message.elapsed > WARM_UP && message.tick % FOLLOWED == 0;
+        if is_measured && message.of_tick == 0 {
+            follow.send((message.id, message.begun))?;
+        } else if is_measured && message.of_tick == PER_TICK / 2 {
+            let probe = Arc::clone(&probe);
+            bare.push(tokio::spawn(async move { probe.bare().await }));
         }
-        let is_measured = started.elapsed() > WARM_UP && tick % FOLLOWED == 0;
-        for number in 0..PER_TICK {
-            let reading = Reading::new(first.fetch_add(1, Ordering::Relaxed));
-            let (key, value) = (reading.id.to_string(), reading.json());
-            let begun = Instant::now();
-            // One that does not arrive is missed in the stores.
-            drop(
-                producer
-                    .send_result(FutureRecord::to(&topic).key(&key).payload(&value))
-                    .map_err(|(e, _)| e)?,
-            );
-            if is_measured && number == 0 {
-                follow.send((reading.id, begun))?;
-            } else if is_measured && number == PER_TICK / 2 {
-                let probe = Arc::clone(&probe);
-                bare.push(tokio::spawn(async move { probe.bare().await }));
-            }
-        }
-    }
+        Ok(())
+    })
+    .await?;
     drop(follow);
     let milliseconds = following.await??;
     let (mut commits, mut inserts) = (Vec::new(), Vec::new());

@@ -9,12 +9,19 @@ mod driver;
 mod kind;
 mod latency;
 mod messages;
+mod mirror;
 mod round;
 mod spark;
+mod steady;
 mod subject;
 mod targets;
 
-use std::{path::PathBuf, process::ExitCode, sync::atomic::AtomicU64, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::atomic::AtomicU64,
+    time::Duration,
+};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -26,7 +33,7 @@ use self::{
     driver::Driver,
     kind::Kind,
     spark::{Mode, Spark},
-    subject::{Setting, Sinks},
+    subject::{Setting, Sinks, Subject},
 };
 
 /// Messages to one stream that are followed through it.
@@ -83,7 +90,12 @@ async fn bench(arguments: &Arguments) -> Result<ExitCode> {
         Box::pin(backlog.round(&arguments.program, &mut measured)).await?;
     }
     if !arguments.no_latency {
-        Box::pin(latencies(arguments, &backlog, &mut measured)).await?;
+        if arguments.only.is_empty() || arguments.only.contains(&Kind::Both) {
+            Box::pin(latencies(arguments, &backlog, &mut measured)).await?;
+        }
+        if let Some(subject) = &backlog.mirrored {
+            Box::pin(mirror_delay(arguments, subject, &mut measured)).await?;
+        }
     }
     backlog.remove().await?;
     measured.report(&mut report);
@@ -102,15 +114,7 @@ async fn latencies(arguments: &Arguments, backlog: &Backlog, measured: &mut targ
     );
     spark.stop(subject).await?;
     for program in &arguments.program {
-        let setting = Setting {
-            program,
-            sinks: Sinks::Both,
-            encrypted: true,
-            filtered: false,
-            workers: 1,
-            batch: None,
-        };
-        let worker = round::drained(subject, &setting).await?;
+        let worker = round::drained(subject, &live(program)).await?;
         let found = latency::measure(subject, &subject.postgres_table(), &next, LIVE).await?;
         println!(
             "latency of {}: p50 {:.1} ms, p99 {:.1} ms; a COMMIT and an insert take {:.1} ms; {:.1} MiB",
@@ -125,5 +129,33 @@ async fn latencies(arguments: &Arguments, backlog: &Backlog, measured: &mut targ
             measured.latency = Some(found);
         }
     }
+    Ok(())
+}
+
+/// How a worker is run on messages that come steadily.
+const fn live(program: &Path) -> Setting<'_> {
+    Setting {
+        program,
+        sinks: Sinks::Both,
+        encrypted: true,
+        filtered: false,
+        workers: 1,
+        batch: None,
+    }
+}
+
+async fn mirror_delay(arguments: &Arguments, subject: &Subject, measured: &mut targets::Measured) -> Result<()> {
+    let next = AtomicU64::new(arguments.rows);
+    let worker = round::drained(subject, &live(&arguments.program[0])).await?;
+    let delay = mirror::measure(subject, &next, 2 * LIVE).await?;
+    println!(
+        "totals from PostgreSQL to Cassandra: p50 {:.2} s, p99 {:.2} s of {} changes; {:.1} MiB",
+        delay.p50,
+        delay.p99,
+        delay.changes,
+        worker.peak().unwrap_or(f64::NAN)
+    );
+    worker.stop().await?;
+    measured.mirror = Some(delay);
     Ok(())
 }

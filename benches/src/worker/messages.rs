@@ -15,6 +15,19 @@ pub const COLUMNS: &str = "id uuid, revision bigint, username text, email text, 
 /// Passed by all of them.
 pub const FILTER: &str = "age >= 18 && country != ''";
 
+/// The name of their aggregate.
+pub const TOTALS: &str = "totals";
+
+/// The number of records and the sum of a field, by groups.
+pub fn totals(group_by: &[&str], sinks: &Value) -> Value {
+    json!([{"name": TOTALS, "groupBy": group_by, "sinks": sinks, "values": [
+        {"name": "records", "count": {}}, {"name": "score", "sum": "score"},
+    ]}])
+}
+
+/// Its groups: 4,096.
+pub const GROUPS: [&str; 3] = ["given_name", "family_name", "age"];
+
 /// The record that they are mapped to.
 pub fn record() -> Value {
     let field = |name: &str, kind: &str| json!({"name": name, "type": kind, "from": format!("/{name}")});

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use userpipeline_benches::report::{Report, Target, median};
 
-use super::{kind::Kind, latency::Latency, round::Round, spark};
+use super::{kind::Kind, latency::Latency, mirror::Delay, round::Round, spark};
 
 /// Its name, what was measured, and the target.
 type Line = (&'static str, Option<f64>, Target);
@@ -14,6 +14,7 @@ pub struct Measured {
     pub worker: BTreeMap<Kind, Vec<Round>>,
     pub peers: BTreeMap<Kind, Vec<spark::Measured>>,
     pub latency: Option<Latency>,
+    pub mirror: Option<Delay>,
 }
 
 fn ratio(a: Option<f64>, b: Option<f64>) -> Option<f64> {
@@ -144,6 +145,11 @@ impl Measured {
                 "latency, p99, in COMMIT + insert",
                 latency.map(|l| l.p99 / l.bare),
                 Target::AtMost(8.0),
+            ),
+            (
+                "totals from PostgreSQL to Cassandra, p99, s",
+                self.mirror.as_ref().map(|delay| delay.p99),
+                Target::AtMost(2.0),
             ),
             ("peak memory, MiB", peaks.reduce(f64::max), Target::AtMost(64.0)),
         ]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt};
 use userpipeline_tests::{
     World, eventually,
-    guide::{self, Shell, Step, build_operator, steps},
+    guide::{self, Shell, Step, operator_program, steps},
     stores,
 };
 
@@ -135,7 +135,7 @@ fn a_page_that_explains_has_no_commands_to_follow() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_of_the_guides_work_as_written() -> Result<()> {
     // Before any timeout starts: a first build takes minutes.
-    tokio::task::spawn_blocking(build_operator).await??;
+    tokio::task::spawn_blocking(operator_program).await??;
     // All pages at once would need more pods than fit on a small node.
     let pages = futures::stream::iter(PAGES).map(follow).buffer_unordered(AT_ONCE);
     pages.try_collect::<Vec<()>>().await.map(drop)

@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 use kube::{ResourceExt, api::ListParams};
 use serde_json::{Value, json};
 use userpipeline_api::names;
-use userpipeline_tests::{World, eventually, examples, services::host_name, stores, world::SOON};
+use userpipeline_tests::{World, eventually, examples, guide, services::host_name, stores, world::SOON};
 
 /// Exit code, output and errors of `userpipeline-operator plan -f -`.
 pub async fn plan(pipeline: &Value, more: &'static [&'static str]) -> Result<(i32, String, String)> {
@@ -22,8 +22,8 @@ pub async fn plan(pipeline: &Value, more: &'static [&'static str]) -> Result<(i3
         .map(|service| format!("--allow-host={}", host_name(service)))
         .collect();
     tokio::task::spawn_blocking(move || {
-        let mut child = std::process::Command::new(env!("CARGO"))
-            .args(["run", "--quiet", "--locked", "-p", "userpipeline-operator", "--", "plan", "-f", "-"])
+        let mut child = std::process::Command::new(guide::operator_program()?)
+            .args(["plan", "-f", "-"])
             .args(more)
             .args(hosts)
             .stdin(Stdio::piped())

@@ -13,7 +13,7 @@ use userpipeline_api::{UserPipeline, UserPipelineConnection, topic_id};
 use userpipeline_tests::{
     cluster::{self, OPERATOR_NAMESPACE},
     eventually,
-    guide::build_operator,
+    guide::operator_program,
     strimzi::{
         Installation, KafkaResource,
         model::read_strictly,
@@ -27,7 +27,7 @@ use crate::story::{CLUSTER, NAMESPACE, PREFIX, Story, USERS, listener, pipeline}
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_uses_a_kafka_cluster_of_strimzi_from_creation_to_deletion() -> Result<()> {
     // Before any timeout starts: a first build takes minutes.
-    tokio::task::spawn_blocking(build_operator).await??;
+    tokio::task::spawn_blocking(operator_program).await??;
     // Given a Kafka cluster of Strimzi, as the guide declares it, which the local operator may use
     let client = cluster::connect().await?;
     let strimzi = Installation::start_in(&client, NAMESPACE, CLUSTER, PREFIX).await?;
