@@ -60,6 +60,10 @@ struct Cli {
 }
 
 /// The program. It is in the library because its futures are compiled where they are run: in `main.rs`, they would be compiled for both.
+///
+/// # Panics
+///
+/// If the runtime does not start.
 // One thread: a run does one thing after the other, and would wake another thread for each message of a connection.
 #[tokio::main(flavor = "current_thread")]
 pub async fn main() -> ExitCode {

@@ -17,6 +17,10 @@ use crate::{
 };
 
 /// It is in the library because its futures are compiled where they are run: in `main.rs`, they would be compiled for both.
+///
+/// # Panics
+///
+/// If the runtime does not start.
 #[tokio::main]
 pub async fn main() -> ExitCode {
     abort_on_panic();
