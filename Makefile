@@ -70,28 +70,26 @@ bench: ## What everything costs, each result against its target; fails if any is
 N ?= 1000
 bench-operator: cluster ## What the operator costs, with N suspended pipelines (N=1000); with SEEDED=1, only one of them needs Jobs.
 	cargo build --quiet --locked --release --bin userpipeline-operator
-	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked -p userpipeline-benches --bin bench-operator -- \
+	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked --release --bin bench-operator -- \
 	  --pipelines $(N) $(if $(SEEDED),--seeded) --program "$(CARGO_TARGET_DIR)/release/userpipeline-operator"
 
 # With the commit log that most clusters have.
 PERIODIC = benches/with-periodic-commit-log.sh
 bench-worker: cluster packages ## What a worker costs, against Cassandra's driver alone and against Spark.
 	benches/peers/install.sh
-	cargo build --quiet --locked --release --bin stream-worker
-	cargo build --quiet --locked --release -p userpipeline-benches --bin bench-worker
+	cargo build --quiet --locked --release --bin stream-worker --bin bench-worker
 	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" $(ALONE) $(PERIODIC) "$(CARGO_TARGET_DIR)/release/bench-worker" run \
 	  --program "$(CARGO_TARGET_DIR)/release/stream-worker"
 
 bench-curves: cluster ## How a worker's throughput and memory depend on partitions, workers and batches.
-	cargo build --quiet --locked --release --bin stream-worker
-	cargo build --quiet --locked --release -p userpipeline-benches --bin bench-worker
+	cargo build --quiet --locked --release --bin stream-worker --bin bench-worker
 	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" $(ALONE) $(PERIODIC) "$(CARGO_TARGET_DIR)/release/bench-worker" curves \
 	  --program "$(CARGO_TARGET_DIR)/release/stream-worker"
 
 bench-ingest: cluster packages ## What a run costs that lands 100,000 users, against a bare COPY of the same rows, and dlt.
 	benches/peers/install.sh
 	cargo build --quiet --locked --release --bin ingest-job
-	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked --release -p userpipeline-benches --bin bench-ingest -- \
+	KUBECONFIG="$(CACHE)/kubeconfig" $(ALONE) cargo run --quiet --locked --release --bin bench-ingest -- \
 	  --program "$(CARGO_TARGET_DIR)/release/ingest-job"
 
 # What the checks need of Debian, installed where it is missing.

@@ -134,11 +134,16 @@ pub async fn measure(subject: &Subject, table: &str, first: &AtomicU64, lasting:
         let probe = Arc::clone(&probe);
         async move { probe.follow(coming).await }
     });
-    let mut bare = Vec::new();
-    steadily(subject, first, WARM_UP + lasting, |message| {
+    let (mut bare, mut acknowledged) = (Vec::new(), Vec::new());
+    steadily(subject, first, WARM_UP + lasting, |message, delivery| {
         let is_measured = message.elapsed > WARM_UP && message.tick % FOLLOWED == 0;
         if is_measured && message.of_tick == 0 {
             follow.send((message.id, message.begun))?;
+            let begun = message.begun;
+            acknowledged.push(tokio::spawn(async move {
+                delivery.await?.map_err(|(e, _)| e)?;
+                anyhow::Ok(begun.elapsed())
+            }));
         } else if is_measured && message.of_tick == PER_TICK / 2 {
             let probe = Arc::clone(&probe);
             bare.push(tokio::spawn(async move { probe.bare().await }));
@@ -154,6 +159,15 @@ pub async fn measure(subject: &Subject, table: &str, first: &AtomicU64, lasting:
         commits.push(commit.as_secs_f64() * 1e3);
         inserts.push(insert.as_secs_f64() * 1e3);
     }
+    let mut of_kafka = Vec::new();
+    for time in join_all(acknowledged).await {
+        of_kafka.push(time??.as_secs_f64() * 1e3);
+    }
+    println!(
+        "acknowledged by Kafka: p50 {:.1} ms, p99 {:.1} ms",
+        median(of_kafka.iter().copied()),
+        quantile(of_kafka, 0.99)
+    );
     probe.bare.batch_execute("DROP TABLE IF EXISTS bench_bare").await?;
     Ok(Latency {
         p50: median(milliseconds.iter().copied()),

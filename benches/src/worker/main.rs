@@ -19,7 +19,7 @@ mod targets;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::AtomicU64,
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -90,7 +90,7 @@ async fn bench(arguments: &Arguments) -> Result<ExitCode> {
         Box::pin(backlog.round(&arguments.program, &mut measured)).await?;
     }
     if !arguments.no_latency {
-        if arguments.only.is_empty() || arguments.only.contains(&Kind::Both) {
+        if measures(&arguments.only, Kind::Both) {
             Box::pin(latencies(arguments, &backlog, &mut measured)).await?;
         }
         if let Some(subject) = &backlog.mirrored {
@@ -102,26 +102,38 @@ async fn bench(arguments: &Arguments) -> Result<ExitCode> {
     Ok(report.exit_code())
 }
 
+/// Whether a kind is measured. `only`: all of them if it is empty.
+fn measures(only: &[Kind], kind: Kind) -> bool {
+    only.is_empty() || only.contains(&kind)
+}
+
 async fn latencies(arguments: &Arguments, backlog: &Backlog, measured: &mut targets::Measured) -> Result<()> {
     let subject = &backlog.json;
     let next = AtomicU64::new(arguments.rows);
-    subject.reset().await?;
-    let spark = Spark::start(subject, Sinks::Both, Mode::Live).await?;
-    let of_spark = latency::measure(subject, &subject.append_table(), &next, LIVE).await?;
-    println!(
-        "latency of Spark: p50 {:.1} ms, p99 {:.1} ms; a COMMIT and an insert take {:.1} ms",
-        of_spark.p50, of_spark.p99, of_spark.bare
-    );
-    spark.stop(subject).await?;
+    if measures(&arguments.only, Kind::SparkBoth) {
+        subject.reset().await?;
+        let spark = Spark::start(subject, Sinks::Both, Mode::Live).await?;
+        let of_spark = latency::measure(subject, &subject.append_table(), &next, LIVE).await?;
+        println!(
+            "latency of Spark: p50 {:.1} ms, p99 {:.1} ms; a COMMIT and an insert take {:.1} ms",
+            of_spark.p50, of_spark.p99, of_spark.bare
+        );
+        spark.stop(subject).await?;
+    }
     for program in &arguments.program {
         let worker = round::drained(subject, &live(program)).await?;
+        let (first, before) = (next.load(Ordering::Relaxed), worker.cpu_seconds());
         let found = latency::measure(subject, &subject.postgres_table(), &next, LIVE).await?;
+        let cpu = worker.cpu_seconds().zip(before).map_or(f64::NAN, |(after, before)| after - before);
+        #[allow(clippy::cast_precision_loss)] // a count
+        let rows = (next.load(Ordering::Relaxed) - first) as f64;
         println!(
-            "latency of {}: p50 {:.1} ms, p99 {:.1} ms; a COMMIT and an insert take {:.1} ms; {:.1} MiB",
+            "latency of {}: p50 {:.1} ms, p99 {:.1} ms; a COMMIT and an insert take {:.1} ms; {:.1} µs of CPU a row, {:.1} MiB",
             program.display(),
             found.p50,
             found.p99,
             found.bare,
+            cpu / rows * 1e6,
             worker.peak().unwrap_or(f64::NAN)
         );
         worker.stop().await?;

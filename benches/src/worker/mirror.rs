@@ -115,7 +115,7 @@ impl Watch {
 /// While new messages come, beginning with the number `first`, for so long.
 pub async fn measure(subject: &Subject, first: &AtomicU64, lasting: Duration) -> Result<Delay> {
     let watch = Watch::open(subject).await?;
-    let produced = steadily(subject, first, lasting, |_| Ok(()));
+    let produced = steadily(subject, first, lasting, |_, _| Ok(()));
     let ((), delays) = futures::try_join!(produced, watch.follow(lasting))?;
     ensure!(!delays.is_empty(), "no total changed");
     Ok(Delay {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
 use tokio::time::interval;
 use userpipeline_tests::stores;
 use uuid::Uuid;
@@ -16,6 +16,8 @@ use super::{messages::Reading, subject::Subject};
 pub const PER_TICK: u64 = 20;
 /// 2,000 messages a second.
 const TICK: Duration = Duration::from_millis(10);
+/// Bounds the wait for the last acknowledgements.
+const ACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 /// A message that was produced.
 pub struct Produced {
@@ -28,14 +30,15 @@ pub struct Produced {
     pub of_tick: u64,
 }
 
-/// Produces new messages, beginning with the number `first`, for so long. `each` is called with each of them.
+/// Produces new messages, beginning with the number `first`, for so long. `each` is called with each of them
+/// and its acknowledgement.
 pub async fn steadily(
     subject: &Subject,
     first: &AtomicU64,
     lasting: Duration,
-    mut each: impl FnMut(&Produced) -> Result<()>,
+    mut each: impl FnMut(&Produced, DeliveryFuture) -> Result<()>,
 ) -> Result<()> {
-    let producer: FutureProducer = stores::kafka_config().await?.set("acks", "all").set("linger.ms", "0").create()?;
+    let producer: FutureProducer = stores::kafka_config().await?.set("acks", "all").create()?;
     let topic = subject.topic();
     let mut ticks = interval(TICK);
     let started = Instant::now();
@@ -49,20 +52,19 @@ pub async fn steadily(
             let reading = Reading::new(first.fetch_add(1, Ordering::Relaxed));
             let (key, value) = (reading.id.to_string(), reading.json());
             let begun = Instant::now();
-            // One that does not arrive is missed in the stores.
-            drop(
-                producer
-                    .send_result(FutureRecord::to(&topic).key(&key).payload(&value))
-                    .map_err(|(e, _)| e)?,
-            );
-            each(&Produced {
+            let delivery = producer
+                .send_result(FutureRecord::to(&topic).key(&key).payload(&value))
+                .map_err(|(e, _)| e)?;
+            let produced = Produced {
                 id: reading.id,
                 begun,
                 elapsed,
                 tick,
                 of_tick,
-            })?;
+            };
+            each(&produced, delivery)?;
         }
     }
+    tokio::task::block_in_place(|| producer.flush(ACKNOWLEDGED))?;
     Ok(())
 }

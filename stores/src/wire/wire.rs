@@ -1,5 +1,10 @@
 //! The files of a connection, and the fields that name them.
 
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
 use userpipeline_api::{CaSource, Certificates, SecretKeyRef, SecretRef};
 
 use super::{
@@ -10,6 +15,9 @@ use crate::{
     Secrets, StoreError,
     error::{CERTIFICATE_EXPIRED, CERTIFICATE_REFUSED, CREDENTIALS_MISSING, TLS_MISMATCH},
 };
+
+/// The files are read again for a comparison after this long. Batches of a few messages ask hundreds of times a second.
+const SEEN_FOR: Duration = Duration::from_secs(1);
 
 /// A client certificate in a Secret.
 #[derive(Clone, Debug)]
@@ -49,6 +57,8 @@ pub struct Wire {
     login: Option<Login>,
     /// A key of a Secret with a token, and the field that names it.
     token: Option<(SecretKeyRef, String)>,
+    /// What the files were when they were read last, and when that was.
+    seen: Arc<Mutex<Option<(Instant, Fingerprint)>>>,
 }
 
 impl Wire {
@@ -61,6 +71,7 @@ impl Wire {
             accepts_public: false,
             login: None,
             token: None,
+            seen: Arc::default(),
         }
     }
 
@@ -131,6 +142,17 @@ impl Wire {
 
     /// The files as they are now. The error lists everything that is missing.
     pub fn read(&self) -> Result<Material, StoreError> {
+        let material = self.read_files()?;
+        self.see(&material, Instant::now());
+        Ok(material)
+    }
+
+    fn see(&self, material: &Material, now: Instant) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen = Some((now, material.fingerprint()));
+    }
+
+    fn read_files(&self) -> Result<Material, StoreError> {
         let mut problems = Vec::new();
         let mut material = Material::default();
         if let Some(Login { secret, field, username }) = &self.login {
@@ -161,9 +183,23 @@ impl Wire {
         Err(StoreError::configuration(CREDENTIALS_MISSING, problems.join("; ")))
     }
 
-    /// Whether the files differ from what a connection was opened with. Files that cannot be read are no rotation.
+    /// Whether the files differ from what a connection was opened with, as they were within the last second. Files that cannot be
+    /// read are no rotation.
     pub fn is_rotated(&self, since: &Fingerprint) -> bool {
-        self.read().is_ok_and(|now| now.fingerprint() != *since)
+        self.is_rotated_at(since, Instant::now())
+    }
+
+    fn is_rotated_at(&self, since: &Fingerprint, now: Instant) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((at, fingerprint)) = seen
+            && now < at + SEEN_FOR
+        {
+            return fingerprint != *since;
+        }
+        self.read_files().is_ok_and(|material| {
+            self.see(&material, now);
+            material.fingerprint() != *since
+        })
     }
 
     /// The authorities' certificates, for messages.
@@ -293,5 +329,33 @@ fn keep<T>(read: Result<T, StoreError>, problems: &mut Vec<String>) -> Result<Op
             Ok(None)
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rotation_is_noticed_after_a_second_and_an_own_read_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("login");
+        std::fs::create_dir(&secret).unwrap();
+        let put = |password: &str| std::fs::write(secret.join("password"), password).unwrap();
+        std::fs::write(secret.join("username"), "ada").unwrap();
+        put("old");
+        let login = SecretRef { name: "login".to_owned() };
+        let wire = Wire::new("spec.postgres", &Secrets::in_dir(dir.path())).with_credentials(&login, "credentialsSecretRef");
+        let opened_with = wire.read().unwrap().fingerprint();
+
+        put("new");
+        let now = Instant::now();
+        assert!(!wire.is_rotated_at(&opened_with, now));
+        assert!(wire.is_rotated_at(&opened_with, now + SEEN_FOR));
+
+        // What another connection was opened with is known at once.
+        put("newest");
+        let opened_with = wire.read().unwrap().fingerprint();
+        assert!(!wire.is_rotated_at(&opened_with, Instant::now()));
     }
 }

@@ -15,6 +15,8 @@ use tokio::runtime::Handle;
 use super::{event::Event, group::Group};
 use crate::context::WorkerContext;
 
+/// Between two commits. The progress rows have the offsets, so commits only show to others how far the worker is.
+const EVERY: Duration = Duration::from_millis(200);
 /// Offsets whose commit failed are committed again after this long.
 const COMMIT_AGAIN: Duration = Duration::from_secs(5);
 
@@ -26,7 +28,8 @@ pub struct Committer {
     /// The next offsets of partitions that are stored and not committed.
     uncommitted: BTreeMap<i32, i64>,
     is_committing: bool,
-    failed_at: Option<Instant>,
+    /// No commit begins before.
+    next_at: Instant,
 }
 
 impl Committer {
@@ -38,7 +41,7 @@ impl Committer {
             runtime: Handle::current(),
             uncommitted: BTreeMap::new(),
             is_committing: false,
-            failed_at: None,
+            next_at: Instant::now(),
         }
     }
 
@@ -53,7 +56,7 @@ impl Committer {
     /// Commits what is stored, without waiting for it; one commit at a time. librdkafka does not report how an asynchronous
     /// commit ended, so another thread waits for a synchronous one.
     pub fn commit(&mut self) {
-        if self.is_committing || self.uncommitted.is_empty() || self.failed_at.is_some_and(|at| at.elapsed() < COMMIT_AGAIN) {
+        if self.is_committing || self.uncommitted.is_empty() || Instant::now() < self.next_at {
             return;
         }
         let (offsets, list) = self.offsets(None);
@@ -74,7 +77,7 @@ impl Committer {
     pub fn committed(&mut self, offsets: &BTreeMap<i32, i64>, done: bool) {
         self.is_committing = false;
         // A failure is no loss: the progress rows have the offsets, and they are committed again.
-        self.failed_at = (!done).then(Instant::now);
+        self.next_at = Instant::now() + if done { EVERY } else { COMMIT_AGAIN };
         if done {
             self.uncommitted
                 .retain(|partition, next| offsets.get(partition).is_none_or(|done| done < next));
