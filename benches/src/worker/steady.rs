@@ -55,14 +55,14 @@ pub async fn steadily(
             let delivery = producer
                 .send_result(FutureRecord::to(&topic).key(&key).payload(&value))
                 .map_err(|(e, _)| e)?;
-            let produced = Produced {
+            let message = Produced {
                 id: reading.id,
                 begun,
                 elapsed,
                 tick,
                 of_tick,
             };
-            each(&produced, delivery)?;
+            each(&message, delivery)?;
         }
     }
     tokio::task::block_in_place(|| producer.flush(ACKNOWLEDGED))?;
