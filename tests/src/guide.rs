@@ -3,9 +3,10 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    sync::LazyLock,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 /// A step of a page.
@@ -62,8 +63,15 @@ pub fn text(page: &str) -> Result<String> {
     Ok(std::fs::read_to_string(repository().join(format!("docs/{page}.md")))?)
 }
 
+/// Built once for all tests of a program.
+static OPERATOR: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| build_operator().map_err(|error| format!("{error:#}")));
+
 /// The operator's program for its command `plan`. `make cluster` has built it already where this machine is like the images.
-pub fn operator_program() -> Result<PathBuf> {
+pub fn operator_program() -> Result<&'static Path> {
+    OPERATOR.as_deref().map_err(|error| anyhow!(error.clone()))
+}
+
+fn build_operator() -> Result<PathBuf> {
     let name = "userpipeline-operator";
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--locked", "--release", "--bin", name])
