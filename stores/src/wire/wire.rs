@@ -346,12 +346,12 @@ mod tests {
         put("old");
         let login = SecretRef { name: "login".to_owned() };
         let wire = Wire::new("spec.postgres", &Secrets::in_dir(dir.path())).with_credentials(&login, "credentialsSecretRef");
+        let before = Instant::now();
         let opened_with = wire.read().unwrap().fingerprint();
 
         put("new");
-        let now = Instant::now();
-        assert!(!wire.is_rotated_at(&opened_with, now));
-        assert!(wire.is_rotated_at(&opened_with, now + SEEN_FOR));
+        assert!(!wire.is_rotated_at(&opened_with, before));
+        assert!(wire.is_rotated_at(&opened_with, Instant::now() + SEEN_FOR));
 
         // What another connection was opened with is known at once.
         put("newest");
