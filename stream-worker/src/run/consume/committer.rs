@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use super::{event::Event, group::Group};
 use crate::context::WorkerContext;
 
-/// Between two commits. The progress rows have the offsets, so commits only show to others how far the worker is.
+/// Between two commits. What a worker that crashes has stored since the last one is read again; the progress rows count it once.
 const EVERY: Duration = Duration::from_millis(200);
 /// Offsets whose commit failed are committed again after this long.
 const COMMIT_AGAIN: Duration = Duration::from_secs(5);
