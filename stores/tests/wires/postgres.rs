@@ -1,6 +1,9 @@
 //! PostgreSQL.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
 use userpipeline_stores::{
     StoreError,
     error::{CERTIFICATE_EXPIRED, CERTIFICATE_REFUSED, CREDENTIALS_REFUSED, PIPELINE_INVALID, TLS_MISMATCH},
@@ -145,7 +148,13 @@ async fn a_connection_is_outdated_when_one_of_its_files_changes() {
     ];
     for change in changes {
         change();
-        assert!(connection.wire().is_rotated(&opened_with));
+        // Files are compared once a second.
+        let noticed = async {
+            while !connection.wire().is_rotated(&opened_with) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), noticed).await.expect("the change is noticed");
         opened_with = connection.open("test").await.unwrap().1;
         assert!(!connection.wire().is_rotated(&opened_with));
     }
