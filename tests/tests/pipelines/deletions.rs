@@ -94,13 +94,16 @@ async fn deleting_a_pipeline_deletes_its_children_and_retains_its_data() -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_policy_delete_only_external_data_is_left() -> Result<()> {
-    // Given an existing sink table, and a pipeline with data and the policy Delete
+    // Given an existing sink table, and a pipeline with data, totals of it, and the policy Delete
     let world = World::new("delete-all").await?;
     let (db, id) = (stores::postgres(&world.client).await?, world.id());
     let theirs = names::postgres_table(&id);
     db.batch_execute(&RecordSchema::user().sink_ddl(&theirs)).await?;
     let mut pipeline = world.pipeline();
     pipeline["spec"]["deletionPolicy"] = json!("Delete");
+    pipeline["spec"]["aggregates"] = json!([{
+        "name": "by_gender", "groupBy": ["gender"], "values": [{"name": "users", "count": {}}], "sinks": {"cassandra": {}},
+    }]);
     world.apply(&pipeline).await?;
     world.ready().await?;
     world.run("run").await?;

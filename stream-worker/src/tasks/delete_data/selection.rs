@@ -100,12 +100,28 @@ fn is_named(resource: &Resource, pipeline: &SchemaPipeline) -> bool {
         Kind::Topic => *name == pipeline.topic || *name == pipeline.dead_letter_topic,
         Kind::Group => *name == pipeline.group_id,
         Kind::Subject => *name == names::subject(&pipeline.topic),
-        Kind::Table => [&pipeline.landing_table, &pipeline.postgres_table].contains(&&Some(name.clone())),
-        Kind::CassandraTable => {
-            let target = pipeline.cassandra.as_ref();
-            target.is_some_and(|target| *name == format!("{}.{}", target.keyspace, target.table))
-        }
+        Kind::Table => tables(pipeline).any(|table| table == *name),
+        Kind::CassandraTable => cassandra_tables(pipeline).any(|table| table == *name),
     }
+}
+
+/// The tables in PostgreSQL, and the views of aggregates.
+fn tables(pipeline: &SchemaPipeline) -> impl Iterator<Item = String> {
+    let sink = pipeline.postgres_table.as_deref();
+    let views = sink.map(|sink| pipeline.aggregates.iter().map(|aggregate| names::view(aggregate, sink)));
+    let landing = pipeline.landing_table.as_deref();
+    let tables = landing.into_iter().chain(sink).map(ToOwned::to_owned);
+    tables.chain(views.into_iter().flatten())
+}
+
+/// The tables in Cassandra, with their keyspace: that of the sink, and those of aggregates.
+fn cassandra_tables(pipeline: &SchemaPipeline) -> impl Iterator<Item = String> {
+    pipeline.cassandra.iter().flat_map(|target| {
+        let mirrors = pipeline.aggregates.iter();
+        let mirrors = mirrors.filter_map(|aggregate| names::mirror(aggregate, &target.table));
+        let tables = std::iter::once(target.table.clone()).chain(mirrors);
+        tables.map(|table| format!("{}.{table}", target.keyspace))
+    })
 }
 
 /// A subject has a claim for each URL of its registry, and is reported once.
@@ -129,7 +145,10 @@ spec:
   landing: {management: TABLES}
   kafka: {bootstrapServers: 'kafka:9092', topic: {management: TOPICS}}
   schemaRegistry: {url: http://registry:8080}
-  sinks: {postgres: {}}
+  cassandra: {contactPoints: [cassandra], localDatacenter: dc1, credentialsSecretRef: {name: c}}
+  sinks: {postgres: {}, cassandra: {}}
+  aggregates:
+    - {name: by_day, values: [{name: users, count: {}}], sinks: {cassandra: {}}}
 ";
 
     fn pipeline(tables: &str, topics: &str) -> SchemaPipeline {
@@ -157,7 +176,12 @@ spec:
             (Kind::Table, "demo_users_raw", "Direct", "Direct", true),
             (Kind::Table, "demo_users_raw", "None", "Direct", false),
             (Kind::Table, "payments", "Direct", "Direct", false),
-            (Kind::CassandraTable, "demo_users.demo_users", "Direct", "Direct", false),
+            (Kind::Table, "demo_users_by_day", "Direct", "Direct", true),
+            (Kind::Table, "demo_users_by_hour", "Direct", "Direct", false),
+            (Kind::CassandraTable, "demo_users.demo_users", "Direct", "Direct", true),
+            (Kind::CassandraTable, "demo_users.demo_users_by_day", "Direct", "Direct", true),
+            (Kind::CassandraTable, "demo_users.demo_users_by_hour", "Direct", "Direct", false),
+            (Kind::CassandraTable, "payments.demo_users", "Direct", "Direct", false),
         ] {
             let selection = select(&[object(kind, name)], &[], "1/users", &pipeline(tables, topics));
             assert_eq!(
