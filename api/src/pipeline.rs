@@ -95,8 +95,8 @@ use crate::{
         .message("spec.kafka.topic.replicas cannot be changed: reassign the partitions with Kafka's own tools"),
     validation = Rule::new("!has(oldSelf.record) || has(self.record)")
         .message("spec.record cannot be removed, because stored data has it: create a new pipeline instead"),
-    validation = Rule::new("has(oldSelf.record) || !has(self.record) || (self.record.name == 'User' && self.record.__namespace__ == 'dev.userpipeline' && self.record.key == ['id'] && !has(self.record.orderBy) && (!has(self.record.clusterBy) || self.record.clusterBy.size() == 0))")
-        .message("spec.record can be added only with name User, namespace dev.userpipeline and key [id], and without orderBy and clusterBy, because stored data has the built-in record: create a new pipeline for another record"),
+    validation = Rule::new("has(oldSelf.record) || !has(self.record) || (self.record.name == 'User' && self.record.__namespace__ == 'dev.userpipeline' && self.record.key == ['id'] && !has(self.record.orderBy) && (!has(self.record.clusterBy) || self.record.clusterBy.size() == 0) && self.record.fields.all(f, !has(f.mask)))")
+        .message("spec.record can be added only with name User, namespace dev.userpipeline and key [id], and without orderBy, clusterBy and masks, because stored data has the built-in record: create a new pipeline for another record"),
 )]
 pub struct UserPipelineSpec {
     /// Suspends the pipeline: no run starts, and the workers stop when active runs have ended. Nothing is

@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::{MaskSpec, lists::without_default};
 
 /// A record. Mapping, the topic's Avro schema and the tables follow from it. A field that is optional or has
-/// a default can be added and removed at any time. Any other change would break stored data, and is refused.
+/// a default can be added and removed at any time. What would break stored data is refused: other names, keys,
+/// types, defaults and masks, and whether a field is optional.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

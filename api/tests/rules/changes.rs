@@ -56,6 +56,11 @@ fn a_record_is_not_taken_away_and_added_only_as_the_one_that_is_stored() {
             "spec.record can be added only",
         ),
         (
+            &with_record(|record| record["fields"][0]["mask"] = json!({"with": "HMAC", "keySecretRef": {"name": "masks", "key": "ids"}})),
+            &none,
+            "spec.record can be added only",
+        ),
+        (
             &parse(with("spec.record", record("/orderBy", json!("at")))),
             &none,
             "spec.record can be added only",
