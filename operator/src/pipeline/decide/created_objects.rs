@@ -4,7 +4,7 @@ use userpipeline_api::{Names, StoreObject, UserPipelineStatus, report::SchemaRep
 
 use crate::pipeline::observe::{Progress, TaskJob};
 
-/// A pipeline uses about seven at a time.
+/// A pipeline uses about seven at a time, and two for each of up to eight aggregates.
 const AT_MOST: usize = 32;
 
 /// The record, to be written to the status. None while a pipeline that is older than the record has not reported what it created.
@@ -47,7 +47,8 @@ fn is_named(object: &StoreObject, names: &Names) -> bool {
         &names.postgres_table,
         &names.cassandra_table,
     ];
-    all.into_iter().flatten().any(|name| *name == object.name)
+    let of_aggregates = names.aggregate_views.iter().chain(&names.aggregate_tables);
+    all.into_iter().flatten().chain(of_aggregates).any(|name| *name == object.name)
 }
 
 #[cfg(test)]

@@ -166,6 +166,12 @@ fn with_derived_names(pipeline: &ResolvedPipeline) -> ResolvedPipeline {
         sink.keyspace = Some(names::keyspace(id));
         sink.table = Some(names::cassandra_table(id));
     }
+    for aggregate in &mut spec.aggregates {
+        aggregate.sinks.postgres.view = None;
+        if let Some(table) = &mut aggregate.sinks.cassandra {
+            table.table = None;
+        }
+    }
     derived
 }
 
@@ -179,22 +185,35 @@ fn named(pipeline: &ResolvedPipeline, default_tls: TlsMode, stores: &[StoreIdent
         Listener::default(),
     )];
     let sink = spec.sinks.postgres.as_ref().and_then(|sink| sink.table.as_ref());
-    for table in spec.landing.table.iter().chain(sink) {
+    // Tables and views share their names.
+    let views = sink
+        .iter()
+        .flat_map(|sink| spec.aggregates.iter().map(|aggregate| names::view(aggregate, sink)));
+    for table in spec.landing.table.iter().chain(sink).cloned().chain(views) {
         let what = format!("table {table} in PostgreSQL");
         let store = StoreAddress::postgres(postgres);
-        all.push(object(StoreObjectKind::Table, table, &what, store, &database, stores));
+        all.push(object(StoreObjectKind::Table, &table, &what, store, &database, stores));
     }
     if let (Some(cluster), Some(sink)) = (&spec.cassandra, &spec.sinks.cassandra) {
-        let keyspace = sink.keyspace.as_deref().unwrap_or_default();
-        let table = format!("{keyspace}.{}", sink.table.as_deref().unwrap_or_default());
-        let what = format!("table {table} in Cassandra");
+        let (keyspace, table) = (sink.keyspace.as_deref(), sink.table.as_deref().unwrap_or_default());
+        let of_aggregates = spec.aggregates.iter().filter_map(|aggregate| names::mirror(aggregate, table));
         let nodes = cluster.contact_points.iter().map(|point| {
             let (host, listener) = node_address(point, cluster, default_tls, &id.namespace);
             (format!("cassandra {host}"), listener)
         });
-        let store = StoreAddress::cassandra(cluster);
         let nodes = nodes.collect::<Vec<_>>();
-        all.push(object(StoreObjectKind::CassandraTable, &table, &what, store, &nodes, stores));
+        for table in std::iter::once(table.to_owned()).chain(of_aggregates) {
+            let table = format!("{}.{table}", keyspace.unwrap_or_default());
+            let what = format!("table {table} in Cassandra");
+            all.push(object(
+                StoreObjectKind::CassandraTable,
+                &table,
+                &what,
+                StoreAddress::cassandra(cluster),
+                &nodes,
+                stores,
+            ));
+        }
     }
     all
 }

@@ -99,6 +99,53 @@ fn a_resource_of_two_pipelines_belongs_to_the_older_one() {
 }
 
 #[test]
+fn views_and_tables_of_aggregates_belong_to_the_older_pipeline_as_well() {
+    let with_aggregate = |name: &str, created: &str, sinks: &Value, more: &Value| {
+        let mut pipeline = named(name, created, more);
+        let aggregate = json!({"name": name, "groupBy": ["gender"], "values": [{"name": "n", "count": {}}], "sinks": sinks});
+        pipeline.spec.aggregates = serde_json::from_value(json!([aggregate])).unwrap();
+        pipeline
+    };
+    let keyspace = |table: &str| json!({"sinks": {"cassandra": {"keyspace": "k", "table": table, "replication": {"dc1": 1}}}});
+    for (one, of_one, other, of_other, what) in [
+        (json!({}), json!({}), json!({}), json!({}), None),
+        (
+            json!({"postgres": {"view": "v"}}),
+            json!({}),
+            json!({"postgres": {"view": "v"}}),
+            json!({}),
+            Some("table v in PostgreSQL"),
+        ),
+        (
+            json!({}),
+            json!({"sinks": {"postgres": {"table": "t"}}}),
+            json!({"postgres": {"view": "t"}}),
+            json!({}),
+            Some("table t in PostgreSQL"),
+        ),
+        (
+            json!({"cassandra": {"table": "totals"}}),
+            keyspace("t"),
+            json!({"cassandra": {"table": "totals"}}),
+            keyspace("u"),
+            Some("table k.totals in Cassandra"),
+        ),
+        (
+            json!({}),
+            keyspace("t"),
+            json!({"cassandra": {"table": "t"}}),
+            keyspace("u"),
+            Some("table k.t in Cassandra"),
+        ),
+    ] {
+        let older = with_aggregate("older", EARLY, &one, &of_one);
+        let newer = with_aggregate("newer", LATE, &other, &of_other);
+        let found = of(&newer, &[older, newer.clone()]);
+        assert_eq!(found.as_ref().map(|found| found.what.as_str()), what, "{one} {other}");
+    }
+}
+
+#[test]
 fn the_same_address_is_recognised_however_it_is_written() {
     let table = [
         (
