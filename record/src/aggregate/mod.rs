@@ -11,7 +11,7 @@ pub use self::window::{Length, Window};
 use crate::{Problem, RecordSchema};
 
 /// Changes where the objects of an aggregate change in the database, so that they are built again.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// A declared aggregate whose fields exist and have fitting types.
 ///

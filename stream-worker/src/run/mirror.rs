@@ -1,7 +1,11 @@
 //! Writes to Cassandra what changes in the totals of aggregates. One worker at a time does it; what it could not write is written
 //! later, because PostgreSQL has how far it got.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+    time::Duration,
+};
 
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_postgres::{Client, Error, IsolationLevel, Row};
@@ -20,10 +24,14 @@ use crate::{
 
 /// Between two looks for changes.
 const EVERY: Duration = Duration::from_millis(500);
-/// Totals that are read at a time.
-const PAGE: i32 = 1000;
+/// Totals that are read at a time: the texts of their groups may have 60 KB.
+const PAGE: i32 = 200;
 /// Totals whose revision is remembered, so that they are not written again while a transaction of others lasts.
 const REMEMBERED: usize = 100_000;
+/// With the server's defaults, a worker that vanished would hold the lock for hours, and block a schema Job. A page is written to
+/// Cassandra within 45 seconds.
+const LIMITS: &str = "SET idle_session_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'; \
+    SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 30000";
 /// The namespace of the advisory locks.
 const MIRROR_SEED: i64 = 0x7570_6d69_7200_0000;
 
@@ -35,12 +43,17 @@ struct Connection {
 
 /// The mirror of an aggregate.
 struct Mirror {
+    /// In Cassandra.
+    table: String,
     statements: MirrorStatements,
     writer: CassandraWriter,
     /// Before this transaction, everything is in Cassandra. None until it is read.
     since: Option<String>,
-    /// The revisions that Cassandra has of totals that changed since.
-    written: HashMap<String, i64>,
+    /// What is recorded of that. A schema Job that empties the table records something else.
+    recorded: Option<String>,
+    /// The revisions that Cassandra has of totals that changed since, by the hash of their keys.
+    written: HashMap<u64, i64>,
+    hashes: RandomState,
     /// Fields of a total, and how many of them, the first ones, are its key.
     fields: usize,
     key: usize,
@@ -51,10 +64,13 @@ pub async fn run(context: &WorkerContext) {
     let mirror = |aggregate: &Aggregate| {
         let schema = aggregate.mirror_schema()?;
         Some(Mirror {
+            table: aggregate.mirror.clone()?,
             statements: aggregate.mirror_statements()?,
             writer: mirror_writer(context, aggregate)?,
             since: None,
+            recorded: None,
             written: HashMap::new(),
+            hashes: RandomState::new(),
             fields: schema.fields.len(),
             key: schema.key.len(),
         })
@@ -76,7 +92,7 @@ pub async fn run(context: &WorkerContext) {
             Err(error) => {
                 connection = None;
                 for mirror in &mut mirrors {
-                    mirror.since = None;
+                    mirror.forget();
                 }
                 failures += 1;
                 // A restart of a store, or a schema Job that replaces the totals, ends one pass.
@@ -91,23 +107,28 @@ pub async fn run(context: &WorkerContext) {
 
 /// Mirrors what has changed, if no other worker does.
 async fn pass(context: &WorkerContext, connection: &mut Option<Connection>, mirrors: &mut [Mirror]) -> Result<(), StoreError> {
-    let open = match connection.take() {
-        Some(open) => open,
-        None => Connection {
-            client: context.postgres.connect(&format!("{} mirror", context.instance)).await?,
-            is_alone: false,
-        },
+    let open = if let Some(open) = connection.take() {
+        open
+    } else {
+        let client = context.postgres.connect(&format!("{} mirror", context.instance)).await?;
+        answered(client.batch_execute(LIMITS)).await?.map_err(|e| failed(&e))?;
+        Connection { client, is_alone: false }
     };
     let Connection { client, is_alone } = connection.insert(open);
     if !*is_alone {
         *is_alone = lock(client, &context.pipeline.id.to_string()).await?;
     }
-    if *is_alone {
-        for mirror in mirrors {
-            mirror.pass(context, client).await?;
+    if !*is_alone {
+        return Ok(());
+    }
+    // One that cannot be mirrored does not stop the others.
+    let mut result = Ok(());
+    for mirror in mirrors {
+        if let Err(error) = mirror.pass(context, client).await {
+            result = Err(error);
         }
     }
-    Ok(())
+    result
 }
 
 /// Whether no other worker mirrors. The lock is held until the connection is closed.
@@ -123,14 +144,16 @@ fn failed(e: &Error) -> StoreError {
 
 impl Mirror {
     async fn pass(&mut self, context: &WorkerContext, client: &mut Client) -> Result<(), StoreError> {
-        let since = match self.since.take() {
-            Some(since) => since,
-            None => match self.recorded(client).await? {
-                Some(since) => since,
-                // A schema Job has dropped or replaced the totals: this worker is about to be replaced, too.
-                None => return Ok(()),
-            },
+        // Without a row, a schema Job has dropped or replaced the totals: this worker is about to be replaced, too.
+        let Some(recorded) = self.recorded(client).await? else {
+            return Ok(());
         };
+        if recorded != self.recorded {
+            self.forget();
+            self.recorded = recorded;
+        }
+        let since = self.since.take().or_else(|| self.recorded.clone());
+        let since = since.unwrap_or_else(|| "0".to_owned());
         let snapshot = client
             .build_transaction()
             .isolation_level(IsolationLevel::RepeatableRead)
@@ -141,7 +164,7 @@ impl Mirror {
         let bound = answered(transaction.bind(&self.statements.changed, &[&since])).await?;
         let portal = bound.map_err(|e| failed(&e))?;
         let mut seen = HashMap::new();
-        let mut is_changed = false;
+        let mut has_any = false;
         loop {
             let page = answered(transaction.query_portal(&portal, PAGE)).await?.map_err(|e| failed(&e))?;
             let writes: Vec<Write> = page
@@ -149,28 +172,30 @@ impl Mirror {
                 .map(|row| self.write_of(row))
                 .collect::<Result<_, _>>()
                 .map_err(|e| failed(&e))?;
-            let new: Vec<&Write> = writes
-                .iter()
-                .filter(|write| self.written.get(&write.key) != Some(&write.version))
-                .collect();
-            is_changed |= !new.is_empty();
+            has_any |= !writes.is_empty();
+            let keys: Vec<u64> = writes.iter().map(|write| self.key_of(write)).collect();
+            let is_new = |(key, write): &(&u64, &Write)| self.written.get(key) != Some(&write.version);
+            let new: Vec<&Write> = keys.iter().zip(&writes).filter(is_new).map(|(_, write)| write).collect();
             for (position, why) in self.writer.write_rows(&new).await? {
+                // The group's values are content of records, which no log quotes.
                 tracing::warn!(
-                    key = new[position].key,
+                    table = self.table,
+                    revision = new[position].version,
                     why,
                     "Cassandra refuses a total, which only PostgreSQL has now"
                 );
             }
             context.metrics.mirrored(new.len());
             if seen.len() < REMEMBERED {
-                seen.extend(writes.into_iter().map(|write| (write.key, write.version)));
+                seen.extend(keys.into_iter().zip(writes.iter().map(|write| write.version)));
             }
             if page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX) {
                 break;
             }
         }
         answered(transaction.rollback()).await?.map_err(|e| failed(&e))?;
-        if is_changed {
+        // Also where nothing is new: what is empty now was not forgotten while an older transaction lasted.
+        if has_any {
             self.advance(client, &since, &horizon).await?;
         }
         self.written = seen;
@@ -178,19 +203,33 @@ impl Mirror {
         Ok(())
     }
 
-    /// The transaction before which everything was mirrored. None where the totals of this definition are gone.
-    async fn recorded(&self, client: &Client) -> Result<Option<String>, StoreError> {
-        let row = answered(client.query_opt(&self.statements.since, &[])).await?;
-        let row = row.map_err(|e| failed(&e))?;
-        Ok(row.map(|row| row.get::<_, Option<String>>(0).unwrap_or_else(|| "0".to_owned())))
+    /// What Cassandra has is not known any more.
+    fn forget(&mut self) {
+        self.since = None;
+        self.written.clear();
     }
 
-    /// Records that Cassandra has everything before `horizon`.
-    async fn advance(&self, client: &Client, since: &str, horizon: &str) -> Result<(), StoreError> {
+    /// The hash of a total's group and window.
+    fn key_of(&self, write: &Write) -> u64 {
+        self.hashes.hash_one(format!("{:?}", &write.record.0[..self.key]))
+    }
+
+    /// The transaction before which everything was mirrored, if anything was. None where the totals of this definition are gone.
+    async fn recorded(&self, client: &Client) -> Result<Option<Option<String>>, StoreError> {
+        let row = answered(client.query_opt(&self.statements.since, &[])).await?;
+        let row = row.map_err(|e| failed(&e))?;
+        Ok(row.map(|row| row.get(0)))
+    }
+
+    /// Records that Cassandra has everything before `horizon`, unless a schema Job has reset what was recorded.
+    async fn advance(&mut self, client: &Client, since: &str, horizon: &str) -> Result<(), StoreError> {
         let forgotten = answered(client.execute(&self.statements.forget_empty, &[&since, &horizon])).await?;
         forgotten.map_err(|e| failed(&e))?;
-        let advanced = answered(client.execute(&self.statements.advance, &[&horizon])).await?;
-        advanced.map(drop).map_err(|e| failed(&e))
+        let advanced = answered(client.execute(&self.statements.advance, &[&horizon, &self.recorded])).await?;
+        if advanced.map_err(|e| failed(&e))? > 0 {
+            self.recorded = Some(horizon.to_owned());
+        }
+        Ok(())
     }
 
     /// The row of a total in Cassandra; without records, its delete.
@@ -200,7 +239,7 @@ impl Mirror {
         let values = values.collect::<Result<Vec<_>, Error>>()?;
         let record = VersionedRecord {
             origin: (0, 0),
-            key: format!("{:?}", &values[..self.key]),
+            key: String::new(),
             version: revision,
             order: None,
             record: Record(values),

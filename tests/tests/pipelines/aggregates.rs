@@ -1,207 +1,20 @@
 //! Aggregates: totals that equal a fold over the stored records, at any moment.
 
 use anyhow::{Context, Result};
-use futures::future::try_join_all;
 use serde_json::{Value, json};
-use tokio_postgres::{Client, error::SqlState};
 use userpipeline_api::names;
-use userpipeline_record::{RecordSchema, aggregate::Aggregate, bookkeeping, postgres::quote};
+use userpipeline_record::postgres::quote;
 use userpipeline_tests::{
-    World, cluster, eventually,
-    random::SplitMix64,
-    stores,
+    World, eventually, stores,
     test_source::TestSource,
     totals::{Snapshot, await_mirror},
     world::SOON,
 };
 
-use crate::plans::plan;
-
-fn record() -> Value {
-    json!({"key": ["id"], "orderBy": "revision", "deleteWhen": "has(item.gone) && item.gone", "fields": [
-        {"name": "id", "type": "string", "from": "/id"},
-        {"name": "revision", "type": "long", "from": "/revision"},
-        {"name": "country", "type": "string", "from": "/country", "optional": true},
-        {"name": "name", "type": "string", "from": "/name"},
-        {"name": "age", "type": "long", "from": "/age", "optional": true},
-        {"name": "amount", "type": "double", "from": "/amount", "optional": true},
-        {"name": "born", "type": "date", "from": "/born", "optional": true},
-        {"name": "at", "type": "timestamp", "from": "/at"},
-    ]})
-}
-
-fn values() -> Value {
-    json!([
-        {"name": "users", "count": {}},
-        {"name": "names", "countDistinct": "name"},
-        {"name": "ages", "countDistinct": "age"},
-        {"name": "average_age", "avg": "age"},
-        {"name": "spent", "sum": "amount"},
-        {"name": "oldest", "min": "born"},
-        {"name": "last", "max": "at"},
-        {"name": "least", "min": "amount"},
-    ])
-}
-
-/// One of each kind of groups and windows.
-fn declared() -> Vec<Value> {
-    let aggregate = |name: &str, group_by: Value, more: Value| {
-        let mut aggregate = json!({"name": name, "groupBy": group_by, "values": values()});
-        for (key, value) in more.as_object().into_iter().flatten() {
-            aggregate[key] = value.clone();
-        }
-        aggregate
-    };
-    vec![
-        aggregate("everything", json!([]), json!({})),
-        aggregate("by_country_age", json!(["country", "age"]), json!({})),
-        aggregate(
-            "by_hour",
-            json!(["country"]),
-            json!({"window": {"field": "at", "every": "1h", "timeZone": "Europe/Berlin"}}),
-        ),
-        aggregate(
-            "by_quarter_day",
-            json!([]),
-            json!({"window": {"field": "at", "every": "6h", "timeZone": "America/Sao_Paulo"}}),
-        ),
-        aggregate(
-            "by_day",
-            json!(["country"]),
-            json!({"window": {"field": "at", "every": "24h", "timeZone": "America/Sao_Paulo"}}),
-        ),
-        aggregate(
-            "by_week",
-            json!([]),
-            json!({"window": {"field": "at", "every": "168h", "timeZone": "Asia/Kolkata"}}),
-        ),
-        aggregate(
-            "overlapping",
-            json!(["country"]),
-            json!({"window": {"field": "at", "every": "6h", "hop": "2h"}}),
-        ),
-        aggregate(
-            "recent",
-            json!(["country"]),
-            json!({"window": {"field": "at", "every": "1h"}, "keep": "48h"}),
-        ),
-    ]
-}
-
-/// A connection that finds the tables of this schema.
-async fn connect(schema: &str) -> Result<Client> {
-    let db = stores::postgres(&cluster::connect().await?).await?;
-    db.batch_execute(&format!("SET search_path = {schema}")).await?;
-    Ok(db)
-}
-
-/// Creates the table `people` with some rows, and then aggregates of it. Returns their views.
-async fn create_totals(schema: &str, declared: &[Value]) -> Result<Vec<String>> {
-    let db = connect(schema).await?;
-    db.batch_execute(&format!("CREATE SCHEMA {schema}")).await?;
-    // No schema Job may have run yet.
-    let bookkeeping = bookkeeping::DDL
-        .iter()
-        .filter(|statement| statement.contains("SCHEMA") || statement.contains("userpipeline.aggregates"));
-    let bookkeeping: Vec<&str> = bookkeeping.copied().collect();
-    let lock = format!("SELECT pg_advisory_xact_lock({})", bookkeeping::LOCK);
-    db.batch_execute(&format!("BEGIN; {lock}; {}; COMMIT", bookkeeping.join("; ")))
-        .await?;
-    let record = RecordSchema::read(Some(&serde_json::from_value(record())?)).map_err(anyhow::Error::msg)?;
-    db.batch_execute(&record.sink_ddl("people")).await?;
-    let mut random = SplitMix64::new(1);
-    for _ in 0..5 {
-        db.batch_execute(&change(&mut random)).await?;
-    }
-    let aggregates: Vec<userpipeline_api::Aggregate> = serde_json::from_value(json!(declared))?;
-    let aggregates = Aggregate::read(&aggregates, &record, (Some("people"), None)).map_err(anyhow::Error::msg)?;
-    for aggregate in &aggregates {
-        let all = aggregate.statements();
-        let parts = all.tables.iter().chain([&all.fill]).chain(&all.triggers).chain([&all.view]);
-        let parts: Vec<&str> = parts.map(String::as_str).collect();
-        db.batch_execute(&format!("BEGIN; {}; {}; {}; COMMIT", all.settings, all.lock, parts.join("; ")))
-            .await?;
-    }
-    Ok(aggregates.iter().map(|aggregate| quote(&aggregate.view)).collect())
-}
-
-/// Changes rows for a while, in the time zone of this number.
-async fn write(schema: &str, number: usize) -> Result<()> {
-    let zone = ["UTC", "Asia/Tokyo", "America/New_York", "Asia/Kolkata"][number];
-    let mut random = SplitMix64::new(2 + number as u64);
-    let db = connect(schema).await?;
-    db.batch_execute(&format!("SET TimeZone = '{zone}'")).await?;
-    for _ in 0..25 {
-        let change = change(&mut random);
-        // Of two that replace the same rows in another order, PostgreSQL ends one.
-        if let Err(error) = db.batch_execute(&change).await {
-            anyhow::ensure!(error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED), "{change}: {error:?}");
-        }
-    }
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn totals_equal_a_fold_over_the_rows_whatever_is_done_to_them_at_the_same_time() -> Result<()> {
-    // Given a table with some rows, and then aggregates of each kind
-    let schema = format!("totals_{}", uuid::Uuid::new_v4().simple());
-    let declared = declared();
-    let views = create_totals(&schema, &declared).await?;
-
-    // When connections with other time zones insert, replace, change and delete rows at the same time
-    let writers = (0..4).map(|number| write(&schema, number));
-    let mut reader = connect(&schema).await?;
-    let reading = async {
-        // Then the totals equal a fold over the rows in every snapshot
-        for _ in 0..10 {
-            Snapshot::take(&mut reader, "people", &views).await?.check(&declared)?;
-        }
-        Ok(())
-    };
-    tokio::try_join!(try_join_all(writers), reading)?;
-    let found = Snapshot::take(&mut reader, "people", &views).await?;
-    anyhow::ensure!(found.rows.len() > 100, "{} rows", found.rows.len());
-    found.check(&declared)?;
-
-    // And nothing is left of the totals of a table without rows
-    reader.batch_execute("TRUNCATE people").await?;
-    Snapshot::take(&mut reader, "people", &views).await?.check(&declared)?;
-    reader.batch_execute(&format!("DROP SCHEMA {schema} CASCADE")).await?;
-    Ok(())
-}
-
-/// A statement that changes some rows. Their times are near changes of clocks, or recent.
-fn change(random: &mut SplitMix64) -> String {
-    const COLUMNS: &str = "id, revision, country, name, age, amount, born, at, _version";
-    let ids = format!(
-        "SELECT DISTINCT 'i' || (random() * 300)::int AS id FROM generate_series(1, {})",
-        1 + random.index(80)
-    );
-    let times = [
-        "timestamptz '2023-10-29 00:00Z'",
-        "timestamptz '2024-03-31 00:00Z'",
-        "timestamptz '2017-10-15 03:00Z'",
-        "timestamptz '2018-02-18 02:00Z'",
-        "now()",
-    ];
-    let at = times[random.index(times.len())];
-    let spread = [3600, 86_400, 864_000][random.index(3)];
-    let rows = format!(
-        "SELECT id, 1, (array['CH', 'DE', '', NULL])[1 + (random() * 3)::int], 'n' || (random() * 9)::int, \
-         nullif((random() * 5)::int, 0), nullif((random() * 40)::int, 0) * 0.25, \
-         nullif(date '1960-01-01' + (random() * 50)::int, date '1960-01-01'), date_trunc('seconds', {at} + (random() - 0.5) * interval '{spread} seconds'), 1 \
-         FROM ({ids}) AS ids ORDER BY id"
-    );
-    match random.index(6) {
-        0 => format!("DELETE FROM people WHERE id IN ({ids})"),
-        1 => format!("UPDATE people SET country = 'FR', age = age + 1 WHERE id IN ({ids})"),
-        2 => format!("UPDATE people SET at = at + interval '1 day' WHERE id IN ({ids})"),
-        _ => format!(
-            "INSERT INTO people ({COLUMNS}) {rows} ON CONFLICT (id) DO UPDATE SET country = excluded.country, name = excluded.name, age = excluded.age, \
-             amount = excluded.amount, born = excluded.born, at = excluded.at"
-        ),
-    }
-}
+use crate::{
+    plans::plan,
+    totals::{declared, record},
+};
 
 /// The pipeline's aggregates in its database.
 async fn check(world: &World, declared: &[Value]) -> Result<usize> {
@@ -306,13 +119,7 @@ async fn a_pipeline_keeps_its_totals_exact_while_records_and_definitions_change(
     assert_eq!(check(&trial.world, &declared_now).await?, 150);
     mirrored(&trial.world).await?;
 
-    // When an aggregate would have the view of somebody else, Then it is refused
-    let db = stores::postgres(&trial.world.client).await?;
-    let view = format!("\"{}_everything\"", trial.table());
-    db.batch_execute(&format!("CREATE VIEW {view} AS SELECT 1 AS mine")).await?;
-    trial.declare(&[by_hour.clone(), by_name(), declared().remove(0)]).await?;
-    trial.refused("TableMismatch", "another table or view").await?;
-    db.batch_execute(&format!("DROP VIEW {view}")).await?;
+    what_others_have_is_refused(&mut trial, &by_hour).await?;
 
     // When one aggregate changes and another one is added while records arrive, Then no record is missing in any of them
     by_hour["values"] = json!([{"name": "users", "count": {}}, {"name": "spent", "sum": "amount"}]);
@@ -332,6 +139,8 @@ async fn a_pipeline_keeps_its_totals_exact_while_records_and_definitions_change(
     mirrored(&trial.world).await?;
 
     // When the aggregates are removed, Then so are their views and triggers, and the records stay
+    trial.run("alone", std::iter::once(vec![alone(1)]), 350 + 441).await?;
+    mirrored(&trial.world).await?;
     assert!(trial.left().await? > 0);
     trial.declare(&[]).await?;
     eventually("nothing is left of the aggregates", SOON, async || {
@@ -344,7 +153,68 @@ async fn a_pipeline_keeps_its_totals_exact_while_records_and_definitions_change(
     })
     .await?;
     trial.world.ready().await?;
+    let db = stores::postgres(&trial.world.client).await?;
     let records = format!("SELECT count(*) FROM \"{}\"", trial.table());
     assert!(stores::number(&db, &records).await? > 0);
+
+    a_group_disappears_with_its_last_record(&mut trial).await?;
     trial.world.clean_up().await.context("deleting the namespace")
+}
+
+async fn what_others_have_is_refused(trial: &mut Trial, by_hour: &Value) -> Result<()> {
+    // When an aggregate would have the view of somebody else, Then it is refused
+    let db = stores::postgres(&trial.world.client).await?;
+    let view = format!("\"{}_everything\"", trial.table());
+    db.batch_execute(&format!("CREATE VIEW {view} AS SELECT 1 AS mine")).await?;
+    trial.declare(&[by_hour.clone(), by_name(), declared().remove(0)]).await?;
+    trial.refused("TableMismatch", "another table or view").await?;
+    db.batch_execute(&format!("DROP VIEW {view}")).await?;
+
+    // When it would have the table of somebody else in Cassandra, Then that is refused, too, and the table stays as it is
+    let session = stores::cassandra(&trial.world.client).await?;
+    let theirs = format!("{}.theirs", names::keyspace(&trial.world.id()));
+    session
+        .query_unpaged(format!("CREATE TABLE {theirs} (name text PRIMARY KEY)"), ())
+        .await?;
+    let mut elsewhere = by_name();
+    elsewhere["sinks"]["cassandra"]["table"] = json!("theirs");
+    trial.declare(&[by_hour.clone(), elsewhere]).await?;
+    trial.refused("TableMismatch", "the pipeline did not create table").await?;
+    session.query_unpaged(format!("DROP TABLE {theirs}"), ()).await?;
+    Ok(())
+}
+
+/// Of the person who is alone in a group.
+fn alone(revision: i64) -> Value {
+    let mut person = person(900, revision);
+    person["name"] = json!("alone");
+    person
+}
+
+/// The pipeline has no aggregate, and Cassandra still has the totals of one, with the group of [`alone`].
+async fn a_group_disappears_with_its_last_record(trial: &mut Trial) -> Result<()> {
+    // When one is declared again, Then Cassandra has no group whose records were deleted meanwhile
+    let alone_is_gone = json!({"id": "p900", "revision": 2, "gone": true});
+    trial.run("deleted", std::iter::once(vec![alone_is_gone]), 350 + 442).await?;
+    trial.declare(&[by_name()]).await?;
+    trial.world.ready().await?;
+    mirrored(&trial.world).await?;
+
+    // When a group loses its last record while another transaction lasts, Then nothing is left of the group after that
+    trial.run("again", std::iter::once(vec![alone(3)]), 350 + 443).await?;
+    mirrored(&trial.world).await?;
+    let db = stores::postgres(&trial.world.client).await?;
+    db.batch_execute("BEGIN; SELECT pg_current_xact_id()").await?;
+    let alone_is_gone = json!({"id": "p900", "revision": 4, "gone": true});
+    trial.run("deleted-again", std::iter::once(vec![alone_is_gone]), 350 + 444).await?;
+    mirrored(&trial.world).await?;
+    db.batch_execute("COMMIT").await?;
+    let totals = "SELECT totals FROM userpipeline.aggregates WHERE sink_table = $1";
+    let totals: String = db.query_one(totals, &[&trial.table()]).await?.get(0);
+    let empty = format!("SELECT count(*) FROM \"{totals}\" WHERE _rows = 0");
+    eventually("no empty group is left", SOON, async || {
+        let left = stores::number(&db, &empty).await?;
+        Ok(if left == 0 { Ok(()) } else { Err(format!("{left} groups")) })
+    })
+    .await
 }

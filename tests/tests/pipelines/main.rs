@@ -34,5 +34,6 @@ mod sizes;
 mod sources;
 mod stolen_secrets;
 mod topics;
+mod totals;
 mod versions;
 mod wires;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use userpipeline_api::FieldType;
 
 use super::{
-    columns::{CHANGED_BY, GROUP, REVISION, ROWS, WINDOW},
+    columns::{CHANGED_BY, GROUP, NEW_REVISION, REVISION, ROWS, WINDOW},
     names::Names,
-    tables::{Sum, occurring},
+    tables::{Sum, occurring, revised},
 };
 use crate::{
     aggregate::{Aggregate, Column, Function, Window},
@@ -92,9 +92,9 @@ impl Aggregate {
     fn summed(&self) -> String {
         let sums = self.values.iter().enumerate().map(|(i, value)| match &value.function {
             Function::Sum(column) | Function::Avg(column) => {
-                let (name, number) = (quote(&column.name), number(column));
+                let number = number(column);
                 format!(
-                    ", coalesce(sum(_n) FILTER (WHERE {name} IS NOT NULL), 0)::bigint AS _n{i}, coalesce(sum(_n * {number}), 0) AS _s{i}"
+                    ", coalesce(sum(_n) FILTER (WHERE {number} IS NOT NULL), 0)::bigint AS _n{i}, coalesce(sum(_n * {number}), 0) AS _s{i}"
                 )
             }
             Function::Count | Function::CountDistinct(_) | Function::Min(_) | Function::Max(_) => String::new(),
@@ -118,10 +118,9 @@ impl Aggregate {
                 sum.column.clone()
             }
         });
-        // The revision is drawn under the lock of the row, so it increases.
         let revision = || self.mirror.iter();
         let revision_columns = revision().flat_map(|_| [REVISION.to_owned(), CHANGED_BY.to_owned()]);
-        let revision_values = revision().flat_map(|_| [names.next_revision(), "pg_current_xact_id()".to_owned()]);
+        let revision_values = revision().flat_map(|_| [NEW_REVISION.to_owned(), "pg_current_xact_id()".to_owned()]);
         let summed = || [ROWS.to_owned()].into_iter().chain(sums.iter().map(|sum| sum.column.clone()));
         format!(
             "INSERT INTO {totals} AS t ({GROUP}, {WINDOW}, {columns}) SELECT {GROUP}, {WINDOW}, {new} FROM totals{joins} \
@@ -137,7 +136,7 @@ impl Aggregate {
             sets = list(
                 summed()
                     .map(|column| format!("{column} = t.{column} + excluded.{column}"))
-                    .chain(revision().map(|_| names.revised())),
+                    .chain(revision().map(|_| revised())),
                 ", "
             ),
         )
@@ -175,11 +174,12 @@ pub(super) fn list(parts: impl Iterator<Item = String>, separator: &str) -> Stri
     parts.collect::<Vec<_>>().join(separator)
 }
 
-/// A number that is summed up exactly: a double, whose sum would depend on the order, as the decimal number that it is written as.
+/// A number that is summed up exactly: a double, whose sum would depend on the order, as the decimal number that it is written as. Null
+/// for NaN and infinities, which only others write: they could not be subtracted again.
 fn number(column: &Column) -> String {
     let name = quote(&column.name);
     if column.field_type == FieldType::Double {
-        format!("{name}::text::numeric")
+        format!("CASE WHEN {name} NOT IN ('NaN', 'Infinity', '-Infinity') THEN {name}::text::numeric END")
     } else {
         format!("{name}::numeric")
     }

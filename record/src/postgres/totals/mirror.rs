@@ -2,11 +2,18 @@
 
 use userpipeline_api::FieldType;
 
-use super::columns::{CHANGED_BY, REVISION, ROWS, WINDOW};
+use super::{
+    changes::list,
+    columns::{CHANGED_BY, REVISION, ROWS, WINDOW},
+    view::double,
+};
 use crate::{
     aggregate::{Aggregate, Column, Function},
     postgres::{literal, quote},
 };
+
+/// Bytes of the texts of a key.
+const MAX_KEY: usize = 60_000;
 
 /// The statements of a mirror. A transaction is a number as text.
 pub struct MirrorStatements {
@@ -15,11 +22,11 @@ pub struct MirrorStatements {
     /// The first transaction that has not ended.
     pub horizon: &'static str,
     /// The totals that transactions since `$1` have changed: whether it has records, its revision, and the fields of
-    /// [`Aggregate::mirror_schema`].
+    /// [`Aggregate::mirror_schema`]. Without those whose texts are too long for a key of Cassandra.
     pub changed: String,
     /// Deletes totals without records that transactions since `$1` and before `$2` have changed.
     pub forget_empty: String,
-    /// Records `$1`.
+    /// Records `$1`, unless it has been reset from `$2`.
     pub advance: String,
 }
 
@@ -39,25 +46,34 @@ impl Aggregate {
             _ => expression,
         });
         let columns: Vec<String> = groups.chain(windows).chain(values).collect();
+        let texts = self.group_by.iter().filter(|column| column.field_type == FieldType::String);
+        let lengths = list(texts.map(|column| format!(" + octet_length(t.{})", quote(&column.name))), "");
+        let fits = if lengths.is_empty() {
+            String::new()
+        } else {
+            format!(" AND 0{lengths} <= {MAX_KEY}")
+        };
         Some(MirrorStatements {
             since: format!("SELECT mirrored::text FROM userpipeline.aggregates WHERE {of}"),
             horizon: "SELECT pg_snapshot_xmin(pg_current_snapshot())::text",
             changed: format!(
-                "SELECT t.{ROWS} > 0, t.{REVISION}, {} FROM {totals} AS t WHERE t.{CHANGED_BY} >= ($1::text)::xid8 ORDER BY t.{CHANGED_BY}",
+                "SELECT t.{ROWS} > 0, t.{REVISION}, {} FROM {totals} AS t WHERE t.{CHANGED_BY} >= ($1::text)::xid8{fits} ORDER BY t.{CHANGED_BY}",
                 columns.join(", ")
             ),
             forget_empty: format!(
                 "DELETE FROM {totals} WHERE {CHANGED_BY} >= ($1::text)::xid8 AND {CHANGED_BY} < ($2::text)::xid8 AND {ROWS} = 0"
             ),
-            advance: format!("UPDATE userpipeline.aggregates SET mirrored = ($1::text)::xid8 WHERE {of}"),
+            advance: format!(
+                "UPDATE userpipeline.aggregates SET mirrored = ($1::text)::xid8 WHERE {of} AND mirrored::text IS NOT DISTINCT FROM $2"
+            ),
         })
     }
 }
 
-/// A sum as the type of its field; null where that cannot hold it.
+/// A sum as the type of its field; null where that is too small for it.
 fn sum(expression: &str, column: &Column) -> String {
     match column.field_type {
-        FieldType::Double => format!("({expression})::double precision"),
+        FieldType::Double => double(expression),
         _ => format!("CASE WHEN abs({expression}) <= {} THEN ({expression})::bigint END", i64::MAX),
     }
 }

@@ -1,6 +1,5 @@
 //! The names of what is behind a view.
 
-use super::columns::{CHANGED_BY, REVISION};
 use crate::postgres::{literal, quote};
 
 /// Values of an aggregate.
@@ -51,20 +50,6 @@ impl Names {
         quote(&format!("{}_v{position}", self.0))
     }
 
-    /// The sequence of revisions, not quoted.
-    pub(super) fn revisions(&self) -> String {
-        format!("{}_revision", self.0)
-    }
-
-    /// Assigns another revision.
-    pub(super) fn revised(&self) -> String {
-        format!("{REVISION} = {}, {CHANGED_BY} = pg_current_xact_id()", self.next_revision())
-    }
-
-    pub(super) fn next_revision(&self) -> String {
-        format!("nextval({})", literal(&quote(&self.revisions())))
-    }
-
     /// A trigger and its function.
     pub(super) fn trigger(&self, event: Event) -> String {
         quote(&format!("{}_{}", self.0, event.as_str()))
@@ -88,7 +73,8 @@ impl Names {
         let functions = Event::ALL.map(|event| format!("DROP FUNCTION IF EXISTS {}() CASCADE", self.trigger(event)));
         let values = (0..MAX_VALUES).map(|position| format!("DROP TABLE IF EXISTS {}", self.values(position)));
         let totals = format!("DROP TABLE IF EXISTS {}", self.totals());
-        let revisions = format!("DROP SEQUENCE IF EXISTS {}", quote(&self.revisions()));
-        functions.into_iter().chain(values).chain([totals, revisions]).collect()
+        // Earlier versions had one.
+        let sequence = format!("DROP SEQUENCE IF EXISTS {}", quote(&format!("{}_revision", self.0)));
+        functions.into_iter().chain(values).chain([totals, sequence]).collect()
     }
 }

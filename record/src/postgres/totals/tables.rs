@@ -3,12 +3,12 @@
 use userpipeline_api::FieldType;
 
 use super::{
-    columns::{CHANGED_BY, GROUP, REVISION, ROWS, WINDOW},
+    columns::{CHANGED_BY, GROUP, NEW_REVISION, REVISION, ROWS, WINDOW},
     names::Names,
 };
 use crate::{
     aggregate::{Aggregate, Column, Function},
-    postgres::{column_type, literal, quote},
+    postgres::{column_type, quote},
 };
 
 impl Aggregate {
@@ -45,14 +45,7 @@ impl Aggregate {
             .mirror
             .iter()
             .map(|_| format!("CREATE INDEX ON {} ({CHANGED_BY})", names.totals()));
-        // Revisions are times of writes in Cassandra, so those of a later definition must be greater.
-        let revisions = self.mirror.iter().map(|_| {
-            format!(
-                "DO $$ BEGIN EXECUTE format('CREATE SEQUENCE %I START %s', {}, (extract(epoch FROM now()) * 1000000)::bigint); END $$",
-                literal(&names.revisions())
-            )
-        });
-        revisions.chain([totals]).chain(values).chain(by_age).chain(by_change).collect()
+        [totals].into_iter().chain(values).chain(by_age).chain(by_change).collect()
     }
 
     /// Deletes up to `$2` totals whose windows ended more than `$1` seconds ago, and what their values were; with the seconds. Totals that
@@ -73,7 +66,7 @@ impl Aggregate {
              {gone} WHERE t.{GROUP} = old.{GROUP} AND t.{WINDOW} = old.{WINDOW}",
             gone = self.mirror.as_ref().map_or_else(
                 || format!("DELETE FROM {} AS t USING old", names.totals()),
-                |_| format!("UPDATE {} AS t SET {ROWS} = 0, {} FROM old", names.totals(), names.revised())
+                |_| format!("UPDATE {} AS t SET {ROWS} = 0, {} FROM old", names.totals(), revised())
             ),
             totals = names.totals(),
             end = window.end(WINDOW),
@@ -105,6 +98,11 @@ pub(super) struct Sum {
     pub column: String,
     pub sql_type: &'static str,
     pub is_distinct: bool,
+}
+
+/// Assigns another revision to a total `t`.
+pub(super) fn revised() -> String {
+    format!("{REVISION} = greatest(t.{REVISION} + 1, {NEW_REVISION}), {CHANGED_BY} = pg_current_xact_id()")
 }
 
 /// The type under which occurrences of a value are counted: of texts, a digest, because a key cannot be long.

@@ -6,6 +6,7 @@ use super::{
     changes::{Sources, list},
     columns::{GROUP, ROWS, WINDOW},
     names::{Event, Names},
+    tables::revised,
 };
 use crate::{
     aggregate::Aggregate,
@@ -58,8 +59,9 @@ impl Aggregate {
     fn body(&self, names: &Names, sources: Sources<'_>) -> String {
         let subtracts = sources.iter().any(|(_, n)| *n < 0);
         let adds = sources.iter().any(|(_, n)| *n > 0);
+        // A field may have the name of a variable of triggers, such as `found`. Our own variables begin with `_`.
         let mut body = format!(
-            "DECLARE _groups bytea[]; _windows timestamptz[]; _late bigint; BEGIN {lock}; {apply};",
+            "#variable_conflict use_column\nDECLARE _groups bytea[]; _windows timestamptz[]; _late bigint; BEGIN {lock}; {apply};",
             lock = self.lock_totals(),
             apply = self.apply(names, sources, ["_groups", "_windows"]),
         );
@@ -78,7 +80,7 @@ impl Aggregate {
             }
         }
         if adds {
-            body.push_str(&self.count_late());
+            body.push_str(&self.count_late(names));
         }
         body.push_str(" RETURN NULL; END");
         body
@@ -91,16 +93,17 @@ impl Aggregate {
         )
     }
 
-    /// Rows that no open window has.
-    fn count_late(&self) -> String {
+    /// Rows that no open window has. Totals that are being replaced, or computed, do not count them a second time.
+    fn count_late(&self, names: &Names) -> String {
         let Some(window) = &self.window else { return String::new() };
         let Some(open) = self.open(&format!("({})", window.latest_start())) else {
             return String::new();
         };
         format!(
             " SELECT count(*) INTO _late FROM new_rows AS r WHERE NOT ({open}); \
-             IF _late > 0 THEN UPDATE userpipeline.aggregates SET late = late + _late WHERE view_name = {}; END IF;",
-            literal(&self.view)
+             IF _late > 0 THEN UPDATE userpipeline.aggregates SET late = late + _late WHERE view_name = {} AND totals = {}; END IF;",
+            literal(&self.view),
+            literal(names.base())
         )
     }
 
@@ -111,7 +114,7 @@ impl Aggregate {
             || format!("TRUNCATE {totals}"),
             |_| {
                 let sums = self.sums().map(|sum| format!("{} = 0, ", sum.column));
-                format!("UPDATE {totals} SET {ROWS} = 0, {}{}", list(sums, ""), names.revised())
+                format!("UPDATE {totals} AS t SET {ROWS} = 0, {}{}", list(sums, ""), revised())
             },
         );
         let values = self.counted_values().map(|(i, _)| format!("TRUNCATE {}; ", names.values(i)));

@@ -56,11 +56,16 @@ impl Aggregate {
                 Function::CountDistinct(_) => format!("t._d{i}"),
                 Function::Sum(_) => format!("CASE WHEN t._n{i} > 0 THEN t._s{i} END"),
                 // With more digits than a double has.
-                Function::Avg(_) => format!("(t._s{i} * 1.000000000000000000000000000000 / nullif(t._n{i}, 0))::double precision"),
+                Function::Avg(_) => double(&format!("t._s{i} * 1.000000000000000000000000000000 / nullif(t._n{i}, 0)")),
                 Function::Min(_) => of_value(""),
                 Function::Max(_) => of_value(" DESC"),
             }
         });
         values.collect()
     }
+}
+
+/// A decimal number as a double: null beyond the greatest one, and 0 below the least, where PostgreSQL would report an error.
+pub(super) fn double(number: &str) -> String {
+    format!("CASE WHEN abs({number}) < 2.5e-324 THEN 0 WHEN abs({number}) <= 1.7976931348623158e308 THEN ({number})::double precision END")
 }

@@ -1,9 +1,10 @@
-//! The aggregates of the sink table: creates what is declared, and drops what no longer is. Each in a transaction, so its view has
-//! either the old totals or the new ones.
+//! The aggregates of the sink table: creates what is declared, and drops what no longer is. The totals of an aggregate are computed in one
+//! transaction, get the view in the next one, and replaced totals are dropped in a third: a reader that delays one of them does not
+//! make the Job compute again.
 
 use std::time::Duration;
 
-use tokio_postgres::{Client, Error, Transaction, error::SqlState};
+use tokio_postgres::{Client, Error, GenericClient, Transaction, error::SqlState};
 use userpipeline_record::{
     aggregate::Aggregate,
     postgres::{quote, totals::Statements},
@@ -19,7 +20,7 @@ use crate::{
     sinks::{
         SchemaTask,
         cassandra::apply_mirrors,
-        postgres::aggregates::{drop_aggregate, drop_totals},
+        postgres::aggregates::{drop_aggregate, drop_totals, retired},
     },
 };
 
@@ -27,6 +28,9 @@ use crate::{
 pub const TIMEOUT: Duration = Duration::from_secs(3000);
 /// Who uses the sink table is waited for, and others wait behind: not for long, because the Job is retried.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '30s'";
+
+/// Old totals can wait for a reader of the sink table, and workers would wait behind.
+const DROP_TIMEOUT: &str = "SET LOCAL lock_timeout = '3s'";
 
 /// An aggregate in the database.
 struct Existing {
@@ -56,8 +60,11 @@ pub async fn apply(task: &SchemaTask<'_>, connection: &Connection, holder: Optio
             build(task, &mut client, holder, aggregate, old).await?;
         }
     }
-    // Last: the mirror of the old totals has ended with their tables.
-    apply_mirrors(task, claims, &aggregates).await
+    if !task.mode.is_dry_run() {
+        drop_retired(&mut client, sink_table).await?;
+    }
+    // Last: the mirror of the old totals has ended with their record.
+    apply_mirrors(task, &client, claims, &aggregates).await
 }
 
 async fn existing(client: &Client, sink_table: &str) -> Result<Vec<Existing>, StoreError> {
@@ -78,20 +85,21 @@ async fn existing(client: &Client, sink_table: &str) -> Result<Vec<Existing>, St
 
 /// Whether the totals of this definition are there, with their triggers and the view.
 async fn is_current(client: &Client, aggregate: &Aggregate, existing: Option<&Existing>) -> Result<bool, StoreError> {
-    let names = aggregate.names();
-    if existing.is_none_or(|existing| existing.totals != names.base()) {
+    if existing.is_none_or(|existing| existing.totals != aggregate.names().base()) {
         return Ok(false);
     }
-    let failed = |e| explain("looking at the totals of an aggregate", &e);
-    let complete: bool = client
-        .query_one(&names.exist(&aggregate.sink_table), &[])
-        .await
-        .map_err(failed)?
-        .get(0);
     let view = client
         .query_one("SELECT to_regclass($1) IS NOT NULL", &[&quote(&aggregate.view)])
         .await;
-    Ok(complete && view.map_err(failed)?.get::<_, bool>(0))
+    let has_view: bool = view.map_err(|e| explain("looking for the view of an aggregate", &e))?.get(0);
+    Ok(has_view && is_computed(client, aggregate).await?)
+}
+
+/// Whether the totals of this definition are there, with their triggers.
+async fn is_computed(client: &Client, aggregate: &Aggregate) -> Result<bool, StoreError> {
+    let statement = aggregate.names().exist(&aggregate.sink_table);
+    let row = client.query_one(&statement, &[]).await;
+    Ok(row.map_err(|e| explain("looking at the totals of an aggregate", &e))?.get(0))
 }
 
 async fn drop_undeclared(task: &SchemaTask<'_>, client: &mut Client, holder: Option<&Holder>, gone: &Existing) -> Result<(), StoreError> {
@@ -146,49 +154,74 @@ async fn build(
         return Ok(());
     }
     let explained = |e: Error| explain(&format!("computing aggregate `{}` (spec.aggregates)", aggregate.name), &e);
+    is_free(client, aggregate, old).await?;
+    if !is_computed(client, aggregate).await? {
+        let started = std::time::Instant::now();
+        compute(client, aggregate, old).await.map_err(explained)?;
+        tracing::info!(aggregate = aggregate.name, took = ?started.elapsed(), "computed an aggregate");
+    }
+    let explained = |e: Error| explain(&format!("creating view `{}` (spec.aggregates)", aggregate.view), &e);
     let mut transaction = client.transaction().await.map_err(explained)?;
-    let limit = format!("SET LOCAL statement_timeout = '{}s'; {LOCK_TIMEOUT}", TIMEOUT.as_secs());
-    transaction.batch_execute(&limit).await.map_err(explained)?;
+    transaction.batch_execute(LOCK_TIMEOUT).await.map_err(explained)?;
     is_free(&transaction, aggregate, old).await?;
     if let Some(holder) = holder {
         holder.claim(&transaction, &claimed(&aggregate.view), old.is_none()).await?;
     }
-    let started = std::time::Instant::now();
-    create(&mut transaction, aggregate, old).await.map_err(explained)?;
+    show(&mut transaction, aggregate).await.map_err(explained)?;
     transaction.commit().await.map_err(explained)?;
-    tracing::info!(aggregate = aggregate.name, view = aggregate.view, took = ?started.elapsed(), "computed an aggregate");
+    tracing::info!(aggregate = aggregate.name, view = aggregate.view, "the view has the totals");
     Ok(())
 }
 
-async fn create(transaction: &mut Transaction<'_>, aggregate: &Aggregate, old: Option<&Existing>) -> Result<(), Error> {
+/// Computes the totals, which follow the sink table from then on.
+async fn compute(client: &mut Client, aggregate: &Aggregate, old: Option<&Existing>) -> Result<(), Error> {
     let names = aggregate.names();
+    let transaction = client.transaction().await?;
+    let limit = format!("SET LOCAL statement_timeout = '{}s'; {LOCK_TIMEOUT}", TIMEOUT.as_secs());
+    transaction.batch_execute(&limit).await?;
     let Statements {
         settings,
         lock,
         tables,
         fill,
         triggers,
-        view,
+        view: _,
     } = aggregate.statements();
     transaction.batch_execute(&format!("{settings}; {lock}")).await?;
     // The same totals, of which something was dropped by hand.
     if old.is_some_and(|old| old.totals == names.base()) {
-        drop_aggregate(transaction, &aggregate.view, names.base()).await?;
+        drop_aggregate(&transaction, &aggregate.view, names.base()).await?;
+    } else {
+        drop_totals(&transaction, names.base()).await?;
     }
     for statement in tables.iter().chain([&fill]).chain(&triggers) {
         transaction.batch_execute(statement).await?;
     }
-    // Last: readers of the view wait from here on.
-    replace_view(transaction, aggregate, &view).await?;
-    if let Some(old) = old.filter(|old| old.totals != names.base()) {
-        drop_totals(transaction, &old.totals).await?;
-    }
+    transaction.commit().await
+}
+
+/// Lets the view read the totals, and records that.
+async fn show(transaction: &mut Transaction<'_>, aggregate: &Aggregate) -> Result<(), Error> {
+    replace_view(transaction, aggregate, &aggregate.statements().view).await?;
     let record = "INSERT INTO userpipeline.aggregates AS a (view_name, sink_table, totals) VALUES ($1, $2, $3) \
                   ON CONFLICT (view_name) DO UPDATE SET totals = excluded.totals, mirrored = NULL";
     transaction
-        .execute(record, &[&aggregate.view, &aggregate.sink_table, &names.base()])
+        .execute(record, &[&aggregate.view, &aggregate.sink_table, &aggregate.names().base()])
         .await
         .map(drop)
+}
+
+/// Drops totals that no view has any more. Who reads the sink table delays this.
+async fn drop_retired(client: &mut Client, sink_table: &str) -> Result<(), StoreError> {
+    let failed = |e: Error| explain("dropping totals that were replaced (spec.aggregates)", &e);
+    for totals in retired(client, sink_table).await.map_err(failed)? {
+        let transaction = client.transaction().await.map_err(failed)?;
+        transaction.batch_execute(DROP_TIMEOUT).await.map_err(failed)?;
+        drop_totals(&transaction, &totals).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        tracing::info!(totals, "dropped totals that were replaced");
+    }
+    Ok(())
 }
 
 /// A view with other columns is dropped before.
@@ -204,11 +237,9 @@ async fn replace_view(transaction: &mut Transaction<'_>, aggregate: &Aggregate, 
 }
 
 /// The name of the view is not that of something else.
-async fn is_free(transaction: &Transaction<'_>, aggregate: &Aggregate, old: Option<&Existing>) -> Result<(), StoreError> {
+async fn is_free(client: &impl GenericClient, aggregate: &Aggregate, old: Option<&Existing>) -> Result<(), StoreError> {
     let failed = |e| explain("looking for the view of an aggregate", &e);
-    let row = transaction
-        .query_one("SELECT to_regclass($1) IS NULL", &[&quote(&aggregate.view)])
-        .await;
+    let row = client.query_one("SELECT to_regclass($1) IS NULL", &[&quote(&aggregate.view)]).await;
     let is_free: bool = row.map_err(failed)?.get(0);
     if is_free || old.is_some() {
         return Ok(());
