@@ -198,7 +198,7 @@ impl Task {
 /// # Panics
 ///
 /// If the runtime does not start.
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 pub async fn main() -> ExitCode {
     let command = Cli::parse().command;
     // The output of these is for people.

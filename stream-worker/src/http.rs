@@ -4,22 +4,22 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use userpipeline_api::report::WorkerReport;
 
 use crate::context::WorkerContext;
 
-/// Serves until `stop`. The address is bound before this returns, so that a worker answers from the start.
-pub async fn listen(address: SocketAddr, context: Arc<WorkerContext>, stop: CancellationToken) -> std::io::Result<()> {
-    let listener = TcpListener::bind(address).await?;
-    tokio::spawn(async move {
-        if let Err(e) = axum::serve(listener, router(context))
-            .with_graceful_shutdown(stop.cancelled_owned())
-            .await
-        {
+/// Serves until the process ends, on a thread of its own: what blocks the others must not let a probe fail. The address is bound before
+/// this returns, so that a worker answers from the start.
+pub fn listen(address: SocketAddr, context: Arc<WorkerContext>) -> std::io::Result<()> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serve = async move { axum::serve(TcpListener::from_std(listener)?, router(context)).await };
+    std::thread::Builder::new().name("http".to_owned()).spawn(move || {
+        if let Err(e) = runtime.block_on(serve) {
             tracing::error!(error = %e, "no longer listening");
         }
-    });
+    })?;
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub async fn run(context: Arc<WorkerContext>, listen: SocketAddr) -> std::io::Re
     let stop = CancellationToken::new();
     let mut signals = StopSignals::register()?;
     // It serves on while the worker drains.
-    http::listen(listen, Arc::clone(&context), CancellationToken::new()).await?;
+    http::listen(listen, Arc::clone(&context))?;
     tracing::info!(%listen, instance = context.instance, group = context.pipeline.group_id, topic = context.pipeline.topic, "started");
     let mut working = std::pin::pin!(sessions(&context, &stop));
     tokio::select! {

@@ -1,8 +1,8 @@
 //! Which writes are one request: upserts of the same replica, in an unlogged batch. Pure.
 //!
 //! Such a batch is no transaction, and need not be one: each statement has its own write time, so a part that was written before an
-//! error is written again without effect. Writes share a request only where there are too many to be sent at once. A batch stays
-//! below the limits at which Cassandra warns of one by default: 10 partitions, and 5 KiB.
+//! error is written again without effect. A batch stays below the limits at which Cassandra warns of one by default: 10 partitions, and
+//! 5 KiB.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,6 @@ pub struct Request {
 /// The requests that write all, in the order of their first writes. `replica`: the node that a write goes to first. Deletes are
 /// requests of their own.
 pub fn requests<R: Ord>(writes: &[&Write], replica: impl Fn(&Write) -> R) -> Vec<Request> {
-    let statements = writes.len().div_ceil(IN_FLIGHT).min(MAX_STATEMENTS);
     let mut requests: Vec<Request> = Vec::with_capacity(writes.len().min(IN_FLIGHT));
     // The last batch of each replica.
     let mut open: BTreeMap<R, usize> = BTreeMap::new();
@@ -45,7 +44,7 @@ pub fn requests<R: Ord>(writes: &[&Write], replica: impl Fn(&Write) -> R) -> Vec
         }
         let replica = replica(write);
         let batch = open.get(&replica).map(|at| &mut requests[*at]);
-        let has_room = |batch: &&mut Request| batch.positions.len() < statements && batch.bytes + bytes <= MAX_BYTES;
+        let has_room = |batch: &&mut Request| batch.positions.len() < MAX_STATEMENTS && batch.bytes + bytes <= MAX_BYTES;
         if let Some(batch) = batch.filter(has_room) {
             batch.positions.push(position);
             batch.bytes += bytes;
@@ -97,8 +96,8 @@ mod tests {
     }
 
     #[test]
-    fn writes_are_spread_over_requests_before_they_are_batched() {
-        for (count, requests, largest) in [(1, 1, 1), (64, 64, 1), (65, 33, 2), (128, 64, 2), (640, 64, 10), (1000, 100, 10)] {
+    fn a_request_has_up_to_ten_writes() {
+        for (count, requests, largest) in [(1, 1, 1), (10, 1, 10), (11, 2, 10), (1000, 100, 10)] {
             let sizes: Vec<usize> = positions(&writes(count), |_| 0).iter().map(Vec::len).collect();
             assert_eq!((sizes.len(), sizes.iter().max()), (requests, Some(&largest)), "{count}");
         }
