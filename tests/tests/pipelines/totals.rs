@@ -81,7 +81,7 @@ pub fn declared() -> Vec<Value> {
 /// A connection that finds the tables of this schema.
 async fn connect(schema: &str) -> Result<Client> {
     let db = stores::postgres(&cluster::connect().await?).await?;
-    db.batch_execute(&format!("SET search_path = {schema}")).await?;
+    db.batch_execute(&format!("SET search_path = {schema}, \"$user\"")).await?;
     Ok(db)
 }
 
@@ -245,6 +245,10 @@ async fn fields_may_have_any_name_and_numbers_any_size() -> Result<()> {
         )
         .await?;
     assert!(large.get::<_, bool>(0));
+
+    // And others who write find the same tables
+    let depending = "SELECT count(*) FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND proconfig::text LIKE '%$user%'";
+    assert_eq!(stores::number(&db, depending).await?, 0);
 
     // And Cassandra gets null for a sum that it cannot have
     let changed = aggregates[1].mirror_statements().context("the statements of a mirror")?.changed;

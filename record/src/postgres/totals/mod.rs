@@ -16,7 +16,8 @@ use crate::aggregate::{Aggregate, AggregateValue};
 
 /// The statements that create an aggregate and fill it from the sink table.
 pub struct Statements {
-    /// Settings of the transaction in which the others run: the digests of groups depend on them.
+    /// Settings of the transaction in which the others run: the digests of groups depend on them. The functions keep the search path, in
+    /// which `$user` would be another schema for another role that writes.
     pub settings: &'static str,
     /// Nobody writes to the sink table until the transaction ends.
     pub lock: String,
@@ -34,7 +35,9 @@ impl Aggregate {
     pub fn statements(&self) -> Statements {
         let names = self.names();
         Statements {
-            settings: "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'; SET LOCAL extra_float_digits = 1",
+            settings: "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'; SET LOCAL extra_float_digits = 1; \
+                 SELECT set_config('search_path', string_agg(quote_ident(name), ', ' ORDER BY position), true) \
+                 FROM unnest(current_schemas(false)) WITH ORDINALITY AS s (name, position)",
             lock: format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", super::quote(&self.sink_table)),
             tables: self.tables(&names),
             fill: self.fill(&names),
