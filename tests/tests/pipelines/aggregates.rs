@@ -177,8 +177,9 @@ async fn what_others_have_is_refused(trial: &mut Trial, by_hour: &Value) -> Resu
         .query_unpaged(format!("CREATE TABLE {theirs} (name text PRIMARY KEY)"), ())
         .await?;
     let mut elsewhere = by_name();
+    elsewhere["name"] = json!("elsewhere");
     elsewhere["sinks"]["cassandra"]["table"] = json!("theirs");
-    trial.declare(&[by_hour.clone(), elsewhere]).await?;
+    trial.declare(&[by_hour.clone(), by_name(), elsewhere]).await?;
     trial.refused("TableMismatch", "the pipeline did not create table").await?;
     session.query_unpaged(format!("DROP TABLE {theirs}"), ()).await?;
     Ok(())
