@@ -13,7 +13,7 @@ use userpipeline_record::bookkeeping;
 use userpipeline_stores::{
     Class, StoreError,
     error::{POSTGRES_FAILED, POSTGRES_UNREACHABLE, TABLE_MISMATCH},
-    postgres::{Connection, explain},
+    postgres::{Connection, KEEPALIVE, explain},
     wire::Fingerprint,
 };
 
@@ -30,9 +30,6 @@ const LOCK_SEED: i64 = 0x7570_7275_6e00_0000;
 
 const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended($1, $2)) AS locked";
 const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtextextended($1, $2))";
-/// With TCP's defaults, a client that vanished would hold the run's lock for hours.
-const KEEPALIVE: &str =
-    "SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 30000";
 /// Returns no row if the run succeeded before, or if a run of another Job failed and `$9` is true.
 const OPEN: &str = "INSERT INTO userpipeline.runs AS r (pipeline, run_id, job, scheduled_at, kind, interval_start, interval_end, arguments, state) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'Running') \

@@ -20,6 +20,9 @@ use crate::{
     },
 };
 
+/// With TCP's defaults, the server would keep the locks of a client that vanished for hours.
+pub const KEEPALIVE: &str =
+    "SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 30000";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The server cancels a statement that takes longer.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);

@@ -8,7 +8,7 @@ mod refusal;
 mod value;
 
 pub use self::{
-    connection::Connection,
+    connection::{Connection, KEEPALIVE},
     copy::{CopyError, CopyRows},
     deadline::answered,
     errors::{explain, is_record_fault},

@@ -28,10 +28,8 @@ const EVERY: Duration = Duration::from_millis(500);
 const PAGE: i32 = 200;
 /// Totals whose revision is remembered, so that they are not written again while a transaction of others lasts.
 const REMEMBERED: usize = 100_000;
-/// With the server's defaults, a worker that vanished would hold the lock for hours, and block a schema Job. A page is written to
-/// Cassandra within 45 seconds.
-const LIMITS: &str = "SET idle_session_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'; \
-    SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 30000";
+/// A worker that vanished must neither keep the lock nor block a schema Job. A page is written to Cassandra within 45 seconds.
+const LIMITS: &str = "SET idle_session_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'";
 /// The namespace of the advisory locks.
 const MIRROR_SEED: i64 = 0x7570_6d69_7200_0000;
 
@@ -111,7 +109,9 @@ async fn pass(context: &WorkerContext, connection: &mut Option<Connection>, mirr
         open
     } else {
         let client = context.postgres.connect(&format!("{} mirror", context.instance)).await?;
-        answered(client.batch_execute(LIMITS)).await?.map_err(|e| failed(&e))?;
+        for settings in [postgres::KEEPALIVE, LIMITS] {
+            answered(client.batch_execute(settings)).await?.map_err(|e| failed(&e))?;
+        }
         Connection { client, is_alone: false }
     };
     let Connection { client, is_alone } = connection.insert(open);
