@@ -70,7 +70,7 @@ async fn print_plan(args: Plan) -> Result<bool, Box<dyn std::error::Error>> {
     let users = plan::users(&client, &documents).await?;
     let applied = documents.pipelines.iter().map(|pipeline| (pipeline, args.field_manager.as_str()));
     for (pipeline, manager) in applied.chain(users.iter().map(|pipeline| (pipeline, plan::MANAGER))) {
-        let plan = Box::pin(plan::plan(&client, installation.clone(), pipeline, &connections, manager, &schema)).await?;
+        let plan = Box::pin(plan::plan(&client, &installation, pipeline, &connections, manager, &schema)).await?;
         print!("{plan}");
         changes |= !plan.is_empty();
     }

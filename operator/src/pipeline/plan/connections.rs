@@ -15,7 +15,7 @@ use super::{
 use crate::pipeline::{cache::CachedConnection, connections::usable, model::connection_id};
 
 /// The connections of the cluster, and those of a file in their place.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PlannedConnections {
     /// What the file would change in them.
     pub changes: Vec<Change>,

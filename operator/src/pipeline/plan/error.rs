@@ -16,6 +16,9 @@ pub enum PlanError {
     /// Children that the apiserver would refuse, or a schema Job that failed.
     #[error("{}", .0.join("; "))]
     Children(Vec<String>),
+    /// Children that changed while they were planned.
+    #[error("{}", .0.join("; "))]
+    Changed(Vec<String>),
     /// The file or the resource cannot be read.
     #[error("{0}")]
     Unreadable(String),

@@ -6,6 +6,7 @@ mod documents;
 mod dry_run_apply;
 mod dry_run_client;
 mod error;
+mod fill_caches;
 mod hosts;
 mod planner;
 mod schema_dry_run;

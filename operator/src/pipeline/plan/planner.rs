@@ -1,8 +1,7 @@
 //! Computes a plan.
 
-use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
-use kube::{Client, ResourceExt, api::ListParams};
+use kube::{Client, ResourceExt};
 use serde_json::Value;
 use userpipeline_api::{
     DeletionPolicy, KafkaAuth, PodSettings, ResolvedPipeline, SchemaStatus, StoreObject, StrimziListener, UserPipeline, names,
@@ -14,23 +13,21 @@ use super::{
     diff::Change,
     dry_run_apply::{apply, id_of},
     dry_run_client,
-    error::{PlanError, refused},
+    error::PlanError,
+    fill_caches::fill,
     hosts::{host, not_allowed},
     schema_dry_run,
 };
 use crate::{
-    identity::MANAGER,
     metrics::Metrics,
     pipeline::{
-        apply::Override,
-        cache::{Absence, CacheWriter, Presence},
-        caches::Writers,
-        children::{ChildKind, VisitWriters},
-        connections::ConnectionLookup,
+        apply::{ApplyError, Override},
+        caches::{Caches, Writers},
+        connections::{ConnectionLookup, NamedConnections},
         context::Context,
         decide::schema,
-        model::{ConnectionId, FINALIZER, Installation, connection_id, has_finalizer, labels},
-        observe::{ForeignField, Observed, run_jobs, schema_jobs},
+        model::{ConnectionId, FINALIZER, Installation, connection_id, has_finalizer, labels::Component},
+        observe::{ForeignField, Observed, is_of_component, run_jobs, schema_jobs},
         reconcile::converge,
         validate::{ValidateError, ValidatedPipeline, validate},
     },
@@ -91,6 +88,9 @@ impl std::fmt::Display for Plan {
     }
 }
 
+/// A cluster is rarely observed between two writes that belong together, and hardly ever this often in a row.
+const ATTEMPTS: usize = 5;
+
 /// Whether a Job prints what a schema Job would do.
 #[derive(Clone, Debug, Default)]
 pub struct SchemaDryRun {
@@ -99,17 +99,24 @@ pub struct SchemaDryRun {
     pub allowed_hosts: Vec<String>,
 }
 
+/// What is planned: a `UserPipeline` as it would be if its document were applied, with these connections.
+struct Planner<'a> {
+    client: &'a Client,
+    installation: &'a Installation,
+    connections: &'a PlannedConnections,
+    pipeline: UserPipeline,
+}
+
 /// What would change if `document`, a `UserPipeline`, were applied by `manager`, with these connections. Nothing is written; but with
 /// `schema`, a Job runs that prints what a schema Job would do.
 pub async fn plan(
     client: &Client,
-    installation: Installation,
+    installation: &Installation,
     document: &Value,
     connections: &PlannedConnections,
     manager: &str,
     schema: &SchemaDryRun,
 ) -> Result<Plan, PlanError> {
-    let now = Timestamp::now();
     let id = id_of(document, client);
     let (before, after) = apply::<UserPipeline>(client, &id, document, manager).await?;
     let mut pipeline: UserPipeline = serde_json::from_value(after.clone())
@@ -120,49 +127,99 @@ pub async fn plan(
     if before.is_none() {
         set_finalizer(&mut pipeline);
     }
-    let listeners = strimzi_listeners(&pipeline, connections);
-    let mut writers = Writers::new(&listeners.iter().map(|kafka| cluster(kafka, &id)).collect::<Vec<_>>());
-    let caches = writers.caches();
-    writers.connections.fill(connections.all.clone());
-    let needs_user = listeners.iter().any(has_user);
-    fill(client, &id, needs_user, writers).await?;
-
-    let observed = Observed::cached(&pipeline, &caches.children, now);
-    let named = ConnectionLookup::new(caches.connections.clone(), caches.children.config_maps.clone()).named_by(&pipeline);
-    let valid = validate(&pipeline, &named.connections, &installation)?;
-    let schema_job = due_schema_job(&pipeline, &valid, &observed, now);
-    let schema = if schema.is_requested {
-        let resolved = resolve(&pipeline, &named.connections).map_err(ValidateError::from)?;
-        verify_hosts(&resolved, &pipeline.spec.pods.tasks, connections, &schema.allowed_hosts)?;
-        Some(schema_dry_run::run(client, &installation, &valid, created_objects(&pipeline)).await?)
+    let planner = Planner {
+        client,
+        installation,
+        connections,
+        pipeline,
+    };
+    let printed = if schema.is_requested {
+        Some(planner.run_schema_dry_run(schema).await?)
     } else {
         None
     };
-    let (dry_run_client, recorded_changes) = dry_run_client::client(client.clone());
-    let context = Context::new(dry_run_client, caches, Metrics::new(), installation, "plan".to_owned())
-        .map_err(|e| PlanError::Unreadable(format!("cannot create an HTTP client: {e}")))?;
-    let context = Context {
-        ignore_rollout_order: true,
-        ..context
-    };
-    let pipeline = with_applied_schema(pipeline, valid);
-    let runs = run_jobs(&names::cron_job(&id.name), &observed);
-    let applied = Box::pin(converge(&pipeline, &observed, &runs, &context, now)).await?;
-    let errors: Vec<String> = applied.errors().map(ToString::to_string).collect();
-    if !errors.is_empty() {
-        return Err(PlanError::Children(errors));
+    let mut plan = planner.plan_children().await?;
+    plan.schema = printed;
+    plan.changes
+        .splice(0..0, Change::between("UserPipeline", &id.name, before, Some(after)));
+    Ok(plan)
+}
+
+impl Planner<'_> {
+    /// Caches as they would be once the connections were applied, too.
+    async fn filled_caches(&self) -> Result<Caches, PlanError> {
+        let id = PipelineId::of(&self.pipeline);
+        let listeners = strimzi_listeners(&self.pipeline, self.connections);
+        let mut writers = Writers::new(&listeners.iter().map(|kafka| cluster(kafka, &id)).collect::<Vec<_>>());
+        let caches = writers.caches();
+        writers.connections.fill(self.connections.all.clone());
+        fill(self.client, &id, listeners.iter().any(has_user), writers).await?;
+        Ok(caches)
     }
-    let own = Change::between("UserPipeline", &id.name, before, Some(after));
-    Ok(Plan {
-        changes: own.into_iter().chain(recorded_changes.changes()).collect(),
-        schema_job,
-        schema,
-        foreign: observed.foreign_fields(),
-        topics: applied.decisions.topics.plan_note(),
-        kafka_user: applied.decisions.kafka_user.problem().map(|(_, message)| message.clone()),
-        connections: applied.decisions.connections.problem.map(|(_, message)| message),
-        overridden: applied.overridden,
-    })
+
+    fn connections(&self, caches: &Caches) -> NamedConnections {
+        ConnectionLookup::new(caches.connections.clone(), caches.children.config_maps.clone()).named_by(&self.pipeline)
+    }
+
+    async fn run_schema_dry_run(&self, schema: &SchemaDryRun) -> Result<String, PlanError> {
+        let pipeline = &self.pipeline;
+        let named = self.connections(&self.filled_caches().await?);
+        let valid = validate(pipeline, &named.connections, self.installation)?;
+        let resolved = resolve(pipeline, &named.connections).map_err(ValidateError::from)?;
+        verify_hosts(&resolved, &pipeline.spec.pods.tasks, self.connections, &schema.allowed_hosts)?;
+        schema_dry_run::run(self.client, self.installation, &valid, created_objects(pipeline)).await
+    }
+
+    /// Where the cluster changes while its children are planned, as it does while an earlier change is applied, they are planned again.
+    async fn plan_children(&self) -> Result<Plan, PlanError> {
+        for _ in 1..ATTEMPTS {
+            match self.plan_observed_children().await {
+                Err(PlanError::Changed(_)) => {}
+                planned => return planned,
+            }
+        }
+        self.plan_observed_children().await
+    }
+
+    async fn plan_observed_children(&self) -> Result<Plan, PlanError> {
+        let now = Timestamp::now();
+        let caches = self.filled_caches().await?;
+        let mut observed = Observed::cached(&self.pipeline, &caches.children, now);
+        let valid = validate(&self.pipeline, &self.connections(&caches).connections, self.installation)?;
+        let schema_job = due_schema_job(&self.pipeline, &valid, &observed, now);
+        // Its success is assumed below, and so is the end of earlier ones.
+        observed
+            .children
+            .jobs
+            .retain(|job| !is_of_component(job.as_ref(), Component::Schema));
+        let (dry_run_client, recorded_changes) = dry_run_client::client(self.client.clone());
+        let context = Context::new(dry_run_client, caches, Metrics::new(), self.installation.clone(), "plan".to_owned())
+            .map_err(|e| PlanError::Unreadable(format!("cannot create an HTTP client: {e}")))?;
+        let context = Context {
+            ignore_rollout_order: true,
+            ..context
+        };
+        let pipeline = with_applied_schema(self.pipeline.clone(), valid);
+        let runs = run_jobs(&names::cron_job(&pipeline.name_any()), &observed);
+        let applied = Box::pin(converge(&pipeline, &observed, &runs, &context, now)).await?;
+        let texts = || applied.errors().map(ToString::to_string).collect::<Vec<_>>();
+        if applied.errors().any(|error| matches!(error, ApplyError::Changed { .. })) {
+            return Err(PlanError::Changed(texts()));
+        }
+        if applied.errors().next().is_some() {
+            return Err(PlanError::Children(texts()));
+        }
+        Ok(Plan {
+            changes: recorded_changes.changes(),
+            schema_job,
+            schema: None,
+            foreign: observed.foreign_fields(),
+            topics: applied.decisions.topics.plan_note(),
+            kafka_user: applied.decisions.kafka_user.problem().map(|(_, message)| message.clone()),
+            connections: applied.decisions.connections.problem.map(|(_, message)| message),
+            overridden: applied.overridden,
+        })
+    }
 }
 
 /// The Kafka blocks of the pipeline's connections that refer to a cluster of Strimzi.
@@ -263,113 +320,15 @@ fn with_applied_schema(mut pipeline: UserPipeline, valid: ValidatedPipeline) -> 
     status.schema = Some(SchemaStatus {
         applied_hash: Some(valid.schema_hash),
         kafka_cluster: Some(recorded.kafka_cluster.unwrap_or_default()),
+        attempted_hash: None,
         ..recorded
     });
     pipeline
 }
 
-/// Fills the caches once, with lists instead of watches.
-async fn fill(client: &Client, id: &PipelineId, needs_user: bool, writers: Writers) -> Result<(), PlanError> {
-    let Writers {
-        mut pipelines,
-        children,
-        strimzi_views,
-        ..
-    } = writers;
-    // All namespaces, because a pipeline in another one may use the same resource; only this one where the user may not list more.
-    match pipelines.load(client, None, &ListParams::default()).await {
-        Ok(()) => {}
-        Err(kube::Error::Api(status)) if status.code == 403 => pipelines
-            .load(client, Some(&id.namespace), &ListParams::default())
-            .await
-            .map_err(refused("listing UserPipelines"))?,
-        Err(error) => return Err(refused("listing UserPipelines")(error)),
-    }
-    let mut lists = Lists {
-        client: client.clone(),
-        id: id.clone(),
-        requests: Vec::new(),
-    };
-    children.each(&mut lists);
-    for request in lists.requests {
-        request.await?;
-    }
-    strimzi_views.load_topics(client).await.map_err(refused("listing KafkaTopics"))?;
-    match strimzi_views.load_users(client).await {
-        // Without a user of its own, a pipeline has at most an earlier one.
-        Err(kube::Error::Api(status)) if status.code == 403 && !needs_user => Ok(()),
-        loaded => loaded.map_err(refused("listing Kafka resources and KafkaUsers")),
-    }
-}
-
-/// A list request for each kind of child.
-struct Lists {
-    client: Client,
-    id: PipelineId,
-    requests: Vec<BoxFuture<'static, Result<(), PlanError>>>,
-}
-
-impl VisitWriters for Lists {
-    fn visit<K: ChildKind>(&mut self, mut writer: CacheWriter<K>) {
-        let (client, PipelineId { namespace, name }) = (self.client.clone(), self.id.clone());
-        let children = ListParams::default().labels(&format!("{}={MANAGER},{}={name}", labels::MANAGED_BY, labels::PIPELINE));
-        let request = async move {
-            let what = format!("listing {}s of {namespace}", K::KIND);
-            let Err(error) = writer.load(&client, Some(&namespace), &children).await else {
-                return Ok(());
-            };
-            // Not where the user lacks a right: the plan would silently lack changes.
-            if K::PRESENCE == Presence::Optional && Absence::of::<K>(&error, &client).await == Some(Absence::NotServed) {
-                writer.mark_absent();
-                return Ok(());
-            }
-            Err(refused(what)(error))
-        };
-        self.requests.push(request.boxed());
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use axum::{
-        Router,
-        http::{StatusCode, Uri},
-        response::{IntoResponse, Json, Response},
-    };
-    use k8s_openapi::api::core::v1::{ConfigMap, Endpoints};
-    use serde_json::json;
-
     use super::*;
-
-    /// The result of listing `K`, and whether it is absent, where its lists and discovery are answered with these codes.
-    async fn list<K: ChildKind>(code: u16, discovery: u16) -> (Result<(), String>, bool) {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let answer = move |uri: Uri| async move { respond(if uri.path() == "/api/v1" { discovery } else { code }) };
-        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
-        let client = Client::try_from(kube::Config::new(address.parse().unwrap())).unwrap();
-        let (writer, id) = (
-            CacheWriter::<K>::default(),
-            crate::pipeline::model::pipeline_id(&crate::pipeline::example()),
-        );
-        let cache = writer.cache();
-        let mut lists = Lists {
-            client,
-            id,
-            requests: Vec::new(),
-        };
-        lists.visit(writer);
-        let listed = lists.requests.pop().unwrap().await.map_err(|error| error.to_string());
-        (listed, cache.is_absent())
-    }
-
-    fn respond(code: u16) -> Response {
-        let resources = json!({"kind": "APIResourceList", "groupVersion": "v1", "resources": [{"name": "endpoints", "singularName": "", "namespaced": true, "kind": "Endpoints", "verbs": []}]});
-        let refused = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "x", "message": "refused", "code": code});
-        let body = if code == 200 { resources } else { refused };
-        (StatusCode::from_u16(code).unwrap(), Json(body)).into_response()
-    }
 
     #[test]
     fn a_plan_with_an_earlier_version_of_a_connection_says_so() {
@@ -379,15 +338,5 @@ mod tests {
         };
         assert_eq!(plan.to_string(), "! spec.connections names connections that do not exist: stores\n");
         assert!(plan.is_empty(), "nothing would change");
-    }
-
-    #[tokio::test]
-    async fn a_plan_works_without_an_optional_kind_that_is_not_served() {
-        assert_eq!(list::<Endpoints>(404, 404).await, (Ok(()), true));
-        // A user without rights to the kind gets a 403 also where it does not exist.
-        assert_eq!(list::<Endpoints>(403, 404).await, (Ok(()), true));
-        let refused = |kind: &str| (Err(format!("listing {kind}s of demo: refused")), false);
-        assert_eq!(list::<Endpoints>(403, 200).await, refused("Endpoints"));
-        assert_eq!(list::<ConfigMap>(404, 200).await, refused("ConfigMap"));
     }
 }

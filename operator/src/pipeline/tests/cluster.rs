@@ -279,6 +279,14 @@ impl Cluster {
         (StatusCode::FORBIDDEN, Json(status)).into_response()
     }
 
+    /// Of one namespace or of all, whatever the labels.
+    fn list(&self, path: &str) -> Response {
+        let (group, plural) = path.rsplit_once('/').unwrap();
+        let of_kind = |at: &&String| at.starts_with(group) && at.rsplit('/').nth(1) == Some(plural);
+        let items: Vec<Value> = self.paths("/").iter().filter(of_kind).map(|at| self.get(at)).collect();
+        Json(json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items})).into_response()
+    }
+
     fn apply(&self, path: &str, body: Value) -> Response {
         let old = self.objects.lock().unwrap().get(path.trim_end_matches("/status")).cloned();
         if let Some(path) = path.strip_suffix("/status") {
@@ -340,8 +348,15 @@ pub fn short(writes: Vec<String>) -> Vec<String> {
 async fn answer(State(cluster): State<Arc<Cluster>>, method: Method, uri: Uri, body: Bytes) -> Response {
     let path = uri.path().to_owned();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    if method != Method::GET {
+    let is_dry_run = uri.query().is_some_and(|query| query.contains("dryRun=All"));
+    if method != Method::GET && !is_dry_run {
         cluster.writes.lock().unwrap().push(format!("{method} {path}"));
+    }
+    if is_dry_run {
+        let objects = cluster.objects.lock().unwrap().clone();
+        let response = respond(&cluster, &method, &path, body);
+        *cluster.objects.lock().unwrap() = objects;
+        return response;
     }
     match cluster.fault(&method) {
         None => respond(&cluster, &method, &path, body),
@@ -354,6 +369,13 @@ async fn answer(State(cluster): State<Arc<Cluster>>, method: Method, uri: Uri, b
     }
 }
 
+/// After group and version, and perhaps a namespace, a list has one part and an object has two.
+fn is_list(path: &str) -> bool {
+    let parts = path.split('/').skip(1).count();
+    let prefix = if path.starts_with("/api/") { 2 } else { 3 };
+    (parts - prefix) % 2 == 1
+}
+
 fn respond(cluster: &Cluster, method: &Method, path: &str, body: Value) -> Response {
     if *method != Method::GET && cluster.conflict_once.lock().unwrap().take_if(|end| path.ends_with(*end)).is_some() {
         return Cluster::refuse(StatusCode::CONFLICT, "Conflict", "try again");
@@ -362,6 +384,9 @@ fn respond(cluster: &Cluster, method: &Method, path: &str, body: Value) -> Respo
         return Cluster::refuse(StatusCode::FORBIDDEN, "Forbidden", "quota exceeded");
     }
     if *method == Method::GET {
+        if is_list(path) {
+            return cluster.list(path);
+        }
         return match cluster.objects.lock().unwrap().get(path) {
             Some(object) => Json(object).into_response(),
             None => Cluster::refuse(StatusCode::NOT_FOUND, "NotFound", "not found"),

@@ -13,6 +13,7 @@ mod kafka_users;
 mod moved;
 mod others;
 mod ownership;
+mod plan;
 mod same_store;
 mod shared_connection;
 mod slots;
