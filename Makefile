@@ -3,7 +3,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/userpipeline
 export CARGO_TARGET_DIR := $(CACHE)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help up cluster down clean env check lint generate test test-long test-exact test-encryption test-spark bench bench-worker bench-curves bench-ingest bench-operator packages checkout
+.PHONY: help up cluster down clean env check lint generate test test-long test-exact test-encryption test-spark bench bench-worker bench-curves flame-graphs bench-ingest bench-operator packages checkout
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { gsub(/\$$\$$/, "$$", $$2); printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ bench-worker: cluster packages ## What a worker costs, against Cassandra's drive
 	cargo build --quiet --locked --release --bin stream-worker --bin bench-worker
 	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" $(ALONE) $(PERIODIC) "$(CARGO_TARGET_DIR)/release/bench-worker" run \
 	  --program "$(CARGO_TARGET_DIR)/release/stream-worker"
+
+flame-graphs: cluster ## Draws where the programs spend their CPU time (docs/explanation/flame-graphs). It needs perf and inferno.
+	KUBECONFIG="$(CACHE)/kubeconfig" PATH="$(CACHE)/bin:$$PATH" $(ALONE) $(PERIODIC) benches/flame-graphs.sh
 
 bench-curves: cluster ## How a worker's throughput and memory depend on partitions, workers and batches.
 	cargo build --quiet --locked --release --bin stream-worker --bin bench-worker

@@ -123,6 +123,8 @@ pub const DDL: &[&str] = &[
     "ALTER TABLE userpipeline.runs ADD COLUMN IF NOT EXISTS filtered bigint NOT NULL DEFAULT 0",
     "ALTER TABLE userpipeline.forgotten ADD COLUMN IF NOT EXISTS filtered bigint NOT NULL DEFAULT 0",
     "ALTER TABLE userpipeline.progress ADD COLUMN IF NOT EXISTS filtered bigint NOT NULL DEFAULT 0",
+    // Of aggregates that are no longer declared.
+    "ALTER TABLE userpipeline.forgotten ADD COLUMN IF NOT EXISTS late bigint NOT NULL DEFAULT 0",
 ];
 
 /// The number of a request to a source, to be sent next.
@@ -183,8 +185,13 @@ pub const TOTALS: &str = "SELECT coalesce(sum(items), 0)::bigint, coalesce(sum(b
      coalesce(sum(filtered), 0)::bigint FROM (SELECT items, bytes, published, filtered FROM userpipeline.runs WHERE pipeline = $1 \
      UNION ALL SELECT items, bytes, published, filtered FROM userpipeline.forgotten WHERE pipeline = $1) AS counted";
 
-/// Record versions that aggregates of the table `$1` did not count, in total.
-pub const LATE: &str = "SELECT coalesce(sum(late), 0)::bigint FROM userpipeline.aggregates WHERE sink_table = $1";
+/// Record versions that aggregates of the table `$1` of the pipeline `$2` did not count, in total.
+pub const LATE: &str = "SELECT (coalesce((SELECT sum(late) FROM userpipeline.aggregates WHERE sink_table = $1), 0) \
+     + coalesce((SELECT late FROM userpipeline.forgotten WHERE pipeline = $2), 0))::bigint";
+
+/// Adds `$2` to what deleted aggregates of the pipeline `$1` did not count.
+pub const FORGET_LATE: &str = "INSERT INTO userpipeline.forgotten AS f (pipeline, items, bytes, landed, published, late) VALUES ($1, 0, 0, 0, 0, $2) \
+     ON CONFLICT (pipeline) DO UPDATE SET late = f.late + excluded.late";
 
 /// Total rejects of the pipeline `$1` by field and class.
 pub const REJECTS: &str = "SELECT field, class, items FROM userpipeline.reject_totals WHERE pipeline = $1 ORDER BY field, class";

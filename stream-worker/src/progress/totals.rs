@@ -13,7 +13,7 @@ pub async fn totals(client: &Client, group: &str, pipeline: &str, sink_table: Op
     // Of a pipeline, either runs or workers decide what passes.
     let filtered = fetched.get::<_, i64>(3) + stored.get::<_, i64>("filtered");
     let rejects = client.query(bookkeeping::REJECTS, &[&pipeline]).await?;
-    let late = client.query_one(bookkeeping::LATE, &[&sink_table]).await?;
+    let late = client.query_one(bookkeeping::LATE, &[&sink_table, &pipeline]).await?;
     Ok(StoredTotals {
         stored: stored.get("stored"),
         dead_lettered: stored.get("dead_lettered"),

@@ -15,6 +15,7 @@ mod filters;
 mod freshness;
 mod gitops;
 mod guides;
+mod histories;
 mod hostile;
 mod keys;
 mod masks;

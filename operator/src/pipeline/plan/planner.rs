@@ -134,11 +134,11 @@ pub async fn plan(
         pipeline,
     };
     let printed = if schema.is_requested {
-        Some(planner.run_schema_dry_run(schema).await?)
+        Some(Box::pin(planner.run_schema_dry_run(schema)).await?)
     } else {
         None
     };
-    let mut plan = planner.plan_children().await?;
+    let mut plan = Box::pin(planner.plan_children()).await?;
     plan.schema = printed;
     plan.changes
         .splice(0..0, Change::between("UserPipeline", &id.name, before, Some(after)));
@@ -173,12 +173,12 @@ impl Planner<'_> {
     /// Where the cluster changes while its children are planned, as it does while an earlier change is applied, they are planned again.
     async fn plan_children(&self) -> Result<Plan, PlanError> {
         for _ in 1..ATTEMPTS {
-            match self.plan_observed_children().await {
+            match Box::pin(self.plan_observed_children()).await {
                 Err(PlanError::Changed(_)) => {}
                 planned => return planned,
             }
         }
-        self.plan_observed_children().await
+        Box::pin(self.plan_observed_children()).await
     }
 
     async fn plan_observed_children(&self) -> Result<Plan, PlanError> {

@@ -1,5 +1,7 @@
 //! A fake apiserver: it stores objects, applies, deletes with preconditions, and records writes.
 
+mod answer;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -7,9 +9,7 @@ use std::{
 
 use axum::{
     Router,
-    body::Bytes,
-    extract::State,
-    http::{Method, StatusCode, Uri},
+    http::{Method, StatusCode},
     response::{IntoResponse, Json, Response},
 };
 use jiff::Timestamp;
@@ -83,7 +83,7 @@ impl Cluster {
         cluster.change(PIPELINE, |pipeline| pipeline["spec"]["schedule"]["cron"] = json!("0 0 1 1 *"));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let app = Router::new().fallback(answer).with_state(cluster.clone());
+        let app = Router::new().fallback(answer::answer).with_state(cluster.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
         (cluster, Client::try_from(kube::Config::new(uri)).unwrap())
     }
@@ -343,77 +343,4 @@ pub fn short(writes: Vec<String>) -> Vec<String> {
         format!("{verb} {}/{}", parts[1], parts[0])
     });
     short.collect()
-}
-
-async fn answer(State(cluster): State<Arc<Cluster>>, method: Method, uri: Uri, body: Bytes) -> Response {
-    let path = uri.path().to_owned();
-    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let is_dry_run = uri.query().is_some_and(|query| query.contains("dryRun=All"));
-    if method != Method::GET && !is_dry_run {
-        cluster.writes.lock().unwrap().push(format!("{method} {path}"));
-    }
-    if is_dry_run {
-        let objects = cluster.objects.lock().unwrap().clone();
-        let response = respond(&cluster, &method, &path, body);
-        *cluster.objects.lock().unwrap() = objects;
-        return response;
-    }
-    match cluster.fault(&method) {
-        None => respond(&cluster, &method, &path, body),
-        Some(takes_effect) => {
-            if takes_effect {
-                respond(&cluster, &method, &path, body);
-            }
-            Cluster::refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "crash")
-        }
-    }
-}
-
-/// After group and version, and perhaps a namespace, a list has one part and an object has two.
-fn is_list(path: &str) -> bool {
-    let parts = path.split('/').skip(1).count();
-    let prefix = if path.starts_with("/api/") { 2 } else { 3 };
-    (parts - prefix) % 2 == 1
-}
-
-fn respond(cluster: &Cluster, method: &Method, path: &str, body: Value) -> Response {
-    if *method != Method::GET && cluster.conflict_once.lock().unwrap().take_if(|end| path.ends_with(*end)).is_some() {
-        return Cluster::refuse(StatusCode::CONFLICT, "Conflict", "try again");
-    }
-    if *method != Method::GET && cluster.refused.lock().unwrap().is_some_and(|refused| path.contains(refused)) {
-        return Cluster::refuse(StatusCode::FORBIDDEN, "Forbidden", "quota exceeded");
-    }
-    if *method == Method::GET {
-        if is_list(path) {
-            return cluster.list(path);
-        }
-        return match cluster.objects.lock().unwrap().get(path) {
-            Some(object) => Json(object).into_response(),
-            None => Cluster::refuse(StatusCode::NOT_FOUND, "NotFound", "not found"),
-        };
-    }
-    if *method == Method::PATCH {
-        return cluster.apply(path, body);
-    }
-    if *method == Method::DELETE {
-        let Some(object) = cluster.objects.lock().unwrap().get(path).cloned() else {
-            return Cluster::refuse(StatusCode::NOT_FOUND, "NotFound", "not found");
-        };
-        for key in ["uid", "resourceVersion"] {
-            if body["preconditions"][key] != object["metadata"][key] {
-                return Cluster::refuse(StatusCode::CONFLICT, "Conflict", "precondition");
-            }
-        }
-        cluster.objects.lock().unwrap().remove(path);
-        return Json(object).into_response();
-    }
-    if let Some(name) = body["metadata"]["name"].as_str().filter(|_| !path.ends_with("/events")) {
-        let path = format!("{path}/{name}");
-        if cluster.objects.lock().unwrap().contains_key(&path) {
-            return Cluster::refuse(StatusCode::CONFLICT, "AlreadyExists", "already exists");
-        }
-        cluster.apply(&path, body);
-        return (StatusCode::CREATED, Json(cluster.get(&path))).into_response();
-    }
-    (StatusCode::CREATED, Json(body)).into_response()
 }

@@ -11,12 +11,13 @@ pub async fn drop_totals(transaction: &Transaction<'_>, totals: &str) -> Result<
     Ok(())
 }
 
-/// Drops a view and its totals.
-pub async fn drop_aggregate(transaction: &Transaction<'_>, view: &str, totals: &str) -> Result<(), Error> {
+/// Drops a view and its totals, and returns how many late record versions they did not count.
+pub async fn drop_aggregate(transaction: &Transaction<'_>, view: &str, totals: &str) -> Result<i64, Error> {
     transaction.batch_execute(&format!("DROP VIEW IF EXISTS {}", quote(view))).await?;
     drop_totals(transaction, totals).await?;
-    let forget = "DELETE FROM userpipeline.aggregates WHERE view_name = $1";
-    transaction.execute(forget, &[&view]).await.map(drop)
+    let forget = "DELETE FROM userpipeline.aggregates WHERE view_name = $1 RETURNING late";
+    let row = transaction.query_opt(forget, &[&view]).await?;
+    Ok(row.map_or(0, |row| row.get(0)))
 }
 
 /// Totals of a sink table that no view has: replaced ones, and those of a definition that was changed before it had a view.

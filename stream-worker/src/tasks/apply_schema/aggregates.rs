@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_postgres::{Client, Error, GenericClient, Transaction, error::SqlState};
 use userpipeline_record::{
     aggregate::Aggregate,
+    bookkeeping,
     postgres::{quote, totals::Statements},
 };
 use userpipeline_stores::{
@@ -114,13 +115,22 @@ async fn drop_undeclared(task: &SchemaTask<'_>, client: &mut Client, holder: Opt
     let explained = |e: Error| explain(&format!("dropping aggregate `{}`", gone.view), &e);
     let transaction = client.transaction().await.map_err(explained)?;
     transaction.batch_execute(LOCK_TIMEOUT).await.map_err(explained)?;
-    drop_aggregate(&transaction, &gone.view, &gone.totals).await.map_err(explained)?;
+    drop_and_remember(task, &transaction, &gone.view, &gone.totals)
+        .await
+        .map_err(explained)?;
     if let Some(holder) = holder {
         holder.release(&transaction, &claimed(&gone.view)).await?;
     }
     transaction.commit().await.map_err(explained)?;
     tracing::info!(view = gone.view, "dropped an aggregate that is no longer declared");
     Ok(())
+}
+
+/// The total of late record versions never decreases.
+async fn drop_and_remember(task: &SchemaTask<'_>, transaction: &Transaction<'_>, view: &str, totals: &str) -> Result<(), Error> {
+    let late = drop_aggregate(transaction, view, totals).await?;
+    let pipeline = task.pipeline.id.to_string();
+    transaction.execute(bookkeeping::FORGET_LATE, &[&pipeline, &late]).await.map(drop)
 }
 
 fn claimed(view: &str) -> Resource {
@@ -157,7 +167,7 @@ async fn build(
     is_free(client, aggregate, old).await?;
     if !is_computed(client, aggregate).await? {
         let started = std::time::Instant::now();
-        compute(client, aggregate, old).await.map_err(explained)?;
+        compute(task, client, aggregate, old).await.map_err(explained)?;
         tracing::info!(aggregate = aggregate.name, took = ?started.elapsed(), "computed an aggregate");
     }
     let explained = |e: Error| explain(&format!("creating view `{}` (spec.aggregates)", aggregate.view), &e);
@@ -174,7 +184,7 @@ async fn build(
 }
 
 /// Computes the totals, which follow the sink table from then on.
-async fn compute(client: &mut Client, aggregate: &Aggregate, old: Option<&Existing>) -> Result<(), Error> {
+async fn compute(task: &SchemaTask<'_>, client: &mut Client, aggregate: &Aggregate, old: Option<&Existing>) -> Result<(), Error> {
     let names = aggregate.names();
     let transaction = client.transaction().await?;
     let limit = format!("SET LOCAL statement_timeout = '{}s'; {LOCK_TIMEOUT}", TIMEOUT.as_secs());
@@ -190,7 +200,7 @@ async fn compute(client: &mut Client, aggregate: &Aggregate, old: Option<&Existi
     transaction.batch_execute(&format!("{settings}; {lock}")).await?;
     // The same totals, of which something was dropped by hand.
     if old.is_some_and(|old| old.totals == names.base()) {
-        drop_aggregate(&transaction, &aggregate.view, names.base()).await?;
+        drop_and_remember(task, &transaction, &aggregate.view, names.base()).await?;
     } else {
         drop_totals(&transaction, names.base()).await?;
     }
