@@ -60,7 +60,7 @@ pub use pagination::{EmptyPage, Pagination, PaginationType};
 pub use pipeline::{UserPipeline, UserPipelineSpec};
 pub use pods::{Image, PodSettings, Pods, Proxy};
 pub use policies::{DeletionPolicy, SuspendPolicy};
-pub use record::{Epoch, FieldSpec, FieldType, RecordSpec};
+pub use record::{Changes, Epoch, FieldSpec, FieldType, RecordSpec};
 pub use request::{Auth, Format, Method, OAuth2, StoredCursor};
 pub use resolved::{
     Brokers, Connections, Kafka, MAX_MESSAGE_BYTES, PipelineUser, ResolveError, ResolvedPipeline, ResolvedSpec, SchemaRegistry, Topic,

@@ -60,6 +60,8 @@ use crate::{
         .message("spec.source.topic needs spec.record with orderBy, which decides the newest version of a record"),
     validation = Rule::new("!has(self.source.topic) || !has(self.record) || self.record.fields.all(f, !has(f.mask))")
         .message("a mask of a field of spec.record needs spec.source.http: with spec.source.topic, the topic already has the values"),
+    validation = Rule::new("!has(self.source.http) || !has(self.record) || !has(self.record.changes) || self.record.changes != 'Never'")
+        .message("spec.record.changes: Never needs spec.source.topic: with spec.source.http, runs land records and find what changed"),
     validation = Rule::new("has(self.postgres) || (has(self.connections) && self.connections.size() > 0)")
         .message("spec.postgres is needed: set it, or name a connection with postgres in spec.connections"),
     validation = Rule::new("(has(self.kafka) && has(self.kafka.bootstrapServers)) || (has(self.connections) && self.connections.size() > 0)")

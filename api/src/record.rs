@@ -30,6 +30,8 @@ use crate::{MaskSpec, lists::without_default};
         .message("spec.record.orderBy cannot be changed, because stored versions could not be compared: create a new pipeline instead"),
     validation = Rule::new("!has(oldSelf.deleteWhen) || has(self.deleteWhen)")
         .message("spec.record.deleteWhen cannot be removed, because the topic may still have deletes: set it to 'false', so that no item is a delete"),
+    validation = Rule::new("!has(self.changes) || self.changes != 'Never' || !has(self.deleteWhen)")
+        .message("spec.record.changes: Never does not go with deleteWhen, because a delete is a change"),
     validation = Rule::new("!has(oldSelf.where) || has(self.where)")
         .message("spec.record.where cannot be removed, because landed records and messages may be filtered: set it to 'true', so that every record passes"),
     validation = Rule::new("self.name == oldSelf.name && self.__namespace__ == oldSelf.__namespace__")
@@ -74,9 +76,24 @@ pub struct RecordSpec {
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub filter: Option<String>,
+    /// Whether the messages of a topic change records. `Never` needs `source.topic`. Default: `Expected`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Changes>,
     /// Fields, in the order of the columns.
     #[schemars(length(min = 1, max = 128), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub fields: Vec<FieldSpec>,
+}
+
+/// Whether the messages of a topic change records.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Changes {
+    /// A later message may change or delete a record. The version of one that does not pass `where` is kept, so
+    /// that an older message does not store it.
+    #[default]
+    Expected,
+    /// All messages of a record are equal, as those of events are. Of a record that does not pass `where`,
+    /// nothing is kept. A message without a value becomes a dead letter.
+    Never,
 }
 
 /// A field of a record. Its value comes from exactly one of `from`, `template` and `expr`.

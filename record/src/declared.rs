@@ -49,6 +49,7 @@ impl RecordSchema {
             order_by: spec.order_by.clone(),
             delete_when,
             filter,
+            changes: spec.changes.unwrap_or_default(),
             fields,
         })
     }

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use sha2::{Digest, Sha256};
-use userpipeline_api::FieldType;
+use userpipeline_api::{Changes, FieldType};
 
 use crate::{Expression, Filter, Mask, Value, time_form::TimeForm};
 
@@ -66,6 +66,7 @@ pub struct RecordSchema {
     pub delete_when: Option<Expression>,
     /// True for a record that is stored.
     pub filter: Option<Filter>,
+    pub changes: Changes,
     pub fields: Vec<Field>,
 }
 
@@ -95,6 +96,7 @@ impl RecordSchema {
             order_by: None,
             delete_when: None,
             filter: None,
+            changes: Changes::Expected,
             fields: vec![
                 field("id", Uuid, "/login/uuid", "The source's own identity of the user"),
                 field("first_name", String, "/name/first", "Given name"),
@@ -141,9 +143,15 @@ impl RecordSchema {
         field.optional || field.default.is_some()
     }
 
-    /// Whether items and messages can delete records: a record that leaves the filter is deleted.
+    /// Whether items and messages can delete records: a record that leaves the filter is deleted. Those of events do not, but once did
+    /// if they were declared later.
     pub const fn has_deletes(&self) -> bool {
         self.delete_when.is_some() || self.filter.is_some()
+    }
+
+    /// Whether a message without a value deletes its record.
+    pub const fn has_messages_without_value(&self) -> bool {
+        self.has_deletes() && matches!(self.changes, Changes::Expected)
     }
 
     /// Changes when the schema Job must run again, because tables and subject derive from the schema.

@@ -1,6 +1,6 @@
 //! The table in Cassandra that follows the totals, as a record: its key is the group and the window.
 
-use userpipeline_api::FieldType;
+use userpipeline_api::{Changes, FieldType};
 
 use super::{Aggregate, Function};
 use crate::{Field, Origin, RecordSchema, time_form::TimeForm};
@@ -41,6 +41,7 @@ impl Aggregate {
             order_by: None,
             delete_when: None,
             filter: None,
+            changes: Changes::Expected,
             fields: groups.chain(windows).chain(values).collect(),
         })
     }

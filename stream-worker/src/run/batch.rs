@@ -82,6 +82,8 @@ pub struct Unwritten {
     pub faults: Faults,
     /// They are stored nowhere.
     pub dropped: BTreeSet<(i32, i64)>,
+    /// They count as stored: nothing of them has to be.
+    pub skipped: BTreeSet<(i32, i64)>,
 }
 
 impl Unwritten {
@@ -95,6 +97,9 @@ impl Unwritten {
             Decoded::Upsert(record) => return Some(Write::upsert(record)),
             Decoded::Filtered(record) => return Some(Write::filtered(record)),
             Decoded::Delete(record) => return Some(Write::delete(record)),
+            Decoded::Skipped => {
+                self.skipped.insert(origin);
+            }
             Decoded::Drop => {
                 self.dropped.insert(origin);
             }
@@ -109,6 +114,7 @@ impl Unwritten {
     pub fn retain(&mut self, keep: impl Fn(i32) -> bool) {
         self.faults.retain(|(partition, _), _| keep(*partition));
         self.dropped.retain(|(partition, _)| keep(*partition));
+        self.skipped.retain(|(partition, _)| keep(*partition));
     }
 }
 
@@ -134,7 +140,8 @@ pub fn advances(
             advance.dead_lettered += 1;
         } else if is_new && !unwritten.dropped.contains(&message.origin()) {
             advance.stored += 1;
-            advance.filtered += i64::from(filtered.contains(&message.origin()));
+            let is_filtered = |origin| filtered.contains(origin) || unwritten.skipped.contains(origin);
+            advance.filtered += i64::from(is_filtered(&message.origin()));
         }
     }
     advances
@@ -268,18 +275,20 @@ mod tests {
     #[test]
     fn a_message_that_does_not_pass_counts_once_and_as_stored_unless_a_store_refuses_it() {
         // Given three messages that do not pass, of which a store refuses one
-        let messages = [message(0, 4), message(0, 5), message(0, 6), message(0, 7)];
+        let messages = [message(0, 4), message(0, 5), message(0, 6), message(0, 7), message(0, 8)];
         let writes: Vec<Write> = (5..8)
             .map(|offset| Write {
                 filtered: true,
                 ..write("a", offset, offset)
             })
             .collect();
-        let unwritten = Unwritten {
+        let mut unwritten = Unwritten {
             faults: dead(&[(0, 6)]),
             ..Unwritten::default()
         };
-        for (previous, stored, filtered_now) in [(4, 3, 2), (6, 1, 1), (8, 0, 0)] {
+        // And an event, of which nothing is kept
+        assert_eq!(unwritten.sort_out((0, 8), Decoded::Skipped), None);
+        for (previous, stored, filtered_now) in [(4, 4, 3), (6, 2, 2), (8, 1, 1), (9, 0, 0)] {
             // When the batch is stored, the first time or again
             let advances = advances(&messages, &unwritten, &filtered(&writes), &BTreeMap::from([(0, previous)]));
 

@@ -213,5 +213,19 @@ async fn a_message_of_an_external_producer_is_stored_while_its_record_passes() -
     let classes: Vec<&str> = letters.iter().map(|letter| letter.headers["dlq.error.class"].as_str()).collect();
     assert_eq!(classes, ["FilterInvalid"]);
     filtered(&world, 3).await?;
+
+    // When its records are declared as events, Then nothing is kept of one that does not pass
+    let db = stores::postgres(&world.client).await?;
+    let table = names::postgres_table(&world.id());
+    let tombstones = format!("SELECT count(*) FROM userpipeline.tombstones WHERE table_name = '{table}'");
+    let before = stores::number(&db, &tombstones).await?;
+    pipeline["spec"]["record"]["changes"] = json!("Never");
+    world.apply(&pipeline).await?;
+    world.ready().await?;
+    write(vec![(0, item("e", 1, "CH", 40)), (1, item("f", 1, "AT", 40))]).await?;
+    world.drained(10).await?;
+    assert_stored(&world, &record, &[adult("e", 1, 40), adult("y", 2, 18), adult("z", 1, 30)]).await?;
+    filtered(&world, 4).await?;
+    assert_eq!(stores::number(&db, &tombstones).await?, before);
     world.clean_up().await
 }

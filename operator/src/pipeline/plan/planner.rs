@@ -88,7 +88,7 @@ impl std::fmt::Display for Plan {
     }
 }
 
-/// A cluster is rarely observed between two writes that belong together, and hardly ever this often in a row.
+/// An object rarely changes between its observation and its planned deletion, and hardly ever this often in a row.
 const ATTEMPTS: usize = 5;
 
 /// Whether a Job prints what a schema Job would do.

@@ -8,6 +8,8 @@ pub enum Decoded {
     /// The record does not pass `spec.record.where`: an earlier version is deleted.
     Filtered(VersionedRecord),
     Delete(VersionedRecord),
+    /// The record does not pass `spec.record.where`, and has no other versions.
+    Skipped,
     /// Nothing is stored; the partition advances past the message.
     Drop,
     /// The message becomes a dead letter.

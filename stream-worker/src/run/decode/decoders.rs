@@ -80,7 +80,7 @@ impl Decoders {
                 Err(e) => Ok(Err(RecordFault::new("FrameInvalid", e.to_string()))),
             },
             // For a deleted record, external producers send the same as our runs: key and version.
-            (_, _) => match open(message, self.schema.has_deletes()) {
+            (_, _) => match open(message, self.schema.has_messages_without_value()) {
                 Err(fault) => Ok(Err(fault)),
                 Ok(envelope) => match envelope.content {
                     None => Ok(deleted(&self.schema, &envelope, message.origin()).map(|deleted| {

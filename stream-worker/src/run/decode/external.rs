@@ -1,6 +1,7 @@
 //! Messages of an external producer: items, mapped to records like those of any source. Pure.
 
 use serde_json::Value as Json;
+use userpipeline_api::Changes;
 use userpipeline_record::{FILTER_INVALID, Mapped, Members, RecordSchema, avro::ItemReader, check_weight};
 
 use super::decoded::Decoded;
@@ -58,6 +59,7 @@ pub fn record(schema: &RecordSchema, item: &Json, text: Option<&[u8]>, message: 
 fn decoded(schema: &RecordSchema, mapped: Mapped, order: Option<i64>, message: &Message) -> Result<Decoded, RecordFault> {
     let (record, outcome): (_, fn(VersionedRecord) -> Decoded) = match mapped {
         Mapped::Upsert(record) => (record, Decoded::Upsert),
+        Mapped::Filtered(record) if schema.changes == Changes::Never => (record, |_| Decoded::Skipped),
         Mapped::Filtered(record) => (record, Decoded::Filtered),
         Mapped::Delete(record) => (record, Decoded::Delete),
     };
@@ -150,6 +152,12 @@ mod tests {
             let is_filtered = read(None).map(|decoded| matches!(decoded, Decoded::Filtered(_)));
             assert_eq!(is_filtered.map_err(|fault| fault.class), expected, "{text}");
         }
+        let events = RecordSchema {
+            changes: Changes::Never,
+            ..schema.clone()
+        };
+        let event = from_json(&events, members.as_ref(), br#"{"id": "d1", "at": 5, "age": 50}"#, &message);
+        assert_eq!(event, Ok(Decoded::Skipped), "nothing is kept of an event");
         let fault = from_json(&schema, None, br#"{"id": "d1", "at": 5, "age": 0}"#, &message).unwrap_err();
         assert_eq!(fault.message, "spec.record.where, from 100 / age > 2: division by zero");
     }
