@@ -117,8 +117,7 @@ pub struct Pagination {
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9!#$%&*+.^_|~-]+$')")
         .message("spec.source.http.pagination.totalFromHeader must contain only letters, digits and '-'"))]
     pub total_from_header: Option<String>,
-    /// Whether a page without items is the last one. Default: `Continue` with a declared end, and where the
-    /// response has the next cursor or URL; otherwise `End`.
+    /// See [`EmptyPage`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub empty_page: Option<EmptyPage>,
 }
@@ -156,7 +155,8 @@ pub enum PaginationType {
     NextUrl,
 }
 
-/// What a page without items means.
+/// What a page without items means. Default: `Continue` with a declared end, and where the response has the
+/// next cursor or URL; otherwise `End`.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EmptyPage {
     /// It is the last one.

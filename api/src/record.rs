@@ -76,7 +76,7 @@ pub struct RecordSpec {
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub filter: Option<String>,
-    /// Whether the messages of a topic change records. `Never` needs `source.topic`. Default: `Expected`.
+    /// See [`Changes`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
     /// Fields, in the order of the columns.
@@ -84,15 +84,16 @@ pub struct RecordSpec {
     pub fields: Vec<FieldSpec>,
 }
 
-/// Whether the messages of a topic change records.
+/// Whether the messages of a topic change records. With `Never`, which needs `source.topic`, all messages of a
+/// record are equal, as those of events are: nothing is kept of one that does not pass `where`, and a message
+/// without a value becomes a dead letter. Default: `Expected`.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Changes {
     /// A later message may change or delete a record. The version of one that does not pass `where` is kept, so
-    /// that an older message does not store it.
+    /// that an older message does not restore it.
     #[default]
     Expected,
-    /// All messages of a record are equal, as those of events are. Of a record that does not pass `where`,
-    /// nothing is kept. A message without a value becomes a dead letter.
+    /// All messages of a record are equal.
     Never,
 }
 

@@ -208,6 +208,20 @@ fn an_invalid_header_of_the_source_is_refused() {
 }
 
 #[test]
+fn only_a_topic_has_events_and_they_have_no_deletes() {
+    let mut deletes = from_topic("JSON");
+    deletes["spec"]["record"]["changes"] = json!("Never");
+    let mut fetched = record("/changes", json!("Never"));
+    fetched["deleteWhen"] = Value::Null;
+    assert_refused([
+        (deletes.clone(), "spec.record.changes: Never does not go with deleteWhen"),
+        (with("spec.record", fetched), "spec.record.changes: Never needs spec.source.topic"),
+    ]);
+    deletes["spec"]["record"]["deleteWhen"] = Value::Null;
+    parse(deletes).validate_cel().unwrap();
+}
+
+#[test]
 fn an_invalid_record_is_refused() {
     assert_refused([
         (
