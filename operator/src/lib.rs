@@ -12,6 +12,7 @@ pub mod leader;
 pub mod metrics;
 pub mod pipeline;
 pub mod program;
+mod replace_status;
 pub mod strimzi;
 
 pub use identity::MANAGER;

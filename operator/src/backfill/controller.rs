@@ -7,13 +7,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{Patch, PatchParams, PropagationPolicy},
+    api::PropagationPolicy,
     core::DeserializeGuard,
     runtime::{Controller, controller::Action, watcher},
 };
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use userpipeline_api::{GROUP, Ticks, UserPipeline, UserPipelineBackfill, UserPipelineBackfillStatus, names, names::PipelineId};
+use userpipeline_api::{Ticks, UserPipeline, UserPipelineBackfill, UserPipelineBackfillStatus, names, names::PipelineId};
 
 use super::{
     decide::{BackfillInput, Decision, decide},
@@ -21,12 +20,12 @@ use super::{
     status::{backfill_status, event},
 };
 use crate::{
-    identity::MANAGER,
     metrics::Metrics,
     pipeline::{
         Applier, ApplyError, CachedPipeline, Caches, EventPublisher, History, NewRun, Observed, Overrides, RefusedPods, RunJob,
         backfill_job, backfill_runs, controller, has_name, labels, run_problem,
     },
+    replace_status::replace_status,
 };
 
 /// An active back-fill is reconciled at least this often: events of its Jobs come first, but the caches may be behind.
@@ -256,19 +255,13 @@ async fn write(backfill: &UserPipelineBackfill, status: &UserPipelineBackfillSta
     if before == *status {
         return Ok(());
     }
-    let api: Api<Guarded> = Api::namespaced(context.client.clone(), &backfill.namespace().unwrap_or_default());
-    let body = json!({
-        "apiVersion": format!("{GROUP}/v1alpha1"),
-        "kind": "UserPipelineBackfill",
-        "metadata": {"name": backfill.name_any(), "uid": backfill.uid()},
-        "status": status,
-    });
-    let params = PatchParams::apply(MANAGER).force();
-    match api.patch_status(&backfill.name_any(), &params, &Patch::Apply(&body)).await {
-        Ok(_) => context.metrics.wrote("UserPipelineBackfill", "patch"),
-        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-        Err(error) => return Err(error),
+    let (namespace, name) = (backfill.namespace().unwrap_or_default(), backfill.name_any());
+    let value = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
+    let written = replace_status::<Guarded>(&context.client, &namespace, &name, backfill.uid().as_deref(), &value).await?;
+    if written.is_none() {
+        return Ok(());
     }
+    context.metrics.wrote("UserPipelineBackfill", "patch");
     if let Some(event) = event(&before, status) {
         context.events.publish(&event, &backfill.object_ref(&())).await;
     }

@@ -8,16 +8,14 @@ use std::{
 use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use kube::{
-    Api, Client, Resource,
-    api::{Patch, PatchParams},
+    Client, Resource,
     runtime::{
         controller::{Action, Config, Error, applier},
         reflector::ObjectRef,
     },
 };
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use userpipeline_api::{GROUP, UserPipelineConnectionSpec, UserPipelineConnectionStatus};
+use userpipeline_api::{UserPipelineConnectionSpec, UserPipelineConnectionStatus};
 
 use super::{
     check::{self, Decision},
@@ -29,11 +27,11 @@ use super::{
     subject::Subject,
 };
 use crate::{
-    identity::MANAGER,
     metrics::Metrics,
     pipeline::{
         CachedConnection, Caches, CheckChildren, ConnectionId, ConnectionUses, EventPublisher, Installation, RefusedPods, connection_id,
     },
+    replace_status::replace_status,
 };
 
 /// Until the next look for a free slot.
@@ -225,19 +223,11 @@ async fn check(
 
 async fn write(connection: &CachedConnection, status: &UserPipelineConnectionStatus, context: &Context) -> Result<(), kube::Error> {
     let id = connection_id(connection);
-    let api: Api<CachedConnection> = Api::namespaced(context.client.clone(), &id.namespace);
-    let body = json!({
-        "apiVersion": format!("{GROUP}/v1alpha1"),
-        "kind": "UserPipelineConnection",
-        // The uid keeps the status from another connection of the same name.
-        "metadata": {"name": id.name, "uid": connection.meta().uid},
-        "status": status,
-    });
-    let params = PatchParams::apply(MANAGER).force();
-    match api.patch_status(&id.name, &params, &Patch::Apply(&body)).await {
-        Ok(_) => context.metrics.wrote("UserPipelineConnection", "patch"),
-        Err(kube::Error::Api(status)) if status.code == 404 => {}
-        Err(error) => return Err(error),
+    let status = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
+    let uid = connection.meta().uid.as_deref();
+    let written = replace_status::<CachedConnection>(&context.client, &id.namespace, &id.name, uid, &status).await?;
+    if written.is_some() {
+        context.metrics.wrote("UserPipelineConnection", "patch");
     }
     Ok(())
 }

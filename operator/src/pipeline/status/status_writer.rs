@@ -1,19 +1,15 @@
 //! Writes the status once at the end of a reconcile, where it changed, and publishes the Events of the change.
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::{ObjectMeta, Patch, PatchParams},
-    runtime::reflector::ObjectRef,
-};
-use serde_json::{Value, json};
-use userpipeline_api::{GROUP, UserPipeline, UserPipelineStatus, names::PipelineId};
+use kube::{Client, Resource, ResourceExt, api::ObjectMeta, runtime::reflector::ObjectRef};
+use serde_json::Value;
+use userpipeline_api::{UserPipeline, UserPipelineStatus, names::PipelineId};
 
 use super::{event::events, event_publisher::EventPublisher, event_reason::Reason, status_cache::StatusCache};
 use crate::{
-    identity::MANAGER,
     metrics::Metrics,
     pipeline::cache::{Cache, CachedPipeline},
+    replace_status::replace_status,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -74,26 +70,15 @@ impl StatusWriter {
         Ok(())
     }
 
-    /// Applies the whole status. Returns the new metadata, or `None` where the pipeline is gone.
+    /// Replaces the status. Returns the new metadata, or `None` where the pipeline is gone.
     pub async fn patch(&self, id: &PipelineId, uid: Option<String>, status: Value) -> Result<Option<ObjectMeta>, WriteError> {
         // The answer need not be readable as a pipeline.
-        let api: Api<CachedPipeline> = Api::namespaced(self.client.clone(), &id.namespace);
-        let body = json!({
-            "apiVersion": format!("{GROUP}/v1alpha1"),
-            "kind": "UserPipeline",
-            // The uid keeps the status from another pipeline of the same name.
-            "metadata": {"name": id.name, "uid": uid},
-            "status": status,
-        });
-        let params = PatchParams::apply(MANAGER).force();
-        match api.patch_status(&id.name, &params, &Patch::Apply(&body)).await {
-            Ok(written) => {
-                self.metrics.wrote("UserPipeline", "patch");
-                Ok(Some(written.meta().clone()))
-            }
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-            Err(error) => Err(WriteError::StatusFailed(Box::new(error))),
+        let written = replace_status::<CachedPipeline>(&self.client, &id.namespace, &id.name, uid.as_deref(), &status).await;
+        let written = written.map_err(|error| WriteError::StatusFailed(Box::new(error)))?;
+        if written.is_some() {
+            self.metrics.wrote("UserPipeline", "patch");
         }
+        Ok(written.map(|written| written.meta().clone()))
     }
 
     pub async fn publish(&self, reason: Reason, note: &str, about: &ObjectReference) {

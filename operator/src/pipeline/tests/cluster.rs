@@ -293,10 +293,11 @@ impl Cluster {
             let Some(mut object) = old else {
                 return Self::refuse(StatusCode::NOT_FOUND, "NotFound", "not found");
             };
-            if object["metadata"]["uid"] != body["metadata"]["uid"] {
-                return Self::refuse(StatusCode::CONFLICT, "Conflict", "uid");
+            // A JSON patch. Server-side apply of a status does not compare the uid.
+            if object["metadata"]["uid"] != body[0]["value"] {
+                return Self::refuse(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", "a test failed");
             }
-            object["status"] = body["status"].clone();
+            object["status"] = body[1]["value"].clone();
             self.put(path, object);
             return Json(self.get(path)).into_response();
         }

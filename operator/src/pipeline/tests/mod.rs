@@ -14,6 +14,7 @@ mod moved;
 mod others;
 mod ownership;
 mod plan;
+mod recreated;
 mod same_store;
 mod shared_connection;
 mod slots;
