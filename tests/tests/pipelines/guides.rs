@@ -104,8 +104,9 @@ fn pages_of(rooms: &[&str]) -> Result<Vec<String>> {
     let mut pages = Vec::new();
     for room in rooms {
         for file in std::fs::read_dir(docs.join(room))? {
-            let name = file?.file_name().to_string_lossy().replace(".md", "");
-            if name != "README" {
+            let file = file?.file_name().to_string_lossy().into_owned();
+            // A room has folders with pictures, too.
+            if let Some(name) = file.strip_suffix(".md").filter(|name| *name != "README") {
                 pages.push(format!("{room}/{name}"));
             }
         }
