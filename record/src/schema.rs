@@ -143,8 +143,8 @@ impl RecordSchema {
         field.optional || field.default.is_some()
     }
 
-    /// Whether items and messages can delete records: a record that leaves the filter is deleted. Those of events do not, but once did
-    /// if they were declared later.
+    /// Whether items and messages can delete records, or could before they were declared as events: a record that leaves the filter is
+    /// deleted.
     pub const fn has_deletes(&self) -> bool {
         self.delete_when.is_some() || self.filter.is_some()
     }
