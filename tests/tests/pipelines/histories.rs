@@ -3,11 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    ResourceExt,
-    api::{DeleteParams, ListParams},
-};
+use kube::ResourceExt;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 use userpipeline_api::names;
@@ -197,26 +193,18 @@ impl Trial {
     }
 
     async fn workers(&self) -> Result<Vec<String>> {
-        let workers = ListParams::default().labels("app.kubernetes.io/component=worker");
-        Ok(self
-            .world
-            .api::<Pod>()
-            .list(&workers)
-            .await?
-            .iter()
-            .map(ResourceExt::name_any)
-            .collect())
+        Ok(self.world.pods("worker").await?.iter().map(ResourceExt::name_any).collect())
     }
 
     /// Kills a worker, which has no time to end its batch. PostgreSQL may still commit it.
     async fn kill(&mut self) -> Result<()> {
-        let workers = self.workers().await?;
-        let victim = &workers[self.random.index(workers.len())];
-        self.world
-            .api::<Pod>()
-            .delete(victim, &DeleteParams::default().grace_period(0))
-            .await?;
-        self.killed.push(victim.clone());
+        // One that a rollout replaces may be gone before it is killed.
+        let running = self.world.pods("worker").await?.into_iter();
+        let running: Vec<_> = running.filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
+        ensure!(!running.is_empty(), "no worker is left");
+        let victim = running[self.random.index(running.len())].name_any();
+        self.world.kill(&victim).await?;
+        self.killed.push(victim);
         Ok(())
     }
 
